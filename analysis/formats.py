@@ -1,0 +1,69 @@
+"""How numbers are written, once for report, plots and paper: mIoU in points, durations, counts."""
+
+import math
+from collections.abc import Sequence
+
+MISSING = "–"
+
+
+def missing(value: float | None) -> bool:
+    """Whether a number is None or NaN."""
+    return value is None or math.isnan(value)
+
+
+def text(value: object) -> str:
+    """A text, empty where it is missing."""
+    return value if isinstance(value, str) else ""
+
+
+def points(fraction: float | None) -> str:
+    """A fraction 0..1 as points 0..100: ``0.534`` is ``53.40``."""
+    return MISSING if missing(fraction) else f"{100 * fraction:.2f}"  # type: ignore[operator]
+
+
+def signed(fraction: float | None) -> str:
+    """A difference of fractions as points with its sign: ``-0.0021`` is ``-0.21``."""
+    return MISSING if missing(fraction) else f"{100 * fraction:+.2f}"  # type: ignore[operator]
+
+
+def share(fraction: float | None) -> str:
+    """A share in whole per cent: ``0.524`` is ``52 %``."""
+    return MISSING if missing(fraction) else f"{100 * fraction:.0f} %"  # type: ignore[operator]
+
+
+def each(fractions: Sequence[float], sign: bool = False) -> str:
+    """Every value of a list, in its order."""
+    return ", ".join(map(signed if sign else points, fractions)) or MISSING
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that reads best: ``42 s``, ``3.5 min``, ``7.2 h``."""
+    if missing(seconds):
+        return MISSING
+    assert seconds is not None
+    for limit, divisor, unit in ((90, 1, "s"), (5400, 60, "min"), (math.inf, 3600, "h")):
+        if seconds < limit:
+            value = seconds / divisor
+            return f"{value:.0f} {unit}" if unit == "s" or value >= 100 else f"{value:.1f} {unit}"
+    return MISSING
+
+
+def count(number: float | None) -> str:
+    """A count with thousands separated: ``26,700,000`` parameters."""
+    return MISSING if missing(number) else f"{number:,.0f}"
+
+
+def plural(number: int, noun: str) -> str:
+    """A count with its noun: ``1 parameter``, ``2 parameters``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def big(number: float | None) -> str:
+    """A big count in short: ``26.7 M``."""
+    if missing(number):
+        return MISSING
+    assert number is not None
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {unit}"
+    return f"{number:.0f}"

@@ -1,0 +1,43 @@
+"""What a trial is worth: the one definition, used by scheduler, searcher, selection and report alike.
+
+The score of a trial is its mIoU on the data role ``select`` at the last epoch that was evaluated. Never the
+best epoch: taking the best of many noisy epochs favours the noisier config, and a method is not allowed to
+choose its stopping point on the data that it is judged by.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+OBJECTIVE = "select/miou"
+DIRECTION = "maximize"
+METRIC = "miou"
+"""The name under which a report carries the objective (reports during training are on role ``select``)."""
+
+Report = tuple[int, Mapping[str, float]]
+
+
+def score(reports: Iterable[Report]) -> float | None:
+    """The mIoU (0..1) at the last evaluated epoch of one trial.
+
+    Args:
+        reports: ``(epoch, metrics)`` of one trial, in any order; an epoch that was not evaluated has no
+            ``miou``. Of two reports for the same epoch the later one counts.
+
+    Returns:
+        The score, or None if the trial was never evaluated or its last evaluation is not a finite number.
+    """
+    evaluated = {epoch: metrics[METRIC] for epoch, metrics in reports if metrics.get(METRIC) is not None}
+    if not evaluated:
+        return None
+    last = float(evaluated[max(evaluated)])
+    return last if math.isfinite(last) else None
+
+
+def score_at(reports: Iterable[Report], epoch: int) -> float | None:
+    """The score as it stood when ``epoch`` epochs were finished: what a rung compares.
+
+    Args:
+        reports: ``(epoch, metrics)`` of one trial, in any order.
+        epoch: Number of finished epochs (1-based); later reports are not looked at.
+    """
+    return score(report for report in reports if report[0] <= epoch)

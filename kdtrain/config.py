@@ -1,0 +1,156 @@
+"""`TrainConfig`, all that decides a run's result, and `Machine`, all that does not."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from kdtrain.config_base import Strict
+from kdtrain.data import Augment, DataConfig, Streets
+from kdtrain.errors import InputError
+from kdtrain.explain import sentence
+from kdtrain.methods import METHODS, AnyTerm, Term
+from kdtrain.models import Network
+
+
+
+class Optimizer(Strict):
+    """How the weights are moved."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(default=0.02, gt=0)
+    """Learning rate at the start of the schedule, after warm-up."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of SGD; AdamW's betas are 0.9 and 0.999."""
+
+
+class Schedule(Strict):
+    """The learning rate over the steps of a run."""
+
+    name: Literal["poly", "cosine", "constant"] = "poly"
+    power: float = Field(default=0.9, gt=0)
+    """Exponent of `poly`: lr * (1 - step / steps) ** power."""
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    """Epochs of linear rise from 0."""
+
+    def factor(self, step: int, steps: int, steps_per_epoch: int) -> float:
+        """What the learning rate is multiplied by at `step` of `steps`, counted from 0."""
+        warmup = self.warmup_epochs * steps_per_epoch
+        rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
+        progress = step / steps
+        fall = {
+            "poly": (1 - progress) ** self.power,
+            "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+            "constant": 1.0,
+        }[self.name]
+        return rise * fall
+
+
+class TrainConfig(Strict):
+    """All that decides what one training gives, its seed included."""
+
+    data: DataConfig = Field(default_factory=Streets)
+    augment: Augment = Field(default_factory=Augment)
+    student: Network = Field(default_factory=Network)
+    teacher: str | None = None
+    """The digest of the teacher folder; which folder that is, the machine knows."""
+    terms: tuple[AnyTerm, ...] = METHODS["none"].terms
+    """The losses; a weight of 0 computes nothing."""
+    aux_weight: float = Field(default=0.4, ge=0)
+    """Weight of cross-entropy at the auxiliary head, for networks that have one."""
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+    schedule: Schedule = Field(default_factory=Schedule)
+    epochs: int = Field(default=10, gt=0)
+    batch_size: int = Field(default=8, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient; none for no clipping."""
+    evaluate_every: int = Field(default=1, gt=0)
+    """Epochs between evaluations on the select role; the last epoch always is evaluated."""
+    eval_scale: float = Field(default=1.0, gt=0)
+    """Factor on the image's size before the network sees it at evaluation; logits are brought to the size of the
+    labels, and labels are never resized."""
+    seed: int = Field(default=0, ge=0)
+    data_seed: int | None = Field(default=None, ge=0)
+    """Seed of the order and augmentation of samples; `seed` where none is given."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        names = [term.name for term in self.terms]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"terms: the names must differ, but {', '.join(twice)} comes twice; give one a name of its own")
+        if not self.active_terms:
+            raise ValueError("terms: at least one term must have a weight above 0")
+        taught = [term.name for term in self.active_terms if term.needs_teacher]
+        if taught and self.teacher is None:
+            raise ValueError(f"teacher: {taught[0]} needs a teacher, but none is given")
+        for term in self.active_terms:
+            if self.batch_size < term.smallest_batch:
+                raise ValueError(
+                    f"batch_size: {term.name} needs at least {term.smallest_batch} images in a batch, but came {self.batch_size}"
+                )
+        return self
+
+    @property
+    def active_terms(self) -> tuple[Term, ...]:
+        """The terms that are computed."""
+        return tuple(term for term in self.terms if term.weight > 0)
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether any active term looks at the teacher."""
+        return any(term.needs_teacher for term in self.active_terms)
+
+    @property
+    def sample_seed(self) -> int:
+        """The seed that samples and their order depend on."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+    @property
+    def config_id(self) -> str:
+        """Hash of everything but the seed: runs that differ by their seed alone share it."""
+        content = self.model_dump(mode="json", exclude={"seed"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> "TrainConfig":
+        """Read a config from plain values.
+
+        Raises:
+            InputError: In one sentence, with the field named.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(sentence(error, cls)) from None
+
+
+class Machine(Strict):
+    """Where and with what a run is done; nothing of it belongs to the config."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads of torch; none leaves torch's own choice."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that make samples; 0 makes them in the training process."""
+    data_root: Path = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA", "data")))
+    """The folder in which data sets lie."""
+    cache: Path = Field(
+        default_factory=lambda: Path(os.environ.get("KDSWEEP_CACHE", Path.home() / ".cache" / "kdsweep"))
+    )
+    """The folder for decoded data, shared by all runs of the machine."""
+    weights: Path | None = Field(
+        default_factory=lambda: Path(os.environ["KDSWEEP_WEIGHTS"]) if "KDSWEEP_WEIGHTS" in os.environ else None
+    )
+    """A folder of published encoder weights, `<encoder>.safetensors`, for machines that reach no hub."""
+    teacher: Path | None = None
+    """The teacher folder."""
+    amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
+    """Mixed precision: `auto` is bfloat16 or float16 on a GPU, and off on a CPU."""

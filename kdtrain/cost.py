@@ -1,0 +1,53 @@
+"""What a student costs to run."""
+
+import platform
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdtrain.models import TappedNetwork
+
+WARM_UP, REPEATS = 2, 9
+
+
+def measure_cost(network: TappedNetwork, image_size: tuple[int, ...], scale: float, device: torch.device) -> dict[str, Any]:
+    """Parameters, multiply-accumulates and latency of one image.
+
+    Args:
+        network: The network, on `device`.
+        image_size: Height and width of an image of the data.
+        scale: Factor on it at evaluation.
+        device: Where to measure.
+
+    Returns:
+        `params`; `macs` (convolutions and matrix products, half the FLOPs that torch counts); `latency_ms` (median of
+        a batch of one in float32, with the threads that training has); `latency_device`; `input_height`;
+        `input_width`.
+    """
+    height, width = (max(1, round(side * scale)) for side in image_size[:2])
+    image = torch.zeros(1, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
+    network.eval()
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            network(image)
+        seconds = [_timed(network, image, device) for _ in range(WARM_UP + REPEATS)][WARM_UP:]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
+    return {
+        "params": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": counter.get_total_flops() // 2,
+        "latency_ms": 1000 * statistics.median(seconds),
+        "latency_device": name if device.type == "cuda" else f"{name}, {torch.get_num_threads()} threads",
+        "input_height": height,
+        "input_width": width,
+    }
+
+
+def _timed(network: TappedNetwork, image: torch.Tensor, device: torch.device) -> float:
+    start = time.perf_counter()
+    network(image)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

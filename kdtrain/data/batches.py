@@ -1,0 +1,106 @@
+"""Training batches: which image comes when depends on (data seed, epoch) only, never on the workers."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from kdtrain.data.augment import Augment, augmented
+from kdtrain.data.store import Images
+from kdtrain.errors import InputError
+from kdtrain.stream import numpy_rng
+
+Batch = tuple[Tensor, Tensor]
+
+
+def epoch_order(count: int, data_seed: int, epoch: int) -> list[int]:
+    """The order in which an epoch visits the images: a permutation of 0 to count - 1."""
+    return numpy_rng(data_seed, "order", epoch).permutation(count).tolist()
+
+
+class TrainSamples(Dataset[Batch]):
+    """Augmented samples, addressed by (epoch, index)."""
+
+    def __init__(self, images: Images, augment: Augment, data_seed: int) -> None:
+        """Views of `images` under the seed of the data."""
+        self.images = images
+        self.augment = augment
+        self.data_seed = data_seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, index = key
+        return augmented(self.images, index, self.augment, self.data_seed, epoch)
+
+
+class TrainBatches:
+    """The batches of one training; its worker processes, if any, live from the first epoch to the last.
+
+    Args:
+        images: The training role.
+        augment: How images are varied.
+        batch_size: Samples in every batch; what is left over at the end of an epoch is dropped.
+        data_seed: The seed of order and augmentation.
+        workers: Worker processes; 0 prepares batches in this process.
+
+    Raises:
+        InputError: If there are fewer images than one batch needs.
+    """
+
+    def __init__(
+        self, images: Images, augment: Augment, batch_size: int, data_seed: int, workers: int = 0
+    ) -> None:
+        """See the class."""
+        if len(images) < batch_size:
+            raise InputError(
+                f"batch_size is {batch_size}, but the training role has only {len(images)} images"
+            )
+        if augment.crop is None and len(set(images.sizes)) > 1:
+            few = ", ".join(f"{w}x{h}" for h, w in sorted(set(images.sizes))[:3])
+            raise InputError(f"augment.crop must be set, because the images differ in size: {few}, ...")
+        self.samples = TrainSamples(images, augment, data_seed)
+        self.batch_size = batch_size
+        self._keys = _Keys()
+        self._loader: DataLoader[Batch] | None = None
+        if workers > 0:
+            # A generator of its own, or each epoch would draw a number from the global one.
+            self._loader = DataLoader(
+                self.samples, batch_sampler=self._keys, num_workers=workers, persistent_workers=True,
+                generator=torch.Generator(),
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.samples) // self.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """An epoch's batches: images, float32 `(B, 3, h, w)` in [0, 1], and labels, int64 `(B, h, w)`."""
+        order = epoch_order(len(self.samples), self.samples.data_seed, epoch)
+        size = self.batch_size
+        keys = [[(epoch, i) for i in order[b * size : (b + 1) * size]] for b in range(len(self))]
+        if self._loader is None:
+            return (default_collate([self.samples[key] for key in batch]) for batch in keys)
+        self._keys.batches = keys
+        return iter(self._loader)
+
+
+class _Keys:
+    """The batch sampler of the worker processes, given anew for each epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def train_batches(
+    images: Images, augment: Augment, batch_size: int, data_seed: int, epoch: int, workers: int = 0
+) -> Iterator[Batch]:
+    """The batches of one epoch; for many epochs with workers, `TrainBatches` keeps the workers alive."""
+    return TrainBatches(images, augment, batch_size, data_seed, workers).epoch(epoch)

@@ -1,0 +1,150 @@
+"""Any data set that lies in folders of images and 8-bit label maps."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from kdtrain.config_base import Strict
+from kdtrain.data.pairs import LabelIds, Pairs, PairSource, find_pairs, group_of
+from kdtrain.data.palette import distinct_colors, parse_colors
+from kdtrain.data.source import IGNORE, DataSource, Role, checked_root
+from kdtrain.errors import InputError
+from kdtrain.stream import numpy_rng
+
+FileId = Annotated[int, Field(ge=0, le=255)]
+
+
+class PairFolders(Strict):
+    """Two folders under the data root, whose files are matched by name."""
+
+    images: str
+    labels: str
+    image_suffix: str = ""
+    """What image names end with before the extension, e.g. `_leftImg8bit`; other files are passed over."""
+    label_suffix: str = ""
+    """What label names end with before the extension, e.g. `_gtFine_labelIds`."""
+
+
+class Split(Strict):
+    """A part of the training images, set aside by whole groups."""
+
+    from_train: float = Field(default=0.2, gt=0, lt=1)
+    """The fraction of the images."""
+    seed: int = 0
+
+
+class Folders(Strict):
+    """Where each role's images lie; without its own folders, `select` is carved out of `train`."""
+
+    train: PairFolders
+    select: PairFolders | Split = Split()
+    report: PairFolders | None = None
+
+
+class Folder(Strict):
+    """Images and label maps of your own."""
+
+    name: Literal["folder"] = "folder"
+    classes: tuple[str, ...] = Field(min_length=2, max_length=255)
+    folders: Folders
+    colors: tuple[str, ...] | None = None
+    """One `#rrggbb` per class, for pictures."""
+    ids: dict[FileId, FileId] | None = None
+    """Id in the label files -> index of the class; default: the index itself."""
+    ignore: tuple[FileId, ...] = ()
+    """Ids in the label files that are not scored, besides 255."""
+    group: str | None = None
+    """A regular expression whose first group names the video or city in an image's id, e.g. `^([^_]+)_`."""
+
+    @field_validator("group")
+    @classmethod
+    def _captures(cls, group: str | None) -> str | None:
+        try:
+            groups = re.compile(group).groups if group is not None else 1
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if groups < 1:
+            raise ValueError(
+                f"the expression must capture the group's name in parentheses, but came {group!r}"
+            )
+        return group
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Folder":
+        count = len(self.classes)
+        if len(set(self.classes)) < count:
+            raise ValueError(f"classes repeat a name: {list(self.classes)}")
+        if self.colors is not None:
+            if len(self.colors) != count:
+                raise ValueError(
+                    f"colors must be one per class: {count} classes but {len(self.colors)} colors"
+                )
+            parse_colors(self.colors)
+        if self.ids is not None:
+            if missing := sorted(set(range(count)) - set(self.ids.values())):
+                raise ValueError(
+                    f"ids maps no file id to the class {self.classes[missing[0]]!r} ({missing[0]})"
+                )
+            if max(self.ids.values()) >= count:
+                raise ValueError(f"ids maps to {max(self.ids.values())}, but classes end at {count - 1}")
+        if clash := sorted(set(self.ids if self.ids is not None else range(count)) & {*self.ignore, IGNORE}):
+            raise ValueError(f"the file id {clash[0]} is both a class and ignored")
+        return self
+
+    def open(self, data_root: Path | None) -> DataSource:
+        """The files under `data_root`."""
+        root = checked_root(data_root, "folder")
+
+        def in_folders(role: Role, folders: PairFolders) -> Pairs:
+            return find_pairs(
+                f"the role {role}", root / folders.images, root / folders.labels,
+                folders.image_suffix, folders.label_suffix,
+            )  # fmt: skip
+
+        def find(role: Role) -> Pairs:
+            where = getattr(self.folders, role)
+            if where is None:
+                raise InputError(f"the data have no role {role}: folders.{role} is not set")
+            if isinstance(where, PairFolders) and not (
+                role == "train" and isinstance(self.folders.select, Split)
+            ):
+                return in_folders(role, where)
+            pairs = in_folders("train", self.folders.train)
+            split = self.folders.select
+            assert isinstance(split, Split)
+            aside = set_aside(pairs, split, self.group)
+            return {i: files for i, files in pairs.items() if (i in aside) == (role == "select")}
+
+        palette = parse_colors(self.colors) if self.colors else distinct_colors(len(self.classes))
+        return PairSource(
+            self.classes, palette, LabelIds(len(self.classes), self.ids, self.ignore), find, self.group
+        )
+
+
+def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> frozenset[str]:
+    """The ids that the split takes: whole groups, in a random order, that bring the sum nearer to the goal.
+
+    Raises:
+        InputError: If all images are of one group.
+    """
+    pattern = re.compile(group) if group else None
+    groups: dict[str, list[str]] = {}
+    for image_id in image_ids:
+        groups.setdefault(group_of(image_id, pattern), []).append(image_id)
+    if len(groups) < 2:
+        raise InputError(
+            f"select cannot be carved out of train by whole groups: all images are of the group {min(groups)!r}"
+        )
+    goal = split.from_train * sum(len(members) for members in groups.values())
+    names = sorted(groups)
+    taken: list[str] = []
+    for i in numpy_rng(split.seed, "split").permutation(len(names)):
+        members = groups[names[i]]
+        if abs(len(taken) + len(members) - goal) < abs(len(taken) - goal):
+            taken += members
+    if not taken:
+        taken = min((groups[name] for name in names), key=len)
+    return frozenset(taken)

@@ -1,0 +1,36 @@
+"""Colours of classes, and pictures of label maps."""
+
+import colorsys
+import re
+
+import numpy as np
+
+from kdtrain.data.source import Palette, Pixels
+from kdtrain.errors import InputError
+
+_HEX = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+def distinct_colors(count: int) -> Palette:
+    """Colours that are easy to tell apart: steps of the golden ratio around the colour wheel."""
+    colors = []
+    for i in range(count):
+        hue, value = (i * 0.618034) % 1.0, (0.95, 0.75, 0.55)[i % 3]
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, value)
+        colors.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return tuple(colors)
+
+
+def parse_colors(colors: tuple[str, ...]) -> Palette:
+    """Read colours written `#rrggbb`."""
+    for color in colors:
+        if not _HEX.fullmatch(color):
+            raise InputError(f"a colour is written #rrggbb, but came {color!r}")
+    return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colors)
+
+
+def colorize(labels: Pixels, palette: Palette, ignored: tuple[int, int, int] = (0, 0, 0)) -> Pixels:
+    """A picture `(H, W, 3)` of a label map `(H, W)`: each class in its colour, all other ids in `ignored`."""
+    table = np.full((256, 3), ignored, dtype=np.uint8)
+    table[: len(palette)] = palette
+    return table[labels]

@@ -1,0 +1,64 @@
+"""What every data set offers: image ids per role, their groups, pixels and a digest of it all."""
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kdtrain.errors import InputError
+
+Role = Literal["train", "select", "report"]
+ROLES: tuple[Role, ...] = ("train", "select", "report")
+IGNORE = 255
+
+Pixels = npt.NDArray[np.uint8]
+Palette = tuple[tuple[int, int, int], ...]
+
+
+class DataSource(Protocol):
+    """Labelled images in up to three roles: `train`, `select` (a search sees it), `report` (read once).
+
+    Made by the `open` of a data config, which checks the folders of train and select.
+    """
+
+    classes: tuple[str, ...]
+    palette: Palette
+    ignore_index: int
+
+    def ids(self, role: str) -> tuple[str, ...]:
+        """The ids of the images of a role, in a fixed order; InputError if the data have no such role."""
+        ...
+
+    def group(self, image_id: str) -> str:
+        """What the image shares with others (a video, a city): images of one group are not independent."""
+        ...
+
+    def read(self, role: str, image_id: str) -> tuple[Pixels, Pixels]:
+        """RGB image `(H, W, 3)` and train ids `(H, W)`, 255 ignored."""
+        ...
+
+    def listing(self, role: str) -> str:
+        """A quick key that changes whenever the digest might have: names, sizes and times, not contents."""
+        ...
+
+    def digest(self, role: str) -> str:
+        """A hash of ids and contents: equal on every machine that holds the same data."""
+        ...
+
+
+def checked_role(role: str) -> Role:
+    """The role itself, or InputError if there is no role of that name."""
+    for known in ROLES:
+        if role == known:
+            return known
+    raise InputError(f"a role is one of {', '.join(ROLES)}, but came {role!r}")
+
+
+def checked_root(data_root: Path | None, name: str) -> Path:
+    """The data root, or InputError if it is not set or not a folder."""
+    if data_root is None:
+        raise InputError(f"the data {name!r} are read from a folder: set data_root")
+    if not Path(data_root).is_dir():
+        raise InputError(f"the data root of {name!r} is not a folder: {data_root}")
+    return Path(data_root)

@@ -1,0 +1,82 @@
+"""A failed validation as one sentence: the field, what is allowed, what came, and the key that was probably meant."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first mistake that pydantic found.
+
+    Args:
+        error: What pydantic raised.
+        model: The class that was validated: its fields are the keys that could have been meant.
+        prefix: The dotted path of the validated object inside its file.
+    """
+    first = error.errors(include_url=False)[0]
+    loc = tuple(first["loc"])
+    text = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known, shown = _walk(model, loc[:-1])
+        return f"{_dotted(prefix, *shown, loc[-1])}: unknown key{meant(str(loc[-1]), known)}"
+    where = _dotted(prefix, *_walk(model, loc)[1])
+    if first["type"] == "missing":
+        text = "is required"
+    elif first["type"] not in ("value_error", "assertion_error"):
+        text = f"{text[0].lower()}{text[1:]}, but came {_short(first['input'])}"
+    return f"{where}: {text}" if where else text
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def _dotted(*parts: Any) -> str:
+    return ".".join(str(part) for part in parts if part != "")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _walk(annotation: Any, loc: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    """The keys known at `loc`, and `loc` as the user wrote it: pydantic puts tags of unions into it as well."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not loc:
+            return list(annotation.model_fields), []
+        field = annotation.model_fields.get(str(loc[0]))
+        known, shown = _walk(field.annotation, loc[1:]) if field else ([], list(loc[1:]))
+        return known, [loc[0], *shown]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _walk(arguments[0], loc)
+    if origin in (Union, UnionType):
+        return _walk_union(arguments, loc)
+    if arguments and loc and origin in (tuple, list, dict):
+        known, shown = _walk(arguments[1] if origin is dict else arguments[0], loc[1:])
+        return known, [loc[0], *shown]
+    return [], list(loc)
+
+
+def _walk_union(members: Sequence[Any], loc: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    for member in members:
+        if isinstance(member, type) and issubclass(member, BaseModel) and loc and loc[0] in _tags(member):
+            return _walk(member, loc[1:])
+    found = [_walk(member, loc) for member in members if member is not type(None)]
+    return max(found, key=lambda pair: len(pair[0]), default=([], list(loc)))
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    literals = [
+        field.annotation for field in model.model_fields.values() if get_origin(field.annotation) is Literal
+    ]
+    return {value for literal in literals for value in get_args(literal)} | {model.__name__}

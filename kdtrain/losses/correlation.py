@@ -1,0 +1,243 @@
+"""Channel and spatial correlation, CSC (Park & Heo, Sensors 2020, 20(16), 4616).
+
+Of this method only the abstract and claim 1 of the authors' patent US 11,756,202 B2 could be read. Stated
+there: the feature vector of every pixel of the last layer is normalised; vectors of channel association are
+made from it and its circular shifts, then concatenated; the loss is a Euclidean norm of the difference
+between the matrices of student and teacher. The rest is inferred, and every inferred piece is a switch.
+
+Notation: `f` is the normalised vector of a pixel, `F (P, C)` stacks the P pixels of an image, `R_k` shifts
+channels by k.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from kdtrain.losses.maps import distillation_loss, unit_vectors, wide
+
+CscForm = Literal["A", "A0", "B", "C", "D", "E"]
+
+BLOCK_ELEMENTS = 2**21
+"""Largest temporary, in numbers: longer work is cut into blocks, which the backward pass computes again."""
+
+
+@distillation_loss()
+def csc(
+    student: Tensor,
+    teacher: Tensor,
+    form: CscForm = "A",
+    *,
+    squared: bool = True,
+    pool: int = 1,
+    pool_kind: Literal["max", "average"] = "max",
+    include_zero_shift: bool = True,
+    detach_norm: bool = False,
+    relation: Literal["product", "vectors"] = "product",
+) -> Tensor:
+    """Mean squared difference between the entries of the relation matrices `M` of student and teacher.
+
+    Forms of `M` (A follows the claim as far as it could be read; all are inferred):
+
+    * `A`: `G G^T (P, P)`, `G (P, C^2)` stacking `f * R_k f` for all k; its entries are `(f_i . f_j)^2`;
+    * `A0`: `G` itself: all products of two channels at every pixel;
+    * `B`: `R R^T (P, P)`, or `R` itself, with `R[i, k] = f_i . R_k f_i`;
+    * `C`: `f_i . R_k f_j` for all k, i, j;
+    * `D`: all products of two entries of `F`;
+    * `E`: two matrices, `F F^T` and `F^T F / P`, whose losses are added.
+
+    No form builds an object of P x P numbers: products of matrices are compared through their Gram matrices
+    in float64, or block by block, whichever multiplies less.
+
+    Args:
+        student: Score maps or features `(N, C_s, H, W)`.
+        teacher: `(N, C_t, H, W)`; only A, and B with `product`, allow other channels than the student's.
+        form: Which `M`.
+        squared: False: per image the root of the mean squared difference, so that the weight keeps its
+            meaning for maps of any size.
+        pool: Both maps are pooled before, with this kernel and stride.
+        pool_kind: How.
+        include_zero_shift: Whether k starts at 0, for the forms A, A0, B and C.
+        detach_norm: Whether the length of a vector counts as a constant (as SKD's code does).
+        relation: For form B.
+    """
+    if form not in _FORMS:
+        raise ValueError(f"form must be one of {', '.join(_FORMS)}, but came {form!r}")
+    if form in ("D", "E") and not include_zero_shift:
+        raise ValueError(
+            f"form {form} has no circular shifts: include_zero_shift must be True, but came False"
+        )
+    if student.shape[1] != teacher.shape[1] and needs_equal_channels(form, relation):
+        raise ValueError(
+            f"form {form} needs equal channels, but came student {tuple(student.shape)}, "
+            f"teacher {tuple(teacher.shape)}"
+        )
+    if not include_zero_shift and min(student.shape[1], teacher.shape[1]) < 2:
+        raise ValueError("one channel has no shifts but 0: include_zero_shift must be True, but came False")
+    s, t = (unit_vectors(_pixels(side, pool, pool_kind), detach_norm) for side in (student, teacher))
+    means = _FORMS[form](s, t, 0 if include_zero_shift else 1, relation).clamp_min(0)
+    return (means if squared else _root(means)).mean()
+
+
+def needs_equal_channels(form: CscForm, relation: str = "product") -> bool:
+    """Whether a form compares channel by channel."""
+    return not (form == "A" or (form == "B" and relation == "product"))
+
+
+def gram_distance(s: Tensor, t: Tensor) -> Tensor:
+    """`||S S^T - T T^T||^2` without a product of P x P numbers.
+
+    With `D = S - T` and `U = S + T` the difference is `(D U^T + U D^T) / 2`, and its squared norm is
+    `(<D^T D, U^T U> + <D^T U, U^T D>) / 2`: nothing cancels when student and teacher nearly agree.
+
+    Args:
+        s: `(N, P, C)`.
+        t: `(N, P, C)`.
+
+    Returns:
+        `(N,)`.
+    """
+    return _from_grams(*_grams(s, t))
+
+
+def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
+    s, t = _padded(s, t)
+    pixels, pairs = s.shape[1], _pair_count(s, first_shift)
+    if 3 * pairs**2 <= 2 * pixels * s.shape[2]:
+        step = max(BLOCK_ELEMENTS // (len(s) * pairs), 1)
+        total = _from_grams(
+            *_blockwise(lambda x, y: _grams(_pairs(x, first_shift), _pairs(y, first_shift)), step, s, t)
+        )
+    else:
+        step = max(BLOCK_ELEMENTS // (len(s) * pixels), 1)
+
+        def rows(x: Tensor, y: Tensor) -> tuple[Tensor]:
+            return ((_relation(x, s, first_shift) - _relation(y, t, first_shift)).square().sum((-2, -1)),)
+
+        (total,) = _blockwise(rows, step, s, t)
+    return total / pixels**2
+
+
+def _form_a0(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
+    step = max(BLOCK_ELEMENTS // (len(s) * _pair_count(s, first_shift)), 1)
+
+    def block(x: Tensor, y: Tensor) -> tuple[Tensor]:
+        return ((_pairs(x, first_shift) - _pairs(y, first_shift)).square().sum((-2, -1)),)
+
+    (total,) = _blockwise(block, step, s, t)
+    return total / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
+
+
+def _form_b(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
+    s, t = (_autocorrelation(side)[..., first_shift:] for side in (s, t))
+    match relation:
+        case "product":
+            return gram_distance(*_padded(s, t)) / s.shape[1] ** 2
+        case "vectors":
+            return (s - t).square().mean((-2, -1))
+    raise ValueError(f"relation must be product or vectors, but came {relation!r}")
+
+
+def _form_c(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
+    # sum_k ||A R_k B^T||^2 only depends on the sums along the wrapped diagonals of the Gram matrices
+    dd, uu, du = (_diagonals(gram) for gram in _grams(s, t))
+    ud = du.roll(-1, -1).flip(-1)
+    total = ((dd * uu).sum(-1) + (du * ud).sum(-1)) / 2
+    if first_shift:
+        total = total - gram_distance(s, t)
+    return total / (s.shape[1] ** 2 * (s.shape[2] - first_shift))
+
+
+def _form_d(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
+    s, t = s.flatten(1)[..., None], t.flatten(1)[..., None]
+    return gram_distance(s, t) / s.shape[1] ** 2
+
+
+def _form_e(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
+    pixels = s.shape[1]
+    channels = (s.mT @ s - t.mT @ t) / pixels
+    return gram_distance(s, t) / pixels**2 + channels.square().mean((-2, -1))
+
+
+_FORMS: dict[str, Callable[[Tensor, Tensor, int, str], Tensor]] = {
+    "A": _form_a,
+    "A0": _form_a0,
+    "B": _form_b,
+    "C": _form_c,
+    "D": _form_d,
+    "E": _form_e,
+}
+
+
+def _pixels(values: Tensor, pool: int, kind: str) -> Tensor:
+    """Pooled `(N, C, H, W)` as float64 `(N, P, C)`."""
+    if pool > 1:
+        if kind not in ("max", "average"):
+            raise ValueError(f"pool_kind must be max or average, but came {kind!r}")
+        pooled = F.max_pool2d if kind == "max" else F.avg_pool2d
+        values = pooled(values, pool, pool, ceil_mode=True)
+    return wide(values.flatten(2).transpose(1, 2))
+
+
+def _grams(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Grams of the difference, of the sum, and of both."""
+    d, u = s - t, s + t
+    return d.mT @ d, u.mT @ u, d.mT @ u
+
+
+def _from_grams(dd: Tensor, uu: Tensor, du: Tensor) -> Tensor:
+    return ((dd * uu).sum((-2, -1)) + (du * du.mT).sum((-2, -1))) / 2
+
+
+def _pair_count(f: Tensor, first_shift: int) -> int:
+    channels = f.shape[-1]
+    return channels * (channels + 1 - 2 * first_shift) // 2
+
+
+def _pairs(f: Tensor, first_shift: int) -> Tensor:
+    """Products of two channels, each pair once; different channels weigh sqrt(2), as they occur twice."""
+    a, b = torch.triu_indices(f.shape[-1], f.shape[-1], first_shift, device=f.device)
+    return f[..., a] * f[..., b] * torch.where(a == b, 1.0, 2.0**0.5).to(f)
+
+
+def _relation(rows: Tensor, f: Tensor, first_shift: int) -> Tensor:
+    """Rows of `G G^T`: squared products of vectors, less the share of the shift 0."""
+    squared = (rows @ f.mT).square()
+    return squared - rows.square() @ f.square().mT if first_shift else squared
+
+
+def _autocorrelation(f: Tensor) -> Tensor:
+    """`f . R_k f` for all k."""
+    return torch.fft.irfft(torch.fft.rfft(f).abs().square(), n=f.shape[-1])
+
+
+def _padded(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The narrower of both filled up with zero channels, which changes no product."""
+    width = max(s.shape[-1], t.shape[-1])
+    return F.pad(s, (0, width - s.shape[-1])), F.pad(t, (0, width - t.shape[-1]))
+
+
+def _diagonals(gram: Tensor) -> Tensor:
+    """Sums along the wrapped diagonals: `sum_a gram[..., a, (a + d) mod C]` for all d."""
+    index = torch.arange(gram.shape[-1], device=gram.device)
+    return gram[..., index[None, :], (index[None, :] + index[:, None]) % len(index)].sum(-1)
+
+
+def _root(values: Tensor) -> Tensor:
+    """Square root whose gradient at 0 is 0."""
+    positive = values > 0
+    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)
+
+
+def _blockwise(
+    work: Callable[[Tensor, Tensor], tuple[Tensor, ...]], step: int, s: Tensor, t: Tensor
+) -> tuple[Tensor, ...]:
+    """Sum of `work` over blocks of `step` pixels; if there are several, the backward pass repeats them."""
+    if step >= s.shape[1]:
+        return work(s, t)
+    blocks = zip(s.split(step, 1), t.split(step, 1), strict=True)
+    parts = [checkpoint(work, x, y, use_reentrant=False, preserve_rng_state=False) for x, y in blocks]
+    return tuple(torch.stack(same).sum(0) for same in zip(*parts, strict=True))

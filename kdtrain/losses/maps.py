@@ -1,0 +1,76 @@
+"""What all losses do with their maps first: check shapes, leave autocast, detach the teacher."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = TypeVar("Loss", bound=Callable[..., Tensor])
+
+
+def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) -> Callable[[Loss], Loss]:
+    """Make a loss of two maps exact and one-way.
+
+    The loss then runs outside autocast in float32 (float64 maps stay float64), returns a scalar of that
+    type, sees the teacher detached, and refuses maps which it cannot compare.
+    """
+
+    def decorate(loss: Loss) -> Loss:
+        @wraps(loss)
+        def checked(student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
+            if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher):
+                raise ValueError(
+                    f"{loss.__name__} compares two maps (N, C, H, W) of one batch, but came {shapes}"
+                )
+            if equal_channels and student.shape[1] != teacher.shape[1]:
+                raise ValueError(f"{loss.__name__} needs equal channels, but came {shapes}")
+            if equal_size and student.shape[2:] != teacher.shape[2:]:
+                raise ValueError(f"{loss.__name__} needs maps of equal height and width, but came {shapes}")
+            with torch.autocast(student.device.type, enabled=False):
+                student = precise(student)
+                return loss(student, teacher.detach().to(student.dtype), *args, **kwargs).to(student.dtype)
+
+        return cast(Loss, checked)
+
+    return decorate
+
+
+def precise(values: Tensor) -> Tensor:
+    """Float32, or float64 where it came."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def wide(values: Tensor) -> Tensor:
+    """Float64 where the device has it: for sums whose terms nearly cancel."""
+    return values.float() if values.device.type == "mps" else values.double()
+
+
+def resize_map(values: Tensor, size: tuple[int, int] | torch.Size, align_corners: bool = True) -> Tensor:
+    """Resize `(N, C, H, W)` bilinearly to `size = (height, width)`; the same tensor where nothing changes."""
+    if values.shape[-2:] == tuple(size):
+        return values
+    return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Bring labels `(N, H, W)` to `size` by taking the nearest pixel (as IFVD and CIRKD do)."""
+    if labels.shape[-2:] == tuple(size):
+        return labels
+    return F.interpolate(labels[:, None].double(), size=tuple(size), mode="nearest")[:, 0].to(labels.dtype)
+
+
+def unit_vectors(values: Tensor, detach_norm: bool = False, eps: float = 1e-8) -> Tensor:
+    """Divide vectors (last axis) by their length plus `eps`; zero stays zero, with a bounded gradient."""
+    norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+    if detach_norm:
+        norm = norm.detach()
+    return values / torch.where(norm > 0, norm + eps, 1.0)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` holds; 0 where it holds nowhere."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)

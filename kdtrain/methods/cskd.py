@@ -1,0 +1,159 @@
+"""CSKD, channel-spatial knowledge distillation: Karine, Napoleon, Jridi, PRL 180, 2024.
+
+Stated, in the official code: all of the loss, its weights and temperatures. The switches beside it are fixes
+for what the code does: re-drawn projections, and a CKA over the images of a batch, which is nearly 1 for any
+features when the batch is small (exactly 1, without gradient, for two images).
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from kdtrain.losses import cam_cka, grid_pam_cka
+from kdtrain.losses.attention import Projection, random_projections
+from kdtrain.losses.cka import LEAST_SAMPLES, Distance, Estimator, Samples
+from kdtrain.methods.base import Method, Temperature, Term, TermInput, TermModule
+from kdtrain.methods.channel_wise import ChannelWise
+from kdtrain.methods.task import CrossEntropy
+from kdtrain.space import Choice, Range
+
+
+class AttentionTerm(Term):
+    """What the two attention terms share."""
+
+    student_layer: str = "decoder"
+    teacher_layer: str = "decoder"
+    temperature: Temperature = 2.0
+    gamma: Literal["learned", "zero"] = "learned"
+    """The attention's factor: learned from 0 on (official), or 0 for good, which skips the attention."""
+    samples: Samples = "batch"
+    estimator: Estimator = "biased"
+    distance: Distance = "neg_log"
+
+    @model_validator(mode="after")
+    def _positive(self) -> "AttentionTerm":
+        if self.estimator == "unbiased" and self.distance == "neg_log":
+            raise ValueError(
+                "the unbiased CKA can be negative: distance must be 'one_minus', but came 'neg_log'"
+            )
+        return self
+
+    @property
+    def smallest_batch(self) -> int:
+        """CKA over images needs several of them."""
+        return LEAST_SAMPLES[self.estimator] if self.samples == "batch" else 1
+
+
+class CamCka(AttentionTerm):
+    """CKA between channel attention maps."""
+
+    loss: Literal["cam_cka"] = "cam_cka"
+
+    def module(self, student_channels: int, teacher_channels: int) -> TermModule:
+        """The loss with its factor."""
+        return CamModule(self)
+
+
+class GridPamCka(AttentionTerm):
+    """CKA between position attention maps, block by block."""
+
+    loss: Literal["grid_pam_cka"] = "grid_pam_cka"
+    grid: int = Field(default=5, ge=1)
+    projection: Literal["resampled", "fixed", "learned"] = "resampled"
+    """To queries, keys, values: drawn every step (official), drawn once, learned; unused if gamma is zero."""
+
+    def module(self, student_channels: int, teacher_channels: int) -> TermModule:
+        """The loss with its factor and projections."""
+        return GridPamModule(self, student_channels, teacher_channels)
+
+
+class CamModule(TermModule):
+    """`cam_cka` with a factor that student and teacher share."""
+
+    def __init__(self, term: CamCka) -> None:
+        super().__init__()
+        self.term = term
+        self.gamma = learned_factor(term)
+
+    def forward(self, taps: TermInput) -> Tensor:
+        """Return the distance."""
+        term = self.term
+        return cam_cka(
+            *taps.pair(),
+            term.temperature,
+            0.0 if self.gamma is None else self.gamma,
+            samples=term.samples,
+            estimator=term.estimator,
+            distance=term.distance,
+        )
+
+
+class GridPamModule(TermModule):
+    """`grid_pam_cka` with a factor that student and teacher share, and projections of their own."""
+
+    def __init__(self, term: GridPamCka, student_channels: int, teacher_channels: int) -> None:
+        super().__init__()
+        self.term = term
+        self.gamma = learned_factor(term)
+        self.projections: nn.ParameterList | None = None
+        if self.gamma is not None and term.projection == "learned":
+            drawn = [random_projections(1, c, None)[0] for c in (student_channels, teacher_channels)]
+            self.projections = nn.ParameterList(nn.Parameter(part.clone()) for pair in drawn for part in pair)
+
+    def forward(self, taps: TermInput) -> Tensor:
+        """Return the mean distance over the blocks."""
+        term = self.term
+        projection: Literal["resampled", "fixed"] | tuple[Projection, Projection]
+        if self.projections is not None:
+            weight_s, bias_s, weight_t, bias_t = self.projections
+            projection = ((weight_s, bias_s), (weight_t, bias_t))
+        else:
+            projection = "fixed" if term.projection == "fixed" else "resampled"
+        return grid_pam_cka(
+            *taps.pair(),
+            term.temperature,
+            0.0 if self.gamma is None else self.gamma,
+            term.grid,
+            projection=projection,
+            generator=taps.generator,
+            samples=term.samples,
+            estimator=term.estimator,
+            distance=term.distance,
+        )
+
+
+def learned_factor(term: AttentionTerm) -> nn.Parameter | None:
+    """The factor of the attention, starting at 0; None if it stays there."""
+    return nn.Parameter(torch.zeros(())) if term.gamma == "learned" else None
+
+
+CSKD = Method(
+    name="cskd",
+    title="Channel-spatial distillation",
+    citation=(
+        "Karine, Napoleon, Jridi. Channel-Spatial Knowledge Distillation for Efficient Semantic "
+        "Segmentation. Pattern Recognition Letters 180 (2024) 48-54."
+    ),
+    terms=(
+        CrossEntropy(),
+        ChannelWise(weight=3.0, temperature=2.0),
+        CamCka(weight=0.3),
+        GridPamCka(weight=0.8),
+    ),
+    search={
+        "channel_wise.weight": Range(low=0.3, high=30, log=True),
+        "channel_wise.temperature": Choice(choices=(1.0, 2.0, 4.0)),
+        "cam_cka.weight": Range(low=0.03, high=3, log=True),
+        "grid_pam_cka.weight": Range(low=0.08, high=8, log=True),
+    },
+    notes={
+        "weights, temperatures": "stated: 3, 0.3, 0.8 and 2 in the official scripts, for all data",
+        "gamma": "stated: one learned factor per attention, from 0 on, for both networks; zero is inferred",
+        "projection": "stated: drawn anew at every step for every block; fixed and learned are inferred",
+        "samples": "stated: the images of a batch, of which small ones saturate CKA; pixels is inferred",
+        "estimator, distance": "stated: biased and -log(CKA + 1e-8); unbiased and 1 - CKA are inferred",
+        "layer": "stated: what feeds the classifier",
+    },
+)

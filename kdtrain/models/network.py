@@ -1,0 +1,41 @@
+"""The config of a network."""
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from kdtrain.config_base import Strict
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Network(Strict):
+    """A segmentation network: what is built, and what it starts from."""
+
+    arch: str = "FPN"
+    """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...), or
+    `module:function` of one's own, called as `function(num_classes=..., **options)`."""
+    encoder: str = "tu-mobilenetv3_small_050"
+    """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`. Not used by `module:function`."""
+    weights: str = "none"
+    """`none`, `library` (the encoder weights that the library publishes, taken from the machine's weights
+    folder where they lie there), or the path of a safetensors file."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further keyword arguments of the architecture."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """What is subtracted from RGB in [0, 1] before the network sees it."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """What the difference is divided by."""
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if min(value) <= 0:
+            raise ValueError(f"must be positive, but came {list(value)}")
+        return value
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the network is a function of the user's."""
+        return ":" in self.arch

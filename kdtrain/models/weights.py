@@ -1,0 +1,63 @@
+"""Starting weights from safetensors files."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from kdtrain.errors import InputError
+
+_PREFIXES = ("", "encoder.", "encoder.model.")
+"""Where the tensors of a file may belong: a whole network, its encoder, or the timm model inside the encoder."""
+
+
+def published_file(encoder: str, folder: Path | None) -> Path | None:
+    """The file that stands in for the library's weights of an encoder, if the machine's folder holds one."""
+    if folder is None:
+        return None
+    for name in (encoder, encoder.removeprefix("tu-")):
+        if (folder / f"{name}.safetensors").is_file():
+            return folder / f"{name}.safetensors"
+    return None
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        InputError: If there is no such file or it does not read.
+    """
+    if not path.is_file():
+        raise InputError(f"weights: there is no file {path}")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"weights: {path} does not read as safetensors ({error}); make or fetch it again") from error
+
+
+def load_into(net: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Load weights into a network or its encoder; what a file of encoder weights lacks besides stays as built.
+
+    Raises:
+        InputError: If the file covers neither the whole network nor the whole encoder, or a shape differs.
+    """
+    own = net.state_dict()
+    prefix = max(_PREFIXES, key=lambda p: sum(p + name in own for name in tensors))
+    found = {prefix + name: tensor for name, tensor in tensors.items() if prefix + name in own}
+    wanted = [name for name in own if name.startswith(prefix or "") and not name.endswith("num_batches_tracked")]
+    if not prefix and any(name.startswith("encoder.") for name in own) and all(n.startswith("encoder.") for n in found):
+        wanted = [name for name in wanted if name.startswith("encoder.")]
+    missing = [name for name in wanted if name not in found]
+    if missing or not found:
+        raise InputError(
+            f"weights: {source} does not fit {type(net).__name__}: {len(missing)} of {len(wanted)} tensors are missing "
+            f"(first {missing[0] if missing else 'none found'})"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != own[name].shape:
+            raise InputError(
+                f"weights: {source} does not fit {type(net).__name__}: {name} is {tuple(tensor.shape)} in the file and "
+                f"{tuple(own[name].shape)} in the network"
+            )
+    net.load_state_dict(found, strict=False)

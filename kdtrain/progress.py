@@ -1,0 +1,136 @@
+"""What a training tells while it runs and when it ends."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from kdtrain.evaluate import Evaluation
+
+State = Literal["complete", "stopped", "diverged"]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: Number of finished epochs, from 1.
+        epochs: Epochs planned.
+        metrics: `miou` and `pixel_accuracy` on the select role as fractions; empty where the epoch was not evaluated.
+        losses: Mean of every term over the epoch, `raw` and `weighted`, by the term's name.
+        lr: Learning rate of the epoch's last step.
+        seconds: Where the time went; `total` is the whole epoch. On a GPU, parts other than `total` are those of the
+            host, since kernels run behind it.
+        images: Images trained on in this epoch.
+        peak_memory_bytes: Most GPU memory held so far; none on a CPU.
+    """
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, float]
+    losses: dict[str, dict[str, float]]
+    lr: float
+    seconds: dict[str, float]
+    images: int
+    peak_memory_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "EpochReport":
+        """The inverse of `to_dict`."""
+        return cls(**content)
+
+
+Report = Callable[[EpochReport], str | None]
+"""Takes every epoch's report, those of before a resume included, and may answer "stop"."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a training ended.
+
+    Attributes:
+        state: `complete`; `stopped` where the listener said so; `diverged` where a loss was not finite.
+        reason: Why it did not complete.
+        epochs_run: Finished epochs.
+        resumed_from: The epoch that this call went on from; 0 for a fresh start.
+        evaluation: The last evaluation, per image; none unless complete.
+        student: `params`, `macs` (of one image of the input size), `latency_ms` (batch of 1, median),
+            `latency_device`, `input_height`, `input_width`; empty unless complete.
+        seconds: Seconds of training over all attempts.
+        teacher_seconds: Seconds of these in which the teacher was asked.
+        reports: The report of every epoch.
+    """
+
+    state: State
+    epochs_run: int
+    reports: tuple[EpochReport, ...]
+    reason: str | None = None
+    resumed_from: int = 0
+    evaluation: Evaluation | None = None
+    student: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training over all attempts."""
+        return sum(report.seconds["total"] for report in self.reports)
+
+    @property
+    def teacher_seconds(self) -> float:
+        """Seconds of these in which the teacher was asked."""
+        return sum(report.seconds.get("teacher", 0.0) for report in self.reports)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "state": self.state,
+            "reason": self.reason,
+            "epochs_run": self.epochs_run,
+            "resumed_from": self.resumed_from,
+            "evaluation": self.evaluation.to_dict() if self.evaluation else None,
+            "student": self.student,
+            "reports": [report.to_dict() for report in self.reports],
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "TrainResult":
+        """The inverse of `to_dict`."""
+        evaluation = content["evaluation"]
+        return cls(
+            **content
+            | {
+                "evaluation": Evaluation.from_dict(evaluation) if evaluation else None,
+                "reports": tuple(EpochReport.from_dict(report) for report in content["reports"]),
+            }
+        )
+
+
+class Stopwatch:
+    """Adds up seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Count the time of a block under `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+    def timed(self, name: str, items: Iterator[Any]) -> Iterator[Any]:
+        """Hand on items, counting the time of waiting for each under `name`."""
+        while True:
+            with self(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item

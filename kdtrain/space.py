@@ -1,0 +1,66 @@
+"""Ranges worth searching, as plain data: what a method recommends and what a study searches."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError, model_validator
+
+from kdtrain.config_base import Strict
+from kdtrain.errors import InputError
+from kdtrain.explain import sentence
+
+Scalar = bool | int | float | str | None
+
+
+class Range(Strict):
+    """All numbers between two ends, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high:
+            raise ValueError(f"the range is empty: low must be below high, but low={self.low:g}, high={self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range must start above 0, but low={self.low:g}")
+        if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
+            raise ValueError(f"an integer range needs whole ends, but low={self.low:g}, high={self.high:g}")
+        return self
+
+
+class Choice(Strict):
+    """One of a few values, without order."""
+
+    choices: tuple[Scalar, ...]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Choice":
+        if not self.choices:
+            raise ValueError("the list of choices is empty")
+        if len({repr(choice) for choice in self.choices}) < len(self.choices):
+            raise ValueError(f"the choices repeat a value: {list(self.choices)}")
+        return self
+
+
+Domain = Range | Choice
+
+
+def parse_domain(value: Any) -> Domain:
+    """Read a domain as it stands in YAML: a list of choices, or a mapping with `low` and `high`.
+
+    Raises:
+        InputError: If the value is neither, or describes an empty range.
+    """
+    if isinstance(value, Range | Choice):
+        return value
+    try:
+        if isinstance(value, Mapping):
+            return Choice(**value) if "choices" in value else Range(**value)
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            return Choice(choices=tuple(value))
+    except ValidationError as error:
+        raise InputError(sentence(error, Range if isinstance(value, Mapping) else Choice)) from None
+    raise InputError(f"a range is a list of choices or a mapping with low and high, but came {value!r}")

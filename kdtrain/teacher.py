@@ -1,0 +1,126 @@
+"""Teacher folders: a network that can be rebuilt anywhere, and is known by its digest.
+
+A folder holds `model.json` (a `ModelCard`) and `weights.safetensors`. Trained students are saved in the same form, so a
+student can teach the next one.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from kdtrain.checkpoint import check_writable, write_atomically
+from kdtrain.config_base import Strict
+from kdtrain.errors import InputError
+from kdtrain.explain import sentence
+from kdtrain.models import Network, TappedNetwork, build_network
+from kdtrain.models.weights import load_into, read_safetensors
+
+CARD, WEIGHTS = "model.json", "weights.safetensors"
+
+
+class ModelCard(Strict):
+    """What is known of a trained network."""
+
+    network: Network
+    classes: tuple[str, ...]
+    trained_on: str
+    """The data set that it was trained on."""
+    weights_sha256: str
+    source: str = "fitted"
+    """`fitted` by this software, or `imported`."""
+    params: int
+    macs: int | None = None
+    """Multiply-accumulates of one image at the evaluated size."""
+    miou: float | None = None
+    """Mean IoU as a fraction on `role`; none where it was not measured."""
+    role: str | None = None
+    iou: tuple[float | None, ...] = Field(default=())
+    epochs: int | None = None
+    seconds: float | None = None
+    """Seconds of its training."""
+
+    @property
+    def digest(self) -> str:
+        """Identifies what the network computes: its weights, how it is built and what its channels mean."""
+        facts = [self.weights_sha256, self.network.model_dump(mode="json", exclude={"weights"}), list(self.classes)]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def save_model(folder: Path, net: nn.Module, card_facts: dict[str, object]) -> ModelCard:
+    """Write a network and its card; `card_facts` are the card's fields but for the weights' hash and the size."""
+    check_writable(folder)
+    content = save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()})
+    card = ModelCard.model_validate(
+        card_facts
+        | {
+            "weights_sha256": hashlib.sha256(content).hexdigest(),
+            "params": sum(parameter.numel() for parameter in net.parameters()),
+        }
+    )
+    write_atomically(folder / WEIGHTS, content)
+    write_atomically(folder / CARD, card.model_dump_json(indent=2).encode())
+    return card
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a teacher folder.
+
+    Raises:
+        InputError: If the folder is not one, or its card does not read.
+    """
+    path = folder / CARD
+    if not path.is_file() or not (folder / WEIGHTS).is_file():
+        raise InputError(
+            f"teacher: {folder} is no teacher folder, it must hold {CARD} and {WEIGHTS}; make one with "
+            "`kdsweep teacher fit` or `kdsweep teacher import`"
+        )
+    try:
+        return ModelCard.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"teacher: {path} is damaged, {sentence(error, ModelCard)}") from None
+
+
+def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, TappedNetwork]:
+    """Load a teacher and check that its weights are those that its card names.
+
+    Args:
+        folder: The teacher folder.
+        digest: The digest that the teacher must have; none takes any.
+
+    Raises:
+        InputError: If the folder, its weights or its digest are not what they must be.
+    """
+    card = read_card(folder)
+    if digest is not None and card.digest != digest:
+        raise InputError(f"teacher: {folder} holds the teacher {card.digest}, but the config asks for {digest}")
+    content = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise InputError(f"teacher: {folder / WEIGHTS} is damaged, its hash is not the one in {CARD}; make the teacher again")
+    network = build_network(card.network, len(card.classes), bare=True)
+    load_into(network.net, load_safetensors(content), folder / WEIGHTS)
+    return card, network.eval().requires_grad_(False)
+
+
+def import_model(weights: Path, network: Network, classes: tuple[str, ...], trained_on: str, folder: Path) -> ModelCard:
+    """Make a teacher folder from a safetensors file that somebody else trained.
+
+    Raises:
+        InputError: If the weights do not cover the whole network.
+    """
+    tensors = read_safetensors(weights)
+    built = build_network(network, len(classes), bare=True)
+    own = built.net.state_dict()
+    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise InputError(
+            f"teacher: {weights} does not cover {network.arch} with {network.encoder}: {len(missing)} of {len(own)} "
+            f"tensors are missing, first {missing[0]}"
+        )
+    load_into(built.net, tensors, weights)
+    facts = {"network": network.model_copy(update={"weights": "none"}), "classes": classes, "trained_on": trained_on}
+    return save_model(folder, built.net, facts | {"source": "imported"})

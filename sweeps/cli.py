@@ -1,0 +1,310 @@
+"""The command line."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+
+from analysis.errors import InputError as AnalysisInputError
+from kdtrain import InputError, Machine
+from sweeps.spec import SweepSpec, load_spec
+
+app = typer.Typer(
+    name="kdsweep",
+    help="Hyperparameter and ablation sweeps for knowledge distillation in semantic segmentation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+teacher_app = typer.Typer(no_args_is_help=True, help="Make a teacher folder.")
+app.add_typer(teacher_app, name="teacher")
+
+console = Console(highlight=False, soft_wrap=True)
+
+SPECS = Path(__file__).parent / "specs"
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")]
+SweepDir = Annotated[Path, typer.Argument(metavar="D", help="The folder of a sweep.")]
+NewDir = Annotated[Path, typer.Option("--dir", metavar="D", help="The folder to write to; the same one resumes.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The folder in which data sets lie (KDSWEEP_DATA; default: data).")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="A folder of encoder weights, <encoder>.safetensors, where no hub is reached (KDSWEEP_WEIGHTS)."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the spec by its dotted path; may be repeated."),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of one training; by default what it may take.")]
+Workers = Annotated[int, typer.Option(help="Processes per training that make samples; 0 makes them in place.")]
+
+
+def main() -> None:
+    """Run the command line; wrong input is one line and exit code 2."""
+    try:
+        app()
+    except (InputError, AnalysisInputError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("interrupted; run the same command again to go on")
+        sys.exit(130)
+
+
+@app.command()
+def demo(
+    sweep: NewDir = Path("kdsweep-demo"),
+    inline: Annotated[bool, typer.Option(help="Without Ray, in this process.")] = False,
+) -> None:
+    """The main job with nothing given: generated street scenes, a teacher, five studies, report and best config.
+
+    Example: [bold]kdsweep demo --dir /tmp/demo[/]
+    """
+    spec = load_spec(SPECS / "demo.yaml")
+    console.print("Generated street scenes, one teacher, five studies with the same budget each. This takes a few minutes.")
+    _run(spec, sweep, Machine(cache=sweep / "cache"), None, inline)
+
+
+@app.command()
+def plan(spec_file: SpecFile, data: Data = None, weights: Weights = None, changes: Set = None) -> None:
+    """Show what would run, and find every mistake that can be found before a GPU is used.
+
+    Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data[/]
+    """
+    from sweeps.plan import plan as make_plan
+
+    console.print(make_plan(load_spec(spec_file, _changes(changes)), _machine(data, weights)).render())
+
+
+@app.command()
+def run(
+    spec_file: SpecFile,
+    sweep: NewDir,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster, such as auto or host:port; by default one is started here.")
+    ] = None,
+    inline: Annotated[bool, typer.Option(help="Without Ray, one trial after the other in this process.")] = False,
+    data: Data = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 0,
+    changes: Set = None,
+) -> None:
+    """Run a sweep; the same command resumes it.
+
+    Example: [bold]kdsweep run sweeps/specs/camvid.yaml --dir runs/camvid --data data[/]
+    """
+    machine = _machine(data, weights, device=device, threads=threads, workers=workers)
+    _run(load_spec(spec_file, _changes(changes)), sweep, machine, address, inline)
+
+
+@app.command()
+def status(sweep: SweepDir) -> None:
+    """Show how far a sweep has come, from its files, while it runs or after.
+
+    Example: [bold]kdsweep status runs/camvid[/]
+    """
+    from sweeps.progress import show_status
+
+    console.print(show_status(sweep))
+
+
+@app.command()
+def tables(sweep: SweepDir) -> None:
+    """Rebuild the tables from the ledger.
+
+    Example: [bold]kdsweep tables runs/camvid[/]
+    """
+    from sweeps.tabulate import write_tables
+
+    write_tables(sweep)
+    for file in sorted((sweep / "tables").glob("*.parquet")):
+        console.print(str(file))
+
+
+@app.command()
+def report(sweep: SweepDir) -> None:
+    """Write the report, one HTML file that works offline, and the tables for a paper.
+
+    Example: [bold]kdsweep report runs/camvid[/]
+    """
+    from analysis.report import write_report
+    from sweeps.tabulate import write_tables
+
+    write_tables(sweep)
+    console.print(str(write_report(sweep)))
+
+
+@app.command()
+def best(
+    sweep: SweepDir,
+    out: Annotated[Path | None, typer.Option(help="Write it to this YAML file, which `kdsweep train` takes.")] = None,
+) -> None:
+    """Show the chosen config with what speaks for it.
+
+    Example: [bold]kdsweep best runs/camvid --out best.yaml[/]
+    """
+    from sweeps.best import best_document
+    from sweeps.tabulate import write_tables
+
+    write_tables(sweep)
+    text = best_document(sweep, (out or sweep / "best.yaml").parent)
+    if out is None:
+        print(text, end="")
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+        console.print(str(out))
+
+
+@app.command()
+def ablate(
+    source: Annotated[Path, typer.Argument(metavar="SPEC-or-D", help="A sweep's folder, for its best config, or a spec.")],
+    out: Annotated[Path, typer.Option(help="The spec to write.")],
+    design: Annotated[str, typer.Option(help="leave-one-out")] = "leave-one-out",
+    study: Annotated[str | None, typer.Option(help="The study to take apart; by default the best one's, or the last.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
+) -> None:
+    """Write the spec of an ablation around a config.
+
+    Example: [bold]kdsweep ablate runs/camvid --design leave-one-out --out ablation.yaml[/]
+    """
+    from sweeps.ablate import ablation_of
+
+    spec = ablation_of(source, design, study, seeds)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(spec.dump(), encoding="utf-8")
+    console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with kdsweep run {out} --dir ...")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A config, for instance best.yaml.")],
+    folder: NewDir,
+    teacher: Annotated[Path | None, typer.Option(help="The teacher folder; by default the one named in the file.")] = None,
+    data: Data = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
+) -> None:
+    """Train one config to its end and save the student, in the form of a teacher folder.
+
+    Example: [bold]kdsweep train runs/camvid/best.yaml --dir runs/student[/]
+    """
+    from kdtrain import train as train_student
+    from sweeps.best import read_config
+
+    found, named_teacher = read_config(config)
+    if seed is not None:
+        found = found.model_copy(update={"seed": seed})
+    machine = _machine(data, weights, device=device, threads=threads, workers=workers, teacher=teacher or named_teacher)
+    result = train_student(found, machine, _epoch_line, folder)
+    if result.state != "complete":
+        raise InputError(f"the training {result.state}: {result.reason}")
+    _done(result, folder / "student")
+
+
+@teacher_app.command("fit")
+def teacher_fit(
+    config: Annotated[Path, typer.Argument(metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config.")],
+    folder: NewDir,
+    data: Data = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 0,
+    changes: Set = None,
+) -> None:
+    """Train a teacher.
+
+    Example: [bold]kdsweep teacher fit sweeps/specs/camvid.yaml --dir runs/teacher --data data[/]
+    """
+    from sweeps.best import read_config, read_mapping
+    from sweeps.teachers import fit_here, fit_teacher
+
+    content = read_mapping(config)
+    if "studies" in content:
+        found = load_spec(config, _changes(changes)).teacher_config
+        if found is None:
+            raise InputError(f"{config}: teacher.fit is missing, so there is nothing to fit")
+    else:
+        found = read_config(config)[0]
+    machine = _machine(data, weights, device=device, threads=threads, workers=workers)
+    card = fit_teacher(found, machine, folder, fit_here(_epoch_line))
+    console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+
+
+@teacher_app.command("import")
+def teacher_import(
+    weights_file: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A safetensors file of the whole network.")],
+    spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
+    folder: NewDir,
+    data: Data = None,
+) -> None:
+    """Make a teacher folder from weights that were trained elsewhere, and measure it on the select role.
+
+    Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
+    """
+    from sweeps.best import read_mapping
+    from sweeps.teachers import import_teacher
+
+    card = import_teacher(weights_file, read_mapping(spec_file), folder, _machine(data, None))
+    console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+
+
+def _run(spec: SweepSpec, sweep: Path, machine: Machine, address: str | None, inline: bool) -> None:
+    from sweeps.run import run_sweep
+
+    outcome = run_sweep(spec, sweep, machine, console, address, inline)
+    console.print(f"\nreport: {outcome.report}")
+    if not outcome.finished:
+        console.print(f"the sweep was interrupted; run the same command again to go on, nothing is lost in {sweep}")
+        sys.exit(130)
+    if outcome.best is None:
+        console.print("no config was chosen: no trial completed; the report says why")
+        sys.exit(1)
+    evidence = outcome.best["evidence"]
+    seeds = f"mean of {evidence['n']} fresh seeds" if evidence["confirmed_on_fresh_seeds"] else "1 seed, optimistic"
+    console.print(f"best:   {outcome.best_file}: {evidence['study']}, mIoU {100 * evidence['mean']:.1f} ({seeds})")
+    console.print(f"train it: kdsweep train {outcome.best_file} --dir {sweep}-student")
+
+
+def _machine(data: Path | None, weights: Path | None, **facts: Any) -> Machine:
+    named = {"data_root": data, "weights": weights}
+    return Machine(**{name: value for name, value in named.items() if value is not None}, **facts)
+
+
+def _changes(changes: list[str] | None) -> dict[str, Any]:
+    result = {}
+    for change in changes or []:
+        field, equals, value = change.partition("=")
+        if not equals or not field:
+            raise InputError(f"--set: must be FIELD=VALUE, as in --set budget.trials=4, but came {change!r}")
+        result[field] = yaml.safe_load(value)
+    return result
+
+
+def _epoch_line(report: Any) -> None:
+    score = f"mIoU {100 * report.metrics['miou']:5.1f}" if "miou" in report.metrics else "not evaluated"
+    losses = "  ".join(f"{name} {values['weighted']:.3f}" for name, values in report.losses.items())
+    console.print(f"epoch {report.epoch}/{report.epochs}  {score}  {losses}  {report.seconds['total']:.1f} s")
+
+
+def _done(result: Any, student: Path) -> None:
+    console.print(f"mIoU {100 * result.evaluation.miou:.1f} on select after {result.epochs_run} epochs; student in {student}")
+
+
+if os.environ.get("KDSWEEP_TRACE"):
+    app.pretty_exceptions_enable = True

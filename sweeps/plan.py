@@ -1,0 +1,307 @@
+"""What a sweep would run and cost, and every mistake that can be found before a training starts."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdtrain.config import Machine, TrainConfig
+from kdtrain.errors import InputError
+from kdtrain.methods import Method, get_method
+from kdtrain.models import Network, TappedNetwork, build_network, check_layers, layer_channels
+from kdtrain.space import Choice, Domain
+from kdtrain.teacher import read_card
+from sweeps.allocation import confirms, searches
+from sweeps.spec import Study, SweepSpec
+
+_BACKWARD = 2
+"""A backward pass costs about two forward passes."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found out on the way of checking: images by role, classes, size (height, width) of the first image."""
+
+    images: dict[str, int]
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    teacher: Network | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters and multiply-accumulates of one image; the latter is None if they cannot be counted."""
+
+    params: int
+    macs: int | None
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One study: what it is, and how many trials and epochs it takes at most."""
+
+    name: str
+    title: str
+    terms: tuple[str, ...]
+    fixed: dict[str, str]
+    space: dict[str, str]
+    epochs: int
+    trials: int
+    search_epochs: int
+    confirm_runs: int
+    is_baseline: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole sweep; epochs and trials are upper bounds, early stopping saves some of them."""
+
+    name: str
+    data: str
+    teacher: str
+    teacher_epochs: int
+    studies: tuple[StudyPlan, ...]
+    checked: Checked
+    warnings: tuple[str, ...]
+    disk_bytes: int
+    macs: float | None
+    """Multiply-accumulates of all training, forward and backward, the teacher's forward included."""
+
+    @property
+    def trials(self) -> int:
+        """Trials of search and confirm phase."""
+        return sum(study.trials + study.confirm_runs for study in self.studies)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of search and confirm phase."""
+        return sum(study.search_epochs + study.confirm_runs * study.epochs for study in self.studies)
+
+    def text(self) -> str:
+        """The plan to be read."""
+        lines = [f"sweep {self.name} on {self.data}", f"teacher: {self.teacher}", ""]
+        for study in self.studies:
+            mark = " (baseline)" if study.is_baseline else ""
+            lines.append(f"{study.name}{mark}: {study.title}")
+            lines.append(f"  terms: {', '.join(study.terms)}")
+            lines += [f"  set {path} = {value}" for path, value in study.fixed.items()]
+            lines += [f"  search {path} in {domain}" for path, domain in study.space.items()]
+            if study.trials:
+                lines.append(
+                    f"  search: {_times(study.trials, study.epochs)}, at most {study.search_epochs} epochs"
+                )
+            if study.confirm_runs:
+                lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on fresh seeds")
+        lines += [
+            "",
+            f"at most {self.trials} trials and {self.epochs} epochs of {self.checked.images['train']} images",
+        ]
+        if self.teacher_epochs:
+            lines.append(f"before them {self.teacher_epochs} epochs of the teacher")
+        if self.macs is not None:
+            lines.append(f"compute: about {self.macs:.2g} multiply-accumulates in all trials")
+        lines.append(f"disk: about {self.disk_bytes / 1e9:.2g} GB")
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+
+def plan(spec: SweepSpec, machine: Machine) -> Plan:
+    """What the sweep would run.
+
+    Raises:
+        InputError: As `check`.
+    """
+    checked = check(spec, machine)
+    studies = tuple(_study_plan(spec, study) for study in spec.studies)
+    fit = spec.teacher_config
+    student = _cost(spec.student, checked)
+    teacher = _cost(checked.teacher, checked) if checked.teacher else None
+    return Plan(
+        name=spec.name,
+        data=f"{spec.data.name}, {', '.join(f'{count} {role}' for role, count in checked.images.items())} images, "
+        f"{len(checked.classes)} classes",
+        teacher=_teacher_text(spec),
+        teacher_epochs=fit.epochs if fit else 0,
+        studies=studies,
+        checked=checked,
+        warnings=tuple(_warnings(spec)),
+        disk_bytes=_disk(spec, studies, student),
+        macs=_macs(spec, studies, checked, student, teacher),
+    )
+
+
+def check(spec: SweepSpec, machine: Machine) -> Checked:
+    """Look at data, teacher, networks and layers, as far as that is possible without training.
+
+    Raises:
+        InputError: If anything does not fit: missing data, a teacher of other classes, an unknown encoder or layer,
+            layers that a loss cannot compare.
+    """
+    source = spec.data.open(machine.data_root)
+    ids = {role: source.ids(role) for role in ("train", "select")}
+    image, _ = source.read("train", ids["train"][0])
+    size = (image.shape[0], image.shape[1])
+    teacher = _teacher_network(spec, source.classes)
+    networks = _Networks(len(source.classes))
+    if spec.teacher_config is not None:
+        networks.shapes(spec.teacher_config.student, (), spec.teacher_config.augment.crop or size)
+    for study in spec.studies:
+        for config in _layer_variants(spec, study):
+            try:
+                _check_terms(config, teacher, networks, config.augment.crop or size)
+            except InputError as error:
+                raise InputError(f"studies.{study.name}: {error}") from None
+            if config.batch_size > len(ids["train"]):
+                count = len(ids["train"])
+                raise InputError(
+                    f"train.batch_size: {config.batch_size} is more than the {count} images of role train"
+                )
+    images = {role: len(found) for role, found in ids.items()}
+    return Checked(images, tuple(source.classes), size, teacher)
+
+
+def describe(domain: Domain) -> str:
+    """A domain in words."""
+    if isinstance(domain, Choice):
+        return ", ".join(map(str, domain.choices))
+    return f"{domain.low:g} to {domain.high:g}{', log' if domain.log else ''}{', whole' if domain.integer else ''}"
+
+
+def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | None:
+    if spec.teacher is None:
+        return None
+    if spec.teacher.path is None:
+        assert spec.teacher_config is not None
+        return spec.teacher_config.student
+    card = read_card(Path(spec.teacher.path))
+    if card.classes != tuple(classes):
+        raise InputError(
+            f"teacher: {spec.teacher.path} knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but "
+            f"the data {spec.data.name} have {len(classes)} ({', '.join(classes[:4])}, ...)"
+        )
+    return card.network
+
+
+def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
+    """The study's config, and one for every layer that it may search."""
+    yield spec.config_for(study)
+    for path, domain in spec.space_of(study).items():
+        if path.endswith("_layer") and isinstance(domain, Choice):
+            for layer in domain.choices:
+                yield spec.config_for(study, {path: layer})
+
+
+def _check_terms(
+    config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]
+) -> None:
+    terms = config.active_terms
+    student_shapes = networks.shapes(config.student, [term.student_layer for term in terms], size)
+    taught = [term.teacher_layer for term in terms if term.needs_teacher]
+    teacher_shapes = networks.shapes(teacher, taught, size) if teacher and taught else {}
+    for term in terms:
+        channels = student_shapes[term.student_layer][0]
+        term.build(channels, teacher_shapes[term.teacher_layer][0] if term.needs_teacher else channels)
+
+
+class _Networks:
+    """Networks built once each, with whatever weights, to be asked for shapes and costs."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._num_classes = num_classes
+        self._built: dict[str, TappedNetwork] = {}
+
+    def shapes(
+        self, network: Network, layers: Iterable[str], size: tuple[int, int]
+    ) -> dict[str, tuple[int, ...]]:
+        """Shapes `(C, h, w)` of layers, as `check_layers`."""
+        key = network.model_dump_json()
+        if key not in self._built:
+            check_layers(network, self._num_classes, (), size)
+            self._built[key] = build_network(network, self._num_classes, bare=True)
+        return layer_channels(self._built[key], layers, size)
+
+
+def _cost(network: Network, checked: Checked) -> Cost:
+    built = build_network(network, len(checked.classes), bare=True).eval()
+    params = sum(parameter.numel() for parameter in built.parameters())
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            built.to("meta")(torch.zeros(1, 3, *checked.image_size, device="meta"))
+    except Exception:  # whatever a network of the user's own raises on numbers that are not there
+        return Cost(params, None)
+    return Cost(params, counter.get_total_flops() // 2)
+
+
+def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
+    config = spec.config_for(study)
+    method = get_method(study.method) if study.method else None
+    space = spec.space_of(study)
+    trials, search_epochs = 0, 0
+    if not space and searches(spec, study):
+        trials, search_epochs = 1, config.epochs
+    elif space:
+        by_epochs = None if spec.budget.epochs is None else -(-spec.budget.epochs // config.epochs)
+        trials = min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
+        search_epochs = trials * config.epochs
+    configs = spec.confirm.top if space else 1
+    return StudyPlan(
+        name=study.name,
+        title=_title(method) if method else "terms of the spec's own",
+        terms=tuple(f"{term.name} x {term.weight:g}" for term in config.active_terms),
+        fixed={path: str(value) for path, value in study.set.items()},
+        space={path: describe(domain) for path, domain in space.items()},
+        epochs=config.epochs,
+        trials=trials,
+        search_epochs=search_epochs,
+        confirm_runs=min(configs, trials or 1) * spec.confirm.seeds if confirms(spec) else 0,
+        is_baseline=study == spec.baseline,
+    )
+
+
+def _teacher_text(spec: SweepSpec) -> str:
+    config = spec.teacher_config
+    if config is not None:
+        return f"{config.student.arch} {config.student.encoder}, fitted first in {config.epochs} epochs"
+    return spec.teacher.path if spec.teacher and spec.teacher.path else "none"
+
+
+def _warnings(spec: SweepSpec) -> Iterator[str]:
+    if spec.purpose == "search" and spec.baseline is None:
+        yield "no study is without a teacher, so that nothing can be said about the gain of distillation"
+    if not confirms(spec):
+        yield "nothing is confirmed on fresh seeds (confirm.top or confirm.seeds is 0): the best score will be optimistic"
+    for study in spec.studies:
+        if spec.space_of(study) and spec.defaults(study) is None:
+            yield f"{study.name}: its published values lie outside of its space and will not be tried"
+
+
+def _macs(
+    spec: SweepSpec, studies: tuple[StudyPlan, ...], checked: Checked, student: Cost, teacher: Cost | None
+) -> float | None:
+    total = 0.0
+    for study in studies:
+        config = spec.config_for(spec.study(study.name))
+        taught = teacher.macs if teacher and config.uses_teacher else 0
+        if student.macs is None or taught is None:
+            return None
+        crop = config.augment.crop or checked.image_size
+        area = crop[0] * crop[1] / (checked.image_size[0] * checked.image_size[1])
+        epochs = study.search_epochs + study.confirm_runs * study.epochs
+        total += epochs * checked.images["train"] * area * (student.macs * (1 + _BACKWARD) + taught)
+    return total
+
+
+def _disk(spec: SweepSpec, studies: tuple[StudyPlan, ...], student: Cost) -> int:
+    """Per trial the student and two checkpoints (weights and the optimizer's state), all in float32."""
+    trials = sum(study.trials + study.confirm_runs for study in studies)
+    states = 2 if spec.config_for(spec.studies[0]).optimizer.name == "adamw" else 1
+    return trials * student.params * 4 * (1 + 2 * (1 + states))
+
+
+def _title(method: Method) -> str:
+    return f"{method.title} ({method.citation.rstrip('.')})" if method.citation else method.title
+
+
+def _times(trials: int, epochs: int) -> str:
+    return f"{trials} trial{'s' * (trials > 1)} x {epochs} epochs"

@@ -1,0 +1,260 @@
+"""How far a sweep is: the same words while it runs, on a terminal or in a log, and from its files at any time."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.allocation import confirms, searches, spent_epochs, spent_trials
+from sweeps.driver import Driver
+from sweeps.spec import Study, SweepSpec
+from sweeps.state import UNFINISHED, SweepState, TrialRecord
+
+OPTIMISTIC = "best so far (1 seed, optimistic)"
+"""What a search's best score is: the maximum of noisy values."""
+CONFIRMED = "on fresh seeds"
+_STATES = ("complete", "running", "planned", "pruned", "diverged", "failed")
+_REDRAW, _REPRINT = 0.5, 5.0
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """One study: trials by state, budget spent (0..1), best searched score, mean score on fresh seeds of its best."""
+
+    name: str
+    states: dict[str, int]
+    spent: float
+    budget: str
+    best: float | None
+    confirmed: float | None
+    fresh_runs: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole sweep. `seconds_left` is none as long as no epoch was timed."""
+
+    name: str
+    phase: str
+    studies: tuple[StudyProgress, ...]
+    best: tuple[str, float] | None
+    seconds_left: float | None
+    failures: tuple[str, ...]
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Trials by state, over all studies."""
+        total: Counter[str] = Counter()
+        for study in self.studies:
+            total.update(study.states)
+        return {state: total[state] for state in _STATES if total[state]}
+
+
+def summarize(spec: SweepSpec, state: SweepState) -> Summary:
+    """What is to be said about a sweep."""
+    searched = [(trial, trial.score) for trial in state.trials.values() if trial.phase == "search"]
+    scored = [(trial.id, score) for trial, score in searched if score is not None]
+    failed = [trial for trial in state.trials.values() if trial.state == "failed"]
+    return Summary(
+        name=spec.name,
+        phase=_phase(spec, state),
+        studies=tuple(_study(spec, state, study) for study in spec.studies),
+        best=max(scored, key=lambda pair: pair[1], default=None),
+        seconds_left=_seconds_left(spec, state),
+        failures=tuple(
+            f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason
+        ),
+    )
+
+
+def line(summary: Summary) -> str:
+    """The sweep in one plain line."""
+    parts = [f"{summary.name}: {summary.phase}"]
+    parts.append(", ".join(f"{count} {state}" for state, count in summary.states.items()) or "no trials yet")
+    parts.append("budget " + ", ".join(f"{study.name} {study.spent:.0%}" for study in summary.studies))
+    if summary.best is not None:
+        parts.append(f"{OPTIMISTIC} {summary.best[1]:.4f} {summary.best[0]}")
+    if left := _left(summary):
+        parts.append(left)
+    return " | ".join(parts)
+
+
+def table(summary: Summary) -> Group:
+    """The sweep as it stands on a terminal."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    grid.add_column("study")
+    grid.add_column("budget of its search")
+    grid.add_column("")
+    for state in summary.states:
+        grid.add_column(state, justify="right")
+    grid.add_column(OPTIMISTIC, justify="right")
+    grid.add_column(CONFIRMED, justify="right")
+    for study in summary.studies:
+        grid.add_row(
+            study.name,
+            ProgressBar(total=1.0, completed=min(1.0, study.spent), width=20),
+            study.budget,
+            *(str(study.states.get(state, 0) or "") for state in summary.states),
+            "" if study.best is None else f"{study.best:.4f}",
+            "" if study.confirmed is None else f"{study.confirmed:.4f} ({study.fresh_runs})",
+        )
+    head = Text.assemble((summary.name, "bold"), f"  {summary.phase}  {_left(summary)}")
+    failures = [Text(f"failed {failure}", style="red") for failure in summary.failures[-3:]]
+    return Group(head, grid, *failures)
+
+
+class Display:
+    """Shows a running sweep: a table in place on a terminal, otherwise a plain line now and then, when it says more."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        driver: Driver,
+        say: Callable[[str], None] = print,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make it; it shows nothing before it is entered.
+
+        Args:
+            spec: The sweep.
+            driver: Whose state is shown.
+            say: Takes the plain lines.
+            console: Where the table is drawn if it is a terminal; standard output where none is given.
+            clock: Seconds, for tests.
+        """
+        self._spec, self._driver, self._say, self._clock = spec, driver, say, clock
+        self._console = console or Console()
+        self._live: Live | None = None
+        self._shown_at, self._shown = -math.inf, ""
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self.update()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._show()
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self) -> None:
+        """Show the state of now, unless it was shown a moment ago."""
+        if self._clock() - self._shown_at >= (_REDRAW if self._live else _REPRINT):
+            self._show()
+
+    def _show(self) -> None:
+        self._shown_at = self._clock()
+        summary = summarize(self._spec, self._driver.state)
+        if self._live is not None:
+            self._live.update(table(summary), refresh=True)
+        elif (text := line(summary)) != self._shown:
+            self._shown = text
+            self._say(text)
+
+
+def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
+    trials = state.of_study(study.name)
+    scores = [score for trial in trials if trial.phase == "search" and (score := trial.score) is not None]
+    fresh = _fresh_scores(trials)
+    best_fresh = max(fresh, key=lambda scores: sum(scores) / len(scores), default=[])
+    spent, budget = _spent(spec, state, study)
+    return StudyProgress(
+        name=study.name,
+        states={name: count for name in _STATES if (count := sum(trial.state == name for trial in trials))},
+        spent=spent,
+        budget=budget,
+        best=max(scores, default=None),
+        confirmed=sum(best_fresh) / len(best_fresh) if best_fresh else None,
+        fresh_runs=len(best_fresh),
+    )
+
+
+def _fresh_scores(trials: list[TrialRecord]) -> list[list[float]]:
+    by_config: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial.phase == "confirm" and (score := trial.score) is not None:
+            by_config.setdefault(trial.config_id, []).append(score)
+    return list(by_config.values())
+
+
+def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str]:
+    if not searches(spec, study):
+        return 1.0, "nothing to search"
+    if study.name in state.exhausted:
+        return 1.0, state.exhausted[study.name]
+    shares = []
+    for unit, spent, budget in (
+        ("trials", spent_trials(state, study), spec.budget.trials),
+        ("epochs", spent_epochs(state, study), spec.budget.epochs),
+    ):
+        if budget is not None:
+            shares.append((spent / budget, f"{spent}/{budget} {unit}"))
+    return max(shares)
+
+
+def _phase(spec: SweepSpec, state: SweepState) -> str:
+    if state.aborted:
+        return "aborted"
+    if state.finished:
+        return "finished"
+    if not state.trials:
+        return "starting"
+    searching = any(trial.phase == "search" and trial.state in UNFINISHED for trial in state.trials.values())
+    confirming = any(trial.phase == "confirm" for trial in state.trials.values())
+    if searching and confirming:
+        return "searching and confirming"
+    return "confirming on fresh seeds" if confirming else "searching"
+
+
+def _left(summary: Summary) -> str:
+    if summary.seconds_left is None or summary.phase in ("finished", "aborted"):
+        return ""
+    minutes = math.ceil(summary.seconds_left / 60)
+    return f"about {minutes} min left" if minutes < 120 else f"about {minutes / 60:.1f} h left"
+
+
+def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
+    """Epochs that are still to come, at the mean pace so far, shared among the trials that run at the same time."""
+    timed = [
+        report["seconds"].get("total", 0.0)
+        for trial in state.trials.values()
+        for report in trial.reports.values()
+    ]
+    if not timed:
+        return None
+    at_once = max(1, sum(trial.state == "running" for trial in state.trials.values()))
+    return _epochs_left(spec, state) * sum(timed) / len(timed) / at_once
+
+
+def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
+    left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state in UNFINISHED))
+    for study in spec.studies:
+        epochs = spec.config_for(study).epochs
+        searched = state.of_study(study.name, "search")
+        if searches(spec, study) and study.name not in state.exhausted:
+            ended = [trial.epochs_run for trial in searched if trial.state not in UNFINISHED]
+            usual = sum(ended) / len(ended) if ended else float(epochs)
+            lefts = []
+            if spec.budget.trials is not None:
+                lefts.append((spec.budget.trials - len(searched)) * usual)
+            if spec.budget.epochs is not None:
+                lefts.append(float(spec.budget.epochs - spent_epochs(state, study)))
+            left += max(0.0, min(lefts))
+        if confirms(spec):
+            configs = spec.confirm.top if searches(spec, study) else 1
+            begun = len(state.of_study(study.name, "confirm"))
+            left += max(0, configs * spec.confirm.seeds - begun) * epochs
+    return left

@@ -1,0 +1,62 @@
+"""Asynchronous successive halving, stopping variant, with rungs of its own for every study.
+
+A trial enters a rung with its first evaluated report at or after the rung's epoch, and goes on if its value is among the
+best `ceil(n / factor)` of the `n` trials of its study that have entered so far. As long as fewer than `factor` have
+entered, all go on: the first arrivals have nobody to be compared with. Li et al. 2020 (ASHA); the stopping variant is
+that of Ray Tune and Syne Tune.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Curve = Mapping[int, float]
+"""Value by epoch, evaluated epochs only."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a report means for its trial. `rung` is the epoch of the rung entered by it, if it entered one."""
+
+    action: Literal["continue", "stop"]
+    rung: int | None = None
+    entered: int = 0
+    kept: int = 0
+
+
+def milestones(grace: int, factor: int, epochs: int) -> list[int]:
+    """The rungs below the last epoch: `grace * factor ** k`."""
+    rungs = []
+    rung = grace
+    while rung < epochs:
+        rungs.append(rung)
+        rung *= factor
+    return rungs
+
+
+def entry(curve: Curve, rung: int) -> tuple[int, float] | None:
+    """The epoch and value with which a trial entered a rung; none if it has not come so far."""
+    epoch = min((epoch for epoch in curve if epoch >= rung), default=None)
+    return None if epoch is None else (epoch, curve[epoch])
+
+
+def decide(curve: Curve, epoch: int, others: Iterable[Curve], rungs: Iterable[int], factor: int) -> Verdict:
+    """Whether a trial that has just reported `epoch` goes on.
+
+    Args:
+        curve: Its values so far, this epoch's included.
+        epoch: The epoch; one at which nothing was evaluated decides nothing.
+        others: The curves of the other searched trials of its study, as far as they have come by now.
+        rungs: From `milestones`.
+        factor: One in `factor` goes on.
+    """
+    entered = [rung for rung in rungs if (found := entry(curve, rung)) and found[0] == epoch]
+    if not entered:
+        return Verdict("continue")
+    rung, value = max(entered), curve[epoch]
+    rivals = [found[1] for other in others if (found := entry(other, rung))]
+    count = len(rivals) + 1
+    kept = count if count < factor else math.ceil(count / factor)
+    better = sum(rival > value for rival in rivals)
+    return Verdict("continue" if better < kept else "stop", rung, count, kept)

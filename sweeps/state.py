@@ -1,0 +1,206 @@
+"""What is known about a sweep: a fold over the records of its ledger. `SweepState.apply` alone changes it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from analysis import scores
+from sweeps.ledger import Record
+
+TrialState = Literal["planned", "running", "complete", "pruned", "diverged", "failed"]
+UNFINISHED = ("planned", "running")
+
+
+@dataclass
+class TrialRecord:
+    """One trial as far as it has come."""
+
+    id: str
+    study: str
+    number: int
+    phase: Literal["search", "confirm"]
+    candidate_of: str | None
+    seed: int
+    params: dict[str, Any]
+    """What the search chose, by dotted path; empty where nothing is searched."""
+    config: dict[str, Any]
+    config_id: str
+    state: TrialState = "planned"
+    reason: str | None = None
+    attempts: int = 0
+    crashes: int = 0
+    """Attempts that ended in an error; others were cut short together with their driver."""
+    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The first report of every epoch."""
+    verdict: dict[str, Any] | None = None
+    """The decision to stop it, once taken."""
+    result: dict[str, Any] = field(default_factory=dict)
+    """epochs_run, seconds, teacher_s, student, evaluation: what it ended with."""
+    started_at: str | None = None
+    ended_at: str | None = None
+    environment_id: str | None = None
+
+    @property
+    def epochs(self) -> int:
+        """The epochs that were planned."""
+        return int(self.config["epochs"])
+
+    @property
+    def epochs_run(self) -> int:
+        """The epochs that were run so far, each counted once."""
+        return int(self.result.get("epochs_run", max(self.reports, default=0)))
+
+    @property
+    def committed(self) -> int:
+        """What it takes from its study's budget, in epochs: all that are planned until it has ended."""
+        return self.epochs if self.state in UNFINISHED else self.epochs_run
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, all attempts."""
+        known = self.result.get("seconds")
+        return (
+            float(known)
+            if known is not None
+            else sum(r["seconds"].get("total", 0.0) for r in self.reports.values())
+        )
+
+    @property
+    def curve(self) -> dict[int, float]:
+        """The metric that is searched for, by epoch; evaluated epochs only."""
+        metric = scores.METRIC
+        return {
+            epoch: report["metrics"][metric]
+            for epoch, report in self.reports.items()
+            if report["metrics"].get(metric) is not None
+        }
+
+    @property
+    def score(self) -> float | None:
+        """What it is worth; none unless complete."""
+        if self.state != "complete":
+            return None
+        return scores.score((epoch, report["metrics"]) for epoch, report in self.reports.items())
+
+
+@dataclass
+class SweepState:
+    """The whole sweep as far as it has come."""
+
+    sweep: dict[str, Any] = field(default_factory=dict)
+    """sweep_id, spec, created_at, data, teacher and versions; empty before the first record."""
+    teacher: dict[str, Any] | None = None
+    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    environment_id: str | None = None
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+    """By id, in the order in which they were proposed."""
+    exhausted: dict[str, str] = field(default_factory=dict)
+    """Why a study proposes nothing more although it has budget left."""
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    aborted: str | None = None
+    finished: bool = False
+    last: Record | None = None
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "SweepState":
+        """The state after some records."""
+        state = cls()
+        for record in records:
+            state.apply(record)
+        return state
+
+    def of_study(self, study: str, phase: str | None = None) -> list[TrialRecord]:
+        """The trials of a study, in order of their number."""
+        return [t for t in self.trials.values() if t.study == study and phase in (None, t.phase)]
+
+    def apply(self, record: Record) -> None:
+        """Take in what happened."""
+        getattr(self, f"_{record.kind}")(record, **record.data)
+        self.last = record
+
+    def _sweep(self, record: Record, **data: Any) -> None:
+        self.sweep = {**data, "created_at": record.at}
+
+    def _session(self, record: Record, environment: dict[str, Any]) -> None:
+        self.environment_id = environment["environment_id"]
+        self.environments[environment["environment_id"]] = environment
+        self.finished, self.aborted = False, None
+        for trial in self.trials.values():
+            if trial.state == "running":
+                trial.state = "planned"
+        self._note_decision(record, detail=f"environment {self.environment_id}")
+
+    def _teacher(self, record: Record, **data: Any) -> None:
+        self.teacher = data
+
+    def _proposed(self, record: Record, **data: Any) -> None:
+        trial = TrialRecord(**data)
+        self.trials[trial.id] = trial
+        self._note_decision(record, trial, detail=trial.phase)
+
+    def _started(self, record: Record, trial: str) -> None:
+        it = self.trials[trial]
+        it.state = "running"
+        it.attempts += 1
+        it.started_at = it.started_at or record.at
+        it.environment_id = self.environment_id
+        self._note_decision(record, it, detail=f"attempt {it.attempts}")
+
+    def _report(self, record: Record, trial: str, report: dict[str, Any]) -> None:
+        self.trials[trial].reports.setdefault(report["epoch"], report)
+
+    def _promoted(self, record: Record, trial: str, **verdict: Any) -> None:
+        self._note_decision(record, self.trials[trial], **_verdict(verdict))
+
+    def _stopped(self, record: Record, trial: str, **verdict: Any) -> None:
+        self.trials[trial].verdict = verdict
+        self._note_decision(record, self.trials[trial], **_verdict(verdict))
+
+    def _ended(
+        self, record: Record, trial: str, state: TrialState, reason: str | None, result: dict[str, Any]
+    ) -> None:
+        it = self.trials[trial]
+        it.state, it.reason, it.result, it.ended_at = state, reason, result, record.at
+        if state == "failed":
+            it.crashes += 1
+        detail = state if reason is None else f"{state}: {reason.splitlines()[0]}"
+        self._note_decision(record, it, epoch=it.epochs_run, value=it.score, detail=detail)
+
+    def _retried(self, record: Record, trial: str, reason: str) -> None:
+        it = self.trials[trial]
+        it.state, it.reason = "planned", reason
+        it.crashes += 1
+        self._note_decision(record, it, detail=reason.splitlines()[0])
+
+    def _exhausted(self, record: Record, study: str, reason: str) -> None:
+        self.exhausted[study] = reason
+        self._note_decision(record, study=study, detail=reason)
+
+    def _aborted(self, record: Record, reason: str) -> None:
+        """All trials failed for a cause outside of them, so that nothing is known of them: they are still to be run."""
+        self.aborted = reason
+        for trial in self.trials.values():
+            if trial.state == "failed":
+                trial.state, trial.crashes, trial.result, trial.ended_at = "planned", 0, {}, None
+        self._note_decision(record, detail=reason)
+
+    def _note(self, record: Record, text: str) -> None:
+        self._note_decision(record, detail=text)
+
+    def _finished(self, record: Record) -> None:
+        self.finished = True
+        self._note_decision(record)
+
+    def _note_decision(
+        self, record: Record, trial: TrialRecord | None = None, detail: str = "", **columns: Any
+    ) -> None:
+        """One row of the table of decisions."""
+        of_trial = {} if trial is None else {"trial_id": trial.id, "study": trial.study}
+        self.decisions.append(
+            {"n": record.n, "at": record.at, "kind": record.kind, **of_trial, **columns, "detail": detail}
+        )
+
+
+def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    detail = f"best {verdict['kept']} of {verdict['entered']} in the rung go on"
+    return {"epoch": verdict["epoch"], "rung": verdict["rung"], "value": verdict["value"], "detail": detail}

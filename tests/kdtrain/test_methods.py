@@ -1,0 +1,276 @@
+"""Registries, configs and modules of terms."""
+
+import json
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from kdtrain.errors import InputError
+from kdtrain.losses import adaptive_cross_entropy, channel_wise, resize_map
+from kdtrain.methods import METHODS, TERMS, AnyTerm, Term, TermInput, get_method, parse_term
+from kdtrain.methods.base import Method
+from kdtrain.methods.channel_wise import ChannelWise
+from kdtrain.methods.csc_ace import AdaptiveCrossEntropy, Csc
+from kdtrain.methods.cskd import CamCka, GridPamCka
+from kdtrain.methods.pixel import PixelKd
+from kdtrain.methods.task import CrossEntropy
+from kdtrain.space import Choice, Range
+
+torch.set_num_threads(1)
+
+CLASSES = 5
+
+
+def taps(term, teacher_size=(6, 8), seed=0):
+    """Maps as the term's layers would give them: logits with classes, features with channels of their own."""
+    source = torch.Generator().manual_seed(seed)
+    student_channels = CLASSES if term.student_layer == "logits" else 16
+    teacher_channels = CLASSES if term.teacher_layer == "logits" else 24
+    return TermInput(
+        student=torch.randn(4, student_channels, 6, 8, generator=source).requires_grad_(),
+        teacher=torch.randn(4, teacher_channels, *teacher_size, generator=source),
+        labels=torch.randint(CLASSES, (4, 24, 32), generator=source),
+        num_classes=CLASSES,
+        ignore_index=255,
+        generator=torch.Generator().manual_seed(1),
+    )
+
+
+def built(term, inputs):
+    return term.build(inputs.student.shape[1], inputs.teacher.shape[1])
+
+
+@pytest.mark.parametrize("loss", TERMS)
+class TestEveryTerm:
+    def test_registered_under_its_literal(self, loss):
+        term = TERMS[loss]()
+        assert term.loss == loss
+        assert term.name == loss
+        assert isinstance(term, Term)
+
+    def test_round_trip_through_json(self, loss):
+        term = parse_term({"loss": loss, "name": "mine", "weight": 0.25})
+        again = parse_term(json.loads(term.model_dump_json()))
+        assert again == term
+        assert type(again) is TERMS[loss]
+
+    @pytest.mark.parametrize("teacher_size", [(6, 8), (12, 15)])
+    def test_gives_a_scalar_with_gradient(self, loss, teacher_size):
+        term = TERMS[loss]()
+        inputs = taps(term, teacher_size)
+        module = built(term, inputs)
+        value = module(inputs)
+        value.backward()
+        assert value.shape == ()
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+        assert inputs.student.grad.isfinite().all()
+        assert inputs.student.grad.abs().max() > 0
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+    def test_value_is_raw(self, loss):
+        plain, heavy = TERMS[loss](), TERMS[loss](weight=7.0)
+        inputs = taps(plain)
+        values = []
+        for term in (plain, heavy):
+            torch.manual_seed(0)
+            values.append(built(term, inputs)(inputs))
+        assert values[0] == values[1]
+
+    def test_works_under_autocast(self, loss):
+        term = TERMS[loss]()
+        inputs = taps(term)
+        module = built(term, inputs)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = module(inputs)
+        value.backward()
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+
+    def test_misspelt_and_wrong_options_are_refused(self, loss):
+        with pytest.raises(
+            InputError, match=r"term 'x' has no option wieght: allowed are loss, name, weight"
+        ):
+            parse_term({"loss": loss, "name": "x", "wieght": 1})
+        with pytest.raises(InputError, match=r"term '.*': weight: .*greater than or equal to 0, but came -1"):
+            parse_term({"loss": loss, "weight": -1})
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestEveryMethod:
+    def test_terms_and_statuses(self, name):
+        method = get_method(name)
+        assert method.name == name
+        assert method.title
+        assert method.citation or name == "none"
+        assert all(term.loss in TERMS for term in method.terms)
+        statuses = ("stated", "secondary", "inferred")
+        assert all(note.startswith(statuses) for note in method.notes.values())
+
+    def test_task_loss_is_there(self, name):
+        losses = {term.loss: term.weight for term in METHODS[name].terms}
+        task = "adaptive_cross_entropy" if name in ("csc_ace", "ace") else "cross_entropy"
+        assert losses[task] == 1.0
+
+    def test_search_space_holds_the_defaults(self, name):
+        method = METHODS[name]
+        terms = {term.name: term for term in method.terms}
+        for key, domain in method.search.items():
+            term, option = key.split(".")
+            default = getattr(terms[term], option)
+            if isinstance(domain, Range):
+                assert domain.low <= default <= domain.high
+                assert domain.log or option != "weight"
+            else:
+                assert isinstance(domain, Choice)
+                assert default in domain.choices
+
+    def test_one_step_on_layers_of_other_widths(self, name):
+        for term in METHODS[name].terms:
+            inputs = taps(term)
+            built(term, inputs)(inputs).backward()
+            assert inputs.student.grad.isfinite().all()
+
+
+def test_published_defaults():
+    def weights(name):
+        return {term.name: term.weight for term in METHODS[name].terms}
+
+    assert weights("none") == {"cross_entropy": 1}
+    assert weights("kd") == {"cross_entropy": 1, "pixel_kd": 1}
+    assert weights("cwd") == {"cross_entropy": 1, "channel_wise": 3}
+    assert weights("csc_ace") == {"adaptive_cross_entropy": 1, "csc": 10}
+    assert weights("csc_ace_add") == {"cross_entropy": 1, "adaptive_cross_entropy": 1, "csc": 10}
+    assert weights("cskd") == {"cross_entropy": 1, "channel_wise": 3, "cam_cka": 0.3, "grid_pam_cka": 0.8}
+    assert METHODS["cwd"].terms[1].temperature == 4
+    assert [t.temperature for t in METHODS["cskd"].terms[1:]] == [2, 2, 2]
+    assert METHODS["cskd"].terms[3].grid == 5
+    assert not METHODS["none"].needs_teacher
+    assert METHODS["cwd"].needs_teacher
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(InputError, match="unknown method 'cdw': known are none, kd, cwd"):
+        get_method("cdw")
+    with pytest.raises(InputError, match="unknown loss 'cwd' in a term: known are cross_entropy, pixel_kd"):
+        parse_term({"loss": "cwd"})
+    with pytest.raises(InputError, match="a mapping with the key loss"):
+        parse_term({"weight": 1})
+    with pytest.raises(InputError, match="a mapping with the key loss"):
+        parse_term("channel_wise")
+    with pytest.raises(InputError, match="unknown loss"):
+        parse_term({"loss": ["csc"]})
+
+
+def test_a_field_for_any_term_keeps_all_options():
+    class Config(BaseModel):
+        terms: tuple[AnyTerm, ...]
+
+    config = Config(terms=[{"loss": "cross_entropy"}, {"loss": "channel_wise", "temperature": 2}])
+    assert config.terms[1] == ChannelWise(temperature=2)
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(ValueError, match="unknown loss 'nothing'"):
+        Config(terms=[{"loss": "nothing"}])
+
+
+def test_methods_refuse_alike_names_and_idle_searches():
+    with pytest.raises(InputError, match="names two terms alike"):
+        Method("twice", "", "", (CrossEntropy(), CrossEntropy()))
+    with pytest.raises(InputError, match=r"searches 'cross_entropy\.temperature'"):
+        Method("idle", "", "", (CrossEntropy(),), {"cross_entropy.temperature": Choice(choices=(1,))})
+
+
+@pytest.mark.parametrize(
+    "term", [PixelKd(), ChannelWise(), ChannelWise(adapter="none"), AdaptiveCrossEntropy(), Csc(form="C")]
+)
+def test_losses_between_channels_need_equal_ones(term):
+    with pytest.raises(InputError, match="needs equal channels at its two layers, but the student has 5"):
+        term.build(5, 7)
+
+
+@pytest.mark.parametrize("term", [Csc(), Csc(form="B"), CamCka(), GridPamCka()])
+def test_losses_between_pixels_or_images_take_any_channels(term):
+    assert term.build(5, 7) is not None
+
+
+def test_options_that_contradict_are_refused():
+    with pytest.raises(InputError, match="term 'csc': form D has no circular shifts"):
+        parse_term({"loss": "csc", "form": "D", "include_zero_shift": False})
+    with pytest.raises(InputError, match="term 'channel_wise': normalize='none' gives no distributions"):
+        parse_term({"loss": "channel_wise", "normalize": "none"})
+    with pytest.raises(InputError, match="term 'cam_cka': the unbiased CKA can be negative"):
+        parse_term({"loss": "cam_cka", "estimator": "unbiased"})
+
+
+def test_a_term_without_its_teacher_says_so():
+    inputs = TermInput(torch.zeros(1, 2, 3, 3), None, torch.zeros(1, 3, 3, dtype=torch.int64), 2, 255)
+    assert CrossEntropy().build(2, 0)(inputs) > 0
+    with pytest.raises(InputError, match="need a teacher"):
+        PixelKd().build(2, 2)(inputs)
+
+
+class TestAdapters:
+    def kinds(self, adapter, student=16, teacher=24):
+        term = ChannelWise(student_layer="decoder", teacher_layer="decoder", adapter=adapter)
+        module = term.build(student, teacher)
+        return [type(layer).__name__ for layer in getattr(module, "adapter", [])]
+
+    def test_layers(self):
+        assert self.kinds("auto") == ["Conv2d"]
+        assert self.kinds("auto", 24) == []
+        assert self.kinds("conv", 24) == ["Conv2d"]
+        assert self.kinds("conv_bn_relu") == ["Conv2d", "BatchNorm2d", "ReLU"]
+        with pytest.raises(InputError, match="equal channels"):
+            self.kinds("none")
+
+    def test_channels_are_counted_behind_the_adapter(self):
+        """Some codes divide by the student's own channels and so weigh the loss by C_t / C_s."""
+        term = ChannelWise(student_layer="decoder", teacher_layer="decoder")
+        inputs = taps(term)
+        module = built(term, inputs)
+        adapted = module.adapter(inputs.student)
+        torch.testing.assert_close(module(inputs), channel_wise(adapted, inputs.teacher))
+
+
+def test_the_teachers_map_is_resized_to_the_students():
+    term = ChannelWise()
+    inputs = taps(term, teacher_size=(12, 15))
+    expected = channel_wise(inputs.student, resize_map(inputs.teacher, (6, 8)))
+    torch.testing.assert_close(built(term, inputs)(inputs), expected)
+
+
+def test_adaptive_cross_entropy_resizes_both_maps_straight_to_the_labels():
+    inputs = taps(AdaptiveCrossEntropy(), teacher_size=(12, 15))
+    expected = adaptive_cross_entropy(inputs.student, inputs.teacher, inputs.labels)
+    torch.testing.assert_close(built(AdaptiveCrossEntropy(), inputs)(inputs), expected)
+
+
+class TestAttentionTerms:
+    def test_smallest_batches(self):
+        assert CamCka().smallest_batch == 2
+        assert CamCka(samples="pixels").smallest_batch == 1
+        assert GridPamCka(estimator="unbiased", distance="one_minus").smallest_batch == 4
+        assert ChannelWise().smallest_batch == 1
+
+    def test_factor_starts_at_zero_and_is_trained(self):
+        module = CamCka().build(8, 8)
+        assert [(name, p.item()) for name, p in module.named_parameters()] == [("gamma", 0.0)]
+        assert list(CamCka(gamma="zero").build(8, 8).parameters()) == []
+
+    def test_learned_projections_are_trained(self):
+        term = GridPamCka(projection="learned", grid=2)
+        inputs = taps(term)
+        module = built(term, inputs)
+        module.gamma.data.fill_(0.5)
+        module(inputs).backward()
+        assert len(list(module.parameters())) == 5
+        assert all(p.grad.abs().max() > 0 for p in module.parameters())
+
+    def test_only_resampling_draws_from_the_stream(self):
+        for projection, draws in (("resampled", True), ("fixed", False), ("learned", False)):
+            term = GridPamCka(projection=projection, grid=2)
+            inputs = taps(term)
+            before = inputs.generator.get_state()
+            built(term, inputs)(inputs)
+            assert torch.equal(before, inputs.generator.get_state()) != draws
