@@ -7,12 +7,15 @@ import pandas as pd
 
 from analysis.errors import InputError
 from analysis.finalists import finalists, trials_of
+from analysis.formats import points
 from analysis.tuning import edges
 
 Tables = dict[str, pd.DataFrame]
 
 STATES = ("planned", "running", "complete", "pruned", "diverged", "failed")
 BUDGET_TOLERANCE = 0.10
+SMALLEST_GAP = 0.02
+"""With a teacher less than this above the baseline, a share of the gap would be noise over noise."""
 
 
 def compare(tables: Tables) -> pd.DataFrame:
@@ -26,9 +29,10 @@ def compare(tables: Tables) -> pd.DataFrame:
         ``finalists`` (how many the study has); of the best one ``config_id, trial_id, screen_score, optimism,
         seeds, scores, mean, minimum, maximum, n, planned_seeds, confirmed, chosen`` (of all);
         ``paired_seeds, differences, difference`` to the baseline's best finalist, seed by seed, and
-        ``gap_closed``, the share of the way from baseline to teacher; ``report_scores, report_mean`` on role
-        ``report``, if evaluated; ``params, latency_ms``; ``search_trials, search_epochs, search_s,
-        confirm_s`` and one count of trials per state; ``warnings``, a list of sentences.
+        ``gap_closed``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
+        ``report_scores, report_mean`` on role ``report``, if evaluated; ``params, latency_ms``;
+        ``search_trials, search_epochs, search_s, confirm_s`` and one count of trials per state;
+        ``warnings``, a list of sentences.
 
     Raises:
         InputError: The tables hold no study.
@@ -132,7 +136,7 @@ def _against(row: dict[str, Any], baseline: dict[str, Any] | None, teacher: floa
         "paired_seeds": [seed for seed, _ in pairs],
         "differences": differences,
         "difference": float(np.mean(differences)),
-        "gap_closed": (row["mean"] - baseline["mean"]) / gap if gap > 0 else nan,
+        "gap_closed": (row["mean"] - baseline["mean"]) / gap if gap >= SMALLEST_GAP else nan,
     }
 
 
@@ -182,12 +186,18 @@ def _warnings(
         if row["n"] and baseline["n"] and not row["differences"]:
             found.append("no seed in common with the baseline")
         found += _unequal_budget(row, baseline)
+        found += _low_teacher(tables, baseline)
     found += at_edge
     total = sum(row[state] for state in STATES)
     found += [f"{row[state]} of {total} trials {state}" for state in ("diverged", "failed") if row[state]]
     if not tables["sweeps"]["finished"].all():
         found.append("the sweep has not finished")
     return found
+
+
+def _low_teacher(tables: Tables, baseline: dict[str, Any]) -> list[str]:
+    gap = teacher_miou(tables) - baseline["mean"]
+    return [f"the teacher leads the baseline by only {points(gap)} points"] if gap < SMALLEST_GAP else []
 
 
 def _unequal_budget(row: dict[str, Any], baseline: dict[str, Any]) -> list[str]:

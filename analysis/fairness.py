@@ -13,10 +13,11 @@ Tables = dict[str, pd.DataFrame]
 
 
 def fairness(tables: Tables, comparison: pd.DataFrame, palette: Colours) -> str:
-    """Trials by state and ranges per study, what went wrong, the teacher, where it ran: as HTML."""
+    """Trials and ranges per study, sources, what went wrong, the teacher, where it ran: as HTML."""
     return "".join(
         (
             _studies(tables, comparison, palette),
+            _sources(comparison, palette),
             _reasons(tables["trials"]),
             _teachers(tables["teachers"]),
             _environments(tables),
@@ -31,12 +32,24 @@ def _studies(tables: Tables, comparison: pd.DataFrame, palette: Colours) -> str:
         space = "; ".join(f"{name} {_range(domain)}" for name, domain in ranges[row["study"]].items())
         cells = [number(str(row[state]), row[state]) for state in STATES]
         name = Cell(html=page.key(row["study"], palette[row["study"]]))
-        cost = Cell(
-            big(row["params"]), small="" if missing(row["latency_ms"]) else f"{row['latency_ms']:.1f} ms"
-        )
+        latency = "" if missing(row["latency_ms"]) else f"{row['latency_ms']:.1f}\u00a0ms"
+        cost = number(big(row["params"]), row["params"], latency)
         rows.append([name, *cells, cost, Cell(space or "nothing", wide=True)])
     columns = ["Study", *(state.capitalize() for state in STATES), "Student", "Searched over"]
     return "<h3>Trials by state, over search and fresh seeds</h3>" + page.table(columns, rows)
+
+
+def _sources(comparison: pd.DataFrame, palette: Colours) -> str:
+    cited = comparison[comparison["citation"].map(text) != ""]
+    rows = [
+        [
+            Cell(html=page.key(row["study"], palette[row["study"]])),
+            Cell(row["method"]),
+            Cell(row["citation"], wide=True),
+        ]
+        for _, row in cited.iterrows()
+    ]
+    return "<h3>Methods</h3>" + page.table(["Study", "Method", "Source"], rows) if rows else ""
 
 
 def _reasons(trials: pd.DataFrame) -> str:

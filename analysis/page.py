@@ -25,6 +25,7 @@ h1, h2 { font-family: var(--serif); font-weight: 600; line-height: 1.2; letter-s
 h1 { font-size: clamp(1.65rem, 4.6vw, 2.6rem); margin: 0.15em 0 0.5em; }
 h2 { font-size: 1.45rem; margin: 0 0 0.5rem; }
 h3 { font-size: 0.95rem; margin: 0 0 0.2rem; font-weight: 600; }
+h3 code { font-size: 0.82rem; font-weight: 500; }
 .scroll + h3 { margin-top: 1.6rem; }
 section { margin-top: 56px; padding-top: 22px; border-top: 1px solid var(--line); }
 p { max-width: 68ch; margin: 0.4rem 0 0.9rem; }

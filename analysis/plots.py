@@ -226,7 +226,8 @@ def response(frame: pd.DataFrame, palette: Colours) -> go.Figure:
         figure.update_xaxes(type="category")
     elif frame["log"].any():
         decades = np.log10(frame["value"].max() / frame["value"].min())
-        figure.update_xaxes(type="log", dtick=1 if decades > 1.5 else "D2", tickformat="~g")
+        ticks = 1 if decades > 1.5 else "D2" if decades > 0.7 else "D1"
+        figure.update_xaxes(type="log", dtick=ticks, tickformat="~g")
     return figure
 
 

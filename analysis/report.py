@@ -59,7 +59,7 @@ def write_report(sweep: str | Path) -> Path:
         InputError: There are no tables, or they do not read.
     """
     folder = Path(sweep)
-    found = findings(read_tables(folder))
+    found = findings(read_tables(folder, [name for name in SCHEMAS if name != "confusion"]))
     target = folder / "report" / "index.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(".index.html.tmp")
@@ -128,9 +128,8 @@ def _comparison(found: Findings) -> str:
     rows = []
     for _, row in frame.iterrows():
         colour = found.palette[row["study"]]
-        about = [text(row[name]) for name in ("method", "citation")]
-        about = [name for name in about if name not in ("", row["study"])]
-        about = ["baseline", *about] if row["is_baseline"] else about
+        about = ["baseline"] if row["is_baseline"] else []
+        about += [row["method"]] if row["method"] != row["study"] else []
         drawn = page.strip(row["scores"], low, high, colour, mark) if row["n"] else ""
         correction = "" if missing(row["optimism"]) else f"then {signed(-row['optimism'])}"
         doubts = "<br>".join(page.escape(doubt) for doubt in row["warnings"])
@@ -151,8 +150,8 @@ def _comparison(found: Findings) -> str:
         "Every study is represented by its best config. mIoU is the mean over fresh seeds, which the search "
         "never saw; the dots are those seeds, the dotted line is the baseline. Over baseline: mean of the "
         "differences at equal seed, each below it. In the search: the single-seed score that made the "
-        "config a finalist, then the way from there to the fresh mean. Budget: the search (trials, epochs, time, parameters searched); after the plus, "
-        "the fresh seeds."
+        "config a finalist, then the step from there to the fresh mean. Budget: the search (trials, epochs, "
+        "time, parameters searched); after the plus, the time of the fresh seeds."
         if found.confirmed
         else "Nothing is confirmed on fresh seeds yet: every mIoU here is the best of several single-seed "
         "scores, hence too high, and a difference between two of them says little."
@@ -247,7 +246,7 @@ def _budget(found: Findings) -> str:
     bars = page.figure(
         page.plot(plots.budget(spent, list(found.comparison["study"]), found.palette)),
         f"Training took {duration(spent['seconds'].sum())} in all.",
-        f"{len(trials)} trials; full colour: search, paler: pruned, palest: diverged or failed, "
+        f"{len(trials)} trials; full colour: search, fainter: pruned, faintest: diverged or failed, "
         "hatched: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.",
     )
     if steps["best"].isna().all():

@@ -6,7 +6,7 @@ is null, never 0 or -1. A required field (not nullable) is always there.
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -245,8 +245,12 @@ def write_table(folder: str | Path, name: str, rows: Rows) -> Path:
     return target
 
 
-def read_tables(sweep: str | Path) -> dict[str, pd.DataFrame]:
-    """All tables of a sweep folder ``D`` (files ``D/tables/<name>.parquet``).
+def read_tables(sweep: str | Path, names: Collection[str] = tuple(SCHEMAS)) -> dict[str, pd.DataFrame]:
+    """The tables of a sweep folder ``D`` (files ``D/tables/<name>.parquet``).
+
+    Args:
+        sweep: The folder ``D``.
+        names: Which tables to read; the others come empty (``confusion`` and ``metrics`` may be long).
 
     Returns:
         One frame per name in ``SCHEMAS``; a table whose file is not there is empty. Nullable integers come as
@@ -262,10 +266,10 @@ def read_tables(sweep: str | Path) -> dict[str, pd.DataFrame]:
             "or give the folder of a sweep"
         )
     tables = empty_tables()
-    for name, schema in SCHEMAS.items():
+    for name in names:
         path = folder / f"{name}.parquet"
         if path.is_file():
-            tables[name] = _read(path, schema)
+            tables[name] = _read(path, SCHEMAS[name])
     return tables
 
 

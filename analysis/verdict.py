@@ -81,10 +81,11 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None) -> s
     if missing(winner["difference"]):
         name = f"{baseline['study']} ({searched})"
         return f"No seed in common with the baseline {name}, so no difference is given."
-    gap = ""
+    gap, teacher = "", teacher_miou(tables)
     if not missing(winner["gap_closed"]):
-        teacher = points(teacher_miou(tables))
-        gap = f" That closes {share(winner['gap_closed'])} of the gap to the teacher ({teacher})."
+        gap = f" That closes {share(winner['gap_closed'])} of the gap to the teacher ({points(teacher)})."
+    elif not missing(teacher):
+        gap = f" The teacher ({points(teacher)}) is hardly above the baseline, if at all."
     return (
         f"{signed(winner['difference'])} points over {baseline['study']} ({searched}); "
         f"seed by seed {each(winner['differences'], sign=True)}.{gap}"
@@ -142,10 +143,9 @@ def _warnings(comparison: pd.DataFrame) -> str:
 
 
 def _not_claimed(winner: pd.Series, comparison: pd.DataFrame) -> str:
-    told = [
-        "No significance was computed: read the seeds, not only the mean.",
-        "Each study was searched once, so the luck of a search is not measured.",
-    ]
+    told = ["No significance was computed: read the seeds, not only the mean."]
+    if comparison["searched_parameters"].any():
+        told.append("Each study was searched once, so the luck of a search is not measured.")
     if comparison["finalists"].sum() > 1:
         told.append(f"The first of {comparison['finalists'].sum()} finalists is still a little lucky.")
     told.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")

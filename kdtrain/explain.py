@@ -1,4 +1,4 @@
-"""A failed validation as one sentence: the field, what is allowed, what came, and the key that was probably meant."""
+"""A failed validation as one sentence: the field, what is allowed, what came, which key may be meant."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -
 def meant(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the nearest known one, or all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]}?"
     return f"; known: {', '.join(names)}" if names else ""
@@ -49,7 +49,7 @@ def _short(value: Any) -> str:
 
 
 def _walk(annotation: Any, loc: Sequence[Any]) -> tuple[list[str], list[Any]]:
-    """The keys known at `loc`, and `loc` as the user wrote it: pydantic puts tags of unions into it as well."""
+    """The keys known at `loc`, and `loc` as the user wrote it, without pydantic's tags of unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not loc:
             return list(annotation.model_fields), []

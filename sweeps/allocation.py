@@ -1,4 +1,4 @@
-"""Which study is next: during the search the one that has spent least, then every study's best configs on fresh seeds."""
+"""Which study is next: first the one that has spent least, then every study's best configs on fresh seeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ def spent_trials(state: SweepState, study: Study) -> int:
 
 
 def spent_epochs(state: SweepState, study: Study) -> int:
-    """Epochs of a study's search: those of ended trials as they were run, those of others as they are planned."""
+    """Epochs of a study's search: of ended trials those that were run, of others those that are planned."""
     return sum(trial.committed for trial in state.of_study(study.name, "search"))
 
 
 def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
-    """The study that proposes next: of those with budget left the one that has committed least, ties by their order."""
+    """The study that proposes next: of those with budget left the one that has spent least; ties by order."""
     open_studies = [study for study in spec.studies if _proposes(spec, state, study)]
     return min(open_studies, key=lambda study: spent_epochs(state, study), default=None)
 

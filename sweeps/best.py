@@ -1,5 +1,6 @@
 """`best.yaml`: the way from a finished sweep back to training, through a file."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any
 import yaml
 
 from analysis import read_tables
-from analysis.select import best
+from analysis.select import best, select
 from kdtrain import InputError, TrainConfig
+from kdtrain.explain import meant
+from sweeps.settings import TeacherSource
+from sweeps.spec import SweepSpec, load_spec
 from sweeps.tabulate import load_state
 from sweeps.teachers import teacher_folder
 
@@ -35,6 +39,34 @@ def best_document(sweep: Path, beside: Path) -> str:
         content[TEACHER] = os.path.relpath(folder.absolute(), beside.absolute())
     content["evidence"] = chosen["evidence"]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def candidate(source: Path, study: str | None) -> tuple[dict[str, Any], SweepSpec]:
+    """The config that an ablation takes apart, in plain values, and the spec that it comes from.
+
+    Args:
+        source: The folder of a sweep, for its chosen config; or a spec, for the published one of a study.
+        study: Of this study; by default the best one of a sweep, or the last one of a spec.
+
+    Raises:
+        InputError: If there is no such study, or it has no complete trial.
+    """
+    if not source.is_dir():
+        spec = load_spec(source)
+        names = [known.name for known in spec.studies]
+        if study is not None and study not in names:
+            raise InputError(f"{source}: there is no study {study!r}{meant(study, names)}")
+        of = spec.study(study) if study else spec.studies[-1]
+        return spec.config_for(of).model_dump(mode="json"), spec
+    spec, _ = load_state(source)
+    folder = teacher_folder(spec, source)
+    if folder is not None:
+        spec = spec.model_copy(update={"teacher": TeacherSource(path=str(folder.absolute()))})
+    selections = select(read_tables(source))
+    of_study = selections if study is None else selections[selections["study"] == study]
+    if of_study.empty:
+        raise InputError(f"{source}: no trial{f' of the study {study}' if study else ''} is complete, so none can be taken apart")
+    return json.loads(of_study.sort_values("rank").iloc[0]["config_json"]), spec
 
 
 def read_config(path: Path) -> tuple[TrainConfig, Path | None]:

@@ -179,9 +179,11 @@ def ablate(
 
     Example: [bold]kdsweep ablate runs/camvid --design leave-one-out --out ablation.yaml[/]
     """
-    from sweeps.ablate import ablation_of
+    from sweeps.best import candidate
+    from sweeps.designs import ablation
 
-    spec = ablation_of(source, design, study, seeds)
+    config, origin = candidate(source, study)
+    spec = ablation(design, config, origin, seeds)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(spec.dump(), encoding="utf-8")
     console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with kdsweep run {out} --dir ...")

@@ -41,7 +41,7 @@ class TrainContext:
 
 
 def describe_data(config: DataConfig, machine: Machine) -> dict[str, Any]:
-    """Classes, colours and digests of the data that a search sees; builds the machine's store where it is missing.
+    """Classes, colours and digests of the data that a search sees; builds their store where it is missing.
 
     Raises:
         InputError: If the data are not what they must be.
@@ -114,7 +114,7 @@ def package_version(name: str) -> str | None:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that this code runs from, and whether it was changed since; none outside of one."""
+    """Commit of the checkout that this code runs from, and whether it was changed since; else none."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None, None

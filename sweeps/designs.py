@@ -16,10 +16,11 @@ _OF_SPEC = {"data", "student", "teacher", "terms", "seed"}
 
 
 def leave_one_out(config: TrainConfig, spec: SweepSpec) -> SweepSpec:
-    """The config as reference, one study per term left out of it, and the student without any teacher as control.
+    """The config as reference, one study per term left out, and the student without a teacher as control.
 
-    Cross-entropy is never left out, and takes the place (and weight) of adaptive cross-entropy where that was the only
-    loss on labels. Nothing is searched. The seeds are others than those on which the config was chosen.
+    Cross-entropy is never left out, and takes the place (and weight) of adaptive cross-entropy where that was
+    the only loss on labels. Nothing is searched. The seeds are others than those on which the config was
+    chosen.
 
     Args:
         config: The config to take apart.
@@ -68,13 +69,14 @@ def leave_one_out(config: TrainConfig, spec: SweepSpec) -> SweepSpec:
 DESIGNS: dict[str, Callable[[TrainConfig, SweepSpec], SweepSpec]] = {"leave-one-out": leave_one_out}
 
 
-def ablation(design: str, content: Mapping[str, Any], spec: SweepSpec) -> SweepSpec:
+def ablation(design: str, content: Mapping[str, Any], spec: SweepSpec, seeds: int | None = None) -> SweepSpec:
     """The sweep of a design around a config.
 
     Args:
         design: A key of `DESIGNS`.
         content: A config's plain values, or those of a best.yaml, which has them under `config`.
         spec: The sweep that the config comes from.
+        seeds: Fresh seeds per cell; as many as that sweep has where none is given.
 
     Raises:
         InputError: If there is no such design, or the config is not one.
@@ -82,7 +84,9 @@ def ablation(design: str, content: Mapping[str, Any], spec: SweepSpec) -> SweepS
     if design not in DESIGNS:
         raise InputError(f"design: there is no {design!r}{meant(design, DESIGNS)}")
     inner = content.get("config", content)
-    return DESIGNS[design](TrainConfig.parse(inner), spec)
+    made = DESIGNS[design](TrainConfig.parse(inner), spec)
+    confirm = made.confirm if seeds is None else Confirm(top=1, seeds=seeds)
+    return made.model_copy(update={"confirm": confirm})
 
 
 def _without(terms: tuple[Term, ...], left_out: Term) -> tuple[Term, ...]:

@@ -1,10 +1,11 @@
 """The driver of a sweep: says what to run next and remembers what came of it.
 
-Every method is: look at the state, append to the ledger, apply the record to the state. So a driver that is killed at any
-moment and opened again on the same folder goes on as if nothing had happened.
+Every method is: look at the state, append to the ledger, apply the record to the state. So a driver that is
+killed at any moment and opened again on the same folder goes on as if nothing had happened.
 """
 
 import hashlib
+import reprlib
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from kdtrain.errors import InputError
 from kdtrain.progress import EpochReport, TrainResult
 from sweeps.allocation import next_confirmation, next_study
 from sweeps.context import TrainContext, package_version
-from sweeps.ledger import Ledger, now
+from sweeps.ledger import Ledger, is_driven, now, read
 from sweeps.rungs import decide, milestones
 from sweeps.search import propose
 from sweeps.spec import Study, SweepSpec
@@ -27,7 +28,7 @@ from sweeps.state import UNFINISHED, SweepState, TrialRecord
 
 ABORT_AFTER = 3
 """If so many trials have ended and all of them failed in the same way, the cause is not in the trials."""
-_FREE = ("resources", "retries")
+_FREE = ("resources", "retries", "teacher.path")
 """Fields of a spec that may differ when a sweep is resumed: they change no result."""
 
 
@@ -86,7 +87,8 @@ class Driver:
             clock: The time of day, for tests.
 
         Raises:
-            InputError: If `D` holds another sweep, is held by another driver, cannot be written, or is damaged.
+            InputError: If `D` holds another sweep, is held by another driver, cannot be written, or is
+                damaged.
         """
         check_writable(sweep)
         self.spec, self.sweep = spec, sweep
@@ -144,7 +146,7 @@ class Driver:
         self._append("started", trial=trial_id)
 
     def report(self, trial_id: str, report: EpochReport) -> Literal["continue", "stop"]:
-        """An epoch has ended; the answer is for the training. An epoch that is known already changes nothing."""
+        """An epoch has ended; the answer is for the training. One that is known already changes nothing."""
         trial = self.state.trials[trial_id]
         if trial.verdict or trial.state not in UNFINISHED:
             return "stop"
@@ -198,24 +200,18 @@ class Driver:
         }
 
     def _check_same(self, context: TrainContext) -> None:
-        known = self.state.sweep
-        found = _difference(known["spec"], self.spec.model_dump(mode="json"), skip=_FREE)
-        if found:
-            path, old, new = found
+        _check_spec(self.state, self.spec, self.sweep)
+        if changed := _difference(self.state.sweep["data"], context.data):
+            path, old, new = changed
             raise InputError(
-                f"{self.sweep} already holds the sweep {known['spec']['name']}, in which {path} is {old!r} and not {new!r}; "
-                f"choose another --dir, or run {self.sweep / 'spec.yaml'} to go on with it"
-            )
-        if changed := _difference(known["data"], context.data):
-            raise InputError(
-                f"the data have changed since {self.sweep} was begun: {changed[0]} was {changed[1]!r} and is {changed[2]!r}; "
+                f"the data have changed since {self.sweep} was begun: {path} was {old} and is {new}; "
                 "put the data back, or start a new sweep in another --dir"
             )
-        teacher, now_teacher = self.state.teacher, context.teacher
-        if teacher and now_teacher and teacher["digest"] != now_teacher["digest"]:
+        teacher, given = self.state.teacher, context.teacher
+        if teacher and given and teacher["digest"] != given["digest"]:
             raise InputError(
                 f"teacher: {self.sweep} was begun with the teacher {teacher['digest']}, but this one is "
-                f"{now_teacher['digest']}; put the teacher back, or start a new sweep in another --dir"
+                f"{given['digest']}; put the teacher back, or start a new sweep in another --dir"
             )
 
     def _propose(
@@ -290,7 +286,8 @@ class Driver:
             "seconds": sum(report["seconds"].get("total", 0.0) for report in reports),
             "teacher_s": sum(report["seconds"].get("teacher", 0.0) for report in reports),
         }
-        reason = f"not among the best {trial.verdict['kept']} of {trial.verdict['entered']} at the rung of epoch {rung}"
+        kept, entered = trial.verdict["kept"], trial.verdict["entered"]
+        reason = f"not among the best {kept} of {entered} at the rung of epoch {rung}"
         self._append("ended", trial=trial.id, state="pruned", reason=reason, result=result)
 
     def _crashed(self, trial: TrialRecord, crash: Crash) -> None:
@@ -310,21 +307,46 @@ class Driver:
         self.state.apply(self._ledger.append(kind, data))
 
 
+def check_folder(spec: SweepSpec, sweep: Path) -> None:
+    """Whether a sweep may be run in a folder, to be asked before anything long is done for it.
+
+    Raises:
+        InputError: If the folder holds another sweep, or another driver is running it.
+    """
+    if is_driven(sweep):
+        raise InputError(f"another driver is running the sweep in {sweep}; wait for it or end it first")
+    _check_spec(SweepState.of(read(sweep)), spec, sweep)
+
+
+def _check_spec(state: SweepState, spec: SweepSpec, sweep: Path) -> None:
+    if not state.sweep:
+        return
+    known = state.sweep["spec"]
+    if found := _difference(known, spec.model_dump(mode="json"), skip=_FREE):
+        path, old, new = found
+        raise InputError(
+            f"{sweep} already holds the sweep {known['name']}, in which {path} is {old} and not {new}; "
+            f"choose another --dir, or run {sweep / 'spec.yaml'} to go on with it"
+        )
+
+
 def _difference(
     old: Any, new: Any, path: tuple[str, ...] = (), skip: tuple[str, ...] = ()
-) -> tuple[str, Any, Any] | None:
-    """The first dotted path at which two plain values differ, and both values there."""
+) -> tuple[str, str, str] | None:
+    """The first dotted path at which two plain values differ, and both values there, shortened."""
+    if ".".join(path) in skip or old == new:
+        return None
+    pairs: list[tuple[str, Any, Any]] = []
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *(key for key in new if key not in old)]:
-            if key not in skip and (found := _difference(old.get(key), new.get(key), (*path, key))):
-                return found
-        return None
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (one, other) in enumerate(zip(old, new, strict=True)):
-            if found := _difference(one, other, (*path, _label(one, index))):
-                return found
-        return None
-    return None if old == new else (".".join(path), old, new)
+        pairs = [(str(key), old.get(key), new.get(key)) for key in {**old, **new}]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [
+            (_label(one, index), one, other) for index, (one, other) in enumerate(zip(old, new, strict=True))
+        ]
+    if not pairs:
+        return ".".join(path), reprlib.repr(old), reprlib.repr(new)
+    found = (_difference(one, other, (*path, label), skip) for label, one, other in pairs)
+    return next((difference for difference in found if difference), None)
 
 
 def _label(item: Any, index: int) -> str:

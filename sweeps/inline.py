@@ -1,4 +1,4 @@
-"""The same sweep in this process, one trial after the other, without Ray: for the debugger and for small machines."""
+"""The same sweep in this process, one trial after the other: for the debugger, and without Ray."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The ledger: an append-only record of all that happened in a sweep, written by its driver alone.
 
-`D/ledger/<first record>.jsonl`, one file per driver session; one record a line, numbered, with a checksum. Whatever else
-is known about a sweep is a pure function of these lines.
+`D/ledger/<first record>.jsonl`, one file per driver session; one record a line, numbered, with a checksum.
+Whatever else is known about a sweep is a pure function of these lines.
 """
 
 import hashlib
@@ -90,7 +90,8 @@ class Ledger:
         """Take the lock, drop a torn last line, and read what is there into `found`.
 
         Raises:
-            InputError: If another driver holds the lock, the folder cannot be written, or the ledger is damaged.
+            InputError: If another driver holds the lock, the folder cannot be written, or the ledger is
+                damaged.
         """
         self._clock = clock
         self._folder = sweep / FOLDER
@@ -115,9 +116,7 @@ class Ledger:
         try:
             if self._file is None:
                 self._file = (self._folder / f"{record.n:09d}.jsonl").open("ab", buffering=0)
-            _write(self._file, record.line())
-            if kind not in _UNSYNCED:
-                os.fsync(self._file.fileno())
+            _write(self._file, record.line(), sync=kind not in _UNSYNCED)
         except OSError as error:
             raise InputError(
                 f"cannot write to {self._folder}: {error.strerror or error}; make room and run again"
@@ -133,13 +132,15 @@ class Ledger:
         self._lock.close()
 
 
-def _write(file: BinaryIO, line: bytes) -> None:
+def _write(file: BinaryIO, line: bytes, sync: bool) -> None:
     """The whole line or nothing of it."""
     start = os.fstat(file.fileno()).st_size
     try:
         written = 0
         while written < len(line):
             written += file.write(line[written:])
+        if sync:
+            os.fsync(file.fileno())
     except OSError:
         os.truncate(file.fileno(), start)
         raise

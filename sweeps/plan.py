@@ -22,7 +22,7 @@ _BACKWARD = 2
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found out on the way of checking: images by role, classes, size (height, width) of the first image."""
+    """What was found out on the way of checking; `image_size` is (height, width) of the first image."""
 
     images: dict[str, int]
     classes: tuple[str, ...]
@@ -79,7 +79,7 @@ class Plan:
         """Epochs of search and confirm phase."""
         return sum(study.search_epochs + study.confirm_runs * study.epochs for study in self.studies)
 
-    def text(self) -> str:
+    def render(self) -> str:
         """The plan to be read."""
         lines = [f"sweep {self.name} on {self.data}", f"teacher: {self.teacher}", ""]
         for study in self.studies:
@@ -115,12 +115,12 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
     checked = check(spec, machine)
     studies = tuple(_study_plan(spec, study) for study in spec.studies)
     fit = spec.teacher_config
+    images = ", ".join(f"{count} {role}" for role, count in checked.images.items())
     student = _cost(spec.student, checked)
     teacher = _cost(checked.teacher, checked) if checked.teacher else None
     return Plan(
         name=spec.name,
-        data=f"{spec.data.name}, {', '.join(f'{count} {role}' for role, count in checked.images.items())} images, "
-        f"{len(checked.classes)} classes",
+        data=f"{spec.data.name}, {images} images, {len(checked.classes)} classes",
         teacher=_teacher_text(spec),
         teacher_epochs=fit.epochs if fit else 0,
         studies=studies,
@@ -135,8 +135,8 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
     """Look at data, teacher, networks and layers, as far as that is possible without training.
 
     Raises:
-        InputError: If anything does not fit: missing data, a teacher of other classes, an unknown encoder or layer,
-            layers that a loss cannot compare.
+        InputError: If anything does not fit: missing data, a teacher of other classes, an unknown encoder or
+            layer, layers that a loss cannot compare.
     """
     source = spec.data.open(machine.data_root)
     ids = {role: source.ids(role) for role in ("train", "select")}
@@ -165,7 +165,8 @@ def describe(domain: Domain) -> str:
     """A domain in words."""
     if isinstance(domain, Choice):
         return ", ".join(map(str, domain.choices))
-    return f"{domain.low:g} to {domain.high:g}{', log' if domain.log else ''}{', whole' if domain.integer else ''}"
+    kind = (", log" if domain.log else "") + (", whole" if domain.integer else "")
+    return f"{domain.low:g} to {domain.high:g}{kind}"
 
 
 def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | None:
@@ -177,8 +178,9 @@ def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | Non
     card = read_card(Path(spec.teacher.path))
     if card.classes != tuple(classes):
         raise InputError(
-            f"teacher: {spec.teacher.path} knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but "
-            f"the data {spec.data.name} have {len(classes)} ({', '.join(classes[:4])}, ...)"
+            f"teacher: {spec.teacher.path} knows {len(card.classes)} classes "
+            f"({', '.join(card.classes[:4])}, ...), but the data {spec.data.name} have {len(classes)} "
+            f"({', '.join(classes[:4])}, ...)"
         )
     return card.network
 
@@ -270,7 +272,7 @@ def _warnings(spec: SweepSpec) -> Iterator[str]:
     if spec.purpose == "search" and spec.baseline is None:
         yield "no study is without a teacher, so that nothing can be said about the gain of distillation"
     if not confirms(spec):
-        yield "nothing is confirmed on fresh seeds (confirm.top or confirm.seeds is 0): the best score will be optimistic"
+        yield "nothing is confirmed on fresh seeds (confirm.top or confirm.seeds is 0): scores are optimistic"
     for study in spec.studies:
         if spec.space_of(study) and spec.defaults(study) is None:
             yield f"{study.name}: its published values lie outside of its space and will not be tried"

@@ -1,10 +1,12 @@
-"""How far a sweep is: the same words while it runs, on a terminal or in a log, and from its files at any time."""
+"""How far a sweep is: while it runs, on a terminal or in a log, and from its files at any time."""
 
 import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -15,8 +17,10 @@ from rich.text import Text
 
 from sweeps.allocation import confirms, searches, spent_epochs, spent_trials
 from sweeps.driver import Driver
+from sweeps.ledger import is_driven, now
 from sweeps.spec import Study, SweepSpec
 from sweeps.state import UNFINISHED, SweepState, TrialRecord
+from sweeps.tabulate import load_state
 
 OPTIMISTIC = "best so far (1 seed, optimistic)"
 """What a search's best score is: the maximum of noisy values."""
@@ -27,7 +31,7 @@ _REDRAW, _REPRINT = 0.5, 5.0
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """One study: trials by state, budget spent (0..1), best searched score, mean score on fresh seeds of its best."""
+    """One study: trials by state, budget spent (0..1), best searched score, best mean on fresh seeds."""
 
     name: str
     states: dict[str, int]
@@ -111,8 +115,27 @@ def table(summary: Summary) -> Group:
     return Group(head, grid, *failures)
 
 
+def show_status(sweep: Path) -> Group:
+    """Progress and health of a sweep, from its files.
+
+    Raises:
+        InputError: If there is no sweep in the folder, or its ledger is damaged.
+    """
+    spec, state = load_state(sweep)
+    assert state.last is not None
+    age = max(0.0, (now() - datetime.fromisoformat(state.last.at)).total_seconds())
+    health = f"last heard of {_ago(age)} ago"
+    if state.aborted:
+        health = f"aborted: {state.aborted}"
+    elif is_driven(sweep):
+        health = f"running, {health}"
+    elif not state.finished:
+        health = f"not running here, {health}; run {sweep / 'spec.yaml'} with the same --dir to go on"
+    return Group(table(summarize(spec, state)), Text(health))
+
+
 class Display:
-    """Shows a running sweep: a table in place on a terminal, otherwise a plain line now and then, when it says more."""
+    """Shows a running sweep: a table in place on a terminal, else a plain line now and then."""
 
     def __init__(
         self,
@@ -226,8 +249,14 @@ def _left(summary: Summary) -> str:
     return f"about {minutes} min left" if minutes < 120 else f"about {minutes / 60:.1f} h left"
 
 
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
 def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
-    """Epochs that are still to come, at the mean pace so far, shared among the trials that run at the same time."""
+    """Epochs that are still to come, at the mean pace so far, shared among the trials that run at once."""
     timed = [
         report["seconds"].get("total", 0.0)
         for trial in state.trials.values()

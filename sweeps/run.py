@@ -18,7 +18,7 @@ from sweeps.best import best_document
 from sweeps.context import TrainContext, describe_data, describe_environment, describe_teacher
 from sweeps.driver import Driver
 from sweeps.inline import run_inline
-from sweeps.plan import plan
+from sweeps.plan import check
 from sweeps.predictions import draw_predictions
 from sweeps.progress import Display
 from sweeps.spec import SweepSpec
@@ -56,7 +56,7 @@ def run_sweep(
         SweepAborted: If all trials fail in the same way.
     """
     check_writable(sweep)
-    plan(spec, machine)
+    check(spec, machine)
     with _place(inline, address, spec, console) as (fit, run_trials):
         found = prepare_teacher(spec, sweep, machine, fit)
         teacher = None

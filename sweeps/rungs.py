@@ -1,9 +1,9 @@
 """Asynchronous successive halving, stopping variant, with rungs of its own for every study.
 
-A trial enters a rung with its first evaluated report at or after the rung's epoch, and goes on if its value is among the
-best `ceil(n / factor)` of the `n` trials of its study that have entered so far. As long as fewer than `factor` have
-entered, all go on: the first arrivals have nobody to be compared with. Li et al. 2020 (ASHA); the stopping variant is
-that of Ray Tune and Syne Tune.
+A trial enters a rung with its first evaluated report at or after the rung's epoch, and goes on if its value
+is among the best `ceil(n / factor)` of the `n` trials of its study that have entered so far. As long as fewer
+than `factor` have entered, all go on: the first arrivals have nobody to be compared with. Li et al. 2020
+(ASHA); the stopping variant is that of Ray Tune and Syne Tune.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What a study tries next: a pure function of the sweep's state.
 
-One Optuna study per study, rebuilt from the records for every proposal, with a sampler seeded by the proposal's own
-stream. So a sweep that was resumed proposes exactly what an uninterrupted one would.
+One Optuna study per study, rebuilt from the records for every proposal, with a sampler seeded by the
+proposal's own stream. So a sweep that was resumed proposes exactly what an uninterrupted one would.
 """
 
 import itertools
@@ -14,7 +14,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from analysis import scores
 from kdtrain.space import Choice, Domain
 from kdtrain.stream import derive, numpy_rng
 from sweeps.space import Space, grid, size
@@ -94,8 +93,9 @@ def _draw(space: Space, sampler: Sampler, seed: int, told: Iterable[TrialRecord]
 def _as_optuna(trial: TrialRecord, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
     """A trial as the sampler is told of it.
 
-    A pruned trial is told as pruned, with its curve. A diverged one is told as infeasible, which ranks it below all
-    others: dropped, its region would be tried again and again. A failed one says nothing about its parameters.
+    A pruned trial is told as pruned, with its curve. A diverged one is told as infeasible, which ranks it
+    below all others: dropped, its region would be tried again and again. A failed one says nothing about its
+    parameters.
     """
     about: dict[str, Any] = {"params": trial.params, "distributions": distributions}
     score = trial.score

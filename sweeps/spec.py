@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
@@ -18,101 +18,15 @@ from kdtrain.explain import meant, sentence
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, parse_domain
+from sweeps.settings import Budget, Cell, Confirm, Name, Resources, Sampler, Scheduler, TeacherSource
 from sweeps.space import Space, contains, extremes, lookup, replaced
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-"""What may be a folder: letters, digits, `_ . + -`."""
 UNKNOWN_TEACHER = "0" * 16
 """Stands for the teacher's digest until it is fitted or loaded."""
 _OWN = ("data", "student", "teacher", "terms", "seed")
 """Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
 _FIXED = ("data", "teacher", "seed", "data_seed")
 """Fields that no study may change, or trials could not be compared."""
-
-
-class Budget(Strict):
-    """What every study may spend on its search; whichever is reached first ends it."""
-
-    trials: int | None = Field(default=None, gt=0)
-    """Configs tried per study."""
-    epochs: int | None = Field(default=None, gt=0)
-    """Epochs trained per study, pruned trials included."""
-
-    @model_validator(mode="after")
-    def _limited(self) -> "Budget":
-        if self.trials is None and self.epochs is None:
-            raise ValueError("give trials, epochs or both, per study")
-        return self
-
-
-class Sampler(Strict):
-    """How configs are proposed."""
-
-    name: Literal["tpe", "random"] = "tpe"
-    startup: int = Field(default=6, ge=1)
-    """Random trials of a study before TPE learns from them."""
-
-
-class Scheduler(Strict):
-    """How bad trials are stopped early."""
-
-    name: Literal["none", "halving"] = "none"
-    grace: int = Field(default=1, ge=1)
-    """Epochs before the first rung."""
-    factor: int = Field(default=3, ge=2)
-    """One in `factor` goes on at every rung, and the rungs' epochs grow by it."""
-
-
-class Confirm(Strict):
-    """Re-training of the best configs of every study on seeds that the search never saw."""
-
-    top: int = Field(default=2, ge=0)
-    """Configs per study."""
-    seeds: int = Field(default=3, ge=0)
-    """Fresh seeds per config, the same ones for all: the sweep's seed + 1, + 2, ..."""
-
-
-class Resources(Strict):
-    """What one trial takes of the machine or cluster."""
-
-    cpu: float = Field(default=1, gt=0)
-    gpu: float = Field(default=0, ge=0)
-    """A fraction lets several trials share a GPU; their memory is not kept apart."""
-    concurrent: int | None = Field(default=None, gt=0)
-    """Most trials at once; none for as many as fit."""
-
-    @field_validator("gpu")
-    @classmethod
-    def _whole_above_one(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError(f"must be a fraction below 1 or a whole number, but came {value:g}")
-        return value
-
-
-class TeacherSource(Strict):
-    """Where the teacher comes from: trained by the sweep, or a teacher folder."""
-
-    fit: dict[str, Any] | None = None
-    """`network` and what differs from the recipe under `train`."""
-    path: str | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "TeacherSource":
-        if (self.fit is None) == (self.path is None):
-            raise ValueError("give either fit (a network and its training) or path (a teacher folder)")
-        if self.fit is not None and "network" not in self.fit:
-            raise ValueError("fit.network: is required, with arch and encoder of the teacher")
-        return self
-
-
-class Cell(Strict):
-    """What a study is in the design of an ablation."""
-
-    study: str
-    role: Literal["reference", "cell", "control"] = "cell"
-    factor: str | None = None
-    level: str | None = None
-    family: str = "all"
 
 
 class Study(Strict):
@@ -222,9 +136,9 @@ class SweepSpec(Strict):
             tuned = [study.name for study in self.studies if self.space_of(study)]
             if tuned:
                 raise ValueError(
-                    f"studies.{baseline.name}: the baseline searches nothing while {tuned[0]} does, which makes any gain "
-                    "unfair; give all studies a shared space, for instance space: {optimizer.lr: {low: 0.005, high: 0.1, "
-                    "log: true}}"
+                    f"studies.{baseline.name}: the baseline searches nothing while {tuned[0]} does, which "
+                    "makes any gain unfair; give all studies a shared space, for instance "
+                    "space: {optimizer.lr: {low: 0.005, high: 0.1, log: true}}"
                 )
         return self
 
@@ -247,7 +161,8 @@ class SweepSpec(Strict):
         if config.uses_teacher and self.teacher is None:
             term = next(term.name for term in config.active_terms if term.needs_teacher)
             raise InputError(
-                f"{at}: {term} needs a teacher, but the sweep has none; give teacher: {{path: ...}} or {{fit: ...}}"
+                f"{at}: {term} needs a teacher, but the sweep has none; "
+                "give teacher: {path: ...} or teacher: {fit: ...}"
             )
         for path, domain in self.space_of(study).items():
             for value in extremes(domain):
@@ -274,7 +189,7 @@ class SweepSpec(Strict):
 
     @property
     def teacher_config(self) -> TrainConfig | None:
-        """How the teacher is trained, where the sweep trains it: the sweep's recipe and what differs from it."""
+        """How the teacher is trained, where the sweep trains it: its recipe and what differs from it."""
         if self.teacher is None or self.teacher.fit is None:
             return None
         own = {key: value for key, value in self.teacher.fit.items() if key != "network"}
@@ -305,7 +220,8 @@ class SweepSpec(Strict):
 
         Args:
             study: Its study.
-            params: What the search chose, by dotted path; what it leaves out keeps the method's or recipe's default.
+            params: What the search chose, by dotted path; what it leaves out keeps the method's or recipe's
+                default.
             seed: The trial's seed; the sweep's where none is given.
             teacher: The teacher's digest; left out of the config where no term looks at the teacher.
 
@@ -360,7 +276,8 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
 
     Args:
         path: The file.
-        overrides: Values to put in its place by dotted path, as in `budget.trials`; a study is addressed by its name.
+        overrides: Values to put in its place by dotted path, as in `budget.trials`; a study is addressed by
+            its name.
 
     Raises:
         InputError: In one sentence, with file and field named.

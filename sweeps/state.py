@@ -177,7 +177,7 @@ class SweepState:
         self._note_decision(record, study=study, detail=reason)
 
     def _aborted(self, record: Record, reason: str) -> None:
-        """All trials failed for a cause outside of them, so that nothing is known of them: they are still to be run."""
+        """All trials failed for a cause outside of them: they are still to be run."""
         self.aborted = reason
         for trial in self.trials.values():
             if trial.state == "failed":

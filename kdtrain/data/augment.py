@@ -44,8 +44,8 @@ def augmented(
     """The view of image `index` in an epoch.
 
     Returns:
-        The image, float32 `(3, h, w)` in [0, 1], and its labels, int64 `(h, w)`. Where the crop reaches beyond
-        the image, the image is grey and the labels are 255.
+        The image, float32 `(3, h, w)` in [0, 1], and its labels, int64 `(h, w)`. Where the crop reaches
+        beyond the image, the view is grey and its labels are 255.
     """
     # All draws are made whatever the options, so that one option does not shift what another one draws.
     draws = numpy_rng(data_seed, "augment", epoch, index).random(7)

@@ -53,7 +53,7 @@ class TrainBatches:
     def __init__(
         self, images: Images, augment: Augment, batch_size: int, data_seed: int, workers: int = 0
     ) -> None:
-        """See the class."""
+        """Prepare, but start no worker yet."""
         if len(images) < batch_size:
             raise InputError(
                 f"batch_size is {batch_size}, but the training role has only {len(images)} images"

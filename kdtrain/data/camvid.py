@@ -20,7 +20,7 @@ FOLDERS: dict[Role, str] = {"train": "train", "select": "val", "report": "test"}
 
 
 class CamVid(Strict):
-    """CamVid (Brostow et al. 2009): folders `train`, `trainannot`, `val`, ... in the data root or its `camvid/`."""
+    """CamVid (Brostow et al. 2009): `train`, `trainannot`, `val`, ... in the root or in `camvid/`."""
 
     name: Literal["camvid"] = "camvid"
 

@@ -43,6 +43,14 @@ class Folders(Strict):
     select: PairFolders | Split = Split()
     report: PairFolders | None = None
 
+    @model_validator(mode="after")
+    def _disjoint(self) -> "Folders":
+        folders = [f for f in (self.train, self.select, self.report) if isinstance(f, PairFolders)]
+        places = [(str(Path(f.images)), f.image_suffix) for f in folders]
+        if twice := [place for place in places if places.count(place) > 1]:
+            raise ValueError(f"two roles read the same images: {twice[0][0]}")
+        return self
+
 
 class Folder(Strict):
     """Images and label maps of your own."""
@@ -105,16 +113,12 @@ class Folder(Strict):
             )  # fmt: skip
 
         def find(role: Role) -> Pairs:
-            where = getattr(self.folders, role)
+            split, where = self.folders.select, getattr(self.folders, role)
             if where is None:
                 raise InputError(f"the data have no role {role}: folders.{role} is not set")
-            if isinstance(where, PairFolders) and not (
-                role == "train" and isinstance(self.folders.select, Split)
-            ):
+            if role == "report" or isinstance(split, PairFolders):
                 return in_folders(role, where)
             pairs = in_folders("train", self.folders.train)
-            split = self.folders.select
-            assert isinstance(split, Split)
             aside = set_aside(pairs, split, self.group)
             return {i: files for i, files in pairs.items() if (i in aside) == (role == "select")}
 
@@ -136,14 +140,16 @@ def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> froz
         groups.setdefault(group_of(image_id, pattern), []).append(image_id)
     if len(groups) < 2:
         raise InputError(
-            f"select cannot be carved out of train by whole groups: all images are of the group {min(groups)!r}"
+            f"select cannot be carved out of train by whole groups: all images are of {min(groups)!r}"
         )
-    goal = split.from_train * sum(len(members) for members in groups.values())
+    total = sum(len(members) for members in groups.values())
+    goal = split.from_train * total
     names = sorted(groups)
     taken: list[str] = []
     for i in numpy_rng(split.seed, "split").permutation(len(names)):
         members = groups[names[i]]
-        if abs(len(taken) + len(members) - goal) < abs(len(taken) - goal):
+        more = len(taken) + len(members)
+        if more < total and abs(more - goal) < abs(len(taken) - goal):
             taken += members
     if not taken:
         taken = min((groups[name] for name in names), key=len)

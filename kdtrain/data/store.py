@@ -1,6 +1,7 @@
 """A memory-mapped store of decoded images: built once per data set and machine, shared by all trials."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -49,9 +50,8 @@ class Images:
         """Views of RGB `(H, W, 3)` and train ids `(H, W)`, both uint8 and read-only."""
         height, width = self.sizes[index]
         start, end = self._starts[index], self._starts[index + 1]
-        return self._images[3 * start : 3 * end].reshape(height, width, 3), self._labels[start:end].reshape(
-            height, width
-        )
+        image = self._images[3 * start : 3 * end].reshape(height, width, 3)
+        return image, self._labels[start:end].reshape(height, width)
 
 
 def open_store(source: DataSource, role: str, cache: Path) -> Images:
@@ -65,8 +65,10 @@ def open_store(source: DataSource, role: str, cache: Path) -> Images:
         digest = remembered_digest(source, role, cache)
         folder = cache / f"{role}-{digest}"
         if not is_sound(folder, digest):
-            with _alone(cache / f".{folder.name}.lock"):
+            with _lock(cache / f".{folder.name}.lock") as alone:
                 if not is_sound(folder, digest):
+                    if alone:
+                        _clear_leftovers(folder)
                     _build(source, role, digest, folder)
     return Images(folder)
 
@@ -106,11 +108,16 @@ def is_sound(folder: Path, digest: str) -> bool:
     return True
 
 
-def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what builders that were killed have left."""
     for left in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
+        building.chmod(0o755)
         ids = source.ids(role)
         sizes: list[tuple[int, int]] = []
         files: dict[str, dict[str, int]] = {_IMAGES: {"crc32": 0}, _LABELS: {"crc32": 0}}
@@ -127,10 +134,17 @@ def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
         for name in files:
             files[name]["mtime_ns"] = (building / name).stat().st_mtime_ns
         index = {
-            "format": FORMAT, "role": role, "digest": digest,
-            "classes": source.classes, "palette": source.palette, "ignore_index": source.ignore_index, "ids": ids, "groups": [source.group(i) for i in ids],
-            "sizes": sizes, "files": files,
-        }  # fmt: skip
+            "format": FORMAT,
+            "role": role,
+            "digest": digest,
+            "classes": source.classes,
+            "palette": source.palette,
+            "ignore_index": source.ignore_index,
+            "ids": ids,
+            "groups": [source.group(i) for i in ids],
+            "sizes": sizes,
+            "files": files,
+        }
         (building / _INDEX).write_text(json.dumps(index))
         _publish(building, folder, digest)
     finally:
@@ -175,14 +189,12 @@ def _writing_to(cache: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Let one process of this machine build at a time; without locks, let all build and the first one win."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
+def _lock(file: Path) -> Iterator[bool]:
+    """Let one process build at a time; where locks do not work (False), all build and the first one wins."""
     with file.open("w") as lock:
-        with contextlib.suppress(OSError):
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            alone = True
+        except OSError:
+            alone = False
+        yield alone

@@ -21,7 +21,7 @@ from kdtrain.losses.maps import distillation_loss, unit_vectors, wide
 
 CscForm = Literal["A", "A0", "B", "C", "D", "E"]
 
-BLOCK_ELEMENTS = 2**21
+BLOCK_ELEMENTS = 2**18
 """Largest temporary, in numbers: longer work is cut into blocks, which the backward pass computes again."""
 
 
@@ -199,8 +199,8 @@ def _pair_count(f: Tensor, first_shift: int) -> int:
 
 def _pairs(f: Tensor, first_shift: int) -> Tensor:
     """Products of two channels, each pair once; different channels weigh sqrt(2), as they occur twice."""
-    a, b = torch.triu_indices(f.shape[-1], f.shape[-1], first_shift, device=f.device)
-    return f[..., a] * f[..., b] * torch.where(a == b, 1.0, 2.0**0.5).to(f)
+    different = [2.0**0.5 * f[..., k:] * f[..., :-k] for k in range(1, f.shape[-1])]
+    return torch.cat(different if first_shift else [f.square(), *different], dim=-1)
 
 
 def _relation(rows: Tensor, f: Tensor, first_shift: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
-from kdtrain.losses import resize_map
+from kdtrain.losses.maps import precise, resize_map
 from kdtrain.space import Domain
 
 Temperature = Annotated[float, Field(gt=0)]
@@ -33,8 +33,8 @@ class TermInput:
     """The term's own stream of randomness, on the CPU."""
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """Student and teacher maps of one size: the teacher's is resized to the student's (inferred)."""
-        return self.student, resize_map(self.taught(), self.student.shape[-2:])
+        """Student and teacher maps in float32 and of one size: the student's (inferred)."""
+        return precise(self.student), resize_map(precise(self.taught()), self.student.shape[-2:])
 
     def taught(self) -> Tensor:
         """The teacher's map, which must be there."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdtrain.losses import channel_wise
 from kdtrain.losses.channels import Divergence, Normalize
+from kdtrain.losses.maps import precise
 from kdtrain.methods.base import Method, PlainModule, Temperature, Term, TermInput, TermModule
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
@@ -71,7 +72,7 @@ class AdaptedModule(PlainModule):
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the loss of the adapted student."""
-        return super().forward(replace(taps, student=self.adapter(taps.student)))
+        return super().forward(replace(taps, student=self.adapter(precise(taps.student))))
 
 
 CITATION = (

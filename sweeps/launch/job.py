@@ -14,8 +14,9 @@ from kdtrain.errors import InputError
 def run_trial(tune_config: dict[str, Any]) -> None:
     """Train the trial that an assignment describes, and tell the driver by `tune.report` how it goes.
 
-    Tells `report` (an epoch's report), and at the end either `result` or `error`. An error of the training code is told
-    rather than raised, so that Tune fails a trial only when its process or node is lost.
+    Tells `report` (an epoch's report), and at the end either `result` or `error`, as JSON, since Tune flattens what it
+    understands. An error of the training code is told rather than raised, so that Tune fails a trial only when its
+    process or node is lost.
 
     Args:
         tune_config: `assignment`, as JSON so that Tune reads nothing into it: `config`, `machine`, and `workdir`, the
@@ -23,19 +24,22 @@ def run_trial(tune_config: dict[str, Any]) -> None:
     """
     assignment = json.loads(tune_config["assignment"])
 
-    def tell(report: EpochReport) -> None:
-        tune.report({"report": report.to_dict()})
+    def tell(**told: Any) -> None:
+        tune.report({"told": json.dumps(told)})
+
+    def listen(report: EpochReport) -> None:
+        tell(report=report.to_dict())
 
     try:
         result = train(
             TrainConfig.parse(assignment["config"]),
             Machine.model_validate(assignment["machine"]),
-            tell,
+            listen,
             Path(assignment["workdir"]),
         )
     except InputError as error:
-        tune.report({"error": str(error), "trace": "", "permanent": True})
+        tell(error=str(error), trace="", permanent=True)
     except Exception as error:
-        tune.report({"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc(), "permanent": False})
+        tell(error=f"{type(error).__name__}: {error}", trace=traceback.format_exc(), permanent=False)
     else:
-        tune.report({"result": result.to_dict()})
+        tell(result=result.to_dict())

@@ -165,14 +165,14 @@ class _Desk:
         if trial is None:
             return True
         with self.keeping_failure():
-            if told.get("report") is not None:
+            if "report" in told:
                 stop = self.driver.report(trial, EpochReport.from_dict(told["report"])) == "stop"
                 if stop:
                     del self.trial_of[tune_id]
                     self.driver.ended(trial, None)
                 return stop
             del self.trial_of[tune_id]
-            if told.get("result") is not None:
+            if "result" in told:
                 self.driver.ended(trial, TrainResult.from_dict(told["result"]))
             else:
                 self.driver.ended(trial, Crash(told["error"], told["trace"], told["permanent"]))
@@ -218,7 +218,7 @@ class _Decisions(_Detached, FIFOScheduler):
         self.desk = desk
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        stop = self.desk.told(trial.trial_id, result)
+        stop = "told" in result and self.desk.told(trial.trial_id, json.loads(result["told"]))
         return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
 
 

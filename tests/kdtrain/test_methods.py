@@ -1,6 +1,7 @@
 """Registries, configs and modules of terms."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,6 +78,25 @@ class TestEveryTerm:
             torch.manual_seed(0)
             values.append(built(term, inputs)(inputs))
         assert values[0] == values[1]
+
+    @pytest.mark.parametrize("layers", [{}, {"student_layer": "decoder", "teacher_layer": "decoder"}])
+    def test_takes_maps_of_mixed_precision_in_any_memory_format(self, loss, layers):
+        term = TERMS[loss](**layers)
+        if term.equal_channels and layers:
+            return
+        inputs = taps(term, teacher_size=(12, 15))
+        module = built(term, inputs)
+        plain = module(inputs)
+        half = {
+            side: getattr(inputs, side).detach().to(torch.bfloat16, memory_format=torch.channels_last)
+            for side in ("student", "teacher")
+        }
+        half["student"].requires_grad_()
+        value = module(replace(inputs, **half, generator=torch.Generator().manual_seed(1)))
+        value.backward()
+        assert value.dtype == torch.float32
+        assert half["student"].grad.isfinite().all()
+        torch.testing.assert_close(value, plain, rtol=0.05, atol=0.01)
 
     def test_works_under_autocast(self, loss):
         term = TERMS[loss]()

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,11 @@ from kdtrain.evaluate import Evaluation
 from kdtrain.progress import EpochReport, Report, TrainResult
 from sweeps.context import TrainContext
 from sweeps.driver import Driver
+from sweeps.inline import run_inline
 from sweeps.spec import SweepSpec, parse_spec
+from sweeps.state import SweepState
 
 CLASSES = ("road", "car", "sky")
-QUALITY = {"none": 0.30, "kd": 0.34, "cwd": 0.40, "csc_ace": 0.36, "cskd": 0.38}
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def draw(*names: Any) -> float:
 
 
 class FakeTrain:
-    """Scores that are a pure function of config, seed and epoch; goes on from a file of reports, as training does.
+    """Scores that are a pure function of config, seed and epoch; resumes from a file of reports.
 
     Args:
         quality: What a config is worth in the end.
@@ -82,10 +85,14 @@ class FakeTrain:
                 return TrainResult("stopped", known.epoch, tuple(reports), "stopped by the listener", first)
         for epoch in range(first + 1, config.epochs + 1):
             if self.before(config, epoch) == "nan":
-                return TrainResult("diverged", epoch - 1, tuple(reports), f"kl was not finite in epoch {epoch}", first)
+                return TrainResult(
+                    "diverged", epoch - 1, tuple(reports), f"kl was not finite in epoch {epoch}", first
+                )
             self.epochs_trained += 1
             miou = self.quality(config) * (1 - 0.5**epoch)
-            losses = {term.name: {"raw": 1.0 / epoch, "weighted": term.weight / epoch} for term in config.terms}
+            losses = {
+                term.name: {"raw": 1.0 / epoch, "weighted": term.weight / epoch} for term in config.terms
+            }
             evaluated = epoch % config.evaluate_every == 0 or epoch == config.epochs
             metrics = {"miou": miou, "pixel_accuracy": miou} if evaluated else {}
             seconds = {"total": 1.0, "teacher": 0.25 if config.teacher else 0.0}
@@ -94,7 +101,9 @@ class FakeTrain:
             if report is not None and report(reports[-1]) == "stop" and epoch < config.epochs:
                 return TrainResult("stopped", epoch, tuple(reports), "stopped by the listener", first)
         student = {"params": 1000, "macs": 2000, "latency_ms": 1.5, "latency_device": "fake"}
-        return TrainResult("complete", config.epochs, tuple(reports), None, first, evaluation(config), student)
+        return TrainResult(
+            "complete", config.epochs, tuple(reports), None, first, evaluation(config), student
+        )
 
 
 def default_quality(config: TrainConfig) -> float:
@@ -152,10 +161,23 @@ def noon() -> datetime:
     return datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def spec() -> SweepSpec:
-    return make_spec()
-
-
 def open_driver(spec: SweepSpec, folder: Path, **options: Any) -> Driver:
     return Driver(spec, folder, context(), clock=noon, **options)
+
+
+def run(spec: SweepSpec, folder: Path, train: FakeTrain | None = None) -> SweepState:
+    """A whole life of a sweep, or the rest of one."""
+    with open_driver(spec, folder) as driver:
+        run_inline(driver, train or FakeTrain())
+        return driver.state
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
+@pytest.fixture
+def fake() -> ModuleType:
+    """The helpers of this file: `make_spec`, `FakeTrain`, `run`, ..."""
+    return sys.modules[__name__]

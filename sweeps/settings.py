@@ -1,0 +1,95 @@
+"""The parts of a sweep's spec that are plain settings: budget, sampler, scheduler, resources and so on."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from kdtrain.config_base import Strict
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+"""What may be a folder: letters, digits, `_ . + -`."""
+
+
+class Budget(Strict):
+    """What every study may spend on its search; whichever is reached first ends it."""
+
+    trials: int | None = Field(default=None, gt=0)
+    """Configs tried per study."""
+    epochs: int | None = Field(default=None, gt=0)
+    """Epochs trained per study, pruned trials included."""
+
+    @model_validator(mode="after")
+    def _limited(self) -> "Budget":
+        if self.trials is None and self.epochs is None:
+            raise ValueError("give trials, epochs or both, per study")
+        return self
+
+
+class Sampler(Strict):
+    """How configs are proposed."""
+
+    name: Literal["tpe", "random"] = "tpe"
+    startup: int = Field(default=6, ge=1)
+    """Random trials of a study before TPE learns from them."""
+
+
+class Scheduler(Strict):
+    """How bad trials are stopped early."""
+
+    name: Literal["none", "halving"] = "none"
+    grace: int = Field(default=1, ge=1)
+    """Epochs before the first rung."""
+    factor: int = Field(default=3, ge=2)
+    """One in `factor` goes on at every rung, and the rungs' epochs grow by it."""
+
+
+class Confirm(Strict):
+    """Re-training of the best configs of every study on seeds that the search never saw."""
+
+    top: int = Field(default=2, ge=0)
+    """Configs per study."""
+    seeds: int = Field(default=3, ge=0)
+    """Fresh seeds per config, the same ones for all: the sweep's seed + 1, + 2, ..."""
+
+
+class Resources(Strict):
+    """What one trial takes of the machine or cluster."""
+
+    cpu: float = Field(default=1, gt=0)
+    gpu: float = Field(default=0, ge=0)
+    """A fraction lets several trials share a GPU; their memory is not kept apart."""
+    concurrent: int | None = Field(default=None, gt=0)
+    """Most trials at once; none for as many as fit."""
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"must be a fraction below 1 or a whole number, but came {value:g}")
+        return value
+
+
+class TeacherSource(Strict):
+    """Where the teacher comes from: trained by the sweep, or a teacher folder."""
+
+    fit: dict[str, Any] | None = None
+    """`network` and what differs from the recipe under `train`."""
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TeacherSource":
+        if (self.fit is None) == (self.path is None):
+            raise ValueError("give either fit (a network and its training) or path (a teacher folder)")
+        if self.fit is not None and "network" not in self.fit:
+            raise ValueError("fit.network: is required, with arch and encoder of the teacher")
+        return self
+
+
+class Cell(Strict):
+    """What a study is in the design of an ablation."""
+
+    study: str
+    role: Literal["reference", "cell", "control"] = "cell"
+    factor: str | None = None
+    level: str | None = None
+    family: str = "all"

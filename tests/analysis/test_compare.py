@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from analysis import InputError
+from analysis.compare import compare, per_class
+
+
+def rows(tables):
+    return compare(tables).set_index("study")
+
+
+def test_differences_are_paired_by_seed_not_by_position(tables):
+    frame = rows(tables)
+    assert frame.loc["cwd", "paired_seeds"] == [11, 12]
+    assert frame.loc["cwd", "differences"] == pytest.approx([0.10, 0.04])
+    assert frame.loc["cwd", "difference"] == pytest.approx(0.07)
+    assert frame.loc["cwd", "gap_closed"] == pytest.approx(0.5)
+    assert np.isnan(frame.loc["none", "difference"])
+
+
+def test_spread_is_minimum_and_maximum_of_the_seeds(tables):
+    row = rows(tables).loc["none"]
+    assert (row["mean"], row["minimum"], row["maximum"], row["n"]) == (pytest.approx(0.41), 0.40, 0.42, 2)
+
+
+def test_budget_counts_search_and_fresh_seeds_apart(tables):
+    row = rows(tables).loc["cwd"]
+    assert (row["search_trials"], row["search_epochs"], row["search_s"]) == (3, 6, 60.0)
+    assert row["confirm_s"] == 40.0
+    assert row["complete"] == 5
+    assert row["warnings"] == []
+
+
+def test_only_seeds_in_common_are_paired(sweep):
+    sweep.study("kd")
+    sweep.trial("kd", 0.5)
+    sweep.trial("kd", 0.45, seed=12, of="kd-0")
+    sweep.trial("kd", 0.99, seed=13, of="kd-0")
+    row = rows(sweep.tables()).loc["kd"]
+    assert row["differences"] == pytest.approx([0.45 - 0.42])
+    assert row["n"] == 2
+
+
+def test_no_seed_in_common_gives_no_difference(sweep):
+    sweep.study("kd")
+    sweep.trial("kd", 0.5)
+    for seed in (13, 14):
+        sweep.trial("kd", 0.45, seed=seed, of="kd-0")
+    row = rows(sweep.tables()).loc["kd"]
+    assert np.isnan(row["difference"])
+    assert "no seed in common with the baseline" in row["warnings"]
+
+
+def test_an_unsearched_baseline_is_refused_as_a_fair_one(sweep):
+    sweep.rows["studies"][0]["searched_parameters"] = 0
+    assert "baseline was not searched" in rows(sweep.tables()).loc["cwd", "warnings"]
+
+
+def test_unequal_budgets_are_named_in_the_unit_that_was_granted(sweep):
+    sweep.trial("cwd", 0.1)
+    assert rows(sweep.tables()).loc["cwd", "warnings"] == [
+        "budgets differ by more than 10 %: 4 trials, baseline 3"
+    ]
+    for study in sweep.rows["studies"]:
+        study["budget_epochs"] = 6
+    warning = rows(sweep.tables()).loc["cwd", "warnings"][0]
+    assert warning.endswith("8 epochs, baseline 6")
+
+
+def test_a_best_value_at_the_edge_of_its_range_is_named(sweep):
+    for row in sweep.rows["params"]:
+        if row["trial_id"] == "cwd-0" and row["name"] == "optimizer.lr":
+            row["value"] = 0.0999
+    warnings = rows(sweep.tables()).loc["cwd", "warnings"]
+    assert warnings == ["best optimizer.lr = 0.0999 at the upper edge of its range (0.0001 to 0.1)"]
+
+
+def test_failures_and_missing_seeds_are_named(sweep):
+    sweep.trial("cwd", None, state="diverged", reason="term kd")
+    for trial in sweep.rows["trials"]:
+        if trial["trial_id"] == "cwd-4":
+            trial.update(state="failed", score=None)
+    warnings = rows(sweep.tables()).loc["cwd", "warnings"]
+    assert "n=1" in warnings
+    assert "1 of 2 fresh seeds missing" in warnings
+    assert "1 of 6 trials diverged" in warnings
+    assert "1 of 6 trials failed" in warnings
+
+
+def test_a_study_without_a_complete_trial_comes_last(sweep):
+    sweep.study("kd")
+    sweep.trial("kd", None)
+    frame = compare(sweep.tables())
+    assert frame["study"].tolist() == ["cwd", "none", "kd"]
+    last = frame.iloc[-1]
+    assert (last["n"], last["scores"], last["chosen"]) == (0, [], False)
+    assert np.isnan(last["mean"])
+    assert "no finalist: none of its trials is complete" in last["warnings"]
+
+
+def test_a_teacher_which_is_no_better_gives_no_share_of_a_gap(sweep):
+    sweep.rows["teachers"][0]["miou"] = 0.42
+    row = rows(sweep.tables()).loc["cwd"]
+    assert np.isnan(row["gap_closed"])
+    assert "the teacher leads the baseline by only 1.00 points" in row["warnings"]
+
+
+def test_a_teacher_scored_on_another_role_is_not_compared(sweep):
+    sweep.rows["teachers"][0]["role"] = "report"
+    assert np.isnan(rows(sweep.tables()).loc["cwd", "gap_closed"])
+
+
+def test_role_report_is_shown_apart(sweep):
+    for trial_id, miou in (("cwd-3", 0.44), ("cwd-4", 0.46)):
+        sweep.evaluation(trial_id, miou, [miou, miou], role="report")
+    row = rows(sweep.tables()).loc["cwd"]
+    assert row["report_mean"] == pytest.approx(0.45)
+    assert row["mean"] == pytest.approx(0.48)
+
+
+def test_no_study_is_one_sentence(empty_sweep):
+    with pytest.raises(InputError, match="no study"):
+        compare(empty_sweep().tables())
+
+
+def test_absent_classes_stay_missing_and_are_not_averaged_as_zero(sweep):
+    ious = {"cwd-3": [0.6, None], "cwd-4": [0.8, None], "none-3": [0.5, None], "none-4": [0.5, 0.3]}
+    for row in sweep.rows["evaluations"]:
+        row["iou"] = ious.get(row["trial_id"], row["iou"])
+    tables = sweep.tables()
+    frame = per_class(tables, compare(tables))
+    assert frame.index.tolist() == ["road", "car"]
+    assert frame.loc["road", "best"] == pytest.approx(0.7)
+    assert np.isnan(frame.loc["car", "best"])
+    assert frame.loc["car", "baseline"] == pytest.approx(0.3)
+    assert frame.loc["car", "teacher"] == pytest.approx(0.55)

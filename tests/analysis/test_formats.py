@@ -1,0 +1,20 @@
+import pytest
+
+from analysis.formats import big, duration, plural, points, share, signed
+
+
+def test_points_and_signs():
+    assert (points(0.534), signed(-0.0021), share(0.524)) == ("53.40", "-0.21", "52 %")
+    assert points(None) == points(float("nan")) == signed(float("nan")) == "–"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (300, "5.0 min"), (7200, "2.0 h"), (720_000, "200 h")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_counts():
+    assert (big(26_700_000), big(1234), big(12)) == ("26.7 M", "1.23 k", "12")
+    assert (plural(1, "parameter"), plural(2, "parameter")) == ("1 parameter", "2 parameters")

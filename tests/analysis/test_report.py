@@ -1,0 +1,151 @@
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from analysis import InputError
+from analysis.report import write_report
+
+VOID = {"meta", "img", "br", "circle", "path"}
+
+
+class Checker(HTMLParser):
+    """Every tag closed in order; the text outside of scripts and styles; the tags with their attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+
+def read(folder):
+    """The page as written: its parsed form and its text with single spaces."""
+    checker = Checker()
+    checker.feed(write_report(folder).read_text(encoding="utf-8"))
+    assert not checker.open
+    return checker, " ".join(" ".join(checker.text).split())
+
+
+def test_the_report_of_a_whole_sweep(realistic):
+    checker, text = read(realistic)
+    sections = [attributes["id"] for tag, attributes in checker.tags if tag == "section"]
+    order = "comparison seeds curves classes budget parameters pictures fairness rebuild"
+    assert sections == order.split()
+    assert "No significance was computed" in text
+    assert "out of memory" in text
+    assert "deeplabv3plus" in text
+    figures = [tag for tag, attributes in checker.tags if attributes.get("class") == "figure"]
+    captions = [tag for tag, _ in checker.tags if tag == "figcaption"]
+    assert len(figures) == 15
+    assert len(captions) == 7
+    assert sum(tag == "img" for tag, _ in checker.tags) == 10
+
+
+def test_one_file_that_asks_the_network_for_nothing(realistic):
+    checker, _ = read(realistic)
+    for tag, attributes in checker.tags:
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("data:image/png", "#")), (tag, attributes)
+    assert not [tag for tag, _ in checker.tags if tag == "link"]
+
+
+def test_same_tables_same_page(sweep, tmp_path):
+    sweep.write(tmp_path)
+    page = write_report(tmp_path).read_bytes()
+    assert write_report(tmp_path).read_bytes() == page
+
+
+def test_a_sweep_which_has_only_failures_gets_a_report_that_says_so(empty_sweep, tmp_path):
+    sweep = empty_sweep()
+    sweep.study("none", is_baseline=True)
+    sweep.study("kd")
+    sweep.trial("none", None, reason="Traceback ...\nRuntimeError: <no> memory & luck")
+    _, text = read(sweep.write(tmp_path))
+    assert "No result, because no trial is complete" in text
+    assert "RuntimeError: <no> memory & luck" in text
+
+
+def test_a_sweep_before_its_first_trial(empty_sweep, tmp_path):
+    sweep = empty_sweep(finished=False)
+    sweep.study("none", is_baseline=True)
+    _, text = read(sweep.write(tmp_path))
+    assert "So far" in text
+
+
+def test_an_unconfirmed_sweep_never_speaks_of_fresh_seeds_as_done(empty_sweep, tmp_path):
+    sweep = empty_sweep()
+    sweep.study("none", is_baseline=True)
+    sweep.study("kd")
+    for study in ("none", "kd"):
+        for score in (0.3, 0.4):
+            sweep.trial(study, score, params={"optimizer.lr": 0.01})
+    _, text = read(sweep.write(tmp_path))
+    assert "Nothing is confirmed on fresh seeds yet" in text
+    assert "came out first" not in text
+
+
+def test_names_are_escaped(empty_sweep, tmp_path):
+    sweep = empty_sweep(classes=("<b>road", "car&van"), name="a <script>x</script>")
+    sweep.study("</script><i>kd", is_baseline=True)
+    sweep.trial("</script><i>kd", 0.4, params={"a</script>": 0.3})
+    checker, text = read(sweep.write(tmp_path))
+    assert "</script><i>kd" in text
+    assert not [tag for tag, _ in checker.tags if tag == "i" and not _key(checker, tag)]
+
+
+def _key(checker, tag):
+    return all("key" in attributes.get("class", "") for name, attributes in checker.tags if name == tag)
+
+
+def test_an_ablation_has_its_table_and_its_line(empty_sweep, tmp_path):
+    sweep = empty_sweep(purpose="ablation", design="leave-one-out", confirm_seeds=1)
+    for study, score in (("full", 0.5), ("no-cwd", 0.45)):
+        sweep.study(study, space={}, is_baseline=False)
+        sweep.trial(study, score, phase="confirm", seed=1)
+    sweep.cell("full", "reference")
+    sweep.cell("no-cwd", "cell", "channel_wise", "off")
+    _, text = read(sweep.write(tmp_path))
+    assert "no-cwd loses most against the reference: -5.00 points" in text
+    assert "channel_wise = off" in text
+    assert (tmp_path / "report" / "paper" / "ablation-leave-one-out.tex").is_file()
+
+
+def test_no_tables_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="no tables"):
+        write_report(tmp_path)
+
+
+def test_many_classes_are_drawn_in_part_and_listed_whole(empty_sweep, tmp_path):
+    classes = [f"class{n:03d}" for n in range(150)]
+    sweep = empty_sweep(classes=classes, palette=["#000000"] * 150)
+    for study in ("none", "kd"):
+        sweep.study(study, is_baseline=study == "none")
+        sweep.trial(study, 0.4, iou=[0.3 + n / 1000 + (study == "kd") * n / 2000 for n in range(150)])
+    _, text = read(sweep.write(tmp_path))
+    assert "The 15 largest losses and gains of 150 classes." in text
+    assert len(re.findall(r"class\d{3} ", text)) == 150
+
+
+def test_analysis_needs_neither_torch_nor_ray():
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'ray', 'optuna', 'kdtrain', 'sweeps'): sys.modules[name] = None\n"
+        "import analysis, analysis.report, analysis.select, analysis.paper, analysis.scores\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

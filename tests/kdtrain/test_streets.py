@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from kdtrain.data import Streets
+from kdtrain.data.scene import INFO, POLE, WARNING
+from kdtrain.errors import InputError
+
+SMALL = {"train": 24, "select": 12, "report": 12}
+
+
+def test_scenes_are_a_function_of_seed_role_and_index():
+    one, two = Streets(counts=SMALL).open(), Streets(counts=SMALL | {"train": 99}).open()
+    other = Streets(counts=SMALL, seed=1).open()
+    first, last = one.ids("train")[0], one.ids("train")[-1]
+    for image_id in (last, first):
+        np.testing.assert_array_equal(one.read("train", image_id)[0], two.read("train", image_id)[0])
+        np.testing.assert_array_equal(one.read("train", image_id)[1], two.read("train", image_id)[1])
+    assert (one.read("train", first)[0] != other.read("train", first)[0]).any()
+    assert (one.read("train", first)[0] != one.read("select", one.ids("select")[0])[0]).any()
+
+
+def test_roles_share_no_id_and_no_group():
+    source = Streets(counts=SMALL).open()
+    ids = [source.ids(role) for role in ("train", "select", "report")]
+    assert [len(i) for i in ids] == [24, 12, 12]
+    assert len({i for role in ids for i in role}) == 48
+    assert len({source.group(i) for role in ids for i in role}) == 4 + 2 + 2
+
+
+def test_every_class_is_seen_and_large_ones_do_not_drown_the_rest():
+    source = Streets(counts=SMALL).open()
+    labels = np.stack([source.read("train", i)[1] for i in source.ids("train")])
+    share = np.bincount(labels.ravel(), minlength=256) / labels.size
+    assert (share[: len(source.classes)] > 0.005).all()
+    assert share.max() < 0.35
+    assert share[len(source.classes) : 255].sum() == 0
+    assert 0 < share[255] < 0.1
+
+
+def test_the_size_is_the_one_asked_for_and_things_grow_with_it():
+    for size in ((48, 64), (64, 96), (96, 128)):
+        source = Streets(size=size, counts=SMALL).open()
+        image, labels = source.read("train", source.ids("train")[3])
+        assert image.shape == (*size, 3)
+        assert labels.shape == size
+        assert image.dtype == labels.dtype == np.uint8
+
+
+def test_color_alone_does_not_tell_the_kind_of_sign():
+    source = Streets(counts={"train": 120}).open()
+    means = {WARNING: [], INFO: [], POLE: []}
+    for image_id in source.ids("train"):
+        image, labels = source.read("train", image_id)
+        for label, found in means.items():
+            if (labels == label).sum() > 20:
+                found.append(image[labels == label].mean(axis=0))
+    warning, info = np.array(means[WARNING]), np.array(means[INFO])
+    gap = np.abs(warning.mean(axis=0) - info.mean(axis=0))
+    assert (gap < 0.5 * warning.std(axis=0)).all()
+
+
+def test_the_digest_follows_what_decides_the_pixels():
+    base = Streets(counts=SMALL).open()
+    assert base.digest("train") == Streets(counts=SMALL | {"report": 1}).open().digest("train")
+    others = [
+        Streets(counts=SMALL, seed=1),
+        Streets(counts=SMALL, size=(64, 64)),
+        Streets(counts={"train": 25}),
+    ]
+    assert (
+        len({base.digest("train"), base.digest("select"), *(o.open().digest("train") for o in others)}) == 5
+    )
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(InputError, match="train00_9999"):
+        Streets(counts=SMALL).open().read("train", "train00_9999")
+    with pytest.raises(InputError, match="val"):
+        Streets().open().ids("val")
+    with pytest.raises(ValidationError):
+        Streets(size=(8, 8))

@@ -1,0 +1,124 @@
+"""Whole lives of a sweep on a real Ray cluster of this machine, from the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from analysis import read_tables
+from sweeps.tabulate import write_tables
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SPEC = {
+    "name": "life",
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 16, "select": 6, "report": 1}},
+    "student": {
+        "arch": "FPN",
+        "encoder": "tu-mobilenetv3_small_050",
+        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    },
+    "teacher": {"fit": {"network": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"}, "epochs": 1}},
+    "train": {"epochs": 4, "batch_size": 8},
+    "studies": ["none", "kd", "cwd"],
+    "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
+    "budget": {"trials": 3},
+    "scheduler": {"name": "halving", "grace": 1, "factor": 2},
+    "confirm": {"top": 1, "seeds": 2},
+}
+
+
+def start(spec: Path, sweep: Path) -> subprocess.Popen[bytes]:
+    """Start the command; its output goes to a file, since Ray's agents outlive a killed driver and would hold a pipe."""
+    command = [
+        sys.executable,
+        "-c",
+        "from sweeps.cli import main; main()",
+        "run",
+        str(spec),
+        "--dir",
+        str(sweep),
+    ]
+    environment = {**os.environ, "KDSWEEP_CACHE": str(spec.parent / "cache")}
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def finish(spec: Path, sweep: Path) -> str:
+    code = start(spec, sweep).wait(timeout=400)
+    output = log_of(spec).read_text()
+    assert code == 0, output
+    return output
+
+
+def records(sweep: Path) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in (sweep / "ledger").glob("*.jsonl"))
+
+
+def kill_after(spec: Path, sweep: Path, count: int) -> None:
+    """Start the command, and SIGKILL it once the ledger holds so many records."""
+    process = start(spec, sweep)
+    deadline = time.monotonic() + 200
+    while records(sweep) < count:
+        assert process.poll() is None, log_of(spec).read_text()
+        assert time.monotonic() < deadline, "the sweep does not move"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def check_whole(tables: dict[str, pd.DataFrame]) -> None:
+    """Every trial once, budgets equal, every confirm run on its seed, every epoch once."""
+    trials = tables["trials"]
+    assert trials["trial_id"].is_unique
+    assert set(trials["state"]) <= {"complete", "pruned"}
+    search, confirm = trials[trials["phase"] == "search"], trials[trials["phase"] == "confirm"]
+    assert search.groupby("study").size().to_dict() == {"none": 3, "kd": 3, "cwd": 3}
+    assert sorted(zip(confirm["study"], confirm["seed"], strict=True)) == [
+        (study, seed) for study in ("cwd", "kd", "none") for seed in (1, 2)
+    ]
+    assert (confirm["state"] == "complete").all()
+    assert not tables["metrics"].duplicated(["trial_id", "epoch", "name"]).any()
+    losses = tables["metrics"][tables["metrics"]["name"] == "term/cross_entropy/raw"]
+    assert losses.groupby("trial_id").size().to_dict() == trials.set_index("trial_id")["epochs_run"].to_dict()
+    assert len(tables["evaluations"]) == (trials["state"] == "complete").sum()
+
+
+def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
+    spec, sweep = tmp_path / "spec.yaml", tmp_path / "sweep"
+    spec.write_text(yaml.safe_dump(SPEC))
+    output = finish(spec, sweep)
+    assert str(sweep / "report" / "index.html") in output
+    assert "best.yaml" in output
+    assert "(raylet)" not in output
+    assert "WARNING" not in output
+    check_whole(read_tables(sweep))
+    assert (sweep / "report" / "index.html").stat().st_size > 10_000
+    assert yaml.safe_load((sweep / "best.yaml").read_text())["evidence"]["n"] == 2
+
+    before = {path.name: path.read_bytes() for path in (sweep / "tables").iterdir()}
+    write_tables(sweep)
+    assert before == {path.name: path.read_bytes() for path in (sweep / "tables").iterdir()}
+
+
+def test_a_sweep_killed_twice_ends_with_every_trial_once(tmp_path: Path) -> None:
+    spec, sweep = tmp_path / "spec.yaml", tmp_path / "sweep"
+    spec.write_text(yaml.safe_dump(SPEC))
+    kill_after(spec, sweep, 12)
+    kill_after(spec, sweep, 45)
+    finish(spec, sweep)
+    tables = read_tables(sweep)
+    check_whole(tables)
+    assert (tables["trials"]["attempts"] > 1).any()

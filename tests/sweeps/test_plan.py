@@ -1,0 +1,60 @@
+import pytest
+
+from kdtrain.config import Machine
+from kdtrain.errors import InputError
+from sweeps.plan import check, plan
+
+STREETS = {"name": "streets", "size": [32, 64], "counts": {"train": 8, "select": 2, "report": 2}}
+FIT = {"fit": {"network": {"arch": "FPN", "encoder": "resnet18"}, "epochs": 3}}
+
+
+def make(fake, **changes):
+    return fake.make_spec(**{"data": STREETS, "teacher": FIT, "studies": ["none", "cwd"], **changes})
+
+
+def test_a_plan_counts_what_would_run(fake):
+    made = plan(make(fake, confirm={"top": 2, "seeds": 3}), Machine())
+    assert (made.trials, made.epochs) == (2 * (4 + 6), 2 * (4 + 6) * 6)
+    assert made.teacher_epochs == 3
+    assert made.macs > 1e9
+    assert made.disk_bytes > 1e6
+    text = made.render()
+    for words in (
+        "none (baseline)",
+        "search optimizer.lr in 0.001 to 0.1, log",
+        "20 trials and 120 epochs of 8 images",
+    ):
+        assert words in text
+
+
+def test_a_budget_of_epochs_is_counted_in_whole_trials(fake):
+    made = plan(make(fake, studies=["none"], budget={"epochs": 13}, confirm={"top": 0}), Machine())
+    assert (made.trials, made.epochs) == (3, 18)
+    assert any("fresh seeds" in warning for warning in made.warnings)
+
+
+def test_published_values_outside_of_the_space_are_pointed_out(fake):
+    made = plan(make(fake, space={"optimizer.lr": [0.5, 0.6]}), Machine())
+    assert any("published values lie outside" in warning for warning in made.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student": {"encoder": "resnet81"}}, "encoder: 'resnet81' is unknown"),
+        ({"teacher": {"fit": {"network": {"arch": "FPM"}}}}, "arch: 'FPM' is unknown"),
+        ({"train": {"batch_size": 9}}, "batch_size: 9 is more than the 8 images"),
+        ({"teacher": {"path": "no/such/folder"}}, "no/such/folder is no teacher folder"),
+        ({"data": {"name": "camvid"}}, "camvid"),
+    ],
+)
+def test_mistakes_are_found_without_training(fake, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        check(make(fake, **changes), Machine(data_root=tmp_path))
+
+
+def test_a_layer_that_is_only_searched_is_looked_for_too(fake):
+    layers = {"terms.channel_wise.student_layer": ["logits", "encoder.9"]}
+    study = {"method": "cwd", "space": layers}
+    with pytest.raises(InputError, match=r"studies\.cwd: .*encoder\.9"):
+        check(make(fake, studies=["none", study]), Machine())

@@ -1,0 +1,96 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from kdtrain.errors import InputError
+from kdtrain.progress import EpochReport
+from sweeps.inline import run_inline
+from sweeps.progress import OPTIMISTIC, Display, line, show_status, summarize, table
+
+
+def text(renderable):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_a_sweep_that_has_not_begun(fake, tmp_path):
+    spec = fake.make_spec()
+    with fake.open_driver(spec, tmp_path) as driver:
+        summary = summarize(spec, driver.state)
+    assert (summary.phase, summary.best, summary.seconds_left) == ("starting", None, None)
+    assert "no trials yet" in line(summary)
+
+
+def test_what_is_best_so_far_is_called_optimistic(fake, tmp_path):
+    spec = fake.make_spec()
+    state = fake.run(spec, tmp_path)
+    summary = summarize(spec, state)
+    searched = {trial.id: trial.score for trial in state.trials.values() if trial.phase == "search"}
+    assert summary.best == max(searched.items(), key=lambda pair: pair[1])
+    assert summary.phase == "finished"
+    assert f"{OPTIMISTIC} {summary.best[1]:.4f}" in line(summary)
+    assert OPTIMISTIC in text(table(summary))
+    assert all(study.fresh_runs == 2 for study in summary.studies)
+
+
+def test_the_time_left_is_what_is_left_at_the_pace_so_far(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 3}, confirm={"top": 1, "seeds": 2})
+    with fake.open_driver(spec, tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        driver.report(trial.id, EpochReport(1, 6, {"miou": 0.4}, {}, 0.1, {"total": 10.0}, 8))
+        summary = summarize(spec, driver.state)
+    assert summary.seconds_left == 10.0 * (5 + 2 * 6 + 2 * 6)
+    assert "about 5 min left" in line(summary)
+
+
+def test_failures_are_shown(fake, tmp_path):
+    def before(config, epoch):
+        if config.optimizer.lr != 0.02:
+            raise RuntimeError("out of memory")
+
+    spec = fake.make_spec(studies=["none"], budget={"trials": 2}, retries=0)
+    state = fake.run(spec, tmp_path, fake.FakeTrain(before=before))
+    assert "failed none-1: RuntimeError: out of memory" in text(table(summarize(spec, state)))
+
+
+def test_plain_lines_come_now_and_then_and_never_twice(fake, tmp_path):
+    spec, said, time = fake.make_spec(), [], [0.0]
+    with fake.open_driver(spec, tmp_path) as driver:
+        display = Display(spec, driver, said.append, Console(file=io.StringIO()), clock=lambda: time[0])
+        with display:
+            for _ in range(100):
+                time[0] += 0.1
+                display.update()
+            assert len(said) == 1
+            run_inline(driver, fake.FakeTrain(), on_step=display.update)
+            assert len(said) == 1
+            time[0] += 60
+            display.update()
+    assert len(said) == 2
+    assert "finished" in said[-1]
+
+
+def test_on_a_terminal_a_table_is_drawn_in_place(fake, tmp_path):
+    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    spec, said = fake.make_spec(studies=["none"]), []
+    with fake.open_driver(spec, tmp_path) as driver, Display(spec, driver, said.append, console) as display:
+        run_inline(driver, fake.FakeTrain(), on_step=display.update)
+    assert said == []
+    assert "finished" in console.file.getvalue()
+
+
+def test_status_from_the_files_alone(fake, tmp_path):
+    spec = fake.make_spec()
+    with fake.open_driver(spec, tmp_path) as driver:
+        driver.started(driver.next().id)
+        assert "running, last heard of" in text(show_status(tmp_path))
+    assert "not running here" in text(show_status(tmp_path))
+    fake.run(spec, tmp_path)
+    shown = text(show_status(tmp_path))
+    assert "finished" in shown
+    assert "not running" not in shown
+    with pytest.raises(InputError, match="no sweep in"):
+        show_status(tmp_path / "elsewhere")

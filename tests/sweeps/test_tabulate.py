@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from analysis import read_tables
+from kdtrain.errors import InputError
+from sweeps.tabulate import write_tables
+
+
+@pytest.fixture
+def tables(fake, tmp_path):
+    def before(config, epoch):
+        return "nan" if config.optimizer.lr > 0.05 and epoch == 2 else None
+
+    spec = fake.make_spec(scheduler={"name": "halving", "factor": 2})
+    fake.run(spec, tmp_path, fake.FakeTrain(before=before))
+    write_tables(tmp_path)
+    return read_tables(tmp_path)
+
+
+def test_the_same_ledger_gives_the_same_bytes(fake, tmp_path):
+    fake.run(fake.make_spec(studies=["none", "kd"]), tmp_path)
+    first = {name: path.read_bytes() for name, path in write_tables(tmp_path).items()}
+    assert {name: path.read_bytes() for name, path in write_tables(tmp_path).items()} == first
+
+
+def test_every_trial_has_a_row_and_only_complete_ones_a_score(tables):
+    trials = tables["trials"]
+    assert {"complete", "pruned", "diverged"} <= set(trials["state"])
+    assert (trials["score"].notna() == (trials["state"] == "complete")).all()
+    assert trials["trial_id"].is_unique
+    confirmed = trials[trials["phase"] == "confirm"]
+    assert len(confirmed) == 10
+    assert set(confirmed["candidate_of"]) <= set(trials["trial_id"])
+    assert (trials["params"].notna() == (trials["state"] == "complete")).all()
+    assert json.loads(trials["config_json"][0])["epochs"] == 6
+
+
+def test_metrics_hold_every_report_in_long_form(tables):
+    metrics, trials = tables["metrics"], tables["trials"].set_index("trial_id")
+    epochs = metrics[metrics["name"] == "lr"].groupby("trial_id")["epoch"].max()
+    assert (epochs == trials["epochs_run"].loc[epochs.index]).all()
+    assert {"miou", "term/channel_wise/raw", "term/channel_wise/weighted", "seconds/total"} <= set(
+        metrics["name"]
+    )
+
+
+def test_budgets_of_the_studies_add_up(tables):
+    studies, trials = tables["studies"].set_index("study"), tables["trials"]
+    searched = trials[trials["phase"] == "search"].groupby("study")["epochs_run"].agg(["count", "sum"])
+    assert (studies["spent_trials"] == searched["count"].loc[studies.index]).all()
+    assert (studies["spent_epochs"] == searched["sum"].loc[studies.index]).all()
+    assert studies["is_baseline"].to_dict() == {name: name == "none" for name in studies.index}
+
+
+def test_confusion_and_evaluation_agree(tables):
+    cells, evaluations = tables["confusion"], tables["evaluations"]
+    assert set(cells["eval_id"]) == set(evaluations["eval_id"])
+    one = evaluations.iloc[0]
+    mine = cells[cells["eval_id"] == one["eval_id"]]
+    right = mine.loc[mine["gt"] == mine["pred"], "n"].sum()
+    assert right / mine["n"].sum() == pytest.approx(one["pixel_accuracy"])
+    assert one["iou"][2] is None or one["iou"][2] != one["iou"][2]  # the class that never occurs
+
+
+def test_parameters_say_what_was_searched(fake, tmp_path):
+    study = {"name": "set", "method": "cwd", "set": {"terms.channel_wise.normalize": "spatial"}}
+    if "spatial" not in str(fake.make_spec().config_for(fake.make_spec().study("cwd")).terms[1].model_fields):
+        study["set"] = {"terms.channel_wise.weight": 2.0}
+    fake.run(fake.make_spec(studies=["none", study], budget={"trials": 1}), tmp_path)
+    write_tables(tmp_path)
+    params = read_tables(tmp_path)["params"]
+    mine = params[params["trial_id"] == "set-0"].set_index("name")
+    assert mine.loc["optimizer.lr", "role"] == "nuisance"
+    assert mine.loc[next(iter(study["set"])), "role"] == "scientific"
+
+
+def test_decisions_tell_the_life_of_every_trial(tables):
+    decisions = tables["decisions"]
+    assert decisions["n"].is_monotonic_increasing
+    assert {"proposed", "started", "promoted", "stopped", "ended", "finished"} <= set(decisions["kind"])
+    stopped = decisions[decisions["kind"] == "stopped"]
+    assert stopped[["trial_id", "study", "epoch", "rung", "value"]].notna().all(axis=None)
+
+
+def test_the_selection_is_among_the_confirmed(tables):
+    selections = tables["selections"]
+    assert selections["chosen"].sum() == 1
+    assert (selections["n"] == 2).all()
+    assert selections["seeds"].map(list).tolist() == [[8, 9]] * 5
+
+
+def test_tables_of_a_running_sweep(fake, tmp_path):
+    with fake.open_driver(fake.make_spec(), tmp_path) as driver:
+        write_tables(tmp_path)
+        driver.started(driver.next().id)
+        write_tables(tmp_path)
+        trials = read_tables(tmp_path)["trials"]
+        assert trials[["state", "epochs_run"]].to_dict("records") == [{"state": "running", "epochs_run": 0}]
+        assert trials["seconds"].isna().all()
+
+
+def test_a_folder_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no sweep in"):
+        write_tables(tmp_path)
