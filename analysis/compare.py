@@ -166,9 +166,7 @@ def _spent(trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return spent
 
 
-def _warnings(
-    tables: Tables, row: dict[str, Any], baseline: dict[str, Any] | None, at_edge: list[str]
-) -> list[str]:
+def _warnings(tables: Tables, row: dict[str, Any], baseline: dict[str, Any] | None, at_edge: list[str]) -> list[str]:
     found = []
     if not row["n"]:
         found.append("no finalist: none of its trials is complete")

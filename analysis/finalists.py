@@ -70,9 +70,7 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[dict[str, Any]]:
     planned = int(sweeps["confirm_seeds"].max()) if len(sweeps) else 0
     rows = []
     for (study, config_id), group in confirm.groupby(["study", "config_id"]):
-        done = (
-            group[group.index.isin(complete.index)].drop_duplicates("seed", keep="last").sort_values("seed")
-        )
+        done = group[group.index.isin(complete.index)].drop_duplicates("seed", keep="last").sort_values("seed")
         if done.empty:
             continue
         origin = group["candidate_of"].dropna()

@@ -191,12 +191,8 @@ def strip(values: Sequence[float], low: float, high: float, colour: str, mark: f
     def place(value: float) -> float:
         return 4 + 124 * (value - low) / (high - low) if high > low else 66.0
 
-    dots = "".join(
-        f'<circle cx="{place(v):.1f}" cy="11" r="4" fill="{colour}" fill-opacity="0.75"/>' for v in values
-    )
-    line = (
-        f'<path d="M{place(mark):.1f} 2V20" stroke="#868c96" stroke-dasharray="2 2"/>' if mark == mark else ""
-    )
+    dots = "".join(f'<circle cx="{place(v):.1f}" cy="11" r="4" fill="{colour}" fill-opacity="0.75"/>' for v in values)
+    line = f'<path d="M{place(mark):.1f} 2V20" stroke="#868c96" stroke-dasharray="2 2"/>' if mark == mark else ""
     axis = '<path d="M4 11H128" stroke="#868c96" stroke-opacity="0.35"/>'
     return f'<svg class="strip" viewBox="0 0 132 22" aria-hidden="true">{axis}{line}{dots}</svg>'
 

@@ -47,14 +47,9 @@ def seeds(ranked: pd.DataFrame, palette: Colours, baseline: float, teacher: floa
             _upright(figure, 100 * value, colour, f"{name} {points(value)}")
     for place, row in enumerate(shown.to_dict("records")):
         colour, scores = palette.get(row["study"], _INK), [100 * score for score in row["scores"]]
-        hover = [
-            f"{row['study']}, seed {seed}: {score:.2f}"
-            for seed, score in zip(row["seeds"], scores, strict=True)
-        ]
+        hover = [f"{row['study']}, seed {seed}: {score:.2f}" for seed, score in zip(row["seeds"], scores, strict=True)]
         ends = [min(scores), max(scores)]
-        _add(
-            figure, x=ends, y=[place, place], mode="lines", line={"color": colour, "width": 1.5}, opacity=0.5
-        )
+        _add(figure, x=ends, y=[place, place], mode="lines", line={"color": colour, "width": 1.5}, opacity=0.5)
         dots = {"size": 9, "color": colour, "opacity": 0.75}
         _add(figure, x=scores, y=[place] * len(scores), mode="markers", marker=dots, text=hover)
         bar = {"symbol": "line-ns", "size": 20, "line": {"width": 3, "color": colour}}
@@ -90,9 +85,7 @@ def learning_curves(
     thin = mine[(mine["phase"] == "search") & ~mine["trial_id"].isin(best["trial_id"])]
     line = {"color": colour, "width": 1}
     _add(figure, **_polyline(thin), mode="lines", line=line, opacity=0.4, hoverinfo="skip")
-    stopped = thin[thin["state"].isin(["pruned", "diverged", "failed"])].drop_duplicates(
-        "trial_id", keep="last"
-    )
+    stopped = thin[thin["state"].isin(["pruned", "diverged", "failed"])].drop_duplicates("trial_id", keep="last")
     text = [f"{trial}: {state}" for trial, state in zip(stopped["trial_id"], stopped["state"], strict=True)]
     cross = {"symbol": "x-thin", "size": 6, "line": {"width": 1.5, "color": colour}}
     y = 100 * stopped["miou"].to_numpy()
@@ -104,8 +97,7 @@ def learning_curves(
         _add(figure, x=mean.index.to_numpy(), y=100 * mean.to_numpy(), mode="lines", line=dotted, text=name)
     for trial_id, run in best.groupby("trial_id", sort=False):
         text = [
-            f"{trial_id}, epoch {epoch}: {points(miou)}"
-            for epoch, miou in zip(run["epoch"], run["miou"], strict=True)
+            f"{trial_id}, epoch {epoch}: {points(miou)}" for epoch, miou in zip(run["epoch"], run["miou"], strict=True)
         ]
         line = {"color": colour, "width": 2.2}
         x, y = run["epoch"].to_numpy(), 100 * run["miou"].to_numpy()
@@ -132,23 +124,17 @@ def per_class(frame: pd.DataFrame, best: str, palette: Colours) -> go.Figure:
     between = {"color": palette.get(best, _INK), "width": 3}
     for at, low, high in zip(place, 100 * shown["baseline"], 100 * shown["best"], strict=True):
         if np.isfinite(low) and np.isfinite(high):
-            _add(
-                figure, x=[low, high], y=[at, at], mode="lines", line=between, opacity=0.45, hoverinfo="skip"
-            )
+            _add(figure, x=[low, high], y=[at, at], mode="lines", line=between, opacity=0.45, hoverinfo="skip")
     looks = {
         "teacher": {"symbol": "line-ns", "size": 13, "line": {"width": 2.5, "color": TEACHER}},
         "baseline": {"symbol": "circle", "size": 9, "color": BASELINE},
         "best": {"symbol": "circle", "size": 10, "color": palette.get(best, _INK)},
     }
     for name, look in looks.items():
-        text = [
-            f"{label}, {name}: {points(value)}" for label, value in zip(classes, shown[name], strict=True)
-        ]
+        text = [f"{label}, {name}: {points(value)}" for label, value in zip(classes, shown[name], strict=True)]
         x = 100 * shown[name].to_numpy()
         _add(figure, x=x, y=place, mode="markers", marker=look, text=text)
-    figure.update_yaxes(
-        tickvals=place.tolist(), ticktext=classes, showgrid=False, range=[-0.7, len(shown) - 0.3]
-    )
+    figure.update_yaxes(tickvals=place.tolist(), ticktext=classes, showgrid=False, range=[-0.7, len(shown) - 0.3])
     return figure
 
 
@@ -169,8 +155,7 @@ def budget(spent: pd.DataFrame, order: Sequence[str], palette: Colours) -> go.Fi
     for use, opacity in _USES.items():
         part = spent[spent["use"] == use].set_index("study").reindex(studies)
         text = [
-            f"{study}, {use}: {duration(row['seconds'])}, {row['trials']:.0f} trials, "
-            f"{row['epochs']:.0f} epochs"
+            f"{study}, {use}: {duration(row['seconds'])}, {row['trials']:.0f} trials, {row['epochs']:.0f} epochs"
             for study, row in zip(studies, part.to_dict("records"), strict=True)
         ]
         pattern = {"shape": "/" if use == "fresh seeds" else "", "fillmode": "replace", "size": 6}
@@ -194,8 +179,7 @@ def incumbent(frame: pd.DataFrame, palette: Colours, against: str = "epochs") ->
     figure = _figure(height=300, x=f"{against} spent in the search of the study", y="best so far (mIoU)")
     for study, run in frame.dropna(subset="best").groupby("study", sort=False):
         text = [
-            f"{study} after {trial}: {points(value)}"
-            for trial, value in zip(run["trial_id"], run["best"], strict=True)
+            f"{study} after {trial}: {points(value)}" for trial, value in zip(run["trial_id"], run["best"], strict=True)
         ]
         line = {"color": palette.get(str(study), _INK), "width": 2.2, "shape": "hv"}
         x, y = run[against].to_numpy(), 100 * run["best"].to_numpy()
@@ -244,8 +228,7 @@ def ablation(frame: pd.DataFrame, palette: Colours) -> go.Figure:
     for place, row in enumerate(shown.to_dict("records")):
         colour, values = palette.get(row["cell"], _INK), [100 * value for value in row["differences"]]
         text = [
-            f"{row['cell']}, seed {seed}: {value:+.2f}"
-            for seed, value in zip(row["paired_seeds"], values, strict=True)
+            f"{row['cell']}, seed {seed}: {value:+.2f}" for seed, value in zip(row["paired_seeds"], values, strict=True)
         ]
         dots = {"size": 9, "color": colour, "opacity": 0.75}
         _add(figure, x=values, y=[place] * len(values), mode="markers", marker=dots, text=text)

@@ -95,9 +95,7 @@ def html(found: Findings, folder: Path) -> str:
     links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in present)
     body = "".join(page.section(*entry) for entry in present)
     foot = f"Written by kdsweep {page.escape(sweep['kdsweep_version'])}."
-    return page.document(
-        f"{sweep['name']}: report", f"{_top(found)}<nav>{links}</nav>{body}<footer>{foot}</footer>"
-    )
+    return page.document(f"{sweep['name']}: report", f"{_top(found)}<nav>{links}</nav>{body}<footer>{foot}</footer>")
 
 
 def _top(found: Findings) -> str:
@@ -217,9 +215,7 @@ def _classes(found: Findings) -> str:
     shown = frame if len(frame) <= MANY_CLASSES else frame.loc[[*order[:15], *order[-15:]]]
     looks = {f"best ({study})": found.palette[study], "baseline": plots.BASELINE, "teacher": plots.TEACHER}
     better, known = int((gain > 0).sum()), int(gain.notna().sum())
-    claim = (
-        f"{study} is above the baseline in {better} of {known} classes." if known else "IoU of every class."
-    )
+    claim = f"{study} is above the baseline in {better} of {known} classes." if known else "IoU of every class."
     partly = "" if len(shown) == len(frame) else f" The 15 largest losses and gains of {len(frame)} classes. "
     rest = (
         f"Dots are means over n={chosen['n']} seeds, the bar joins baseline and best, the upright mark is "

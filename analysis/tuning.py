@@ -123,8 +123,7 @@ def edges(tables: Tables, trial_ids: list[str]) -> dict[str, list[str]]:
         side = _edge(value, domain)
         if side and isinstance(domain, dict):
             found[trial_id].append(
-                f"best {name} = {value:.3g} at the {side} edge of its range "
-                f"({domain['low']:g} to {domain['high']:g})"
+                f"best {name} = {value:.3g} at the {side} edge of its range ({domain['low']:g} to {domain['high']:g})"
             )
     return found
 
@@ -132,9 +131,7 @@ def edges(tables: Tables, trial_ids: list[str]) -> dict[str, list[str]]:
 def spaces(tables: Tables) -> dict[str, dict[str, Any]]:
     """Search space per study: parameter name to ``{low, high, log}`` or ``{choices}``."""
     studies = tables["studies"]
-    return {
-        study: json.loads(text) for study, text in zip(studies["study"], studies["space_json"], strict=True)
-    }
+    return {study: json.loads(text) for study, text in zip(studies["study"], studies["space_json"], strict=True)}
 
 
 def _edge(value: float, domain: Any) -> str | None:

@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"epoch-(\d+)\.pt$")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part."""
+    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, no part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -41,7 +41,9 @@ def check_writable(folder: Path) -> None:
         write_atomically(probe, b"\0" * 4096)
         probe.unlink()
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}; make room or choose another folder") from error
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror or error}; make room or choose another folder"
+        ) from error
 
 
 def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
@@ -53,26 +55,26 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
         _path(folder, old).unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path, accept: Callable[[dict[str, Any]], None] = lambda state: None) -> dict[str, Any] | None:
-    """The newest state in a folder, on the CPU; none where there is none.
-
-    Args:
-        folder: The checkpoint folder.
-        accept: Raises InputError where the state is of another run.
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest state in a folder, on the CPU; none where there is none. Removes half-written files.
 
     Raises:
-        InputError: If the newest checkpoint does not read.
+        InputError: If the newest checkpoint is damaged.
     """
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)
     epochs = _epochs(folder)
     if not epochs:
         return None
     path = _path(folder, epochs[-1])
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (part := archive.testzip()) is not None:  # torch.load does not look at the checksums
+                raise zipfile.BadZipFile(part)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         before = f"go on from epoch {epochs[-2]}" if len(epochs) > 1 else "start this run again"
         raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}); delete it to {before}") from error
-    accept(state)
     return state
 
 
@@ -83,4 +85,4 @@ def _path(folder: Path, epoch: int) -> Path:
 def _epochs(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
-    return sorted(int(match[1]) for name in os.listdir(folder) if (match := _NAME.match(name)))
+    return sorted(int(match[1]) for path in folder.iterdir() if (match := _NAME.match(path.name)))

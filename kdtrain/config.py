@@ -17,6 +17,8 @@ from kdtrain.explain import sentence
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.models import Network
 
+AUX = "aux"
+"""Layer and term of the auxiliary head."""
 
 
 class Optimizer(Strict):
@@ -63,7 +65,7 @@ class TrainConfig(Strict):
     terms: tuple[AnyTerm, ...] = METHODS["none"].terms
     """The losses; a weight of 0 computes nothing."""
     aux_weight: float = Field(default=0.4, ge=0)
-    """Weight of cross-entropy at the auxiliary head, for networks that have one."""
+    """Weight of cross-entropy at the auxiliary head, for networks that have one (in evaluation mode, too)."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
     schedule: Schedule = Field(default_factory=Schedule)
     epochs: int = Field(default=10, gt=0)
@@ -73,8 +75,8 @@ class TrainConfig(Strict):
     evaluate_every: int = Field(default=1, gt=0)
     """Epochs between evaluations on the select role; the last epoch always is evaluated."""
     eval_scale: float = Field(default=1.0, gt=0)
-    """Factor on the image's size before the network sees it at evaluation; logits are brought to the size of the
-    labels, and labels are never resized."""
+    """Factor on the image's size before the network sees it at evaluation; logits are brought to the size of
+    the labels, and labels are never resized."""
     seed: int = Field(default=0, ge=0)
     data_seed: int | None = Field(default=None, ge=0)
     """Seed of the order and augmentation of samples; `seed` where none is given."""
@@ -84,7 +86,11 @@ class TrainConfig(Strict):
         names = [term.name for term in self.terms]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"terms: the names must differ, but {', '.join(twice)} comes twice; give one a name of its own")
+            raise ValueError(
+                f"terms: the names must differ, but {', '.join(twice)} comes twice; give one a name of its own"
+            )
+        if AUX in names:
+            raise ValueError(f"terms: the name {AUX} is kept for the auxiliary head, weighed by aux_weight")
         if not self.active_terms:
             raise ValueError("terms: at least one term must have a weight above 0")
         taught = [term.name for term in self.active_terms if term.needs_teacher]
@@ -93,7 +99,8 @@ class TrainConfig(Strict):
         for term in self.active_terms:
             if self.batch_size < term.smallest_batch:
                 raise ValueError(
-                    f"batch_size: {term.name} needs at least {term.smallest_batch} images in a batch, but came {self.batch_size}"
+                    f"batch_size: {term.name} needs at least {term.smallest_batch} images in a batch, "
+                    f"but came {self.batch_size}"
                 )
         return self
 
@@ -147,7 +154,7 @@ class Machine(Strict):
     )
     """The folder for decoded data, shared by all runs of the machine."""
     weights: Path | None = Field(
-        default_factory=lambda: Path(os.environ["KDSWEEP_WEIGHTS"]) if "KDSWEEP_WEIGHTS" in os.environ else None
+        default_factory=lambda: Path(folder) if (folder := os.environ.get("KDSWEEP_WEIGHTS")) else None
     )
     """A folder of published encoder weights, `<encoder>.safetensors`, for machines that reach no hub."""
     teacher: Path | None = None

@@ -13,7 +13,9 @@ from kdtrain.models import TappedNetwork
 WARM_UP, REPEATS = 2, 9
 
 
-def measure_cost(network: TappedNetwork, image_size: tuple[int, ...], scale: float, device: torch.device) -> dict[str, Any]:
+def measure_cost(
+    network: TappedNetwork, image_size: tuple[int, ...], scale: float, device: torch.device
+) -> dict[str, Any]:
     """Parameters, multiply-accumulates and latency of one image.
 
     Args:
@@ -23,9 +25,9 @@ def measure_cost(network: TappedNetwork, image_size: tuple[int, ...], scale: flo
         device: Where to measure.
 
     Returns:
-        `params`; `macs` (convolutions and matrix products, half the FLOPs that torch counts); `latency_ms` (median of
-        a batch of one in float32, with the threads that training has); `latency_device`; `input_height`;
-        `input_width`.
+        `params`; `macs` (convolutions and matrix products, half the FLOPs that torch counts); `latency_ms`
+        (median of a batch of one in float32, with the threads that training has); `latency_device`;
+        `input_height`; `input_width`.
     """
     height, width = (max(1, round(side * scale)) for side in image_size[:2])
     image = torch.zeros(1, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)

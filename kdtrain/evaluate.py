@@ -114,7 +114,12 @@ class Evaluation:
 
 
 def evaluate(
-    logits_of: Callable[[Tensor], Tensor], images: Images, role: str, batch_size: int, scale: float, device: torch.device
+    logits_of: Callable[[Tensor], Tensor],
+    images: Images,
+    role: str,
+    batch_size: int,
+    scale: float,
+    device: torch.device,
 ) -> Evaluation:
     """Evaluate a network on every image of a role at the labels' own size.
 
@@ -136,7 +141,7 @@ def evaluate(
                 pixels, labels = load_batch(images, chunk, device)
                 predicted = predict(logits_of, pixels, scale)
                 confusion[chunk] = confusion_matrices(predicted, labels, num_classes).cpu().numpy()
-    return Evaluation(role, images.digest, tuple(images.ids), tuple(images.groups), tuple(images.classes), confusion)
+    return Evaluation(role, images.digest, images.ids, images.groups, images.classes, confusion)
 
 
 def load_batch(images: Images, indices: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -159,7 +164,7 @@ def predict(logits_of: Callable[[Tensor], Tensor], pixels: Tensor, scale: float)
 
 
 def confusion_matrices(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Confusion matrix of every image, `(N, C, C)` truth by prediction; labels of `C` and above are ignored."""
+    """Confusion matrix of every image, `(N, C, C)` truth by prediction; labels from `C` on are ignored."""
     labels = labels.long()
     image = torch.arange(len(labels), device=labels.device).view(-1, 1, 1)
     cell = (image * num_classes + labels) * num_classes + predicted

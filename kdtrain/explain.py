@@ -76,7 +76,5 @@ def _walk_union(members: Sequence[Any], loc: Sequence[Any]) -> tuple[list[str], 
 
 
 def _tags(model: type[BaseModel]) -> set[Any]:
-    literals = [
-        field.annotation for field in model.model_fields.values() if get_origin(field.annotation) is Literal
-    ]
+    literals = [field.annotation for field in model.model_fields.values() if get_origin(field.annotation) is Literal]
     return {value for literal in literals for value in get_args(literal)} | {model.__name__}

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from kdtrain.evaluate import Evaluation
 
 State = Literal["complete", "stopped", "diverged"]
@@ -19,11 +22,12 @@ class EpochReport:
     Attributes:
         epoch: Number of finished epochs, from 1.
         epochs: Epochs planned.
-        metrics: `miou` and `pixel_accuracy` on the select role as fractions; empty where the epoch was not evaluated.
+        metrics: `miou` and `pixel_accuracy` on the select role as fractions; empty where the epoch was not
+            evaluated.
         losses: Mean of every term over the epoch, `raw` and `weighted`, by the term's name.
         lr: Learning rate of the epoch's last step.
-        seconds: Where the time went; `total` is the whole epoch. On a GPU, parts other than `total` are those of the
-            host, since kernels run behind it.
+        seconds: Where the time went; `total` is the whole epoch. On a GPU, parts other than `total` are those
+            of the host, since kernels run behind it.
         images: Images trained on in this epoch.
         peak_memory_bytes: Most GPU memory held so far; none on a CPU.
     """
@@ -109,6 +113,43 @@ class TrainResult:
                 "reports": tuple(EpochReport.from_dict(report) for report in content["reports"]),
             }
         )
+
+
+class LossMeter:
+    """Means of the terms over an epoch, and a look-out for values that are not finite.
+
+    Args:
+        names: The terms.
+        every: Steps between looks at the values; on a GPU every look waits for it.
+    """
+
+    def __init__(self, names: list[str], every: int) -> None:
+        self.names, self.every = names, every
+        self._recent: list[Tensor] = []
+        self._sums = torch.zeros(len(names), dtype=torch.float64)
+        self._steps = 0
+
+    def add(self, raw: Tensor) -> str | None:
+        """Count a step's raw values `(terms,)`; the first term seen to have broken, if one has."""
+        self._recent.append(raw.detach())
+        return self.flush() if len(self._recent) >= self.every else None
+
+    def flush(self) -> str | None:
+        """Look at the values not looked at yet; the first term that broke, if one has."""
+        if not self._recent:
+            return None
+        values = torch.stack(self._recent).double().cpu()
+        self._recent.clear()
+        for row in values:
+            if not torch.isfinite(row).all():
+                return self.names[int((~torch.isfinite(row)).nonzero()[0, 0])]
+        self._sums += values.sum(dim=0)
+        self._steps += len(values)
+        return None
+
+    def means(self) -> list[float]:
+        """The mean of every term over the steps looked at."""
+        return [float(value) for value in self._sums / self._steps]
 
 
 class Stopwatch:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
@@ -36,6 +36,14 @@ class Choice(Strict):
 
     choices: tuple[Scalar, ...]
 
+    @field_validator("choices", mode="before")
+    @classmethod
+    def _scalars(cls, value: Any) -> Any:
+        for choice in value if isinstance(value, list | tuple) else ():
+            if not isinstance(choice, Scalar):
+                raise ValueError(f"a choice is a number, a text, true, false or null, but came {choice!r}")
+        return value
+
     @model_validator(mode="after")
     def _distinct(self) -> "Choice":
         if not self.choices:
@@ -56,11 +64,12 @@ def parse_domain(value: Any) -> Domain:
     """
     if isinstance(value, Range | Choice):
         return value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = {"choices": tuple(value)}
+    if not isinstance(value, Mapping):
+        raise InputError(f"a range is a list of choices or a mapping with low and high, but came {value!r}")
+    kind = Choice if "choices" in value else Range
     try:
-        if isinstance(value, Mapping):
-            return Choice(**value) if "choices" in value else Range(**value)
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return Choice(choices=tuple(value))
+        return kind.model_validate(value)
     except ValidationError as error:
-        raise InputError(sentence(error, Range if isinstance(value, Mapping) else Choice)) from None
-    raise InputError(f"a range is a list of choices or a mapping with low and high, but came {value!r}")
+        raise InputError(sentence(error, kind)) from None

@@ -1,13 +1,14 @@
 """Teacher folders: a network that can be rebuilt anywhere, and is known by its digest.
 
-A folder holds `model.json` (a `ModelCard`) and `weights.safetensors`. Trained students are saved in the same form, so a
-student can teach the next one.
+A folder holds `model.json` (a `ModelCard`) and `weights.safetensors`. Trained students are saved in the same
+form, so a student can teach the next one.
 """
 
 import hashlib
 import json
 from pathlib import Path
 
+import torch
 from pydantic import Field, ValidationError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
@@ -47,14 +48,20 @@ class ModelCard(Strict):
     @property
     def digest(self) -> str:
         """Identifies what the network computes: its weights, how it is built and what its channels mean."""
-        facts = [self.weights_sha256, self.network.model_dump(mode="json", exclude={"weights"}), list(self.classes)]
+        network = self.network.model_dump(mode="json", exclude={"weights"})
+        facts = [self.weights_sha256, network, list(self.classes)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save_model(folder: Path, net: nn.Module, card_facts: dict[str, object]) -> ModelCard:
-    """Write a network and its card; `card_facts` are the card's fields but for the weights' hash and the size."""
+    """Write a network and its card, of which `card_facts` are all fields but the weights' hash and the size."""
     check_writable(folder)
-    content = save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()})
+    # Copies, because safetensors takes no tensors that share their memory, as tied weights do.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in net.state_dict().items()
+    }
+    content = save_safetensors(tensors)
     card = ModelCard.model_validate(
         card_facts
         | {
@@ -100,7 +107,9 @@ def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, Tapp
         raise InputError(f"teacher: {folder} holds the teacher {card.digest}, but the config asks for {digest}")
     content = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(content).hexdigest() != card.weights_sha256:
-        raise InputError(f"teacher: {folder / WEIGHTS} is damaged, its hash is not the one in {CARD}; make the teacher again")
+        raise InputError(
+            f"teacher: {folder / WEIGHTS} is damaged, its hash is not the one in {CARD}; make the teacher again"
+        )
     network = build_network(card.network, len(card.classes), bare=True)
     load_into(network.net, load_safetensors(content), folder / WEIGHTS)
     return card, network.eval().requires_grad_(False)
@@ -118,9 +127,14 @@ def import_model(weights: Path, network: Network, classes: tuple[str, ...], trai
     missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing:
         raise InputError(
-            f"teacher: {weights} does not cover {network.arch} with {network.encoder}: {len(missing)} of {len(own)} "
-            f"tensors are missing, first {missing[0]}"
+            f"teacher: {weights} does not cover {network.arch} with {network.encoder}: "
+            f"{len(missing)} of {len(own)} tensors are missing, first {missing[0]}"
         )
     load_into(built.net, tensors, weights)
-    facts = {"network": network.model_copy(update={"weights": "none"}), "classes": classes, "trained_on": trained_on}
-    return save_model(folder, built.net, facts | {"source": "imported"})
+    facts: dict[str, object] = {
+        "network": network.model_copy(update={"weights": "none"}),
+        "classes": classes,
+        "trained_on": trained_on,
+        "source": "imported",
+    }
+    return save_model(folder, built.net, facts)

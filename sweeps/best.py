@@ -65,7 +65,9 @@ def candidate(source: Path, study: str | None) -> tuple[dict[str, Any], SweepSpe
     selections = select(read_tables(source))
     of_study = selections if study is None else selections[selections["study"] == study]
     if of_study.empty:
-        raise InputError(f"{source}: no trial{f' of the study {study}' if study else ''} is complete, so none can be taken apart")
+        raise InputError(
+            f"{source}: no trial{f' of the study {study}' if study else ''} is complete, so none can be taken apart"
+        )
     return json.loads(of_study.sort_values("rank").iloc[0]["config_json"]), spec
 
 

@@ -33,15 +33,21 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML f
 SweepDir = Annotated[Path, typer.Argument(metavar="D", help="The folder of a sweep.")]
 NewDir = Annotated[Path, typer.Option("--dir", metavar="D", help="The folder to write to; the same one resumes.")]
 Data = Annotated[
-    Path | None, typer.Option("--data", help="The folder in which data sets lie (KDSWEEP_DATA; default: data).")
+    Path | None,
+    typer.Option("--data", help="The folder in which data sets lie (KDSWEEP_DATA; default: data)."),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option("--weights", help="A folder of encoder weights, <encoder>.safetensors, where no hub is reached (KDSWEEP_WEIGHTS)."),
+    typer.Option(
+        "--weights",
+        help="A folder of encoder weights, <encoder>.safetensors, where no hub is reached (KDSWEEP_WEIGHTS).",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the spec by its dotted path; may be repeated."),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change a field of the spec by its dotted path; may be repeated."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of one training; by default what it may take.")]
@@ -70,7 +76,9 @@ def demo(
     Example: [bold]kdsweep demo --dir /tmp/demo[/]
     """
     spec = load_spec(SPECS / "demo.yaml")
-    console.print("Generated street scenes, one teacher, five studies with the same budget each. This takes a few minutes.")
+    console.print(
+        "Generated street scenes, one teacher, five studies with the same budget each. This takes a few minutes."
+    )
     _run(spec, sweep, Machine(cache=sweep / "cache"), None, inline)
 
 
@@ -90,7 +98,8 @@ def run(
     spec_file: SpecFile,
     sweep: NewDir,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster, such as auto or host:port; by default one is started here.")
+        str | None,
+        typer.Option(help="A running Ray cluster, such as auto or host:port; by default one is started here."),
     ] = None,
     inline: Annotated[bool, typer.Option(help="Without Ray, one trial after the other in this process.")] = False,
     data: Data = None,
@@ -169,10 +178,14 @@ def best(
 
 @app.command()
 def ablate(
-    source: Annotated[Path, typer.Argument(metavar="SPEC-or-D", help="A sweep's folder, for its best config, or a spec.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SPEC-or-D", help="A sweep's folder, for its best config, or a spec.")
+    ],
     out: Annotated[Path, typer.Option(help="The spec to write.")],
     design: Annotated[str, typer.Option(help="leave-one-out")] = "leave-one-out",
-    study: Annotated[str | None, typer.Option(help="The study to take apart; by default the best one's, or the last.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="The study to take apart; by default the best one's, or the last.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
 ) -> None:
     """Write the spec of an ablation around a config.
@@ -193,7 +206,9 @@ def ablate(
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A config, for instance best.yaml.")],
     folder: NewDir,
-    teacher: Annotated[Path | None, typer.Option(help="The teacher folder; by default the one named in the file.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher folder; by default the one named in the file.")
+    ] = None,
     data: Data = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -220,7 +235,10 @@ def train(
 
 @teacher_app.command("fit")
 def teacher_fit(
-    config: Annotated[Path, typer.Argument(metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config.")],
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config."),
+    ],
     folder: NewDir,
     data: Data = None,
     weights: Weights = None,
@@ -305,7 +323,9 @@ def _epoch_line(report: Any) -> None:
 
 
 def _done(result: Any, student: Path) -> None:
-    console.print(f"mIoU {100 * result.evaluation.miou:.1f} on select after {result.epochs_run} epochs; student in {student}")
+    console.print(
+        f"mIoU {100 * result.evaluation.miou:.1f} on select after {result.epochs_run} epochs; student in {student}"
+    )
 
 
 if os.environ.get("KDSWEEP_TRACE"):

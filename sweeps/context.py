@@ -92,9 +92,7 @@ def describe_environment(machine: Machine) -> dict[str, Any]:
         "optuna": versions.get("optuna"),
         "platform": platform.platform(),
         "device": device,
-        "device_name": torch.cuda.get_device_name(device)
-        if on_gpu
-        else platform.processor() or platform.machine(),
+        "device_name": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
         "num_threads": machine.threads or torch.get_num_threads(),
         "git_commit": commit,
         "git_dirty": dirty,
@@ -122,13 +120,9 @@ def _git() -> tuple[str | None, bool | None]:
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10, env=quiet
-        ).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=quiet).stdout
 
     try:
-        return git("rev-parse", "HEAD").strip(), bool(
-            git("status", "--porcelain", "--untracked-files=no").strip()
-        )
+        return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain", "--untracked-files=no").strip())
     except (OSError, subprocess.SubprocessError):
         return None, None

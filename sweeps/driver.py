@@ -340,9 +340,7 @@ def _difference(
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         pairs = [(str(key), old.get(key), new.get(key)) for key in {**old, **new}]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = [
-            (_label(one, index), one, other) for index, (one, other) in enumerate(zip(old, new, strict=True))
-        ]
+        pairs = [(_label(one, index), one, other) for index, (one, other) in enumerate(zip(old, new, strict=True))]
     if not pairs:
         return ".".join(path), reprlib.repr(old), reprlib.repr(new)
     found = (_difference(one, other, (*path, label), skip) for label, one, other in pairs)

@@ -188,9 +188,7 @@ def _records(sweep: Path, notice: Callable[[str], None], repair: bool = False) -
                     os.truncate(path, start)
                 return
             if record.n != expected:
-                raise InputError(
-                    f"the ledger is damaged: {path} has record {record.n} where record {expected} belongs"
-                )
+                raise InputError(f"the ledger is damaged: {path} has record {record.n} where record {expected} belongs")
             yield record
             expected += 1
             start = end
@@ -210,7 +208,5 @@ def _lock(folder: Path, sweep: Path) -> BinaryIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise InputError(
-            f"another driver is running the sweep in {sweep}; wait for it or end it first"
-        ) from None
+        raise InputError(f"another driver is running the sweep in {sweep}; wait for it or end it first") from None
     return file

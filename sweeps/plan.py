@@ -89,9 +89,7 @@ class Plan:
             lines += [f"  set {path} = {value}" for path, value in study.fixed.items()]
             lines += [f"  search {path} in {domain}" for path, domain in study.space.items()]
             if study.trials:
-                lines.append(
-                    f"  search: {_times(study.trials, study.epochs)}, at most {study.search_epochs} epochs"
-                )
+                lines.append(f"  search: {_times(study.trials, study.epochs)}, at most {study.search_epochs} epochs")
             if study.confirm_runs:
                 lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on fresh seeds")
         lines += [
@@ -154,9 +152,7 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
                 raise InputError(f"studies.{study.name}: {error}") from None
             if config.batch_size > len(ids["train"]):
                 count = len(ids["train"])
-                raise InputError(
-                    f"train.batch_size: {config.batch_size} is more than the {count} images of role train"
-                )
+                raise InputError(f"train.batch_size: {config.batch_size} is more than the {count} images of role train")
     images = {role: len(found) for role, found in ids.items()}
     return Checked(images, tuple(source.classes), size, teacher)
 
@@ -194,9 +190,7 @@ def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
                 yield spec.config_for(study, {path: layer})
 
 
-def _check_terms(
-    config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]
-) -> None:
+def _check_terms(config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]) -> None:
     terms = config.active_terms
     student_shapes = networks.shapes(config.student, [term.student_layer for term in terms], size)
     taught = [term.teacher_layer for term in terms if term.needs_teacher]
@@ -213,9 +207,7 @@ class _Networks:
         self._num_classes = num_classes
         self._built: dict[str, TappedNetwork] = {}
 
-    def shapes(
-        self, network: Network, layers: Iterable[str], size: tuple[int, int]
-    ) -> dict[str, tuple[int, ...]]:
+    def shapes(self, network: Network, layers: Iterable[str], size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         """Shapes `(C, h, w)` of layers, as `check_layers`."""
         key = network.model_dump_json()
         if key not in self._built:

@@ -44,18 +44,14 @@ def draw_predictions(
         pictures["truth"] = colorize(truth, images.palette)
         for name, network in networks.items():
             with torch.inference_mode():
-                predicted = predict(
-                    lambda inputs, network=network: network(inputs)["logits"], pixels, eval_scale
-                )
+                predicted = predict(network.logits, pixels, eval_scale)
             pictures[name] = colorize(predicted[0].numpy().astype(np.uint8), images.palette)
         files = {}
         for name, picture in pictures.items():
             files[name] = f"{index:05d}-{name}.png"
             Image.fromarray(picture).save(folder / files[name], optimize=True)
         entries.append({"image_id": images.ids[index], "files": files})
-    write_atomically(
-        folder / "index.json", json.dumps({"images": entries, "labels": legend(images)}).encode()
-    )
+    write_atomically(folder / "index.json", json.dumps({"images": entries, "labels": legend(images)}).encode())
 
 
 def spread(total: int, count: int) -> list[int]:

@@ -22,9 +22,9 @@ from sweeps.spec import Study, SweepSpec
 from sweeps.state import UNFINISHED, SweepState, TrialRecord
 from sweeps.tabulate import load_state
 
-OPTIMISTIC = "best so far (1 seed, optimistic)"
+OPTIMISTIC = "best mIoU so far (1 seed, optimistic)"
 """What a search's best score is: the maximum of noisy values."""
-CONFIRMED = "on fresh seeds"
+CONFIRMED = "mIoU on fresh seeds"
 _STATES = ("complete", "running", "planned", "pruned", "diverged", "failed")
 _REDRAW, _REPRINT = 0.5, 5.0
 
@@ -73,22 +73,25 @@ def summarize(spec: SweepSpec, state: SweepState) -> Summary:
         studies=tuple(_study(spec, state, study) for study in spec.studies),
         best=max(scored, key=lambda pair: pair[1], default=None),
         seconds_left=_seconds_left(spec, state),
-        failures=tuple(
-            f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason
-        ),
+        failures=tuple(f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason),
     )
 
 
 def line(summary: Summary) -> str:
     """The sweep in one plain line."""
     parts = [f"{summary.name}: {summary.phase}"]
-    parts.append(", ".join(f"{count} {state}" for state, count in summary.states.items()) or "no trials yet")
+    parts.append(_states(summary))
     parts.append("budget " + ", ".join(f"{study.name} {study.spent:.0%}" for study in summary.studies))
     if summary.best is not None:
-        parts.append(f"{OPTIMISTIC} {summary.best[1]:.4f} {summary.best[0]}")
+        parts.append(f"{OPTIMISTIC} {points(summary.best[1])} {summary.best[0]}")
     if left := _left(summary):
         parts.append(left)
     return " | ".join(parts)
+
+
+def points(score: float) -> str:
+    """A fraction in points, as the field writes it."""
+    return f"{100 * score:.1f}"
 
 
 def table(summary: Summary) -> Group:
@@ -107,10 +110,10 @@ def table(summary: Summary) -> Group:
             ProgressBar(total=1.0, completed=min(1.0, study.spent), width=20),
             study.budget,
             *(str(study.states.get(state, 0) or "") for state in summary.states),
-            "" if study.best is None else f"{study.best:.4f}",
-            "" if study.confirmed is None else f"{study.confirmed:.4f} ({study.fresh_runs})",
+            "" if study.best is None else points(study.best),
+            "" if study.confirmed is None else f"{points(study.confirmed)} (n={study.fresh_runs})",
         )
-    head = Text.assemble((summary.name, "bold"), f"  {summary.phase}  {_left(summary)}")
+    head = Text.assemble((summary.name, "bold"), f"  {summary.phase}  {_states(summary)}  {_left(summary)}")
     failures = [Text(f"failed {failure}", style="red") for failure in summary.failures[-3:]]
     return Group(head, grid, *failures)
 
@@ -242,6 +245,10 @@ def _phase(spec: SweepSpec, state: SweepState) -> str:
     return "confirming on fresh seeds" if confirming else "searching"
 
 
+def _states(summary: Summary) -> str:
+    return ", ".join(f"{count} {state}" for state, count in summary.states.items()) or "no trials yet"
+
+
 def _left(summary: Summary) -> str:
     if summary.seconds_left is None or summary.phase in ("finished", "aborted"):
         return ""
@@ -258,9 +265,7 @@ def _ago(seconds: float) -> str:
 def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
     """Epochs that are still to come, at the mean pace so far, shared among the trials that run at once."""
     timed = [
-        report["seconds"].get("total", 0.0)
-        for trial in state.trials.values()
-        for report in trial.reports.values()
+        report["seconds"].get("total", 0.0) for trial in state.trials.values() for report in trial.reports.values()
     ]
     if not timed:
         return None

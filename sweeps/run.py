@@ -16,11 +16,11 @@ from kdtrain import EpochReport, Machine, train
 from kdtrain.checkpoint import check_writable, write_atomically
 from sweeps.best import best_document
 from sweeps.context import TrainContext, describe_data, describe_environment, describe_teacher
-from sweeps.driver import Driver
+from sweeps.driver import Driver, check_folder
 from sweeps.inline import run_inline
 from sweeps.plan import check
 from sweeps.predictions import draw_predictions
-from sweeps.progress import Display
+from sweeps.progress import Display, points
 from sweeps.spec import SweepSpec
 from sweeps.tabulate import write_tables
 from sweeps.teachers import Fit, fit_here, prepare_teacher, teacher_folder
@@ -39,7 +39,12 @@ class Outcome:
 
 
 def run_sweep(
-    spec: SweepSpec, sweep: Path, machine: Machine, console: Console, address: str | None = None, inline: bool = False
+    spec: SweepSpec,
+    sweep: Path,
+    machine: Machine,
+    console: Console,
+    address: str | None = None,
+    inline: bool = False,
 ) -> Outcome:
     """Run a sweep to its end, or take it up where it was left.
 
@@ -55,17 +60,20 @@ def run_sweep(
         InputError: If anything that was handed in is wrong; before any training where it can be known.
         SweepAborted: If all trials fail in the same way.
     """
-    check_writable(sweep)
+    check_folder(spec, sweep)
     check(spec, machine)
+    check_writable(sweep)
     with _place(inline, address, spec, console) as (fit, run_trials):
         found = prepare_teacher(spec, sweep, machine, fit)
+        threads = machine.threads or max(1, int(spec.resources.cpu))
+        machine = machine.model_copy(update={"threads": threads})
         teacher = None
         if found is not None:
             folder, card = found
             machine = machine.model_copy(update={"teacher": folder.absolute()})
             config = spec.teacher_config
             teacher = describe_teacher(card, "fitted" if config else "given", config)
-            console.print(f"teacher {card.digest}: {_points(card.miou)} on {card.role or 'nothing measured'}")
+            console.print(f"teacher {card.digest}: {_said(card.miou)} on {card.role or 'nothing measured'}")
         context = TrainContext(describe_data(spec.data, machine), describe_environment(machine), teacher)
         with Driver(spec, sweep.absolute(), context, notice=console.print) as driver:
             with Display(spec, driver, console.print, console) as display:
@@ -89,13 +97,11 @@ def conclude(spec: SweepSpec, sweep: Path, machine: Machine, finished: bool) -> 
 
 
 @contextmanager
-def _place(
-    inline: bool, address: str | None, spec: SweepSpec, console: Console
-) -> Iterator[tuple[Fit, RunTrials]]:
+def _place(inline: bool, address: str | None, spec: SweepSpec, console: Console) -> Iterator[tuple[Fit, RunTrials]]:
     """Where teacher and trials are trained: this process, or a Ray cluster."""
 
     def tell(report: EpochReport) -> None:
-        console.print(f"teacher: epoch {report.epoch}/{report.epochs}  {_points(report.metrics.get('miou'))}")
+        console.print(f"teacher: epoch {report.epoch}/{report.epochs}  {_said(report.metrics.get('miou'))}")
 
     if inline:
         yield fit_here(tell), lambda driver, machine, on_step: run_inline(driver, train, machine, on_step)
@@ -125,7 +131,10 @@ def _models(spec: SweepSpec, sweep: Path, selections: pd.DataFrame) -> dict[str,
         return sweep / "trials" / runs.iloc[0]["trial_id"] / "student" if len(runs) else None
 
     baseline = spec.baseline.name if spec.baseline else None
-    wanted = {"baseline": selections[selections["study"] == baseline], "best": selections[selections["chosen"]]}
+    wanted = {
+        "baseline": selections[selections["study"] == baseline],
+        "best": selections[selections["chosen"]],
+    }
     for column, rows in wanted.items():
         folder = first_student(rows)
         if folder is not None and folder.is_dir():
@@ -133,5 +142,5 @@ def _models(spec: SweepSpec, sweep: Path, selections: pd.DataFrame) -> dict[str,
     return models
 
 
-def _points(miou: float | None) -> str:
-    return "not evaluated" if miou is None else f"mIoU {100 * miou:.1f}"
+def _said(miou: float | None) -> str:
+    return "not evaluated" if miou is None else f"mIoU {points(miou)}"

@@ -81,9 +81,7 @@ def _draw(space: Space, sampler: Sampler, seed: int, told: Iterable[TrialRecord]
         chosen = optuna.samplers.TPESampler(n_startup_trials=sampler.startup, seed=seed)
     distributions = {path: distribution(domain) for path, domain in space.items()}
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Optuna warns of what is deliberate here, such as features called experimental
+        warnings.simplefilter("ignore")  # Optuna warns of what is deliberate here, such as features called experimental
         study = optuna.create_study(direction="maximize", sampler=chosen)
         for trial in told:
             study.add_trial(_as_optuna(trial, distributions))
@@ -106,5 +104,5 @@ def _as_optuna(trial: TrialRecord, distributions: dict[str, BaseDistribution]) -
     if trial.state == "diverged":
         return create_trial(value=0.0, constraints={"diverged": 1.0}, **about)
     if trial.state == "complete" and score is not None:
-        return create_trial(value=score, intermediate_values=trial.curve, **about)
+        return create_trial(value=score, **about)
     return create_trial(state=OptunaState.FAIL, **about)

@@ -86,9 +86,7 @@ def _holder(content: Any, path: str) -> tuple[Any, Any]:
             keys = {str(key): key for key in at}
         elif isinstance(at, list | tuple):
             keys = {
-                item["name"]: index
-                for index, item in enumerate(at)
-                if isinstance(item, Mapping) and "name" in item
+                item["name"]: index for index, item in enumerate(at) if isinstance(item, Mapping) and "name" in item
             }
         else:
             keys = {}

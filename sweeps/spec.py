@@ -154,9 +154,7 @@ class SweepSpec(Strict):
             if path in self.space or path in own:
                 raise InputError(f"{at}: {path} is both set and searched")
         if "epochs" in self.space_of(study):
-            raise InputError(
-                f"{at}: epochs cannot be searched, because trials of different length cannot be compared"
-            )
+            raise InputError(f"{at}: epochs cannot be searched, because trials of different length cannot be compared")
         config = self.config_for(study)
         if config.uses_teacher and self.teacher is None:
             term = next(term.name for term in config.active_terms if term.needs_teacher)
@@ -178,9 +176,7 @@ class SweepSpec(Strict):
     @property
     def digest(self) -> str:
         """Hash of the whole spec."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[
-            :16
-        ]
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def confirm_seeds(self) -> tuple[int, ...]:
@@ -248,11 +244,7 @@ class SweepSpec(Strict):
         """The published values of what a study searches; none if one of them lies outside of the space."""
         content = self.config_for(study).model_dump()
         values = {path: lookup(content, path) for path in self.space_of(study)}
-        return (
-            values
-            if all(contains(domain, values[path]) for path, domain in self.space_of(study).items())
-            else None
-        )
+        return values if all(contains(domain, values[path]) for path, domain in self.space_of(study).items()) else None
 
     def dump(self) -> str:
         """The spec as YAML; what was left out is written out."""
@@ -344,11 +336,7 @@ def _override(content: dict[str, Any], path: str, value: Any) -> None:
     *steps, last = path.split(".")
     for step in steps:
         if isinstance(at, list):
-            named = [
-                item
-                for item in at
-                if isinstance(item, dict) and step in (item.get("name"), item.get("method"))
-            ]
+            named = [item for item in at if isinstance(item, dict) and step in (item.get("name"), item.get("method"))]
             at = named[0] if named else None
         elif isinstance(at, dict):
             at = at.setdefault(step, {})

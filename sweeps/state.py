@@ -59,11 +59,7 @@ class TrialRecord:
     def seconds(self) -> float:
         """Seconds of training so far, all attempts."""
         known = self.result.get("seconds")
-        return (
-            float(known)
-            if known is not None
-            else sum(r["seconds"].get("total", 0.0) for r in self.reports.values())
-        )
+        return float(known) if known is not None else sum(r["seconds"].get("total", 0.0) for r in self.reports.values())
 
     @property
     def curve(self) -> dict[int, float]:
@@ -156,9 +152,7 @@ class SweepState:
         self.trials[trial].verdict = verdict
         self._note_decision(record, self.trials[trial], **_verdict(verdict))
 
-    def _ended(
-        self, record: Record, trial: str, state: TrialState, reason: str | None, result: dict[str, Any]
-    ) -> None:
+    def _ended(self, record: Record, trial: str, state: TrialState, reason: str | None, result: dict[str, Any]) -> None:
         it = self.trials[trial]
         it.state, it.reason, it.result, it.ended_at = state, reason, result, record.at
         if state == "failed":

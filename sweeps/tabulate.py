@@ -27,9 +27,7 @@ def load_state(sweep: Path) -> tuple[SweepSpec, SweepState]:
     """
     state = SweepState.of(read(sweep))
     if not state.sweep:
-        raise InputError(
-            f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with"
-        )
+        raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with")
     return parse_spec(state.sweep["spec"]), state
 
 

@@ -94,8 +94,12 @@ def import_teacher(weights: Path, content: Mapping[str, Any], folder: Path, mach
     images = open_role(wanted.data, "select", machine.data_root, machine.cache)
     card = import_model(weights, wanted.network, tuple(images.classes), wanted.data.name, folder)
     _, network = load_model(folder)
-    found = evaluate(lambda pixels: network(pixels)["logits"], images, "select", 4, wanted.eval_scale, torch.device("cpu"))
-    measured = {"miou": found.miou, "role": "select", "iou": [None if math.isnan(iou) else float(iou) for iou in found.iou]}
+    found = evaluate(network.logits, images, "select", 4, wanted.eval_scale, torch.device("cpu"))
+    measured = {
+        "miou": found.miou,
+        "role": "select",
+        "iou": [None if math.isnan(iou) else float(iou) for iou in found.iou],
+    }
     card = ModelCard.model_validate(card.model_dump() | measured)
     write_atomically(folder / CARD, card.model_dump_json(indent=2).encode())
     return card

@@ -38,9 +38,7 @@ class Augment(Strict):
         return scale
 
 
-def augmented(
-    images: Images, index: int, augment: Augment, data_seed: int, epoch: int
-) -> tuple[Tensor, Tensor]:
+def augmented(images: Images, index: int, augment: Augment, data_seed: int, epoch: int) -> tuple[Tensor, Tensor]:
     """The view of image `index` in an epoch.
 
     Returns:

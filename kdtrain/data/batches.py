@@ -50,14 +50,10 @@ class TrainBatches:
         InputError: If there are fewer images than one batch needs.
     """
 
-    def __init__(
-        self, images: Images, augment: Augment, batch_size: int, data_seed: int, workers: int = 0
-    ) -> None:
+    def __init__(self, images: Images, augment: Augment, batch_size: int, data_seed: int, workers: int = 0) -> None:
         """Prepare, but start no worker yet."""
         if len(images) < batch_size:
-            raise InputError(
-                f"batch_size is {batch_size}, but the training role has only {len(images)} images"
-            )
+            raise InputError(f"batch_size is {batch_size}, but the training role has only {len(images)} images")
         if augment.crop is None and len(set(images.sizes)) > 1:
             few = ", ".join(f"{w}x{h}" for h, w in sorted(set(images.sizes))[:3])
             raise InputError(f"augment.crop must be set, because the images differ in size: {few}, ...")

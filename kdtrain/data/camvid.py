@@ -27,7 +27,7 @@ class CamVid(Strict):
     def open(self, data_root: Path | None) -> DataSource:
         """The files under `data_root`, or under its folder `camvid`."""
         root = checked_root(data_root, "camvid")
-        if (root / "camvid").is_dir():
+        if not (root / FOLDERS["train"]).is_dir():
             root = root / "camvid"
 
         def find(role: Role) -> Pairs:

@@ -27,6 +27,13 @@ class PairFolders(Strict):
     label_suffix: str = ""
     """What label names end with before the extension, e.g. `_gtFine_labelIds`."""
 
+    @field_validator("images", "labels")
+    @classmethod
+    def _relative(cls, folder: str) -> str:
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            raise ValueError(f"a folder is given relative to the data root, but came {folder!r}")
+        return folder
+
 
 class Split(Strict):
     """A part of the training images, set aside by whole groups."""
@@ -75,9 +82,7 @@ class Folder(Strict):
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
         if groups < 1:
-            raise ValueError(
-                f"the expression must capture the group's name in parentheses, but came {group!r}"
-            )
+            raise ValueError(f"the expression must capture the group's name in parentheses, but came {group!r}")
         return group
 
     @model_validator(mode="after")
@@ -87,15 +92,11 @@ class Folder(Strict):
             raise ValueError(f"classes repeat a name: {list(self.classes)}")
         if self.colors is not None:
             if len(self.colors) != count:
-                raise ValueError(
-                    f"colors must be one per class: {count} classes but {len(self.colors)} colors"
-                )
+                raise ValueError(f"colors must be one per class: {count} classes but {len(self.colors)} colors")
             parse_colors(self.colors)
         if self.ids is not None:
             if missing := sorted(set(range(count)) - set(self.ids.values())):
-                raise ValueError(
-                    f"ids maps no file id to the class {self.classes[missing[0]]!r} ({missing[0]})"
-                )
+                raise ValueError(f"ids maps no file id to the class {self.classes[missing[0]]!r} ({missing[0]})")
             if max(self.ids.values()) >= count:
                 raise ValueError(f"ids maps to {max(self.ids.values())}, but classes end at {count - 1}")
         if clash := sorted(set(self.ids if self.ids is not None else range(count)) & {*self.ignore, IGNORE}):
@@ -123,9 +124,7 @@ class Folder(Strict):
             return {i: files for i, files in pairs.items() if (i in aside) == (role == "select")}
 
         palette = parse_colors(self.colors) if self.colors else distinct_colors(len(self.classes))
-        return PairSource(
-            self.classes, palette, LabelIds(len(self.classes), self.ids, self.ignore), find, self.group
-        )
+        return PairSource(self.classes, palette, LabelIds(len(self.classes), self.ids, self.ignore), find, self.group)
 
 
 def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> frozenset[str]:
@@ -139,9 +138,7 @@ def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> froz
     for image_id in image_ids:
         groups.setdefault(group_of(image_id, pattern), []).append(image_id)
     if len(groups) < 2:
-        raise InputError(
-            f"select cannot be carved out of train by whole groups: all images are of {min(groups)!r}"
-        )
+        raise InputError(f"select cannot be carved out of train by whole groups: all images are of {min(groups)!r}")
     total = sum(len(members) for members in groups.values())
     goal = split.from_train * total
     names = sorted(groups)

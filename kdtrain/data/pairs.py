@@ -24,9 +24,7 @@ Pairs = Mapping[str, tuple[Path, Path]]
 class LabelIds:
     """What the ids in label files mean: file id -> train id, ignored, or a mistake."""
 
-    def __init__(
-        self, classes: int, ids: Mapping[int, int] | None = None, ignore: Iterable[int] = ()
-    ) -> None:
+    def __init__(self, classes: int, ids: Mapping[int, int] | None = None, ignore: Iterable[int] = ()) -> None:
         """Map ids by `ids` (default: 0 to classes - 1 as they are); `ignore` and 255 are ignored."""
         mapping = dict(ids) if ids else {i: i for i in range(classes)}
         self._table = np.full(256, -1, dtype=np.int16)
@@ -45,9 +43,7 @@ class LabelIds:
         return mapped.astype(np.uint8)
 
 
-def find_pairs(
-    what: str, images: Path, labels: Path, image_suffix: str = "", label_suffix: str = ""
-) -> Pairs:
+def find_pairs(what: str, images: Path, labels: Path, image_suffix: str = "", label_suffix: str = "") -> Pairs:
     """Match images with label maps by their path under the folder, without suffix and extension.
 
     Raises:
@@ -86,8 +82,10 @@ class PairSource:
         self._label_ids = label_ids
         self._find = cache(find)
         self._group = re.compile(group) if group else None
-        self.ids("train")
-        self.ids("select")
+        # What a look at the folders can find wrong is found before anything is decoded.
+        for role in ("train", "select"):
+            for image_id in self.ids(role):
+                self.group(image_id)
 
     def ids(self, role: str) -> tuple[str, ...]:
         """Image ids in alphabetical order."""
@@ -128,7 +126,10 @@ class PairSource:
         return seen.hexdigest()
 
     def _identity(self, role: str) -> bytes:
-        return f"{role}|{self.classes}|{self.palette}|{self._group}|".encode() + self._label_ids.key
+        return (
+            f"{role}|{self.classes}|{self.palette}|{self._group and self._group.pattern}|".encode()
+            + self._label_ids.key
+        )
 
 
 def group_of(image_id: str, pattern: re.Pattern[str] | None) -> str:
@@ -140,7 +141,7 @@ def group_of(image_id: str, pattern: re.Pattern[str] | None) -> str:
     if pattern is None:
         return image_id
     match = pattern.search(image_id)
-    if match is None:
+    if match is None or match[1] is None:
         raise InputError(f"the pattern group={pattern.pattern!r} does not match the image id {image_id!r}")
     return match[1]
 

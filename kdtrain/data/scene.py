@@ -111,9 +111,7 @@ class _Scene:
         # Slabs: joints run to the vanishing point and across, in perspective.
         across = np.sin(30 / (self.near + 0.15)) > 0.75
         along = np.sin(2 * np.pi * 5 * self.off_road / (self.width * 0.3 * self.near + 1)) > 0.85
-        slabs = (
-            self.block.pavement + (6 * self.grain + 6 * self._noise(10) - 24 * (across | along))[..., None]
-        )
+        slabs = self.block.pavement + (6 * self.grain + 6 * self._noise(10) - 24 * (across | along))[..., None]
         self._paint(below & (self.off_road > 0), slabs, PAVEMENT)
         self._paint(below & (np.abs(self.off_road) < edge * 0.5), slabs + np.float32(25), PAVEMENT)
 

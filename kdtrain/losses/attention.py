@@ -40,9 +40,7 @@ def channel_attention(features: Tensor, temperature: float, gamma: float | Tenso
     return features + gamma * (attention @ x).view_as(features)
 
 
-def position_attention(
-    features: Tensor, projection: Projection, temperature: float, gamma: float | Tensor
-) -> Tensor:
+def position_attention(features: Tensor, projection: Projection, temperature: float, gamma: float | Tensor) -> Tensor:
     """`gamma V S^T + X` with `S = softmax(Q^T K / temperature)` over positions, for `X (N, C, H, W)`."""
     channels = features.shape[1]
     weight, bias = (part.to(features) for part in projection)
@@ -135,9 +133,7 @@ def grid_pam_cka(
             )
             for (s, t), of_student, of_teacher in zip(pairs, *projections, strict=True)
         ]
-    distances = [
-        cka_distance(as_samples(s, samples), as_samples(t, samples), estimator, distance) for s, t in pairs
-    ]
+    distances = [cka_distance(as_samples(s, samples), as_samples(t, samples), estimator, distance) for s, t in pairs]
     return torch.stack(distances).mean()
 
 

@@ -42,8 +42,7 @@ def channel_wise(
     if normalize in ("channel_mean", "none"):
         if divergence != "mse":
             raise ValueError(
-                f"normalize={normalize!r} gives no distributions: divergence must be 'mse', "
-                f"but came {divergence!r}"
+                f"normalize={normalize!r} gives no distributions: divergence must be 'mse', but came {divergence!r}"
             )
         difference = student - teacher
         if normalize == "channel_mean":

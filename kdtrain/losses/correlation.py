@@ -67,13 +67,10 @@ def csc(
     if form not in _FORMS:
         raise ValueError(f"form must be one of {', '.join(_FORMS)}, but came {form!r}")
     if form in ("D", "E") and not include_zero_shift:
-        raise ValueError(
-            f"form {form} has no circular shifts: include_zero_shift must be True, but came False"
-        )
+        raise ValueError(f"form {form} has no circular shifts: include_zero_shift must be True, but came False")
     if student.shape[1] != teacher.shape[1] and needs_equal_channels(form, relation):
         raise ValueError(
-            f"form {form} needs equal channels, but came student {tuple(student.shape)}, "
-            f"teacher {tuple(teacher.shape)}"
+            f"form {form} needs equal channels, but came student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
         )
     if not include_zero_shift and min(student.shape[1], teacher.shape[1]) < 2:
         raise ValueError("one channel has no shifts but 0: include_zero_shift must be True, but came False")

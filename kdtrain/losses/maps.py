@@ -23,9 +23,7 @@ def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) 
         def checked(student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
             if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher):
-                raise ValueError(
-                    f"{loss.__name__} compares two maps (N, C, H, W) of one batch, but came {shapes}"
-                )
+                raise ValueError(f"{loss.__name__} compares two maps (N, C, H, W) of one batch, but came {shapes}")
             if equal_channels and student.shape[1] != teacher.shape[1]:
                 raise ValueError(f"{loss.__name__} needs equal channels, but came {shapes}")
             if equal_size and student.shape[2:] != teacher.shape[2:]:

@@ -7,9 +7,7 @@ from torch import Tensor
 from kdtrain.losses.maps import masked_mean, precise, resize_map
 
 
-def cross_entropy(
-    student: Tensor, labels: Tensor, ignore_index: int = 255, align_corners: bool = True
-) -> Tensor:
+def cross_entropy(student: Tensor, labels: Tensor, ignore_index: int = 255, align_corners: bool = True) -> Tensor:
     """Mean cross-entropy over labelled pixels; 0 if there are none.
 
     Args:

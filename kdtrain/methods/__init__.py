@@ -52,9 +52,7 @@ def parse_term(value: Mapping[str, Any] | Term) -> Term:
     name = value.get("name", loss)
     unknown = [str(key) for key in value if key not in kind.model_fields]
     if unknown:
-        raise InputError(
-            f"term {name!r} has no option {', '.join(unknown)}: allowed are {_known(kind.model_fields)}"
-        )
+        raise InputError(f"term {name!r} has no option {', '.join(unknown)}: allowed are {_known(kind.model_fields)}")
     try:
         return kind.model_validate(dict(value))
     except ValidationError as error:

@@ -47,9 +47,7 @@ class ChannelWise(Term):
 
     def value(self, taps: TermInput) -> Tensor:
         """Return the loss between maps of equal channels."""
-        return channel_wise(
-            *taps.pair(), self.temperature, normalize=self.normalize, divergence=self.divergence
-        )
+        return channel_wise(*taps.pair(), self.temperature, normalize=self.normalize, divergence=self.divergence)
 
     def module(self, student_channels: int, teacher_channels: int) -> TermModule:
         """The loss, behind an adapter if there is one."""
@@ -76,8 +74,7 @@ class AdaptedModule(PlainModule):
 
 
 CITATION = (
-    "Shu, Liu, Gao, Yan, Shen. Channel-wise Knowledge Distillation for Dense Prediction. "
-    "ICCV 2021, arXiv:2011.13256."
+    "Shu, Liu, Gao, Yan, Shen. Channel-wise Knowledge Distillation for Dense Prediction. ICCV 2021, arXiv:2011.13256."
 )
 
 CWD = Method(

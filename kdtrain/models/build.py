@@ -4,7 +4,7 @@ import difflib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,36 +51,53 @@ def build_network(
 
 
 def layer_channels(network: TappedNetwork, layers: Iterable[str], size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-    """Shapes `(C, h, w)` of layers for an image of `size` (height, width), found by one pass over zeros."""
+    """Shapes `(C, h, w)` of layers for an image of `size` (height, width), found by one pass over zeros.
+
+    Raises:
+        InputError: If the network does not take `size`, or has no such layer.
+    """
     training = network.training
     device = network.mean.device
-    with torch.no_grad():
-        maps = network.eval().tap(layers)(torch.zeros(1, 3, *size, device=device))
+    try:
+        with torch.no_grad():
+            maps = network.eval().tap(layers)(torch.zeros(1, 3, *size, device=device))
+    except InputError:
+        raise
+    except Exception as error:
+        name, (height, width) = type(network.net).__name__, size
+        raise InputError(f"{name} does not take images of {height} x {width}: {_first_line(error)}") from error
     network.train(training)
     return {layer: tuple(value.shape[1:]) for layer, value in maps.items()}
 
 
-def check_layers(network: Network, num_classes: int, layers: Iterable[str], size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+def check_layers(
+    network: Network, num_classes: int, layers: Iterable[str], size: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
     """Shapes of layers of a network that is built for this question alone, without starting weights.
 
     Raises:
-        InputError: If the network cannot be built, does not take `size`, or has no such layer.
+        InputError: If the network cannot be built, does not take `size`, has no such layer, or other classes.
     """
-    built = build_network(network, num_classes, bare=True)
-    try:
-        return layer_channels(built, layers, size)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{network.arch} with {network.encoder} does not take images of {size[0]} x {size[1]}: {error}") from error
+    shapes = layer_channels(build_network(network, num_classes, bare=True), layers, size)
+    check_classes(network, shapes, num_classes)
+    return shapes
+
+
+def check_classes(network: Network, shapes: Mapping[str, tuple[int, ...]], num_classes: int) -> None:
+    """Raise InputError unless the logits have one channel per class; one's own network may ignore that."""
+    channels = shapes["logits"][0]
+    if channels != num_classes:
+        raise InputError(f"arch: {network.arch} gives {channels} channels of logits for {num_classes} classes")
 
 
 def _build_library(network: Network, num_classes: int, weights: str, weights_folder: Path | None) -> TappedNetwork:
     architecture = ARCHITECTURES.get(network.arch)
     if architecture is None:
-        raise InputError(f"arch: {network.arch!r} is unknown; {_near(network.arch, ARCHITECTURES)}, or module:function")
+        near = _near(network.arch, ARCHITECTURES)
+        raise InputError(f"arch: {network.arch!r} is unknown; {near}, or module:function")
     timm_name = network.encoder.removeprefix("tu-")
-    if network.encoder not in smp_encoders and not (network.encoder != timm_name and timm.is_model(timm_name.split(".")[0])):
+    of_timm = network.encoder != timm_name and timm.is_model(timm_name.split(".")[0])
+    if network.encoder not in smp_encoders and not of_timm:
         names = [*smp_encoders, *(f"tu-{name}" for name in timm.list_models())]
         raise InputError(f"encoder: {network.encoder!r} is unknown; {_near(network.encoder, names)}")
     from_library: str | None = None
@@ -92,15 +109,22 @@ def _build_library(network: Network, num_classes: int, weights: str, weights_fol
         file = Path(weights)
     try:
         net = architecture(
-            encoder_name=network.encoder, encoder_weights=from_library, in_channels=3, classes=num_classes, **network.options
+            encoder_name=network.encoder,
+            encoder_weights=from_library,
+            in_channels=3,
+            classes=num_classes,
+            **network.options,
         )
     except OSError as error:
         raise InputError(
-            f"weights: the library's weights of {network.encoder} could not be fetched ({type(error).__name__}); put them as "
-            f"{timm_name}.safetensors into a folder and name it by --weights or KDSWEEP_WEIGHTS, or use weights: none"
+            f"weights: the library's weights of {network.encoder} could not be fetched "
+            f"({type(error).__name__}); put them as {timm_name}.safetensors into a folder and name it by "
+            "--weights or KDSWEEP_WEIGHTS, or use weights: none"
         ) from error
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{network.arch} with encoder {network.encoder} and options {network.options}: {error}") from error
+    except Exception as error:
+        raise InputError(
+            f"{network.arch} with encoder {network.encoder} and options {network.options}: {_first_line(error)}"
+        ) from error
     if file is not None:
         load_into(net, read_safetensors(file), file)
     divisor = _LARGEST_STRIDE if net.requires_divisible_input_shape else 1
@@ -109,7 +133,7 @@ def _build_library(network: Network, num_classes: int, weights: str, weights_fol
 
 
 def _drop_upsampling(net: Any) -> None:
-    """Let the network give its logits as the classifier makes them; whoever needs them larger resizes them."""
+    """Let the network give its logits as the classifier makes them; who needs them larger resizes them."""
     head = net.segmentation_head
     if isinstance(head, nn.Sequential):
         head[1] = nn.Identity()
@@ -122,9 +146,17 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
         sys.path.append(here)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"arch: {network.arch!r} cannot be imported ({error}); the module must be importable from here") from error
-    net = function(num_classes=num_classes, **network.options)
+    except Exception as error:
+        raise InputError(
+            f"arch: {network.arch!r} cannot be imported ({_first_line(error)}); the module must be importable from here"
+        ) from error
+    try:
+        net = function(num_classes=num_classes, **network.options)
+    except Exception as error:
+        raise InputError(
+            f"arch: {network.arch}(num_classes={num_classes}, **options) with the options {network.options} "
+            f"failed, {type(error).__name__}: {_first_line(error)}"
+        ) from error
     if not isinstance(net, nn.Module):
         raise InputError(f"arch: {network.arch} must return a torch.nn.Module, but returned {type(net).__name__}")
     if weights == "library":
@@ -137,4 +169,10 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
 def _near(name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-    return f"did you mean {', '.join(near)}" if near and len(known) > 20 else f"known are {', '.join(known[:20])}"
+    if near and len(known) > 20:
+        return f"did you mean {', '.join(near)}"
+    return f"known are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,5 +1,6 @@
 """The config of a network."""
 
+import json
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -17,7 +18,8 @@ class Network(Strict):
     """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...), or
     `module:function` of one's own, called as `function(num_classes=..., **options)`."""
     encoder: str = "tu-mobilenetv3_small_050"
-    """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`. Not used by `module:function`."""
+    """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; not used by
+    `module:function`."""
     weights: str = "none"
     """`none`, `library` (the encoder weights that the library publishes, taken from the machine's weights
     folder where they lie there), or the path of a safetensors file."""
@@ -27,6 +29,14 @@ class Network(Strict):
     """What is subtracted from RGB in [0, 1] before the network sees it."""
     std: tuple[float, float, float] = IMAGENET_STD
     """What the difference is divided by."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        try:
+            return json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"must be values that JSON can hold ({error}), but came {value!r}") from None
 
     @field_validator("std")
     @classmethod

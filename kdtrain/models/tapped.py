@@ -16,16 +16,16 @@ _ENCODER_STAGE = re.compile(r"encoder\.(\d+)$")
 
 
 class TappedNetwork(nn.Module):
-    """Wraps a network: normalises its input, pads it to a size that it takes, and hands out maps by layer name.
+    """Wraps a network: normalises its input, pads it to a size that it takes, hands out maps by layer name.
 
-    Layers are `logits` (the classifier's output before any upsampling), `aux` (the auxiliary head's logits, where the
-    network has one), `decoder` (what feeds the classifier), `encoder.1` to `encoder.5` (the encoder's stages), or the
-    path of any module, whose output is taken. A network of one's own may translate names into module paths by an
-    attribute `layers: dict[str, str]`.
+    Layers are `logits` (the classifier's output before any upsampling), `aux` (the auxiliary head's logits,
+    where the network has one), `decoder` (what feeds the classifier), `encoder.1` to `encoder.5` (the
+    encoder's stages), or the path of any module, whose output is taken. A network of one's own may translate
+    names into module paths by an attribute `layers: dict[str, str]`.
 
     Args:
-        net: The network, `(N, 3, H, W)` to logits `(N, C, h, w)`, or a dict with `out` and perhaps `aux`, or a tuple
-            that starts with the logits.
+        net: The network, `(N, 3, H, W)` to logits `(N, C, h, w)`, or a dict with `out` and perhaps `aux`, or
+            a tuple that starts with the logits.
         mean: Per-channel mean of RGB in [0, 1].
         std: Per-channel standard deviation.
         divisor: Heights and widths are padded to a multiple of this.
@@ -62,7 +62,8 @@ class TappedNetwork(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps by layer name for images `(N, 3, H, W)`, RGB in [0, 1]; `logits` is always among them.
 
-        Where the input had to be padded (below and to the right), maps are cut back to the part that shows the image.
+        Where the input had to be padded (below and to the right), maps are cut back to the part that shows
+        the image.
         """
         height, width = images.shape[-2:]
         right, below = -width % self.divisor, -height % self.divisor
@@ -70,8 +71,14 @@ class TappedNetwork(nn.Module):
         if right or below:
             inputs = functional.pad(inputs, (0, right, 0, below))
         output = self.net(inputs)
-        maps = {layer: self._taps.pop(layer) for layer in self._layers if layer not in ("logits", "aux")}
+        tapped = [layer for layer in self._layers if layer not in ("logits", "aux")]
+        for layer in tapped:
+            if layer not in self._taps:
+                raise InputError(f"layer {layer!r} takes no part in what {type(self.net).__name__} computes")
+        maps = {layer: self._taps.pop(layer) for layer in tapped}
         if isinstance(output, dict):
+            if "out" not in output:
+                raise InputError(f"{type(self.net).__name__} must name its logits 'out', but has {list(output)}")
             maps["logits"] = output["out"]
             if output.get("aux") is not None:
                 maps["aux"] = output["aux"]
@@ -81,10 +88,13 @@ class TappedNetwork(nn.Module):
             raise InputError("layer 'aux': this network has no auxiliary head")
         if right or below:
             maps = {
-                layer: _cut(value, height / (height + below), width / (width + right))
-                for layer, value in maps.items()
+                layer: _cut(value, height / (height + below), width / (width + right)) for layer, value in maps.items()
             }
         return maps
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The logits `(N, C, h, w)` alone."""
+        return self(images)["logits"]
 
     def _keeper(self, layer: str) -> Any:
         stage = _ENCODER_STAGE.match(layer)
@@ -93,7 +103,9 @@ class TappedNetwork(nn.Module):
             if stage and isinstance(output, list | tuple):
                 output = output[int(stage[1])]
             if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[1] == 0:
-                raise InputError(f"layer {layer!r} gives no map of the form (N, C, H, W), so nothing can be distilled there")
+                raise InputError(
+                    f"layer {layer!r} gives no map of the form (N, C, H, W): nothing can be distilled there"
+                )
             self._taps[layer] = output
 
         return keep
@@ -111,7 +123,8 @@ class TappedNetwork(nn.Module):
         if path == "" or path not in modules:
             near = difflib.get_close_matches(path, modules, n=3)
             hint = f"; near it are {', '.join(near)}" if near else ""
-            raise InputError(f"layer {layer!r} does not exist in {type(self.net).__name__}: allowed are {NAMED_LAYERS}{hint}")
+            owner = type(self.net).__name__
+            raise InputError(f"layer {layer!r} does not exist in {owner}: allowed are {NAMED_LAYERS}{hint}")
         return modules[path]
 
 

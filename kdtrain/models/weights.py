@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdtrain.errors import InputError
 
 _PREFIXES = ("", "encoder.", "encoder.model.")
-"""Where the tensors of a file may belong: a whole network, its encoder, or the timm model inside the encoder."""
+"""Where a file's tensors may belong: a whole network, its encoder, or the timm model inside the encoder."""
 
 
 def published_file(encoder: str, folder: Path | None) -> Path | None:
@@ -37,27 +37,25 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_into(net: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    """Load weights into a network or its encoder; what a file of encoder weights lacks besides stays as built.
+    """Load weights into a network or its encoder; with a file of encoder weights, the rest stays as built.
 
     Raises:
         InputError: If the file covers neither the whole network nor the whole encoder, or a shape differs.
     """
-    own = net.state_dict()
+    own, fits_not = net.state_dict(), f"weights: {source} does not fit {type(net).__name__}"
     prefix = max(_PREFIXES, key=lambda p: sum(p + name in own for name in tensors))
     found = {prefix + name: tensor for name, tensor in tensors.items() if prefix + name in own}
-    wanted = [name for name in own if name.startswith(prefix or "") and not name.endswith("num_batches_tracked")]
-    if not prefix and any(name.startswith("encoder.") for name in own) and all(n.startswith("encoder.") for n in found):
-        wanted = [name for name in wanted if name.startswith("encoder.")]
+    part = prefix or ("encoder." if found and all(name.startswith("encoder.") for name in found) else "")
+    wanted = [name for name in own if name.startswith(part) and not name.endswith("num_batches_tracked")]
     missing = [name for name in wanted if name not in found]
     if missing or not found:
         raise InputError(
-            f"weights: {source} does not fit {type(net).__name__}: {len(missing)} of {len(wanted)} tensors are missing "
+            f"{fits_not}: {len(missing)} of {len(wanted)} tensors are missing "
             f"(first {missing[0] if missing else 'none found'})"
         )
     for name, tensor in found.items():
         if tensor.shape != own[name].shape:
             raise InputError(
-                f"weights: {source} does not fit {type(net).__name__}: {name} is {tuple(tensor.shape)} in the file and "
-                f"{tuple(own[name].shape)} in the network"
+                f"{fits_not}: {name} is {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the network"
             )
     net.load_state_dict(found, strict=False)

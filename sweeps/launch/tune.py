@@ -71,13 +71,12 @@ def run_on_ray(driver: Driver, machine: Machine, resources: Resources, on_step: 
 
     Args:
         driver: Decides and remembers.
-        machine: Passed to every trial, with threads that match its share of the machine.
+        machine: Passed to every trial.
         resources: What one trial takes.
         on_step: Called in every turn of Tune's loop, to show progress.
     """
     wanted = {"CPU": resources.cpu, "GPU": resources.gpu}
     slots = _slots(wanted, resources.concurrent)
-    machine = machine.model_copy(update={"threads": machine.threads or max(1, int(resources.cpu))})
     desk = _Desk(driver, machine, on_step)
     scratch = Path(tempfile.mkdtemp(prefix="kdsweep-tune-"))
     try:
@@ -93,7 +92,11 @@ def run_on_ray(driver: Driver, machine: Machine, resources: Resources, on_step: 
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
-                    name="tune", storage_path=str(scratch), verbose=0, callbacks=[_Events(desk)], log_to_file=False
+                    name="tune",
+                    storage_path=str(scratch),
+                    verbose=0,
+                    callbacks=[_Events(desk)],
+                    log_to_file=False,
                 ),
             ).fit()
     finally:

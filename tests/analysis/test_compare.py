@@ -58,9 +58,7 @@ def test_an_unsearched_baseline_is_refused_as_a_fair_one(sweep):
 
 def test_unequal_budgets_are_named_in_the_unit_that_was_granted(sweep):
     sweep.trial("cwd", 0.1)
-    assert rows(sweep.tables()).loc["cwd", "warnings"] == [
-        "budgets differ by more than 10 %: 4 trials, baseline 3"
-    ]
+    assert rows(sweep.tables()).loc["cwd", "warnings"] == ["budgets differ by more than 10 %: 4 trials, baseline 3"]
     for study in sweep.rows["studies"]:
         study["budget_epochs"] = 6
     warning = rows(sweep.tables()).loc["cwd", "warnings"][0]

@@ -11,9 +11,7 @@ def test_a_study_keeps_its_colour_and_the_baseline_is_grey(tables):
     palette = plots.colours(tables["studies"])
     assert palette["none"] == plots.BASELINE
     drawing = plots.seeds(finalists(tables), palette, 0.41, 0.55)
-    used = {
-        trace.marker.color for trace in drawing.data if trace.marker.symbol is None and trace.marker.color
-    }
+    used = {trace.marker.color for trace in drawing.data if trace.marker.symbol is None and trace.marker.color}
     assert used == set(palette.values())
 
 

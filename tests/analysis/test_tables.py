@@ -58,10 +58,7 @@ def test_stored_schema_is_the_declared_one(tmp_path):
     path = write_table(tmp_path, "trials", [])
     assert pq.read_schema(path).equals(SCHEMAS["trials"], check_metadata=False)
     assert (
-        pq.ParquetFile(write_table(tmp_path, "confusion", [CONFUSION]))
-        .metadata.row_group(0)
-        .column(0)
-        .compression
+        pq.ParquetFile(write_table(tmp_path, "confusion", [CONFUSION])).metadata.row_group(0).column(0).compression
         == "ZSTD"
     )
 

@@ -226,6 +226,11 @@ def test_select_is_carved_out_of_train_by_whole_groups(folder):
         source.ids("report")
 
 
+def test_a_group_pattern_that_does_not_match_is_found_before_decoding(folder):
+    with pytest.raises(InputError, match=r"group='\^\(town\)' does not match the image id 'city0_0'"):
+        mine(group="^(town)").open(folder)
+
+
 def test_a_split_needs_two_groups_and_leaves_some_for_training():
     assert len(set_aside(["a_1", "b_1"], Split(from_train=0.01), None)) == 1
     assert len(set_aside(["a_1", "b_1"], Split(from_train=0.99), None)) == 1
@@ -246,6 +251,7 @@ def test_a_split_needs_two_groups_and_leaves_some_for_training():
         ({"ids": {7: 0, 8: 1, 9: 2}}, "classes end at 1"),
         ({"ids": {7: 0, 8: 1}, "ignore": (8,)}, "both a class and ignored"),
         ({"ids": {7: 0, 256: 1}}, "256"),
+        ({"folders": {"train": {"images": "/data/images", "labels": "l"}}}, "relative to the data root"),
         ({"group": "city"}, "parentheses"),
         ({"group": "("}, "regular expression"),
         ({"folders": {"train": TRAIN, "report": {"images": "i", "labels": "m"}}}, "same images"),

@@ -134,9 +134,7 @@ class TestPixelKd:
         student, teacher = maps((2, 5, 4, 6))
         labels = labels_for((2, 8, 12), 5)
         seen = labels[:, ::2, ::2] != 255
-        gradient = torch.autograd.grad(
-            pixel_kd(student, teacher, reduction=reduction, labels=labels), student
-        )[0]
+        gradient = torch.autograd.grad(pixel_kd(student, teacher, reduction=reduction, labels=labels), student)[0]
         assert torch.equal(gradient.abs().sum(1) > 0, seen)
         everything = torch.zeros(2, 4, 6, dtype=torch.int64)
         torch.testing.assert_close(
@@ -250,10 +248,7 @@ class TestAdaptiveCrossEntropy:
     def test_works_at_label_size_by_default(self):
         student, teacher = maps((2, 3, 4, 5))
         labels = labels_for((2, 9, 11), 3)
-        bigger = [
-            F.interpolate(side, size=(9, 11), mode="bilinear", align_corners=True)
-            for side in (student, teacher)
-        ]
+        bigger = [F.interpolate(side, size=(9, 11), mode="bilinear", align_corners=True) for side in (student, teacher)]
         torch.testing.assert_close(
             adaptive_cross_entropy(student, teacher, labels), adaptive_cross_entropy(*bigger, labels)
         )
@@ -275,9 +270,7 @@ class TestAdaptiveCrossEntropy:
         torch.testing.assert_close(
             adaptive_cross_entropy(student, teacher, right) - entropy, pixel_kd(student, teacher)
         )
-        torch.testing.assert_close(
-            adaptive_cross_entropy(student, teacher, wrong), cross_entropy(student, wrong)
-        )
+        torch.testing.assert_close(adaptive_cross_entropy(student, teacher, wrong), cross_entropy(student, wrong))
 
     def test_no_labelled_pixel_gives_zero(self):
         student, teacher = maps((1, 3, 2, 2))
@@ -304,9 +297,7 @@ EVERY_LOSS = {
     "ace swap": lambda s, t: adaptive_cross_entropy(s, t, LABELS, "swap"),
     "cam_cka": cam_cka,
     "cam_cka attention": lambda s, t: cam_cka(s, t, gamma=0.5),
-    "cam_cka pixels": lambda s, t: cam_cka(
-        s, t, samples="pixels", estimator="unbiased", distance="one_minus"
-    ),
+    "cam_cka pixels": lambda s, t: cam_cka(s, t, samples="pixels", estimator="unbiased", distance="one_minus"),
     "grid_pam_cka": grid_pam_cka,
     "grid_pam_cka attention": lambda s, t: grid_pam_cka(s, t, gamma=0.5, grid=2, projection="fixed"),
 }
@@ -360,9 +351,7 @@ class TestEveryLoss:
             student, teacher = maps((3, 5, 6, 7), dtype=torch.float64)
         value = EVERY_LOSS[name](student, teacher)
         (gradient,) = torch.autograd.grad(value, student)
-        direction = torch.randn(
-            student.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64
-        )
+        direction = torch.randn(student.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
         step = 1e-5
         with torch.no_grad():
             higher = EVERY_LOSS[name](student + step * direction, teacher)

@@ -173,9 +173,7 @@ class TestGrid:
         """Blocks of ceil(size / grid) rows and columns, the last ones shorter."""
         high, wide = (-(-size // grid) for size in x.shape[2:])
         return [
-            x[:, :, i : i + high, j : j + wide]
-            for i in range(0, x.shape[2], high)
-            for j in range(0, x.shape[3], wide)
+            x[:, :, i : i + high, j : j + wide] for i in range(0, x.shape[2], high) for j in range(0, x.shape[3], wide)
         ]
 
     @pytest.mark.parametrize(("shape", "grid"), [((4, 8, 6, 11), 5), ((3, 4, 9, 5), 3), ((5, 8, 4, 4), 1)])

@@ -129,11 +129,7 @@ def test_nearly_equal_maps_lose_no_digits(form, shape, noise):
 def test_permuted_channels_agree_but_for_nothing(form):
     """Relations between pixels do not see the order of channels (nor, for the autocorrelation, a shift)."""
     student, _ = maps((2, 7, 9, 11))
-    order = (
-        torch.randperm(7, generator=torch.Generator().manual_seed(1))
-        if form == "A"
-        else torch.arange(7).roll(2)
-    )
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(1)) if form == "A" else torch.arange(7).roll(2)
     value = csc(student, student.detach()[:, order], form)
     assert abs(value.item()) < 1e-15
 

@@ -111,9 +111,7 @@ def age_the_format(folder):
     (folder / "index.json").write_text(json.dumps(index | {"format": 0}))
 
 
-@pytest.mark.parametrize(
-    "damage", [truncate, flip_a_byte, spoil_the_index, forget_the_labels, age_the_format]
-)
+@pytest.mark.parametrize("damage", [truncate, flip_a_byte, spoil_the_index, forget_the_labels, age_the_format])
 def test_a_damaged_store_is_rebuilt(tmp_path, damage):
     source = Mixed(sizes=((20, 20),) * 3)
     open_store(source, "train", tmp_path)

@@ -68,9 +68,7 @@ def test_the_digest_follows_what_decides_the_pixels():
         Streets(counts=SMALL, size=(64, 64)),
         Streets(counts={"train": 25}),
     ]
-    assert (
-        len({base.digest("train"), base.digest("select"), *(o.open().digest("train") for o in others)}) == 5
-    )
+    assert len({base.digest("train"), base.digest("select"), *(o.open().digest("train") for o in others)}) == 5
 
 
 def test_wrong_input_is_refused():

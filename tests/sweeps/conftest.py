@@ -85,14 +85,10 @@ class FakeTrain:
                 return TrainResult("stopped", known.epoch, tuple(reports), "stopped by the listener", first)
         for epoch in range(first + 1, config.epochs + 1):
             if self.before(config, epoch) == "nan":
-                return TrainResult(
-                    "diverged", epoch - 1, tuple(reports), f"kl was not finite in epoch {epoch}", first
-                )
+                return TrainResult("diverged", epoch - 1, tuple(reports), f"kl was not finite in epoch {epoch}", first)
             self.epochs_trained += 1
             miou = self.quality(config) * (1 - 0.5**epoch)
-            losses = {
-                term.name: {"raw": 1.0 / epoch, "weighted": term.weight / epoch} for term in config.terms
-            }
+            losses = {term.name: {"raw": 1.0 / epoch, "weighted": term.weight / epoch} for term in config.terms}
             evaluated = epoch % config.evaluate_every == 0 or epoch == config.epochs
             metrics = {"miou": miou, "pixel_accuracy": miou} if evaluated else {}
             seconds = {"total": 1.0, "teacher": 0.25 if config.teacher else 0.0}
@@ -101,9 +97,7 @@ class FakeTrain:
             if report is not None and report(reports[-1]) == "stop" and epoch < config.epochs:
                 return TrainResult("stopped", epoch, tuple(reports), "stopped by the listener", first)
         student = {"params": 1000, "macs": 2000, "latency_ms": 1.5, "latency_device": "fake"}
-        return TrainResult(
-            "complete", config.epochs, tuple(reports), None, first, evaluation(config), student
-        )
+        return TrainResult("complete", config.epochs, tuple(reports), None, first, evaluation(config), student)
 
 
 def default_quality(config: TrainConfig) -> float:

@@ -181,9 +181,7 @@ def test_wrong_input_is_not_tried_again(fake, tmp_path):
         if config.optimizer.lr != 0.02:
             raise InputError("augment.crop: larger than the images")
 
-    state = fake.run(
-        fake.make_spec(studies=["none"], budget={"trials": 2}), tmp_path, fake.FakeTrain(before=before)
-    )
+    state = fake.run(fake.make_spec(studies=["none"], budget={"trials": 2}), tmp_path, fake.FakeTrain(before=before))
     assert (state.trials["none-1"].state, state.trials["none-1"].attempts) == ("failed", 1)
 
 
@@ -222,9 +220,7 @@ def test_the_same_folder_refuses_another_sweep_and_names_the_difference(fake, tm
     spec = fake.make_spec()
     fake.open_driver(spec, tmp_path).close()
     other = fake.make_spec(train={"epochs": 7, "batch_size": 4})
-    with pytest.raises(
-        InputError, match=r"already holds the sweep five, in which train\.epochs is 6 and not 7"
-    ):
+    with pytest.raises(InputError, match=r"already holds the sweep five, in which train\.epochs is 6 and not 7"):
         fake.open_driver(other, tmp_path)
     with pytest.raises(InputError, match=r"train\.epochs is 6 and not 7"):
         check_folder(other, tmp_path)

@@ -35,25 +35,17 @@ SPEC = {
 
 
 def start(spec: Path, sweep: Path) -> subprocess.Popen[bytes]:
-    """Start the command; its output goes to a file, since Ray's agents outlive a killed driver and would hold a pipe."""
-    command = [
-        sys.executable,
-        "-c",
-        "from sweeps.cli import main; main()",
-        "run",
-        str(spec),
-        "--dir",
-        str(sweep),
-    ]
+    """Start the command. Its output goes to a file: Ray's agents outlive a killed driver and would hold a pipe."""
+    command = [sys.executable, "-c", "from sweeps.cli import main; main()"]
     environment = {**os.environ, "KDSWEEP_CACHE": str(spec.parent / "cache")}
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+    with log_of(spec).open("wb") as log:
+        return subprocess.Popen(
+            [*command, "run", str(spec), "--dir", str(sweep)], stdout=log, stderr=log, env=environment
+        )
+
+
+def log_of(spec: Path) -> Path:
+    return spec.with_suffix(".log")
 
 
 def finish(spec: Path, sweep: Path) -> str:

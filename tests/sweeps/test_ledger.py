@@ -28,9 +28,7 @@ def test_records_come_back_in_order_with_running_numbers(tmp_path):
 
 
 def test_a_record_survives_its_line_exactly():
-    record = Record(
-        7, datetime(2026, 1, 1, tzinfo=UTC).isoformat(), "note", {"x": 0.1 + 0.2, "y": None, "z": "ä\n"}
-    )
+    record = Record(7, datetime(2026, 1, 1, tzinfo=UTC).isoformat(), "note", {"x": 0.1 + 0.2, "y": None, "z": "ä\n"})
     assert Record.parse(record.line()) == record
 
 

@@ -30,7 +30,7 @@ def test_what_is_best_so_far_is_called_optimistic(fake, tmp_path):
     searched = {trial.id: trial.score for trial in state.trials.values() if trial.phase == "search"}
     assert summary.best == max(searched.items(), key=lambda pair: pair[1])
     assert summary.phase == "finished"
-    assert f"{OPTIMISTIC} {summary.best[1]:.4f}" in line(summary)
+    assert f"{OPTIMISTIC} {100 * summary.best[1]:.1f}" in line(summary)
     assert OPTIMISTIC in text(table(summary))
     assert all(study.fresh_runs == 2 for study in summary.studies)
 

@@ -30,9 +30,7 @@ def test_a_spec_survives_its_yaml(fake, tmp_path):
 
 
 def test_exponents_without_a_point_are_numbers(fake, tmp_path):
-    text = (
-        yaml.safe_dump(fake.content()).replace("low: 0.001", "low: 1e-3").replace("high: 0.1", "high: 1e-1")
-    )
+    text = yaml.safe_dump(fake.content()).replace("low: 0.001", "low: 1e-3").replace("high: 0.1", "high: 1e-1")
     path = tmp_path / "spec.yaml"
     path.write_text(text)
     assert load_spec(path) == fake.make_spec()
@@ -95,9 +93,7 @@ def test_the_baseline_is_the_untaught_study_unless_told(fake):
 
 def test_the_teacher_is_trained_by_the_recipe_and_what_differs_from_it(fake):
     fit = {"network": {"encoder": "resnet18"}, "epochs": 20, "optimizer": {"lr": 0.1}}
-    spec = fake.make_spec(
-        teacher={"fit": fit}, train={"batch_size": 4, "optimizer": {"name": "adamw", "lr": 0.01}}
-    )
+    spec = fake.make_spec(teacher={"fit": fit}, train={"batch_size": 4, "optimizer": {"name": "adamw", "lr": 0.01}})
     config = spec.teacher_config
     assert (config.student.encoder, config.epochs, config.batch_size) == ("resnet18", 20, 4)
     assert (config.optimizer.name, config.optimizer.lr) == ("adamw", 0.1)
@@ -111,9 +107,7 @@ def test_unknown_keys_are_refused_with_the_key_that_was_meant(fake):
         "data.sise: unknown key; did you mean size"
     )
     assert "train.epoch: unknown key; did you mean epochs?" in refused(fake, train={"epoch": 3})
-    assert "train.optimizer.learning_rate: unknown key" in refused(
-        fake, train={"optimizer": {"learning_rate": 1}}
-    )
+    assert "train.optimizer.learning_rate: unknown key" in refused(fake, train={"optimizer": {"learning_rate": 1}})
     study = {"method": "kd", "sapce": {}}
     assert refused(fake, studies=["none", study]) == "studies.1.sapce: unknown key; did you mean space?"
 
