@@ -1,5 +1,6 @@
 """Ranges worth searching, as plain data: what a method recommends and what a study searches."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,8 +41,10 @@ class Choice(Strict):
     @classmethod
     def _scalars(cls, value: Any) -> Any:
         for choice in value if isinstance(value, list | tuple) else ():
-            if not isinstance(choice, Scalar):
-                raise ValueError(f"a choice is a number, a text, true, false or null, but came {choice!r}")
+            if not isinstance(choice, Scalar) or (isinstance(choice, float) and not math.isfinite(choice)):
+                raise ValueError(
+                    f"a choice is a finite number, a text, true, false or null, but came {choice!r}"
+                )
         return value
 
     @model_validator(mode="after")

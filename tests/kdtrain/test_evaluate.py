@@ -149,7 +149,7 @@ def test_many_classes_and_pixels_fit():
 
 
 @pytest.mark.parametrize(
-    ("scale", "seen"), [(0.5, [(4, 4), (2, 10)]), (1.7, [(15, 12), (9, 34)]), (0.01, [(1, 1), (1, 1)])]
+    ("scale", "seen"), [(0.5, [(4, 4), (2, 10)]), (1.7, [(15, 12), (8, 34)]), (0.01, [(1, 1), (1, 1)])]
 )
 def test_a_scale_changes_what_the_network_sees_and_never_the_labels(scale, seen):
     pictures, shapes = Pictures([(9, 7), (5, 20)]), []
