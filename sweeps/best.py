@@ -46,7 +46,7 @@ def candidate(source: Path, study: str | None) -> tuple[dict[str, Any], SweepSpe
 
     Args:
         source: The folder of a sweep, for its chosen config; or a spec, for the published one of a study.
-        study: Of this study; by default the best one of a sweep, or the last one of a spec.
+        study: Of this study; by default the best one of a sweep that has a teacher, or the last one of a spec.
 
     Raises:
         InputError: If there is no such study, or it has no complete trial.
@@ -62,13 +62,12 @@ def candidate(source: Path, study: str | None) -> tuple[dict[str, Any], SweepSpe
     folder = teacher_folder(spec, source)
     if folder is not None:
         spec = spec.model_copy(update={"teacher": TeacherSource(path=str(folder.absolute()))})
-    selections = select(read_tables(source))
-    of_study = selections if study is None else selections[selections["study"] == study]
-    if of_study.empty:
-        raise InputError(
-            f"{source}: no trial{f' of the study {study}' if study else ''} is complete, so none can be taken apart"
-        )
-    return json.loads(of_study.sort_values("rank").iloc[0]["config_json"]), spec
+    ranked = select(read_tables(source)).sort_values("rank")
+    configs = [json.loads(row["config_json"]) for _, row in ranked.iterrows() if study in (None, row["study"])]
+    if not configs:
+        raise InputError(f"{source}: no trial{f' of the study {study}' if study else ''} is complete to take apart")
+    taught = (config for config in configs if config["teacher"] is not None)
+    return next(taught, configs[0]), spec
 
 
 def read_config(path: Path) -> tuple[TrainConfig, Path | None]:

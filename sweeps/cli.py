@@ -181,10 +181,13 @@ def ablate(
     source: Annotated[
         Path, typer.Argument(metavar="SPEC-or-D", help="A sweep's folder, for its best config, or a spec.")
     ],
-    out: Annotated[Path, typer.Option(help="The spec to write.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The spec to write; by default one named after the sweep and the design, here.")
+    ] = None,
     design: Annotated[str, typer.Option(help="leave-one-out")] = "leave-one-out",
     study: Annotated[
-        str | None, typer.Option(help="The study to take apart; by default the best one's, or the last.")
+        str | None,
+        typer.Option(help="The study to take apart; by default the best one with a teacher, or the last of a spec."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
 ) -> None:
@@ -197,6 +200,7 @@ def ablate(
 
     config, origin = candidate(source, study)
     spec = ablation(design, config, origin, seeds)
+    out = out or Path(f"{spec.name}.yaml")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(spec.dump(), encoding="utf-8")
     console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with kdsweep run {out} --dir ...")
