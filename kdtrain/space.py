@@ -42,9 +42,7 @@ class Choice(Strict):
     def _scalars(cls, value: Any) -> Any:
         for choice in value if isinstance(value, list | tuple) else ():
             if not isinstance(choice, Scalar) or (isinstance(choice, float) and not math.isfinite(choice)):
-                raise ValueError(
-                    f"a choice is a finite number, a text, true, false or null, but came {choice!r}"
-                )
+                raise ValueError(f"a choice is a finite number, a text, true, false or null, but came {choice!r}")
         return value
 
     @model_validator(mode="after")

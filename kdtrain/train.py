@@ -101,8 +101,10 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 with autocast():
-                    with watch("teacher"), torch.no_grad():
-                        teacher_maps = teacher(images) if teacher is not None else {}
+                    teacher_maps: dict[str, Tensor] = {}
+                    if teacher is not None:
+                        with watch("teacher"), torch.no_grad():
+                            teacher_maps = teacher(images)
                     with watch("student"):
                         student_maps = student(images)
                 with watch("losses"):

@@ -63,10 +63,10 @@ def run_sweep(
     check_folder(spec, sweep)
     check(spec, machine)
     check_writable(sweep)
+    threads = machine.threads or max(1, int(spec.resources.cpu))
+    machine = machine.model_copy(update={"threads": threads})
     with _place(inline, address, spec, console) as (fit, run_trials):
         found = prepare_teacher(spec, sweep, machine, fit)
-        threads = machine.threads or max(1, int(spec.resources.cpu))
-        machine = machine.model_copy(update={"threads": threads})
         teacher = None
         if found is not None:
             folder, card = found

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kdtrain.data.augment import Augment, augmented
-from kdtrain.data.batches import TrainBatches, TrainSamples, epoch_order, train_batches
+from kdtrain.data.batches import TrainBatches, TrainSamples, epoch_order
 from kdtrain.data.camvid import CamVid
 from kdtrain.data.folder import Folder
 from kdtrain.data.palette import colorize
@@ -43,5 +43,4 @@ __all__ = [
     "colorize",
     "epoch_order",
     "open_role",
-    "train_batches",
 ]

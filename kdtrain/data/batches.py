@@ -93,10 +93,3 @@ class _Keys:
 
     def __len__(self) -> int:
         return len(self.batches)
-
-
-def train_batches(
-    images: Images, augment: Augment, batch_size: int, data_seed: int, epoch: int, workers: int = 0
-) -> Iterator[Batch]:
-    """The batches of one epoch; for many epochs with workers, `TrainBatches` keeps the workers alive."""
-    return TrainBatches(images, augment, batch_size, data_seed, workers).epoch(epoch)

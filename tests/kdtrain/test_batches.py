@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kdtrain.data import Augment, Streets, TrainBatches, augmented, epoch_order, open_role, train_batches
+from kdtrain.data import Augment, Streets, TrainBatches, augmented, epoch_order, open_role
 from kdtrain.errors import InputError
 
 AUGMENT = Augment(crop=(32, 40), scale=(0.5, 1.5), photometric=0.2)
@@ -22,7 +22,7 @@ def test_an_epoch_visits_every_image_once_in_its_own_order():
 
 
 def test_batches_follow_the_order_and_drop_the_rest(images):
-    batches = list(train_batches(images, AUGMENT, 4, data_seed=3, epoch=2))
+    batches = list(TrainBatches(images, AUGMENT, 4, data_seed=3).epoch(2))
     order = epoch_order(11, 3, 2)
     assert [tuple(pixels.shape) for pixels, _ in batches] == [(4, 3, 32, 40)] * 2
     for b, (pixels, labels) in enumerate(batches):
@@ -47,12 +47,12 @@ def test_an_epoch_left_early_does_not_spill_into_the_next(images):
     batches = TrainBatches(images, AUGMENT, 2, data_seed=0, workers=1)
     next(batches.epoch(0))
     got = next(batches.epoch(1))
-    assert torch.equal(got[0], next(train_batches(images, AUGMENT, 2, 0, 1))[0])
+    assert torch.equal(got[0], next(TrainBatches(images, AUGMENT, 2, 0).epoch(1))[0])
 
 
 def test_too_few_images_are_refused(images):
     with pytest.raises(InputError, match=r"batch_size is 12, .* only 11 images"):
-        train_batches(images, AUGMENT, 12, 0, 0)
+        TrainBatches(images, AUGMENT, 12, 0)
 
 
 def test_images_of_different_size_need_a_crop(images, monkeypatch):

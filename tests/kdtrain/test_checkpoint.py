@@ -91,7 +91,7 @@ def test_one_wrong_byte_is_noticed(tmp_path, share):
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04" + bytes(100)])
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "epoch-00001.pt").write_bytes(content)
-    with pytest.raises(InputError, match="damaged .*; delete it to start this run again"):
+    with pytest.raises(InputError, match=r"damaged .*; delete it to start this run again"):
         load_checkpoint(tmp_path)
 
 

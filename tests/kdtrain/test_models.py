@@ -163,8 +163,11 @@ class TestWeights:
         head = "segmentation_head.0.weight"
         for change, said in (
             ({head: torch.zeros(CLASSES + 1, 128, 1, 1)}, rf"{head} is \(8, 128, 1, 1\) in the file and \(7, 128"),
-            ({"encoder.model.conv_stem.weight": None}, r"1 of \d+ tensors are missing \(first encoder\.model\.conv_stem"),
-            ({name: None for name in there}, r"does not fit FPN: \d+ of \d+ tensors are missing"),
+            (
+                {"encoder.model.conv_stem.weight": None},
+                r"1 of \d+ tensors are missing \(first encoder\.model\.conv_stem",
+            ),
+            (dict.fromkeys(there), r"does not fit FPN: \d+ of \d+ tensors are missing"),
         ):
             kept = {name: value for name, value in (there | change | {"z": torch.ones(1)}).items() if value is not None}
             with pytest.raises(InputError, match=said):
@@ -213,7 +216,7 @@ class TestWeights:
         ({"arch": "tiny_networks:no_module"}, (), "must return a torch.nn.Module, but returned str"),
         ({"arch": "tiny_networks:one_class_more"}, (), "gives 8 channels of logits for 7 classes"),
         ({"arch": "tiny_networks:unnamed"}, (), "Unnamed must name its logits 'out', but has ['logits']"),
-        ({"arch": "tiny_networks:at_least_64_high"}, (), "TooSmall does not take images of 32 x 48: images must be 64 high"),
+        ({"arch": "tiny_networks:at_least_64_high"}, (), "TooSmall does not take images of 32 x 48: images must be"),
     ],
 )  # fmt: skip
 def test_a_network_that_cannot_be_is_refused_in_one_sentence(network, layers, said):

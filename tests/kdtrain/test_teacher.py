@@ -68,7 +68,9 @@ def test_weights_of_somebody_else_become_the_same_teacher(tmp_path):
 def test_weights_that_do_not_cover_the_network_are_not_imported(tmp_path):
     tensors = build_network(NETWORK, 3).net.state_dict()
     save_file({name: value for name, value in tensors.items() if name != "head.bias"}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"w\.safetensors does not cover .*: 1 of \d+ tensors are missing, first head\.bias"):
+    with pytest.raises(
+        InputError, match=r"w\.safetensors does not cover .*: 1 of \d+ tensors are missing, first head\.bias"
+    ):
         import_model(tmp_path / "w.safetensors", NETWORK, CLASSES, "x", tmp_path / "teacher")
     save_file(dict(tensors), tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"head\.\w+ is \(3,.*\) in the file and \(2,.*\) in the network"):

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kdtrain import EpochReport, InputError, Machine, TrainResult, checkpoint, train
-from kdtrain.data import Folder
+from kdtrain import EpochReport, InputError, TrainResult, checkpoint, train
 from kdtrain.evaluate import evaluate
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import load_model
@@ -20,14 +20,14 @@ training = sys.modules["kdtrain.train"]
 NETWORKS = Path(__file__).parent / "networks"
 
 
-class Interrupted(Exception):
+class BreakOffError(Exception):
     """What a listener raises to break a training off."""
 
 
 def break_off(after: int):
     def report(past: EpochReport) -> None:
         if past.epoch == after:
-            raise Interrupted
+            raise BreakOffError
 
     return report
 
@@ -67,13 +67,15 @@ WAYS = {
 
 
 @pytest.mark.parametrize("method", WAYS)
-def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(method, make_config, machine, tmp_path, monkeypatch):
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
+    method, make_config, machine, tmp_path, monkeypatch
+):
     monkeypatch.setattr(training, "_drop_checkpoints", lambda folder: None)
     config = make_config(method, **WAYS[method])
     whole = train(config, machine, workdir=tmp_path / "whole")
     for after in (1, 3):
         torch.manual_seed(after)
-        with pytest.raises(Interrupted):
+        with pytest.raises(BreakOffError):
             train(config, machine, break_off(after), tmp_path / "broken")
     resumed = train(config, machine, workdir=tmp_path / "broken")
     assert (whole.state, whole.resumed_from) == ("complete", 0)
@@ -98,7 +100,11 @@ def test_a_killed_training_goes_on_bit_for_bit(make_config, machine, tmp_path):
         path = {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{NETWORKS}"}
         done = subprocess.run(script, env=os.environ | path, capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-    assert sorted(path.name.split(".")[-1] for path in (tmp_path / "killed" / "checkpoints").iterdir()) == ["pt", "pt", "tmp"]
+    assert sorted(path.name.split(".")[-1] for path in (tmp_path / "killed" / "checkpoints").iterdir()) == [
+        "pt",
+        "pt",
+        "tmp",
+    ]
     result = train(config, machine, workdir=tmp_path / "killed")
     whole = train(config, machine, workdir=tmp_path / "whole")
     assert (result.state, result.resumed_from) == ("complete", 2)
@@ -132,7 +138,11 @@ def test_the_student_is_saved_as_a_network_that_can_teach(make_config, machine, 
     result = train(make_config("none", epochs=2), machine, workdir=tmp_path)
     card, network = load_model(tmp_path / "student")
     assert (card.classes, card.trained_on, card.role, card.epochs) == (select.classes, "streets", "select", 2)
-    assert (card.miou, card.macs, card.params) == (result.evaluation.miou, result.student["macs"], result.student["params"])
+    assert (card.miou, card.macs, card.params) == (
+        result.evaluation.miou,
+        result.student["macs"],
+        result.student["params"],
+    )
     network.to(memory_format=torch.channels_last)
     found = evaluate(lambda pixels: network(pixels)["logits"], select, "select", 4, 1.0, torch.device("cpu"))
     assert found.to_dict() == result.evaluation.to_dict()
@@ -154,7 +164,7 @@ def test_a_training_stopped_by_its_listener_can_go_on(make_config, machine, tmp_
 
 def test_a_listener_may_stop_at_a_report_of_before_the_resume(make_config, machine, tmp_path):
     config = make_config("none")
-    with pytest.raises(Interrupted):
+    with pytest.raises(BreakOffError):
         train(config, machine, break_off(3), tmp_path)
     stopped = train(config, machine, stop(2), tmp_path)
     assert (stopped.state, stopped.epochs_run, len(stopped.reports), stopped.resumed_from) == ("stopped", 3, 3, 3)
@@ -163,21 +173,24 @@ def test_a_listener_may_stop_at_a_report_of_before_the_resume(make_config, machi
 def test_after_the_last_epoch_there_is_nothing_to_stop(make_config, machine, tmp_path):
     config = make_config("none", epochs=2)
     assert train(config, machine, stop(2)).state == "complete"
-    with pytest.raises(Interrupted):
+    with pytest.raises(BreakOffError):
         train(config, machine, break_off(2), tmp_path)
     result = train(config, machine, stop(2), tmp_path)
     assert (result.state, result.resumed_from, result.epochs_run) == ("complete", 2, 2)
     assert result.evaluation.miou == result.reports[-1].metrics["miou"]
 
 
+BREAKS = {"arch": "tiny_networks:breaks"}
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "epochs", "reason"),
     [
         ("none", {"optimizer": {"lr": 1e30}}, 0, "the loss of cross_entropy was not finite in epoch 1"),
-        ("none", {"student": {"arch": "tiny_networks:breaks", "options": {"at": 6}}}, 1, "cross_entropy .* in epoch 2"),
+        ("none", {"student": BREAKS | {"options": {"at": 6}}}, 1, "cross_entropy .* in epoch 2"),
         (
             "kd",
-            {"terms": [{"loss": "pixel_kd", "name": "mine"}], "student": {"arch": "tiny_networks:breaks", "options": {"at": 1}}},
+            {"terms": [{"loss": "pixel_kd", "name": "mine"}], "student": BREAKS | {"options": {"at": 1}}},
             0,
             "the loss of mine was not finite in epoch 1",
         ),
@@ -192,10 +205,12 @@ def test_after_the_last_epoch_there_is_nothing_to_stop(make_config, machine, tmp
 def test_a_training_that_diverges_ends_and_says_where(method, changes, epochs, reason, make_config, machine, tmp_path):
     config = make_config(method, **changes)
     result = train(config, machine, workdir=tmp_path)
-    assert (result.state, result.epochs_run, result.evaluation, len(result.reports)) == ("diverged", epochs, None, epochs)
-    assert pytest.approx(result.reason) or True
-    import re
-
+    assert (result.state, result.epochs_run, result.evaluation, len(result.reports)) == (
+        "diverged",
+        epochs,
+        None,
+        epochs,
+    )
     assert re.search(reason, result.reason)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "result.json"]
     assert train(config, machine, workdir=tmp_path) == result
@@ -204,11 +219,13 @@ def test_a_training_that_diverges_ends_and_says_where(method, changes, epochs, r
 def test_a_term_of_weight_zero_computes_nothing(make_config, machine, tmp_path, monkeypatch):
     plain = train(make_config("none", epochs=2), machine, workdir=tmp_path / "plain")
     monkeypatch.setattr(training, "load_model", None)
-    config = make_config("none", epochs=2, terms=[{"loss": "cross_entropy"}, {"loss": "channel_wise", "weight": 0}], teacher="x")
+    config = make_config(
+        "none", epochs=2, terms=[{"loss": "cross_entropy"}, {"loss": "channel_wise", "weight": 0}], teacher="x"
+    )
     result = train(config, machine, workdir=tmp_path / "zero")
     assert untimed(result) == untimed(plain)
     assert weights(tmp_path / "zero") == weights(tmp_path / "plain")
-    assert result.teacher_seconds < 1e-3 * result.seconds
+    assert result.teacher_seconds == 0
 
 
 def test_trainings_of_one_seed_see_the_same_samples_and_start_alike_whatever_the_method(make_config, machine):
@@ -272,7 +289,11 @@ def test_reports_say_what_happened(make_config, machine):
     config = make_config("cskd", epochs=3, evaluate_every=2, schedule={"name": "cosine"}, optimizer={"lr": 0.1})
     result = train(config, machine)
     assert [past.epoch for past in result.reports] == [1, 2, 3]
-    assert [set(past.metrics) for past in result.reports] == [set(), {"miou", "pixel_accuracy"}, {"miou", "pixel_accuracy"}]
+    assert [set(past.metrics) for past in result.reports] == [
+        set(),
+        {"miou", "pixel_accuracy"},
+        {"miou", "pixel_accuracy"},
+    ]
     for past in result.reports:
         assert EpochReport.from_dict(json.loads(json.dumps(past.to_dict()))) == past
         assert past.lr == pytest.approx(0.1 * config.schedule.factor(4 * past.epoch - 1, 12, 4))
@@ -328,7 +349,7 @@ class TestWrongInput:
             ({"student": {"arch": "tiny_networks:one_class_more"}}, "gives 11 channels of logits for 10 classes"),
             ({"student": {"arch": "PAN"}}, "PAN does not take images of 32 x 48"),
             ({"student": {"arch": "tiny_networks:at_least_64_high"}}, "TooSmall does not take images of 32 x 48"),
-            ({"terms": [{"loss": "cross_entropy", "student_layer": "decodr"}]}, "layer 'decodr' does not exist in Tiny"),
+            ({"terms": [{"loss": "cross_entropy", "student_layer": "decodr"}]}, "layer 'decodr' does not exist in"),
             ({"terms": [{"loss": "channel_wise", "teacher_layer": "decodr"}]}, "layer 'decodr' does not exist in Tiny"),
             ({"terms": [{"loss": "pixel_kd", "student_layer": "decoder"}]}, "term 'pixel_kd' needs equal channels"),
             ({"teacher": "0123456789abcdef"}, "but the config asks for 0123456789abcdef"),
@@ -342,7 +363,10 @@ class TestWrongInput:
         config = make_config("kd")
         for changes, said in (
             ({"teacher": None}, "name its folder by --teacher"),
-            ({"teacher": tmp_path / "gone"}, "gone is no teacher folder, it must hold model.json and weights.safetensors"),
+            (
+                {"teacher": tmp_path / "gone"},
+                "gone is no teacher folder, it must hold model.json and weights.safetensors",
+            ),
             ({"device": "cuda:77"}, "device: 'cuda:77' is not to be had here"),
             ({"device": "tpuu"}, "device: 'tpuu' is not to be had here"),
             ({"cache": tmp_path / "file" / "cache"}, "cannot write the image cache"),
@@ -385,7 +409,15 @@ class TestWrongInput:
         config = make_config(epochs=1)
         result = train(config, machine, workdir=tmp_path)
         whole = json.loads((tmp_path / "result.json").read_text())
-        for content in ("", "{", "[]", "null", whole | {"reports": 3}, whole | {"evaluation": {"cells": "AAAA"}}, whole | {"x": 1}):
+        for content in (
+            "",
+            "{",
+            "[]",
+            "null",
+            whole | {"reports": 3},
+            whole | {"evaluation": {"cells": "AAAA"}},
+            whole | {"x": 1},
+        ):
             text = content if isinstance(content, str) else json.dumps(content)
             (tmp_path / "result.json").write_text(text)
             with pytest.raises(InputError, match=r"result\.json is damaged \(\w+\); delete it to train anew"):
