@@ -227,11 +227,8 @@ def _build_optimizer(config: Optimizer, parameters: list[nn.Parameter]) -> torch
 
 
 def _evaluate(student: TappedNetwork, images: Images, config: TrainConfig, device: torch.device) -> Evaluation:
-    def logits_of(pixels: Tensor) -> Tensor:
-        return student(pixels)["logits"]
-
     student.eval()
-    return evaluate(logits_of, images, "select", config.batch_size, config.eval_scale, device)
+    return evaluate(student.logits, images, "select", config.batch_size, config.eval_scale, device)
 
 
 def _moved(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -70,10 +70,12 @@ def next_confirmation(spec: SweepSpec, state: SweepState) -> Confirmation | None
 def _proposes(spec: SweepSpec, state: SweepState, study: Study) -> bool:
     if not searches(spec, study) or study.name in state.exhausted:
         return False
-    budget = spec.budget
-    return (budget.trials is None or spent_trials(state, study) < budget.trials) and (
-        budget.epochs is None or spent_epochs(state, study) < budget.epochs
-    )
+    budget, begun = spec.budget, spent_trials(state, study)
+    within_trials = budget.trials is None or begun < budget.trials
+    epochs = spec.config_for(study).epochs
+    # One more only if it brings the epochs closer to the budget: studies differ by half a trial at the most.
+    within_epochs = budget.epochs is None or begun == 0 or spent_epochs(state, study) + epochs / 2 <= budget.epochs
+    return within_trials and within_epochs
 
 
 def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Confirmation]:

@@ -235,7 +235,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     if not space and searches(spec, study):
         trials, search_epochs = 1, config.epochs
     elif space:
-        by_epochs = None if spec.budget.epochs is None else -(-spec.budget.epochs // config.epochs)
+        by_epochs = None if spec.budget.epochs is None else max(1, int(spec.budget.epochs / config.epochs + 0.5))
         trials = min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
         search_epochs = trials * config.epochs
     configs = spec.confirm.top if space else 1

@@ -16,7 +16,7 @@ class Budget(Strict):
     trials: int | None = Field(default=None, gt=0)
     """Configs tried per study."""
     epochs: int | None = Field(default=None, gt=0)
-    """Epochs trained per study, pruned trials included."""
+    """Epochs trained per study, pruned trials included; hit to within half a trial, since trials are not cut short."""
 
     @model_validator(mode="after")
     def _limited(self) -> "Budget":

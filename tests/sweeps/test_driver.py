@@ -81,8 +81,7 @@ def test_a_budget_of_epochs_is_spent_evenly_though_pruning_saves_some(fake, tmp_
     state = fake.run(spec, tmp_path)
     for study in spec.studies:
         trials = state.of_study(study.name)
-        assert sum(trial.epochs_run for trial in trials) >= 40
-        assert sum(trial.epochs_run for trial in trials[:-1]) < 40
+        assert abs(sum(trial.epochs_run for trial in trials) - 40) <= 3, "half a trial of 6 epochs"
         assert any(trial.state == "pruned" for trial in trials)
         assert len(trials) > 40 // 6
 

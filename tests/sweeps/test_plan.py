@@ -38,7 +38,7 @@ def test_a_plan_counts_what_would_run(fake):
 
 def test_a_budget_of_epochs_is_counted_in_whole_trials(fake):
     made = plan(make(fake, studies=["none"], teacher=None, budget={"epochs": 13}, confirm={"top": 0}), Machine())
-    assert (made.trials, made.epochs) == (3, 18)
+    assert (made.trials, made.epochs) == (2, 12)
     assert any("fresh seeds" in warning for warning in made.warnings)
 
 
