@@ -1,10 +1,12 @@
 """What runs in a worker process: one trial, or the fitting of a teacher."""
 
+import gc
 import json
 import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 
 from kdtrain import EpochReport, Machine, TrainConfig, train
@@ -22,6 +24,7 @@ def run_trial(tune_config: dict[str, Any]) -> None:
         tune_config: `assignment`, as JSON so that Tune reads nothing into it: `config`, `machine`, and `workdir`, the
             trial's folder.
     """
+    _let_go()
     assignment = json.loads(tune_config["assignment"])
 
     def tell(**told: Any) -> None:
@@ -43,3 +46,10 @@ def run_trial(tune_config: dict[str, Any]) -> None:
         tell(error=f"{type(error).__name__}: {error}", trace=traceback.format_exc(), permanent=False)
     else:
         tell(result=result.to_dict())
+
+
+def _let_go() -> None:
+    """Give back the memory of the process's last trial, which may have been stopped in the middle."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
