@@ -99,6 +99,8 @@ class TappedNetwork(nn.Module):
     def _keeper(self, layer: str) -> Any:
         stage = _ENCODER_STAGE.match(layer)
 
+        taps = self._taps  # not self: a cycle would hold the network's memory until the collector comes by
+
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if stage and isinstance(output, list | tuple):
                 output = output[int(stage[1])]
@@ -106,7 +108,7 @@ class TappedNetwork(nn.Module):
                 raise InputError(
                     f"layer {layer!r} gives no map of the form (N, C, H, W): nothing can be distilled there"
                 )
-            self._taps[layer] = output
+            taps[layer] = output
 
         return keep
 
