@@ -73,7 +73,7 @@ def demo(
 ) -> None:
     """The main job with nothing given: generated street scenes, a teacher, five studies, report and best config.
 
-    Example: [bold]kdsweep demo --dir /tmp/demo[/]
+    Example: [bold]kdsweep demo --dir runs/demo[/]
     """
     spec = load_spec(SPECS / "demo.yaml")
     console.print(
