@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from analysis import read_tables
-from analysis.select import best, select
+from analysis.select import select
 from kdtrain import InputError, TrainConfig
 from kdtrain.explain import meant
 from sweeps.settings import TeacherSource
@@ -21,22 +21,17 @@ TEACHER = "teacher"
 """Where the file says which teacher folder the config was trained with, relative to the file."""
 
 
-def best_document(sweep: Path, beside: Path) -> str:
+def best_document(chosen: Mapping[str, Any], teacher: Path | None, beside: Path) -> str:
     """The chosen config of a sweep as YAML, with its evidence.
 
     Args:
-        sweep: The folder `D`, with its tables.
+        chosen: From `analysis.select.best`.
+        teacher: The teacher folder of the sweep.
         beside: The folder that the file will lie in: the teacher is named relative to it.
-
-    Raises:
-        InputError: If no trial completed.
     """
-    chosen = best(read_tables(sweep))
-    spec, _ = load_state(sweep)
-    folder = teacher_folder(spec, sweep)
     content: dict[str, Any] = {"config": chosen["config"]}
-    if folder is not None and chosen["config"].get("teacher"):
-        content[TEACHER] = os.path.relpath(folder.absolute(), beside.absolute())
+    if teacher is not None and chosen["config"].get("teacher"):
+        content[TEACHER] = os.path.relpath(teacher.absolute(), beside.absolute())
     content["evidence"] = chosen["evidence"]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 

@@ -1,6 +1,5 @@
 """The command line."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -163,11 +162,16 @@ def best(
 
     Example: [bold]kdsweep best runs/camvid --out best.yaml[/]
     """
+    from analysis import read_tables
+    from analysis.select import best as choose
     from sweeps.best import best_document
-    from sweeps.tabulate import write_tables
+    from sweeps.tabulate import load_state, write_tables
+    from sweeps.teachers import teacher_folder
 
     write_tables(sweep)
-    text = best_document(sweep, (out or sweep / "best.yaml").parent)
+    spec, _ = load_state(sweep)
+    chosen = choose(read_tables(sweep))
+    text = best_document(chosen, teacher_folder(spec, sweep), (out or sweep / "best.yaml").parent)
     if out is None:
         print(text, end="")
     else:
@@ -330,7 +334,3 @@ def _done(result: Any, student: Path) -> None:
     console.print(
         f"mIoU {100 * result.evaluation.miou:.1f} on select after {result.epochs_run} epochs; student in {student}"
     )
-
-
-if os.environ.get("KDSWEEP_TRACE"):
-    app.pretty_exceptions_enable = True

@@ -85,12 +85,12 @@ def run_sweep(
 def conclude(spec: SweepSpec, sweep: Path, machine: Machine, finished: bool) -> Outcome:
     """Tables, best config, pictures and report, from the ledger and the trials' folders."""
     write_tables(sweep)
-    selections = read_tables(sweep)["selections"]
+    tables = read_tables(sweep)
     chosen, file = None, sweep / "best.yaml"
-    if len(selections):
-        chosen = best(read_tables(sweep))
-        write_atomically(file, best_document(sweep, sweep).encode())
-    models = _models(spec, sweep, selections)
+    if len(tables["selections"]):
+        chosen = best(tables)
+        write_atomically(file, best_document(chosen, teacher_folder(spec, sweep), sweep).encode())
+    models = _models(spec, sweep, tables["selections"], tables["trials"])
     eval_scale = spec.config_for(spec.studies[0]).eval_scale
     draw_predictions(sweep / "predictions", spec.data, machine, models, eval_scale)
     return Outcome(finished, write_report(sweep), file if chosen else None, chosen)
@@ -113,13 +113,12 @@ def _place(inline: bool, address: str | None, spec: SweepSpec, console: Console)
         yield fit, lambda driver, machine, on_step: run_on_ray(driver, machine, spec.resources, on_step)
 
 
-def _models(spec: SweepSpec, sweep: Path, selections: pd.DataFrame) -> dict[str, Path]:
+def _models(spec: SweepSpec, sweep: Path, selections: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Path]:
     """Model folders to show predictions of: the teacher, and the first fresh seed of the baseline and of the best."""
     models: dict[str, Path] = {}
     teacher = teacher_folder(spec, sweep)
     if teacher is not None:
         models["teacher"] = teacher
-    trials = read_tables(sweep)["trials"]
     trials = trials[trials["state"] == "complete"]
 
     def first_student(of: pd.DataFrame) -> Path | None:
