@@ -37,9 +37,14 @@ def spent_epochs(state: SweepState, study: Study) -> int:
 
 
 def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
-    """The study that proposes next: of those with budget left the one that has spent least; ties by order."""
+    """The study that proposes next: of those with budget left the one that has spent least.
+
+    Ties go to the one that has tried less, lest a study whose trials all fail at once keeps the others waiting; then by
+    order.
+    """
     open_studies = [study for study in spec.studies if _proposes(spec, state, study)]
-    return min(open_studies, key=lambda study: spent_epochs(state, study), default=None)
+    spent = {study.name: (spent_epochs(state, study), spent_trials(state, study)) for study in open_studies}
+    return min(open_studies, key=lambda study: spent[study.name], default=None)
 
 
 def search_over(spec: SweepSpec, state: SweepState, study: Study) -> bool:

@@ -14,29 +14,31 @@ from kdtrain import InputError, TrainConfig
 from kdtrain.explain import meant
 from sweeps.settings import TeacherSource
 from sweeps.spec import SweepSpec, load_spec
+from sweeps.store import Store
 from sweeps.tabulate import load_state
-from sweeps.teachers import teacher_folder
+from sweeps.teachers import teacher_store
 
 TEACHER = "teacher"
 """Where the file says which teacher folder the config was trained with, relative to the file."""
 
 
-def best_document(chosen: Mapping[str, Any], teacher: Path | None, beside: Path) -> str:
+def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Store) -> str:
     """The chosen config of a sweep as YAML, with its evidence.
 
     Args:
         chosen: From `analysis.select.best`.
         teacher: The teacher folder of the sweep.
-        beside: The folder that the file will lie in: the teacher is named relative to it.
+        beside: The folder that the file will lie in: on a disk, the teacher is named relative to it.
     """
     content: dict[str, Any] = {"config": chosen["config"]}
     if teacher is not None and chosen["config"].get("teacher"):
-        content[TEACHER] = os.path.relpath(teacher.absolute(), beside.absolute())
+        on_disk = teacher.local is not None and beside.local is not None
+        content[TEACHER] = os.path.relpath(str(teacher), str(beside)) if on_disk else str(teacher)
     content["evidence"] = chosen["evidence"]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def candidate(source: Path, study: str | None) -> tuple[dict[str, Any], SweepSpec]:
+def candidate(source: str, study: str | None) -> tuple[dict[str, Any], SweepSpec]:
     """The config that an ablation takes apart, in plain values, and the spec that it comes from.
 
     Args:
@@ -46,17 +48,18 @@ def candidate(source: Path, study: str | None) -> tuple[dict[str, Any], SweepSpe
     Raises:
         InputError: If there is no such study, or it has no complete trial.
     """
-    if not source.is_dir():
+    sweep = Store(source)
+    if sweep.local is not None and not sweep.local.is_dir():
         spec = load_spec(source)
         names = [known.name for known in spec.studies]
         if study is not None and study not in names:
             raise InputError(f"{source}: there is no study {study!r}{meant(study, names)}")
         of = spec.study(study) if study else spec.studies[-1]
         return spec.config_for(of).model_dump(mode="json"), spec
-    spec, _ = load_state(source)
-    folder = teacher_folder(spec, source)
-    if folder is not None:
-        spec = spec.model_copy(update={"teacher": TeacherSource(path=str(folder.absolute()))})
+    spec, _ = load_state(sweep)
+    teacher = teacher_store(spec, sweep)
+    if teacher is not None:
+        spec = spec.model_copy(update={"teacher": TeacherSource(path=str(teacher))})
     ranked = select(read_tables(source)).sort_values("rank")
     configs = [json.loads(row["config_json"]) for _, row in ranked.iterrows() if study in (None, row["study"])]
     if not configs:
@@ -65,7 +68,7 @@ def candidate(source: Path, study: str | None) -> tuple[dict[str, Any], SweepSpe
     return next(taught, configs[0]), spec
 
 
-def read_config(path: Path) -> tuple[TrainConfig, Path | None]:
+def read_config(path: Path) -> tuple[TrainConfig, Store | None]:
     """A config from `best.yaml`, or from a file that is nothing but a config; and the teacher folder that it names.
 
     Raises:
@@ -77,7 +80,8 @@ def read_config(path: Path) -> tuple[TrainConfig, Path | None]:
     unknown = set(content) - {"config", TEACHER, "evidence"}
     if unknown:
         raise InputError(f"{path}: unknown key {sorted(unknown)[0]}; known: config, {TEACHER}, evidence")
-    teacher = path.parent / content[TEACHER] if content.get(TEACHER) else None
+    named = content.get(TEACHER)
+    teacher = Store(named if "://" in str(named) else path.parent / named) if named else None
     return _parse(path, content["config"]), teacher
 
 

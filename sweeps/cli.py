@@ -1,6 +1,10 @@
 """The command line."""
 
+import contextlib
+import shlex
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +15,7 @@ from rich.markup import escape
 
 from analysis.errors import InputError as AnalysisInputError
 from kdtrain import InputError, Machine
+from sweeps.signals import Departure, Left, departure
 from sweeps.spec import SweepSpec, load_spec
 
 app = typer.Typer(
@@ -29,7 +34,11 @@ console = Console(highlight=False, soft_wrap=True)
 SPECS = Path(__file__).parent / "specs"
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")]
-SweepDir = Annotated[Path, typer.Argument(metavar="D", help="The folder of a sweep.")]
+SweepDir = Annotated[str, typer.Argument(metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.")]
+NewSweep = Annotated[
+    str,
+    typer.Option("--dir", metavar="D", help="The folder (or s3://... URI) to write to; the same one resumes."),
+]
 NewDir = Annotated[Path, typer.Option("--dir", metavar="D", help="The folder to write to; the same one resumes.")]
 Data = Annotated[
     Path | None,
@@ -65,6 +74,18 @@ def main() -> None:
         sys.exit(130)
 
 
+@contextlib.contextmanager
+def _leaving() -> Iterator[Departure]:
+    """For the time of a long command: leave in an orderly way when asked to, and say how to go on."""
+    with departure() as asked:
+        try:
+            yield asked
+        except Left as left:
+            said = f"left on {asked.signal.name} after {asked.seconds:.0f} s" if asked.signal else "left"
+            console.print(f"{said}: {left}; nothing is lost, to go on:\n  {shlex.join(['kdsweep', *sys.argv[1:]])}")
+            sys.exit(128 + (asked.signal or signal.SIGINT))
+
+
 @app.command()
 def demo(
     sweep: NewDir = Path("kdsweep-demo"),
@@ -78,7 +99,7 @@ def demo(
     console.print(
         "Generated street scenes, one teacher, five studies with the same budget each. This takes a few minutes."
     )
-    _run(spec, sweep, Machine(cache=sweep / "cache"), None, inline)
+    _run(spec, str(sweep), Machine(cache=sweep / "cache"), None, inline)
 
 
 @app.command()
@@ -95,7 +116,7 @@ def plan(spec_file: SpecFile, data: Data = None, weights: Weights = None, change
 @app.command()
 def run(
     spec_file: SpecFile,
-    sweep: NewDir,
+    sweep: NewSweep,
     address: Annotated[
         str | None,
         typer.Option(help="A running Ray cluster, such as auto or host:port; by default one is started here."),
@@ -123,8 +144,9 @@ def status(sweep: SweepDir) -> None:
     Example: [bold]kdsweep status runs/camvid[/]
     """
     from sweeps.progress import show_status
+    from sweeps.store import Store
 
-    console.print(show_status(sweep))
+    console.print(show_status(Store(sweep)))
 
 
 @app.command()
@@ -133,11 +155,29 @@ def tables(sweep: SweepDir) -> None:
 
     Example: [bold]kdsweep tables runs/camvid[/]
     """
+    from sweeps.store import Store
     from sweeps.tabulate import write_tables
 
-    write_tables(sweep)
-    for file in sorted((sweep / "tables").glob("*.parquet")):
-        console.print(str(file))
+    store = Store(sweep)
+    for key in sorted(write_tables(store).values()):
+        console.print(f"{store}/{key}")
+
+
+@app.command()
+def repair(sweep: SweepDir) -> None:
+    """Cut a damaged ledger back to what is whole, so that the same `kdsweep run` can go on from there.
+
+    Example: [bold]kdsweep repair runs/camvid[/]
+    """
+    from sweeps.ledger import SET_ASIDE
+    from sweeps.ledger import repair as cut_back
+
+    left, aside = cut_back(sweep)
+    if not aside:
+        console.print(f"the ledger is whole: {left} records")
+        return
+    console.print(f"{left} records are left; set aside in {sweep}/{SET_ASIDE}: {', '.join(aside)}")
+    console.print("run the sweep's command again: what is no longer known is proposed anew")
 
 
 @app.command()
@@ -147,10 +187,15 @@ def report(sweep: SweepDir) -> None:
     Example: [bold]kdsweep report runs/camvid[/]
     """
     from analysis.report import write_report
+    from sweeps.results import desk
+    from sweeps.store import Store
     from sweeps.tabulate import write_tables
 
-    write_tables(sweep)
-    console.print(str(write_report(sweep)))
+    store = Store(sweep)
+    with desk(store) as folder:
+        write_tables(folder)
+        written = write_report(folder).relative_to(folder)
+    console.print(f"{store}/{written}")
 
 
 @app.command()
@@ -165,13 +210,16 @@ def best(
     from analysis import read_tables
     from analysis.select import best as choose
     from sweeps.best import best_document
+    from sweeps.store import Store
     from sweeps.tabulate import load_state, write_tables
-    from sweeps.teachers import teacher_folder
+    from sweeps.teachers import teacher_store
 
-    write_tables(sweep)
-    spec, _ = load_state(sweep)
+    store = Store(sweep)
+    write_tables(store)
     chosen = choose(read_tables(sweep))
-    text = best_document(chosen, teacher_folder(spec, sweep), (out or sweep / "best.yaml").parent)
+    spec, _ = load_state(store)
+    beside = Store(out.parent) if out is not None else store
+    text = best_document(chosen, teacher_store(spec, store), beside)
     if out is None:
         print(text, end="")
     else:
@@ -182,9 +230,7 @@ def best(
 
 @app.command()
 def ablate(
-    source: Annotated[
-        Path, typer.Argument(metavar="SPEC-or-D", help="A sweep's folder, for its best config, or a spec.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="SPEC-or-D", help="A sweep, for its best config, or a spec.")],
     out: Annotated[
         Path | None, typer.Option(help="The spec to write; by default one named after the sweep and the design, here.")
     ] = None,
@@ -230,12 +276,19 @@ def train(
     """
     from kdtrain import train as train_student
     from sweeps.best import read_config
+    from sweeps.work import staged
 
     found, named_teacher = read_config(config)
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
-    machine = _machine(data, weights, device=device, threads=threads, workers=workers, teacher=teacher or named_teacher)
-    result = train_student(found, machine, _epoch_line, folder)
+    machine = _machine(data, weights, device=device, threads=threads, workers=workers, teacher=teacher)
+    if teacher is None and named_teacher is not None:
+        local = named_teacher.local or staged(named_teacher, found.teacher or "none", machine.cache)
+        machine = machine.model_copy(update={"teacher": local})
+    with _leaving() as asked:
+        result = train_student(found, machine, _epoch_line, folder, lambda: bool(asked))
+        if result.state == "interrupted":
+            raise Left(f"the training is saved after {result.epochs_run} of {found.epochs} epochs")
     if result.state != "complete":
         raise InputError(f"the training {result.state}: {result.reason}")
     _done(result, folder / "student")
@@ -260,6 +313,7 @@ def teacher_fit(
     Example: [bold]kdsweep teacher fit sweeps/specs/camvid.yaml --dir runs/teacher --data data[/]
     """
     from sweeps.best import read_config, read_mapping
+    from sweeps.store import Store
     from sweeps.teachers import fit_here, fit_teacher
 
     content = read_mapping(config)
@@ -270,7 +324,8 @@ def teacher_fit(
     else:
         found = read_config(config)[0]
     machine = _machine(data, weights, device=device, threads=threads, workers=workers)
-    card = fit_teacher(found, machine, folder, fit_here(_epoch_line))
+    with _leaving() as asked:
+        card = fit_teacher(found, machine, Store(folder), fit_here(_epoch_line, lambda: bool(asked)))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
@@ -292,21 +347,21 @@ def teacher_import(
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
-def _run(spec: SweepSpec, sweep: Path, machine: Machine, address: str | None, inline: bool) -> None:
+def _run(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool) -> None:
     from sweeps.run import run_sweep
+    from sweeps.store import Store
 
-    outcome = run_sweep(spec, sweep, machine, console, address, inline)
+    with _leaving() as asked:
+        outcome = run_sweep(spec, Store(sweep), machine, console, asked, address, inline)
     console.print(f"\nreport: {outcome.report}")
-    if not outcome.finished:
-        console.print(f"the sweep was interrupted; run the same command again to go on, nothing is lost in {sweep}")
-        sys.exit(130)
     if outcome.best is None:
         console.print("no config was chosen: no trial completed; the report says why")
         sys.exit(1)
     evidence = outcome.best["evidence"]
     seeds = f"mean of {evidence['n']} fresh seeds" if evidence["confirmed_on_fresh_seeds"] else "1 seed, optimistic"
     console.print(f"best:   {outcome.best_file}: {evidence['study']}, mIoU {100 * evidence['mean']:.1f} ({seeds})")
-    console.print(f"train it: kdsweep train {outcome.best_file} --dir {sweep}-student")
+    if "://" not in sweep:
+        console.print(f"train it: kdsweep train {outcome.best_file} --dir {sweep}-student")
 
 
 def _machine(data: Path | None, weights: Path | None, **facts: Any) -> Machine:

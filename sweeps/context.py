@@ -1,9 +1,12 @@
-"""What a sweep runs on and with: environment, data and teacher, described once per session for the ledger."""
+"""What a sweep runs on and with: environment, data and teacher, described for the ledger."""
 
+import functools
 import hashlib
 import json
 import os
 import platform
+import re
+import socket
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,8 +15,10 @@ from typing import Any
 
 import torch
 
+import kdtrain
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import DataConfig, open_role
+from kdtrain.device import precision
 from kdtrain.teacher import ModelCard
 
 _PACKAGES = (
@@ -35,7 +40,7 @@ class TrainContext:
     data: dict[str, Any]
     """name, classes, palette (`#rrggbb`), images and digests by role: from `describe_data`."""
     environment: dict[str, Any]
-    """A row of the table of environments: from `describe_environment`."""
+    """Of the driver's process: a row of the table of environments, and its node; from `describe_environment`."""
     teacher: dict[str, Any] | None = None
     """A row of the table of teachers, without its sweep: from `describe_teacher`."""
 
@@ -78,29 +83,123 @@ def describe_teacher(card: ModelCard, source: str, config: TrainConfig | None = 
 
 
 def describe_environment(machine: Machine) -> dict[str, Any]:
-    """The software and hardware of this session, with an id made of all of it."""
-    device = machine.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    on_gpu = device.startswith("cuda") and torch.cuda.is_available()
+    """The software and hardware of this process, with an id made of all of it but the node's name.
+
+    To be called in the process that trains: the flags of determinism are those of the process.
+    """
+    facts = {**_hardware(machine), **_software(), **_numerics(machine)}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return {"environment_id": digest[:12], "node": socket.gethostname(), **facts}
+
+
+def _device(machine: Machine) -> tuple[torch.device, bool]:
+    """The device that the machine means, and whether it is a GPU that is to be had here."""
+    there = torch.cuda.is_available()
+    name = machine.device
+    if name == "auto":
+        name = "cuda" if there else "cpu"
+    device = torch.device(name)
+    return device, there and device.type == "cuda"
+
+
+def _hardware(machine: Machine) -> dict[str, Any]:
+    device, on_gpu = _device(machine)
+    cpu = _cpu_name()
+    gpu = torch.cuda.get_device_properties(device) if on_gpu else None
+    return {
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": gpu.name if gpu else cpu,
+        "gpu_count": torch.cuda.device_count() if gpu else None,
+        "gpu_memory_bytes": gpu.total_memory if gpu else None,
+        "cpu_name": cpu,
+        "cpu_count": os.cpu_count(),
+        "num_threads": machine.threads or torch.get_num_threads(),
+        "processes": machine.processes,
+    }
+
+
+@functools.cache
+def _software() -> dict[str, Any]:
+    """Versions and code; they do not change while a process runs."""
     versions = {name: found for name in _PACKAGES if (found := package_version(name)) is not None}
+    on_gpu = torch.cuda.is_available()
     commit, dirty = _git()
-    facts = {
+    return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "ray": versions.get("ray"),
         "optuna": versions.get("optuna"),
-        "platform": platform.platform(),
-        "device": device,
-        "device_name": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
-        "num_threads": machine.threads or torch.get_num_threads(),
-        "git_commit": commit,
-        "git_dirty": dirty,
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cudnn": _cudnn() if on_gpu else None,
+        "gpu_driver": _gpu_driver() if on_gpu else None,
         "versions_json": json.dumps(versions, sort_keys=True),
         "kdsweep_version": package_version("kdsweep") or "unknown",
+        "code_digest": _code_digest(Path(kdtrain.__file__).parent),
+        "git_commit": commit,
+        "git_dirty": dirty,
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return {"environment_id": digest[:12], **facts}
+
+
+def _numerics(machine: Machine) -> dict[str, Any]:
+    """What decides how a number is rounded, and whether a run repeats to the last bit."""
+    device, on_gpu = _device(machine)
+    known = on_gpu or device.type == "cpu"
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic if on_gpu else None,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark if on_gpu else None,
+        "tf32": _tf32() if on_gpu else None,
+        "amp": precision(machine, device) if known else None,
+    }
+
+
+def _tf32() -> str:
+    """Which operations may round to TF32: `none`, `convolution`, `matmul` or both."""
+    backends = torch.backends
+    told = {"convolution": backends.cudnn.conv.fp32_precision, "matmul": backends.cuda.matmul.fp32_precision}
+    return " and ".join(name for name, kind in told.items() if kind == "tf32") or "none"
+
+
+def _cudnn() -> str | None:
+    found = torch.backends.cudnn.version()  # slow: it loads the library
+    return None if found is None else str(found)
+
+
+def _gpu_driver() -> str | None:
+    """The version of the GPU's driver: from its own file, where that can be read, else from `nvidia-smi`."""
+    try:
+        told = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        told = ""
+    if found := re.search(r"Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", told):
+        return found[1]
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip().split("\n")[0] or None
+
+
+@functools.cache
+def _cpu_name() -> str:
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        told = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _code_digest(package: Path) -> str:
+    """Hash of the sources that a training runs: it names the code also where there is no git, as in a wheel."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
 
 
 def package_version(name: str) -> str | None:

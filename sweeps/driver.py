@@ -4,32 +4,38 @@ Every method is: look at the state, append to the ledger, apply the record to th
 killed at any moment and opened again on the same folder goes on as if nothing had happened.
 """
 
+import contextlib
 import hashlib
-import reprlib
-import traceback
+import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from kdtrain.checkpoint import check_writable, write_atomically
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, StorageError
 from kdtrain.progress import EpochReport, TrainResult
+from kdtrain.run_folder import CONFIG
 from sweeps.allocation import next_confirmation, next_study
 from sweeps.context import TrainContext, package_version
-from sweeps.ledger import Ledger, is_driven, now, read
+from sweeps.crash import Crash, Failure
+from sweeps.growth import difference, growth
+from sweeps.ledger import SET_ASIDE, Ledger, now, read
+from sweeps.lock import Lock
 from sweeps.rungs import decide, milestones
 from sweeps.search import propose
 from sweeps.spec import Study, SweepSpec
 from sweeps.state import UNFINISHED, SweepState, TrialRecord
+from sweeps.store import Store, open_store
 
 ABORT_AFTER = 3
-"""If so many trials have ended and all of them failed in the same way, the cause is not in the trials."""
-_FREE = ("resources", "retries", "teacher.path")
-"""Fields of a spec that may differ when a sweep is resumed: they change no result."""
+"""If the first trials of all studies, and so many at least, fail in the same way, the cause is not in the trials."""
+_UNCOUNTED: tuple[Failure, ...] = ("node_lost", "out_of_memory")
+"""Failures that take nothing from a trial's retries: it is not to blame, or they have a rule of their own."""
+_NODES = 20
+"""So many lost nodes, and a trial is given up all the same."""
 
 
 class Idle(Enum):
@@ -48,55 +54,43 @@ class SweepAborted(InputError):  # noqa: N818
     """All trials fail for one and the same cause."""
 
 
-@dataclass(frozen=True)
-class Crash:
-    """A trial's attempt that ended in an error."""
-
-    error: str
-    trace: str = ""
-    permanent: bool = False
-    """Whether it would fail again in the same way, so that trying again is in vain."""
-
-    @classmethod
-    def of(cls, error: BaseException) -> "Crash":
-        """The crash that an exception stands for; wrong input stays wrong."""
-        if isinstance(error, InputError):
-            return cls(str(error), permanent=True)
-        trace = "".join(traceback.format_exception(error))
-        return cls(f"{type(error).__name__}: {error}", trace)
-
-
 class Driver:
-    """One sweep in the folder `D`, opened to be run; a sweep that was begun before goes on."""
+    """One sweep `D`, opened to be run; a sweep that was begun before goes on."""
 
     def __init__(
         self,
         spec: SweepSpec,
-        sweep: Path,
+        sweep: Store | Path | str,
         context: TrainContext,
         notice: Callable[[str], None] = lambda text: None,
         clock: Callable[[], datetime] = now,
+        lock: Lock | None = None,
     ) -> None:
         """Open the ledger and take up what it says.
 
         Args:
-            spec: What to do.
-            sweep: The folder `D`.
+            spec: What to do; it may have grown since the sweep was begun, see `sweeps.growth`.
+            sweep: The sweep `D`.
             context: Data, teacher and environment of this session.
             notice: Told what the user should know but cannot change, such as a torn record.
             clock: The time of day, for tests.
+            lock: The sweep's lock, where the caller holds it.
 
         Raises:
-            InputError: If `D` holds another sweep, is held by another driver, cannot be written, or is
-                damaged.
+            InputError: If `D` holds another sweep, is held by another driver, or is damaged.
+            StorageError: If it cannot be written.
         """
-        check_writable(sweep)
-        self.spec, self.sweep = spec, sweep
-        self._ledger = Ledger(sweep, notice, clock)
+        self.spec, self.store = spec, open_store(sweep)
+        self.store.check_writable()
+        self._context, self._notice = context, notice
+        self._ledger = Ledger(self.store, notice, clock, lock)
         self._handed_out: set[str] = set()
+        self._leaving = False
         try:
             self.state = SweepState.of(self._ledger.found)
+            self._repaired = bool(self.store.names(SET_ASIDE))
             self._take_up(context, clock)
+            self._run_before = {(t.config_id, t.seed): t.id for t in self.state.trials.values() if _is_known(t)}
         except BaseException:
             self.close()
             raise
@@ -113,13 +107,26 @@ class Driver:
         """Let another driver have the sweep."""
         self._ledger.close()
 
-    def workdir(self, trial_id: str) -> Path:
-        """The folder of a trial, the same for every attempt."""
-        return self.sweep / "trials" / trial_id
+    def tick(self) -> None:
+        """Write what has waited long enough; to be called now and then."""
+        self._ledger.tick()
+
+    def leave(self, reason: str) -> None:
+        """Start nothing more: the driver was asked to leave."""
+        if not self._leaving:
+            self._leaving = True
+            self._append("left", reason=reason)
 
     def next(self) -> TrialRecord | Idle:
         """A trial to start: one that is still to be finished, else a newly proposed one."""
-        if self.state.aborted:
+        while not isinstance(found := self._next(), Idle):
+            if (source := self._known_outcome(found)) is None:
+                return found
+            self._reuse(found, source)
+        return found
+
+    def _next(self) -> TrialRecord | Idle:
+        if self.state.aborted or self._leaving:
             return DONE
         for trial in self.state.trials.values():
             if trial.state in UNFINISHED and trial.id not in self._handed_out:
@@ -145,6 +152,14 @@ class Driver:
         """An attempt has begun."""
         self._append("started", trial=trial_id)
 
+    def located(self, trial_id: str, environment: Mapping[str, Any]) -> None:
+        """Where an attempt runs, as its worker says."""
+        trial, known = self.state.trials[trial_id], environment["environment_id"] in self.state.environments
+        node, environment_id = environment.get("node"), environment["environment_id"]
+        if (trial.environment_id, trial.node) != (environment_id, node):
+            told = None if known else dict(environment)
+            self._append("located", trial=trial_id, environment_id=environment_id, node=node, environment=told)
+
     def report(self, trial_id: str, report: EpochReport) -> Literal["continue", "stop"]:
         """An epoch has ended; the answer is for the training. One that is known already changes nothing."""
         trial = self.state.trials[trial_id]
@@ -159,7 +174,8 @@ class Driver:
         """An attempt has ended, with a result or in an error; `None` is for one that was stopped as told.
 
         Raises:
-            SweepAborted: If all trials so far failed in the same way.
+            SweepAborted: If the first trials of all studies failed in the same way.
+            StorageError: If the training could not write its files; the trial is still to be finished.
         """
         trial = self.state.trials[trial_id]
         self._handed_out.discard(trial_id)
@@ -167,6 +183,8 @@ class Driver:
             return
         if trial.verdict:
             self._end_pruned(trial)
+        elif isinstance(outcome, TrainResult) and outcome.state == "interrupted":
+            self._append("interrupted", trial=trial_id)
         elif isinstance(outcome, TrainResult) and outcome.state != "stopped":
             self._end(trial, outcome)
         elif isinstance(outcome, TrainResult) or outcome is None:
@@ -179,7 +197,10 @@ class Driver:
             self._append("sweep", **self._identity(context, clock()))
         else:
             self._check_same(context)
-        write_atomically(self.sweep / "spec.yaml", self.spec.dump().encode())
+            if changes := growth(self.state.sweep["spec"], self.spec, str(self.store)):
+                self._append("grown", spec=self.spec.model_dump(mode="json"), changes=changes)
+                self._notice(f"the sweep goes on with changes: {'; '.join(changes)}")
+        self.store.write("spec.yaml", self.spec.dump().encode())
         if context.teacher is not None and self.state.teacher is None:
             self._append("teacher", **context.teacher)
         last = self.state.last
@@ -200,17 +221,16 @@ class Driver:
         }
 
     def _check_same(self, context: TrainContext) -> None:
-        _check_spec(self.state, self.spec, self.sweep)
-        if changed := _difference(self.state.sweep["data"], context.data):
+        if changed := difference(self.state.sweep["data"], context.data):
             path, old, new = changed
             raise InputError(
-                f"the data have changed since {self.sweep} was begun: {path} was {old} and is {new}; "
+                f"the data have changed since {self.store} was begun: {path} was {old} and is {new}; "
                 "put the data back, or start a new sweep in another --dir"
             )
         teacher, given = self.state.teacher, context.teacher
         if teacher and given and teacher["digest"] != given["digest"]:
             raise InputError(
-                f"teacher: {self.sweep} was begun with the teacher {teacher['digest']}, but this one is "
+                f"teacher: {self.store} was begun with the teacher {teacher['digest']}, but this one is "
                 f"{given['digest']}; put the teacher back, or start a new sweep in another --dir"
             )
 
@@ -238,11 +258,46 @@ class Driver:
             config=config.model_dump(mode="json"),
             config_id=config.config_id,
         )
-        return self._hand_out(self.state.trials[trial_id])
+        trial = self.state.trials[trial_id]
+        if self._repaired:
+            self._set_strangers_aside(trial)
+        return self._hand_out(trial)
 
     def _hand_out(self, trial: TrialRecord) -> TrialRecord:
         self._handed_out.add(trial.id)
         return trial
+
+    def _set_strangers_aside(self, trial: TrialRecord) -> None:
+        """After a repair the folder of a trial may hold another run than the one that it is proposed for now."""
+        folder = f"trials/{trial.id}"
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            there = json.loads(self.store.read(f"{folder}/{CONFIG}"))
+            if (there["config_id"], there["seed"]) != (trial.config_id, trial.seed):
+                self.store.move(folder, f"trials-set-aside/{trial.id}-{there['config_id']}-{there['seed']}")
+
+    def _known_outcome(self, trial: TrialRecord) -> TrialRecord | None:
+        """The trial that has had this config and seed already, with the same code; data and teacher are the sweep's."""
+        if trial.reused_from is not None:
+            return self.state.trials[trial.reused_from]
+        if trial.reports or trial.attempts:
+            return None
+        source = self._run_before.get((trial.config_id, trial.seed))
+        if source is None or source == trial.id:
+            return None
+        found = self.state.trials[source]
+        code = self.state.environments.get(found.environment_id or "", {}).get("code_digest")
+        return found if code == self._context.environment.get("code_digest") else None
+
+    def _reuse(self, trial: TrialRecord, source: TrialRecord) -> None:
+        """Take over what is known, report by report, so that the rungs decide as if it had been run."""
+        if trial.reused_from is None:
+            self._append("reused", trial=trial.id, source=source.id)
+        for _, report in sorted(source.reports.items()):
+            if self.report(trial.id, EpochReport.from_dict(report)) == "stop":
+                self.ended(trial.id, None)
+                return
+        self._append("ended", trial=trial.id, state=source.state, reason=source.reason, result=source.result)
+        self._handed_out.discard(trial.id)
 
     def _decide(self, trial: TrialRecord, epoch: int) -> None:
         scheduler = self.spec.scheduler
@@ -275,6 +330,8 @@ class Driver:
             "evaluation": outcome.evaluation.to_dict() if outcome.evaluation else None,
         }
         self._append("ended", trial=trial.id, state=outcome.state, reason=outcome.reason, result=result)
+        if _is_known(trial):
+            self._run_before.setdefault((trial.config_id, trial.seed), trial.id)
 
     def _end_pruned(self, trial: TrialRecord) -> None:
         """From the ledger alone, so that it does not matter whether the attempt lived to tell its result."""
@@ -291,61 +348,57 @@ class Driver:
         self._append("ended", trial=trial.id, state="pruned", reason=reason, result=result)
 
     def _crashed(self, trial: TrialRecord, crash: Crash) -> None:
+        if crash.failure == "storage":
+            raise StorageError(crash.error)
         reason = f"{crash.error}\n{crash.trace}".strip()
-        if not crash.permanent and trial.crashes < self.spec.retries:
-            self._append("retried", trial=trial.id, reason=reason)
+        if self._tries_again(trial, crash.failure):
+            gpu = self.spec.resources.gpu
+            more = math.ceil(gpu) if crash.failure == "out_of_memory" and gpu else None
+            self._append("retried", trial=trial.id, reason=reason, failure=crash.failure, gpu=more)
             return
-        self._append("ended", trial=trial.id, state="failed", reason=reason, result={})
-        ended = [trial for trial in self.state.trials.values() if trial.state not in UNFINISHED]
-        same = {(trial.state, (trial.reason or "").splitlines()[0]) for trial in ended if trial.reason}
-        if len(ended) >= ABORT_AFTER and len(same) == 1 and all(trial.state == "failed" for trial in ended):
-            cause = f"the first {len(ended)} trials all failed: {crash.error}"
+        self._append("ended", trial=trial.id, state="failed", reason=reason, result={}, failure=crash.failure)
+        if self._all_fail_alike():
+            ended = sum(trial.state == "failed" for trial in self.state.trials.values())
+            cause = f"the first {ended} trials all failed, in every study: {crash.error}"
             self._append("aborted", reason=cause)
             raise SweepAborted(f"{cause}; put it right and run the same command again, nothing is lost")
+
+    def _tries_again(self, trial: TrialRecord, failure: Failure) -> bool:
+        before = trial.crashes.get(failure, 0)
+        if failure == "input":
+            return False
+        if failure == "out_of_memory":
+            return before == 0
+        if failure == "node_lost":
+            return before < _NODES
+        counted = sum(count for kind, count in trial.crashes.items() if kind not in _UNCOUNTED)
+        return counted < self.spec.retries
+
+    def _all_fail_alike(self) -> bool:
+        each = math.ceil(ABORT_AFTER / len(self.spec.studies))
+        causes = set()
+        for study in self.spec.studies:
+            ended = [trial for trial in self.state.of_study(study.name) if trial.state not in UNFINISHED]
+            if len(ended) < each or any(trial.state != "failed" for trial in ended):
+                return False
+            causes |= {(trial.reason or "").splitlines()[0] for trial in ended}
+        return len(causes) == 1
 
     def _append(self, kind: str, **data: Any) -> None:
         self.state.apply(self._ledger.append(kind, data))
 
 
-def check_folder(spec: SweepSpec, sweep: Path) -> None:
-    """Whether a sweep may be run in a folder, to be asked before anything long is done for it.
+def check_begun(spec: SweepSpec, sweep: Store) -> None:
+    """Whether a spec can go on with what a sweep holds, to be asked before anything long is done for it.
 
     Raises:
-        InputError: If the folder holds another sweep, or another driver is running it.
+        InputError: If the sweep holds something else, or is damaged.
     """
-    if is_driven(sweep):
-        raise InputError(f"another driver is running the sweep in {sweep}; wait for it or end it first")
-    _check_spec(SweepState.of(read(sweep)), spec, sweep)
+    state = SweepState.of(read(sweep))
+    if state.sweep:
+        growth(state.sweep["spec"], spec, str(sweep))
 
 
-def _check_spec(state: SweepState, spec: SweepSpec, sweep: Path) -> None:
-    if not state.sweep:
-        return
-    known = state.sweep["spec"]
-    if found := _difference(known, spec.model_dump(mode="json"), skip=_FREE):
-        path, old, new = found
-        raise InputError(
-            f"{sweep} already holds the sweep {known['name']}, in which {path} is {old} and not {new}; "
-            f"choose another --dir, or run {sweep / 'spec.yaml'} to go on with it"
-        )
-
-
-def _difference(
-    old: Any, new: Any, path: tuple[str, ...] = (), skip: tuple[str, ...] = ()
-) -> tuple[str, str, str] | None:
-    """The first dotted path at which two plain values differ, and both values there, shortened."""
-    if ".".join(path) in skip or old == new:
-        return None
-    pairs: list[tuple[str, Any, Any]] = []
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        pairs = [(str(key), old.get(key), new.get(key)) for key in {**old, **new}]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = [(_label(one, index), one, other) for index, (one, other) in enumerate(zip(old, new, strict=True))]
-    if not pairs:
-        return ".".join(path), reprlib.repr(old), reprlib.repr(new)
-    found = (_difference(one, other, (*path, label), skip) for label, one, other in pairs)
-    return next((difference for difference in found if difference), None)
-
-
-def _label(item: Any, index: int) -> str:
-    return str(item["name"]) if isinstance(item, Mapping) and "name" in item else str(index)
+def _is_known(trial: TrialRecord) -> bool:
+    """Whether its outcome is that of its config and seed, whatever the study."""
+    return trial.state in ("complete", "diverged") and trial.reused_from is None

@@ -1,40 +1,41 @@
 """The same sweep in this process, one trial after the other: for the debugger, and without Ray."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.progress import EpochReport, Report, TrainResult
-from sweeps.driver import Crash, Driver, Idle
-
-
-class Train(Protocol):
-    """The training function."""
-
-    def __call__(
-        self, config: TrainConfig, machine: Machine | None, report: Report | None, workdir: Path | None
-    ) -> TrainResult:
-        """Train one student."""
-        ...
+from kdtrain.progress import EpochReport, TrainResult
+from sweeps.crash import Crash
+from sweeps.driver import Driver, Idle
+from sweeps.signals import Departure
+from sweeps.work import TRIALS, Train, train_in
 
 
 def run_inline(
-    driver: Driver, train: Train, machine: Machine | None = None, on_step: Callable[[], None] = lambda: None
+    driver: Driver,
+    train: Train,
+    machine: Machine | None = None,
+    on_step: Callable[[], None] = lambda: None,
+    asked: Departure | None = None,
 ) -> None:
-    """Run what is left of a sweep. Ctrl-C leaves a sweep that the same command takes up again.
+    """Run what is left of a sweep; asked to leave, the trial saves itself and the same command goes on from there.
 
     Args:
         driver: Decides and remembers.
         train: `kdtrain.train`.
         machine: Passed to it.
         on_step: Called after every epoch and every trial, to show progress.
+        asked: Whether to leave.
 
     Raises:
         SweepAborted: If all trials fail in the same way.
-        InputError: If the ledger cannot be written any more.
+        StorageError: If something cannot be written any more.
     """
-    while not isinstance(trial := driver.next(), Idle):
+    asked = asked or Departure()
+    while True:
+        if asked.signal is not None:
+            driver.leave(f"asked to by {asked.signal.name}")
+        if isinstance(trial := driver.next(), Idle):
+            return
         trial_id = trial.id
         driver.started(trial_id)
         on_step()
@@ -51,7 +52,9 @@ def run_inline(
 
         outcome: TrainResult | Crash
         try:
-            outcome = train(TrainConfig.parse(trial.config), machine, listen, driver.workdir(trial_id))
+            here = machine or Machine()
+            config, folder = TrainConfig.parse(trial.config), f"{TRIALS}/{trial_id}"
+            outcome = train_in(driver.store, folder, train, config, here, listen, lambda: bool(asked))
         except Exception as error:
             if failure:
                 raise failure[0] from None

@@ -1,24 +1,32 @@
 """The ledger: an append-only record of all that happened in a sweep, written by its driver alone.
 
-`D/ledger/<first record>.jsonl`, one file per driver session; one record a line, numbered, with a checksum.
-Whatever else is known about a sweep is a pure function of these lines.
+`D/ledger/<first record>.jsonl`; one record a line, numbered, with a checksum. Whatever else is known about a sweep is
+a pure function of these lines, and every prefix of them is a valid ledger. The newest file is written anew, whole,
+with every commit until it is long enough; that costs little, and is the one way that works alike on a disk, on NFS
+and in an object store, where nothing can be appended to.
 """
 
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from kdtrain.errors import InputError
+from sweeps.lock import Lock, take_lock
+from sweeps.store import Store, open_store
 
 FOLDER = "ledger"
-_UNSYNCED = {"report", "started"}
-"""Records that may be lost with the machine's power: the run's own checkpoint has them again."""
+SEGMENT_BYTES = 1 << 16
+"""A file of the ledger is closed once it is longer than this."""
+SET_ASIDE = "ledger-set-aside"
+_LAZY = {"report", "started", "promoted", "located"}
+"""Records that may wait for company: should they be lost, the trial tells them again."""
+_LAZY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,28 +62,48 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def read(sweep: Path, notice: Callable[[str], None] = lambda text: None) -> list[Record]:
-    """All records of a sweep folder, also while a driver writes.
+def read(sweep: Store | Path | str, notice: Callable[[str], None] = lambda text: None) -> list[Record]:
+    """All records of a sweep, also while a driver writes.
 
     Args:
-        sweep: The folder `D`.
+        sweep: The sweep `D`.
         notice: Told if the last record was torn by a crash and is left out.
 
     Raises:
         InputError: If a record in the middle is damaged or missing.
     """
-    return list(_records(sweep, notice))
+    found = _scan(open_store(sweep))
+    if found.damage is not None:
+        raise InputError(_offer(found))
+    if found.torn is not None:
+        notice(found.torn)
+    return found.records
 
 
-def is_driven(sweep: Path) -> bool:
-    """Whether a driver on this machine (or, where the file system keeps locks, on any) has the sweep open."""
-    if not (sweep / FOLDER / "lock").is_file():
-        return False
+def repair(sweep: Store | Path | str) -> tuple[int, list[str]]:
+    """Cut a damaged ledger back to the records before the damage.
+
+    What is cut off is kept in `D/ledger-set-aside/`. The same command then goes on from there: what is no longer known
+    is proposed anew, and a training whose folder is still there is not trained again.
+
+    Returns:
+        How many records are left, and the files that were set aside; none where the ledger is whole.
+
+    Raises:
+        InputError: If another driver has the sweep open.
+    """
+    store = open_store(sweep)
+    lock = take_lock(store)
     try:
-        _lock(sweep / FOLDER, sweep).close()
-    except InputError:
-        return True
-    return False
+        found = _scan(store)
+        if found.damage is None and found.torn is None:
+            return len(found.records), []
+        for name in found.after:
+            store.write(f"{SET_ASIDE}/{name}", store.read(f"{FOLDER}/{name}"))
+        _cut(store, found)
+        return len(found.records), found.after
+    finally:
+        lock.close()
 
 
 class Ledger:
@@ -83,67 +111,93 @@ class Ledger:
 
     def __init__(
         self,
-        sweep: Path,
+        sweep: Store | Path | str,
         notice: Callable[[str], None] = lambda text: None,
         clock: Callable[[], datetime] = now,
+        lock: Lock | None = None,
     ):
-        """Take the lock, drop a torn last line, and read what is there into `found`.
+        """Drop a torn last line, and read what is there into `found`.
+
+        Args:
+            sweep: The sweep `D`.
+            notice: Told what the user should know.
+            clock: The time of day, for tests.
+            lock: The sweep's lock, if the caller has taken it; otherwise it is taken and given back here.
 
         Raises:
-            InputError: If another driver holds the lock, the folder cannot be written, or the ledger is
-                damaged.
+            InputError: If another driver holds the lock, the store cannot be written, or the ledger is damaged.
         """
-        self._clock = clock
-        self._folder = sweep / FOLDER
-        self._file: BinaryIO | None = None
-        self._lock = _lock(self._folder, sweep)
+        self._store, self._clock = open_store(sweep), clock
+        self._own_lock = lock is None
+        self._lock = lock or take_lock(self._store, notice)
+        self._segment: list[bytes] = []
+        self._first, self._waiting, self._committed_at = 0, False, -math.inf
         try:
-            self.found = tuple(_records(sweep, notice, repair=True))
+            found = _scan(self._store)
+            if found.damage is not None:
+                raise InputError(_offer(found))
+            if found.torn is not None:
+                notice(found.torn)
+                _cut(self._store, found)
         except BaseException:
             self.close()
             raise
+        self.found = tuple(found.records)
         self._count = len(self.found)
 
     def append(self, kind: str, data: Mapping[str, Any]) -> Record:
-        """Write one record; when this returns, a crash of the driver does not lose it.
+        """Add one record; when this returns, a crash does not lose it, unless it is of those that may wait a second.
 
         Numbers that are not finite are written as null.
 
         Raises:
-            InputError: If it cannot be written, for instance on a full disk.
+            StorageError: If it cannot be written, for instance on a full disk.
+            InputError: If another driver has taken over.
         """
         record = Record(self._count + 1, self._clock().isoformat(), kind, _plain(data))
+        if not self._segment:
+            self._first = record.n
+        self._segment.append(record.line())
+        self._count, self._waiting = record.n, True
         try:
-            if self._file is None:
-                self._file = (self._folder / f"{record.n:09d}.jsonl").open("ab", buffering=0)
-            _write(self._file, record.line(), sync=kind not in _UNSYNCED)
-        except OSError as error:
-            raise InputError(
-                f"cannot write to {self._folder}: {error.strerror or error}; make room and run again"
-            ) from error
-        self._count = record.n
+            if kind not in _LAZY:
+                self.commit()
+            else:
+                self.tick()
+        except BaseException:
+            self._segment.pop()
+            self._count = record.n - 1
+            raise
         return record
 
+    def tick(self) -> None:
+        """Write records that have waited for a second."""
+        if self._waiting and time.monotonic() - self._committed_at >= _LAZY_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what waits.
+
+        Raises:
+            StorageError: If it cannot be written.
+            InputError: If another driver has taken over.
+        """
+        if not self._waiting:
+            return
+        self._lock.check()
+        content = b"".join(self._segment)
+        self._store.write(f"{FOLDER}/{self._first:09d}.jsonl", content)
+        self._waiting, self._committed_at = False, time.monotonic()
+        if len(content) >= SEGMENT_BYTES:
+            self._segment = []
+
     def close(self) -> None:
-        """Let another driver have it."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._lock.close()
-
-
-def _write(file: BinaryIO, line: bytes, sync: bool) -> None:
-    """The whole line or nothing of it."""
-    start = os.fstat(file.fileno()).st_size
-    try:
-        written = 0
-        while written < len(line):
-            written += file.write(line[written:])
-        if sync:
-            os.fsync(file.fileno())
-    except OSError:
-        os.truncate(file.fileno(), start)
-        raise
+        """Write what waits, and let another driver have it."""
+        try:
+            self.commit()
+        finally:
+            if self._own_lock:
+                self._lock.close()
 
 
 def _body(n: int, at: str, kind: str, data: Mapping[str, Any]) -> str:
@@ -164,49 +218,65 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _records(sweep: Path, notice: Callable[[str], None], repair: bool = False) -> Iterator[Record]:
-    paths = sorted((sweep / FOLDER).glob("*.jsonl"))
-    expected = 1
-    for path in paths:
-        content = path.read_bytes()
+@dataclass(frozen=True)
+class _Scan:
+    """What a ledger holds: its whole records, and what stops them from going on."""
+
+    records: list[Record]
+    torn: str | None = None
+    """A last record that a crash has cut off."""
+    damage: str | None = None
+    """A record that does not read although others follow."""
+    kept: bytes = b""
+    """The whole records of the file in which they end."""
+    after: list[str] = field(default_factory=list)
+    """That file, and those behind it."""
+
+
+def _scan(store: Store) -> _Scan:
+    names = [name for name in store.names(FOLDER) if name.endswith(".jsonl")]
+    records: list[Record] = []
+    for index, name in enumerate(names):
+        content = store.read(f"{FOLDER}/{name}")
         start = 0
         while start < len(content):
             end = content.find(b"\n", start) + 1 or len(content)
-            line = content[start:end]
+            number = len(records) + 1
+            kept, after = content[:start], names[index:]
             try:
-                record = Record.parse(line)
-                if not line.endswith(b"\n"):
+                record = Record.parse(content[start:end])
+                if content[end - 1 : end] != b"\n":
                     raise ValueError("the line has no end")
             except (ValueError, KeyError, TypeError):
-                if path != paths[-1] or end < len(content):
-                    raise InputError(
-                        f"the ledger is damaged: record {expected} in {path} does not read; "
-                        "put back the file from a copy, or start a new sweep in another folder"
-                    ) from None
-                notice(f"record {expected} in {path.name} was cut off by a crash and is left out")
-                if repair:
-                    os.truncate(path, start)
-                return
-            if record.n != expected:
-                raise InputError(f"the ledger is damaged: {path} has record {record.n} where record {expected} belongs")
-            yield record
-            expected += 1
+                if index == len(names) - 1 and end == len(content):
+                    torn = f"record {number} in {name} was cut off by a crash and is left out"
+                    return _Scan(records, torn, None, kept, after)
+                return _Scan(records, None, f"record {number} in {_path(store, name)} does not read", kept, after)
+            if record.n != number:
+                wrong = f"{_path(store, name)} has record {record.n} where record {number} belongs"
+                return _Scan(records, None, wrong, kept, after)
+            records.append(record)
             start = end
+    return _Scan(records)
 
 
-def _lock(folder: Path, sweep: Path) -> BinaryIO:
-    import fcntl  # not on Windows, where everything but driving a sweep still works
+def _cut(store: Store, found: _Scan) -> None:
+    """Remove what is not whole: from the back, so that a crash in between leaves nothing worse."""
+    for name in reversed(found.after[1:]):
+        store.delete(f"{FOLDER}/{name}")
+    if found.kept:
+        store.write(f"{FOLDER}/{found.after[0]}", found.kept)
+    else:
+        store.delete(f"{FOLDER}/{found.after[0]}")
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("wb")
-    except OSError as error:
-        raise InputError(
-            f"cannot write to {folder}: {error.strerror or error}; make room or choose another folder"
-        ) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise InputError(f"another driver is running the sweep in {sweep}; wait for it or end it first") from None
-    return file
+
+def _offer(found: _Scan) -> str:
+    before = f"records 1 to {len(found.records)} before it are whole" if found.records else "there is none before it"
+    return (
+        f"the ledger is damaged: {found.damage}; {before}: put back the file from a copy, or go on from there by "
+        "`kdsweep repair` and the same command again"
+    )
+
+
+def _path(store: Store, name: str) -> str:
+    return f"{store}/{FOLDER}/{name}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,9 +11,10 @@ from kdtrain.errors import InputError
 from kdtrain.methods import Method, get_method
 from kdtrain.models import Network, TappedNetwork, build_network, check_layers, layer_channels
 from kdtrain.space import Choice, Domain
-from kdtrain.teacher import read_card
 from sweeps.allocation import confirms, searches
 from sweeps.spec import Study, SweepSpec
+from sweeps.store import Store
+from sweeps.teachers import card_of
 
 _BACKWARD = 2
 """A backward pass costs about two forward passes."""
@@ -171,7 +171,7 @@ def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | Non
     if spec.teacher.path is None:
         assert spec.teacher_config is not None
         return spec.teacher_config.student
-    card = read_card(Path(spec.teacher.path))
+    card = card_of(Store(spec.teacher.path))
     if card.classes != tuple(classes):
         raise InputError(
             f"teacher: {spec.teacher.path} knows {len(card.classes)} classes "

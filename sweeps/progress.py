@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -17,9 +16,11 @@ from rich.text import Text
 
 from sweeps.allocation import confirms, searches, spent_epochs, spent_trials
 from sweeps.driver import Driver
-from sweeps.ledger import is_driven, now
+from sweeps.ledger import now
+from sweeps.lock import is_driven
 from sweeps.spec import Study, SweepSpec
 from sweeps.state import UNFINISHED, SweepState, TrialRecord
+from sweeps.store import Store
 from sweeps.tabulate import load_state
 
 OPTIMISTIC = "best mIoU so far (1 seed, optimistic)"
@@ -118,7 +119,7 @@ def table(summary: Summary) -> Group:
     return Group(head, grid, *failures)
 
 
-def show_status(sweep: Path) -> Group:
+def show_status(sweep: Store) -> Group:
     """Progress and health of a sweep, from its files.
 
     Raises:
@@ -133,7 +134,7 @@ def show_status(sweep: Path) -> Group:
     elif is_driven(sweep):
         health = f"running, {health}"
     elif not state.finished:
-        health = f"not running here, {health}; run {sweep / 'spec.yaml'} with the same --dir to go on"
+        health = f"not running here, {health}; run {sweep}/spec.yaml with the same --dir to go on"
     return Group(table(summarize(spec, state)), Text(health))
 
 

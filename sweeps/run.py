@@ -1,144 +1,122 @@
-"""A whole sweep: teacher, search, confirmation, tables, pictures, report and best config."""
+"""A whole sweep: teacher, search, confirmation, and what follows from them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
-from analysis import read_tables
-from analysis.report import write_report
-from analysis.select import best
 from kdtrain import EpochReport, Machine, train
-from kdtrain.checkpoint import check_writable, write_atomically
-from sweeps.best import best_document
 from sweeps.context import TrainContext, describe_data, describe_environment, describe_teacher
-from sweeps.driver import Driver, check_folder
+from sweeps.driver import Driver, check_begun
 from sweeps.inline import run_inline
+from sweeps.lock import take_lock
 from sweeps.plan import check
-from sweeps.predictions import draw_predictions
 from sweeps.progress import Display, points
+from sweeps.results import Results, conclude
+from sweeps.signals import Departure, Left
 from sweeps.spec import SweepSpec
-from sweeps.tabulate import write_tables
-from sweeps.teachers import Fit, fit_here, prepare_teacher, teacher_folder
-
-RunTrials = Callable[[Driver, Machine, Callable[[], None]], None]
+from sweeps.store import Store
+from sweeps.teachers import Fit, Teacher, fit_here, prepare_teacher
+from sweeps.work import staged
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a sweep leaves behind. `best` is none where no trial completed; see `analysis.select.best`."""
+class Place:
+    """Where teacher and trials are trained: this process, or a Ray cluster."""
 
-    finished: bool
-    report: Path
-    best_file: Path | None
-    best: dict[str, Any] | None
+    fit: Fit
+    run_trials: Callable[[Driver, Machine, Callable[[], None], Teacher | None], None]
 
 
 def run_sweep(
     spec: SweepSpec,
-    sweep: Path,
+    sweep: Store,
     machine: Machine,
     console: Console,
+    asked: Departure,
     address: str | None = None,
     inline: bool = False,
-) -> Outcome:
+) -> Results:
     """Run a sweep to its end, or take it up where it was left.
 
     Args:
         spec: What to do.
-        sweep: The folder `D`.
+        sweep: The sweep `D`.
         machine: Where and with what.
         console: Where progress is shown.
+        asked: Whether to leave.
         address: A running Ray cluster; one of our own on this machine where none is given.
         inline: One trial after the other in this process, without Ray.
 
     Raises:
         InputError: If anything that was handed in is wrong; before any training where it can be known.
         SweepAborted: If all trials fail in the same way.
+        StorageError: If something cannot be written any more.
+        Left: If it was asked to leave, and has.
     """
-    check_folder(spec, sweep)
+    sweep.notice, sweep.hurry = console.print, lambda: asked.overdue
+    check_begun(spec, sweep)
     check(spec, machine)
-    check_writable(sweep)
+    data = describe_data(spec.data, machine)
+    sweep.check_writable()
     threads = machine.threads or max(1, int(spec.resources.cpu))
     machine = machine.model_copy(update={"threads": threads})
-    with _place(inline, address, spec, console) as (fit, run_trials):
-        found = prepare_teacher(spec, sweep, machine, fit)
-        teacher = None
-        if found is not None:
-            folder, card = found
-            machine = machine.model_copy(update={"teacher": folder.absolute()})
-            config = spec.teacher_config
-            teacher = describe_teacher(card, "fitted" if config else "given", config)
+    with (
+        closing(take_lock(sweep, console.print)) as lock,
+        _place(inline, address, spec, sweep, console, asked) as place,
+    ):
+        teacher = prepare_teacher(spec, sweep, machine, place.fit)
+        about_teacher = None
+        if teacher is not None:
+            source, card = "fitted" if spec.teacher_config else "given", teacher.card
+            about_teacher = describe_teacher(card, source, spec.teacher_config)
             console.print(f"teacher {card.digest}: {_said(card.miou)} on {card.role or 'nothing measured'}")
-        context = TrainContext(describe_data(spec.data, machine), describe_environment(machine), teacher)
-        with Driver(spec, sweep.absolute(), context, notice=console.print) as driver:
+            machine = machine.model_copy(update={"teacher": teacher.store.local})
+        context = TrainContext(data, describe_environment(machine), about_teacher)
+        with Driver(spec, sweep, context, notice=console.print, lock=lock) as driver:
             with Display(spec, driver, console.print, console) as display:
-                run_trials(driver, machine, display.update)
+                place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished
-    return conclude(spec, sweep, machine, finished)
-
-
-def conclude(spec: SweepSpec, sweep: Path, machine: Machine, finished: bool) -> Outcome:
-    """Tables, best config, pictures and report, from the ledger and the trials' folders."""
-    write_tables(sweep)
-    tables = read_tables(sweep)
-    chosen, file = None, sweep / "best.yaml"
-    if len(tables["selections"]):
-        chosen = best(tables)
-        write_atomically(file, best_document(chosen, teacher_folder(spec, sweep), sweep).encode())
-    models = _models(spec, sweep, tables["selections"], tables["trials"])
-    eval_scale = spec.config_for(spec.studies[0]).eval_scale
-    draw_predictions(sweep / "predictions", spec.data, machine, models, eval_scale)
-    return Outcome(finished, write_report(sweep), file if chosen else None, chosen)
+            saved = sum(trial.state in ("planned", "running") for trial in driver.state.trials.values())
+    if not finished:
+        raise Left(
+            f"{saved} trial{' is' if saved == 1 else 's are'} saved in the middle" if saved else "between two trials"
+        )
+    return conclude(spec, sweep, machine, teacher)
 
 
 @contextmanager
-def _place(inline: bool, address: str | None, spec: SweepSpec, console: Console) -> Iterator[tuple[Fit, RunTrials]]:
-    """Where teacher and trials are trained: this process, or a Ray cluster."""
-
+def _place(
+    inline: bool, address: str | None, spec: SweepSpec, sweep: Store, console: Console, asked: Departure
+) -> Iterator[Place]:
     def tell(report: EpochReport) -> None:
         console.print(f"teacher: epoch {report.epoch}/{report.epochs}  {_said(report.metrics.get('miou'))}")
 
+    here = fit_here(tell, lambda: bool(asked))
     if inline:
-        yield fit_here(tell), lambda driver, machine, on_step: run_inline(driver, train, machine, on_step)
+
+        def run_here(driver: Driver, machine: Machine, on_step: Callable[[], None], teacher: Teacher | None) -> None:
+            if teacher is not None and teacher.store.local is None:
+                machine = machine.model_copy(
+                    update={"teacher": staged(teacher.store, teacher.card.digest, machine.cache)}
+                )
+            run_inline(driver, train, machine, on_step, asked)
+
+        yield Place(here, run_here)
         return
+    from sweeps.launch.nodes import check_nodes
     from sweeps.launch.tune import cluster, fit_on_ray, run_on_ray
 
     with cluster(address):
-        fit = fit_here(tell) if address is None else fit_on_ray(spec.resources, tell)
-        yield fit, lambda driver, machine, on_step: run_on_ray(driver, machine, spec.resources, on_step)
+        if address is not None:
+            check_nodes(sweep, console.print)
 
+        def run_there(driver: Driver, machine: Machine, on_step: Callable[[], None], teacher: Teacher | None) -> None:
+            far = teacher is not None and (address is not None or teacher.store.local is None)
+            run_on_ray(driver, machine, on_step, asked, teacher if far else None)
 
-def _models(spec: SweepSpec, sweep: Path, selections: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Path]:
-    """Model folders to show predictions of: the teacher, and the first fresh seed of the baseline and of the best."""
-    models: dict[str, Path] = {}
-    teacher = teacher_folder(spec, sweep)
-    if teacher is not None:
-        models["teacher"] = teacher
-    trials = trials[trials["state"] == "complete"]
-
-    def first_student(of: pd.DataFrame) -> Path | None:
-        if of.empty:
-            return None
-        row = of.sort_values("rank").iloc[0]
-        runs = trials[(trials["study"] == row["study"]) & (trials["config_id"] == row["config_id"])]
-        runs = runs.sort_values(["phase", "seed"])  # confirm comes before search
-        return sweep / "trials" / runs.iloc[0]["trial_id"] / "student" if len(runs) else None
-
-    baseline = spec.baseline.name if spec.baseline else None
-    wanted = {
-        "baseline": selections[selections["study"] == baseline],
-        "best": selections[selections["chosen"]],
-    }
-    for column, rows in wanted.items():
-        folder = first_student(rows)
-        if folder is not None and folder.is_dir():
-            models[column] = folder
-    return models
+        yield Place(here if address is None else fit_on_ray(spec.resources, tell, asked), run_there)
 
 
 def _said(miou: float | None) -> str:

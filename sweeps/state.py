@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from analysis import scores
+from sweeps.crash import Failure
 from sweeps.ledger import Record
 
 TrialState = Literal["planned", "running", "complete", "pruned", "diverged", "failed"]
@@ -28,8 +29,18 @@ class TrialRecord:
     state: TrialState = "planned"
     reason: str | None = None
     attempts: int = 0
-    crashes: int = 0
-    """Attempts that ended in an error; others were cut short together with their driver."""
+    crashes: dict[Failure, int] = field(default_factory=dict)
+    """Attempts that ended in an error, by kind; others were cut short together with their driver."""
+    retries: int = 0
+    """How often it was tried again after an error."""
+    failure: Failure | None = None
+    """Of what its last attempt died, if it did."""
+    gpu: float | None = None
+    """The share of a GPU that it was given after it had run out of memory; none for that of all trials."""
+    reused_from: str | None = None
+    """The trial whose outcome was taken over, because it had been run already."""
+    node: str | None = None
+    """Where its last attempt ran."""
     reports: dict[int, dict[str, Any]] = field(default_factory=dict)
     """The first report of every epoch."""
     verdict: dict[str, Any] | None = None
@@ -126,6 +137,10 @@ class SweepState:
                 trial.state = "planned"
         self._note_decision(record, detail=f"environment {self.environment_id}")
 
+    def _grown(self, record: Record, spec: dict[str, Any], changes: list[str]) -> None:
+        self.sweep["spec"] = spec
+        self._note_decision(record, detail="; ".join(changes))
+
     def _teacher(self, record: Record, **data: Any) -> None:
         self.teacher = data
 
@@ -142,6 +157,19 @@ class SweepState:
         it.environment_id = self.environment_id
         self._note_decision(record, it, detail=f"attempt {it.attempts}")
 
+    def _located(
+        self, record: Record, trial: str, environment_id: str, node: str | None, environment: dict[str, Any] | None
+    ) -> None:
+        """Where an attempt runs; the environment is told in full the first time."""
+        if environment is not None:
+            self.environments[environment_id] = environment
+        self.trials[trial].environment_id, self.trials[trial].node = environment_id, node
+
+    def _reused(self, record: Record, trial: str, source: str) -> None:
+        self.trials[trial].reused_from = source
+        self.trials[trial].environment_id = self.trials[source].environment_id
+        self._note_decision(record, self.trials[trial], detail=f"same config and seed as {source}")
+
     def _report(self, record: Record, trial: str, report: dict[str, Any]) -> None:
         self.trials[trial].reports.setdefault(report["epoch"], report)
 
@@ -152,19 +180,42 @@ class SweepState:
         self.trials[trial].verdict = verdict
         self._note_decision(record, self.trials[trial], **_verdict(verdict))
 
-    def _ended(self, record: Record, trial: str, state: TrialState, reason: str | None, result: dict[str, Any]) -> None:
+    def _ended(
+        self,
+        record: Record,
+        trial: str,
+        state: TrialState,
+        reason: str | None,
+        result: dict[str, Any],
+        failure: Failure | None = None,
+    ) -> None:
         it = self.trials[trial]
         it.state, it.reason, it.result, it.ended_at = state, reason, result, record.at
+        it.failure = None
         if state == "failed":
-            it.crashes += 1
+            it.failure = failure or "error"
+            it.crashes[it.failure] = it.crashes.get(it.failure, 0) + 1
         detail = state if reason is None else f"{state}: {reason.splitlines()[0]}"
         self._note_decision(record, it, epoch=it.epochs_run, value=it.score, detail=detail)
 
-    def _retried(self, record: Record, trial: str, reason: str) -> None:
+    def _retried(
+        self, record: Record, trial: str, reason: str, failure: Failure = "error", gpu: float | None = None
+    ) -> None:
         it = self.trials[trial]
-        it.state, it.reason = "planned", reason
-        it.crashes += 1
+        it.state, it.reason, it.failure = "planned", reason, failure
+        it.retries += 1
+        it.crashes[failure] = it.crashes.get(failure, 0) + 1
+        it.gpu = gpu or it.gpu
         self._note_decision(record, it, detail=reason.splitlines()[0])
+
+    def _interrupted(self, record: Record, trial: str) -> None:
+        """An attempt was asked to leave, and has saved itself."""
+        self.trials[trial].state = "planned"
+        self._note_decision(record, self.trials[trial], detail="saved where it was")
+
+    def _left(self, record: Record, reason: str) -> None:
+        """The driver was asked to leave."""
+        self._note_decision(record, detail=reason)
 
     def _exhausted(self, record: Record, study: str, reason: str) -> None:
         self.exhausted[study] = reason
@@ -175,7 +226,8 @@ class SweepState:
         self.aborted = reason
         for trial in self.trials.values():
             if trial.state == "failed":
-                trial.state, trial.crashes, trial.result, trial.ended_at = "planned", 0, {}, None
+                trial.state, trial.crashes, trial.result, trial.ended_at = "planned", {}, {}, None
+                trial.gpu = None
         self._note_decision(record, detail=reason)
 
     def _note(self, record: Record, text: str) -> None:

@@ -8,22 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from analysis import read_tables, scores
+from analysis import scores
 from analysis.select import select
-from analysis.tables import FOLDER, Rows, write_table
+from analysis.tables import FOLDER, Rows, arrow_table, parquet
 from kdtrain.errors import InputError
 from kdtrain.evaluate import Evaluation
 from kdtrain.methods import get_method
 from sweeps.ledger import read
 from sweeps.spec import SweepSpec, parse_spec
 from sweeps.state import SweepState, TrialRecord
+from sweeps.store import Store, open_store
+
+_LONG = ("metrics", "confusion")
+"""Tables that a selection does not look at."""
 
 
-def load_state(sweep: Path) -> tuple[SweepSpec, SweepState]:
-    """Spec and state of a sweep folder, also while it runs.
+def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
+    """Spec and state of a sweep, also while it runs.
 
     Raises:
-        InputError: If there is no sweep in the folder, or its ledger is damaged.
+        InputError: If there is no sweep, or its ledger is damaged.
     """
     state = SweepState.of(read(sweep))
     if not state.sweep:
@@ -31,16 +35,25 @@ def load_state(sweep: Path) -> tuple[SweepSpec, SweepState]:
     return parse_spec(state.sweep["spec"]), state
 
 
-def write_tables(sweep: Path) -> dict[str, Path]:
+def write_tables(sweep: Store | Path | str) -> dict[str, str]:
     """Write `D/tables/*.parquet`: the same ledger gives the same bytes.
 
+    Returns:
+        The key of every table in the sweep's store, by the table's name.
+
     Raises:
-        InputError: If there is no sweep in the folder, or its ledger is damaged.
+        InputError: If there is no sweep, or its ledger is damaged.
+        StorageError: If the store cannot be written.
     """
-    spec, state = load_state(sweep)
-    folder = sweep / FOLDER
-    paths = {name: write_table(folder, name, table) for name, table in rows(state, spec).items()}
-    return paths | {"selections": write_table(folder, "selections", select(read_tables(sweep)))}
+    store = open_store(sweep)
+    spec, state = load_state(store)
+    made = {name: arrow_table(name, found) for name, found in rows(state, spec).items()}
+    frames = {name: table.to_pandas() for name, table in made.items() if name not in _LONG}
+    made["selections"] = arrow_table("selections", select(frames))
+    keys = {name: f"{FOLDER}/{name}.parquet" for name in made}
+    for name, table in made.items():
+        store.write(keys[name], parquet(table))
+    return keys
 
 
 def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
@@ -61,7 +74,7 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
         "evaluations": labelled([_evaluation_row(sweep_id, trial, found) for trial, found in evaluated]),
         "confusion": _confusion([(_eval_id(sweep_id, trial, found), found) for trial, found in evaluated]),
         "teachers": labelled([state.teacher] if state.teacher else []),
-        "environments": list(state.environments.values()),
+        "environments": [_environment(known) for known in state.environments.values()],
         "decisions": labelled([{**decision, "at": _time(decision["at"])} for decision in state.decisions]),
         "cells": labelled(
             [
@@ -141,7 +154,9 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "seed": trial.seed,
         "state": trial.state,
         "reason": trial.reason.splitlines()[0] if trial.reason else None,
+        "failure": trial.failure,
         "attempts": trial.attempts,
+        "retries": trial.retries,
         "epochs_planned": trial.epochs,
         "epochs_run": trial.epochs_run,
         "started_at": _time(trial.started_at),
@@ -154,8 +169,21 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "latency_ms": student.get("latency_ms"),
         "latency_device": student.get("latency_device"),
         "environment_id": trial.environment_id,
+        "node": trial.node,
+        "peak_memory_bytes": _peak_memory(trial),
+        "reused_from": trial.reused_from,
         "config_json": _json(trial.config),
     }
+
+
+def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the node: many nodes share an environment, and each trial names its own."""
+    return {name: value for name, value in known.items() if name != "node"}
+
+
+def _peak_memory(trial: TrialRecord) -> int | None:
+    told = (report.get("peak_memory_bytes") for report in trial.reports.values())
+    return max((int(peak) for peak in told if peak is not None), default=None)
 
 
 def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field, ValidationError
@@ -15,53 +15,85 @@ from kdtrain.data import DataConfig, open_role
 from kdtrain.evaluate import evaluate
 from kdtrain.explain import sentence
 from kdtrain.models import Network
-from kdtrain.teacher import CARD, WEIGHTS, ModelCard, import_model, load_model, read_card
+from kdtrain.run_folder import STUDENT
+from kdtrain.teacher import CARD, WEIGHTS, ModelCard, import_model, load_model, parse_card, read_card
+from sweeps.signals import Left
 from sweeps.spec import SweepSpec
+from sweeps.store import Store
+from sweeps.work import train_in
 
-Fit = Callable[[TrainConfig, Machine, Path], TrainResult]
-"""Trains a teacher in a folder, here or on a cluster."""
+Fit = Callable[[TrainConfig, Machine, Store], TrainResult]
+"""Trains a teacher in a folder of a store, here or on a cluster."""
+FITTED = "teacher"
+"""Where a sweep keeps the teacher that it fitted."""
 
 
-def teacher_folder(spec: SweepSpec, sweep: Path) -> Path | None:
+class Teacher(NamedTuple):
+    """The teacher of a sweep: its folder, wherever that is, and its card."""
+
+    store: Store
+    card: ModelCard
+
+
+def teacher_store(spec: SweepSpec, sweep: Store) -> Store | None:
     """Where the teacher of a sweep lies; none for a sweep without one."""
     if spec.teacher is None:
         return None
-    return Path(spec.teacher.path) if spec.teacher.path is not None else sweep / "teacher"
+    return Store(spec.teacher.path) if spec.teacher.path is not None else sweep.below(FITTED)
 
 
-def prepare_teacher(spec: SweepSpec, sweep: Path, machine: Machine, fit: Fit) -> tuple[Path, ModelCard] | None:
-    """The teacher's folder and card; fits it first where the sweep says so and it is not there yet.
+def card_of(teacher: Store) -> ModelCard:
+    """The card of a teacher folder.
+
+    Raises:
+        InputError: If the folder is not one, or its card does not read.
+    """
+    if teacher.local is not None:
+        return read_card(teacher.local)
+    try:
+        return parse_card(teacher.read(CARD), f"{teacher}/{CARD}")
+    except FileNotFoundError:
+        raise InputError(f"teacher: {teacher} is no teacher folder, it must hold {CARD} and {WEIGHTS}") from None
+
+
+def prepare_teacher(spec: SweepSpec, sweep: Store, machine: Machine, fit: Fit) -> Teacher | None:
+    """The sweep's teacher; it is fitted first where the sweep says so and it is not there yet.
 
     Raises:
         InputError: If the given folder is no teacher, or the fitting did not come to its end.
+        Left: If the fitting was interrupted.
     """
-    folder = teacher_folder(spec, sweep)
-    if folder is None:
+    store = teacher_store(spec, sweep)
+    if store is None:
         return None
-    if spec.teacher_config is not None and not (folder / CARD).is_file():
-        fit_teacher(spec.teacher_config, machine, folder, fit)
-    return folder, read_card(folder)
+    if spec.teacher_config is not None and not store.exists(CARD):
+        fit_teacher(spec.teacher_config, machine, store, fit)
+    return Teacher(store, card_of(store))
 
 
-def fit_teacher(config: TrainConfig, machine: Machine, folder: Path, fit: Fit) -> ModelCard:
-    """Train a network and leave it in `folder` as a teacher; an interrupted fit goes on.
+def fit_teacher(config: TrainConfig, machine: Machine, store: Store, fit: Fit) -> ModelCard:
+    """Train a network and leave it in a folder as a teacher; an interrupted fit goes on.
 
     Raises:
         InputError: If the training diverged.
+        Left: If it was interrupted.
     """
-    result = fit(config, machine, folder / "fit")
+    fitting = store.below("fit")
+    result = fit(config, machine, fitting)
+    if result.state == "interrupted":
+        raise Left(f"the teacher is saved after {result.epochs_run} of {config.epochs} epochs")
     if result.state != "complete":
         raise InputError(f"teacher: its training {result.state} ({result.reason}); lower teacher.fit.optimizer.lr")
     for name in (WEIGHTS, CARD):
-        write_atomically(folder / name, (folder / "fit" / "student" / name).read_bytes())
-    return read_card(folder)
+        store.write(name, fitting.read(f"{STUDENT}/{name}"))
+    return card_of(store)
 
 
-def fit_here(tell: Callable[[EpochReport], None]) -> Fit:
+def fit_here(tell: Callable[[EpochReport], None], interrupt: Callable[[], bool]) -> Fit:
     """Fit in this process."""
 
-    def fit(config: TrainConfig, machine: Machine, folder: Path) -> TrainResult:
-        return train(config, machine, tell, folder)
+    def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
+        return train_in(store, "", train, config, machine, tell, interrupt)
 
     return fit
 

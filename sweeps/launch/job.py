@@ -1,31 +1,36 @@
 """What runs in a worker process: one trial, or the fitting of a teacher."""
 
+import functools
 import gc
 import json
 import traceback
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from kdtrain import EpochReport, Machine, TrainConfig, train
-from kdtrain.errors import InputError
+from kdtrain import EpochReport, Machine, TrainConfig
+from sweeps.context import describe_environment
+from sweeps.crash import Crash
+from sweeps.launch.bell import listener
+from sweeps.store import Store
+from sweeps.work import TRIALS, Train, staged, train_in
 
 
-def run_trial(tune_config: dict[str, Any]) -> None:
+def run_trial(tune_config: dict[str, Any], train: Train) -> None:
     """Train the trial that an assignment describes, and tell the driver by `tune.report` how it goes.
 
-    Tells `report` (an epoch's report), and at the end either `result` or `error`, as JSON, since Tune flattens what it
-    understands. An error of the training code is told rather than raised, so that Tune fails a trial only when its
-    process or node is lost.
+    Tells `at` (where it runs), `report` (an epoch's report), and at the end either `result` or `crash`, as JSON, since
+    Tune flattens what it understands. An error of the training code is told rather than raised, so that Tune fails a
+    trial only when its process or node is lost; only a process that ran out of memory is given up afterwards, because
+    what is left of it may be in the way of the next trial.
 
     Args:
-        tune_config: `assignment`, as JSON so that Tune reads nothing into it: `config`, `machine`, and `workdir`, the
-            trial's folder.
+        tune_config: `assignment`, as JSON so that Tune reads nothing into it: see `assignment`.
+        train: The training function.
     """
     _let_go()
-    assignment = json.loads(tune_config["assignment"])
+    task = json.loads(tune_config["assignment"])
 
     def tell(**told: Any) -> None:
         tune.report({"told": json.dumps(told)})
@@ -33,19 +38,31 @@ def run_trial(tune_config: dict[str, Any]) -> None:
     def listen(report: EpochReport) -> None:
         tell(report=report.to_dict())
 
+    crash: Crash | None = None
     try:
-        result = train(
-            TrainConfig.parse(assignment["config"]),
-            Machine.model_validate(assignment["machine"]),
-            listen,
-            Path(assignment["workdir"]),
-        )
-    except InputError as error:
-        tell(error=str(error), trace="", permanent=True)
+        machine = Machine.model_validate(task["machine"])
+        tell(at=_whereabouts(machine.model_dump_json(exclude={"teacher"})))
+        if task["teacher"] is not None:
+            folder = staged(Store(task["teacher"]["store"]), task["teacher"]["digest"], machine.cache)
+            machine = machine.model_copy(update={"teacher": folder})
+        store, config = Store(task["store"]), TrainConfig.parse(task["config"])
+        prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["bell"])
+        result = train_in(store, prefix, train, config, machine, listen, interrupt)
     except Exception as error:
-        tell(error=f"{type(error).__name__}: {error}", trace=traceback.format_exc(), permanent=False)
-    else:
+        crash = Crash.of(error)
+        traceback.clear_frames(error.__traceback__)
+    if crash is None:
         tell(result=result.to_dict())
+    else:
+        tell(crash={"error": crash.error, "trace": crash.trace, "failure": crash.failure})
+        if crash.failure == "out_of_memory":
+            raise MemoryError("this process has run out of memory and makes room for another")
+
+
+@functools.cache
+def _whereabouts(machine: str) -> dict[str, Any]:
+    """The environment of this process."""
+    return describe_environment(Machine.model_validate_json(machine))
 
 
 def _let_go() -> None:

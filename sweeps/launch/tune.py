@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "1e9")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # sweeps.signals listens
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a cluster of our own listens on loopback only
 
@@ -34,10 +36,16 @@ from ray.tune.search import Searcher
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
 from kdtrain.errors import InputError
-from sweeps.driver import DONE, WAIT, Crash, Driver, Idle
+from sweeps.crash import Crash, Failure
+from sweeps.driver import DONE, WAIT, Driver, Idle
+from sweeps.launch.bell import listener, ring
 from sweeps.launch.job import run_trial
+from sweeps.signals import Departure
 from sweeps.spec import Resources
-from sweeps.teachers import Fit
+from sweeps.state import TrialRecord
+from sweeps.store import Store
+from sweeps.teachers import Fit, Teacher
+from sweeps.work import Train, train_in
 
 
 @contextlib.contextmanager
@@ -47,6 +55,11 @@ def cluster(address: str | None) -> Iterator[None]:
     Raises:
         InputError: If there is no cluster at the address.
     """
+    if address is not None and address.startswith("ray://"):
+        raise InputError(
+            f"address: a sweep cannot be driven over a Ray client such as {address}; run the command on the cluster: "
+            "ray job submit -- kdsweep run ... --address auto"
+        )
     logging.getLogger("ray").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,24 +79,42 @@ def cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def run_on_ray(driver: Driver, machine: Machine, resources: Resources, on_step: Callable[[], None]) -> None:
+def run_on_ray(
+    driver: Driver,
+    machine: Machine,
+    on_step: Callable[[], None],
+    asked: Departure,
+    teacher: Teacher | None = None,
+    train: Train = train,
+) -> None:
     """Run what is left of a sweep on the connected cluster.
 
     Args:
         driver: Decides and remembers.
         machine: Passed to every trial.
-        resources: What one trial takes.
         on_step: Called in every turn of Tune's loop, to show progress.
+        asked: Whether to leave.
+        teacher: The teacher, where every node is to have a copy of its own.
+        train: The training function.
+
+    Raises:
+        InputError: If the cluster has too little for one trial.
+        SweepAborted: If all trials fail in the same way.
+        StorageError: If something cannot be written any more.
     """
-    wanted = {"CPU": resources.cpu, "GPU": resources.gpu}
-    slots = _slots(wanted, resources.concurrent)
-    desk = _Desk(driver, machine, on_step)
+    resources = driver.spec.resources
+    slots = _slots({"CPU": resources.cpu, "GPU": resources.gpu}, resources.concurrent)
+    desk = _Desk(driver, machine, on_step, asked, teacher)
     scratch = Path(tempfile.mkdtemp(prefix="kdsweep-tune-"))
+
+    def job(tune_config: dict[str, Any]) -> None:
+        run_trial(tune_config, train)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tune.Tuner(
-                tune.with_resources(run_trial, {name.lower(): amount for name, amount in wanted.items()}),
+                tune.with_resources(job, lambda config: tune.PlacementGroupFactory([config["resources"]])),
                 tune_config=tune.TuneConfig(
                     search_alg=_Proposals(desk),
                     scheduler=_Decisions(desk),
@@ -94,6 +125,7 @@ def run_on_ray(driver: Driver, machine: Machine, resources: Resources, on_step: 
                 run_config=tune.RunConfig(
                     name="tune",
                     storage_path=str(scratch),
+                    stop=_Stop(desk),
                     verbose=0,
                     callbacks=[_Events(desk)],
                     log_to_file=False,
@@ -105,17 +137,37 @@ def run_on_ray(driver: Driver, machine: Machine, resources: Resources, on_step: 
         raise desk.failure
 
 
-def fit_on_ray(resources: Resources, tell: Callable[[EpochReport], None]) -> Fit:
+def fit_on_ray(resources: Resources, tell: Callable[[EpochReport], None], asked: Departure) -> Fit:
     """Fit a teacher as a task of the connected cluster, with what one trial takes; its epochs are told when it ends."""
 
-    def fit(config: TrainConfig, machine: Machine, folder: Path) -> TrainResult:
-        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(train)
-        result: TrainResult = ray.get(task.remote(config, machine, None, folder.absolute()))
+    def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
+        bell, rung = f"kdsweep-bell-{uuid.uuid4().hex[:12]}", None
+        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(_fit)
+        running = task.remote(config, _sharing(machine, resources), store, bell)
+        while not ray.wait([running], timeout=0.5)[0]:
+            if asked and rung is None:
+                rung = ring(bell)
+        result: TrainResult = ray.get(running)
         for report in result.reports:
             tell(report)
         return result
 
     return fit
+
+
+def _fit(config: TrainConfig, machine: Machine, store: Store, bell: str) -> TrainResult:
+    return train_in(store, "", train, config, machine, lambda report: None, listener(bell))
+
+
+def _sharing(machine: Machine, resources: Resources) -> Machine:
+    """One process for each GPU of a training that takes several."""
+    return machine.model_copy(update={"processes": int(resources.gpu)}) if resources.gpu > 1 else machine
+
+
+def _taking(resources: Resources, gpu: float | None) -> dict[str, float]:
+    """What a trial takes of a node, in Ray's words."""
+    taking = {"CPU": resources.cpu, "GPU": resources.gpu if gpu is None else gpu}
+    return {name: amount for name, amount in taking.items() if amount}
 
 
 def _slots(wanted: dict[str, float], concurrent: int | None) -> int:
@@ -134,10 +186,20 @@ def _slots(wanted: dict[str, float], concurrent: int | None) -> int:
 class _Desk:
     """Where Tune's plug-ins meet the driver. Errors of the driver are kept, since Tune would swallow them."""
 
-    def __init__(self, driver: Driver, machine: Machine, on_step: Callable[[], None]) -> None:
-        self.driver, self.machine, self.on_step = driver, machine, on_step
+    def __init__(
+        self,
+        driver: Driver,
+        machine: Machine,
+        on_step: Callable[[], None],
+        asked: Departure,
+        teacher: Teacher | None,
+    ) -> None:
+        self.driver, self.machine, self.on_step, self.asked = driver, machine, on_step, asked
         self.trial_of: dict[str, str] = {}
         self.failure: BaseException | None = None
+        self._teacher = None if teacher is None else {"store": str(teacher.store), "digest": teacher.card.digest}
+        self._bell = f"kdsweep-bell-{uuid.uuid4().hex[:12]}"
+        self._rung: object = None
 
     @contextlib.contextmanager
     def keeping_failure(self) -> Iterator[None]:
@@ -145,8 +207,18 @@ class _Desk:
             yield
         except BaseException as error:
             self.failure = self.failure or error
+            self._ring()
 
-    def propose(self, tune_id: str) -> dict[str, str] | str | None:
+    def turn(self) -> None:
+        """What is to be done in every turn of Tune's loop."""
+        with self.keeping_failure():
+            if self.asked.signal is not None and self._rung is None:
+                self._ring()
+                self.driver.leave(f"asked to by {self.asked.signal.name}")
+            self.driver.tick()
+            self.on_step()
+
+    def propose(self, tune_id: str) -> dict[str, Any] | str | None:
         """The next trial in Tune's form."""
         with self.keeping_failure():
             trial = self.driver.next() if self.failure is None else DONE
@@ -154,12 +226,10 @@ class _Desk:
                 return None
             if not isinstance(trial, Idle):
                 self.trial_of[tune_id] = trial.id
-                assignment = {
-                    "config": trial.config,
-                    "machine": self.machine.model_dump(mode="json"),
-                    "workdir": str(self.driver.workdir(trial.id)),
+                return {
+                    "assignment": json.dumps(self._assignment(trial)),
+                    "resources": _taking(self.driver.spec.resources, trial.gpu),
                 }
-                return {"assignment": json.dumps(assignment)}
         return str(Searcher.FINISHED)
 
     def told(self, tune_id: str, told: dict[str, Any]) -> bool:
@@ -168,6 +238,9 @@ class _Desk:
         if trial is None:
             return True
         with self.keeping_failure():
+            if "at" in told:
+                self.driver.located(trial, told["at"])
+                return False
             if "report" in told:
                 stop = self.driver.report(trial, EpochReport.from_dict(told["report"])) == "stop"
                 if stop:
@@ -178,16 +251,47 @@ class _Desk:
             if "result" in told:
                 self.driver.ended(trial, TrainResult.from_dict(told["result"]))
             else:
-                self.driver.ended(trial, Crash(told["error"], told["trace"], told["permanent"]))
+                self.driver.ended(trial, Crash(**told["crash"]))
             return False
         return True
 
-    def lost(self, tune_id: str, reason: str) -> None:
+    def lost(self, tune_id: str, error: str) -> None:
         """Take note that the process or node of a trial is gone."""
         trial = self.trial_of.pop(tune_id, None)
         if trial is not None:
+            failure = _cause(error)
             with self.keeping_failure():
-                self.driver.ended(trial, Crash("the process or node of the trial was lost", reason))
+                self.driver.ended(trial, Crash(_LOST[failure], error, failure))
+
+    def _assignment(self, trial: TrialRecord) -> dict[str, Any]:
+        return {
+            "store": str(self.driver.store),
+            "trial": trial.id,
+            "config": trial.config,
+            "machine": _sharing(self.machine, self.driver.spec.resources).model_dump(mode="json"),
+            "teacher": self._teacher,
+            "bell": self._bell,
+        }
+
+    def _ring(self) -> None:
+        if self._rung is None:
+            self._rung = ring(self._bell)
+
+
+_LOST: dict[Failure, str] = {
+    "out_of_memory": "the process of the trial was ended because the node's memory was full",
+    "node_lost": "the node of the trial was lost",
+    "lost": "the process of the trial was lost",
+}
+
+
+def _cause(error: str) -> Failure:
+    """Why a process is gone, as far as Ray's message tells."""
+    if "low on memory" in error or "OutOfMemory" in error:
+        return "out_of_memory"
+    if "node has died" in error or "node is dead" in error or "NodeDied" in error or "preempted" in error:
+        return "node_lost"
+    return "lost"
 
 
 class _Detached:
@@ -229,6 +333,9 @@ class _Events(_Detached, tune.Callback):
     def __init__(self, desk: _Desk) -> None:
         self.desk = desk
 
+    def setup(self, **info: Any) -> None:
+        self.desk.asked.listen()  # Tune has just taken SIGUSR1 for itself
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         our_trial = self.desk.trial_of.get(trial.trial_id)
         if our_trial is not None:
@@ -239,5 +346,17 @@ class _Events(_Detached, tune.Callback):
         self.desk.lost(trial.trial_id, str(trial.get_pickled_error() or ""))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        with self.desk.keeping_failure():
-            self.desk.on_step()
+        self.desk.turn()
+
+
+class _Stop(_Detached, tune.Stopper):
+    """Ends the run before its trials have ended: the driver cannot go on, or has waited for them long enough."""
+
+    def __init__(self, desk: _Desk) -> None:
+        self.desk = desk
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.desk.failure is not None or self.desk.asked.overdue

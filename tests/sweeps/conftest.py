@@ -73,6 +73,7 @@ class FakeTrain:
         machine: Machine | None = None,
         report: Report | None = None,
         workdir: Path | None = None,
+        interrupt: Callable[[], bool] | None = None,
     ) -> TrainResult:
         assert workdir is not None
         workdir.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,8 @@ class FakeTrain:
             if report is not None and report(known) == "stop":
                 return TrainResult("stopped", known.epoch, tuple(reports), "stopped by the listener", first)
         for epoch in range(first + 1, config.epochs + 1):
+            if interrupt is not None and interrupt():
+                return TrainResult("interrupted", epoch - 1, tuple(reports), None, first)
             if self.before(config, epoch) == "nan":
                 return TrainResult("diverged", epoch - 1, tuple(reports), f"kl was not finite in epoch {epoch}", first)
             self.epochs_trained += 1

@@ -7,11 +7,13 @@ import pytest
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.progress import EpochReport
-from sweeps.driver import DONE, WAIT, Crash, Driver, SweepAborted, check_folder
+from sweeps.crash import Crash
+from sweeps.driver import DONE, WAIT, Driver, SweepAborted, check_begun
 from sweeps.inline import run_inline
 from sweeps.ledger import Ledger, read
 from sweeps.spec import load_spec
 from sweeps.state import SweepState
+from sweeps.store import Store
 from sweeps.tabulate import load_state, rows
 
 HALVING = {"name": "halving", "grace": 1, "factor": 2}
@@ -137,7 +139,7 @@ def test_two_trials_at_once_wait_for_what_they_need(fake, tmp_path):
         for trial in (second, first):
             driver.started(trial.id)
             listen = lambda report, trial=trial: driver.report(trial.id, report)  # noqa: E731
-            result = train(TrainConfig.parse(trial.config), report=listen, workdir=driver.workdir(trial.id))
+            result = train(TrainConfig.parse(trial.config), report=listen, workdir=tmp_path / "trials" / trial.id)
             driver.ended(trial.id, result)
         run_inline(driver, train)
         assert driver.next() is DONE
@@ -155,7 +157,7 @@ def test_a_crash_is_tried_again_and_its_text_kept(fake, tmp_path):
     train = fake.FakeTrain(before=before)
     state = fake.run(fake.make_spec(studies=["none"], budget={"trials": 2}), tmp_path, train)
     trial = state.trials["none-0"]
-    assert (trial.state, trial.attempts, trial.crashes) == ("complete", 2, 1)
+    assert (trial.state, trial.attempts, trial.retries, trial.crashes) == ("complete", 2, 1, {"error": 1})
     assert train.epochs_trained == 6 * len(state.trials)
     (retried,) = [record for record in read(tmp_path) if record.kind == "retried"]
     assert "the disk went away" in retried.data["reason"]
@@ -189,10 +191,10 @@ def test_a_sweep_in_which_everything_fails_alike_stops_and_can_be_mended(fake, t
         raise RuntimeError("libcuda.so is missing")
 
     spec = fake.make_spec(retries=0)
-    with pytest.raises(SweepAborted, match="first 3 trials all failed: RuntimeError: libcuda"):
+    with pytest.raises(SweepAborted, match="first 5 trials all failed, in every study: RuntimeError: libcuda"):
         fake.run(spec, tmp_path, fake.FakeTrain(before=before))
     aborted = SweepState.of(read(tmp_path))
-    assert len(aborted.trials) == 3
+    assert [trial.study for trial in aborted.trials.values()] == ["none", "kd", "cwd", "csc_ace", "cskd"]
     assert "libcuda" in aborted.aborted
 
     state = fake.run(spec, tmp_path)
@@ -222,7 +224,7 @@ def test_the_same_folder_refuses_another_sweep_and_names_the_difference(fake, tm
     with pytest.raises(InputError, match=r"already holds the sweep five, in which train\.epochs is 6 and not 7"):
         fake.open_driver(other, tmp_path)
     with pytest.raises(InputError, match=r"train\.epochs is 6 and not 7"):
-        check_folder(other, tmp_path)
+        check_begun(other, Store(tmp_path))
     fake.open_driver(fake.make_spec(resources={"cpu": 2}, retries=3), tmp_path).close()
 
 
@@ -238,11 +240,11 @@ def test_changed_data_and_another_teacher_are_refused(fake, tmp_path):
 
 def test_a_second_driver_is_refused(fake, tmp_path):
     spec = fake.make_spec()
-    with fake.open_driver(spec, tmp_path):
-        with pytest.raises(InputError, match="another driver"):
-            fake.open_driver(spec, tmp_path)
-        with pytest.raises(InputError, match="another driver"):
-            check_folder(spec, tmp_path)
+    with (
+        fake.open_driver(spec, tmp_path),
+        pytest.raises(InputError, match=r"another driver \(process \d+ on .*\) is running the sweep"),
+    ):
+        fake.open_driver(spec, tmp_path)
 
 
 def test_the_spec_as_run_lies_in_the_folder_and_runs_again(fake, tmp_path):
@@ -270,7 +272,7 @@ def test_reports_that_come_twice_or_late_change_nothing(fake, tmp_path):
         before = driver.state.last
         assert driver.report(trial.id, report) == "continue"
         assert driver.state.last is before
-        driver.ended(trial.id, Crash("gone", permanent=True))
+        driver.ended(trial.id, Crash("gone", failure="input"))
         assert driver.report(trial.id, report) == "stop"
         driver.ended(trial.id, None)
         assert driver.state.trials[trial.id].state == "failed"

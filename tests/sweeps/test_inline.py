@@ -25,7 +25,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(fake, tmp_path):
 def test_trials_get_the_machine_and_folders_of_their_own(fake, tmp_path):
     machine, seen = Machine(threads=1), []
 
-    def train(config, machine, report, workdir):
+    def train(config, machine, report, workdir, interrupt):
         seen.append((machine, workdir))
         return fake.FakeTrain()(config, machine, report, workdir)
 

@@ -3,7 +3,9 @@ from datetime import UTC, datetime
 import pytest
 
 from kdtrain.errors import InputError
-from sweeps.ledger import Ledger, Record, is_driven, read
+from sweeps.ledger import Ledger, Record, read
+from sweeps.lock import is_driven
+from sweeps.store import Store
 
 
 def write(folder, count=5):
@@ -70,7 +72,7 @@ def test_damage_in_the_middle_names_record_and_file(tmp_path):
         read(tmp_path)
     with pytest.raises(InputError, match="record 3"):
         Ledger(tmp_path)
-    assert not is_driven(tmp_path)
+    assert not is_driven(Store(tmp_path))
 
 
 def test_a_missing_record_is_noticed(tmp_path):
@@ -93,13 +95,13 @@ def test_a_torn_record_in_an_older_file_is_damage(tmp_path):
 
 def test_only_one_driver_at_a_time(tmp_path):
     ledger = Ledger(tmp_path)
-    assert is_driven(tmp_path)
+    assert is_driven(Store(tmp_path))
     with pytest.raises(InputError, match="another driver"):
         Ledger(tmp_path)
     ledger.append("note", {"text": "still mine"})
     assert len(read(tmp_path)) == 1
     ledger.close()
-    assert not is_driven(tmp_path)
+    assert not is_driven(Store(tmp_path))
     Ledger(tmp_path).close()
 
 

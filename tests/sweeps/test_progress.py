@@ -7,6 +7,7 @@ from kdtrain.errors import InputError
 from kdtrain.progress import EpochReport
 from sweeps.inline import run_inline
 from sweeps.progress import OPTIMISTIC, Display, line, show_status, summarize, table
+from sweeps.store import Store
 
 
 def text(renderable):
@@ -86,10 +87,10 @@ def test_status_from_the_files_alone(fake, tmp_path):
     spec = fake.make_spec()
     with fake.open_driver(spec, tmp_path) as driver:
         driver.started(driver.next().id)
-        assert "running, last heard of" in text(show_status(tmp_path))
-    assert "not running here" in text(show_status(tmp_path))
+        assert "running, last heard of" in text(show_status(Store(tmp_path)))
+    assert "not running here" in text(show_status(Store(tmp_path)))
     fake.run(spec, tmp_path)
-    shown = text(show_status(tmp_path))
+    shown = text(show_status(Store(tmp_path)))
     assert "finished" in shown
     assert "not running" not in shown
     with pytest.raises(InputError, match="no sweep in"):

@@ -1,0 +1,30 @@
+"""How an attempt of a trial ended in an error, and of what kind the error is."""
+
+import traceback
+from dataclasses import dataclass
+from typing import Literal
+
+from kdtrain.errors import InputError, StorageError
+
+Failure = Literal["out_of_memory", "error", "lost", "node_lost", "input", "storage"]
+"""Memory, an error of the training code, its process, its node, wrong input, a store that takes no files."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A trial's attempt that ended in an error."""
+
+    error: str
+    trace: str = ""
+    failure: Failure = "error"
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Crash":
+        """The crash that an exception stands for; wrong input stays wrong, so that trying again would be in vain."""
+        if isinstance(error, StorageError):
+            return cls(str(error), failure="storage")
+        if isinstance(error, InputError):
+            return cls(str(error), failure="input")
+        trace = "".join(traceback.format_exception(error))
+        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        return cls(f"{type(error).__name__}: {error}", trace, "out_of_memory" if memory else "error")

@@ -1,0 +1,74 @@
+"""One attempt at a training, wherever it runs: in the sweep's own process, or in a worker of a cluster."""
+
+import fcntl
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from kdtrain.config import Machine, TrainConfig
+from kdtrain.progress import EpochReport, Report, TrainResult
+from kdtrain.teacher import CARD
+from sweeps.store import Store
+
+TRIALS = "trials"
+
+
+class Train(Protocol):
+    """The training function."""
+
+    def __call__(
+        self,
+        config: TrainConfig,
+        machine: Machine | None,
+        report: Report | None,
+        workdir: Path | None,
+        interrupt: Callable[[], bool] | None,
+        /,
+    ) -> TrainResult:
+        """Train one student."""
+        ...
+
+
+def train_in(
+    store: Store,
+    prefix: str,
+    train: Train,
+    config: TrainConfig,
+    machine: Machine,
+    report: Report,
+    interrupt: Callable[[], bool],
+) -> TrainResult:
+    """Train in a folder of a store; an epoch is reported once its checkpoint is safe there.
+
+    Raises:
+        InputError: If config, data or teacher are not what they must be.
+        StorageError: If a file cannot be written.
+    """
+    with store.workplace(prefix) as place:
+
+        def saved(epoch: EpochReport) -> str | None:
+            place.save()
+            return report(epoch)
+
+        return train(config, machine, saved, place.folder, interrupt)
+
+
+def staged(teacher: Store, digest: str, cache: Path) -> Path:
+    """A folder of this node with the teacher's files, brought there once for all trials of the node.
+
+    Args:
+        teacher: The teacher folder.
+        digest: Its digest, which names the copy; that the copy is of this digest is checked when it is loaded.
+        cache: The node's cache.
+    """
+    folder = cache / "teachers" / digest
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / CARD).is_file():
+            building = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
+            for name in teacher.names(""):
+                (building / name).write_bytes(teacher.read(name))
+            building.rename(folder)
+    return folder
