@@ -30,7 +30,7 @@ def run_inline(
         SweepAborted: If all trials fail in the same way.
         StorageError: If something cannot be written any more.
     """
-    asked = asked or Departure()
+    asked = Departure() if asked is None else asked
     while True:
         if asked.signal is not None:
             driver.leave(f"asked to by {asked.signal.name}")

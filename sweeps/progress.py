@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from analysis.memory import advice
 from sweeps.allocation import confirms, searches, spent_epochs, spent_trials
 from sweeps.driver import Driver
 from sweeps.ledger import now
@@ -53,6 +54,8 @@ class Summary:
     best: tuple[str, float] | None
     seconds_left: float | None
     failures: tuple[str, ...]
+    memory: str
+    """What trials hold of a GPU, and what follows from it; empty on a CPU."""
 
     @property
     def states(self) -> dict[str, int]:
@@ -75,6 +78,7 @@ def summarize(spec: SweepSpec, state: SweepState) -> Summary:
         best=max(scored, key=lambda pair: pair[1], default=None),
         seconds_left=_seconds_left(spec, state),
         failures=tuple(f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason),
+        memory=_memory(spec, state),
     )
 
 
@@ -116,7 +120,8 @@ def table(summary: Summary) -> Group:
         )
     head = Text.assemble((summary.name, "bold"), f"  {summary.phase}  {_states(summary)}  {_left(summary)}")
     failures = [Text(f"failed {failure}", style="red") for failure in summary.failures[-3:]]
-    return Group(head, grid, *failures)
+    memory = [Text(summary.memory, style="dim")] if summary.memory else []
+    return Group(head, grid, *memory, *failures)
 
 
 def show_status(sweep: Store) -> Group:
@@ -230,6 +235,24 @@ def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str
         if budget is not None:
             shares.append((spent / budget, f"{spent}/{budget} {unit}"))
     return max(shares)
+
+
+def _memory(spec: SweepSpec, state: SweepState) -> str:
+    """The most that any trial has held of its GPU, seen from its first epoch on."""
+    found: list[tuple[int, int]] = []
+    for trial in state.trials.values():
+        peak = max((report.get("peak_memory_bytes") or 0 for report in trial.reports.values()), default=0)
+        total = state.environments.get(trial.environment_id or "", {}).get("gpu_memory_bytes")
+        if peak and total:
+            found.append((peak, total))
+    if not found:
+        return ""
+    peak, total = max(found, key=lambda pair: pair[0] / pair[1])
+    fitting = advice(peak, total)
+    return (
+        f"GPU memory: a trial holds up to {peak / 2**30:.1f} of {total / 2**30:.0f} GiB: {fitting.fit} would fit "
+        f"(resources.gpu: {fitting.fraction:g}, now {spec.resources.gpu:g})"
+    )
 
 
 def _phase(spec: SweepSpec, state: SweepState) -> str:

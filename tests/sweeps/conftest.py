@@ -16,6 +16,7 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.evaluate import Evaluation
 from kdtrain.progress import EpochReport, Report, TrainResult
 from sweeps.context import TrainContext
+from sweeps.crash import Crash
 from sweeps.driver import Driver
 from sweeps.inline import run_inline
 from sweeps.spec import SweepSpec, parse_spec
@@ -48,6 +49,14 @@ def draw(*names: Any) -> float:
     """A number in [0, 1) that depends on the names alone."""
     digest = hashlib.sha256(json.dumps(names, sort_keys=True, default=str).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def take_down(driver: Driver, failure: str, times: int = 1) -> None:
+    """Let the next trial's attempts end in a crash."""
+    for _ in range(times):
+        trial = driver.next()
+        driver.started(trial.id)
+        driver.ended(trial.id, Crash(f"{failure} happened", "Traceback ...", failure))
 
 
 class FakeTrain:

@@ -1,0 +1,112 @@
+"""Of what attempts die, and what is made of it."""
+
+import signal
+
+import pytest
+
+from kdtrain.errors import StorageError
+from sweeps.crash import Crash
+from sweeps.driver import DONE
+from sweeps.inline import run_inline
+from sweeps.ledger import read
+from sweeps.signals import Departure
+from sweeps.tabulate import load_state, rows
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("shape mismatch"), "error"),
+        (StorageError("disk full"), "storage"),
+    ],
+)
+def test_kinds_of_errors(error, failure):
+    assert Crash.of(error).failure == failure
+
+
+def test_out_of_memory_is_tried_once_more_with_a_whole_gpu(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, resources={"gpu": 0.25}, retries=3)
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "out_of_memory")
+        trial = driver.state.trials["none-0"]
+        assert (trial.state, trial.failure, trial.gpu, trial.retries) == ("planned", "out_of_memory", 1, 1)
+        fake.take_down(driver, "out_of_memory")
+        assert (trial.state, trial.failure) == ("failed", "out_of_memory")
+
+
+def test_memory_and_lost_nodes_take_nothing_from_the_retries(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, retries=1, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "node_lost", times=3)
+        fake.take_down(driver, "out_of_memory")
+        fake.take_down(driver, "lost")
+        trial = driver.state.trials["none-0"]
+        assert (trial.state, trial.retries) == ("planned", 5)
+        run_inline(driver, fake.FakeTrain())
+        assert (trial.state, trial.failure, trial.attempts) == ("complete", None, 6)
+
+
+def test_kind_retries_and_traceback_are_in_the_tables(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, retries=1, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "lost", times=2)
+    found, state = load_state(tmp_path)
+    (trial,) = rows(state, found)["trials"]
+    assert (trial["state"], trial["failure"], trial["retries"]) == ("failed", "lost", 1)
+    assert (trial["reason"], trial["traceback"]) == ("lost happened", "Traceback ...")
+
+
+def test_one_failing_study_does_not_stop_the_others(fake, tmp_path):
+    def before(config, epoch):
+        if config.uses_teacher:
+            raise RuntimeError("the teacher is broken")
+
+    spec = fake.make_spec(retries=0, confirm={"top": 0})
+    state = fake.run(spec, tmp_path, fake.FakeTrain(before=before))
+    assert state.finished
+    assert {trial.state for trial in state.of_study("none")} == {"complete"}
+    assert {trial.state for trial in state.of_study("cwd")} == {"failed"}
+
+
+def test_a_full_disk_stops_the_sweep_and_fails_no_trial(fake, tmp_path):
+    full = [True]
+
+    def before(config, epoch):
+        if epoch == 3 and full:
+            raise StorageError("cannot write checkpoint: No space left on device; make room")
+
+    spec = fake.make_spec(studies=["none"], budget={"trials": 2})
+    with pytest.raises(StorageError, match="make room"):
+        fake.run(spec, tmp_path, fake.FakeTrain(before=before))
+    full.clear()
+    train = fake.FakeTrain(before=before)
+    state = fake.run(spec, tmp_path, train)
+    assert {(trial.state, trial.retries) for trial in state.trials.values()} == {("complete", 0)}
+    assert train.epochs_trained == 6 * len(state.trials) - 2
+
+
+def test_asked_to_leave_the_trial_is_kept_and_goes_on(fake, tmp_path):
+    asked = Departure()
+
+    def before(config, epoch):
+        if epoch == 4:
+            asked.ask(signal.SIGUSR1)
+
+    spec = fake.make_spec(studies=["none"], budget={"trials": 2}, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        run_inline(driver, fake.FakeTrain(before=before), asked=asked)
+        assert driver.next() is DONE
+        assert not driver.state.finished
+    kinds = [record.kind for record in read(tmp_path)]
+    assert kinds[-2:] == ["interrupted", "left"]
+    train = fake.FakeTrain()
+    state = fake.run(spec, tmp_path, train)
+    assert state.finished
+    assert train.epochs_trained == 2 * 6 - 4
+    assert [trial.attempts for trial in state.trials.values()] == [2, 1]

@@ -1,0 +1,116 @@
+"""A sweep that was begun may grow; what ran is neither lost nor run again."""
+
+import pytest
+
+from kdtrain.errors import InputError
+from sweeps.ledger import read
+
+
+def grown(fake, folder, first, then):
+    """Run one spec to its end and then the other; the state, and the epochs that the second took."""
+    fake.run(fake.make_spec(**first), folder)
+    train = fake.FakeTrain()
+    state = fake.run(fake.make_spec(**then), folder, train)
+    return state, train.epochs_trained
+
+
+def searched(state, study):
+    return [trial.params for trial in state.of_study(study, "search")]
+
+
+@pytest.fixture
+def small():
+    return {"studies": ["none", "kd"], "budget": {"trials": 2}, "confirm": {"top": 0}}
+
+
+def test_more_trials_go_on_from_what_the_search_knows(fake, tmp_path, small):
+    state, epochs = grown(fake, tmp_path / "grown", small, {**small, "budget": {"trials": 5}})
+    at_once = fake.run(fake.make_spec(**{**small, "budget": {"trials": 5}}), tmp_path / "at once")
+    assert epochs == 2 * 3 * 6
+    assert state.finished
+    for study in ("none", "kd"):
+        assert searched(state, study) == searched(at_once, study)
+    assert [record.data["changes"] for record in read(tmp_path / "grown") if record.kind == "grown"] == [
+        ["budget.trials: 2 -> 5"]
+    ]
+
+
+def test_more_epochs_of_budget(fake, tmp_path, small):
+    first = {**small, "budget": {"epochs": 12}}
+    state, epochs = grown(fake, tmp_path, first, {**first, "budget": {"epochs": 24}})
+    assert epochs == 24
+    assert len(state.trials) == 8
+
+
+def test_a_new_study_gets_the_same_budget(fake, tmp_path, small):
+    state, epochs = grown(fake, tmp_path, small, {**small, "studies": ["none", "cwd", "kd"]})
+    assert epochs == 12
+    assert {study: len(state.of_study(study)) for study in ("none", "kd", "cwd")} == {"none": 2, "kd": 2, "cwd": 2}
+
+
+def test_more_seeds_for_the_same_finalists(fake, tmp_path, small):
+    first = {**small, "confirm": {"top": 1, "seeds": 1}}
+    state, epochs = grown(fake, tmp_path, first, {**first, "confirm": {"top": 1, "seeds": 3}})
+    assert epochs == 2 * 2 * 6
+    assert [trial.seed for trial in state.of_study("kd", "confirm")] == [8, 9, 10]
+    assert len({trial.config_id for trial in state.of_study("kd", "confirm")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"train": {"epochs": 9, "batch_size": 4}}, r"train\.epochs is 6 and not 9"),
+        ({"studies": ["none"]}, "with the study kd, which is missing now"),
+        ({"studies": ["none", {"method": "kd", "set": {"aux_weight": 0.1}}]}, r"studies\.kd\.set\.aux_weight"),
+        ({"space": {"optimizer.lr": {"low": 0.001, "high": 0.2, "log": True}}}, r"space\.optimizer\.lr\.high"),
+        ({"seed": 8}, "seed is 7 and not 8"),
+        ({"scheduler": {"name": "halving"}}, r"scheduler\.name"),
+    ],
+)
+def test_what_would_make_trials_incomparable_is_refused_by_name(fake, tmp_path, small, change, named):
+    fake.run(fake.make_spec(**small), tmp_path)
+    with pytest.raises(InputError, match=named):
+        fake.open_driver(fake.make_spec(**{**small, **change}), tmp_path)
+
+
+def twins(small):
+    """Two studies that search the same: every config of the second has been run by the first."""
+    return {**small, "studies": ["none", {"name": "again", "method": "none"}], "budget": {"trials": 1}}
+
+
+def test_a_config_that_was_run_is_not_run_again_but_counted(fake, tmp_path, small):
+    train = fake.FakeTrain()
+    state = fake.run(fake.make_spec(**twins(small)), tmp_path, train)
+    assert train.epochs_trained == 6
+    again, first = state.trials["again-0"], state.trials["none-0"]
+    assert (again.reused_from, again.state, again.score) == ("none-0", "complete", first.score)
+    assert (again.committed, again.seconds, again.attempts) == (6, first.seconds, 0)
+    assert again.result == first.result
+
+
+def test_other_code_is_not_reused(fake, tmp_path, small):
+    spec = fake.make_spec(**{**twins(small), "studies": ["none"]})
+    fake.run(spec, tmp_path)
+    train = fake.FakeTrain()
+    about = fake.context()
+    about.environment.update(environment_id="env2", code_digest="another")
+    with fake.Driver(fake.make_spec(**twins(small)), tmp_path, about, clock=fake.noon) as driver:
+        fake.run_inline(driver, train)
+    assert train.epochs_trained == 6
+    assert driver.state.trials["again-0"].reused_from is None
+
+
+def test_a_reuse_cut_off_by_a_kill_is_completed(fake, tmp_path, small):
+    spec = fake.make_spec(**twins(small))
+    fake.run(spec, tmp_path)
+    (file,) = (tmp_path / "ledger").glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    reused = next(index for index, line in enumerate(lines) if b'"kind":"reused"' in line)
+    for kept in range(reused, len(lines)):
+        file.write_bytes(b"".join(lines[: kept + 1]))
+        for later in set((tmp_path / "ledger").glob("*.jsonl")) - {file}:
+            later.unlink()
+        train = fake.FakeTrain()
+        state = fake.run(spec, tmp_path, train)
+        assert train.epochs_trained == 0
+        assert [trial.state for trial in state.trials.values()] == ["complete", "complete"]
