@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.errors import InputError
 from analysis.finalists import finalists, trials_of
 from analysis.formats import points
+from analysis.hardware import Mix, mixed
 from analysis.tuning import edges
 
 Tables = dict[str, pd.DataFrame]
@@ -55,9 +56,12 @@ def compare(tables: Tables) -> pd.DataFrame:
     teacher = teacher_miou(tables)
     for row in rows:
         row.update(_against(row, baseline, teacher))
+    mixes = mixed(tables)
     at_edge = edges(tables, [row["trial_id"] for row in rows if isinstance(row["trial_id"], str)])
     for row in rows:
-        row["warnings"] = _warnings(tables, row, baseline, at_edge.get(row["trial_id"], []))
+        row["warnings"] = _warnings(tables, row, baseline, at_edge.get(row["trial_id"], [])) + _mixed(
+            mixes, row, baseline
+        )
     place = {study: position for position, study in enumerate(tops.index)}
     rows.sort(key=lambda row: place.get(row["study"], len(place)))
     return pd.DataFrame(rows).assign(chosen=[bool(row["n"]) and place[row["study"]] == 0 for row in rows])
@@ -191,6 +195,12 @@ def _warnings(tables: Tables, row: dict[str, Any], baseline: dict[str, Any] | No
     if not tables["sweeps"]["finished"].all():
         found.append("the sweep has not finished")
     return found
+
+
+def _mixed(mixes: list[Mix], row: dict[str, Any], baseline: dict[str, Any] | None) -> list[str]:
+    """Whether a study and the baseline ran on one and the same."""
+    compared = {row["study"], row["study"] if baseline is None else baseline["study"]}
+    return [mix.doubt for mix in mixes if mix.spans(compared)]
 
 
 def _low_teacher(tables: Tables, baseline: dict[str, Any]) -> list[str]:

@@ -53,6 +53,11 @@ def count(number: float | None) -> str:
     return MISSING if missing(number) else f"{number:,.0f}"
 
 
+def size(bytes_: float | None) -> str:
+    """A size of memory: ``3.2 GiB``."""
+    return MISSING if missing(bytes_) else f"{bytes_ / 2**30:.3g} GiB"  # type: ignore[operator]
+
+
 def plural(number: int, noun: str) -> str:
     """A count with its noun: ``1 parameter``, ``2 parameters``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

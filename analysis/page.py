@@ -1,7 +1,7 @@
 """One self-contained HTML page: typography, tables which need no script, figures which carry their data."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -172,6 +172,11 @@ def figure(body: str, claim: str, rest: str) -> str:
     """A figure with its caption: the claim first, then n, what the score is, how to read it."""
     caption = f"<b>{escape(claim)}</b> {escape(rest)}"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
+
+
+def warnings(sentences: Iterable[str]) -> str:
+    """Sentences that a reader must not miss, each a paragraph."""
+    return "".join(f'<p class="warn">{escape(sentence)}</p>' for sentence in sentences)
 
 
 def key(label: str, colour: str, square: bool = False) -> str:

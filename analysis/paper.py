@@ -3,8 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -31,17 +31,21 @@ class Sheet:
     best: int | None = None
 
 
-def write_paper(folder: Path, comparison: pd.DataFrame, ablation: pd.DataFrame) -> list[Path]:
+def write_paper(
+    folder: Path, comparison: pd.DataFrame, ablation: pd.DataFrame, marks: Sequence[str] = ()
+) -> list[Path]:
     """Write every sheet as ``.md``, ``.tex`` and ``.csv``.
 
     Args:
         folder: Where to; made if missing.
         comparison: From ``compare``.
         ablation: From ``ablate``; no file is written for an empty one.
+        marks: Sentences that every caption must carry.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for sheet in (comparison_sheet(comparison), *ablation_sheets(ablation)):
+    for plain in (comparison_sheet(comparison), *ablation_sheets(ablation)):
+        sheet = replace(plain, caption=" ".join((plain.caption, *marks)))
         for ending, render in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
             path = folder / f"{sheet.name}.{ending}"
             path.write_text(render(sheet), encoding="utf-8")

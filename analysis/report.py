@@ -14,8 +14,10 @@ from analysis.compare import compare, per_class, teacher_miou
 from analysis.fairness import fairness
 from analysis.finalists import finalists
 from analysis.formats import count, duration, each, missing, plural, points, share, signed, text
+from analysis.hardware import mixed
 from analysis.page import Cell, number
-from analysis.tables import FOLDER, SCHEMAS, read_tables
+from analysis.schemas import SCHEMAS
+from analysis.tables import FOLDER, read_tables
 from analysis.tuning import incumbents, learning_curves, responses, spending
 from analysis.verdict import verdict
 
@@ -65,7 +67,8 @@ def write_report(sweep: str | Path) -> Path:
     scratch = target.with_name(".index.html.tmp")
     scratch.write_text(html(found, folder), encoding="utf-8")
     scratch.replace(target)
-    paper.write_paper(target.parent / "paper", found.comparison, found.ablation)
+    marks = [mix.sentence for mix in mixed(found.tables)]
+    paper.write_paper(target.parent / "paper", found.comparison, found.ablation, marks)
     return target
 
 
@@ -154,7 +157,8 @@ def _comparison(found: Findings) -> str:
         else "Nothing is confirmed on fresh seeds yet: every mIoU here is the best of several single-seed "
         "scores, hence too high, and a difference between two of them says little."
     )
-    return page.table(columns, rows, first) + f'<p class="aside">{note}</p>'
+    marks = page.warnings(mix.sentence for mix in mixed(found.tables))
+    return page.table(columns, rows, first) + marks + f'<p class="aside">{note}</p>'
 
 
 def _seeds(found: Findings) -> str:

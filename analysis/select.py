@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.compare import compare
 from analysis.errors import InputError
 from analysis.finalists import finalists
-from analysis.tables import SCHEMAS
+from analysis.schemas import SCHEMAS
 
 Tables = dict[str, pd.DataFrame]
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analysis.compare import teacher_miou
 from analysis.formats import duration, each, missing, plural, points, share, signed
+from analysis.hardware import mixed
 
 Tables = dict[str, pd.DataFrame]
 
@@ -46,7 +47,10 @@ def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame) ->
     if len(ablation):
         lines.append(("Ablation", _ablation(ablation)))
     lines += [("Optimism removed", _optimism(winner)), budget, warnings]
-    return Verdict(so_far + _headline(winner), tuple(lines), _not_claimed(winner, comparison))
+    not_claimed = _not_claimed(winner, comparison)
+    if any(mix.kind == "code" for mix in mixed(tables)):
+        not_claimed = f"Which study is best is not claimed: they ran on different code. {not_claimed}"
+    return Verdict(so_far + _headline(winner), tuple(lines), not_claimed)
 
 
 def _headline(winner: pd.Series) -> str:

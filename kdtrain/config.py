@@ -146,7 +146,9 @@ class Machine(Strict):
     threads: int | None = Field(default=None, gt=0)
     """CPU threads of torch; none leaves torch's own choice."""
     workers: int = Field(default=0, ge=0)
-    """Processes that make samples; 0 makes them in the training process."""
+    """Processes that make samples, for each training process; 0 makes them in the training process itself."""
+    processes: int = Field(default=1, ge=1)
+    """Processes of this node that share every batch, each on a GPU of its own (or all on the CPU)."""
     data_root: Path = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA", "data")))
     """The folder in which data sets lie."""
     cache: Path = Field(

@@ -1,4 +1,7 @@
-"""What a user got wrong, said in one sentence."""
+"""What a user can put right, said in one sentence."""
+
+import errno
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -6,3 +9,14 @@ class InputError(ValueError):
 
     The message is one sentence that names the field or file, what is allowed and what came.
     """
+
+
+class StorageError(InputError):
+    """A disk or store that is full or refuses; once that is put right, the same command goes on."""
+
+
+def refused(what: Path | str, error: OSError) -> StorageError:
+    """The error for what a disk did not take: what it is, why, and what to do."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    todo = "make room" if full else "put it right"
+    return StorageError(f"cannot write {what}: {error.strerror or error}; {todo} and run the same command again")

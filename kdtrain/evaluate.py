@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdtrain.data import Images
+from kdtrain.parallel import ALONE, World
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -120,6 +121,8 @@ def evaluate(
     batch_size: int,
     scale: float,
     device: torch.device,
+    world: World = ALONE,
+    between: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluate a network on every image of a role at the labels' own size.
 
@@ -130,21 +133,32 @@ def evaluate(
         batch_size: Images of equal size that go through together.
         scale: Factor on the images' size before the network; labels stay as they are.
         device: Where the network is.
+        world: The processes that share the images of every batch.
+        between: Called between batches; may end the evaluation by raising.
     """
     num_classes = len(images.classes)
     confusion = np.zeros((len(images), num_classes, num_classes), dtype=np.int64)
     with torch.inference_mode():
-        for _, same_size in groupby(range(len(images)), key=lambda i: images.get(i)[1].shape):
-            indices = list(same_size)
-            for start in range(0, len(indices), batch_size):
-                chunk = indices[start : start + batch_size]
-                pixels, labels = load_batch(images, chunk, device)
+        for number, chunk in enumerate(_chunks(images, batch_size)):
+            if number > 0:
+                between()
+            if own := world.share(chunk):
+                pixels, labels = load_batch(images, own, device)
                 predicted = predict(logits_of, pixels, scale)
-                confusion[chunk] = confusion_matrices(predicted, labels, num_classes).cpu().numpy()
+                confusion[own] = confusion_matrices(predicted, labels, num_classes).cpu().numpy()
+    confusion = world.sum(torch.from_numpy(confusion)).numpy()
     return Evaluation(role, images.digest, images.ids, images.groups, images.classes, confusion)
 
 
-def load_batch(images: Images, indices: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+def _chunks(images: Images, batch_size: int) -> Iterator[list[int]]:
+    """The images in order, cut into batches of equal size."""
+    for _, same_size in groupby(range(len(images)), key=lambda i: images.get(i)[1].shape):
+        indices = list(same_size)
+        for start in range(0, len(indices), batch_size):
+            yield indices[start : start + batch_size]
+
+
+def load_batch(images: Images, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Images `(N, 3, H, W)` float in [0, 1] and labels `(N, H, W)` of equal size, as stored."""
     pairs = [images.get(index) for index in indices]
     pixels = torch.from_numpy(np.stack([image for image, _ in pairs])).to(device).permute(0, 3, 1, 2)

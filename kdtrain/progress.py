@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdtrain.evaluate import Evaluation
 
-State = Literal["complete", "stopped", "diverged"]
+State = Literal["complete", "stopped", "interrupted", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class EpochReport:
         seconds: Where the time went; `total` is the whole epoch. On a GPU, parts other than `total` are those
             of the host, since kernels run behind it.
         images: Images trained on in this epoch.
-        peak_memory_bytes: Most GPU memory held so far; none on a CPU.
+        peak_memory_bytes: Most GPU memory that the (first) process has held for tensors so far, its allocator's
+            reserve included: what decides how many trainings share a GPU. None on a CPU.
     """
 
     epoch: int
@@ -60,10 +61,11 @@ class TrainResult:
     """How a training ended.
 
     Attributes:
-        state: `complete`; `stopped` where the listener said so; `diverged` where a loss was not finite.
+        state: `complete`; `stopped` where the listener said so; `interrupted` where it was asked to leave off;
+            `diverged` where a loss was not finite.
         reason: Why it did not complete.
         epochs_run: Finished epochs.
-        resumed_from: The epoch that this call went on from; 0 for a fresh start.
+        resumed_from: Finished epochs that this call went on from; 0 for a fresh start.
         evaluation: The last evaluation, per image; none unless complete.
         student: `params`, `macs` (of one image of the input size), `latency_ms` (batch of 1, median),
             `latency_device`, `input_height`, `input_width`; empty unless complete.
@@ -129,10 +131,10 @@ class LossMeter:
         self._sums = torch.zeros(len(names), dtype=torch.float64)
         self._steps = 0
 
-    def add(self, raw: Tensor) -> str | None:
-        """Count a step's raw values `(terms,)`; the first term seen to have broken, if one has."""
+    def add(self, raw: Tensor, look: bool = False) -> str | None:
+        """Count a step's raw values `(terms,)`, and `look` now; the first term seen to have broken, if one has."""
         self._recent.append(raw.detach())
-        return self.flush() if len(self._recent) >= self.every else None
+        return self.flush() if look or len(self._recent) >= self.every else None
 
     def flush(self) -> str | None:
         """Look at the values not looked at yet; the first term that broke, if one has."""
@@ -146,6 +148,14 @@ class LossMeter:
         self._sums += values.sum(dim=0)
         self._steps += len(values)
         return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been looked at so far."""
+        return {"sums": self._sums, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._sums, self._steps = state["sums"].clone(), state["steps"]
 
     def means(self) -> list[float]:
         """The mean of every term over the steps looked at."""
@@ -175,3 +185,32 @@ class Stopwatch:
             if item is None:
                 return
             yield item
+
+
+class EpochSoFar:
+    """How far an epoch has come: what a checkpoint in its middle holds besides weights.
+
+    Args:
+        terms: Names of the terms.
+        look_every: Steps between looks at their values.
+
+    Attributes:
+        step: Steps done.
+        meter: Of the losses.
+        watch: Of the seconds.
+    """
+
+    def __init__(self, terms: list[str], look_every: int) -> None:
+        self.step = 0
+        self.meter = LossMeter(terms, look_every)
+        self.watch = Stopwatch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        return {"step": self.step, "losses": self.meter.state_dict(), "seconds": dict(self.watch.seconds)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.step = state["step"]
+        self.meter.load_state_dict(state["losses"])
+        self.watch.seconds.update(state["seconds"])

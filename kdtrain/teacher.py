@@ -86,8 +86,17 @@ def read_card(folder: Path) -> ModelCard:
             f"teacher: {folder} is no teacher folder, it must hold {CARD} and {WEIGHTS}; make one with "
             "`kdsweep teacher fit` or `kdsweep teacher import`"
         )
+    return parse_card(path.read_bytes(), str(path))
+
+
+def parse_card(content: bytes, path: str) -> ModelCard:
+    """Read a card; `path` is where it comes from, for messages.
+
+    Raises:
+        InputError: If it does not read.
+    """
     try:
-        return ModelCard.model_validate_json(path.read_bytes())
+        return ModelCard.model_validate_json(content)
     except ValidationError as error:
         raise InputError(f"teacher: {path} is damaged, {sentence(error, ModelCard)}") from None
 

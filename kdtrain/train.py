@@ -1,16 +1,13 @@
 """One training of one student, from config to result. Read it from top to bottom."""
 
-import json
-import math
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdtrain.checkpoint import check_writable, load_checkpoint, save_checkpoint, write_atomically
 from kdtrain.config import AUX, Machine, Optimizer, TrainConfig
 from kdtrain.cost import measure_cost
 from kdtrain.data import Images, TrainBatches, open_role
@@ -20,13 +17,22 @@ from kdtrain.evaluate import Evaluation, evaluate
 from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermInput
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
-from kdtrain.progress import EpochReport, LossMeter, Report, Stopwatch, TrainResult
-from kdtrain.stream import derive, generator
-from kdtrain.teacher import load_model, save_model
+from kdtrain.parallel import World
+from kdtrain.processes import together
+from kdtrain.progress import EpochReport, EpochSoFar, Report, State, TrainResult
+from kdtrain.run_folder import RunFolder
+from kdtrain.stream import derive, generator, seed_torch
+from kdtrain.teacher import load_model
 
-CHECKPOINTS, CONFIG, RESULT, STUDENT = "checkpoints", "config.json", "result.json", "student"
 FINITE_CHECK_EVERY = 16
 """Steps between looks at the losses on a GPU, where every look waits for it; on a CPU each step is looked at."""
+
+Interrupt = Callable[[], bool]
+"""Whether to leave off now, to go on later."""
+
+
+class InterruptedTrainingError(Exception):
+    """Leaves a training in the middle of an epoch."""
 
 
 def train(
@@ -34,36 +40,66 @@ def train(
     machine: Machine | None = None,
     report: Report | None = None,
     workdir: Path | str | None = None,
+    interrupt: Interrupt | None = None,
 ) -> TrainResult:
     """Train a student.
 
+    With several processes the result is that of one, up to rounding, for networks without dropout: its masks differ
+    from process to process.
+
     Args:
         config: All that decides the result.
-        machine: Where and with what.
+        machine: Where and with what. Of several processes, this is the first and starts the others.
         report: Called with every epoch's report; ends the training by answering "stop". After a resume it is
             called with the reports of before first, so that a listener that missed some can catch up.
         workdir: Folder for checkpoints, `result.json` and the trained student (`student/`). Called again with
             the same folder, training goes on from its last checkpoint, and a finished one returns its result
             at once.
+        interrupt: Asked after every step and between batches of an evaluation. Once it answers True, a checkpoint
+            of the middle of the epoch is saved, from which training goes on as if it had never been interrupted
+            (on a CPU bit for bit).
 
     Raises:
         InputError: If config, data, teacher or checkpoint are not what they must be; before any training.
+        StorageError: If a file cannot be written; what was saved before stays.
     """
     machine = machine or Machine()
-    folder = Path(workdir) if workdir is not None else None
-    if folder is not None:
-        check_writable(folder)
-        _check_own(folder, config)
-        if (folder / RESULT).is_file():
-            return _finished(folder, report)
+    if config.batch_size % machine.processes:
+        raise InputError(
+            f"batch_size: must be divisible by the {machine.processes} processes, but came {config.batch_size}"
+        )
+    run = RunFolder(Path(workdir) if workdir is not None else None, config)
+    if (result := run.result()) is not None:
+        for past in result.reports:
+            if report is not None:
+                report(past)
+        return result
+    with together(machine.processes, partial(_train, config, machine)) as world:
+        return _train(config, machine, world, run, report, interrupt)
+
+
+def _train(
+    config: TrainConfig,
+    machine: Machine,
+    world: World,
+    run: RunFolder | None = None,
+    report: Report | None = None,
+    interrupt: Interrupt | None = None,
+) -> TrainResult:
+    """The part of one process; folder, listener and interrupt are the first one's."""
+    run = run or RunFolder(None, config)
     if machine.threads:
         torch.set_num_threads(machine.threads)
-    device = find_device(machine)
+    device = find_device(machine, world.rank)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
     train_images = open_role(config.data, "train", machine.data_root, machine.cache)
     select_images = open_role(config.data, "select", machine.data_root, machine.cache)
-    num_classes = len(train_images.classes)
-    batches = TrainBatches(train_images, config.augment, config.batch_size, config.sample_seed, machine.workers)
+    num_classes, ignored = len(train_images.classes), train_images.ignore_index
+    batches = TrainBatches(
+        train_images, config.augment, config.batch_size, config.sample_seed, machine.workers, world.share
+    )
 
     student = build_network(config.student, num_classes, config.seed, machine.weights)
     teacher = _teacher(config, machine, train_images) if config.uses_teacher else None
@@ -76,69 +112,105 @@ def train(
     optimizer = _build_optimizer(config.optimizer, parameters)
     autocast, scaler = mixed_precision(machine, device)
 
-    reports: list[EpochReport] = []
+    world.join(device)
     parts: dict[str, Any] = {"student": student, "modules": modules, "optimizer": optimizer, "scaler": scaler}
-    if folder is not None:
-        reports = _restore(folder, parts)
-        _claim(folder, config)
+    reports, middle = _restore(parts, world.from_first(run.load_checkpoint()), run)
+    world.align(trained)
+    run.claim()
     first = len(reports)
-    for past in reports:
-        if report is not None and report(past) == "stop" and past.epoch < config.epochs:
-            return TrainResult("stopped", first, tuple(reports), "stopped by the listener", first)
-
     evaluation: Evaluation | None = None
-    total_steps = config.epochs * len(batches)
-    for epoch in range(first, config.epochs):
-        watch = Stopwatch()
-        with watch("total"):
-            torch.manual_seed(derive(config.seed, "dropout", epoch))
-            term_streams = [generator(config.seed, "term", term.name, epoch) for term in terms]
-            meter = LossMeter([term.name for term in terms], 1 if device.type == "cpu" else FINITE_CHECK_EVERY)
-            trained.train()
-            moved = watch.timed("data", _moved(batches.epoch(epoch), device))
-            for step, (images, labels) in enumerate(moved, epoch * len(batches)):
-                lr = config.optimizer.lr * config.schedule.factor(step, total_steps, len(batches))
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                with autocast():
-                    teacher_maps: dict[str, Tensor] = {}
-                    if teacher is not None:
-                        with watch("teacher"), torch.no_grad():
-                            teacher_maps = teacher(images)
-                    with watch("student"):
-                        student_maps = student(images)
-                with watch("losses"):
-                    values = []
-                    for term, module, stream in zip(terms, modules, term_streams, strict=True):
-                        student_map = student_maps[term.student_layer]
-                        teacher_map = teacher_maps[term.teacher_layer] if term.needs_teacher else None
-                        ignored = train_images.ignore_index
-                        values.append(module(TermInput(student_map, teacher_map, labels, num_classes, ignored, stream)))
-                    raw = torch.stack(values)
-                    loss = sum(term.weight * value for term, value in zip(terms, raw, strict=True))
-                    broken = meter.add(raw)
-                if broken:
-                    break
-                with watch("backward"):
-                    optimizer.zero_grad(set_to_none=True)
-                    scaler.scale(loss).backward()
-                with watch("optimizer"):
-                    if config.clip_norm is not None:
-                        scaler.unscale_(optimizer)
-                        nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-                    scaler.step(optimizer)
-                    scaler.update()
-            broken = broken or meter.flush()
-            if broken or not _all_finite(trained):
-                what = f"the loss of {broken} was" if broken else "the weights were"
-                reason = f"{what} not finite in epoch {epoch + 1}"
-                return _conclude(folder, TrainResult("diverged", epoch, tuple(reports), reason, first))
 
-            metrics: dict[str, float] = {}
-            if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
-                with watch("evaluate"), autocast():
-                    evaluation = _evaluate(student, select_images, config, device)
-                metrics = evaluation.metrics
+    def state() -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in parts.items()} | {"reports": [r.to_dict() for r in reports]}
+
+    def ended(state: State, reason: str | None = None, **more: Any) -> TrainResult:
+        return TrainResult(state, len(reports), tuple(reports), reason, first, **more)
+
+    def says_stop(past: EpochReport) -> bool:
+        answer = report(past) if report is not None else None
+        return world.from_first(answer == "stop") and past.epoch < config.epochs
+
+    def asked() -> bool:
+        return interrupt is not None and interrupt()
+
+    def pause() -> None:
+        if world.from_first(asked()):
+            raise InterruptedTrainingError
+
+    def evaluated() -> Evaluation:
+        student.eval()
+        with autocast():
+            return evaluate(
+                student.logits, select_images, "select", config.batch_size, config.eval_scale, device, world, pause
+            )
+
+    if any(says_stop(past) for past in reports):
+        return ended("stopped", "stopped by the listener")
+
+    for epoch in range(first, config.epochs):
+        so_far = EpochSoFar([term.name for term in terms], 1 if device.type == "cpu" else FINITE_CHECK_EVERY)
+        if middle is not None:
+            so_far.load_state_dict(middle)
+            middle = None
+        watch, meter = so_far.watch, so_far.meter
+        try:
+            with watch("total"):
+                trained.train()
+                broken: str | None = None
+                for images, labels in watch.timed("data", _moved(batches.epoch(epoch, so_far.step), device)):
+                    now = (epoch, so_far.step)
+                    seed_torch(device, config.seed, "dropout", *now, world.rank)
+                    lr = _learning_rate(config, len(batches), *now)
+                    for group in optimizer.param_groups:
+                        group["lr"] = lr
+                    with autocast():
+                        taught: dict[str, Tensor] = {}
+                        if teacher is not None:
+                            with watch("teacher"), torch.no_grad():
+                                taught = _gathered(world, teacher(images), {t.teacher_layer for t in terms})
+                        with watch("student"), world.whole_batch_norm():
+                            learnt = _gathered(world, student(images), {t.student_layer for t in terms})
+                    with watch("losses"):
+                        truth = world.gather(labels)
+                        values = []
+                        for term, module in zip(terms, modules, strict=True):
+                            maps = (
+                                learnt[term.student_layer],
+                                taught[term.teacher_layer] if term.needs_teacher else None,
+                            )
+                            stream = generator(config.seed, "term", term.name, *now)
+                            values.append(module(TermInput(*maps, truth, num_classes, ignored, stream)))
+                        raw = torch.stack(values)
+                        loss = sum(term.weight * value for term, value in zip(terms, raw, strict=True))
+                    with watch("backward"):
+                        optimizer.zero_grad(set_to_none=True)
+                        scaler.scale(loss).backward()
+                        world.sum_gradients(student.parameters(), modules.parameters())
+                    with watch("optimizer"):
+                        if config.clip_norm is not None:
+                            scaler.unscale_(optimizer)
+                            nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+                        scaler.step(optimizer)
+                        scaler.update()
+                    so_far.step += 1
+                    with watch("losses"):
+                        leave = asked()
+                        broken, leave = world.from_first((meter.add(raw, look=leave), leave))
+                    if broken:
+                        break
+                    if leave:
+                        raise InterruptedTrainingError
+                if fault := world.from_first(_fault(broken or meter.flush(), trained)):
+                    return run.conclude(ended("diverged", f"{fault} not finite in epoch {epoch + 1}"))
+
+                metrics: dict[str, float] = {}
+                if (epoch + 1) % config.evaluate_every == 0 or epoch + 1 == config.epochs:
+                    with watch("evaluate"):
+                        evaluation = evaluated()
+                    metrics = evaluation.metrics
+        except InterruptedTrainingError:
+            run.save_checkpoint(epoch, state() | {"epoch": so_far.state_dict()}, so_far.step)
+            return ended("interrupted", f"interrupted in epoch {epoch + 1} after {so_far.step} of {len(batches)} steps")
         reports.append(
             EpochReport(
                 epoch=epoch + 1,
@@ -148,39 +220,54 @@ def train(
                     term.name: {"raw": mean, "weighted": term.weight * mean}
                     for term, mean in zip(terms, meter.means(), strict=True)
                 },
-                lr=lr,
+                lr=_learning_rate(config, len(batches), epoch, len(batches) - 1),
                 seconds=dict(watch.seconds),
                 images=len(batches) * config.batch_size,
-                peak_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+                peak_memory_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
             )
         )
-        if folder is not None:
-            state = {name: part.state_dict() for name, part in parts.items()}
-            state["reports"] = [past.to_dict() for past in reports]
-            save_checkpoint(folder / CHECKPOINTS, epoch + 1, state)
-        if report is not None and report(reports[-1]) == "stop" and epoch + 1 < config.epochs:
-            return TrainResult("stopped", epoch + 1, tuple(reports), "stopped by the listener", first)
+        run.save_checkpoint(epoch + 1, state())
+        if says_stop(reports[-1]):
+            return ended("stopped", "stopped by the listener")
 
-    if evaluation is None:
-        with autocast():
-            evaluation = _evaluate(student, select_images, config, device)
+    try:
+        evaluation = evaluation or evaluated()
+    except InterruptedTrainingError:
+        return ended("interrupted", "interrupted in the last evaluation")
+    if world.rank > 0:
+        return ended("complete")
     student.tap(())
     cost = measure_cost(student, select_images.get(0)[0].shape[:2], config.eval_scale, device)
-    result = TrainResult("complete", config.epochs, tuple(reports), None, first, evaluation, cost)
-    if folder is not None:
-        facts: dict[str, object] = {
-            "network": config.student.model_copy(update={"weights": "none"}),
-            "classes": train_images.classes,
-            "trained_on": config.data.name,
-            "macs": cost["macs"],
-            "miou": evaluation.miou,
-            "role": "select",
-            "iou": [None if math.isnan(value) else float(value) for value in evaluation.iou],
-            "epochs": config.epochs,
-            "seconds": result.seconds,
-        }
-        save_model(folder / STUDENT, student.net, facts)
-    return _conclude(folder, result)
+    result = ended("complete", evaluation=evaluation, student=cost)
+    run.save_student(student.net, train_images.classes, result)
+    return run.conclude(result)
+
+
+def _learning_rate(config: TrainConfig, steps_per_epoch: int, epoch: int, step: int) -> float:
+    done, planned = epoch * steps_per_epoch + step, config.epochs * steps_per_epoch
+    return config.optimizer.lr * config.schedule.factor(done, planned, steps_per_epoch)
+
+
+def _gathered(world: World, maps: Mapping[str, Tensor], layers: set[str]) -> dict[str, Tensor]:
+    """The maps of the whole batch at the layers that terms look at."""
+    return {layer: world.gather(value) for layer, value in maps.items() if layer in layers}
+
+
+def _restore(
+    parts: Mapping[str, Any], state: Mapping[str, Any] | None, run: RunFolder
+) -> tuple[list[EpochReport], dict[str, Any] | None]:
+    """Bring the parts to a checkpoint, if there is one: the reports up to it, and how far its unfinished epoch is."""
+    if state is None:
+        return [], None
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return [EpochReport.from_dict(content) for content in state["reports"]], state.get("epoch")
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"the checkpoints in {run.path} are of another training ({type(error).__name__}); "
+            "delete the folder to train anew"
+        ) from error
 
 
 def _teacher(config: TrainConfig, machine: Machine, images: Images) -> TappedNetwork:
@@ -226,11 +313,6 @@ def _build_optimizer(config: Optimizer, parameters: list[nn.Parameter]) -> torch
     return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
-def _evaluate(student: TappedNetwork, images: Images, config: TrainConfig, device: torch.device) -> Evaluation:
-    student.eval()
-    return evaluate(student.logits, images, "select", config.batch_size, config.eval_scale, device)
-
-
 def _moved(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     for images, labels in batches:
         yield (
@@ -239,68 +321,10 @@ def _moved(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> It
         )
 
 
-def _all_finite(module: nn.Module) -> bool:
-    floats = [value for value in module.state_dict().values() if value.is_floating_point()]
-    return bool(torch.stack([value.isfinite().all() for value in floats]).all())
-
-
-def _check_own(folder: Path, config: TrainConfig) -> None:
-    """Check that the folder is new or of the same run."""
-    path = folder / CONFIG
-    if not path.is_file():
-        return
-    try:
-        there = json.loads(path.read_bytes())
-        own = (there["config_id"], there["seed"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged; delete the folder to train anew") from None
-    if own != (config.config_id, config.seed):
-        raise InputError(
-            f"{folder} holds the run {own[0]} with seed {own[1]}, not {config.config_id} with seed "
-            f"{config.seed}; choose another folder"
-        )
-
-
-def _claim(folder: Path, config: TrainConfig) -> None:
-    own = {"config_id": config.config_id, "seed": config.seed, "config": config.model_dump(mode="json")}
-    write_atomically(folder / CONFIG, json.dumps(own, indent=1).encode())
-
-
-def _restore(folder: Path, parts: Mapping[str, Any]) -> list[EpochReport]:
-    """Bring the parts to the newest checkpoint, if there is one; the reports up to it."""
-    state = load_checkpoint(folder / CHECKPOINTS)
-    if state is None:
-        return []
-    try:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return [EpochReport.from_dict(content) for content in state["reports"]]
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the checkpoints in {folder} are of another training ({type(error).__name__}); "
-            "delete the folder to train anew"
-        ) from error
-
-
-def _finished(folder: Path, report: Report | None) -> TrainResult:
-    path = folder / RESULT
-    try:
-        result = TrainResult.from_dict(json.loads(path.read_bytes()))
-    except Exception as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}); delete it to train anew") from error
-    _drop_checkpoints(folder)
-    for past in result.reports:
-        if report is not None:
-            report(past)
-    return result
-
-
-def _conclude(folder: Path | None, result: TrainResult) -> TrainResult:
-    if folder is not None:
-        write_atomically(folder / RESULT, json.dumps(result.to_dict()).encode())
-        _drop_checkpoints(folder)
-    return result
-
-
-def _drop_checkpoints(folder: Path) -> None:
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+def _fault(broken: str | None, trained: nn.Module) -> str | None:
+    """What is not finite: the loss that `broken` names, or the weights."""
+    if broken:
+        return f"the loss of {broken} was"
+    floats = [value for value in trained.state_dict().values() if value.is_floating_point()]
+    finite = torch.stack([value.isfinite().all() for value in floats]).all()
+    return None if finite else "the weights were"

@@ -157,7 +157,8 @@ def _numerics(machine: Machine) -> dict[str, Any]:
 def _tf32() -> str:
     """Which operations may round to TF32: `none`, `convolution`, `matmul` or both."""
     backends = torch.backends
-    told = {"convolution": backends.cudnn.conv.fp32_precision, "matmul": backends.cuda.matmul.fp32_precision}
+    convolution = backends.cudnn.conv  # type: ignore[attr-defined]
+    told = {"convolution": convolution.fp32_precision, "matmul": backends.cuda.matmul.fp32_precision}
     return " and ".join(name for name, kind in told.items() if kind == "tf32") or "none"
 
 

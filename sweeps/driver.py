@@ -111,6 +111,11 @@ class Driver:
         """Write what has waited long enough; to be called now and then."""
         self._ledger.tick()
 
+    @property
+    def environment(self) -> dict[str, Any]:
+        """That of the driver's own process."""
+        return self._context.environment
+
     def leave(self, reason: str) -> None:
         """Start nothing more: the driver was asked to leave."""
         if not self._leaving:

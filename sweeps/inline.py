@@ -38,6 +38,7 @@ def run_inline(
             return
         trial_id = trial.id
         driver.started(trial_id)
+        driver.located(trial_id, driver.environment)
         on_step()
         failure: list[Exception] = []
 

@@ -153,6 +153,11 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
             if config.batch_size > len(ids["train"]):
                 count = len(ids["train"])
                 raise InputError(f"train.batch_size: {config.batch_size} is more than the {count} images of role train")
+            if config.batch_size % spec.resources.processes:
+                raise InputError(
+                    f"train.batch_size: {config.batch_size} cannot be shared evenly by the {spec.resources.processes} "
+                    "processes that resources.gpu asks for"
+                )
     images = {role: len(found) for role, found in ids.items()}
     return Checked(images, tuple(source.classes), size, teacher)
 

@@ -60,8 +60,9 @@ def run_sweep(
     check(spec, machine)
     data = describe_data(spec.data, machine)
     sweep.check_writable()
-    threads = machine.threads or max(1, int(spec.resources.cpu))
-    machine = machine.model_copy(update={"threads": threads})
+    processes = spec.resources.processes
+    threads = machine.threads or max(1, int(spec.resources.cpu / processes))
+    machine = machine.model_copy(update={"threads": threads, "processes": processes})
     with (
         closing(take_lock(sweep, console.print)) as lock,
         _place(inline, address, spec, sweep, console, asked) as place,

@@ -68,6 +68,11 @@ class Resources(Strict):
             raise ValueError(f"must be a fraction below 1 or a whole number, but came {value:g}")
         return value
 
+    @property
+    def processes(self) -> int:
+        """Processes of one training: one for each GPU of several, which lie on one node."""
+        return max(1, int(self.gpu))
+
 
 class TeacherSource(Strict):
     """Where the teacher comes from: trained by the sweep, or a teacher folder."""

@@ -168,6 +168,7 @@ class SweepState:
     def _reused(self, record: Record, trial: str, source: str) -> None:
         self.trials[trial].reused_from = source
         self.trials[trial].environment_id = self.trials[source].environment_id
+        self.trials[trial].node = self.trials[source].node
         self._note_decision(record, self.trials[trial], detail=f"same config and seed as {source}")
 
     def _report(self, record: Record, trial: str, report: dict[str, Any]) -> None:

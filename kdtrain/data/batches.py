@@ -1,6 +1,6 @@
 """Training batches: which image comes when depends on (data seed, epoch) only, never on the workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from kdtrain.errors import InputError
 from kdtrain.stream import numpy_rng
 
 Batch = tuple[Tensor, Tensor]
+Key = tuple[int, int]
+"""Epoch and index of a sample."""
 
 
 def epoch_order(count: int, data_seed: int, epoch: int) -> list[int]:
@@ -31,7 +33,7 @@ class TrainSamples(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
+    def __getitem__(self, key: Key) -> Batch:
         epoch, index = key
         return augmented(self.images, index, self.augment, self.data_seed, epoch)
 
@@ -45,12 +47,21 @@ class TrainBatches:
         batch_size: Samples in every batch; what is left over at the end of an epoch is dropped.
         data_seed: The seed of order and augmentation.
         workers: Worker processes; 0 prepares batches in this process.
+        share: The part of every batch that is wanted here.
 
     Raises:
         InputError: If there are fewer images than one batch needs.
     """
 
-    def __init__(self, images: Images, augment: Augment, batch_size: int, data_seed: int, workers: int = 0) -> None:
+    def __init__(
+        self,
+        images: Images,
+        augment: Augment,
+        batch_size: int,
+        data_seed: int,
+        workers: int = 0,
+        share: Callable[[list[Key]], list[Key]] = lambda keys: keys,
+    ) -> None:
         """Prepare, but start no worker yet."""
         if len(images) < batch_size:
             raise InputError(f"batch_size is {batch_size}, but the training role has only {len(images)} images")
@@ -59,6 +70,7 @@ class TrainBatches:
             raise InputError(f"augment.crop must be set, because the images differ in size: {few}, ...")
         self.samples = TrainSamples(images, augment, data_seed)
         self.batch_size = batch_size
+        self._share = share
         self._keys = _Keys()
         self._loader: DataLoader[Batch] | None = None
         if workers > 0:
@@ -71,11 +83,15 @@ class TrainBatches:
     def __len__(self) -> int:
         return len(self.samples) // self.batch_size
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """An epoch's batches: images, float32 `(B, 3, h, w)` in [0, 1], and labels, int64 `(B, h, w)`."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """An epoch's batches from number `start` on: images and labels of this share.
+
+        Images are float32 `(B, 3, h, w)` in [0, 1], labels int64 `(B, h, w)`.
+        """
         order = epoch_order(len(self.samples), self.samples.data_seed, epoch)
         size = self.batch_size
-        keys = [[(epoch, i) for i in order[b * size : (b + 1) * size]] for b in range(len(self))]
+        whole = ([(epoch, i) for i in order[b * size : (b + 1) * size]] for b in range(start, len(self)))
+        keys = [self._share(batch) for batch in whole]
         if self._loader is None:
             return (default_collate([self.samples[key] for key in batch]) for batch in keys)
         self._keys.batches = keys
@@ -86,9 +102,9 @@ class _Keys:
     """The batch sampler of the worker processes, given anew for each epoch."""
 
     def __init__(self) -> None:
-        self.batches: list[list[tuple[int, int]]] = []
+        self.batches: list[list[Key]] = []
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         return iter(self.batches)
 
     def __len__(self) -> int:

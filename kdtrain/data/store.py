@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kdtrain.data.source import DataSource, Palette, Pixels
-from kdtrain.errors import InputError
+from kdtrain.errors import refused
 
 FORMAT = 1
 _INDEX, _IMAGES, _LABELS = "index.json", "images.bin", "labels.bin"
@@ -58,7 +58,8 @@ def open_store(source: DataSource, role: str, cache: Path) -> Images:
     """The store of a role, built if it is not in `cache` yet or is damaged there.
 
     Raises:
-        InputError: If an image or label map is wrong, or `cache` cannot be written.
+        InputError: If an image or label map is wrong.
+        StorageError: If `cache` cannot be written.
     """
     with _writing_to(cache):
         cache.mkdir(parents=True, exist_ok=True)
@@ -185,7 +186,7 @@ def _writing_to(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot write the image cache {cache}: {error.strerror or error}") from None
+        raise refused(f"the image cache {cache}", error) from error
 
 
 @contextlib.contextmanager

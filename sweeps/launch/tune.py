@@ -33,6 +33,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.util.queue import Queue
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
 from kdtrain.errors import InputError
@@ -138,30 +139,29 @@ def run_on_ray(
 
 
 def fit_on_ray(resources: Resources, tell: Callable[[EpochReport], None], asked: Departure) -> Fit:
-    """Fit a teacher as a task of the connected cluster, with what one trial takes; its epochs are told when it ends."""
+    """Fit a teacher as a task of the connected cluster, with what one trial takes."""
 
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
-        bell, rung = f"kdsweep-bell-{uuid.uuid4().hex[:12]}", None
+        bell, rung, told = f"kdsweep-bell-{uuid.uuid4().hex[:12]}", None, Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(_fit)
-        running = task.remote(config, _sharing(machine, resources), store, bell)
-        while not ray.wait([running], timeout=0.5)[0]:
+        running = task.remote(config, machine, store, bell, told)
+        ended = False
+        while not ended:
+            ended = bool(ray.wait([running], timeout=0.5)[0])
             if asked and rung is None:
                 rung = ring(bell)
-        result: TrainResult = ray.get(running)
-        for report in result.reports:
-            tell(report)
-        return result
+            for report in told.get_nowait_batch(told.qsize()):
+                tell(EpochReport.from_dict(report))
+        return ray.get(running)
 
     return fit
 
 
-def _fit(config: TrainConfig, machine: Machine, store: Store, bell: str) -> TrainResult:
-    return train_in(store, "", train, config, machine, lambda report: None, listener(bell))
+def _fit(config: TrainConfig, machine: Machine, store: Store, bell: str, told: Queue) -> TrainResult:
+    def tell(report: EpochReport) -> None:
+        told.put(report.to_dict())
 
-
-def _sharing(machine: Machine, resources: Resources) -> Machine:
-    """One process for each GPU of a training that takes several."""
-    return machine.model_copy(update={"processes": int(resources.gpu)}) if resources.gpu > 1 else machine
+    return train_in(store, "", train, config, machine, tell, listener(bell))
 
 
 def _taking(resources: Resources, gpu: float | None) -> dict[str, float]:
@@ -268,7 +268,7 @@ class _Desk:
             "store": str(self.driver.store),
             "trial": trial.id,
             "config": trial.config,
-            "machine": _sharing(self.machine, self.driver.spec.resources).model_dump(mode="json"),
+            "machine": self.machine.model_dump(mode="json"),
             "teacher": self._teacher,
             "bell": self._bell,
         }

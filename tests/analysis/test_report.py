@@ -126,6 +126,46 @@ def test_an_ablation_has_its_table_and_its_line(empty_sweep, tmp_path):
     assert (tmp_path / "report" / "paper" / "ablation-leave-one-out.tex").is_file()
 
 
+def test_mixed_hardware_and_code_are_marked_wherever_a_comparison_is_shown(sweep, tmp_path):
+    first = sweep.rows["environments"][0]
+    facts = {"device": "cuda", "device_name": "Big GPU", "gpu_memory_bytes": 80 * 2**30, "code_digest": "c0de" * 4}
+    sweep.rows["environments"].append({**first, "environment_id": "e2", **facts})
+    for trial in sweep.rows["trials"]:
+        if trial["study"] == "cwd":
+            trial.update(environment_id="e2", node="node-7", peak_memory_bytes=2 * 2**30)
+    _, text = read(sweep.write(tmp_path))
+    hardware = "Mixed hardware: CPU without a name, 1 thread (trials: none 5); Big GPU (trials: cwd 5)."
+    code = "Mixed code: code not recorded (trials: none 5); code c0dec0dec0 (trials: cwd 5)."
+    assert text.count(hardware) == text.count(code) == 2  # under the comparison, and where it ran
+    assert "cwd: mixed hardware; cwd: mixed code: not comparable." in text
+    assert "Which study is best is not claimed" in text
+    assert "on 1 node" in text
+    assert "resources.gpu: 0.034" in text.replace("<code>", "")
+    for ending in ("md", "tex"):
+        assert "Mixed hardware: CPU" in (tmp_path / "report" / "paper" / f"comparison.{ending}").read_text()
+
+
+def test_failures_are_counted_by_kind_with_their_retries(sweep, tmp_path):
+    for number in range(3):
+        oom = f"OutOfMemoryError: tried {number // 2}"
+        sweep.trial("cwd", None, failure="out_of_memory", retries=1, reason=oom)
+    sweep.trial("cwd", None, state="diverged", reason="kl was not finite")
+    lost = sweep.trial("none", 0.2, retries=2)
+    for n in (1, 2):
+        row = {"sweep_id": "s1", "n": n, "at": sweep.clock, "kind": "retried", "trial_id": lost}
+        sweep.rows["decisions"].append({**row, "detail": "the process of the trial was lost"})
+    _, text = read(sweep.write(tmp_path))
+    assert "cwd failed out of memory 3 3 cwd-5 OutOfMemoryError: tried 0 and 1 other reason" in text
+    assert "cwd diverged 1 0 cwd-8 kl was not finite" in text
+    assert "none complete 1 2 none-5 the process of the trial was lost" in text
+
+
+def test_outcomes_that_were_taken_over_are_told(sweep, tmp_path):
+    sweep.trial("cwd", 0.3, reused_from="cwd-2")
+    _, text = read(sweep.write(tmp_path))
+    assert "1 trial (cwd 1) had the config and seed of a trial that had been run already" in text
+
+
 def test_no_tables_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="no tables"):
         write_report(tmp_path)

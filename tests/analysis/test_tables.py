@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from analysis import InputError, read_tables
-from analysis.tables import SCHEMAS, empty_tables, write_table
+from analysis.schemas import LATER, SCHEMAS
+from analysis.tables import arrow_table, empty_tables, parquet, write_table
 
 CONFUSION = {"eval_id": "e", "image_id": "i", "group_id": "g", "gt": 0, "pred": 1, "n": 12}
 
@@ -109,3 +111,33 @@ def test_a_table_that_lacks_a_column_is_named(sweep, tmp_path):
     pq.write_table(pq.read_table(path).drop_columns(["score"]), path)
     with pytest.raises(InputError, match=r"trials\.parquet does not read"):
         read_tables(tmp_path)
+
+
+def test_tables_from_before_read_with_nulls_for_what_they_lack(sweep, tmp_path):
+    sweep.write(tmp_path)
+    for name, columns in LATER.items():
+        path = tmp_path / "tables" / f"{name}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(list(columns)), path)
+    tables = read_tables(tmp_path)
+    for name, columns in LATER.items():
+        assert list(tables[name]) == SCHEMAS[name].names
+        assert len(tables[name]) == len(sweep.rows[name])
+        assert tables[name][list(columns)].isna().all(axis=None)
+
+
+def test_an_object_store_gives_what_a_folder_gives(sweep, tmp_path, s3_folder):
+    system, root = fs.FileSystem.from_uri(s3_folder)
+    for name, rows in sweep.rows.items():
+        with system.open_output_stream(f"{root}/tables/{name}.parquet") as file:
+            file.write(parquet(arrow_table(name, rows)))
+    here, there = read_tables(sweep.write(tmp_path)), read_tables(s3_folder)
+    for name, frame in here.items():
+        pd.testing.assert_frame_equal(frame, there[name])
+
+
+def test_an_empty_store_and_one_that_is_not_there(s3_folder):
+    with pytest.raises(InputError, match=r"no tables in tables of s3://.* `kdsweep tables s3://"):
+        read_tables(s3_folder)
+    for wrong, words in (("s3://", "cannot be"), ("ftp://host/folder", "cannot be opened")):
+        with pytest.raises(InputError, match=words):
+            read_tables(wrong)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from kdtrain import Machine, TrainConfig
+from kdtrain import Machine, TrainConfig, TrainResult
 from kdtrain.data import Images, Streets, open_role
 from kdtrain.methods import METHODS
 from kdtrain.models import Network, build_network
@@ -17,6 +17,7 @@ from kdtrain.teacher import ModelCard, save_model
 NETWORKS = Path(__file__).parent / "networks"
 STREETS = {"name": "streets", "size": (32, 48), "counts": {"train": 16, "select": 6, "report": 2}}
 Configs = Callable[..., TrainConfig]
+Outcome = Callable[[TrainResult, Path], dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +76,19 @@ def make_config(teacher: tuple[Path, ModelCard]) -> Configs:
         return TrainConfig.parse(base | changes)
 
     return make
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    """All that a finished training came to, but for the time it took."""
+
+    def of(result: TrainResult, workdir: Path) -> dict[str, Any]:
+        assert result.evaluation is not None
+        return {
+            "state": result.state,
+            "reports": [past.to_dict() | {"seconds": None} for past in result.reports],
+            "evaluation": result.evaluation.to_dict(),
+            "weights": (workdir / "student" / "weights.safetensors").read_bytes(),
+        }
+
+    return of

@@ -8,7 +8,7 @@ import torch
 
 from kdtrain import checkpoint
 from kdtrain.checkpoint import check_writable, load_checkpoint, save_checkpoint, write_atomically
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, StorageError
 
 
 def state(epoch: int) -> dict[str, object]:
@@ -34,6 +34,23 @@ def test_the_newest_of_the_last_two_is_loaded(tmp_path):
     assert loaded["reports"] == state(12)["reports"]
 
 
+def test_the_middle_of_an_epoch_is_newer_than_its_start_and_older_than_its_end(tmp_path):
+    saved = [(3, 0), (3, 9), (3, 100_000), (4, 0), (4, 2)]
+    names = []
+    for number, (epoch, step) in enumerate(saved):
+        save_checkpoint(tmp_path, epoch, state(number), step)
+        assert load_checkpoint(tmp_path)["reports"] == state(number)["reports"]
+        names += [name for name in files(tmp_path) if name not in names]
+        assert files(tmp_path) == sorted(names[-2:])
+    assert names == [
+        "epoch-00003.pt",
+        "epoch-00003-step-00009.pt",
+        "epoch-00003-step-100000.pt",
+        "epoch-00004.pt",
+        "epoch-00004-step-00002.pt",
+    ]
+
+
 def test_what_a_crash_left_half_written_is_not_loaded_and_goes(tmp_path):
     save_checkpoint(tmp_path, 1, state(1))
     (tmp_path / ".epoch-00002.pt.4711.tmp").write_bytes((tmp_path / "epoch-00001.pt").read_bytes()[:100])
@@ -45,9 +62,10 @@ def test_a_full_disk_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch)
     save_checkpoint(tmp_path, 1, state(1))
     write_atomically(tmp_path / "result.json", b"old")
     monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    said = r"cannot write .*result\.json: No space left on device; make room and run the same command again"
+    with pytest.raises(StorageError, match=said):
         write_atomically(tmp_path / "result.json", b"new")
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match=r"cannot write .*epoch-00002\.pt: No space"):
         save_checkpoint(tmp_path, 2, state(2))
     assert (tmp_path / "result.json").read_bytes() == b"old"
     assert files(tmp_path) == ["epoch-00001.pt", "result.json"]
@@ -58,10 +76,10 @@ def test_a_folder_that_takes_no_file_is_refused_at_once(tmp_path, monkeypatch):
     check_writable(tmp_path / "new" / "folder")
     assert files(tmp_path / "new" / "folder") == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write to .*file: .*; make room or choose another folder"):
+    with pytest.raises(StorageError, match=r"cannot write to .*file: .*; make room or choose another folder"):
         check_writable(tmp_path / "file")
     monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
-    with pytest.raises(InputError, match=r"cannot write to .*: No space left on device"):
+    with pytest.raises(StorageError, match=r"cannot write to .*: No space left on device"):
         check_writable(tmp_path)
 
 
@@ -70,22 +88,39 @@ def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "open", read_only)
-    with pytest.raises(InputError, match="Read-only file system"):
+    with pytest.raises(StorageError, match="Read-only file system"):
         check_writable(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_one_wrong_byte_is_noticed(tmp_path, share):
+def test_one_wrong_byte_is_noticed_and_an_older_checkpoint_taken(tmp_path, share, caplog):
     for epoch in (1, 2):
         save_checkpoint(tmp_path, epoch, state(epoch))
-    path = tmp_path / "epoch-00002.pt"
+    damage(tmp_path / "epoch-00002.pt", share)
+    assert load_checkpoint(tmp_path)["reports"] == state(1)["reports"]
+    assert "epoch-00002.pt is damaged (BadZipFile); going on from epoch-00001.pt" in caplog.text
+    assert files(tmp_path) == ["epoch-00001.pt", "epoch-00002.pt.damaged"]
+    caplog.clear()
+    assert load_checkpoint(tmp_path)["reports"] == state(1)["reports"]
+    assert not caplog.text, "said once"
+    save_checkpoint(tmp_path, 1, state(5), 3)
+    assert load_checkpoint(tmp_path)["reports"] == state(5)["reports"]
+
+
+def test_where_none_is_whole_nothing_is_touched(tmp_path):
+    for epoch in (1, 2):
+        save_checkpoint(tmp_path, epoch, state(epoch))
+        damage(tmp_path / f"epoch-0000{epoch}.pt", 0.5)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"epoch-00002\.pt is damaged .*; delete this and the older one"):
+            load_checkpoint(tmp_path)
+    assert files(tmp_path) == ["epoch-00001.pt", "epoch-00002.pt"]
+
+
+def damage(path: Path, share: float) -> None:
     content = bytearray(path.read_bytes())
     content[int(share * len(content))] ^= 0x10
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"epoch-00002\.pt is damaged .*; delete it to go on from epoch 1"):
-        load_checkpoint(tmp_path)
-    path.unlink()
-    assert load_checkpoint(tmp_path)["reports"] == state(1)["reports"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04" + bytes(100)])

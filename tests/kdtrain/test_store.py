@@ -11,7 +11,7 @@ import pytest
 from kdtrain.data import Streets, open_role
 from kdtrain.data import store as store_module
 from kdtrain.data.store import open_store
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, StorageError
 
 CONFIG = Streets(size=(32, 32), counts={"train": 7, "select": 2, "report": 1})
 
@@ -183,7 +183,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(store_module.os, "fsync", full)
-    with pytest.raises(InputError, match=r"cannot write the image cache .*: No space left on device"):
+    with pytest.raises(StorageError, match=r"cannot write the image cache .*: No space left on device"):
         open_store(Mixed(), "train", tmp_path)
     assert not list(tmp_path.glob("*train-*/"))
 

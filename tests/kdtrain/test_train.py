@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from kdtrain import EpochReport, InputError, TrainResult, checkpoint, train
+from kdtrain.errors import StorageError
 from kdtrain.evaluate import evaluate
 from kdtrain.models import Network, build_network
+from kdtrain.run_folder import RunFolder
 from kdtrain.teacher import load_model
 
 training = sys.modules["kdtrain.train"]
@@ -70,7 +72,7 @@ WAYS = {
 def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
     method, make_config, machine, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(training, "_drop_checkpoints", lambda folder: None)
+    monkeypatch.setattr(RunFolder, "_drop_checkpoints", lambda run, folder: None)
     config = make_config(method, **WAYS[method])
     whole = train(config, machine, workdir=tmp_path / "whole")
     for after in (1, 3):
@@ -425,16 +427,19 @@ class TestWrongInput:
         (tmp_path / "result.json").unlink()
         assert untimed(train(config, machine, workdir=tmp_path)) == untimed(result)
 
-    def test_a_damaged_checkpoint(self, make_config, machine, tmp_path):
+    def test_a_damaged_checkpoint(self, make_config, machine, tmp_path, caplog):
         config = make_config(epochs=3)
         train(config, machine, stop(2), tmp_path)
-        newest = tmp_path / "checkpoints" / "epoch-00002.pt"
+        newest, older = (tmp_path / "checkpoints" / f"epoch-0000{epoch}.pt" for epoch in (2, 1))
         newest.write_bytes(newest.read_bytes()[:-1000])
-        with pytest.raises(InputError, match=r"epoch-00002\.pt is damaged .*; delete it to go on from epoch 1"):
+        whole = older.read_bytes()
+        older.write_bytes(whole[:-1000])
+        with pytest.raises(InputError, match=r"epoch-00002\.pt is damaged .* to start this run again"):
             train(config, machine, workdir=tmp_path)
-        newest.unlink()
+        older.write_bytes(whole)
         result = train(config, machine, workdir=tmp_path)
         assert result.resumed_from == 1
+        assert "epoch-00002.pt is damaged (BadZipFile); going on from epoch-00001.pt" in caplog.text
         assert untimed(result) == untimed(train(config, machine))
 
     def test_checkpoints_of_another_network(self, make_config, machine, tmp_path):
@@ -457,7 +462,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_epoch(make_config, machine,
         if past.epoch == 2:
             monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match=r"cannot write .*epoch-00003\.pt: No space left .* run the same command"):
         train(config, machine, fill, tmp_path)
     monkeypatch.undo()
     monkeypatch.syspath_prepend(NETWORKS)

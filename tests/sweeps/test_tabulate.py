@@ -3,7 +3,10 @@ import json
 import pytest
 
 from analysis import read_tables
+from analysis.schemas import SCHEMAS
 from kdtrain.errors import InputError
+from kdtrain.progress import EpochReport
+from sweeps.store import Store
 from sweeps.tabulate import write_tables
 
 
@@ -18,10 +21,25 @@ def tables(fake, tmp_path):
     return read_tables(tmp_path)
 
 
+def content(sweep):
+    """The bytes of every table, written anew."""
+    return {name: Store(sweep).read(key) for name, key in write_tables(sweep).items()}
+
+
 def test_the_same_ledger_gives_the_same_bytes(fake, tmp_path):
     fake.run(fake.make_spec(studies=["none", "kd"]), tmp_path)
-    first = {name: path.read_bytes() for name, path in write_tables(tmp_path).items()}
-    assert {name: path.read_bytes() for name, path in write_tables(tmp_path).items()} == first
+    first = content(tmp_path)
+    assert list(first) == list(SCHEMAS)
+    assert content(tmp_path) == first
+
+
+def test_an_object_store_gets_the_same_bytes_as_a_disk(fake, tmp_path, s3_folder):
+    fake.run(fake.make_spec(studies=["none", "kd"], budget={"trials": 2}), tmp_path)
+    store = Store(s3_folder)
+    for path in (tmp_path / "ledger").glob("*.jsonl"):
+        store.write(f"ledger/{path.name}", path.read_bytes())
+    assert content(s3_folder) == content(tmp_path)
+    assert len(read_tables(s3_folder)["trials"]) == len(read_tables(tmp_path)["trials"]) == 8
 
 
 def test_every_trial_has_a_row_and_only_complete_ones_a_score(tables):
@@ -90,14 +108,63 @@ def test_the_selection_is_among_the_confirmed(tables):
     assert selections["seeds"].map(list).tolist() == [[8, 9]] * 5
 
 
-def test_tables_of_a_running_sweep(fake, tmp_path):
+def test_tables_of_a_sweep_that_has_just_begun(fake, tmp_path):
     with fake.open_driver(fake.make_spec(), tmp_path) as driver:
         write_tables(tmp_path)
         driver.started(driver.next().id)
-        write_tables(tmp_path)
-        trials = read_tables(tmp_path)["trials"]
-        assert trials[["state", "epochs_run"]].to_dict("records") == [{"state": "running", "epochs_run": 0}]
-        assert trials["seconds"].isna().all()
+    write_tables(tmp_path)
+    trials = read_tables(tmp_path)["trials"]
+    assert trials[["state", "epochs_run"]].to_dict("records") == [{"state": "running", "epochs_run": 0}]
+    assert trials[["seconds", "failure", "reused_from", "peak_memory_bytes"]].isna().all(axis=None)
+    assert trials["retries"].tolist() == [0]
+
+
+def test_where_a_trial_ran_is_what_its_worker_said(fake, tmp_path):
+    there = {**fake.context().environment, "environment_id": "env2", "device": "cuda", "gpu_memory_bytes": 80 * 2**30}
+    with fake.open_driver(fake.make_spec(studies=["none"]), tmp_path) as driver:
+        for node in ("node-1", "node-2"):
+            trial = driver.next()
+            driver.started(trial.id)
+            driver.located(trial.id, {**there, "node": node})
+            for epoch, peak in ((1, None), (2, 7 * 2**30), (3, 6 * 2**30)):
+                driver.report(trial.id, EpochReport(epoch, 6, {}, {}, 0.1, {"total": 1.0}, 8, peak))
+    write_tables(tmp_path)
+    tables = read_tables(tmp_path)
+    trials, environments = tables["trials"], tables["environments"].set_index("environment_id")
+    assert trials["node"].tolist() == ["node-1", "node-2"]
+    assert trials["environment_id"].tolist() == ["env2", "env2"]
+    assert trials["peak_memory_bytes"].tolist() == [7 * 2**30] * 2
+    assert "node" not in environments
+    assert environments.loc["env2", "gpu_memory_bytes"] == 80 * 2**30
+
+
+def test_failures_and_retries_are_told_by_kind(fake, tmp_path):
+    def before(config, epoch):
+        if config.uses_teacher:
+            raise MemoryError("too big")
+
+    fake.run(fake.make_spec(studies=["none", "kd"], retries=1), tmp_path, fake.FakeTrain(before=before))
+    write_tables(tmp_path)
+    trials = read_tables(tmp_path)["trials"]
+    failed = trials[trials["study"] == "kd"]
+    assert set(failed["state"]) == {"failed"}
+    assert set(failed["failure"]) == {"out_of_memory"}
+    assert (failed["retries"] == failed["attempts"] - 1).all()
+    assert trials.loc[trials["study"] == "none", "failure"].isna().all()
+
+
+def test_an_outcome_that_was_taken_over_says_from_where(fake, tmp_path):
+    studies = ["none", {"name": "again", "method": "none"}]
+    space = {"optimizer.lr": {"choices": [0.01, 0.02]}}
+    fake.run(fake.make_spec(studies=studies, space=space, budget={"trials": 2}), tmp_path)
+    write_tables(tmp_path)
+    trials = read_tables(tmp_path)["trials"].set_index("trial_id")
+    reused = trials.dropna(subset=["reused_from"])
+    assert len(reused)
+    for _, row in reused.iterrows():
+        source = trials.loc[row["reused_from"]]
+        for column in ("config_id", "seed", "score", "epochs_run", "seconds", "environment_id"):
+            assert row[column] == source[column]
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path):

@@ -8,9 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from kdtrain import Machine, TrainConfig, checkpoint, train
+from kdtrain import Machine, TrainConfig, checkpoint, progress, run_folder, train
 
-training = sys.modules["kdtrain.train"]
 config, machine, workdir, where, epoch = *map(Path, sys.argv[1:4]), sys.argv[4], int(sys.argv[5])
 
 
@@ -18,19 +17,19 @@ def die(_descriptor: int = 0) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def save(folder: Path, number: int, state: dict[str, object]) -> None:
+def save(folder: Path, number: int, state: dict[str, object], step: int) -> None:
     if number == epoch:
         checkpoint.os.fsync = die
-    save_checkpoint(folder, number, state)
+    save_checkpoint(folder, number, state, step)
 
 
 def report(past: object) -> None:
     if past.epoch == epoch - 1:
-        training.LossMeter.add = lambda meter, raw: die()
+        progress.LossMeter.add = lambda meter, raw, look: die()
 
 
 if where == "checkpoint":
-    save_checkpoint, training.save_checkpoint = training.save_checkpoint, save
+    save_checkpoint, run_folder.save_checkpoint = run_folder.save_checkpoint, save
 train(
     TrainConfig.model_validate_json(config.read_text()),
     Machine.model_validate_json(machine.read_text()),

@@ -1,7 +1,10 @@
 """Networks of one's own for the tests, named in configs as `tiny_networks:<function>`."""
 
+import os
+import signal
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 SEEN: list[tuple[float, Tensor]] = []
 """Of every training step of `watched`: the sum of its images, and its first weights before the step."""
@@ -69,6 +72,26 @@ class Tied(Tiny):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes, 4, 0.0)
         self.again = self.head
+
+
+class SecondFails(Tiny):
+    """Of several processes, the second one fails in training step `at`."""
+
+    def __init__(self, num_classes: int, how: str, at: int) -> None:
+        super().__init__(num_classes, 4, 0.0)
+        self.how, self.at, self.step = how, at, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.step += self.training
+        if self.training and self.step == self.at and distributed.is_initialized() and distributed.get_rank() == 1:
+            if self.how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise torch.OutOfMemoryError("nothing left")
+        return super().forward(images)
+
+
+def second_fails(num_classes: int, how: str, at: int) -> nn.Module:
+    return SecondFails(num_classes, how, at)
 
 
 def tiny(num_classes: int, width: int = 6, dropout: float = 0.1) -> nn.Module:
