@@ -41,6 +41,8 @@ SPEC: dict[str, Any] = {
     "confirm": {"top": 0},
 }
 KDSWEEP = [sys.executable, str(Path(__file__).absolute()), "spied"]
+PAUSED, PAUSE_S = "paused", 15.0
+"""With this folder as `--data` (generated scenes need none) every trial waits, long enough for all to be there at once."""
 DASHBOARD = "http://127.0.0.1:8265"
 
 
@@ -110,13 +112,14 @@ def submitted(scratch: Path) -> Iterator[tuple[str, str, float, str]]:
     start = time.monotonic()
     ray = str(Path(sys.executable).with_name("ray"))
     words = [ray, "job", "submit", "--address", DASHBOARD, "--", *KDSWEEP, "run", str(spec), "--dir", str(sweep)]
-    done = subprocess.run([*words, "--address", "auto"], capture_output=True, text=True, check=False)
+    words += ["--address", "auto", f"--data={PAUSED}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "2 nodes see" in done.stdout, done.stdout
     placed = placements(sweep)
     trials = check_whole(sweep, 10)
     assert set(placed["trial"]) == set(trials["trial_id"])
-    assert placed["node"].nunique() == 2, "both nodes take part"
+    assert placed["node"].nunique() == 2, f"both nodes take part\n{placed.to_string()}"
     most = 0
     for _, on_gpu in placed.groupby(["node", "gpu"]):
         at_once = max(((on_gpu["start"] <= t) & (on_gpu["end"] > t)).sum() for t in on_gpu["start"])
@@ -232,6 +235,8 @@ def placed_training(config: Any, machine: Any, report: Any, workdir: Path, inter
     workdir.mkdir(parents=True, exist_ok=True)
     file = workdir / f"placed-{time.time_ns()}.json"
     file.write_text(json.dumps({**note, "end": None}))
+    if machine.data_root == Path(PAUSED):
+        time.sleep(PAUSE_S)
     try:
         return train(config, machine, report, workdir, interrupt)
     finally:
