@@ -20,6 +20,7 @@ FAILURES = {
     "node_lost": "node lost",
     "input": "wrong input",
     "storage": "storage",
+    "damaged": "damaged files",
 }
 """Of what a trial's last failed attempt died, in words."""
 

@@ -41,8 +41,8 @@ SPEC: dict[str, Any] = {
     "confirm": {"top": 0},
 }
 KDSWEEP = [sys.executable, str(Path(__file__).absolute()), "spied"]
-PAUSED, PAUSE_S = "paused", 15.0
-"""With this folder as `--data` (generated scenes need none) every trial waits, long enough for all to be there at once."""
+PAUSED, PAUSE_S = "paused", 25.0
+"""With this folder as `--data`, which generated scenes do not need, every trial waits until all are there at once."""
 DASHBOARD = "http://127.0.0.1:8265"
 
 
@@ -142,7 +142,7 @@ def two_devices(scratch: Path) -> Iterator[tuple[str, str, float, str]]:
         curves[name] = metrics[~metrics["name"].str.startswith("seconds")].set_index(["trial_id", "epoch", "name"])
         processes = placements(scratch / name)["processes"].unique().tolist()
         assert processes == [gpus], processes
-    both = curves["one"].join(curves["two"], lsuffix="_one", rsuffix="_two", how="outer")["value_one value_two".split()]
+    both = curves["one"].join(curves["two"], lsuffix="_one", rsuffix="_two", how="outer")[["value_one", "value_two"]]
     difference = (both["value_one"] - both["value_two"]).abs()
     losses = difference[both.index.get_level_values("name").str.startswith("term/")]
     yield "two-process trial", "largest difference of a mean loss from one process", losses.max(), ""

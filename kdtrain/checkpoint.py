@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kdtrain.errors import InputError, StorageError, refused
+from kdtrain.errors import DamagedError, StorageError, refused
 
 KEPT = 2
 _NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.pt$")
@@ -78,7 +78,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     name, with a warning in the log.
 
     Raises:
-        InputError: If there are checkpoints, but all of them are damaged.
+        DamagedError: If there are checkpoints, but all of them are damaged.
     """
     for left in folder.glob(".*.tmp"):
         left.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     if damaged:
         path, kind = next(iter(damaged.items()))
         what = "it" if len(damaged) == 1 else "this and the older one, which is damaged, too,"
-        raise InputError(f"checkpoint {path} is damaged ({kind}); delete {what} to start this run again")
+        raise DamagedError(f"checkpoint {path} is damaged ({kind}); delete {what} to start this run again")
     return None
 
 

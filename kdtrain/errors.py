@@ -15,8 +15,16 @@ class StorageError(InputError):
     """A disk or store that is full or refuses; once that is put right, the same command goes on."""
 
 
+class DamagedError(InputError):
+    """The folder of a run cannot be gone on with: a file in it is damaged, or it is of another run."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk or a quota is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def refused(what: Path | str, error: OSError) -> StorageError:
     """The error for what a disk did not take: what it is, why, and what to do."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    todo = "make room" if full else "put it right"
+    todo = "make room" if is_full(error) else "put it right"
     return StorageError(f"cannot write {what}: {error.strerror or error}; {todo} and run the same command again")

@@ -11,7 +11,7 @@ from torch import nn
 
 from kdtrain.checkpoint import check_writable, load_checkpoint, save_checkpoint, write_atomically
 from kdtrain.config import TrainConfig
-from kdtrain.errors import InputError
+from kdtrain.errors import DamagedError
 from kdtrain.progress import TrainResult
 from kdtrain.teacher import save_model
 
@@ -26,7 +26,7 @@ class RunFolder:
         config: What is trained in it.
 
     Raises:
-        InputError: If the folder is of another run.
+        DamagedError: If the folder is of another run.
         StorageError: If it takes no file.
     """
 
@@ -43,7 +43,7 @@ class RunFolder:
         try:
             result = TrainResult.from_dict(json.loads(file.read_bytes()))
         except Exception as error:
-            raise InputError(f"{file} is damaged ({type(error).__name__}); delete it to train anew") from error
+            raise DamagedError(f"{file} is damaged ({type(error).__name__}); delete it to train anew") from error
         self._drop_checkpoints(self.path)
         return result
 
@@ -98,10 +98,10 @@ class RunFolder:
             there = json.loads(path.read_bytes())
             found = (there["config_id"], there["seed"])
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path} is damaged; delete the folder to train anew") from None
+            raise DamagedError(f"{path} is damaged; delete the folder to train anew") from None
         own = (self.config.config_id, self.config.seed)
         if found != own:
-            raise InputError(
+            raise DamagedError(
                 f"{folder} holds the run {found[0]} with seed {found[1]}, not {own[0]} with seed {own[1]}; "
                 "choose another folder"
             )

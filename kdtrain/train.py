@@ -12,7 +12,7 @@ from kdtrain.config import AUX, Machine, Optimizer, TrainConfig
 from kdtrain.cost import measure_cost
 from kdtrain.data import Images, TrainBatches, open_role
 from kdtrain.device import find_device, mixed_precision
-from kdtrain.errors import InputError
+from kdtrain.errors import DamagedError, InputError
 from kdtrain.evaluate import Evaluation, evaluate
 from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermInput
@@ -264,7 +264,7 @@ def _restore(
             part.load_state_dict(state[name])
         return [EpochReport.from_dict(content) for content in state["reports"]], state.get("epoch")
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
+        raise DamagedError(
             f"the checkpoints in {run.path} are of another training ({type(error).__name__}); "
             "delete the folder to train anew"
         ) from error

@@ -77,10 +77,10 @@ def _proposes(spec: SweepSpec, state: SweepState, study: Study) -> bool:
         return False
     budget, begun = spec.budget, spent_trials(state, study)
     within_trials = budget.trials is None or begun < budget.trials
-    epochs = spec.config_for(study).epochs
+    if not within_trials or budget.epochs is None or begun == 0:
+        return within_trials
     # One more only if it brings the epochs closer to the budget: studies differ by half a trial at the most.
-    within_epochs = budget.epochs is None or begun == 0 or spent_epochs(state, study) + epochs / 2 <= budget.epochs
-    return within_trials and within_epochs
+    return spent_epochs(state, study) + spec.epochs[study.name] / 2 <= budget.epochs
 
 
 def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Confirmation]:

@@ -4,10 +4,11 @@ import traceback
 from dataclasses import dataclass
 from typing import Literal
 
-from kdtrain.errors import InputError, StorageError
+from kdtrain.errors import DamagedError, InputError, StorageError, is_full, refused
 
-Failure = Literal["out_of_memory", "error", "lost", "node_lost", "input", "storage"]
-"""Memory, an error of the training code, its process, its node, wrong input, a store that takes no files."""
+Failure = Literal["out_of_memory", "error", "lost", "node_lost", "input", "storage", "damaged"]
+"""Memory, an error of the training code, its process, its node, wrong input, a store that takes no files, damaged
+files of its own."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,12 @@ class Crash:
     @classmethod
     def of(cls, error: BaseException) -> "Crash":
         """The crash that an exception stands for; wrong input stays wrong, so that trying again would be in vain."""
+        if isinstance(error, OSError) and is_full(error):
+            error = refused(error.filename or "a file", error)
         if isinstance(error, StorageError):
             return cls(str(error), failure="storage")
+        if isinstance(error, DamagedError):
+            return cls(str(error), failure="damaged")
         if isinstance(error, InputError):
             return cls(str(error), failure="input")
         trace = "".join(traceback.format_exception(error))

@@ -32,7 +32,7 @@ from sweeps.store import Store, open_store
 
 ABORT_AFTER = 3
 """If the first trials of all studies, and so many at least, fail in the same way, the cause is not in the trials."""
-_UNCOUNTED: tuple[Failure, ...] = ("node_lost", "out_of_memory")
+_UNCOUNTED: tuple[Failure, ...] = ("node_lost", "out_of_memory", "damaged")
 """Failures that take nothing from a trial's retries: it is not to blame, or they have a rule of their own."""
 _NODES = 20
 """So many lost nodes, and a trial is given up all the same."""
@@ -138,7 +138,7 @@ class Driver:
                 return self._hand_out(trial)
         while (study := next_study(self.spec, self.state)) is not None:
             told = self.state.of_study(study.name, "search")
-            space, default = self.spec.space_of(study), self.spec.defaults(study)
+            space, default = self.spec.space_of(study), None if told else self.spec.defaults(study)
             params = propose(study.name, space, self.spec.sampler, self.spec.seed, told, default)
             if params is not None:
                 return self._propose(study, params, self.spec.seed)
@@ -280,6 +280,13 @@ class Driver:
             if (there["config_id"], there["seed"]) != (trial.config_id, trial.seed):
                 self.store.move(folder, f"trials-set-aside/{trial.id}-{there['config_id']}-{there['seed']}")
 
+    def _set_damaged_aside(self, trial: TrialRecord, why: str) -> None:
+        """Let a trial begin anew whose files cannot be gone on with; what it has reported stays."""
+        aside = f"trials-set-aside/{trial.id}-attempt-{trial.attempts}"
+        with contextlib.suppress(FileNotFoundError):
+            self.store.move(f"trials/{trial.id}", aside)
+        self._notice(f"{trial.id} begins anew, its files are set aside in {aside}: {why}")
+
     def _known_outcome(self, trial: TrialRecord) -> TrialRecord | None:
         """The trial that has had this config and seed already, with the same code; data and teacher are the sweep's."""
         if trial.reused_from is not None:
@@ -357,6 +364,8 @@ class Driver:
             raise StorageError(crash.error)
         reason = f"{crash.error}\n{crash.trace}".strip()
         if self._tries_again(trial, crash.failure):
+            if crash.failure == "damaged":
+                self._set_damaged_aside(trial, crash.error)
             gpu = self.spec.resources.gpu
             more = math.ceil(gpu) if crash.failure == "out_of_memory" and gpu else None
             self._append("retried", trial=trial.id, reason=reason, failure=crash.failure, gpu=more)
@@ -372,7 +381,7 @@ class Driver:
         before = trial.crashes.get(failure, 0)
         if failure == "input":
             return False
-        if failure == "out_of_memory":
+        if failure in ("out_of_memory", "damaged"):
             return before == 0
         if failure == "node_lost":
             return before < _NODES

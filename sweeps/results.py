@@ -15,6 +15,7 @@ from analysis.report import write_report
 from analysis.select import best
 from kdtrain import Machine
 from kdtrain.checkpoint import write_atomically
+from kdtrain.errors import is_full, refused
 from kdtrain.run_folder import STUDENT
 from sweeps.best import best_document
 from sweeps.ledger import FOLDER as LEDGER
@@ -40,21 +41,36 @@ def desk(sweep: Store) -> Iterator[Path]:
     """A local folder with the sweep's ledger, in which results are made; leaving the block brings them to the sweep.
 
     On a disk it is the sweep's folder itself.
+
+    Raises:
+        StorageError: If a disk is full.
     """
     if sweep.local is not None:
-        yield sweep.local
+        with _full_disk_named(sweep.local):
+            yield sweep.local
         return
     folder = Path(tempfile.mkdtemp(prefix="kdsweep-"))
     try:
         for part in (LEDGER, "predictions"):
             sweep.pull(part, folder / part)
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-        yield folder
+        with _full_disk_named(folder):
+            yield folder
         for path in sorted(folder.rglob("*")):
             if path.is_file() and before.get(path) != path.stat().st_mtime_ns:
                 sweep.write(path.relative_to(folder).as_posix(), path.read_bytes())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise refused(error.filename or folder, error) from error
+        raise
 
 
 def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:

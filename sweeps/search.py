@@ -7,7 +7,7 @@ proposal's own stream. So a sweep that was resumed proposes exactly what an unin
 import itertools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -26,13 +26,32 @@ _REDRAWS = 10
 _GRID_LIMIT = 10_000
 
 
+class _Shared:
+    """Optuna copies every trial deeply that it is told; its distributions never change and need no copies."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _Float(_Shared, FloatDistribution):
+    pass
+
+
+class _Int(_Shared, IntDistribution):
+    pass
+
+
+class _Categorical(_Shared, CategoricalDistribution):
+    pass
+
+
 def distribution(domain: Domain) -> BaseDistribution:
     """The domain in Optuna's words."""
     if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.choices)
+        return _Categorical(domain.choices)
     if domain.integer:
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
+        return _Int(int(domain.low), int(domain.high), log=domain.log)
+    return _Float(domain.low, domain.high, log=domain.log)
 
 
 def propose(
@@ -76,7 +95,7 @@ def _draw(space: Space, sampler: Sampler, seed: int, told: Iterable[TrialRecord]
     seed %= 2**32
     chosen: optuna.samplers.BaseSampler
     if sampler.name == "random":
-        chosen = optuna.samplers.RandomSampler(seed=seed)
+        chosen, told = optuna.samplers.RandomSampler(seed=seed), ()  # it learns nothing
     else:
         chosen = optuna.samplers.TPESampler(n_startup_trials=sampler.startup, seed=seed)
     distributions = {path: distribution(domain) for path, domain in space.items()}

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,6 +197,11 @@ class SweepSpec(Strict):
             "student": self.teacher.fit["network"],
         }
         return _parse_config(content, "teacher.fit")
+
+    @cached_property
+    def epochs(self) -> dict[str, int]:
+        """The epochs of a trial, by study."""
+        return {study.name: self.config_for(study).epochs for study in self.studies}
 
     def study(self, name: str) -> Study:
         """The study of a name."""

@@ -59,7 +59,8 @@ class TrialRecord:
     @property
     def epochs_run(self) -> int:
         """The epochs that were run so far, each counted once."""
-        return int(self.result.get("epochs_run", max(self.reports, default=0)))
+        known = self.result.get("epochs_run")
+        return int(known) if known is not None else max(self.reports, default=0)
 
     @property
     def committed(self) -> int:
@@ -101,6 +102,8 @@ class SweepState:
     environment_id: str | None = None
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     """By id, in the order in which they were proposed."""
+    by_study: dict[str, list[TrialRecord]] = field(default_factory=dict)
+    """The same, by study."""
     exhausted: dict[str, str] = field(default_factory=dict)
     """Why a study proposes nothing more although it has budget left."""
     decisions: list[dict[str, Any]] = field(default_factory=list)
@@ -118,7 +121,7 @@ class SweepState:
 
     def of_study(self, study: str, phase: str | None = None) -> list[TrialRecord]:
         """The trials of a study, in order of their number."""
-        return [t for t in self.trials.values() if t.study == study and phase in (None, t.phase)]
+        return [trial for trial in self.by_study.get(study, []) if phase in (None, trial.phase)]
 
     def apply(self, record: Record) -> None:
         """Take in what happened."""
@@ -147,6 +150,7 @@ class SweepState:
     def _proposed(self, record: Record, **data: Any) -> None:
         trial = TrialRecord(**data)
         self.trials[trial.id] = trial
+        self.by_study.setdefault(trial.study, []).append(trial)
         self._note_decision(record, trial, detail=trial.phase)
 
     def _started(self, record: Record, trial: str) -> None:

@@ -1,5 +1,6 @@
 """The teacher of a sweep: fitted by it into `D/teacher`, or a folder that is given."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from kdtrain import EpochReport, InputError, Machine, TrainConfig, TrainResult, 
 from kdtrain.checkpoint import write_atomically
 from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, open_role
+from kdtrain.errors import StorageError
 from kdtrain.evaluate import evaluate
 from kdtrain.explain import sentence
 from kdtrain.models import Network
@@ -50,25 +52,45 @@ def card_of(teacher: Store) -> ModelCard:
     """
     if teacher.local is not None:
         return read_card(teacher.local)
-    try:
-        return parse_card(teacher.read(CARD), f"{teacher}/{CARD}")
-    except FileNotFoundError:
-        raise InputError(f"teacher: {teacher} is no teacher folder, it must hold {CARD} and {WEIGHTS}") from None
+    if not (teacher.exists(CARD) and teacher.exists(WEIGHTS)):
+        raise InputError(f"teacher: {teacher} is no teacher folder, it must hold {CARD} and {WEIGHTS}")
+    return parse_card(teacher.read(CARD), f"{teacher}/{CARD}")
 
 
 def prepare_teacher(spec: SweepSpec, sweep: Store, machine: Machine, fit: Fit) -> Teacher | None:
-    """The sweep's teacher; it is fitted first where the sweep says so and it is not there yet.
+    """The sweep's teacher; it is fitted first where the sweep says so and it is not there yet, or not whole.
 
     Raises:
-        InputError: If the given folder is no teacher, or the fitting did not come to its end.
+        InputError: If the given folder is no teacher or is damaged, or the fitting did not come to its end.
         Left: If the fitting was interrupted.
     """
     store = teacher_store(spec, sweep)
     if store is None:
         return None
-    if spec.teacher_config is not None and not store.exists(CARD):
+    if spec.teacher_config is not None and not _is_whole(store):
         fit_teacher(spec.teacher_config, machine, store, fit)
-    return Teacher(store, card_of(store))
+    return Teacher(store, _checked_card(store))
+
+
+def _is_whole(teacher: Store) -> bool:
+    try:
+        _checked_card(teacher)
+    except StorageError:
+        raise
+    except InputError:
+        return False
+    return True
+
+
+def _checked_card(teacher: Store) -> ModelCard:
+    """The card, once the weights are known to be those that it names."""
+    card = card_of(teacher)
+    if hashlib.sha256(teacher.read(WEIGHTS)).hexdigest() != card.weights_sha256:
+        raise InputError(
+            f"teacher: {teacher}/{WEIGHTS} is damaged, its hash is not the one in {CARD}; put it back from a copy, or "
+            "make the teacher again"
+        )
+    return card
 
 
 def fit_teacher(config: TrainConfig, machine: Machine, store: Store, fit: Fit) -> ModelCard:

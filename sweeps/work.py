@@ -1,11 +1,13 @@
 """One attempt at a training, wherever it runs: in the sweep's own process, or in a worker of a cluster."""
 
 import fcntl
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from kdtrain.checkpoint import write_atomically
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.progress import EpochReport, Report, TrainResult
 from kdtrain.teacher import CARD
@@ -68,7 +70,10 @@ def staged(teacher: Store, digest: str, cache: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / CARD).is_file():
             building = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
-            for name in teacher.names(""):
-                (building / name).write_bytes(teacher.read(name))
-            building.rename(folder)
+            try:
+                for name in teacher.names(""):
+                    write_atomically(building / name, teacher.read(name))
+                building.rename(folder)
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
     return folder

@@ -2,8 +2,12 @@
 
 import logging
 import os
+import re
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -46,3 +50,52 @@ def s3() -> Iterator[str]:
 def s3_folder(s3: str) -> str:
     """The URI of a folder of the bucket that no other test uses."""
     return s3.replace("?", f"/{uuid.uuid4().hex[:8]}?", 1)
+
+
+class Door:
+    """A door of the object store that can be told to refuse; `refused` counts how often it did."""
+
+    def __init__(self, s3: str) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self._store = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self, threaded=True)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.uri = re.sub(r":\d+$", f":{self._server.server_port}", s3)
+        self.refused = 0
+        self.open()
+
+    def refuse(
+        self,
+        seconds: float = 1e9,
+        status: str = "503 Slow Down",
+        code: str = "SlowDown",
+        methods: tuple[str, ...] = ("PUT", "POST", "DELETE"),
+    ) -> None:
+        self._until, self._status, self._code, self._methods = time.monotonic() + seconds, status, code, methods
+
+    def open(self) -> None:
+        self._until = 0.0
+
+    def close(self) -> None:
+        self._server.shutdown()
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        if time.monotonic() >= self._until or environ["REQUEST_METHOD"] not in self._methods:
+            return self._store(environ, start)
+        self.refused += 1
+        if length := environ.get("CONTENT_LENGTH"):
+            environ["wsgi.input"].read(int(length))
+        elif "chunked" in environ.get("HTTP_TRANSFER_ENCODING", ""):
+            environ["wsgi.input"].read()
+        start(self._status, [("Content-Type", "application/xml")])
+        return [f"<?xml version='1.0'?><Error><Code>{self._code}</Code><Message>not now</Message></Error>".encode()]
+
+
+@pytest.fixture
+def door(s3_folder: str) -> Iterator[Door]:
+    """The same bucket behind a door of its own; its `uri` is that of a folder that no other test uses."""
+    door = Door(s3_folder)
+    yield door
+    door.close()

@@ -43,9 +43,9 @@ def run_trial(tune_config: dict[str, Any], train: Train) -> None:
         machine = Machine.model_validate(task["machine"])
         tell(at=_whereabouts(machine.model_dump_json(exclude={"teacher"})))
         if task["teacher"] is not None:
-            folder = staged(Store(task["teacher"]["store"]), task["teacher"]["digest"], machine.cache)
+            folder = staged(Store(task["teacher"]["store"], known=True), task["teacher"]["digest"], machine.cache)
             machine = machine.model_copy(update={"teacher": folder})
-        store, config = Store(task["store"]), TrainConfig.parse(task["config"])
+        store, config = Store(task["store"], known=True), TrainConfig.parse(task["config"])
         prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["bell"])
         result = train_in(store, prefix, train, config, machine, listen, interrupt)
     except Exception as error:

@@ -1,6 +1,6 @@
 import torch
 
-from kdtrain.stream import derive, generator, numpy_rng
+from kdtrain.stream import derive, generator, numpy_rng, seed_torch
 
 
 def test_a_stream_depends_on_its_seed_and_its_whole_name():
@@ -22,3 +22,11 @@ def test_what_one_stream_draws_does_not_shift_another():
     assert torch.equal(torch.rand(4, generator=generator(3, "b")), expected)
     assert numpy_rng(3, "b").random() == numpy_rng(3, "b").random()
     assert numpy_rng(3, "b").random() != numpy_rng(3, "a").random()
+
+
+def test_torchs_own_generator_is_brought_to_a_stream():
+    seed_torch(torch.device("cpu"), 3, "dropout", 1)
+    drawn = torch.rand(4)
+    torch.manual_seed(derive(3, "dropout", 1))
+    assert torch.equal(torch.rand(4), drawn)
+    assert not torch.equal(torch.rand(4), drawn)

@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from kdtrain.errors import InputError
-from sweeps.ledger import Ledger, Record, read
+from sweeps import ledger as ledger_module
+from sweeps.ledger import SET_ASIDE, Ledger, Record, read, repair
 from sweeps.lock import is_driven
 from sweeps.store import Store
 
@@ -119,3 +120,130 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
 
 def _no_space(handle):
     raise OSError(28, "No space left on device")
+
+
+@pytest.fixture(params=["disk", "s3"])
+def sweep(request, tmp_path):
+    return Store(tmp_path if request.param == "disk" else request.getfixturevalue("s3_folder"))
+
+
+def test_a_long_ledger_is_many_files_and_reads_as_one(sweep, monkeypatch):
+    monkeypatch.setattr(ledger_module, "SEGMENT_BYTES", 400)
+    write(sweep, 20)
+    names = sweep.names("ledger")
+    files = [name for name in names if name.endswith(".jsonl")]
+    assert files == sorted(files)
+    assert len(files) > 3
+    assert files[0] == "000000001.jsonl"
+    assert [record.n for record in read(sweep)] == list(range(1, 21))
+    write(sweep, 3)
+    assert [record.n for record in read(sweep)] == list(range(1, 24))
+
+
+def test_a_closed_file_is_not_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger_module, "SEGMENT_BYTES", 400)
+    ledger = Ledger(tmp_path)
+    for number in range(8):
+        ledger.append("note", {"text": f"number {number}"})
+    first = tmp_path / "ledger" / "000000001.jsonl"
+    before = first.stat().st_mtime_ns
+    ledger.append("note", {"text": "one more"})
+    ledger.close()
+    assert first.stat().st_mtime_ns == before
+
+
+def test_a_missing_file_of_a_long_ledger_is_damage(sweep, monkeypatch):
+    monkeypatch.setattr(ledger_module, "SEGMENT_BYTES", 400)
+    write(sweep, 20)
+    second = [name for name in sweep.names("ledger") if name.endswith(".jsonl")][1]
+    sweep.delete(f"ledger/{second}")
+    with pytest.raises(InputError, match=rf"where record {int(second[:9])} belongs.*kdsweep repair"):
+        read(sweep)
+
+
+def test_records_that_may_wait_are_written_together(tmp_path, monkeypatch):
+    time = [100.0]
+    monkeypatch.setattr(ledger_module.time, "monotonic", lambda: time[0])
+    ledger = Ledger(tmp_path)
+    ledger.append("note", {"text": "at once"})
+    for number in range(3):
+        ledger.append("report", {"epoch": number})
+    ledger.tick()
+    assert len(read(tmp_path)) == 1
+    time[0] += 1.5
+    ledger.tick()
+    assert len(read(tmp_path)) == 4
+    ledger.append("report", {"epoch": 3})
+    ledger.append("note", {"text": "takes the one that waits along"})
+    assert len(read(tmp_path)) == 6
+    ledger.append("report", {"epoch": 4})
+    ledger.close()
+    assert [record.n for record in read(tmp_path)] == list(range(1, 8))
+
+
+def test_a_driver_that_dies_loses_only_records_that_may_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger_module.time, "monotonic", lambda: 100.0)
+    ledger = Ledger(tmp_path)
+    ledger.append("note", {"text": "stays"})
+    ledger.append("report", {"epoch": 1})
+    ledger._lock.close()  # as if it had been killed
+    assert [record.kind for record in read(tmp_path)] == ["note"]
+    write(tmp_path, 1)
+    assert [record.n for record in read(tmp_path)] == [1, 2]
+
+
+def test_repair_leaves_a_whole_ledger_alone(sweep):
+    write(sweep, 3)
+    before = sweep.read("ledger/000000001.jsonl")
+    assert repair(sweep) == (3, [])
+    assert sweep.read("ledger/000000001.jsonl") == before
+    assert sweep.names(SET_ASIDE) == []
+
+
+def test_repair_keeps_what_is_before_the_damage_and_sets_the_rest_aside(sweep, monkeypatch):
+    monkeypatch.setattr(ledger_module, "SEGMENT_BYTES", 400)
+    write(sweep, 20)
+    files = [name for name in sweep.names("ledger") if name.endswith(".jsonl")]
+    first = int(files[1][:9])
+    lines = sweep.read(f"ledger/{files[1]}").splitlines(keepends=True)
+    damaged = b"".join([lines[0], lines[1].replace(b"number", b"nomber"), *lines[2:]])
+    sweep.write(f"ledger/{files[1]}", damaged)
+    with pytest.raises(InputError, match=f"records 1 to {first} before it are whole.*kdsweep repair"):
+        Ledger(sweep)
+    assert repair(sweep) == (first, files[1:])
+    assert sweep.read(f"{SET_ASIDE}/{files[1]}") == damaged
+    assert sweep.names(SET_ASIDE) == files[1:]
+    assert len(read(sweep)) == first
+    write(sweep, 2)
+    assert [record.n for record in read(sweep)] == list(range(1, first + 3))
+
+
+def test_repair_of_a_torn_end_cuts_it_off(tmp_path):
+    write(tmp_path)
+    path = only_file(tmp_path)
+    path.write_bytes(path.read_bytes()[:-10])
+    left, _ = repair(tmp_path)
+    assert left == 4
+    notices = []
+    assert len(read(tmp_path, notices.append)) == 4
+    assert not notices
+
+
+def test_repair_waits_for_no_driver(tmp_path):
+    ledger = Ledger(tmp_path)
+    with pytest.raises(InputError, match="another driver"):
+        repair(tmp_path)
+    ledger.close()
+
+
+def test_a_store_that_refuses_loses_nothing_that_was_confirmed(door):
+    store = Store(door.uri, patience_s=0.5)
+    ledger = Ledger(store)
+    ledger.append("note", {"text": "fits"})
+    door.refuse()
+    with pytest.raises(InputError, match="once it answers again"):
+        ledger.append("note", {"text": "does not"})
+    door.open()
+    ledger.append("note", {"text": "answers again"})
+    ledger.close()
+    assert [record.data["text"] for record in read(store)] == ["fits", "answers again"]
