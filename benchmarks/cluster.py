@@ -49,6 +49,7 @@ DASHBOARD = "http://127.0.0.1:8265"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="write the figures to this folder as Parquet")
+    parser.add_argument("--only", choices=["submitted", "two_devices", "losses"], action="append")
     parser.add_argument("--in-namespace", action="store_true", help=argparse.SUPPRESS)
     if sys.argv[1:2] == ["spied"]:
         spied(sys.argv[2:])
@@ -60,19 +61,25 @@ def main() -> None:
         sys.exit(subprocess.run(command, env={**os.environ, **token}, check=False).returncode)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with tempfile.TemporaryDirectory(prefix="kdsweep-cluster-") as scratch:
-        figures = [*run(Path(scratch))]
+        figures = []
+        for figure in run(Path(scratch), options.only or ["submitted", "two_devices", "losses"]):
+            print(*figure, flush=True)
+            figures.append(figure)
     table = pd.DataFrame(figures, columns=["event", "figure", "value", "unit"])
-    print(table.to_string(index=False))
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         table.to_parquet(options.out / "cluster.parquet")
 
 
-def run(scratch: Path) -> Iterator[tuple[str, str, float, str]]:
+def run(scratch: Path, scenes: list[str]) -> Iterator[tuple[str, str, float, str]]:
     with raylets(scratch) as node:
-        yield from submitted(scratch)
-        yield from two_devices(scratch)
-        yield from losses(scratch, node)
+        print(f"two raylets are up; load average {os.getloadavg()[0]:.1f}", flush=True)
+        if "submitted" in scenes:
+            yield from submitted(scratch)
+        if "two_devices" in scenes:
+            yield from two_devices(scratch)
+        if "losses" in scenes:
+            yield from losses(scratch, node)
 
 
 @contextlib.contextmanager
@@ -132,24 +139,38 @@ def submitted(scratch: Path) -> Iterator[tuple[str, str, float, str]]:
 
 
 def two_devices(scratch: Path) -> Iterator[tuple[str, str, float, str]]:
-    """Trials of two devices each, beside the same trials of one."""
-    curves = {}
-    for name, gpus in (("one", 1), ("two", 2)):
-        spec = written(scratch / f"{name}.yaml", budget={"trials": 1}, resources={"cpu": 1, "gpu": gpus})
+    """Trials of two devices each, beside the same trials of one, with the same teacher.
+
+    A network as small as the other scenes' turns the last digit of a sum into another training within a few steps (one
+    process with two threads differs from one with one thread as much), so this is a calmer one at a low learning rate.
+    """
+    student = {**SPEC["student"], "encoder": "tu-resnet18"}
+    data = {**SPEC["data"], "size": [64, 96]}
+    calm = {"student": student, "data": data, "space": {"optimizer.lr": {"low": 1e-4, "high": 2e-4, "log": True}}}
+    curves = []
+    for name, gpus, teacher in (("one", 1, SPEC["teacher"]), ("two", 2, {"path": str(scratch / "one" / "teacher")})):
+        resources = {"cpu": 1, "gpu": gpus}
+        spec = written(
+            scratch / f"{name}.yaml", budget={"trials": 1}, resources=resources, **{**calm, "teacher": teacher}
+        )
         run_sweep(spec, scratch / name)
         check_whole(scratch / name, 2)
         metrics = pd.read_parquet(scratch / name / "tables" / "metrics.parquet")
-        curves[name] = metrics[~metrics["name"].str.startswith("seconds")].set_index(["trial_id", "epoch", "name"])
+        metrics = metrics[~metrics["name"].str.startswith("seconds")]
+        curves.append(metrics.set_index(["trial_id", "epoch", "name"])["value"].rename(name))
         processes = placements(scratch / name)["processes"].unique().tolist()
         assert processes == [gpus], processes
-    both = curves["one"].join(curves["two"], lsuffix="_one", rsuffix="_two", how="outer")[["value_one", "value_two"]]
-    difference = (both["value_one"] - both["value_two"]).abs()
-    losses = difference[both.index.get_level_values("name").str.startswith("term/")]
-    yield "two-process trial", "largest difference of a mean loss from one process", losses.max(), ""
-    miou = difference[both.index.get_level_values("name") == "miou"]
-    yield "two-process trial", "largest difference of mIoU from one process", miou.max(), "fraction"
+    both = pd.concat(curves, axis="columns")
+    terms = both[both.index.get_level_values("name").str.startswith("term/")]
+    losses = ((terms["one"] - terms["two"]) / terms["one"]).abs()
+    first = losses[losses.index.get_level_values("epoch") == 1]
+    miou = (both["one"] - both["two"])[both.index.get_level_values("name") == "miou"].abs()
+    yield "two-process trial", "mean losses of the first epoch beside one process", first.max(), "relative"
+    yield "two-process trial", "mean losses of all three epochs", losses.max(), "relative"
+    yield "two-process trial", "mIoU", miou.max(), "absolute, of 1"
+    assert first.max() < 1e-5, both
     assert losses.max() < 1e-3, both
-    assert miou.max() < 5e-3, both
+    assert miou.max() < 1e-3, both
 
 
 def losses(scratch: Path, node: subprocess.Popen[bytes]) -> Iterator[tuple[str, str, float, str]]:
@@ -193,12 +214,12 @@ def aftermath(
     def back() -> bool:
         return all(max(epochs(sweep, trial), default=0) > before[trial] for trial in victims)
 
-    wait_for(back, 400, f"{victims} to go on", driver)
+    wait_for(back, 120, f"{victims} to go on", driver)
     for trial in victims:
         noticed = [r for r in records(sweep) if r["kind"] == "retried" and r["data"]["trial"] == trial]
         assert noticed, f"{trial} was not noticed to be lost"
         kinds = [r["data"]["failure"] for r in noticed]
-        assert failure in kinds, kinds
+        assert failure in kinds, f"{noticed}\n{log_of(sweep)}"
         yield event, f"{trial}: noticed after", at(noticed[-1]) - killed, "s"
         first = min(at(r) for r in reports(sweep, trial) if at(r) > killed)
         yield event, f"{trial}: next new epoch after", first - killed, "s"
@@ -267,13 +288,15 @@ def on_node(sweep: Path, node: str) -> set[str]:
 
 
 def running(sweep: Path, epochs: int) -> list[str]:
+    """Trials that have told of so many epochs, and have three to go at least."""
     told = records(sweep)
     ended = {r["data"]["trial"] for r in told if r["kind"] == "ended"}
-    counts: dict[str, int] = {}
-    for record in told:
-        if record["kind"] == "report" and record["data"]["report"]["epoch"] < record["data"]["report"]["epochs"] - 3:
-            counts[record["data"]["trial"]] = record["data"]["report"]["epoch"]
-    return sorted(trial for trial, count in counts.items() if count >= epochs and trial not in ended)
+    latest = {r["data"]["trial"]: r["data"]["report"] for r in told if r["kind"] == "report"}
+    return sorted(
+        trial
+        for trial, report in latest.items()
+        if epochs <= report["epoch"] <= report["epochs"] - 3 and trial not in ended
+    )
 
 
 def records(sweep: Path) -> list[dict[str, Any]]:

@@ -280,7 +280,7 @@ class _Desk:
 
 _LOST: dict[Failure, str] = {
     "out_of_memory": "the process of the trial was ended because the node's memory was full",
-    "node_lost": "the node of the trial was lost",
+    "node_lost": "the node of the trial was lost, or cannot be reached",
     "lost": "the process of the trial was lost",
 }
 
@@ -289,9 +289,13 @@ def _cause(error: str) -> Failure:
     """Why a process is gone, as far as Ray's message tells."""
     if "low on memory" in error or "OutOfMemory" in error:
         return "out_of_memory"
-    if "node has died" in error or "node is dead" in error or "NodeDied" in error or "preempted" in error:
+    if any(sign in error for sign in _NODE_GONE):
         return "node_lost"
     return "lost"
+
+
+_NODE_GONE = ("node has died", "node is dead", "node died", "preempted", "is unavailable")
+"""Of a node that vanishes, Ray says for its first seconds only that what ran there does not answer."""
 
 
 class _Detached:
@@ -343,7 +347,8 @@ class _Events(_Detached, tune.Callback):
                 self.desk.driver.started(our_trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        self.desk.lost(trial.trial_id, str(trial.get_pickled_error() or ""))
+        told = Path(trial.error_file or "")  # Tune's own ways to read it look where it has not been brought yet
+        self.desk.lost(trial.trial_id, told.read_text(encoding="utf-8") if told.is_file() else "")
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         self.desk.turn()
