@@ -219,7 +219,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "trials": ("failure", "retries", "node", "peak_memory_bytes", "reused_from"),
+    "trials": ("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),
         *("deterministic_algorithms", "cudnn_deterministic", "cudnn_benchmark", "tf32", "amp", "code_digest"),

@@ -259,7 +259,7 @@ class _Desk:
         """Take note that the process or node of a trial is gone."""
         trial = self.trial_of.pop(tune_id, None)
         if trial is not None:
-            failure = _cause(error)
+            failure = cause_of(error)
             with self.keeping_failure():
                 self.driver.ended(trial, Crash(_LOST[failure], error, failure))
 
@@ -285,7 +285,7 @@ _LOST: dict[Failure, str] = {
 }
 
 
-def _cause(error: str) -> Failure:
+def cause_of(error: str) -> Failure:
     """Why a process is gone, as far as Ray's message tells."""
     if "low on memory" in error or "OutOfMemory" in error:
         return "out_of_memory"

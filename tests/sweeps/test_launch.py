@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -114,3 +115,26 @@ def test_a_sweep_killed_twice_ends_with_every_trial_once(tmp_path: Path) -> None
     tables = read_tables(sweep)
     check_whole(tables)
     assert (tables["trials"]["attempts"] > 1).any()
+
+
+@pytest.mark.parametrize(
+    ("said", "failure"),
+    [
+        ("Failure # 1\nThe actor died unexpectedly before finishing this task. Worker unexpectedly exits", "lost"),
+        ("Failure # 1\nThe actor 4568c71f is unavailable: RPC error: Socket closed rpc_code: 14.", "node_lost"),
+        ("Failure # 1\nThe actor died because its node has died. Node Id: 185a", "node_lost"),
+        ("Failure # 1\nTask was killed due to the node running low on memory.", "out_of_memory"),
+        (None, "lost"),
+    ],
+)
+def test_what_tune_wrote_of_a_lost_trial_tells_its_cause(said: str | None, failure: str, tmp_path: Path) -> None:
+    from sweeps.launch.tune import _Events, cause_of
+
+    told = tmp_path / "error.txt"
+    if said is not None:
+        told.write_text(said)
+    ended = []
+    desk = SimpleNamespace(lost=lambda tune_id, error: ended.append((tune_id, cause_of(error))))
+    trial = SimpleNamespace(trial_id="t1", error_file=str(told))
+    _Events(desk).on_trial_error(1, [], trial)
+    assert ended == [("t1", failure)]
