@@ -5,16 +5,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.claims import NOTHING, claim_columns, config_claim
 from analysis.errors import InputError
 from analysis.finalists import finalists, trials_of
 from analysis.formats import points
 from analysis.hardware import Mix, mixed
+from analysis.refusals import TOLERANCE, granted_unit, refused
+from analysis.seeds import Effects, smallest_effect
 from analysis.tuning import edges
 
 Tables = dict[str, pd.DataFrame]
 
 STATES = ("planned", "running", "complete", "pruned", "diverged", "failed")
-BUDGET_TOLERANCE = 0.10
 SMALLEST_GAP = 0.02
 """With a teacher less than this above the baseline, a share of the gap would be noise over noise."""
 
@@ -22,15 +24,19 @@ SMALLEST_GAP = 0.02
 def compare(tables: Tables) -> pd.DataFrame:
     """One row per study, represented by its best finalist, best first; a study without one comes last.
 
-    Scores are mIoU on role ``select`` (fractions 0..1). Spread is shown as the seeds themselves, with
-    ``minimum`` and ``maximum``; no interval and no significance is computed here.
+    Scores are mIoU on role ``select`` (fractions 0..1). What is claimed is claimed about these configs (see
+    ``analysis.seeds``): one model of all best finalists over their fresh seeds. Nothing is claimed while the sweep is
+    unfinished, nor where the comparison is refused (see ``analysis.refusals``): there the seeds are all there is.
 
     Returns:
         Columns ``study, method, citation, is_baseline, searched_parameters, budget_trials, budget_epochs``;
         ``finalists`` (how many the study has); of the best one ``config_id, trial_id, screen_score, optimism,
         seeds, scores, mean, minimum, maximum, n, planned_seeds, confirmed, chosen`` (of all);
-        ``paired_seeds, differences, difference`` to the baseline's best finalist, seed by seed, and
-        ``gap_closed``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
+        ``paired_seeds, differences, difference`` to the baseline's best finalist, seed by seed; the claim ``low, high,
+        p_holm, word, mde, unstable`` as in ``seeds.Effects``, and ``refused``, sentences that say why there is none;
+        ``gap_closed, gap_low, gap_high``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
+        ``budget_ratio, time_ratio``, what the search spent relative to the baseline's, in the unit that was granted
+        and in seconds;
         ``report_scores, report_mean`` on role ``report``, if evaluated; ``params, latency_ms``;
         ``search_trials, search_epochs, search_s, confirm_s`` and one count of trials per state;
         ``warnings``, a list of sentences.
@@ -54,8 +60,12 @@ def compare(tables: Tables) -> pd.DataFrame:
     ]
     baseline = next((row for row in rows if row["is_baseline"]), None)
     teacher = teacher_miou(tables)
+    refusals = refused(tables, rows)
+    found = config_claim(rows, smallest_effect(tables["sweeps"])) if tables["sweeps"]["finished"].all() else None
     for row in rows:
+        row["refused"] = refusals[row["study"]]
         row.update(_against(row, baseline, teacher))
+        row.update(_claim(row, baseline, teacher, found))
     mixes = mixed(tables)
     at_edge = edges(tables, [row["trial_id"] for row in rows if isinstance(row["trial_id"], str)])
     for row in rows:
@@ -110,7 +120,9 @@ def _scores(tables: Tables, top: pd.Series | None) -> dict[str, Any]:
             **{"config_id": None, "trial_id": None, "n": 0, "planned_seeds": 0, "confirmed": False},
         }
     trials = trials_of(tables, top)
-    held_out = _last_evaluations(tables, trials["trial_id"], "report")["miou"].dropna().tolist()
+    everywhere = tables["trials"]
+    same = everywhere[(everywhere["study"] == top["study"]) & (everywhere["config_id"] == top["config_id"])]
+    held_out = _last_evaluations(tables, same["trial_id"], "report")["miou"].dropna().tolist()
     return {
         **{name: top[name] for name in ("config_id", "trial_id", "screen_score", "optimism", "mean")},
         **{name: top[name] for name in ("n", "planned_seeds", "confirmed")},
@@ -128,20 +140,46 @@ def _scores(tables: Tables, top: pd.Series | None) -> dict[str, Any]:
 def _against(row: dict[str, Any], baseline: dict[str, Any] | None, teacher: float) -> dict[str, Any]:
     nan = float("nan")
     empty: dict[str, Any] = {"paired_seeds": [], "differences": [], "difference": nan, "gap_closed": nan}
+    empty |= {"budget_ratio": nan, "time_ratio": nan}
     if baseline is None or row is baseline:
         return empty
+    unit = granted_unit(row)
+    ratios = {
+        "budget_ratio": _ratio(row[f"search_{unit}"], baseline[f"search_{unit}"]),
+        "time_ratio": _ratio(row["search_s"], baseline["search_s"]),
+    }
     theirs = dict(zip(baseline["seeds"], baseline["scores"], strict=True))
     pairs = [(seed, score) for seed, score in zip(row["seeds"], row["scores"], strict=True) if seed in theirs]
     if not pairs:
-        return empty
+        return empty | ratios
     differences = [score - theirs[seed] for seed, score in pairs]
-    gap = teacher - baseline["mean"]
     return {
         "paired_seeds": [seed for seed, _ in pairs],
         "differences": differences,
         "difference": float(np.mean(differences)),
-        "gap_closed": (row["mean"] - baseline["mean"]) / gap if gap >= SMALLEST_GAP else nan,
+        "gap_closed": (row["mean"] - baseline["mean"]) / _gap(baseline, teacher),
+        **ratios,
     }
+
+
+def _claim(
+    row: dict[str, Any], baseline: dict[str, Any] | None, teacher: float, found: Effects | None
+) -> dict[str, Any]:
+    """What is claimed of a study; a refused comparison loses its difference too, only the seeds stay."""
+    if baseline is None or row is baseline:
+        return NOTHING
+    if row["refused"]:
+        return {**NOTHING, "difference": float("nan"), "gap_closed": float("nan")}
+    return claim_columns(found, row, _gap(baseline, teacher))
+
+
+def _gap(baseline: dict[str, Any], teacher: float) -> float:
+    gap = teacher - baseline["mean"]
+    return gap if gap >= SMALLEST_GAP else float("nan")
+
+
+def _ratio(mine: float, theirs: float) -> float:
+    return mine / theirs if theirs else float("nan")
 
 
 def _spent_nothing() -> dict[str, Any]:
@@ -209,12 +247,15 @@ def _low_teacher(tables: Tables, baseline: dict[str, Any]) -> list[str]:
 
 
 def _unequal_budget(row: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
-    """Budgets are compared in the unit in which the sweep grants them: epochs if it says so, else trials."""
-    unit = "epochs" if pd.notna(row["budget_epochs"]) else "trials"
+    """Budgets are compared in the unit in which the sweep grants them; if equal, then in the time that they took."""
+    unit = granted_unit(row)
     mine, theirs = row[f"search_{unit}"], baseline[f"search_{unit}"]
-    if not mine or not theirs or abs(mine - theirs) <= BUDGET_TOLERANCE * max(mine, theirs):
-        return []
-    return [f"budgets differ by more than 10 %: {mine} {unit}, baseline {theirs}"]
+    if mine and theirs and abs(mine - theirs) > TOLERANCE * max(mine, theirs):
+        return [f"budgets differ by more than 10 %: {mine} {unit}, baseline {theirs}"]
+    if baseline["search_s"] < (1 - TOLERANCE) * row["search_s"]:
+        share = baseline["search_s"] / row["search_s"]
+        return [f"equal {unit}, not equal time: the baseline's search took {share:.0%} of its time"]
+    return []
 
 
 def _last_evaluations(tables: Tables, trial_ids: pd.Series, role: str) -> pd.DataFrame:

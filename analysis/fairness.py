@@ -9,6 +9,7 @@ from analysis.hardware import code, hardware, known, mixed
 from analysis.memory import memory
 from analysis.page import Cell, number
 from analysis.plots import Colours
+from analysis.refusals import refusals
 from analysis.tuning import spaces
 
 Tables = dict[str, pd.DataFrame]
@@ -29,6 +30,7 @@ def fairness(tables: Tables, comparison: pd.DataFrame, palette: Colours) -> str:
     """Trials and ranges per study, sources, what went wrong, the teacher, where it ran, memory: as HTML."""
     return "".join(
         (
+            page.warnings(refusals(comparison)),
             _studies(tables, comparison, palette),
             _sources(comparison, palette),
             _reasons(tables),
@@ -80,9 +82,8 @@ def _sources(comparison: pd.DataFrame, palette: Colours) -> str:
 
 def _reasons(tables: Tables) -> str:
     """Trials that diverged, failed or had to be tried again, by the kind of failure."""
-    trials = tables["trials"]
-    retries = trials["retries"].fillna(0)
-    wrong = trials[trials["state"].isin(["diverged", "failed"]) | (retries > 0)].assign(retries=retries)
+    trials = tables["trials"].fillna({"retries": 0})
+    wrong = trials[trials["state"].isin(["diverged", "failed"]) | (trials["retries"] > 0)]
     if wrong.empty:
         return ""
     events = tables["decisions"]

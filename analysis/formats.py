@@ -26,6 +26,11 @@ def signed(fraction: float | None) -> str:
     return MISSING if missing(fraction) else f"{100 * fraction:+.2f}"  # type: ignore[operator]
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """The ends of an interval of a difference, in points: ``[+0.40, +2.00]``; empty where there is none."""
+    return "" if missing(low) or missing(high) else f"[{signed(low)}, {signed(high)}]"
+
+
 def share(fraction: float | None) -> str:
     """A share in whole per cent: ``0.524`` is ``52 %``."""
     return MISSING if missing(fraction) else f"{100 * fraction:.0f} %"  # type: ignore[operator]

@@ -1,7 +1,7 @@
 """One self-contained HTML page: typography, tables which need no script, figures which carry their data."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,11 +11,12 @@ from plotly.offline import get_plotlyjs
 
 STYLE = """
 :root { color-scheme: light dark;
-  --paper: #fbfaf7; --card: #ffffff; --ink: #1d2026; --soft: #5c626c; --line: #e5e2da; --warn: #8a5300;
+  --paper: #fbfaf7; --card: #ffffff; --ink: #1d2026; --soft: #5c626c; --line: #e5e2da; --warn: #8a5300; --stop: #b3261e;
   --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, serif;
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 @media (prefers-color-scheme: dark) { :root {
-  --paper: #14161a; --card: #1a1d22; --ink: #e9e7e2; --soft: #a4a9b2; --line: #2d3138; --warn: #e0b066; } }
+  --paper: #14161a; --card: #1a1d22; --ink: #e9e7e2; --soft: #a4a9b2; --line: #2d3138;
+  --warn: #e0b066; --stop: #ff8a7e; } }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 var(--sans); }
@@ -25,6 +26,7 @@ h1, h2 { font-family: var(--serif); font-weight: 600; line-height: 1.2; letter-s
 h1 { font-size: clamp(1.65rem, 4.6vw, 2.6rem); margin: 0.15em 0 0.5em; }
 h2 { font-size: 1.45rem; margin: 0 0 0.5rem; }
 h3 { font-size: 0.95rem; margin: 0 0 0.2rem; font-weight: 600; }
+h3 .aside { font-weight: 400; font-size: 0.84rem; }
 h3 code { font-size: 0.82rem; font-weight: 500; }
 .scroll + h3 { margin-top: 1.6rem; }
 section { margin-top: 56px; padding-top: 22px; border-top: 1px solid var(--line); }
@@ -43,6 +45,7 @@ nav { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 0.9rem; color: v
 .verdict > div:first-child { border-top: 0; }
 .verdict dt { color: var(--soft); font-size: 0.9rem; padding-top: 0.08rem; }
 .verdict dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+dd.amber b { color: var(--warn); } dd.red b { color: var(--stop); }
 .aside { color: var(--soft); font-size: 0.9rem; }
 .aside.below { margin-top: 14px; max-width: 86ch; }
 .scroll { overflow-x: auto; margin: 0 0 8px; -webkit-overflow-scrolling: touch; }
@@ -58,14 +61,16 @@ td small { display: block; color: var(--soft); font-size: 0.8rem; line-height: 1
 td.n small { white-space: normal; text-wrap: balance; }
 td:first-child { min-width: 6.5rem; }
 td.wide { min-width: 12rem; }
-tr.first td { font-weight: 600; } tr.first td small { font-weight: 400; }
+tr.bold td { font-weight: 600; } tr.bold td small { font-weight: 400; }
 .key { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 50%; background: var(--c);
   margin-right: 0.45em; vertical-align: 0.02em; }
 .key.square { border-radius: 2px; outline: 1px solid var(--line); }
 .keyed { white-space: nowrap; }
 .keys { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 0.86rem; color: var(--soft);
   margin: 6px 0; }
+ul.doubts { margin: 4px 0 14px; padding-left: 1.1rem; max-width: 86ch; }
 .warn { color: var(--warn); font-size: 0.82rem; line-height: 1.4; font-weight: 400; }
+.sketch { display: block; width: 100%; max-width: 760px; } .bar { display: block; margin-top: 7px; }
 .strip { display: block; width: 132px; height: 22px; overflow: visible; }
 figure { margin: 18px 0 6px; min-width: 0; }
 figcaption { color: var(--soft); font-size: 0.88rem; max-width: 78ch; margin-top: 6px; }
@@ -89,12 +94,22 @@ footer { margin-top: 64px; color: var(--soft); font-size: 0.84rem; }
 @media print { nav, details summary { display: none; } section { break-inside: avoid; } }
 """
 
+_SIGNS = {
+    "amber": '<b aria-label="to be read with care">\u25b2</b> ',
+    "red": '<b aria-label="not to be used as it stands">\u25a0</b> ',
+}
+
 SCRIPT = """
 for (const data of document.querySelectorAll("script.figure")) {
   const { data: traces, layout } = JSON.parse(data.textContent);
   Plotly.newPlot(data.previousElementSibling, traces, layout, { responsive: true, displayModeBar: false });
 }
-for (const head of document.querySelectorAll("th")) head.addEventListener("click", () => {
+for (const head of document.querySelectorAll("th")) {
+  head.tabIndex = 0;
+  head.addEventListener("click", () => sort(head));
+  head.addEventListener("keydown", event => { if (event.key === "Enter") sort(head); });
+}
+function sort(head) {
   const rows = [...head.closest("table").tBodies[0].rows], at = head.cellIndex;
   const up = head.getAttribute("aria-sort") === "descending";
   for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
@@ -105,7 +120,7 @@ for (const head of document.querySelectorAll("th")) head.addEventListener("click
     : typeof a === typeof b ? String(a).localeCompare(b) : typeof a === "number" ? 1 : -1;
   rows.sort((a, b) => order(value(a), value(b)) * (up ? 1 : -1));
   head.closest("table").tBodies[0].append(...rows);
-});
+}
 """
 
 
@@ -144,15 +159,15 @@ def number(text: str, sort: float | None, small: str = "") -> Cell:
     return Cell(text, small=small, sort=float("nan") if sort is None else float(sort), number=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], first: int | None = None) -> str:
-    """A table that reads without a script and sorts with one; row ``first`` is set in bold."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], bold: Collection[int] = ()) -> str:
+    """A table that reads without a script and sorts with one; the rows ``bold`` are set in bold."""
     aligned = [all(row[place].number for row in rows) and bool(rows) for place in range(len(columns))]
     head = "".join(
         f'<th scope="col"{" class=n" if right else ""}>{escape(name)}</th>'
         for name, right in zip(columns, aligned, strict=True)
     )
     body = "".join(
-        f"<tr{' class=first' if place == first else ''}>{''.join(cell.draw() for cell in row)}</tr>"
+        f"<tr{' class=bold' if place in bold else ''}>{''.join(cell.draw() for cell in row)}</tr>"
         for place, row in enumerate(rows)
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -202,10 +217,10 @@ def strip(values: Sequence[float], low: float, high: float, colour: str, mark: f
     return f'<svg class="strip" viewBox="0 0 132 22" aria-hidden="true">{axis}{line}{dots}</svg>'
 
 
-def image(path: Path, label: str) -> str:
+def image(png: bytes, label: str) -> str:
     """A PNG, embedded."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img loading="lazy" alt="{escape(label)}" src="data:image/png;base64,{data}">'
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{escape(label)}" src="data:image/png;base64,{data}">'
 
 
 def section(anchor: str, title: str, *parts: str) -> str:
@@ -213,11 +228,39 @@ def section(anchor: str, title: str, *parts: str) -> str:
     return f'<section id="{anchor}"><h2>{escape(title)}</h2>{"".join(parts)}</section>'
 
 
-def document(title: str, body: str) -> str:
-    """The whole page; the plotting library is embedded once, at its end."""
+def verdict(lines: Iterable[tuple[str, str, str]], colour: str = "") -> str:
+    """The box on top: label, sentence and mark (``amber``, ``red`` or none) of each line."""
+    drawn = "".join(
+        f'<div><dt>{escape(label)}</dt><dd class="{mark}">{_SIGNS.get(mark, "")}{escape(said)}</dd></div>'
+        for label, said, mark in lines
+    )
+    style = f' style="--mark:{escape(colour)}"' if colour else ""
+    return f'<dl class="verdict"{style}>{drawn}</dl>'
+
+
+def document(title: str, body: str, figures: bool = True, refresh: int | None = None) -> str:
+    """The whole page.
+
+    Args:
+        title: Shown on the browser's tab.
+        body: What is in it.
+        figures: Whether to embed the plotting library, once, at its end.
+        refresh: The page loads itself again after so many seconds.
+    """
+    again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
+    library = f"<script>{get_plotlyjs()}</script>" if figures else ""
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{again}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{body}</main>"
-        f"<script>{get_plotlyjs()}</script><script>{SCRIPT}</script></body></html>\n"
+        f"{library}<script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def write(target: Path, content: str) -> Path:
+    """Write a page whole or not at all, so that a reader never sees half of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.tmp")
+    scratch.write_text(content, encoding="utf-8")
+    scratch.replace(target)
+    return target

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.formats import duration, points, signed
+from analysis.canvas import BASELINE, TEACHER, add, canvas, upright
+from analysis.canvas import INK as _INK
+from analysis.formats import duration, points
 
 Colours = dict[str, str]
 
-BASELINE, TEACHER = "#868c96", "#c48a00"
-_INK, _GRID = "#7b818b", "rgba(128,134,145,0.25)"
 _CYCLE = (
     *("#3f7fd6", "#2a9d7f", "#c4559b", "#d9542f", "#8a68d4", "#2ba3bd"),
     *("#8f9a2b", "#a9714b", "#d98aa8", "#5f8f4e", "#6d7fb3", "#9c4a6b"),
 )
-_USES = {"search": 1.0, "search, pruned": 0.55, "lost": 0.25, "fresh seeds": 0.8}
+_USES = {"search": 1.0, "search, pruned": 0.55, "lost": 0.25, "fresh seeds": 0.8, "reporting seeds": 0.9}
 
 
 def colours(studies: pd.DataFrame) -> Colours:
@@ -41,27 +41,49 @@ def seeds(ranked: pd.DataFrame, palette: Colours, baseline: float, teacher: floa
     """
     shown = ranked.iloc[::-1].reset_index(drop=True)
     labels = [row.trial_id if isinstance(row.trial_id, str) else row.study for row in shown.itertuples()]
-    figure = _figure(height=90 + 30 * len(shown), x="mIoU (points)")
+    figure = canvas(height=90 + 30 * len(shown), x="mIoU (points)")
     for value, colour, name in ((baseline, BASELINE, "baseline"), (teacher, TEACHER, "teacher")):
         if np.isfinite(value):
-            _upright(figure, 100 * value, colour, f"{name} {points(value)}")
+            upright(figure, 100 * value, colour, f"{name} {points(value)}")
     for place, row in enumerate(shown.to_dict("records")):
         colour, scores = palette.get(row["study"], _INK), [100 * score for score in row["scores"]]
         hover = [f"{row['study']}, seed {seed}: {score:.2f}" for seed, score in zip(row["seeds"], scores, strict=True)]
         ends = [min(scores), max(scores)]
-        _add(figure, x=ends, y=[place, place], mode="lines", line={"color": colour, "width": 1.5}, opacity=0.5)
+        add(figure, x=ends, y=[place, place], mode="lines", line={"color": colour, "width": 1.5}, opacity=0.5)
         dots = {"size": 9, "color": colour, "opacity": 0.75}
-        _add(figure, x=scores, y=[place] * len(scores), mode="markers", marker=dots, text=hover)
+        add(figure, x=scores, y=[place] * len(scores), mode="markers", marker=dots, text=hover)
         bar = {"symbol": "line-ns", "size": 20, "line": {"width": 3, "color": colour}}
         text = f"{row['study']}: mean {points(row['mean'])}, n={row['n']}"
-        _add(figure, x=[100 * row["mean"]], y=[place], mode="markers", marker=bar, text=[text])
+        add(figure, x=[100 * row["mean"]], y=[place], mode="markers", marker=bar, text=[text])
         if row["confirmed"] and pd.notna(row["screen_score"]):
             diamond = {"symbol": "diamond-open", "size": 9, "color": colour, "line": {"width": 1.5}}
             text = f"{row['study']}: score in the search {points(row['screen_score'])} (1 seed, optimistic)"
             x = [100 * row["screen_score"]]
-            _add(figure, x=x, y=[place], mode="markers", marker=diamond, text=[text])
+            add(figure, x=x, y=[place], mode="markers", marker=diamond, text=[text])
     figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=labels, showgrid=False)
     figure.update_yaxes(range=[-0.7, len(shown) - 0.3])
+    return figure
+
+
+def slopes(ranked: pd.DataFrame, palette: Colours) -> go.Figure:
+    """From the score that found a config to its mean on fresh seeds, a line per finalist.
+
+    Args:
+        ranked: Finalists with both, from ``finalists``.
+        palette: From ``colours``.
+    """
+    figure = canvas(height=300, y="mIoU (points)")
+    for row in ranked.to_dict("records"):
+        colour = palette.get(row["study"], _INK)
+        ends = [100 * row["screen_score"], 100 * row["mean"]]
+        text = [
+            f"{row['study']}, {row['trial_id']}: in the search {points(row['screen_score'])} (1 seed)",
+            f"{row['study']}, {row['trial_id']}: on fresh seeds {points(row['mean'])} (n={row['n']})",
+        ]
+        looks = {"mode": "lines+markers", "line": {"color": colour, "width": 2}, "marker": {"size": 8}, "opacity": 0.8}
+        add(figure, x=[0, 1], y=ends, text=text, **looks)
+    ticks = ["in the search<br>(1 seed)", "on fresh seeds<br>(mean)"]
+    figure.update_xaxes(tickvals=[0, 1], ticktext=ticks, range=[-0.25, 1.25], showgrid=False, showline=False)
     return figure
 
 
@@ -77,31 +99,31 @@ def learning_curves(
         reference: The baseline's confirming curves, columns ``epoch, miou``; may be empty.
         palette: From ``colours``.
     """
-    figure = _figure(height=230, x="epoch", y="mIoU")
+    figure = canvas(height=230, x="epoch", y="mIoU")
     mine, colour = curves[curves["study"] == study], palette.get(study, _INK)
     best = mine[mine["config_id"] == config_id]
     phase = "confirm" if (best["phase"] == "confirm").any() else "search"
     best = best[best["phase"] == phase]
     thin = mine[(mine["phase"] == "search") & ~mine["trial_id"].isin(best["trial_id"])]
     line = {"color": colour, "width": 1}
-    _add(figure, **_polyline(thin), mode="lines", line=line, opacity=0.4, hoverinfo="skip")
+    add(figure, **_polyline(thin), mode="lines", line=line, opacity=0.4, hoverinfo="skip")
     stopped = thin[thin["state"].isin(["pruned", "diverged", "failed"])].drop_duplicates("trial_id", keep="last")
     text = [f"{trial}: {state}" for trial, state in zip(stopped["trial_id"], stopped["state"], strict=True)]
     cross = {"symbol": "x-thin", "size": 6, "line": {"width": 1.5, "color": colour}}
     y = 100 * stopped["miou"].to_numpy()
-    _add(figure, x=stopped["epoch"].to_numpy(), y=y, mode="markers", marker=cross, text=text)
+    add(figure, x=stopped["epoch"].to_numpy(), y=y, mode="markers", marker=cross, text=text)
     if len(reference):
         mean = reference.groupby("epoch")["miou"].mean()
         dotted = {"color": BASELINE, "width": 2, "dash": "dot"}
         name = ["baseline, mean of its seeds"] * len(mean)
-        _add(figure, x=mean.index.to_numpy(), y=100 * mean.to_numpy(), mode="lines", line=dotted, text=name)
+        add(figure, x=mean.index.to_numpy(), y=100 * mean.to_numpy(), mode="lines", line=dotted, text=name)
     for trial_id, run in best.groupby("trial_id", sort=False):
         text = [
             f"{trial_id}, epoch {epoch}: {points(miou)}" for epoch, miou in zip(run["epoch"], run["miou"], strict=True)
         ]
         line = {"color": colour, "width": 2.2}
         x, y = run["epoch"].to_numpy(), 100 * run["miou"].to_numpy()
-        _add(figure, x=x, y=y, mode="lines", line=line, text=text)
+        add(figure, x=x, y=y, mode="lines", line=line, text=text)
     if len(curves):
         low, high = 100 * curves["miou"].min(), 100 * curves["miou"].max()
         figure.update_yaxes(range=[low - 2, high + 2])
@@ -120,11 +142,11 @@ def per_class(frame: pd.DataFrame, best: str, palette: Colours) -> go.Figure:
     gain = (frame["best"] - frame["baseline"]).fillna(frame["best"] * 0)
     shown = frame.loc[gain.sort_values(na_position="first", kind="stable").index]
     classes, place = list(shown.index), np.arange(len(shown))
-    figure = _figure(height=90 + 24 * len(shown), x="IoU (points)")
+    figure = canvas(height=90 + 24 * len(shown), x="IoU (points)")
     between = {"color": palette.get(best, _INK), "width": 3}
     for at, low, high in zip(place, 100 * shown["baseline"], 100 * shown["best"], strict=True):
         if np.isfinite(low) and np.isfinite(high):
-            _add(figure, x=[low, high], y=[at, at], mode="lines", line=between, opacity=0.45, hoverinfo="skip")
+            add(figure, x=[low, high], y=[at, at], mode="lines", line=between, opacity=0.45, hoverinfo="skip")
     looks = {
         "teacher": {"symbol": "line-ns", "size": 13, "line": {"width": 2.5, "color": TEACHER}},
         "baseline": {"symbol": "circle", "size": 9, "color": BASELINE},
@@ -133,7 +155,7 @@ def per_class(frame: pd.DataFrame, best: str, palette: Colours) -> go.Figure:
     for name, look in looks.items():
         text = [f"{label}, {name}: {points(value)}" for label, value in zip(classes, shown[name], strict=True)]
         x = 100 * shown[name].to_numpy()
-        _add(figure, x=x, y=place, mode="markers", marker=look, text=text)
+        add(figure, x=x, y=place, mode="markers", marker=look, text=text)
     figure.update_yaxes(tickvals=place.tolist(), ticktext=classes, showgrid=False, range=[-0.7, len(shown) - 0.3])
     return figure
 
@@ -150,7 +172,7 @@ def budget(spent: pd.DataFrame, order: Sequence[str], palette: Colours) -> go.Fi
     divisor, unit = next(
         u for u in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if longest >= 2 * u[0] or u[0] == 1
     )
-    figure = _figure(height=90 + 32 * len(order), x=f"training time ({unit})")
+    figure = canvas(height=90 + 32 * len(order), x=f"training time ({unit})")
     studies = list(reversed(order))
     for use, opacity in _USES.items():
         part = spent[spent["use"] == use].set_index("study").reindex(studies)
@@ -176,14 +198,17 @@ def incumbent(frame: pd.DataFrame, palette: Colours, against: str = "epochs") ->
         palette: From ``colours``.
         against: ``epochs`` or ``seconds``.
     """
-    figure = _figure(height=300, x=f"{against} spent in the search of the study", y="best so far (mIoU)")
-    for study, run in frame.dropna(subset="best").groupby("study", sort=False):
+    figure = canvas(height=300, x=f"{against} spent in the search of the study", y="best so far (mIoU)")
+    for study, known in frame.dropna(subset="best").groupby("study", sort=False):
+        rose = known["best"].diff().ne(0)
+        rose.iloc[-1] = True
+        run = known[rose]
         text = [
             f"{study} after {trial}: {points(value)}" for trial, value in zip(run["trial_id"], run["best"], strict=True)
         ]
         line = {"color": palette.get(str(study), _INK), "width": 2.2, "shape": "hv"}
         x, y = run[against].to_numpy(), 100 * run["best"].to_numpy()
-        _add(figure, x=x, y=y, mode="lines+markers", line=line, marker={"size": 5}, text=text)
+        add(figure, x=x, y=y, mode="lines+markers", line=line, marker={"size": 5}, text=text)
     figure.update_xaxes(rangemode="tozero")
     return figure
 
@@ -195,7 +220,7 @@ def response(frame: pd.DataFrame, palette: Colours) -> go.Figure:
         frame: Rows of one parameter from ``tuning.responses``.
         palette: From ``colours``.
     """
-    figure = _figure(height=210, x="", y="mIoU")
+    figure = canvas(height=210, x="", y="mIoU")
     numeric = frame["value"].notna().all()
     for study, dots in frame.groupby("study", sort=False):
         text = [
@@ -205,7 +230,7 @@ def response(frame: pd.DataFrame, palette: Colours) -> go.Figure:
         marker = {"size": 8, "color": palette.get(str(study), _INK), "opacity": 0.75}
         x = dots["value"].to_numpy() if numeric else dots["value_json"].str.strip('"').to_numpy()
         y = 100 * dots["score"].to_numpy()
-        _add(figure, x=x, y=y, mode="markers", marker=marker, text=text)
+        add(figure, x=x, y=y, mode="markers", marker=marker, text=text)
     if not numeric:
         figure.update_xaxes(type="category")
     elif frame["log"].any():
@@ -213,66 +238,6 @@ def response(frame: pd.DataFrame, palette: Colours) -> go.Figure:
         ticks = 1 if decades > 1.5 else "D2" if decades > 0.7 else "D1"
         figure.update_xaxes(type="log", dtick=ticks, tickformat="~g")
     return figure
-
-
-def ablation(frame: pd.DataFrame, palette: Colours) -> go.Figure:
-    """Every cell's difference to the reference: seeds as dots, mean as a bar.
-
-    Args:
-        frame: Rows of one design from ``ablation.ablate``, the reference left out.
-        palette: From ``colours``.
-    """
-    shown = frame[frame["differences"].map(len) > 0].iloc[::-1]
-    figure = _figure(height=90 + 32 * len(shown), x="difference to the reference (points)")
-    _upright(figure, 0.0, BASELINE, "reference")
-    for place, row in enumerate(shown.to_dict("records")):
-        colour, values = palette.get(row["cell"], _INK), [100 * value for value in row["differences"]]
-        text = [
-            f"{row['cell']}, seed {seed}: {value:+.2f}" for seed, value in zip(row["paired_seeds"], values, strict=True)
-        ]
-        dots = {"size": 9, "color": colour, "opacity": 0.75}
-        _add(figure, x=values, y=[place] * len(values), mode="markers", marker=dots, text=text)
-        bar = {"symbol": "line-ns", "size": 20, "line": {"width": 3, "color": colour}}
-        text = [f"{row['cell']}: mean {signed(row['difference'])}, n={row['n']}"]
-        _add(figure, x=[100 * row["difference"]], y=[place], mode="markers", marker=bar, text=text)
-    figure.update_yaxes(tickvals=list(range(len(shown))), ticktext=list(shown["cell"]), showgrid=False)
-    figure.update_yaxes(range=[-0.7, len(shown) - 0.3])
-    return figure
-
-
-def _figure(height: int, x: str = "", y: str = "") -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 8, "r": 14, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"size": 12, "color": _INK, "family": "system-ui, sans-serif"},
-        showlegend=False,
-        hovermode="closest",
-        dragmode=False,
-    )
-    axis = {
-        "automargin": True,
-        "gridcolor": _GRID,
-        "zeroline": False,
-        "ticklen": 4,
-        "tickcolor": "rgba(0,0,0,0)",
-    }
-    figure.update_xaxes(title={"text": x, "standoff": 8}, showline=True, linecolor=_GRID, **axis)
-    figure.update_yaxes(title={"text": y, "standoff": 6}, **axis)
-    return figure
-
-
-def _add(figure: go.Figure, **options: object) -> None:
-    figure.add_trace(go.Scatter(**{"hoverinfo": "text", **options}))
-
-
-def _upright(figure: go.Figure, x: float, colour: str, label: str) -> None:
-    figure.add_vline(x=x, line={"color": colour, "width": 1.5, "dash": "dot"})
-    figure.add_annotation(x=x, y=1, yref="paper", yanchor="bottom", text=label, showarrow=False)
-    figure.update_layout(margin={"t": 26})
 
 
 def _polyline(curves: pd.DataFrame) -> dict[str, np.ndarray]:

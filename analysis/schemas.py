@@ -47,6 +47,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         classes=_TEXTS,
         palette=(_TEXTS, "#rrggbb"),
         finished=_FLAG,
+        frozen_json_or_null=_TEXT,
     ),
     "studies": _schema(
         sweep_id=_TEXT,
@@ -54,6 +55,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         method=_TEXT,
         scientific_json=_TEXT,
         space_json=_TEXT,
+        defaults_json_or_null=_TEXT,
         citation_or_null=_TEXT,
         searched_parameters=(_INT, "parameters"),
         budget_trials_or_null=(_INT, "trials"),
@@ -198,6 +200,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         factor_or_null=_TEXT,
         level_or_null=_TEXT,
         family=_TEXT,
+        levels_json_or_null=_TEXT,
+        retuned_or_null=_TEXT,
+        published_or_null=(_REAL, "fraction 0..1"),
+        source_or_null=_TEXT,
     ),
     "selections": _schema(
         sweep_id=_TEXT,
@@ -213,12 +219,20 @@ SCHEMAS: dict[str, pa.Schema] = {
         rank=_INT,
         chosen=_FLAG,
         optimism_or_null=(_REAL, "fraction 0..1"),
+        rounds_or_null=(_INT, "rounds of fresh seeds entered"),
+        unstable_or_null=_TEXT,
+        tie_or_null=_FLAG,
+        cost_s_or_null=(_REAL, "s per training, its share of the teacher's fitting included"),
         config_json=_TEXT,
     ),
 }
 
 
 LATER: dict[str, tuple[str, ...]] = {
+    "sweeps": ("frozen_json",),
+    "studies": ("defaults_json",),
+    "selections": ("rounds", "unstable", "tie", "cost_s"),
+    "cells": ("levels_json", "retuned", "published", "source"),
     "trials": ("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),

@@ -1,27 +1,28 @@
-"""Which config to ship: the best finalist on fresh seeds, with what speaks for it."""
+"""Which config to ship: the cheapest of the best finalists on fresh seeds, with what speaks for it."""
 
 import json
 from typing import Any
 
 import pandas as pd
 
+from analysis.choice import RULE, contenders, seed_sd, standings
 from analysis.compare import compare
 from analysis.errors import InputError
-from analysis.finalists import finalists
+from analysis.finalists import finalists, frozen_selection
+from analysis.reporting import Reported, reported, reported_difference
 from analysis.schemas import SCHEMAS
+from analysis.tuning import crowded_edges
 
 Tables = dict[str, pd.DataFrame]
 
 
 def select(tables: Tables) -> pd.DataFrame:
-    """Every finalist, best first, as rows of the table ``selections`` (see ``analysis.finalists``).
+    """Every finalist by rank, as rows of the table ``selections`` (see ``analysis.finalists``).
 
-    ``rank`` counts over all studies; rank 1 is ``chosen``: the highest mean over fresh seeds among configs
-    of which every planned seed is complete. Empty if no trial is complete.
+    ``rank`` goes by mean and counts over all studies; ``chosen`` is the cheapest of the ties for the first rank. Empty
+    if no trial is complete.
     """
-    frame = finalists(tables)
-    rank = pd.Series(range(1, len(frame) + 1), index=frame.index, dtype="int64")
-    return frame.assign(rank=rank, chosen=rank == 1)[SCHEMAS["selections"].names]
+    return finalists(tables).sort_values("rank")[SCHEMAS["selections"].names].reset_index(drop=True)
 
 
 def best(tables: Tables) -> dict[str, Any]:
@@ -29,8 +30,10 @@ def best(tables: Tables) -> dict[str, Any]:
 
     Returns:
         ``config`` (as it was trained, seed included) and ``evidence``: study, method, trial, screen score,
-        every fresh seed with its score, mean, n, optimism, the baseline with the difference per seed, the
-        runners-up, the teacher and the warnings. Scores are mIoU on role ``select`` as fractions 0..1.
+        every fresh seed with its score, mean, n, optimism, the ``selection`` (rule, why, tie set, pooled SD, rank
+        interval), the baseline with the difference per seed, the runners-up, ranges that were too narrow, the teacher,
+        ``report`` (the frozen config on seeds and images that were not used to choose) and the warnings. Scores are
+        mIoU on role ``select`` as fractions 0..1, those in ``report`` as they say.
 
     Raises:
         InputError: No trial is complete, so there is nothing to choose from.
@@ -53,15 +56,89 @@ def best(tables: Tables) -> dict[str, Any]:
         "screen_score": plain(winner["screen_score"]),
         **_seeds(winner),
         "optimism": plain(winner["optimism"]),
+        "selection": _selection(ranked, winner),
         "baseline": _baseline(comparison, row),
         "runners_up": [
             {"study": other["study"], "config_id": other["config_id"], **_seeds(other)}
             for _, other in ranked.iloc[1:4].iterrows()
         ],
+        "space_edges": crowded_edges(tables, winner["study"]),
+        "report": _report(tables, winner),
         "teacher": _teacher(tables),
         "warnings": list(row["warnings"]),
     }
     return {"config": json.loads(winner["config_json"]), "evidence": evidence}
+
+
+def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, Any]:
+    """Why this config: the rule, and what it was applied to."""
+    able, sd = contenders(ranked), seed_sd(ranked)
+    found: dict[str, Any] = {"rule": RULE if len(able) else "highest score", "why": winner["why"]}
+    if len(able):
+        n = int(able["n"].iloc[0])
+        found["pooled_sd"] = plain(sd)
+        found["standard_error"] = plain(sd / n**0.5)
+        found["tie_set"] = [
+            {
+                "study": row["study"],
+                "config_id": row["config_id"],
+                "mean": float(row["mean"]),
+                "cost_s": plain(row["cost_s"]),
+            }
+            for _, row in ranked[ranked["tie"]].sort_values("rank").iterrows()
+        ]
+        places, known = list(able.index), standings(able["mean"].tolist(), sd, n)
+        if known is not None and winner.name in places:
+            own = known[places.index(winner.name)]
+            found["rank_interval"] = f"{own.low} to {own.high} of {len(able)}"
+            found["probability_of_best"] = round(own.best, 2)
+    if told := [f"{row['study']} {row['config_id']}: {row['unstable']}" for _, row in _unstable(ranked).iterrows()]:
+        found["unstable"] = told
+    return found
+
+
+def _unstable(ranked: pd.DataFrame) -> pd.DataFrame:
+    return ranked[ranked["unstable"].notna()]
+
+
+def _report(tables: Tables, winner: pd.Series) -> dict[str, Any] | str:
+    """The frozen config on its reporting seeds, beside the baseline."""
+    frozen, own = frozen_selection(tables), reported(tables)
+    if frozen is None or own is None:
+        return "role report is read once the selection is frozen: kdsweep best --freeze"
+    baseline = reported(tables, "baseline")
+    is_baseline = baseline is not None and baseline.config_id == own.config_id and baseline.study == own.study
+    found: dict[str, Any] = {"frozen_at": frozen["at"], **_reported(own)}
+    if own.seeds and pd.notna(winner["screen_score"]):
+        screen = float(winner["screen_score"])
+        found["optimism_gap"] = {"screen_score_minus_role_select": screen - own.select_mean}
+        if own.report:
+            found["optimism_gap"]["screen_score_minus_role_report"] = screen - own.mean
+    if is_baseline:
+        found["baseline"] = "the chosen config is the baseline"
+    elif baseline is not None:
+        found["baseline"] = {"study": baseline.study, "config_id": baseline.config_id, **_reported(baseline)}
+        if (difference := reported_difference(tables)) is not None:
+            found["difference"] = {
+                "on": f"role {own.role}, chosen minus baseline",
+                "seeds": list(difference.seeds),
+                "each": list(difference.each),
+                "mean": difference.mean,
+                "low": plain(difference.low),
+                "high": plain(difference.high),
+            }
+    return found
+
+
+def _reported(one: Reported) -> dict[str, Any]:
+    return {
+        "seeds": list(one.seeds),
+        "planned_seeds": one.planned,
+        "scores_on_role_report": list(one.report),
+        "scores_on_role_select": list(one.select),
+        "mean": plain(one.mean),
+        "role": one.role,
+    }
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -94,12 +95,18 @@ def write_table(folder: str | Path, name: str, rows: Rows) -> Path:
     return target
 
 
-def read_tables(sweep: str | Path, names: Collection[str] = tuple(SCHEMAS)) -> dict[str, pd.DataFrame]:
+def read_tables(
+    sweep: str | Path,
+    names: Collection[str] = tuple(SCHEMAS),
+    only: Mapping[str, tuple[str, Collection[str]]] | None = None,
+) -> dict[str, pd.DataFrame]:
     """The tables of a sweep ``D`` (files ``D/tables/<name>.parquet``).
 
     Args:
         sweep: The folder ``D``, or a URI that pyarrow knows, such as ``s3://bucket/folder?region=eu-west-1``.
         names: Which tables to read; the others come empty (``confusion`` and ``metrics`` may be long).
+        only: Per table a column of text and the values whose rows are wanted, so that a long table need not
+            fit into memory: ``{"metrics": ("name", ["miou"])}``.
 
     Returns:
         One frame per name in ``SCHEMAS``; a table whose file is not there is empty. Nullable integers come as
@@ -107,6 +114,26 @@ def read_tables(sweep: str | Path, names: Collection[str] = tuple(SCHEMAS)) -> d
 
     Raises:
         InputError: There is no table at all, one does not read or lacks a column, or the store does not answer.
+    """
+    system, files = locate(sweep)
+    tables = empty_tables()
+    for name in names:
+        if name in files:
+            try:
+                tables[name] = _read(system, files[name], name, (only or {}).get(name))
+            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+                raise InputError(
+                    f"table {_shown(sweep, f'{FOLDER}/{name}.parquet')} does not read ({_reason(error)}): "
+                    f"rebuild it with `kdsweep tables {sweep}`"
+                ) from error
+    return tables
+
+
+def locate(sweep: str | Path) -> tuple[fs.FileSystem, dict[str, str]]:
+    """Where the tables of a sweep lie: the file system, and the path there of every table that exists.
+
+    Raises:
+        InputError: There is no table at all, or the store does not answer.
     """
     system, root = _open(sweep)
     folder = f"{root}/{FOLDER}"
@@ -119,17 +146,7 @@ def read_tables(sweep: str | Path, names: Collection[str] = tuple(SCHEMAS)) -> d
             f"no tables in {_shown(sweep, FOLDER)} (looked for trials.parquet): run `kdsweep tables {sweep}` "
             "or give the folder of a sweep"
         )
-    tables = empty_tables()
-    for name in names:
-        if (file := f"{name}.parquet") in found:
-            try:
-                tables[name] = _read(system, f"{folder}/{file}", name)
-            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-                raise InputError(
-                    f"table {_shown(sweep, f'{FOLDER}/{file}')} does not read ({_reason(error)}): "
-                    f"rebuild it with `kdsweep tables {sweep}`"
-                ) from error
-    return tables
+    return system, {name: f"{folder}/{name}.parquet" for name in SCHEMAS if f"{name}.parquet" in found}
 
 
 def _is_local(sweep: str | Path) -> bool:
@@ -151,16 +168,27 @@ def _open(sweep: str | Path) -> tuple[fs.FileSystem, str]:
     return system, root.rstrip("/")
 
 
-def _read(system: fs.FileSystem, path: str, name: str) -> pd.DataFrame:
+def _read(system: fs.FileSystem, path: str, name: str, only: tuple[str, Collection[str]] | None = None) -> pd.DataFrame:
     schema = SCHEMAS[name]
     with system.open_input_file(path) as file:
         stored = pq.ParquetFile(file)
         there = set(stored.schema_arrow.names)
         missing = [column for column in LATER.get(name, ()) if column not in there]
-        table = stored.read([column for column in schema.names if column not in missing])
+        columns = [column for column in schema.names if column not in missing]
+        table = stored.read(columns) if only is None else _matching(stored, columns, *only)
     for column in missing:
         table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
     return table.select(schema.names).cast(schema).to_pandas()
+
+
+def _matching(stored: pq.ParquetFile, columns: list[str], column: str, values: Collection[str]) -> pa.Table:
+    """The rows of a file in which a column has one of some values, read piece by piece."""
+    wanted = pa.array(list(values), pa.string())
+    pieces = (
+        pa.Table.from_batches([batch]).filter(pc.is_in(batch[column], wanted))
+        for batch in stored.iter_batches(batch_size=1 << 17, columns=columns)
+    )
+    return pa.concat_tables([stored.schema_arrow.empty_table().select(columns), *pieces])
 
 
 def _reason(error: Exception) -> str:

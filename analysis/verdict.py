@@ -1,14 +1,28 @@
 """What a sweep says in a few lines, and what it does not say."""
 
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from analysis.compare import teacher_miou
-from analysis.formats import duration, each, missing, plural, points, share, signed
+from analysis.factorial import factorial_effects
+from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
 from analysis.hardware import mixed
+from analysis.seeds import smallest_effect
 
 Tables = dict[str, pd.DataFrame]
+
+Mark = Literal["", "amber", "red"]
+"""How loud a line is: red where the result must not be used as it stands, amber where it is to be read with care."""
+
+
+class Line(NamedTuple):
+    """One line of the verdict."""
+
+    label: str
+    text: str
+    mark: Mark = ""
 
 
 @dataclass(frozen=True)
@@ -17,107 +31,175 @@ class Verdict:
 
     Attributes:
         headline: One sentence.
-        lines: Label and sentence, most important first.
+        lines: Most important first.
         not_claimed: What must not be read into the result.
     """
 
     headline: str
-    lines: tuple[tuple[str, str], ...]
+    lines: tuple[Line, ...]
     not_claimed: str
 
 
-def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame) -> Verdict:
-    """Put the comparison (and the ablation, if there is one) into words.
+def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, tied: int = 0) -> Verdict:
+    """Put the comparison (or, in a sweep that is an ablation, its cells) into words.
+
+    While a sweep is unfinished nothing is said to be separated or equivalent: looking again and again until it is
+    would make chance findings.
 
     Args:
         tables: The tables of a sweep.
         comparison: From ``compare``.
         ablation: From ``ablate``; may be empty.
+        tied: How many configs the tie set holds; 0 if there is none to tell.
     """
-    so_far = "" if tables["sweeps"]["finished"].all() else "So far: "
-    budget = ("Budget", _budget(tables, comparison))
-    warnings = ("Warnings", _warnings(comparison))
+    finished = bool(tables["sweeps"]["finished"].all())
+    budget = Line("Budget", _budget(tables, comparison))
+    warnings = _warnings(tables, comparison)
     chosen = comparison[comparison["chosen"]]
+    so_far = "" if finished else "So far: "
     if chosen.empty:
         return Verdict(f"{so_far}No result, because no trial is complete", (budget, warnings), "")
     winner = chosen.iloc[0]
     baselines = comparison[comparison["is_baseline"]]
     baseline = baselines.iloc[0] if len(baselines) else None
-    lines = [("Chosen", _chosen(winner)), ("Against the baseline", _against(tables, winner, baseline))]
+    against = Line("Against the baseline", *_against(tables, winner, baseline, finished))
+    lines = [Line("Chosen", _chosen(winner, tied)), against]
+    headline = _headline(tables, winner, baseline, finished)
     if len(ablation):
-        lines.append(("Ablation", _ablation(ablation)))
-    lines += [("Optimism removed", _optimism(winner)), budget, warnings]
-    not_claimed = _not_claimed(winner, comparison)
+        told = _ablation(tables, ablation, finished)
+        if tables["sweeps"]["purpose"].iloc[0] == "ablation":
+            headline, lines = told.text.split(";")[0].removesuffix("."), [told]
+        else:
+            lines.append(told)
+    lines += [Line("Optimism removed", *_optimism(winner)), budget, warnings]
+    not_claimed = _not_claimed(winner, comparison, finished)
     if any(mix.kind == "code" for mix in mixed(tables)):
         not_claimed = f"Which study is best is not claimed: they ran on different code. {not_claimed}"
-    return Verdict(so_far + _headline(winner), tuple(lines), not_claimed)
+    return Verdict(so_far + headline, tuple(lines), not_claimed)
 
 
-def _headline(winner: pd.Series) -> str:
+def refusal(row: pd.Series) -> str:
+    """Why a study may not be compared with the baseline; empty if it may."""
+    told = row.get("refused")
+    if isinstance(told, str):
+        return told
+    return "; ".join(told) if isinstance(told, list | tuple) else ""
+
+
+def effect(row: pd.Series, of: str, seeds: int) -> str:
+    """A difference with its interval and what could have been seen, ``word`` in front: as a clause of a sentence."""
+    word, limits = text(row.get("word")), interval(row.get("low"), row.get("high"))
+    if not word or not limits:
+        return ""
+    told = f"{signed(row['difference'])} points {limits} over {plural(seeds, 'seed')}"
+    if word == "not separated":
+        least = row.get("mde")
+        blind = "" if missing(least) else f", which could not have seen less than {points(least)}"
+        return f"not separated from {of}: {told}{blind}"
+    return f"{word} {'to' if word == 'equivalent' else 'from'} {of}: {told}"
+
+
+def _headline(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> str:
     study, mean = winner["study"], points(winner["mean"])
     if not winner["confirmed"]:
         return f"{study} leads with {mean} mIoU on the one seed that found it; not confirmed"
     on = f"on {winner['n']} fresh seeds" if winner["n"] > 1 else "on one fresh seed"
+    if not finished:
+        return f"{study} leads with {mean} mIoU {on}; no verdict before the sweep has finished"
     if winner["is_baseline"]:
         return f"Nothing beat the baseline {study}: {mean} mIoU {on}"
-    return f"{study} came out first: {mean} mIoU {on}"
-
-
-def _chosen(winner: pd.Series) -> str:
-    seeds = f"its seeds scored {each(winner['scores'])} (n={winner['n']})"
-    name = winner["trial_id"] if isinstance(winner["trial_id"], str) else winner["config_id"]
-    held_out = ""
-    if winner["report_scores"]:
-        held_out = f" On the held-out role report: {points(winner['report_mean'])}."
-    return f"Config {name} of study {winner['study']}; {seeds}.{held_out}"
-
-
-def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None) -> str:
+    first = f"{study} came out first: {mean} mIoU {on}"
     if baseline is None:
-        return "This sweep has no baseline study, so no gain can be stated."
+        return first
+    if refusal(winner):
+        return f"{first}; not compared with the baseline {baseline['study']}, see below"
+    if told := effect(winner, f"the baseline {baseline['study']}", _pairs(winner)):
+        return f"{study} is {told}"
+    return first
+
+
+def _chosen(winner: pd.Series, tied: int) -> str:
+    seeds = f"its seeds scored {each(winner['scores'])} (mean {points(winner['mean'])}, n={winner['n']})"
+    name = winner["trial_id"] if isinstance(winner["trial_id"], str) else winner["config_id"]
+    why = f" The cheapest of {tied} configs within one standard error of the best." if tied > 1 else ""
+    held_out = ""
+    if len(winner["report_scores"]):
+        held_out = f" On the held-out role report: {points(winner['report_mean'])}."
+    return f"Config {name} of study {winner['study']}; {seeds}.{why}{held_out}"
+
+
+def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> tuple[str, Mark]:
+    if baseline is None:
+        return "This sweep has no baseline study, so no gain can be stated.", "amber"
     searched = (
         f"searched over {plural(baseline['searched_parameters'], 'parameter')}"
         if baseline["searched_parameters"]
         else "not searched"
     )
+    name = f"{baseline['study']} ({searched})"
     if winner["is_baseline"]:
-        return f"The chosen config is the baseline itself ({searched})."
+        return f"The chosen config is the baseline itself ({searched}).", ""
+    if told := refusal(winner):
+        return f"The comparison with {name} is refused: {told}.", "red"
     if missing(winner["difference"]):
-        name = f"{baseline['study']} ({searched})"
-        return f"No seed in common with the baseline {name}, so no difference is given."
+        return f"No seed in common with the baseline {name}, so no difference is given.", "amber"
     gap, teacher = "", teacher_miou(tables)
     if not missing(winner["gap_closed"]):
         gap = f" That closes {share(winner['gap_closed'])} of the gap to the teacher ({points(teacher)})."
     elif not missing(teacher):
         gap = f" The teacher ({points(teacher)}) is hardly above the baseline, if at all."
-    return (
-        f"{signed(winner['difference'])} points over {baseline['study']} ({searched}); "
-        f"seed by seed {each(winner['differences'], sign=True)}.{gap}"
-    )
+    seeds = f"; seed by seed {each(winner['differences'], sign=True)}" if len(winner["differences"]) else ""
+    told = effect(winner, name, _pairs(winner)) if finished else ""
+    if not told:
+        return f"{signed(winner['difference'])} points over {name}{seeds}.{gap}", "amber"
+    worth = f" Declared worth having: {points(smallest_effect(tables['sweeps']))} points."
+    return f"{told[0].upper()}{told[1:]}{seeds}.{gap}{worth}", "" if winner["word"] == "separated" else "amber"
 
 
-def _ablation(frame: pd.DataFrame) -> str:
-    cells = frame[(frame["role"] == "cell") & frame["difference"].notna()]
+def _pairs(row: pd.Series) -> int:
+    return len(row["differences"]) or int(row["n"])
+
+
+def _ablation(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
+    cells = frame[(frame["role"] == "cell") & frame["difference"].notna()].assign(what=lambda rows: rows["cell"])
     if cells.empty:
-        return "No cell shares a seed with its reference yet."
-    hardest = cells.sort_values("difference", kind="stable").iloc[0]
-    if hardest["difference"] >= 0:
-        return "No cell is worse than the reference on average."
-    return (
-        f"{hardest['cell']} loses most against the reference: {signed(hardest['difference'])} points; "
-        f"seed by seed {each(hardest['differences'], sign=True)}."
-    )
+        return Line("Ablation", "No cell shares a seed with its reference yet.", "amber")
+    tested = _tested(tables, cells) if finished else cells.iloc[:0]
+    if tested.empty:
+        hardest = cells.sort_values("difference", kind="stable").iloc[0]
+        if hardest["difference"] >= 0:
+            return Line("Ablation", "No cell is worse than the reference on average.", "amber")
+        seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
+        told = f"{signed(hardest['difference'])} points against the reference, untested; {seeds}"
+        return Line("Ablation", f"{hardest['what']} is lowest: {told}.", "amber")
+    blind = "" if missing(least := tested["mde"].max()) else f"; effects below {points(least)} could not have been seen"
+    apart = tested[tested["word"] == "separated"]
+    if apart.empty:
+        none = f"None of {plural(len(tested), 'effect')} is separated from 0"
+        return Line("Ablation", f"{none}{blind}.", "amber")
+    said = f"{len(apart)} of {plural(len(tested), 'effect')} separated from 0"
+    most = apart.iloc[int(apart["difference"].abs().argmax())]
+    told = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
+    return Line("Ablation", f"{said}, {told}{blind}.")
 
 
-def _optimism(winner: pd.Series) -> str:
+def _tested(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
+    """The effects of all designs that a test has judged: cells against their reference, factors of a factorial."""
+    effects = factorial_effects(tables).rename(columns={"effect": "what"})
+    columns = ["what", "difference", "low", "high", "mde", "word"]
+    found = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
+    return pd.concat(found, ignore_index=True)
+
+
+def _optimism(winner: pd.Series) -> tuple[str, Mark]:
     if not winner["confirmed"]:
-        return "None: the score is the one that found the config, so it is too high by an unknown amount."
+        return "None: the score is the one that found the config, so it is too high by an unknown amount.", "red"
     if missing(winner["optimism"]):
-        return "Nothing was searched for this config, so there is none to remove."
+        return "Nothing was searched for this config, so there is none to remove.", ""
     return (
         f"The search had shown {points(winner['screen_score'])} on one seed; fresh seeds give "
         f"{points(winner['mean'])}, a correction of {signed(-winner['optimism'])} points."
-    )
+    ), ""
 
 
 def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
@@ -139,20 +221,30 @@ def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
     return f"{grant}Spent: {', '.join(parts)}."
 
 
-def _warnings(comparison: pd.DataFrame) -> str:
-    told = [f"{row['study']}: {text}" for _, row in comparison.iterrows() for text in row["warnings"]]
-    common = set.intersection(*(set(texts) for texts in comparison["warnings"]))
-    told = [text for text in told if text.split(": ", 1)[1] not in common]
-    return "; ".join([*sorted(common), *told]) + "." if told or common else "None were raised."
+def _warnings(tables: Tables, comparison: pd.DataFrame) -> Line:
+    told = [(row["study"], doubt) for _, row in comparison.iterrows() for doubt in row["warnings"]]
+    common = set.intersection(*(set(doubts) for doubts in comparison["warnings"]))
+    parts = [*sorted(common), *(f"{study}: {doubt}" for study, doubt in told if doubt not in common)]
+    if not parts:
+        return Line("Warnings", "None were raised.")
+    severe = not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
+    return Line("Warnings", "; ".join(parts) + ".", "red" if severe else "amber")
 
 
-def _not_claimed(winner: pd.Series, comparison: pd.DataFrame) -> str:
+def _not_claimed(winner: pd.Series, comparison: pd.DataFrame, finished: bool) -> str:
     told = ["No significance was computed: read the seeds, not only the mean."]
+    if finished and _has_words(comparison):
+        told = ["Intervals are about retraining these very configs on new seeds, not about the methods as such."]
     if comparison["searched_parameters"].any():
         told.append("Each study was searched once, so the luck of a search is not measured.")
     if comparison["finalists"].sum() > 1:
         told.append(f"The first of {comparison['finalists'].sum()} finalists is still a little lucky.")
     told.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
-    if not winner["report_scores"]:
+    if not len(winner["report_scores"]):
         told.append("The search saw these images; the held-out role report was not read.")
     return " ".join(told)
+
+
+def _has_words(comparison: pd.DataFrame) -> bool:
+    words: Any = comparison.get("word")
+    return words is not None and bool((words.map(text) != "").any())

@@ -16,9 +16,15 @@ from kdtrain.errors import InputError
 from kdtrain.explain import sentence
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.models import Network
+from kdtrain.placebo import TeacherOrder
 
 AUX = "aux"
 """Layer and term of the auxiliary head."""
+
+
+_LATER = {"teacher_order": "own"}
+_LATER_IN_TERMS = {"smoothing": 0.0}
+"""Fields younger than the first configs, with the values that change nothing: there the hash leaves them out."""
 
 
 class Optimizer(Strict):
@@ -64,6 +70,8 @@ class TrainConfig(Strict):
     """The digest of the teacher folder; which folder that is, the machine knows."""
     terms: tuple[AnyTerm, ...] = METHODS["none"].terms
     """The losses; a weight of 0 computes nothing."""
+    teacher_order: TeacherOrder = "own"
+    """What the teacher says of each image: `own`, or, as a placebo, of another one of the batch (`shuffled`)."""
     aux_weight: float = Field(default=0.4, ge=0)
     """Weight of cross-entropy at the auxiliary head, for networks that have one (in evaluation mode, too)."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
@@ -102,6 +110,8 @@ class TrainConfig(Strict):
                     f"batch_size: {term.name} needs at least {term.smallest_batch} images in a batch, "
                     f"but came {self.batch_size}"
                 )
+        if self.teacher_order == "shuffled" and taught and self.batch_size < 2:
+            raise ValueError("teacher_order: shuffled needs at least 2 images in a batch, but batch_size is 1")
         return self
 
     @property
@@ -122,7 +132,8 @@ class TrainConfig(Strict):
     @property
     def config_id(self) -> str:
         """Hash of everything but the seed: runs that differ by their seed alone share it."""
-        content = self.model_dump(mode="json", exclude={"seed"})
+        content = _without_later(self.model_dump(mode="json", exclude={"seed"}), _LATER)
+        content["terms"] = [_without_later(term, _LATER_IN_TERMS) for term in content["terms"]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
@@ -163,3 +174,7 @@ class Machine(Strict):
     """The teacher folder."""
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """Mixed precision: `auto` is bfloat16 or float16 on a GPU, and off on a CPU."""
+
+
+def _without_later(content: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in later or value != later[key]}

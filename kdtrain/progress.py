@@ -67,6 +67,7 @@ class TrainResult:
         epochs_run: Finished epochs.
         resumed_from: Finished epochs that this call went on from; 0 for a fresh start.
         evaluation: The last evaluation, per image; none unless complete.
+        held_out: That on the role report, where one was asked for.
         student: `params`, `macs` (of one image of the input size), `latency_ms` (batch of 1, median),
             `latency_device`, `input_height`, `input_width`; empty unless complete.
         seconds: Seconds of training over all attempts.
@@ -81,6 +82,7 @@ class TrainResult:
     resumed_from: int = 0
     evaluation: Evaluation | None = None
     student: dict[str, Any] = field(default_factory=dict)
+    held_out: Evaluation | None = None
 
     @property
     def seconds(self) -> float:
@@ -100,6 +102,7 @@ class TrainResult:
             "epochs_run": self.epochs_run,
             "resumed_from": self.resumed_from,
             "evaluation": self.evaluation.to_dict() if self.evaluation else None,
+            "held_out": self.held_out.to_dict() if self.held_out else None,
             "student": self.student,
             "reports": [report.to_dict() for report in self.reports],
         }
@@ -107,11 +110,11 @@ class TrainResult:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "TrainResult":
         """The inverse of `to_dict`."""
-        evaluation = content["evaluation"]
+        evaluations = {name: content.get(name) for name in ("evaluation", "held_out")}
         return cls(
             **content
+            | {name: Evaluation.from_dict(found) if found else None for name, found in evaluations.items()}
             | {
-                "evaluation": Evaluation.from_dict(evaluation) if evaluation else None,
                 "reports": tuple(EpochReport.from_dict(report) for report in content["reports"]),
             }
         )

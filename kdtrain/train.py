@@ -18,6 +18,7 @@ from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermInput
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.parallel import World
+from kdtrain.placebo import in_order
 from kdtrain.processes import together
 from kdtrain.progress import EpochReport, EpochSoFar, Report, State, TrainResult
 from kdtrain.run_folder import RunFolder
@@ -164,10 +165,11 @@ def _train(
                     for group in optimizer.param_groups:
                         group["lr"] = lr
                     with autocast():
-                        taught: dict[str, Tensor] = {}
+                        taught: Mapping[str, Tensor] = {}
                         if teacher is not None:
                             with watch("teacher"), torch.no_grad():
-                                taught = _gathered(world, teacher(images), {t.teacher_layer for t in terms})
+                                said = _gathered(world, teacher(images), {t.teacher_layer for t in terms})
+                                taught = in_order(config.teacher_order, said, config.seed, *now)
                         with watch("student"), world.whole_batch_norm():
                             learnt = _gathered(world, student(images), {t.student_layer for t in terms})
                     with watch("losses"):

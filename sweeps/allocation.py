@@ -1,16 +1,22 @@
-"""Which study is next: first the one that has spent least, then every study's best configs on fresh seeds."""
+"""Which study is next: first the one that has spent least, then every study's best configs race on fresh seeds.
+
+Once a selection is frozen, its config and the baseline's are trained on seeds of their own.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
+from analysis.halving import survivors
 from sweeps.spec import Study, SweepSpec
-from sweeps.state import UNFINISHED, SweepState, TrialRecord
+from sweeps.state import UNFINISHED, Phase, SweepState, TrialRecord
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """One run of the confirm phase: a searched trial's config, or that of a study that searched nothing."""
+class Rerun:
+    """A training of a config on a fresh seed: a searched trial's config, or that of a study that searched nothing."""
 
+    phase: Phase
     study: Study
     seed: int
     candidate: TrialRecord | None = None
@@ -18,7 +24,7 @@ class Confirmation:
 
 def confirms(spec: SweepSpec) -> bool:
     """Whether there is a confirm phase at all."""
-    return spec.confirm.top > 0 and spec.confirm.seeds > 0
+    return bool(spec.confirm.rounds)
 
 
 def searches(spec: SweepSpec, study: Study) -> bool:
@@ -63,12 +69,63 @@ def candidates(spec: SweepSpec, state: SweepState, study: Study) -> list[TrialRe
     return list(distinct.values())[: spec.confirm.top]
 
 
-def next_confirmation(spec: SweepSpec, state: SweepState) -> Confirmation | None:
-    """The next run of the confirm phase of those studies whose search is over, seed by seed."""
-    done = {(t.study, t.candidate_of, t.seed) for t in state.trials.values() if t.phase == "confirm"}
-    for wanted in _confirmations(spec, state):
-        if (wanted.study.name, wanted.candidate.id if wanted.candidate else None, wanted.seed) not in done:
-            return wanted
+def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRecord | None]]:
+    """The configs in every round of a study's confirm phase that has begun; none before its search is over.
+
+    A round ends when all its trainings have ended, and its better half goes on. `None` stands for the config of a study
+    that searches nothing, which is trained on the seeds of every round.
+    """
+    if not confirms(spec):
+        return []
+    if not searches(spec, study):
+        return [[None] for _ in spec.confirm.rounds]
+    if not search_over(spec, state, study) or not (first := candidates(spec, state, study)):
+        return []
+    runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, "confirm")}
+    in_round = [first]
+    rounds = spec.confirm.rounds
+    for following, so_far in zip(rounds[1:], accumulate(each.seeds for each in rounds), strict=False):
+        seeds = spec.confirm_seeds[:so_far]
+        ran = {trial.id: [runs.get((trial.id, seed)) for seed in seeds] for trial in in_round[-1]}
+        if any(run is None or run.state in UNFINISHED for found in ran.values() for run in found):
+            break
+        scores = {trial: [run.score for run in found if run is not None] for trial, found in ran.items()}
+        kept = survivors(scores, following.alive)
+        in_round.append([trial for trial in in_round[-1] if trial.id in kept])
+    return [list[TrialRecord | None](alive) for alive in in_round]
+
+
+def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
+    """The next training of the rounds that have begun, seed by seed over all studies."""
+    done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase("confirm")}
+    return _first_new(_confirmations(spec, state), done)
+
+
+def next_reporting(spec: SweepSpec, state: SweepState) -> Rerun | None:
+    """The next training of the frozen config or of the baseline's, on a seed of their own."""
+    done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase("report")}
+    return _first_new(reportings(spec, state), done)
+
+
+def reporting_runs(spec: SweepSpec) -> int:
+    """Trainings on reporting seeds that a frozen selection leads to at most."""
+    return spec.confirm.report_seeds * (1 if spec.baseline is None else min(2, len(spec.studies)))
+
+
+def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
+    """All trainings of the frozen config and of the baseline's, which may be the same, on seeds of their own."""
+    if state.frozen is None:
+        return
+    held = {(one["study"], one["trial"]): one for one in (state.frozen["chosen"], state.frozen["baseline"]) if one}
+    for seed in state.frozen["seeds"]:
+        for study, trial in held:
+            yield Rerun("report", spec.study(study), seed, state.trials[trial] if trial else None)
+
+
+def _first_new(wanted: Iterator[Rerun], done: set[tuple[str, str | None, int]]) -> Rerun | None:
+    for run in wanted:
+        if (run.study.name, run.candidate.id if run.candidate else None, run.seed) not in done:
+            return run
     return None
 
 
@@ -83,16 +140,10 @@ def _proposes(spec: SweepSpec, state: SweepState, study: Study) -> bool:
     return spent_epochs(state, study) + spec.epochs[study.name] / 2 <= budget.epochs
 
 
-def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Confirmation]:
-    if not confirms(spec):
-        return
-    ready: list[tuple[Study, list[TrialRecord | None]]] = []
-    for study in spec.studies:
-        if not searches(spec, study):
-            ready.append((study, [None]))
-        elif search_over(spec, state, study):
-            ready.append((study, [*candidates(spec, state, study)]))
-    for seed in spec.confirm_seeds:
-        for study, configs in ready:
-            for candidate in configs:
-                yield Confirmation(study, seed, candidate)
+def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
+    races = [(study, race(spec, state, study)) for study in spec.studies]
+    round_of_seed = [number for number, each in enumerate(spec.confirm.rounds) for _ in range(each.seeds)]
+    for seed, number in zip(spec.confirm_seeds, round_of_seed, strict=True):
+        for study, in_round in races:
+            for candidate in in_round[number] if number < len(in_round) else []:
+                yield Rerun("confirm", study, seed, candidate)

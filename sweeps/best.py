@@ -60,7 +60,7 @@ def candidate(source: str, study: str | None) -> tuple[dict[str, Any], SweepSpec
     teacher = teacher_store(spec, sweep)
     if teacher is not None:
         spec = spec.model_copy(update={"teacher": TeacherSource(path=str(teacher))})
-    ranked = select(read_tables(source)).sort_values("rank")
+    ranked = select(read_tables(source)).sort_values(["chosen", "rank"], ascending=[False, True])
     configs = [json.loads(row["config_json"]) for _, row in ranked.iterrows() if study in (None, row["study"])]
     if not configs:
         raise InputError(f"{source}: no trial{f' of the study {study}' if study else ''} is complete to take apart")

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -18,6 +18,9 @@ from kdtrain import InputError, Machine
 from sweeps.signals import Departure, Left, departure
 from sweeps.spec import SweepSpec, load_spec
 
+if TYPE_CHECKING:
+    from sweeps.store import Store
+
 app = typer.Typer(
     name="kdsweep",
     help="Hyperparameter and ablation sweeps for knowledge distillation in semantic segmentation.",
@@ -28,6 +31,8 @@ app = typer.Typer(
 )
 teacher_app = typer.Typer(no_args_is_help=True, help="Make a teacher folder.")
 app.add_typer(teacher_app, name="teacher")
+export_app = typer.Typer(no_args_is_help=True, help="Hand a sweep to other tools.")
+app.add_typer(export_app, name="export")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -138,15 +143,30 @@ def run(
 
 
 @app.command()
-def status(sweep: SweepDir) -> None:
+def status(
+    sweep: SweepDir,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until the sweep has finished.")] = False,
+    page: Annotated[
+        bool, typer.Option("--html", help="Write a small page that loads itself again, in place of the terminal.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the page goes; by default D/report/live.html, for a URI ./live.html.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+) -> None:
     """Show how far a sweep has come, from its files, while it runs or after.
 
-    Example: [bold]kdsweep status runs/camvid[/]
+    Example: [bold]kdsweep status runs/camvid --watch --html[/]
     """
-    from sweeps.progress import show_status
+    from sweeps.live import watch_page, watch_terminal
     from sweeps.store import Store
 
-    console.print(show_status(Store(sweep)))
+    store = Store(sweep)
+    if page or out is not None:
+        target = out or (store.local / "report" / "live.html" if store.local is not None else Path("live.html"))
+        watch_page(store, target, every if watch else None, console.print)
+    else:
+        watch_terminal(store, every if watch else None, console)
 
 
 @app.command()
@@ -181,27 +201,94 @@ def repair(sweep: SweepDir) -> None:
 
 
 @app.command()
-def report(sweep: SweepDir) -> None:
+def report(
+    sweeps: Annotated[
+        list[str], typer.Argument(metavar="D...", help="The sweep: a folder or a URI; several with --compare.")
+    ],
+    compare: Annotated[bool, typer.Option("--compare", help="Several sweeps beside each other, in one page.")] = False,
+    out: Annotated[Path, typer.Option(help="The page of --compare.")] = Path("compared.html"),
+) -> None:
     """Write the report, one HTML file that works offline, and the tables for a paper.
 
     Example: [bold]kdsweep report runs/camvid[/]
+
+    Example: [bold]kdsweep report --compare runs/camvid-1 runs/camvid-2 runs/camvid-3 --out compared.html[/]
     """
     from analysis.report import write_report
+    from analysis.several import write_comparison
     from sweeps.results import desk
     from sweeps.store import Store
     from sweeps.tabulate import write_tables
 
-    store = Store(sweep)
+    if compare:
+        console.print(str(write_comparison(sweeps, out)))
+        return
+    if len(sweeps) > 1:
+        raise InputError(f"one sweep is allowed, but came {len(sweeps)}: give --compare to set them side by side")
+    store = Store(sweeps[0])
     with desk(store) as folder:
-        write_tables(folder)
+        if _has_ledger(store) or not (folder / "tables" / "trials.parquet").is_file():
+            write_tables(folder)
         written = write_report(folder).relative_to(folder)
     console.print(f"{store}/{written}")
+
+
+@app.command()
+def query(
+    sweep: SweepDir,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="A select; every table is a view of its own name.")],
+    csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV, in place of a table of the first ones.")] = False,
+) -> None:
+    """Ask the tables of a sweep a question in SQL; nothing is written.
+
+    Example: [bold]kdsweep query runs/camvid "select study, max(score) from trials group by study"[/]
+    """
+    from analysis.query import query as ask
+    from sweeps.answer import as_csv, as_table
+
+    answer = ask(sweep, sql)
+    if csv:
+        sys.stdout.write(as_csv(answer))
+    else:
+        console.print(as_table(answer))
+
+
+@export_app.command("optuna")
+def export_to_optuna(
+    sweep: SweepDir,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file: a journal (.journal, fast) or SQLite (.db); by default ./<sweep>.journal."),
+    ] = None,
+) -> None:
+    """Write the search as Optuna studies, one per study, that optuna-dashboard opens.
+
+    Example: [bold]kdsweep export optuna runs/camvid --out camvid.journal && optuna-dashboard camvid.journal[/]
+    """
+    from analysis import read_tables
+    from analysis.optuna_export import export_optuna
+    from analysis.scores import METRIC
+
+    needed = ("sweeps", "studies", "trials", "params", "metrics")
+    found = read_tables(sweep, needed, {"metrics": ("name", [METRIC])})
+    target = out or Path(f"{found['sweeps']['name'].iloc[0]}.journal")
+    for study, count in export_optuna(found, target).items():
+        console.print(f"{study}: {count} trials")
+    console.print(f"look at it with: optuna-dashboard {_dashboard_address(target)}")
 
 
 @app.command()
 def best(
     sweep: SweepDir,
     out: Annotated[Path | None, typer.Option(help="Write it to this YAML file, which `kdsweep train` takes.")] = None,
+    freeze: Annotated[
+        bool,
+        typer.Option(
+            "--freeze",
+            help="Make the selection final. Only then does the sweep's run command train the chosen config and the "
+            "baseline on seeds of their own and read the role report. Final: the sweep cannot grow after it.",
+        ),
+    ] = False,
 ) -> None:
     """Show the chosen config with what speaks for it.
 
@@ -215,11 +302,17 @@ def best(
     from sweeps.teachers import teacher_store
 
     store = Store(sweep)
+    spec, _ = load_state(store)
+    if freeze:
+        _freeze(store)
     write_tables(store)
     chosen = choose(read_tables(sweep))
-    spec, _ = load_state(store)
     beside = Store(out.parent) if out is not None else store
     text = best_document(chosen, teacher_store(spec, store), beside)
+    if freeze:
+        store.write("best.yaml", best_document(chosen, teacher_store(spec, store), store).encode())
+        if out is None:
+            return
     if out is None:
         print(text, end="")
     else:
@@ -234,22 +327,69 @@ def ablate(
     out: Annotated[
         Path | None, typer.Option(help="The spec to write; by default one named after the sweep and the design, here.")
     ] = None,
-    design: Annotated[str, typer.Option(help="leave-one-out")] = "leave-one-out",
+    design: Annotated[
+        str,
+        typer.Option(
+            help="leave-one-out, add-one-in, one-factor, factorial, fractional, layer-grid, response, or several "
+            "with commas between them."
+        ),
+    ] = "leave-one-out",
     study: Annotated[
         str | None,
         typer.Option(help="The study to take apart; by default the best one with a teacher, or the last of a spec."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
+    factors: Annotated[
+        str | None, typer.Option(metavar="A,B", help="The terms that it is about; by default all but cross-entropy.")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=V,W", help="Values to try, as in channel_wise.temperature=1,2,4; may be repeated."),
+    ] = None,
+    retune: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=N", help="Search so many values, or those given, again in each cell."),
+    ] = None,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Of none, none_equal_time, placebo, smoothed; by default the first three, none at all for ''.",
+        ),
+    ] = None,
+    time_ratio: Annotated[
+        float | None, typer.Option(min=0, help="How much longer the reference trains; by default as the sweep says.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(min=4, max=5, help="Of the design fractional.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Write it even with more than 200 runs.")] = False,
 ) -> None:
-    """Write the spec of an ablation around a config.
+    """Write the spec of an ablation around a config, and say what it will cost and could see.
 
     Example: [bold]kdsweep ablate runs/camvid --design leave-one-out --out ablation.yaml[/]
     """
-    from sweeps.best import candidate
-    from sweeps.designs import ablation
+    from sweeps.designs import Options, TimeRatio, ablation
+    from sweeps.designs.controls import DEFAULT
+    from sweeps.designs.forecast import MOST_RUNS, forecast
+    from sweeps.designs.origin import originate
 
-    config, origin = candidate(source, study)
-    spec = ablation(design, config, origin, seeds)
+    found = originate(source, study)
+    ratio = found.measured.ratio if time_ratio is None else TimeRatio(time_ratio, "as given")
+    options = Options(
+        factors=tuple(_listed(factors)),
+        values=_fields("--values", values),
+        retune=_fields("--retune", retune),
+        controls=DEFAULT if controls is None else tuple(_listed(controls)),
+        time_ratio=ratio,
+        resolution=resolution,
+    )
+    spec = ablation(design, found.config, found.spec, seeds, options)
+    expected = forecast(spec, found.measured)
+    console.print("\n".join(expected.lines()))
+    if expected.runs > MOST_RUNS and not yes:
+        raise InputError(
+            f"design {design}: {expected.runs} runs are more than {MOST_RUNS}; give fewer factors, values or seeds, "
+            "or say --yes"
+        )
     out = out or Path(f"{spec.name}.yaml")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(spec.dump(), encoding="utf-8")
@@ -360,13 +500,40 @@ def _run(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inl
     evidence = outcome.best["evidence"]
     seeds = f"mean of {evidence['n']} fresh seeds" if evidence["confirmed_on_fresh_seeds"] else "1 seed, optimistic"
     console.print(f"best:   {outcome.best_file}: {evidence['study']}, mIoU {100 * evidence['mean']:.1f} ({seeds})")
+    if isinstance(evidence["report"], dict) and evidence["report"]["mean"] is not None:
+        told, n = evidence["report"], len(evidence["report"]["seeds"])
+        console.print(f"report: mIoU {100 * told['mean']:.1f} on role {told['role']} (mean of {n} reporting seeds)")
     if "://" not in sweep:
         console.print(f"train it: kdsweep train {outcome.best_file} --dir {sweep}-student")
+
+
+def _has_ledger(store: "Store") -> bool:
+    from sweeps.ledger import FOLDER
+
+    return bool(store.names(FOLDER))
+
+
+def _dashboard_address(path: Path) -> str:
+    from analysis.optuna_export import JOURNALS
+
+    return str(path) if path.suffix in JOURNALS else f"sqlite:///{path}"
 
 
 def _machine(data: Path | None, weights: Path | None, **facts: Any) -> Machine:
     named = {"data_root": data, "weights": weights}
     return Machine(**{name: value for name, value in named.items() if value is not None}, **facts)
+
+
+def _freeze(store: "Store") -> None:
+    from sweeps.freeze import freeze
+
+    frozen = freeze(store)
+    chosen = frozen["chosen"]
+    what = "the baseline, which nothing beat" if chosen == frozen["baseline"] else f"of study {chosen['study']}"
+    console.print(f"frozen: config {chosen['config_id']} {what} ({frozen['why']})")
+    if frozen["seeds"]:
+        seeds = ", ".join(map(str, frozen["seeds"]))
+        console.print(f"run {store}/spec.yaml with the same --dir to train on the reporting seeds {seeds}")
 
 
 def _changes(changes: list[str] | None) -> dict[str, Any]:
@@ -376,6 +543,20 @@ def _changes(changes: list[str] | None) -> dict[str, Any]:
         if not equals or not field:
             raise InputError(f"--set: must be FIELD=VALUE, as in --set budget.trials=4, but came {change!r}")
         result[field] = yaml.safe_load(value)
+    return result
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _fields(option: str, given: list[str] | None) -> dict[str, tuple[Any, ...]]:
+    result = {}
+    for one in given or []:
+        field, equals, values = one.partition("=")
+        if not equals or not field or not _listed(values):
+            raise InputError(f"{option}: must be FIELD=VALUE,VALUE, as in {option} optimizer.lr=3, but came {one!r}")
+        result[field] = tuple(yaml.safe_load(value) for value in _listed(values))
     return result
 
 

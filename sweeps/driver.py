@@ -18,16 +18,16 @@ from typing import Any, Literal
 from kdtrain.errors import InputError, StorageError
 from kdtrain.progress import EpochReport, TrainResult
 from kdtrain.run_folder import CONFIG
-from sweeps.allocation import next_confirmation, next_study
+from sweeps.allocation import next_confirmation, next_reporting, next_study
 from sweeps.context import TrainContext, package_version
 from sweeps.crash import Crash, Failure
-from sweeps.growth import difference, growth
+from sweeps.growth import difference, grown
 from sweeps.ledger import SET_ASIDE, Ledger, now, read
 from sweeps.lock import Lock
 from sweeps.rungs import decide, milestones
 from sweeps.search import propose
 from sweeps.spec import Study, SweepSpec
-from sweeps.state import UNFINISHED, SweepState, TrialRecord
+from sweeps.state import UNFINISHED, Phase, SweepState, TrialRecord
 from sweeps.store import Store, open_store
 
 ABORT_AFTER = 3
@@ -136,22 +136,26 @@ class Driver:
         for trial in self.state.trials.values():
             if trial.state in UNFINISHED and trial.id not in self._handed_out:
                 return self._hand_out(trial)
-        while (study := next_study(self.spec, self.state)) is not None:
+        while (study := self._open_study()) is not None:
             told = self.state.of_study(study.name, "search")
             space, default = self.spec.space_of(study), None if told else self.spec.defaults(study)
             params = propose(study.name, space, self.spec.sampler, self.spec.seed, told, default)
             if params is not None:
                 return self._propose(study, params, self.spec.seed)
             self._append("exhausted", study=study.name, reason="every config of its space was tried")
-        wanted = next_confirmation(self.spec, self.state)
-        if wanted is not None:
+        fresh = next_confirmation if self.state.frozen is None else next_reporting
+        if (wanted := fresh(self.spec, self.state)) is not None:
             params = wanted.candidate.params if wanted.candidate else {}
-            return self._propose(wanted.study, params, wanted.seed, "confirm", wanted.candidate)
+            return self._propose(wanted.study, params, wanted.seed, wanted.phase, wanted.candidate)
         if any(trial.state in UNFINISHED for trial in self.state.trials.values()):
             return WAIT
         if not self.state.finished:
             self._append("finished")
         return DONE
+
+    def _open_study(self) -> Study | None:
+        """The study that proposes next; none once the selection is frozen."""
+        return next_study(self.spec, self.state) if self.state.frozen is None else None
 
     def started(self, trial_id: str) -> None:
         """An attempt has begun."""
@@ -202,7 +206,7 @@ class Driver:
             self._append("sweep", **self._identity(context, clock()))
         else:
             self._check_same(context)
-            if changes := growth(self.state.sweep["spec"], self.spec, str(self.store)):
+            if changes := grown(self.state, self.spec, self.store):
                 self._append("grown", spec=self.spec.model_dump(mode="json"), changes=changes)
                 self._notice(f"the sweep goes on with changes: {'; '.join(changes)}")
         self.store.write("spec.yaml", self.spec.dump().encode())
@@ -244,7 +248,7 @@ class Driver:
         study: Study,
         params: Mapping[str, Any],
         seed: int,
-        phase: Literal["search", "confirm"] = "search",
+        phase: Phase = "search",
         candidate: TrialRecord | None = None,
     ) -> TrialRecord:
         number = len(self.state.of_study(study.name))
@@ -341,6 +345,9 @@ class Driver:
             "student": outcome.student,
             "evaluation": outcome.evaluation.to_dict() if outcome.evaluation else None,
         }
+        if (read := outcome.held_out) is not None:
+            self._append("report_read", trial=trial.id, digest=read.digest, images=len(read.image_ids))
+            result["held_out"] = read.to_dict()
         self._append("ended", trial=trial.id, state=outcome.state, reason=outcome.reason, result=result)
         if _is_known(trial):
             self._run_before.setdefault((trial.config_id, trial.seed), trial.id)
@@ -402,15 +409,19 @@ class Driver:
         self.state.apply(self._ledger.append(kind, data))
 
 
-def check_begun(spec: SweepSpec, sweep: Store) -> None:
+def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
     """Whether a spec can go on with what a sweep holds, to be asked before anything long is done for it.
+
+    Returns:
+        What it holds.
 
     Raises:
         InputError: If the sweep holds something else, or is damaged.
     """
     state = SweepState.of(read(sweep))
     if state.sweep:
-        growth(state.sweep["spec"], spec, str(sweep))
+        grown(state, spec, sweep)
+    return state
 
 
 def _is_known(trial: TrialRecord) -> bool:

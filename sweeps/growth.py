@@ -7,9 +7,29 @@ from typing import Any
 
 from kdtrain.errors import InputError
 from sweeps.spec import SweepSpec, parse_spec
+from sweeps.state import SweepState
+from sweeps.store import Store
 
-FREE = ("resources", "retries", "teacher.path", "budget", "confirm")
-"""May differ: they change no result of a trial, only how many there are, or where."""
+PLACE = ("resources", "retries", "teacher.path")
+"""May differ: they change no result of a trial, nor how many there are."""
+FREE = (*PLACE, "budget", "confirm")
+"""May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
+
+
+def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
+    """What has grown in a sweep that was begun, in words.
+
+    Raises:
+        InputError: As `growth`, and if anything grows that could lead to another selection than the frozen one.
+    """
+    changes = growth(state.sweep["spec"], spec, str(sweep))
+    more = [change for change in changes if not change.startswith(PLACE)]
+    if state.frozen is not None and more:
+        raise InputError(
+            f"the selection of {sweep} was frozen at {state.frozen['at'][:16]} and the sweep cannot grow any more "
+            f"({more[0]}); start a new sweep in another --dir, or run {sweep}/spec.yaml to go on with this one"
+        )
+    return changes
 
 
 def growth(old: Mapping[str, Any], new: SweepSpec, where: str) -> list[str]:

@@ -7,7 +7,7 @@ from kdtrain.progress import EpochReport, TrainResult
 from sweeps.crash import Crash
 from sweeps.driver import Driver, Idle
 from sweeps.signals import Departure
-from sweeps.work import TRIALS, Train, train_in
+from sweeps.work import TRIALS, Train, held_out, train_in
 
 
 def run_inline(
@@ -55,7 +55,8 @@ def run_inline(
         try:
             here = machine or Machine()
             config, folder = TrainConfig.parse(trial.config), f"{TRIALS}/{trial_id}"
-            outcome = train_in(driver.store, folder, train, config, here, listen, lambda: bool(asked))
+            work = held_out(train) if trial.phase == "report" else train
+            outcome = train_in(driver.store, folder, work, config, here, listen, lambda: bool(asked))
         except Exception as error:
             if failure:
                 raise failure[0] from None

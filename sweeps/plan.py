@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from analysis.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.methods import Method, get_method
 from kdtrain.models import Network, TappedNetwork, build_network, check_layers, layer_channels
 from kdtrain.space import Choice, Domain
-from sweeps.allocation import confirms, searches
+from sweeps.allocation import confirms, reporting_runs, searches
+from sweeps.designs.forecast import Forecast, forecast
+from sweeps.settings import Confirm
 from sweeps.spec import Study, SweepSpec
 from sweeps.store import Store
 from sweeps.teachers import card_of
@@ -51,6 +54,7 @@ class StudyPlan:
     trials: int
     search_epochs: int
     confirm_runs: int
+    confirm_text: str
     is_baseline: bool
 
 
@@ -68,6 +72,10 @@ class Plan:
     disk_bytes: int
     macs: float | None
     """Multiply-accumulates of all training, forward and backward, the teacher's forward included."""
+    reporting_runs: int
+    """Trainings on seeds of their own after the selection is frozen; not among the trials."""
+    ablation: Forecast | None = None
+    """What an ablation could see."""
 
     @property
     def trials(self) -> int:
@@ -78,6 +86,13 @@ class Plan:
     def epochs(self) -> int:
         """Epochs of search and confirm phase."""
         return sum(study.search_epochs + study.confirm_runs * study.epochs for study in self.studies)
+
+    @property
+    def search_share(self) -> float | None:
+        """The search's share of all epochs of those studies that search; none where none does."""
+        searching = [study for study in self.studies if study.space]
+        search = sum(study.search_epochs for study in searching)
+        return search / (search + sum(study.confirm_runs * study.epochs for study in searching)) if search else None
 
     def render(self) -> str:
         """The plan to be read."""
@@ -91,16 +106,25 @@ class Plan:
             if study.trials:
                 lines.append(f"  search: {_times(study.trials, study.epochs)}, at most {study.search_epochs} epochs")
             if study.confirm_runs:
-                lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on fresh seeds")
+                lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on {study.confirm_text}")
         lines += [
             "",
             f"at most {self.trials} trials and {self.epochs} epochs of {self.checked.images['train']} images",
         ]
+        if self.search_share is not None:
+            lines.append(
+                f"the search takes {self.search_share:.0%} of the epochs of the studies that search, fresh seeds "
+                f"{1 - self.search_share:.0%} (a good split: about two thirds for the search)"
+            )
+        if self.reporting_runs:
+            lines.append(f"after them, once `kdsweep best --freeze` was given: {self.reporting_runs} runs at most")
         if self.teacher_epochs:
             lines.append(f"before them {self.teacher_epochs} epochs of the teacher")
         if self.macs is not None:
             lines.append(f"compute: about {self.macs:.2g} multiply-accumulates in all trials")
         lines.append(f"disk: about {self.disk_bytes / 1e9:.2g} GB")
+        if self.ablation is not None:
+            lines += ["", *self.ablation.lines()]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
@@ -126,6 +150,8 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
         warnings=tuple(_warnings(spec)),
         disk_bytes=_disk(spec, studies, student),
         macs=_macs(spec, studies, checked, student, teacher),
+        reporting_runs=reporting_runs(spec),
+        ablation=forecast(spec) if spec.cells else None,
     )
 
 
@@ -211,6 +237,7 @@ class _Networks:
     def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes
         self._built: dict[str, TappedNetwork] = {}
+        self._shapes: dict[tuple[str, frozenset[str], tuple[int, int]], dict[str, tuple[int, ...]]] = {}
 
     def shapes(self, network: Network, layers: Iterable[str], size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         """Shapes `(C, h, w)` of layers, as `check_layers`."""
@@ -218,7 +245,10 @@ class _Networks:
         if key not in self._built:
             check_layers(network, self._num_classes, (), size)
             self._built[key] = build_network(network, self._num_classes, bare=True)
-        return layer_channels(self._built[key], layers, size)
+        asked = (key, frozenset(layers), size)
+        if asked not in self._shapes:
+            self._shapes[asked] = layer_channels(self._built[key], asked[1], size)
+        return self._shapes[asked]
 
 
 def _cost(network: Network, checked: Checked) -> Cost:
@@ -243,7 +273,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         by_epochs = None if spec.budget.epochs is None else max(1, int(spec.budget.epochs / config.epochs + 0.5))
         trials = min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
         search_epochs = trials * config.epochs
-    configs = spec.confirm.top if space else 1
+    rounds = spec.confirm.rounds
     return StudyPlan(
         name=study.name,
         title=_title(method) if method else "terms of the spec's own",
@@ -253,9 +283,15 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         epochs=config.epochs,
         trials=trials,
         search_epochs=search_epochs,
-        confirm_runs=min(configs, trials or 1) * spec.confirm.seeds if confirms(spec) else 0,
+        confirm_runs=trainings(rounds, trials) if space else all_seeds(rounds),
+        confirm_text=_fresh_seeds(spec.confirm, trials) if space else "fresh seeds",
         is_baseline=study == spec.baseline,
     )
+
+
+def _fresh_seeds(confirm: Confirm, configs: int) -> str:
+    rounds = [f"{min(each.alive, configs)} configs x {each.seeds}" for each in confirm.rounds]
+    return f"fresh seeds, in {len(rounds)} rounds: {', '.join(rounds)}" if len(rounds) > 1 else "fresh seeds"
 
 
 def _teacher_text(spec: SweepSpec) -> str:

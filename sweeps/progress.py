@@ -14,13 +14,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from analysis.halving import all_seeds, trainings
 from analysis.memory import advice
-from sweeps.allocation import confirms, searches, spent_epochs, spent_trials
+from sweeps.allocation import confirms, race, reporting_runs, reportings, searches, spent_epochs, spent_trials
 from sweeps.driver import Driver
 from sweeps.ledger import now
 from sweeps.lock import is_driven
 from sweeps.spec import Study, SweepSpec
-from sweeps.state import UNFINISHED, SweepState, TrialRecord
+from sweeps.state import PHASES, UNFINISHED, SweepState, TrialRecord
 from sweeps.store import Store
 from sweeps.tabulate import load_state
 
@@ -131,16 +132,45 @@ def show_status(sweep: Store) -> Group:
         InputError: If there is no sweep in the folder, or its ledger is damaged.
     """
     spec, state = load_state(sweep)
+    told = [*_fresh_seeds(spec, state), health(sweep, state)]
+    return Group(table(summarize(spec, state)), Text("\n".join(told)))
+
+
+def health(sweep: Store, state: SweepState) -> str:
+    """Whether a sweep is alive, in words."""
     assert state.last is not None
     age = max(0.0, (now() - datetime.fromisoformat(state.last.at)).total_seconds())
-    health = f"last heard of {_ago(age)} ago"
+    heard = f"last heard of {_ago(age)} ago"
     if state.aborted:
-        health = f"aborted: {state.aborted}"
-    elif is_driven(sweep):
-        health = f"running, {health}"
-    elif not state.finished:
-        health = f"not running here, {health}; run {sweep}/spec.yaml with the same --dir to go on"
-    return Group(table(summarize(spec, state)), Text(health))
+        return f"aborted: {state.aborted}"
+    if is_driven(sweep):
+        return f"running, {heard}"
+    if not state.finished:
+        return f"not running here, {heard}; run {sweep}/spec.yaml with the same --dir to go on"
+    return heard
+
+
+def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
+    """What fresh seeds cost beside the search, and where the selection stands."""
+    epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in PHASES}
+    told = []
+    if epochs["search"] and epochs["confirm"]:
+        share = epochs["search"] / (epochs["search"] + epochs["confirm"])
+        begun = min(len(race(spec, state, study)) for study in spec.studies)
+        told.append(
+            f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; the search took {share:.0%} of the epochs so "
+            "far (a good split: about two thirds)"
+        )
+    if state.frozen is not None:
+        chosen, wanted = state.frozen["chosen"], len(list(reportings(spec, state)))
+        ended = sum(trial.state not in UNFINISHED for trial in state.of_phase("report"))
+        told.append(
+            f"selection frozen at {state.frozen['at'][:16]}: config {chosen['config_id']} of {chosen['study']}; "
+            f"reporting seeds: {ended} of {wanted} runs"
+        )
+    elif state.finished and (runs := reporting_runs(spec)):
+        told.append(f"selection not frozen; `kdsweep best --freeze` opens the way to {runs} runs on reporting seeds")
+    return told
 
 
 class Display:
@@ -262,6 +292,8 @@ def _phase(spec: SweepSpec, state: SweepState) -> str:
         return "finished"
     if not state.trials:
         return "starting"
+    if state.frozen is not None:
+        return "training on reporting seeds"
     searching = any(trial.phase == "search" and trial.state in UNFINISHED for trial in state.trials.values())
     confirming = any(trial.phase == "confirm" for trial in state.trials.values())
     if searching and confirming:
@@ -299,6 +331,9 @@ def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
 
 def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
     left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state in UNFINISHED))
+    if state.frozen is not None:
+        to_come = [run.study.name for run in reportings(spec, state)][len(state.of_phase("report")) :]
+        return left + sum(spec.epochs[study] for study in to_come)
     for study in spec.studies:
         epochs = spec.config_for(study).epochs
         searched = state.of_study(study.name, "search")
@@ -312,7 +347,8 @@ def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
                 lefts.append(float(spec.budget.epochs - spent_epochs(state, study)))
             left += max(0.0, min(lefts))
         if confirms(spec):
-            configs = spec.confirm.top if searches(spec, study) else 1
+            rounds = spec.confirm.rounds
+            runs = trainings(rounds, spec.confirm.top) if searches(spec, study) else all_seeds(rounds)
             begun = len(state.of_study(study.name, "confirm"))
-            left += max(0, configs * spec.confirm.seeds - begun) * epochs
+            left += max(0, runs - begun) * epochs
     return left

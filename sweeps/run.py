@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
+from kdtrain.data import has_report
 from sweeps.context import TrainContext, describe_data, describe_environment, describe_teacher
 from sweeps.driver import Driver, check_begun
 from sweeps.inline import run_inline
@@ -56,8 +57,10 @@ def run_sweep(
         Left: If it was asked to leave, and has.
     """
     sweep.notice, sweep.hurry = console.print, lambda: asked.overdue
-    check_begun(spec, sweep)
+    begun = check_begun(spec, sweep)
     check(spec, machine)
+    if begun.frozen is not None and has_report(spec.data):
+        spec.data.open(machine.data_root).ids("report")  # whether they are there, before anything is trained for them
     data = describe_data(spec.data, machine)
     sweep.check_writable()
     processes = spec.resources.processes

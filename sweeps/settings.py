@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from analysis.halving import Round, schedule
 from kdtrain.config_base import Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
@@ -44,12 +45,20 @@ class Scheduler(Strict):
 
 
 class Confirm(Strict):
-    """Re-training of the best configs of every study on seeds that the search never saw."""
+    """Re-training of the best configs of every study on seeds that the search never saw, in rounds that halve them."""
 
     top: int = Field(default=2, ge=0)
-    """Configs per study."""
+    """Configs per study that enter the first round."""
     seeds: int = Field(default=3, ge=0)
-    """Fresh seeds per config, the same ones for all: the sweep's seed + 1, + 2, ..."""
+    """Fresh seeds per config on average, the same ones for all: the sweep's seed + 1, + 2, ... A study may spend
+    top x seeds trainings: the better half of a round goes on to more seeds, see `analysis.halving`."""
+    report_seeds: int = Field(default=3, ge=0)
+    """Seeds of their own on which the chosen config and the baseline are trained once the selection is frozen."""
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """The rounds; none where nothing is confirmed."""
+        return schedule(self.top, self.seeds)
 
 
 class Resources(Strict):
@@ -95,6 +104,19 @@ class Cell(Strict):
 
     study: str
     role: Literal["reference", "cell", "control"] = "cell"
+    design: str | None = None
+    """The design that it belongs to, where a sweep has several; each has a reference of its own."""
     factor: str | None = None
+    """What differs from the reference."""
     level: str | None = None
+    """How it differs."""
     family: str = "all"
+    """The comparisons among which errors are counted together, declared before anything runs."""
+    levels: dict[str, str] | None = None
+    """The levels of all factors of the design."""
+    retuned: str | None = None
+    """What is searched again in this cell, in words."""
+    published: float | None = Field(default=None, ge=0, le=1)
+    """The published score, a fraction."""
+    source: str | None = None
+    """Who published it, and where."""

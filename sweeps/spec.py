@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from analysis.halving import all_seeds
 from kdtrain.config import TrainConfig
 from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig
@@ -111,6 +112,10 @@ class SweepSpec(Strict):
     purpose: Literal["search", "ablation"] = "search"
     design: str | None = None
     cells: tuple[Cell, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader of the results has to know of the design."""
+    smallest_effect: float = Field(default=0.3, ge=0)
+    """The smallest difference that matters, in points of mIoU; declared before anything runs."""
 
     @field_validator("space", mode="before")
     @classmethod
@@ -181,8 +186,8 @@ class SweepSpec(Strict):
 
     @property
     def confirm_seeds(self) -> tuple[int, ...]:
-        """Seeds that the search never saw."""
-        return tuple(range(self.seed + 1, self.seed + 1 + self.confirm.seeds))
+        """Seeds that the search never saw, in the order of the rounds of the confirm phase."""
+        return tuple(range(self.seed + 1, self.seed + 1 + all_seeds(self.confirm.rounds)))
 
     @property
     def teacher_config(self) -> TrainConfig | None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from analysis import scores
 from sweeps.crash import Failure
 from sweeps.ledger import Record
 
 TrialState = Literal["planned", "running", "complete", "pruned", "diverged", "failed"]
+Phase = Literal["search", "confirm", "report"]
+"""Searching, fresh seeds for the best configs, and seeds of their own for what is frozen."""
+PHASES = get_args(Phase)
 UNFINISHED = ("planned", "running")
 
 
@@ -19,7 +22,7 @@ class TrialRecord:
     id: str
     study: str
     number: int
-    phase: Literal["search", "confirm"]
+    phase: Phase
     candidate_of: str | None
     seed: int
     params: dict[str, Any]
@@ -46,7 +49,7 @@ class TrialRecord:
     verdict: dict[str, Any] | None = None
     """The decision to stop it, once taken."""
     result: dict[str, Any] = field(default_factory=dict)
-    """epochs_run, seconds, teacher_s, student, evaluation: what it ended with."""
+    """epochs_run, seconds, teacher_s, student, evaluation, held_out: what it ended with."""
     started_at: str | None = None
     ended_at: str | None = None
     environment_id: str | None = None
@@ -109,6 +112,8 @@ class SweepState:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     aborted: str | None = None
     finished: bool = False
+    frozen: dict[str, Any] | None = None
+    """The selection that is final: chosen and baseline config, tie set, reporting seeds, when."""
     last: Record | None = None
 
     @classmethod
@@ -122,6 +127,10 @@ class SweepState:
     def of_study(self, study: str, phase: str | None = None) -> list[TrialRecord]:
         """The trials of a study, in order of their number."""
         return [trial for trial in self.by_study.get(study, []) if phase in (None, trial.phase)]
+
+    def of_phase(self, phase: Phase) -> list[TrialRecord]:
+        """The trials of a phase, in the order in which they were proposed."""
+        return [trial for trial in self.trials.values() if trial.phase == phase]
 
     def apply(self, record: Record) -> None:
         """Take in what happened."""
@@ -237,6 +246,16 @@ class SweepState:
 
     def _note(self, record: Record, text: str) -> None:
         self._note_decision(record, detail=text)
+
+    def _frozen(self, record: Record, **data: Any) -> None:
+        """The selection is final; what is known until here has decided it."""
+        self.frozen = {**data, "at": record.at, "record": record.n}
+        chosen = data["chosen"]
+        self._note_decision(record, study=chosen["study"], trial_id=chosen["trial"], detail=data["why"])
+
+    def _report_read(self, record: Record, trial: str, digest: str, images: int) -> None:
+        """A student was evaluated on the role report."""
+        self._note_decision(record, self.trials[trial], detail=f"{images} images of role report, digest {digest}")
 
     def _finished(self, record: Record) -> None:
         self.finished = True

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from analysis import scores
 from analysis.select import select
@@ -48,19 +50,23 @@ def write_tables(sweep: Store | Path | str) -> dict[str, str]:
     store = open_store(sweep)
     spec, state = load_state(store)
     made = {name: arrow_table(name, found) for name, found in rows(state, spec).items()}
-    frames = {name: table.to_pandas() for name, table in made.items() if name not in _LONG}
-    made["selections"] = arrow_table("selections", select(frames))
+    made["selections"] = arrow_table("selections", select(short_frames(made)))
     keys = {name: f"{FOLDER}/{name}.parquet" for name in made}
     for name, table in made.items():
         store.write(keys[name], parquet(table))
     return keys
 
 
+def short_frames(made: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
+    """The tables that a selection looks at."""
+    return {name: table.to_pandas() for name, table in made.items() if name not in _LONG}
+
+
 def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
     """All tables but `selections`, which follow from the others."""
     sweep_id = state.sweep["sweep_id"]
     trials = list(state.trials.values())
-    evaluated = [(trial, found) for trial in trials if (found := _evaluation(trial)) is not None]
+    evaluated = [(trial, found) for trial in trials for found in _evaluations(trial)]
 
     def labelled(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [{"sweep_id": sweep_id, **item} for item in items]
@@ -79,9 +85,10 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
         "cells": labelled(
             [
                 {
-                    **cell.model_dump(exclude={"study"}),
+                    **cell.model_dump(exclude={"study", "levels"}),
                     "cell": cell.study,
-                    "design": spec.design or spec.purpose,
+                    "design": cell.design or spec.design or spec.purpose,
+                    "levels_json": None if cell.levels is None else _json(cell.levels),
                 }
                 for cell in spec.cells
             ]
@@ -114,6 +121,7 @@ def _sweep(state: SweepState, spec: SweepSpec) -> dict[str, Any]:
         "classes": data["classes"],
         "palette": data["palette"],
         "finished": state.finished,
+        "frozen_json": None if state.frozen is None else _json(state.frozen),
     }
 
 
@@ -122,13 +130,14 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[dict[str, Any]]:
     baseline = spec.baseline
     for study in spec.studies:
         space = spec.space_of(study)
-        searched = state.of_study(study.name, "search")
+        searched, defaults = state.of_study(study.name, "search"), spec.defaults(study)
         found.append(
             {
                 "study": study.name,
                 "method": study.method or "custom",
                 "scientific_json": _json(study.set),
                 "space_json": _json({path: domain.model_dump(mode="json") for path, domain in space.items()}),
+                "defaults_json": None if defaults is None else _json(defaults),
                 "citation": get_method(study.method).citation if study.method else None,
                 "searched_parameters": len(space),
                 "budget_trials": spec.budget.trials,
@@ -224,9 +233,10 @@ def _report_values(report: Mapping[str, Any]) -> dict[str, float | None]:
     return values
 
 
-def _evaluation(trial: TrialRecord) -> Evaluation | None:
-    content = trial.result.get("evaluation")
-    return Evaluation.from_dict(content) if content else None
+def _evaluations(trial: TrialRecord) -> list[Evaluation]:
+    """On role select, and of what was frozen on role report."""
+    contents = (trial.result.get(name) for name in ("evaluation", "held_out"))
+    return [Evaluation.from_dict(content) for content in contents if content]
 
 
 def _eval_id(sweep_id: str, trial: TrialRecord, found: Evaluation) -> str:

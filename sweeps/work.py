@@ -4,12 +4,16 @@ import fcntl
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from kdtrain.checkpoint import write_atomically
 from kdtrain.config import Machine, TrainConfig
+from kdtrain.data import has_report
+from kdtrain.measure import measure
 from kdtrain.progress import EpochReport, Report, TrainResult
+from kdtrain.run_folder import STUDENT
 from kdtrain.teacher import CARD
 from sweeps.store import Store
 
@@ -54,6 +58,35 @@ def train_in(
             return report(epoch)
 
         return train(config, machine, saved, place.folder, interrupt)
+
+
+class _LeftError(Exception):
+    """Leaves an evaluation."""
+
+
+def held_out(train: Train) -> Train:
+    """Training, and then an evaluation of the student on the role report: for what is frozen, and for nothing else."""
+
+    def train_and_measure(
+        config: TrainConfig,
+        machine: Machine | None,
+        report: Report | None,
+        workdir: Path | None,
+        interrupt: Callable[[], bool] | None,
+    ) -> TrainResult:
+        def between() -> None:
+            if interrupt is not None and interrupt():
+                raise _LeftError
+
+        result = train(config, machine, report, workdir, interrupt)
+        if result.state != "complete" or workdir is None or not has_report(config.data):
+            return result
+        try:
+            return replace(result, held_out=measure(workdir / STUDENT, config, "report", machine, between))
+        except _LeftError:
+            return replace(result, state="interrupted", reason="interrupted in the evaluation on role report")
+
+    return train_and_measure
 
 
 def staged(teacher: Store, digest: str, cache: Path) -> Path:

@@ -17,7 +17,11 @@ FORBIDDEN = {
 }
 BLOCKED = """
 import importlib, sys
-sys.modules.update(dict.fromkeys({blocked!r}))
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+def find_spec(name, *rest):
+    return None if name.partition(".")[0] in {blocked!r} else found(name, *rest)
+PathFinder.find_spec = find_spec
 for name in {modules!r}:
     importlib.import_module(name)
 """

@@ -27,6 +27,11 @@ def open_role(config: CamVid | Streets | Folder, role: str, data_root: Path | No
     return open_store(config.open(data_root), role, Path(cache))
 
 
+def has_report(config: CamVid | Streets | Folder) -> bool:
+    """Whether the data have a role `report` at all; folders of one's own need not."""
+    return not isinstance(config, Folder) or config.folders.report is not None
+
+
 __all__ = [
     "IGNORE",
     "ROLES",
@@ -42,5 +47,6 @@ __all__ = [
     "augmented",
     "colorize",
     "epoch_order",
+    "has_report",
     "open_role",
 ]

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from kdtrain.losses import cross_entropy
@@ -15,10 +16,12 @@ class CrossEntropy(Term):
 
     loss: Literal["cross_entropy"] = "cross_entropy"
     align_corners: bool = True
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of every target that is spread over all classes: a teacher who knows nothing."""
 
     def value(self, taps: TermInput) -> Tensor:
         """Return the mean over labelled pixels."""
-        return cross_entropy(taps.student, taps.labels, taps.ignore_index, self.align_corners)
+        return cross_entropy(taps.student, taps.labels, taps.ignore_index, self.align_corners, smoothing=self.smoothing)
 
 
 NONE = Method(

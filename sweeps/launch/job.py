@@ -14,7 +14,7 @@ from sweeps.context import describe_environment
 from sweeps.crash import Crash
 from sweeps.launch.bell import listener
 from sweeps.store import Store
-from sweeps.work import TRIALS, Train, staged, train_in
+from sweeps.work import TRIALS, Train, held_out, staged, train_in
 
 
 def run_trial(tune_config: dict[str, Any], train: Train) -> None:
@@ -47,7 +47,8 @@ def run_trial(tune_config: dict[str, Any], train: Train) -> None:
             machine = machine.model_copy(update={"teacher": folder})
         store, config = Store(task["store"], known=True), TrainConfig.parse(task["config"])
         prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["bell"])
-        result = train_in(store, prefix, train, config, machine, listen, interrupt)
+        work = held_out(train) if task["held_out"] else train
+        result = train_in(store, prefix, work, config, machine, listen, interrupt)
     except Exception as error:
         crash = Crash.of(error)
         traceback.clear_frames(error.__traceback__)
@@ -67,6 +68,14 @@ def _whereabouts(machine: str) -> dict[str, Any]:
 
 def _let_go() -> None:
     """Give back the memory of the process's last trial, which may have been stopped in the middle."""
+    _settle()
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+@functools.cache
+def _settle() -> None:
+    """Spare every later collection what the imports have brought, which takes it most of its time."""
+    gc.collect()
+    gc.freeze()

@@ -268,6 +268,7 @@ class _Desk:
             "store": str(self.driver.store),
             "trial": trial.id,
             "config": trial.config,
+            "held_out": trial.phase == "report",
             "machine": self.machine.model_dump(mode="json"),
             "teacher": self._teacher,
             "bell": self._bell,

@@ -177,7 +177,7 @@ def sweep():
     """
     made = Sweep()
     made.study("none", is_baseline=True)
-    made.study("cwd", space={"optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True}, "act": ["a", "b"]})
+    made.study("cwd", space={"optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True}, "act": {"choices": ["a", "b"]}})
     for study, scores in (("none", (0.35, 0.43, 0.30)), ("cwd", (0.55, 0.44, 0.20))):
         for score, lr in zip(scores, (1e-3, 1e-2, 3e-4), strict=True):
             params = {"optimizer.lr": lr, "act": "a"} if study == "cwd" else {"optimizer.lr": lr}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from analysis.ablation import ablate
+from analysis import plots_ablation
+from analysis.ablation import ablate, worth
 
 
 @pytest.fixture
@@ -43,3 +44,40 @@ def test_a_cell_without_a_complete_trial_stays_in_the_table(ablation):
 
 def test_a_search_is_no_ablation(tables):
     assert ablate(tables).empty
+
+
+def test_every_family_is_judged_by_itself_and_what_failed_belongs_to_it(ablation):
+    ablation.study("none", space={}, budget_trials=None)
+    for seed, score in ((1, 0.40), (2, 0.42)):
+        ablation.trial("none", score, seed=seed, phase="confirm", config_id="none")
+    ablation.cell("none", "control")
+    frame = ablate(ablation.tables()).set_index("cell")
+    assert frame.loc["none", "family"] == "controls"
+    assert "Holm" not in frame.loc["none", "estimator"]
+    assert "Holm over 3 comparisons" in frame.loc["no-cwd", "estimator"]
+    assert frame.loc["no-kd", "word"] == "not separated"
+    assert np.isnan(frame.loc["no-csc", "low"])
+    assert frame.loc["no-cwd", "low"] < -0.045 < frame.loc["no-cwd", "high"]
+    assert frame.loc["no-cwd", "runs"] == 2
+    assert frame.loc["no-cwd", "seconds"] == pytest.approx(40)
+
+
+def test_what_a_term_brings_is_positive_where_it_helps(ablation):
+    for cell, role, factor, level in (("no-csc", "reference", None, None), ("no-cwd", "cell", "kd", "on")):
+        ablation.cell(cell, role, factor, level)
+        ablation.rows["cells"][-1]["design"] = "add-one-in"
+    found = worth(ablate(ablation.tables())).set_index(["label", "way"])
+    row = found.loc[("channel_wise", "beside the others")]
+    assert row["difference"] == pytest.approx(0.045)
+    assert row["differences"] == pytest.approx([0.05, 0.04])
+    assert row["low"] < row["difference"] < row["high"]
+    assert np.isnan(found.loc[("kd", "alone"), "difference"])
+
+
+def test_a_forest_has_every_seed_in_points(ablation):
+    frame = ablate(ablation.tables())
+    figure = plots_ablation.forest(frame[frame["role"] != "reference"], 0.003)
+    dots = [trace for trace in figure.data if trace.mode == "markers" and trace.marker.size == 6]
+    assert sorted(value for trace in dots for value in trace.x) == pytest.approx([-5, -4, 1])
+    assert figure.layout.yaxis.ticktext == ("without csc", "without kd", "without<br>channel_wise")
+    assert figure.layout.shapes[0].x1 == pytest.approx(0.3)

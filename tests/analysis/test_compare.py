@@ -1,8 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import InputError
 from analysis.compare import compare, per_class
+from analysis.refusals import refusals
 
 
 def rows(tables):
@@ -65,12 +68,93 @@ def test_unequal_budgets_are_named_in_the_unit_that_was_granted(sweep):
     assert warning.endswith("8 epochs, baseline 6")
 
 
+def test_the_claim_is_that_of_one_model_over_seeds(sweep):
+    row = rows(sweep.tables()).loc["cwd"]
+    theirs = stats.ttest_rel([0.50, 0.46], [0.40, 0.42]).confidence_interval()
+    assert (row["low"], row["high"]) == pytest.approx((theirs.low, theirs.high))
+    assert (row["word"], row["unstable"], row["refused"]) == ("not separated", False, [])
+    assert row["mde"] > 0.3
+    assert pd.isna(rows(sweep.tables()).loc["none", "word"])
+
+
+def test_nothing_is_claimed_before_the_sweep_has_finished(sweep):
+    sweep.rows["sweeps"][0]["finished"] = False
+    row = rows(sweep.tables()).loc["cwd"]
+    assert pd.isna(row["word"])
+    assert np.isnan(row["low"])
+    assert row["difference"] == pytest.approx(0.07)
+
+
+def test_nothing_is_claimed_from_the_scores_that_found_the_configs(sweep):
+    sweep.rows["trials"] = [trial for trial in sweep.rows["trials"] if trial["phase"] == "search"]
+    row = rows(sweep.tables()).loc["cwd"]
+    assert pd.isna(row["word"])
+    assert np.isnan(row["p_holm"])
+
+
+def test_the_share_of_the_gap_has_an_interval_around_it(sweep):
+    for seed, base, mine in ((13, 0.41, 0.485), (14, 0.415, 0.48), (15, 0.405, 0.478)):
+        sweep.trial("none", base, seed=seed, of="none-1")
+        sweep.trial("cwd", mine, seed=seed, of="cwd-0")
+    row = rows(sweep.tables()).loc["cwd"]
+    assert 0 < row["gap_low"] < row["gap_closed"] < row["gap_high"] < 1.5
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"searched_parameters": 0}, "the baseline none was not searched"),
+        ({"is_baseline": False}, "there is no baseline study to compare it with"),
+        ({"space_json": "{}"}, "the baseline none was not searched over optimizer.lr"),
+    ],
+)
+def test_a_comparison_with_a_baseline_that_was_not_searched_alike_is_refused(sweep, change, reason):
+    sweep.rows["sweeps"][0]["spec_json"] = '{"space": {"optimizer.lr": {}}}'
+    sweep.rows["studies"][0].update(change)
+    comparison = compare(sweep.tables())
+    row = comparison.set_index("study").loc["cwd"]
+    assert row["refused"] == [reason]
+    assert pd.isna(row["word"])
+    assert np.isnan([row["difference"], row["low"], row["gap_closed"]]).all()
+    assert f"cwd is not compared with the baseline: {reason}." in refusals(comparison)
+
+
+def test_a_baseline_searched_less_is_refused_one_searched_more_is_not(sweep):
+    sweep.trial("cwd", 0.1)
+    row = rows(sweep.tables()).loc["cwd"]
+    assert row["refused"] == ["the baseline none was searched with 25% less: 3 of 4 trials, and 25% less training time"]
+    assert row["budget_ratio"] == pytest.approx(4 / 3)
+    for _ in range(3):
+        sweep.trial("none", 0.1)
+    assert rows(sweep.tables()).loc["cwd", "refused"] == []
+
+
+def test_the_last_training_of_an_epoch_budget_may_exceed_it(sweep):
+    for study in sweep.rows["studies"]:
+        study["budget_epochs"] = 6
+    sweep.trial("cwd", 0.1, epochs_run=1)
+    assert rows(sweep.tables()).loc["cwd", "refused"] == []
+    sweep.trial("cwd", 0.1)
+    assert rows(sweep.tables()).loc["cwd", "refused"][0].startswith("the baseline none was searched with 33% less")
+
+
+def test_equal_epochs_that_took_longer_are_compared_with_a_warning(sweep):
+    for trial in sweep.rows["trials"]:
+        trial["seconds"] *= 2 if trial["study"] == "cwd" else 1
+    row = rows(sweep.tables()).loc["cwd"]
+    assert row["refused"] == []
+    assert row["time_ratio"] == 2.0
+    assert row["warnings"] == ["equal trials, not equal time: the baseline's search took 50% of its time"]
+
+
 def test_a_best_value_at_the_edge_of_its_range_is_named(sweep):
     for row in sweep.rows["params"]:
         if row["trial_id"] == "cwd-0" and row["name"] == "optimizer.lr":
             row["value"] = 0.0999
     warnings = rows(sweep.tables()).loc["cwd", "warnings"]
-    assert warnings == ["best optimizer.lr = 0.0999 at the upper edge of its range (0.0001 to 0.1)"]
+    assert warnings == [
+        "best optimizer.lr = 0.0999 at the upper edge of its range (0.0001 to 0.1); try 0.00032 to 0.32"
+    ]
 
 
 def test_failures_and_missing_seeds_are_named(sweep):

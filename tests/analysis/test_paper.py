@@ -1,20 +1,26 @@
 import csv
 
-from analysis.ablation import ablate
-from analysis.compare import compare
-from analysis.paper import comparison_sheet, latex, markdown, write_paper
+from analysis.findings import findings
+from analysis.paper import ablation_sheets, comparison_sheet, latex, markdown, write_paper
 
 
-def test_three_files_of_the_same_cells(tables, tmp_path):
-    paths = write_paper(tmp_path, compare(tables), ablate(tables))
-    assert [path.name for path in paths] == ["comparison.md", "comparison.tex", "comparison.csv"]
+def test_files_of_the_same_cells(tables, tmp_path):
+    paths = write_paper(tmp_path, findings(tables))
+    assert [path.name for path in paths] == [*(f"comparison.{ending}" for ending in ("md", "tex", "csv", "pdf"))]
     with (tmp_path / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["Study"] == "cwd"
-    assert rows[0]["mIoU"] == "48.00"
+    assert rows[0]["mIoU (n)"] == "48.00 (2)"
     assert rows[0]["Seeds"] == "50.00, 46.00"
-    assert rows[0]["Over baseline"] == "+7.00"
+    assert rows[0]["Over baseline"].startswith("+7.00 [-")
+    assert rows[0]["Verdict"] == "not separated"
     assert rows[1]["Over baseline"] == ""
+    assert (tmp_path / "comparison.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_same_tables_give_the_same_files(tables, tmp_path):
+    first = [path.read_bytes() for path in write_paper(tmp_path / "a", findings(tables))]
+    assert [path.read_bytes() for path in write_paper(tmp_path / "b", findings(tables))] == first
 
 
 def test_latex_is_escaped_and_set_with_booktabs(sweep):
@@ -22,23 +28,44 @@ def test_latex_is_escaped_and_set_with_booktabs(sweep):
     for trial in sweep.rows["trials"]:
         if trial["study"] == "cwd":
             trial["study"] = "csc_ace & 100%"
-    text = latex(comparison_sheet(compare(sweep.tables())))
-    assert r"\textbf{csc\_ace \& 100\%} & \textbf{48.00}" in text
+    text = latex(comparison_sheet(findings(sweep.tables())))
+    assert r"csc\_ace \& 100\%" in text
     assert "$+7.00$" in text
     assert r"\toprule" in text
     assert r"50 \%" in text
-    assert text.count(r"\\") == 3
+    assert text.count(r"\\" + "\n") == 3
+    assert "Holm" in text
 
 
-def test_markdown_marks_the_chosen_config(tables):
-    lines = markdown(comparison_sheet(compare(tables))).splitlines()
-    assert lines[4].startswith("| **cwd** | **48.00** | 2 |")
-    assert "none (baseline)" in lines[5]
-    assert len({line.count("|") for line in lines[2:]}) == 1
+def test_the_tie_set_is_set_in_bold_as_a_whole(sweep):
+    for trial in sweep.rows["trials"]:
+        if trial["study"] == "none" and trial["phase"] == "confirm":
+            trial["score"] += 0.065
+    lines = markdown(comparison_sheet(findings(sweep.tables()))).splitlines()
+    assert [line.startswith("| **") for line in lines[4:6]] == [True, True]
+    assert len({line.count("|") for line in lines[2:6]}) == 1
 
 
 def test_unconfirmed_scores_say_so(empty_sweep):
     sweep = empty_sweep()
     sweep.study("none", is_baseline=True)
     sweep.trial("none", 0.4)
-    assert comparison_sheet(compare(sweep.tables())).caption.startswith("Not confirmed")
+    assert comparison_sheet(findings(sweep.tables())).caption.startswith("Not confirmed")
+
+
+def test_an_ablation_shows_what_is_on_in_which_cell(empty_sweep, tmp_path):
+    sweep = empty_sweep(purpose="ablation", design="leave-one-out", confirm_seeds=2)
+    for study, score in (("full", 0.5), ("no-cwd", 0.45), ("no-kd", 0.49)):
+        sweep.study(study, space={}, is_baseline=False)
+        for seed in (1, 2, 3):
+            sweep.trial(study, score + seed * seed / 1000, phase="confirm", seed=seed)
+    told = {"full": ("on", "on"), "no-cwd": ("off", "on"), "no-kd": ("on", "off")}
+    for cell, (cwd, kd) in told.items():
+        sweep.cell(cell, "reference" if cell == "full" else "cell")
+        sweep.rows["cells"][-1]["levels_json"] = f'{{"cwd": "{cwd}", "kd": "{kd}"}}'
+    found = findings(sweep.tables())
+    (sheet,) = ablation_sheets(found)
+    assert sheet.columns[:3] == ("Cell", "cwd", "kd")
+    assert [row[1:3] for row in sheet.rows] == [("✓", "✓"), ("", "✓"), ("✓", "")]
+    assert r"\checkmark" in latex(sheet)
+    assert (tmp_path / "ablation-leave-one-out.pdf") in write_paper(tmp_path, found)

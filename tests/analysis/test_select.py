@@ -80,3 +80,86 @@ def test_selections_can_be_stored(tables, empty_sweep, tmp_path):
     assert list(select(tables)) == SCHEMAS["selections"].names
     write_table(tmp_path, "selections", select(tables))
     write_table(tmp_path, "selections", select(empty_sweep().tables()))
+
+
+def raced(empty_sweep, **changes):
+    """Two studies, two finalists each on three seeds; cwd is the better, kd within one standard error and cheaper."""
+    sweep = empty_sweep(confirm_top=2, confirm_seeds=3)
+    sweep.study("none", is_baseline=True)
+    for study in ("kd", "cwd"):
+        sweep.study(study)
+    scores = {
+        "none": ((0.400, 0.410, 0.405), (0.390, 0.400, 0.395)),
+        "kd": ((0.500, 0.510, 0.502), (0.480, 0.490, 0.485)),
+        "cwd": ((0.501, 0.512, 0.503), (0.470, 0.480, 0.475)),
+        **changes,
+    }
+    for study, finalists in scores.items():
+        for number, seeds in enumerate(finalists):
+            searched = sweep.trial(study, 0.52 - 0.01 * number)
+            for seed, score in enumerate(seeds, start=11):
+                state = {} if score is not None else {"state": "diverged"}
+                sweep.trial(study, score, seed=seed, of=searched, seconds=30.0 if study == "cwd" else 20.0, **state)
+    return sweep.tables()
+
+
+def test_the_cheapest_within_one_standard_error_is_chosen_and_says_so(empty_sweep):
+    tables = raced(empty_sweep)
+    frame = select(tables)
+    assert frame.loc[frame["rank"] == 1, "study"].tolist() == ["cwd"]
+    assert frame.loc[frame["chosen"], "study"].tolist() == ["kd"]
+    assert set(frame.loc[frame["tie"], "study"]) == {"cwd", "kd"}
+    assert frame.loc[frame["chosen"], "cost_s"].tolist() == [20.0]
+    evidence = best(tables)["evidence"]
+    selection = evidence["selection"]
+    assert evidence["study"] == "kd"
+    assert selection["why"] == "the cheapest to train of 2 that are within one standard error of the best mean"
+    assert [other["study"] for other in selection["tie_set"]] == ["cwd", "kd"]
+    assert selection["standard_error"] == pytest.approx(selection["pooled_sd"] / 3**0.5)
+    assert selection["rank_interval"] == "1 to 2 of 6"
+    assert 0.2 < selection["probability_of_best"] < 0.5
+
+
+def test_a_finalist_with_a_collapsed_or_lost_seed_is_kept_but_not_chosen(empty_sweep):
+    tables = raced(
+        empty_sweep,
+        cwd=((0.60, 0.10, 0.61), (0.470, 0.480, 0.475)),
+        kd=((0.70, None, 0.72), (0.480, 0.490, 0.485)),
+    )
+    frame = select(tables).set_index(["study", "trial_id"])
+    assert frame.loc[("cwd", "cwd-0"), "unstable"] == "seed 12 collapsed to 10.00"
+    assert frame.loc[("kd", "kd-0"), "unstable"] == "seed 12 diverged"
+    assert frame.index[frame["chosen"]].tolist() == [("kd", "kd-4")]
+    assert len(frame) == 6
+    assert set(frame["rank"].tail(2)) == {5, 6}
+    assert len(best(tables)["evidence"]["selection"]["unstable"]) == 2
+
+
+def test_the_share_of_the_teacher_is_part_of_the_cost(tables):
+    frame = select(tables).set_index("study")
+    assert frame.loc["none", "cost_s"] == 20.0
+    taught = tables["trials"]
+    taught.loc[taught["study"] == "cwd", "config_json"] = '{"teacher": "abcdef0123456789"}'
+    assert select(tables).set_index("study").loc["cwd", "cost_s"] == 20.0 + 300.0 / 5
+
+
+def test_a_frozen_selection_stays_what_it_is(empty_sweep):
+    tables = raced(empty_sweep)
+    held = select(tables).iloc[3]
+    frozen = {"chosen": {"study": held["study"], "trial": None, "config_id": held["config_id"]}, "why": "frozen"}
+    tables["sweeps"]["frozen_json"] = json.dumps({**frozen, "baseline": None, "seeds": [], "at": "2026"})
+    frame = select(tables)
+    assert frame.loc[frame["chosen"], "config_id"].tolist() == [held["config_id"]]
+
+
+def test_those_that_went_out_in_an_early_round_come_after_those_of_the_last(empty_sweep):
+    sweep = empty_sweep(confirm_top=4, confirm_seeds=3)  # a round of one seed for four, one of three for two
+    sweep.study("none", is_baseline=True)
+    for number, seeds in enumerate([(0.40, 0.41, 0.40, 0.41), (0.42, 0.43, 0.41, 0.42), (0.39,), (0.44,)]):
+        searched = sweep.trial("none", 0.5 - 0.01 * number)
+        for seed, score in enumerate(seeds, start=11):
+            sweep.trial("none", score, seed=seed, of=searched)
+    frame = select(sweep.tables())
+    assert frame["trial_id"].tolist()[0] == "none-5"
+    assert frame["rounds"].tolist() == [2, 2, 1, 1]
+    assert frame["tie"].tolist() == [True, False, False, False]

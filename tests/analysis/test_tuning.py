@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
-from analysis.tuning import edges, incumbents, learning_curves, responses, spending
+from analysis.tuning import crowded_edges, distance, edges, incumbents, learning_curves, responses, spending
 
 
 def test_incumbent_counts_the_cost_of_trials_that_won_nothing(empty_sweep):
@@ -59,3 +61,31 @@ def test_many_curves_are_thinned_but_fresh_seeds_stay(empty_sweep):
     assert (shown["phase"] == "search").sum() == 10
     assert (shown["phase"] == "confirm").sum() == 1
     assert len(learning_curves(sweep.tables(), per_study=30)["trial_id"].unique()) == 26
+
+
+def test_a_crowd_at_an_edge_proposes_a_range_that_reaches_beyond_it(empty_sweep):
+    sweep = empty_sweep()
+    space = {
+        "optimizer.lr": {"low": 0.01, "high": 0.1, "log": True},
+        "t": {"low": 1.0, "high": 8.0},
+        "g": {"low": 0.0, "high": 1.0},
+    }
+    sweep.study("kd", space=space)
+    for score, lr, t in ((0.5, 0.099, 7.9), (0.49, 0.0999, 7.8), (0.48, 0.05, 4.0), (0.1, 0.0101, 1.0)):
+        sweep.trial("kd", score, params={"optimizer.lr": lr, "t": t, "g": 0.0})
+    assert crowded_edges(sweep.tables(), "kd") == [
+        "2 of the best 4 trials have optimizer.lr at the upper edge of its range (0.01 to 0.1); try 0.032 to 0.32",
+        "2 of the best 4 trials have t at the upper edge of its range (1 to 8); try 4.5 to 12",
+        "4 of the best 4 trials have g at the lower edge of its range (0 to 1)",
+    ]
+
+
+def test_the_distance_from_published_values_is_a_share_of_the_ranges(empty_sweep):
+    sweep = empty_sweep()
+    space = {"lr": {"low": 0.01, "high": 1.0, "log": True}, "act": {"choices": ["a", "b"]}}
+    sweep.study("kd", space=space, defaults_json='{"lr": 0.1, "act": "a"}')
+    near, far = (sweep.trial("kd", 0.5, params=params) for params in ({"lr": 0.1, "act": "a"}, {"lr": 1.0, "act": "b"}))
+    tables = sweep.tables()
+    assert distance(tables, "kd", near) == pytest.approx(0.0)
+    assert distance(tables, "kd", far) == pytest.approx(0.75)
+    assert math.isnan(distance(tables, "kd", None))

@@ -17,6 +17,7 @@ def teaching(**changes):
         "student": {"arch": "Unet", "encoder": "resnet18", "options": {"decoder_channels": (64, 32, 16, 8, 4)}},
         "teacher": "feedfacefeedface",
         "terms": [term.model_dump() for term in METHODS["cskd"].terms],
+        "teacher_order": "shuffled",
         "aux_weight": 0.2,
         "optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
         "schedule": {"name": "cosine", "warmup_epochs": 1.5},
@@ -50,6 +51,7 @@ OTHERS = {
     "student": {"arch": "FPN"},
     "teacher": "0123456789abcdef",
     "terms": [{"loss": "cross_entropy"}, {"loss": "cam_cka", "weight": 0.31}],
+    "teacher_order": "own",
     "aux_weight": 0.0,
     "optimizer": {"name": "adamw", "lr": 1.1e-3, "weight_decay": 0.05},
     "schedule": {"name": "poly"},
@@ -68,6 +70,18 @@ def test_the_id_ignores_the_seed_and_nothing_else():
     assert {*OTHERS, "seed"} == set(TrainConfig.model_fields)
     ids = {teaching(**{field: value}).config_id for field, value in OTHERS.items()}
     assert len(ids | {config.config_id}) == len(OTHERS) + 1
+
+
+@pytest.mark.parametrize(
+    ("method", "config_id"),
+    [("none", "b902e86ca99f6004"), ("cwd", "1035badde48518c3"), ("csc_ace", "40305d5f028a7927")],
+)
+def test_the_ids_of_configs_stay_what_they_were(method, config_id):
+    """Sweeps that ran hold these ids: a field that is added later must leave them alone at its default."""
+    config = TrainConfig(terms=METHODS[method].terms, teacher="feedfacefeedface")
+    assert config.config_id == config_id
+    smoothed = [{**term.model_dump(), "smoothing": 0.1} for term in METHODS["none"].terms]
+    assert TrainConfig.parse({"terms": smoothed}).config_id != TrainConfig().config_id
 
 
 def test_the_seed_of_the_samples_is_the_seed_unless_it_has_its_own():

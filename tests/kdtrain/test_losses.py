@@ -87,6 +87,18 @@ class TestCrossEntropy:
         expected = F.cross_entropy(resized, labels, ignore_index=255)
         torch.testing.assert_close(cross_entropy(student, labels, align_corners=align_corners), expected)
 
+    @pytest.mark.parametrize("smoothing", [0.1, 0.5])
+    def test_smoothed_labels_are_a_mixture_with_the_even_distribution(self, smoothing):
+        student, labels = torch.randn(2, 5, 4, 6, dtype=torch.float64), torch.randint(0, 5, (2, 4, 6))
+        labels[0, :2] = 255
+        log = student.log_softmax(1)
+        expected, count = 0.0, 0
+        for n, y, x in (labels != 255).nonzero().tolist():
+            target = torch.full((5,), smoothing / 5, dtype=torch.float64)
+            target[labels[n, y, x]] += 1 - smoothing
+            expected, count = expected - (target * log[n, :, y, x]).sum(), count + 1
+        torch.testing.assert_close(cross_entropy(student, labels, smoothing=smoothing), expected / count)
+
     def test_no_labelled_pixel_gives_zero(self):
         student, _ = maps((1, 4, 3, 3))
         value = cross_entropy(student, torch.full((1, 3, 3), 255))

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from analysis import read_tables
+from sweeps.freeze import freeze
+from sweeps.store import Store
 from sweeps.tabulate import write_tables
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -104,6 +106,15 @@ def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in (sweep / "tables").iterdir()}
     write_tables(sweep)
     assert before == {path.name: path.read_bytes() for path in (sweep / "tables").iterdir()}
+
+    freeze(Store(sweep))
+    assert "on role report (mean of 3 reporting seeds)" in finish(spec, sweep)
+    tables = read_tables(sweep)
+    runs = tables["trials"][tables["trials"]["phase"] == "report"]
+    held_out = tables["evaluations"][tables["evaluations"]["role"] == "report"]
+    assert set(runs["seed"]) == {3, 4, 5}
+    assert held_out["trial_id"].tolist() == runs["trial_id"].tolist()
+    assert (tables["decisions"]["kind"] == "report_read").sum() == len(runs)
 
 
 def test_a_sweep_killed_twice_ends_with_every_trial_once(tmp_path: Path) -> None:

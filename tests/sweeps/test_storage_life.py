@@ -110,6 +110,7 @@ def test_a_sweep_in_an_object_store_and_what_is_asked_of_it(tmp_path, s3_folder,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     words = ["spec.yaml", "--dir", s3_folder, "--inline", "--set", "train.epochs=1", "--set", "budget.trials=1"]
+    words += ["--set", "confirm.report_seeds=1"]
     assert "best.yaml" in ask("run", *words)
     trials = read_tables(s3_folder)["trials"]
     assert sorted(trials["trial_id"]) == ["kd-0", "kd-1", "none-0", "none-1"]
@@ -121,6 +122,12 @@ def test_a_sweep_in_an_object_store_and_what_is_asked_of_it(tmp_path, s3_folder,
     assert "report/index.html" in ask("report", s3_folder)
     assert len(Store(s3_folder).read("report/index.html")) > 10_000
     assert yaml.safe_load(ask("best", s3_folder))["evidence"]["n"] == 1
+    assert "reporting seeds 2" in ask("best", s3_folder, "--freeze")
+    assert "on role report (mean of 1 reporting seeds)" in ask("run", *words)
+    evidence = yaml.safe_load(Store(s3_folder).read("best.yaml"))["evidence"]["report"]
+    assert evidence["seeds"] == [2]
+    evaluations = read_tables(s3_folder)["evaluations"]
+    assert evidence["mean"] in evaluations.loc[evaluations["role"] == "report", "miou"].tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "spec.yaml"]
 
 

@@ -1,0 +1,45 @@
+"""The answer to a query, as a table on a terminal or as CSV."""
+
+import io
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+SHOWN = 100
+
+
+def as_table(answer: pa.Table) -> Group:
+    """The first rows; what is left out is said below."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for field in answer.schema:
+        right = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        grid.add_column(Text(field.name), justify="right" if right else "left", overflow="fold")
+    for row in answer.slice(0, SHOWN).to_pylist():
+        grid.add_row(*(Text(_said(value)) for value in row.values()))
+    left = len(answer) - SHOWN
+    return (
+        Group(grid, Text(f"{SHOWN} of {len(answer):,} rows; all of them with --csv", "dim"))
+        if left > 0
+        else Group(grid)
+    )
+
+
+def as_csv(answer: pa.Table) -> str:
+    """All rows; a list becomes text."""
+    nested = [i for i, field in enumerate(answer.schema) if pa.types.is_nested(field.type)]
+    for i in nested:
+        text = pa.array([None if value is None else str(value) for value in answer.column(i).to_pylist()], pa.string())
+        answer = answer.set_column(i, answer.schema.field(i).name, text)
+    file = io.BytesIO()
+    pyarrow.csv.write_csv(answer, file)
+    return file.getvalue().decode()
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,74 @@
+"""What a gain must be compared with before it is called distillation."""
+
+from dataclasses import dataclass
+
+from kdtrain.errors import InputError
+from kdtrain.explain import meant
+from kdtrain.methods import parse_term
+from sweeps.designs.arms import Arm, Request
+
+FAMILY = "controls"
+NONE, EQUAL_TIME, PLACEBO, SMOOTHED = "none", "none_equal_time", "placebo", "smoothed"
+KNOWN = {
+    NONE: "cross-entropy alone",
+    EQUAL_TIME: "cross-entropy alone, trained for as long as the reference takes",
+    PLACEBO: "the reference, with a teacher that speaks of another image of the batch",
+    SMOOTHED: "cross-entropy against smoothed labels",
+}
+DEFAULT = (NONE, EQUAL_TIME, PLACEBO)
+_SMOOTHING = 0.1
+"""As Szegedy et al. 2016."""
+
+
+@dataclass(frozen=True)
+class TimeRatio:
+    """How much longer an epoch of the reference takes than one of cross-entropy alone, and who says so."""
+
+    value: float
+    source: str
+
+
+def controls(request: Request, wanted: tuple[str, ...], ratio: TimeRatio | None) -> tuple[list[Arm], list[str]]:
+    """The arms of the controls that are wanted, and what a reader has to know of them.
+
+    Raises:
+        InputError: If there is no such control.
+    """
+    for name in wanted:
+        if name not in KNOWN:
+            raise InputError(f"--controls: there is no {name!r}{meant(name, KNOWN)} (known: {', '.join(KNOWN)})")
+    arms, notes = [], []
+    if NONE in wanted:
+        arms.append(_arm(NONE, request))
+    if EQUAL_TIME in wanted:
+        if ratio is None:
+            notes.append(
+                "controls: cross-entropy at equal time is left out, because nothing says how much longer the reference "
+                "takes; give --time-ratio, or the folder of a sweep in which both ran"
+            )
+        elif (epochs := round(request.config.epochs * ratio.value)) <= request.config.epochs:
+            notes.append(
+                f"controls: cross-entropy at equal time is left out, because the reference takes no longer: "
+                f"{ratio.value:.2g} times as long ({ratio.source})"
+            )
+        else:
+            arms.append(_arm(EQUAL_TIME, request, epochs=epochs))
+            notes.append(
+                f"controls: {EQUAL_TIME} trains {epochs} instead of {request.config.epochs} epochs, as an epoch of the "
+                f"reference takes {ratio.value:.2f} times as long ({ratio.source})"
+            )
+    if PLACEBO in wanted and request.config.uses_teacher:
+        if request.config.batch_size < 2:
+            notes.append("controls: the placebo is left out, because a batch of one image has no other one")
+        else:
+            cell = {"role": "control", "factor": PLACEBO, "family": FAMILY}
+            arms.append(Arm(PLACEBO, request.terms, {"teacher_order": "shuffled"}, cell))
+    if SMOOTHED in wanted:
+        smoothed = [{**term.model_dump(), "smoothing": _SMOOTHING} for term in request.plain]
+        cell = {"role": "control", "factor": SMOOTHED, "family": FAMILY}
+        arms.append(Arm(SMOOTHED, tuple(map(parse_term, smoothed)), {}, cell))
+    return arms, notes
+
+
+def _arm(name: str, request: Request, **changes: int) -> Arm:
+    return Arm(name, request.plain, changes, {"role": "control", "factor": name, "family": FAMILY})

@@ -1,0 +1,144 @@
+"""What an ablation will cost and could see, told before anything runs."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analysis.halving import all_seeds, trainings
+from analysis.seeds import smallest_detectable
+from sweeps.allocation import confirms
+from sweeps.designs.factorial import FAMILY as FACTORIAL
+from sweeps.designs.measured import ASSUMED_SD, Measured
+from sweeps.settings import Cell
+from sweeps.spec import Study, SweepSpec
+
+MOST_RUNS = 200
+"""More trainings than this have to be asked for."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Comparisons among which errors are counted together."""
+
+    design: str
+    name: str
+    comparisons: int
+    detectable: float
+    """The smallest effect found with 80 % power after Holm (fraction); NaN where nothing can be found."""
+    what: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """An ablation before it runs."""
+
+    cells: int
+    seeds: int
+    runs: int
+    epochs: int
+    hours: float | None
+    sd: float
+    sd_source: str
+    families: tuple[Family, ...]
+    retuned: tuple[str, ...]
+    notes: tuple[str, ...]
+    smallest_effect: float
+
+    def lines(self) -> list[str]:
+        """The forecast to be read."""
+        cost = f", about {self.hours:.1f} hours of training" if self.hours is not None else ""
+        found = [
+            f"{self.cells} cells x {self.seeds} fresh seeds: {self.runs} runs, {self.epochs} epochs{cost}",
+            f"seeds spread by {100 * self.sd:.2f} points ({self.sd_source})",
+        ]
+        found += [f"family {one.design}/{one.name}: {one.what}; {_sees(one)}" for one in self.families]
+        weakest = max((f.detectable for f in self.families if not math.isnan(f.detectable)), default=0.0)
+        if 100 * weakest > self.smallest_effect:
+            found.append(
+                f"effects between {self.smallest_effect:g} points, the smallest that matters, and {100 * weakest:.1f} "
+                "points will mostly stay unseen: more seeds narrow the gap"
+            )
+        found += [f"searched again in each cell: {text}" for text in self.retuned]
+        return found + [f"note: {note}" for note in self.notes]
+
+
+def forecast(spec: SweepSpec, measured: Measured | None = None) -> Forecast:
+    """What an ablation will cost, and the smallest effects that it could see (80 % power, 5 % after Holm).
+
+    Args:
+        spec: The ablation.
+        measured: What is known from a sweep before; an assumed spread of seeds where nothing is.
+    """
+    known = measured or Measured()
+    sd = known.sd if known.sd is not None else ASSUMED_SD
+    source = f"measured in {known.name}, {known.df} degrees of freedom" if known.sd is not None else "assumed"
+    counts = {study.name: runs(spec, study) for study in spec.studies}
+    epochs = {study.name: counts[study.name] * spec.epochs[study.name] for study in spec.studies}
+    return Forecast(
+        cells=len(spec.studies),
+        seeds=spec.confirm.seeds if confirms(spec) else 1,
+        runs=sum(counts.values()),
+        epochs=sum(epochs.values()),
+        hours=_hours(spec, epochs, known),
+        sd=sd,
+        sd_source=source,
+        families=tuple(_families(spec, sd)),
+        retuned=tuple(dict.fromkeys(cell.retuned for cell in spec.cells if cell.retuned)),
+        notes=spec.notes,
+        smallest_effect=spec.smallest_effect,
+    )
+
+
+def runs(spec: SweepSpec, study: Study) -> int:
+    """Trainings of a study at most: its search, and the fresh seeds of what it finds."""
+    space = spec.space_of(study)
+    searched = 0
+    if space:
+        by_epochs = None if spec.budget.epochs is None else max(1, round(spec.budget.epochs / spec.epochs[study.name]))
+        searched = min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
+    if not confirms(spec):
+        return searched or 1
+    rounds = spec.confirm.rounds
+    return searched + (trainings(rounds, searched) if space else all_seeds(rounds))
+
+
+def _sees(family: Family) -> str:
+    if math.isnan(family.detectable):
+        return "one seed per cell sees nothing"
+    points = 100 * family.detectable
+    if family.name == FACTORIAL:  # an interaction is a difference of two differences
+        return (
+            f"sees main effects from {points:.1f} points and interactions from {2 * points:.1f} on in 80 of 100 cases"
+        )
+    return f"sees effects from {points:.1f} points on in 80 of 100 cases"
+
+
+def _hours(spec: SweepSpec, epochs: dict[str, int], known: Measured) -> float | None:
+    if known.taught is None or known.untaught is None:
+        return None
+    pace = {True: known.taught, False: known.untaught}
+    seconds = sum(count * pace[spec.config_for(spec.study(name)).uses_teacher] for name, count in epochs.items())
+    return seconds / 3600
+
+
+def _families(spec: SweepSpec, sd: float) -> Iterator[Family]:
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in spec.cells:
+        design = cell.design or spec.design or spec.purpose
+        if cell.role != "reference":
+            groups.setdefault((design, cell.family), []).append(cell)
+    n = spec.confirm.seeds
+    for (design, name), cells in groups.items():
+        if name == FACTORIAL:
+            factors = len(cells[0].levels or {})
+            effects = factors + factors * (factors - 1) // 2
+            # A main effect is the difference of two halves of all runs: 2 sd / sqrt(runs).
+            runs_in_all = (len(cells) + 1) * n
+            detectable = smallest_detectable(sd, runs_in_all // 2, 2, effects)
+            interactions = f"{effects - factors} interaction{'s' * (effects - factors > 1)}"
+            what = f"{factors} main effects and {interactions} of {len(cells) + 1} cells"
+            yield Family(design, name, effects, detectable, what)
+            continue
+        detectable = smallest_detectable(sd, n, len(cells) + 1, len(cells))
+        compared = f"{len(cells)} comparison{'s' * (len(cells) > 1)} with the reference"
+        yield Family(design, name, len(cells), detectable, compared)

@@ -1,0 +1,37 @@
+"""Where the config of an ablation comes from, and what is known about its trainings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import read_tables
+from sweeps.best import candidate
+from sweeps.designs.measured import Measured, measure
+from sweeps.spec import SweepSpec
+from sweeps.store import Store
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A config in plain values, the spec of its sweep, and what that sweep measured."""
+
+    config: dict[str, Any]
+    spec: SweepSpec
+    measured: Measured
+
+
+def originate(source: str, study: str | None) -> Origin:
+    """The config of a sweep's best study, or of a spec.
+
+    Args:
+        source: The folder of a sweep, or a spec.
+        study: Which study; as `candidate` chooses where none is given.
+
+    Raises:
+        InputError: If there is no such study, or it has no complete trial.
+    """
+    config, spec = candidate(source, study)
+    sweep = Store(source)
+    if sweep.local is not None and not sweep.local.is_dir():
+        return Origin(config, spec, Measured())
+    tables = read_tables(source, ["sweeps", "trials"])
+    return Origin(config, spec, measure(tables, config))

@@ -1,0 +1,106 @@
+"""The report in a real browser: what a reader sees, sorts, and does not have to wait for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.report import write_report
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (looked for chromium, chromium-browser, google-chrome)")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """A page that is open, with all that it complained about or asked the network for."""
+
+    def __init__(self, browser, path: Path, **options):
+        self.errors, self.requests = [], []
+        self.page = browser.new_page(**options)
+        self.page.on("console", lambda told: self.errors.append(told.text) if told.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda asked: self.requests.append(asked.url))
+        self.page.goto(path.as_uri())
+
+    def column(self, table, place):
+        """The first lines of the cells of a column, from top to bottom."""
+        cells = self.page.locator(f"{table} tbody tr td:nth-child({place})").all()
+        return [cell.inner_text().split("\n")[0] for cell in cells]
+
+
+@pytest.fixture
+def visit(browser):
+    opened = []
+
+    def open_page(path, **options):
+        opened.append(Visit(browser, path, **options))
+        return opened[-1]
+
+    yield open_page
+    for one in opened:
+        one.page.close()
+
+
+def test_a_reader_finds_the_verdict_and_sorts_a_table(realistic, visit):
+    seen = visit(write_report(realistic), viewport=DESK)
+    seen.page.wait_for_selector("#curves .main-svg")
+    headline = seen.page.locator("h1").inner_text()
+    assert any(study in headline for study in ("cwd", "cskd"))
+    assert "points" in headline
+    assert "Against the baseline" in seen.page.locator("dl.verdict").inner_text()
+
+    table = "#comparison table"
+    head = seen.page.locator(f"{table} th", has_text="mIoU")
+    for direction, reverse in (("descending", True), ("ascending", False)):
+        head.click()
+        assert head.get_attribute("aria-sort") == direction
+        scores = [float(text) for text in seen.column(table, 2)]
+        assert scores == sorted(scores, reverse=reverse)
+    study = seen.page.locator(f"{table} th", has_text="Study")
+    study.focus()
+    study.press("Enter")
+    names = seen.column(table, 1)
+    assert names == sorted(names, reverse=True)
+
+    figures = seen.page.locator(".plot").count()
+    assert seen.page.locator(".plot .main-svg:first-child").count() == figures > 10
+    assert seen.errors == []
+    assert [url for url in seen.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_without_scripts_the_tables_are_all_there(realistic, visit):
+    seen = visit(write_report(realistic), viewport=DESK, java_script_enabled=False)
+    assert len(seen.column("#comparison table", 2)) == 5
+    assert seen.page.locator("noscript p").is_visible()
+    assert "Fingerprint" in seen.page.locator("#rebuild").inner_text()
+    seen.page.locator("#classes summary").click()
+    assert seen.page.locator("#classes table").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_nothing_runs_over_the_edge_and_text_is_told_from_its_ground(realistic, visit, viewport, scheme):
+    seen = visit(write_report(realistic), viewport=viewport, color_scheme=scheme)
+    seen.page.wait_for_selector("#curves .main-svg")
+    assert seen.page.evaluate(OVERFLOW) <= 0
+    ink, paper = seen.page.evaluate(
+        "['color', 'backgroundColor'].map(name => getComputedStyle(document.body)[name].match(/\\d+/g).map(Number))"
+    )
+    assert abs(sum(ink[:3]) - sum(paper[:3])) > 400
+    assert (sum(paper[:3]) > 600) == (scheme == "light")

@@ -1,0 +1,63 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.choice import cheapest, collapsed, pooled_sd, standings, within_one_se
+
+
+def tied(**columns):
+    base = {"mean": [0.50, 0.49, 0.495], "cost_s": [10.0, 10.0, 10.0], "params": [5.0, 5.0, 5.0]}
+    return pd.DataFrame({**base, "distance": [math.nan] * 3, **columns}, index=[4, 7, 9])
+
+
+def test_the_spread_is_pooled_over_configs():
+    assert pooled_sd([[1.0, 3.0], [5.0, 5.0], [9.0]]) == pytest.approx(1.0)
+    assert math.isnan(pooled_sd([[1.0], [2.0]]))
+
+
+def test_a_tie_is_within_one_standard_error_of_the_best():
+    assert within_one_se([0.50, 0.491, 0.489], sd=0.02, n=4) == [True, True, False]
+    assert within_one_se([0.50, 0.499], sd=math.nan, n=1) == [True, False]
+
+
+def test_time_decides_first_then_size_then_published_values_then_the_mean():
+    assert cheapest(tied(cost_s=[10.0, 8.0, 9.0])).label == 7
+    assert cheapest(tied(cost_s=[10.0, 9.8, 9.9], params=[3.0, 2.0, 1.0])).label == 9
+    close = tied(distance=[0.4, 0.1, 0.2])
+    assert cheapest(close).label == 7
+    assert "published values of 3" in cheapest(close).why
+    assert cheapest(tied()).label == 4
+    assert cheapest(tied().iloc[:1]).why == "no other is within one standard error of it"
+
+
+def test_times_that_are_missing_or_of_several_machines_decide_nothing():
+    assert cheapest(tied(cost_s=[10.0, None, 9.0], params=[3.0, 2.0, 4.0])).label == 7
+    assert cheapest(tied(cost_s=[10.0, 8.0, 9.0]), timed=False).label == 4
+
+
+def test_a_collapsed_seed_is_found_though_it_blows_up_its_own_spread():
+    rng = np.random.default_rng(1)
+    scores = [list(0.5 + 0.005 * rng.standard_normal(3)) for _ in range(6)]
+    assert collapsed(scores) == [None] * 6
+    scores[2][1] = 0.1
+    assert collapsed(scores) == [None, None, 1, None, None, None]
+    assert collapsed([[0.5], [0.1, 0.9]]) == [None, None]
+
+
+def test_chance_hardly_ever_looks_like_a_collapse():
+    rng = np.random.default_rng(2)
+    for configs, seeds in ((2, 2), (2, 3), (10, 3)):
+        found = sum(
+            any(w is not None for w in collapsed(rng.normal(0, 1, (configs, seeds)).tolist())) for _ in range(400)
+        )
+        assert found <= 4
+
+
+def test_ranks_are_intervals():
+    first, second, last = standings([0.50, 0.499, 0.40], sd=0.01, n=4)
+    assert (first.low, first.high) == (second.low, second.high) == (1, 2)
+    assert (last.low, last.high, last.best) == (3, 3, 0.0)
+    assert first.best > second.best > 0.3
+    assert standings([0.5, 0.4], math.nan, 1) is None

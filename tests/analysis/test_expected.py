@@ -1,0 +1,183 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from opda.nonparametric import EmpiricalDistribution
+
+from analysis import InputError
+from analysis.expected import ONE_SWEEP, expected_best, method_claim, refusal, weights
+
+
+@pytest.fixture
+def search(empty_sweep):
+    """A random search of two studies with 40 trials each, and one function to change what it found."""
+
+    def make(scores=None, **fields):
+        rng = np.random.default_rng(5)
+        made = empty_sweep(**{"sampler": "random", "scheduler": "none", **fields})
+        for study, level in (("none", 0.40), ("cwd", 0.44)):
+            made.study(study, is_baseline=study == "none")
+            for score in rng.normal(level, 0.02, 40) if scores is None else scores:
+                if score is None:
+                    made.trial(study, None, state="diverged")
+                else:
+                    made.trial(study, float(score))
+        return made
+
+    return make
+
+
+def curves(tables, study="none"):
+    found = expected_best(tables)
+    return found.by_trials[found.by_trials["study"] == study], found.by_hours[found.by_hours["study"] == study]
+
+
+def test_weights_are_those_of_opda_and_stay_finite_for_thousands():
+    scores = np.random.default_rng(0).random(60)
+    n = np.arange(1, 61)
+    assert weights(60, n) @ np.sort(scores) == pytest.approx(EmpiricalDistribution(scores).u_tuning_curve(n))
+    assert weights(5000, [1, 700, 5000]).sum(1) == pytest.approx([1, 1, 1])
+
+
+def test_the_curve_goes_from_the_mean_to_the_best_and_is_trusted_to_a_quarter(search):
+    made = search()
+    scores = [trial["score"] for trial in made.rows["trials"] if trial["study"] == "none"]
+    by_trials, _ = curves(made.tables())
+    assert by_trials["score"].iloc[0] == pytest.approx(np.mean(scores))
+    assert by_trials["score"].iloc[-1] == pytest.approx(max(scores))
+    assert by_trials.loc[by_trials["trusted"], "n"].max() == 10
+    assert (by_trials["low"] <= by_trials["score"]).all()
+    assert (by_trials["high"] >= by_trials["score"]).all()
+
+
+def test_hours_are_spent_in_random_orders(search):
+    made = search()
+    for trial in made.rows["trials"]:
+        trial["seconds"] = 360.0 * (1 + trial["number"] % 3)
+    _, by_hours = curves(made.tables())
+    assert by_hours["score"].is_monotonic_increasing
+    total = sum(t["seconds"] for t in made.rows["trials"] if t["study"] == "none") / 3600
+    assert by_hours["hours"].iloc[-1] == pytest.approx(total)
+    best = max(t["score"] for t in made.rows["trials"] if t["study"] == "none")
+    assert by_hours["score"].iloc[-1] == pytest.approx(best)
+    assert (by_hours["trusted"] == (by_hours["hours"] <= total / 4)).all()
+
+
+def test_equal_costs_give_the_same_curve_against_hours_as_against_trials(search):
+    by_trials, by_hours = curves(search().tables())
+    hours = 20 / 3600
+    at = np.interp(10 * hours, by_hours["hours"], by_hours["score"])
+    assert at == pytest.approx(by_trials.set_index("n")["score"].loc[10], abs=0.002)
+
+
+def test_a_diverged_trial_is_budget_spent(search):
+    by_trials, _ = curves(search(scores=[0.4, None, 0.5, None]).tables())
+    assert by_trials["n"].tolist() == [1, 2, 3, 4]
+    assert by_trials["score"].iloc[0] == pytest.approx((0.4 + 0.4 + 0.4 + 0.5) / 4)
+
+
+@pytest.mark.parametrize(("sampler", "scheduler"), [("tpe", "none"), ("random", "halving")])
+def test_searches_that_learn_or_stop_early_are_refused(search, sampler, scheduler):
+    found = expected_best(search(sampler=sampler, scheduler=scheduler).tables())
+    assert found.by_trials.empty
+    assert found.by_hours.empty
+    assert (sampler if sampler == "tpe" else scheduler) in found.refused
+    assert refusal(search().tables()["sweeps"]) == ""
+
+
+def test_chosen_by_one_score_and_scored_by_another(empty_sweep):
+    rng = np.random.default_rng(8)
+    made = empty_sweep(sampler="random", scheduler="none")
+    made.study("none", is_baseline=True)
+    for _ in range(40):
+        found = made.trial("none", float(0.4 + rng.normal(0, 0.02)))
+        made.trial("none", float(0.4 + rng.normal(0, 0.02)), seed=11, of=found)
+    found = expected_best(made.tables())
+    assert found.held_out == "fresh seeds"
+    last = found.by_trials.iloc[-1]
+    assert last["score"] > 0.43
+    assert last["held_out"] == pytest.approx(0.4, abs=0.05)
+    assert found.by_trials["held_out"].iloc[5:].mean() == pytest.approx(0.4, abs=0.015)
+
+
+def test_half_of_the_images_chooses_and_the_other_half_scores(search):
+    made = search(scores=[0.4, 0.5, 0.6, 0.45])
+    for trial in made.rows["trials"]:
+        for image in range(6):
+            right = int(100 * trial["score"]) + (5 if image < 3 else -5)
+            for gt, pred, n in ((0, 0, right), (0, 1, 100 - right), (1, 1, 100)):
+                row = {"eval_id": f"{trial['trial_id']}/select", "image_id": f"i{image}", "group_id": f"v{image // 3}"}
+                made.rows["confusion"].append({**row, "gt": gt, "pred": pred, "n": n})
+    found = expected_best(made.tables())
+    assert found.held_out == "the half of the images that did not choose, of whole sequences"
+    assert found.by_trials["held_out"].notna().all()
+    mine = found.by_trials[found.by_trials["study"] == "none"]
+    assert mine["held_out"].is_monotonic_increasing
+
+
+def test_without_a_second_score_none_is_made_up(search):
+    found = expected_best(search().tables())
+    assert found.held_out == ""
+    assert found.by_trials["held_out"].isna().all()
+
+
+def confirmed(empty_sweep, seed, gain, **fields):
+    rng = np.random.default_rng(seed)
+    made = empty_sweep(seed=seed, **fields)
+    for study, level in (("none", 0.40), ("cwd", 0.40 + gain)):
+        made.study(study, is_baseline=study == "none")
+        trials = [made.trial(study, level + 0.02, seed=seed) for _ in range(3)]
+        for fresh in (seed + 1, seed + 2):
+            made.trial(study, float(level + rng.normal(0, 0.004)), seed=fresh, of=trials[0])
+    return made
+
+
+def test_one_sweep_does_not_measure_the_luck_of_searching(empty_sweep):
+    found = method_claim([confirmed(empty_sweep, 0, 0.1).tables()])
+    assert found.sentence == ONE_SWEEP
+    assert found.frame["p_holm"].isna().all()
+    two = method_claim([confirmed(empty_sweep, seed, 0.1).tables() for seed in (0, 100)])
+    assert two.sentence == "2 sweeps per method, a test takes 3; tuning luck not measured"
+
+
+def test_the_sweep_is_the_unit(empty_sweep):
+    found = method_claim([confirmed(empty_sweep, seed, 0.05).tables() for seed in (0, 100, 200, 300)])
+    row = found.frame.iloc[0]
+    assert (row["study"], row["sweeps"]) == ("cwd", 4)
+    assert row["difference"] == pytest.approx(0.05, abs=0.01)
+    assert row["low"] > 0
+    assert found.sentence.endswith("separated from the baseline: cwd")
+
+
+def test_a_refused_comparison_is_refused_over_many_sweeps_too(empty_sweep):
+    sweeps = [confirmed(empty_sweep, seed, 0.05) for seed in (0, 100, 200)]
+    for made in sweeps:
+        made.rows["studies"][0]["searched_parameters"] = 0
+    assert method_claim([made.tables() for made in sweeps]).frame["p_holm"].isna().all()
+
+
+def test_the_same_sweep_twice_is_no_second_sweep(empty_sweep):
+    tables = confirmed(empty_sweep, 0, 0.1).tables()
+    with pytest.raises(InputError, match="seed 0 comes twice"):
+        method_claim([tables, tables])
+
+
+def test_sweeps_that_ask_different_things_are_not_pooled(empty_sweep):
+    specs = [json.dumps({"budget": {"trials": trials}}) for trials in (3, 6)]
+    made = [confirmed(empty_sweep, seed, 0.1, spec_json=specs[seed]).tables() for seed in (0, 1)]
+    with pytest.raises(InputError, match="their 'budget' differs"):
+        method_claim(made)
+
+
+def test_no_sweep_is_one_sentence():
+    with pytest.raises(InputError, match="at least one"):
+        method_claim([])
+
+
+def test_an_empty_search_gives_empty_curves(empty_sweep):
+    made = empty_sweep(sampler="random", scheduler="none")
+    made.study("none", is_baseline=True)
+    found = expected_best(made.tables())
+    assert isinstance(found.by_trials, pd.DataFrame)
+    assert found.by_trials.empty

@@ -1,0 +1,152 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import InputError
+from analysis.images import class_differences, counts, difference, evaluation_of, image_differences, miou
+
+
+def predictions(rng, images, classes=3, skill=0.8, rare=None):
+    """Confusion matrices (G, C, C) of images, truth by prediction."""
+    made = np.zeros((images, classes, classes), dtype=int)
+    for image in range(images):
+        for truth in range(classes):
+            if truth == rare and image != images // 2:
+                continue
+            rate = np.clip(skill + rng.normal(0, 0.05), 0, 1)
+            wrong = (1 - rate) / (classes - 1)
+            made[image, truth] = rng.multinomial(2000, [rate if pred == truth else wrong for pred in range(classes)])
+    return made
+
+
+def tables(evaluations, per_group=10, classes=3):
+    """The tables with which evaluations (name to matrices) would be read; image ids are not in order."""
+    rows = []
+    for name, matrices in evaluations.items():
+        for image, truth, pred in zip(*np.nonzero(matrices), strict=True):
+            group, pixels = f"video{image // per_group}", matrices[image, truth, pred]
+            rows.append((name, f"frame{image:03d}", group, truth, pred, pixels))
+    confusion = pd.DataFrame(rows, columns=["eval_id", "image_id", "group_id", "gt", "pred", "n"])
+    return {
+        "confusion": confusion.sample(frac=1, random_state=1),
+        "sweeps": pd.DataFrame({"num_classes": [classes]}),
+        "evaluations": pd.DataFrame(
+            [(name, name, 1, "select") for name in evaluations], columns=["eval_id", "trial_id", "epoch", "role"]
+        ),
+    }
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    return {"one": predictions(rng, 80, skill=0.84), "other": predictions(rng, 80, skill=0.80)}
+
+
+def true_iou(matrices):
+    total = matrices.sum(0)
+    hits = np.diag(total)
+    return hits / (total.sum(0) + total.sum(1) - hits)
+
+
+def test_counts_are_those_of_one_matrix_over_the_data_set(pair):
+    one = counts(tables(pair), "one")
+    assert one.iou == pytest.approx(true_iou(pair["one"]))
+    assert one.miou == pytest.approx(true_iou(pair["one"]).mean())
+    assert (len(one.images), one.clustering) == (80, "8 sequences")
+
+
+def test_influence_and_bootstrap_agree(pair):
+    one = counts(tables(pair, per_group=2), "one")
+    found = miou(one)
+    width = found.high - found.low
+    assert width == pytest.approx(2 * 2.02 * found.se, rel=0.1)
+    assert one.per_image.sum() == pytest.approx(0.0, abs=1e-12)
+    assert found.low < found.value < found.high
+
+
+def test_one_video_is_cut_into_blocks_and_it_is_said(pair):
+    found = miou(counts(tables(pair, per_group=80), "one"))
+    assert found.clusters == 8
+    assert found.clustering == "8 blocks of about 10 consecutive images (1 sequence: too few to draw from)"
+
+
+def test_frames_of_one_cluster_do_not_count_as_many():
+    rng = np.random.default_rng(4)
+    apart = predictions(rng, 10)
+    copies = {"one": np.repeat(apart, 8, axis=0)}
+    clustered = miou(counts(tables(copies, per_group=8), "one"))
+    naive = miou(counts(tables(copies, per_group=1), "one"))
+    assert clustered.se > 2.5 * naive.se
+
+
+def test_pairing_by_image_narrows_the_difference():
+    rng = np.random.default_rng(2)
+    ease = np.repeat(rng.uniform(0.5, 0.95, 40), 2)
+    made = {
+        name: np.stack([predictions(rng, 1, skill=rate + gain)[0] for rate in ease])
+        for name, gain in (("one", 0.03), ("other", 0.0))
+    }
+    read = tables(made, per_group=2)
+    one, other = counts(read, "one"), counts(read, "other")
+    found = difference(one, other)
+    assert found.value == pytest.approx(one.miou - other.miou)
+    assert found.se < 0.5 * np.hypot(miou(one).se, miou(other).se)
+    assert found.low > 0
+    back = difference(other, one)
+    assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low), abs=1e-3)
+
+
+def test_a_class_in_one_image_alone_never_vanishes_from_a_replicate():
+    rng = np.random.default_rng(3)
+    made = {"one": predictions(rng, 60, rare=2), "other": predictions(rng, 60, rare=2)}
+    read = tables(made)
+    found = difference(counts(read, "one"), counts(read, "other"))
+    assert np.isfinite([found.low, found.high, found.se]).all()
+
+
+def test_a_class_that_is_nowhere_is_missing_and_not_zero(pair):
+    read = tables(pair, classes=4)
+    one, other = counts(read, "one"), counts(read, "other")
+    assert np.isnan(one.iou[3])
+    assert one.miou == pytest.approx(true_iou(pair["one"]).mean())
+    found = class_differences(one, other)
+    assert np.isnan(found.loc[3, ["difference", "low", "p_holm"]].to_numpy(dtype=float)).all()
+    assert np.isfinite(difference(one, other).se)
+
+
+def test_class_differences_are_one_family(pair):
+    read = tables(pair)
+    found = class_differences(counts(read, "one"), counts(read, "other"))
+    assert found["difference"].to_numpy() == pytest.approx(true_iou(pair["one"]) - true_iou(pair["other"]))
+    assert (found["p_holm"] >= found["p"]).all()
+    assert ((found["low"] > 0) | (found["high"] < 0)).equals(found["p_holm"] < 0.05)
+    assert found["clusters"].tolist() == [8, 8, 8]
+
+
+def test_the_same_predictions_differ_by_nothing(pair):
+    one = counts(tables(pair), "one")
+    found = difference(one, one)
+    assert (found.value, found.se, found.low, found.high) == (0.0, 0.0, 0.0, 0.0)
+    assert class_differences(one, one)["p_holm"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_worst_image_comes_first(pair):
+    spoiled = pair["one"].copy()
+    spoiled[17] = np.roll(spoiled[17], 1, axis=1)
+    read = tables({"one": spoiled, "other": pair["other"]})
+    found = image_differences(counts(read, "one"), counts(read, "other"))
+    assert found.loc[0, "image_id"] == "frame017"
+
+
+def test_other_images_cannot_be_compared(pair):
+    read = tables({"one": pair["one"][:40], "other": pair["other"]})
+    with pytest.raises(InputError, match="40 and 80 were evaluated, 40 of them in common"):
+        difference(counts(read, "one"), counts(read, "other"))
+
+
+def test_an_evaluation_without_counts_is_named(pair):
+    read = tables(pair)
+    assert evaluation_of(read, "one") == "one"
+    assert evaluation_of(read, "one", role="report") is None
+    with pytest.raises(InputError, match="got 'nobody'"):
+        counts(read, "nobody")

@@ -1,0 +1,89 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from analysis import plots_ablation
+from analysis.factorial import factorial_effects
+from analysis.layers import layer_grids
+
+
+@pytest.fixture
+def grid(empty_sweep):
+    """Tables of a layer grid with a known truth: a function of row and column."""
+
+    def build(truth, size=4, sd=0.003, seeds=3, failed=(), seed=0):
+        rng = np.random.default_rng(seed)
+        sweep = empty_sweep(purpose="ablation", baseline=None, budget_trials=None, confirm_seeds=seeds)
+        for row, column in itertools.product(range(size), repeat=2):
+            cell = f"pair-{row}-{column}"
+            sweep.study(cell, space={}, budget_trials=None)
+            for number in range(seeds):
+                score = None if (row, column) in failed else 0.5 + truth(row, column) + sd * rng.normal()
+                sweep.trial(cell, score, seed=number, phase="confirm", config_id=cell)
+            levels = {"cwd.student_layer": f"encoder.{row}", "cwd.teacher_layer": f"layer{column}"}
+            role = "cell" if row + column else "reference"
+            named = {"design": "layer-grid", "cell": cell, "role": role, "family": "cwd layers"}
+            sweep.rows["cells"].append({"sweep_id": "s1", **named, "levels_json": json.dumps(levels)})
+        return sweep.tables()
+
+    return build
+
+
+def test_rows_and_columns_are_told_apart(grid):
+    found = layer_grids(grid(lambda row, column: 0.01 * row - 0.004 * column))[0]
+    frame = found.frame.set_index("cell")
+    assert frame.loc["pair-3-0", "row_effect"] == pytest.approx(0.015, abs=0.003)
+    assert frame.loc["pair-0-3", "column_effect"] == pytest.approx(-0.006, abs=0.003)
+    assert found.p["student"] < 0.001
+    assert found.p["teacher"] < 0.001
+    assert found.sd == pytest.approx(0.003, rel=0.4)
+    assert "pair-3-0" in frame.index[frame["top"]]
+    assert frame["top"].sum() == 4
+    assert "confirm the best 4" in found.note
+
+
+def test_where_layers_do_not_matter_pairs_come_out_alike(grid):
+    worlds = [layer_grids(grid(lambda row, column: 0.0, seed=seed))[0].frame for seed in range(3)]
+    shrunken = np.mean([frame["shrunken"].max() - 0.5 for frame in worlds])
+    plain = np.mean([frame["mean"].max() - 0.5 for frame in worlds])
+    assert shrunken < plain / 2
+
+
+def test_a_particular_pair_survives_the_shrinking(grid):
+    found = layer_grids(grid(lambda row, column: 0.03 * (row == column == 2)))[0]
+    best = found.frame.loc[found.frame["shrunken"].idxmax()]
+    assert best["cell"] == "pair-2-2"
+    assert best["residual"] > 0.01
+    assert found.p["pair"] < 0.001
+
+
+def test_missing_pairs_stay_missing_and_are_never_the_best(grid):
+    found = layer_grids(grid(lambda row, column: 0.01 * row, failed=[(3, 1), (1, 2)]))[0]
+    frame = found.frame.set_index("cell")
+    assert np.isnan(frame.loc["pair-3-1", "mean"])
+    assert frame.loc["pair-3-1", "n"] == 0
+    assert not frame.loc["pair-3-1", "top"]
+    assert frame.loc["pair-3-1", "additive"] == pytest.approx(0.53, abs=0.005)
+    plots_ablation.layer_grid(found)
+
+
+def test_one_seed_cannot_tell_a_good_pair_from_a_lucky_one(grid):
+    found = layer_grids(grid(lambda row, column: 0.01 * row, seeds=1))[0]
+    assert np.isnan(found.sd)
+    assert np.isnan(found.p["pair"])
+    assert "One seed per pair" in found.note
+
+
+def test_a_grid_of_two_by_two_is_no_factorial(grid):
+    tables = grid(lambda row, column: 0.0, size=2)
+    assert len(layer_grids(tables)) == 1
+    assert factorial_effects(tables).empty
+
+
+def test_a_grid_without_any_score_is_drawn_empty(grid):
+    pairs = list(itertools.product(range(2), repeat=2))
+    found = layer_grids(grid(lambda row, column: 0.0, size=2, failed=pairs))[0]
+    assert found.frame["mean"].isna().all()
+    plots_ablation.layer_grid(found)

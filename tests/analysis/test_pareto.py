@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from analysis.pareto import on_front, pareto
+
+
+def test_the_front_is_what_no_other_beats():
+    scores = np.array([0.5, 0.6, 0.6, 0.4, 0.5])
+    costs = np.array([[1.0], [2.0], [3.0], [0.5], [1.0]])
+    assert on_front(scores, costs).tolist() == [True, True, False, True, True]
+
+
+@pytest.fixture
+def costly(sweep):
+    """The confirmed trainings of ``cwd`` took three times as long."""
+    for trial in sweep.rows["trials"]:
+        trial["seconds"] = 60.0 if trial["study"] == "cwd" else 20.0
+    return sweep
+
+
+def test_better_and_dearer_configs_are_both_on_the_front(costly):
+    found = pareto(costly.tables()).set_index("study")
+    assert found.index.tolist() == ["cwd", "none"]
+    assert found["on_front"].all()
+    assert found.loc["none", "p_front"] == 1.0
+    assert 0.5 < found.loc["cwd", "p_front"] < 1.0
+
+
+def test_a_dearer_config_that_is_hardly_better_is_unlikely_to_belong(costly):
+    for trial in costly.rows["trials"]:
+        if trial["phase"] == "confirm" and trial["study"] == "cwd":
+            trial["score"] = {11: 0.405, 12: 0.395}[trial["seed"]]
+    found = pareto(costly.tables()).set_index("study")
+    assert not found.loc["cwd", "on_front"]
+    assert 0.05 < found.loc["cwd", "p_front"] < 0.5
+
+
+def test_one_student_has_one_latency(costly):
+    for trial, latency in zip(costly.rows["trials"], np.linspace(10, 40, len(costly.rows["trials"])), strict=True):
+        trial["latency_ms"] = float(latency)
+    assert pareto(costly.tables())["latency_ms"].tolist() == [10.0, 10.0]
+
+
+def test_latencies_of_different_devices_decide_nothing(costly):
+    for trial in costly.rows["trials"]:
+        trial.update(seconds=20.0)
+        if trial["study"] == "none":
+            trial.update(latency_device="gpu", latency_ms=1.0)
+    found = pareto(costly.tables()).set_index("study")
+    assert found["on_front"].to_dict() == {"cwd": True, "none": False}
+
+
+def test_an_unknown_cost_decides_nothing_and_stays_missing(costly):
+    for trial in costly.rows["trials"]:
+        trial["latency_ms"] = None
+    found = pareto(costly.tables())
+    assert found["latency_ms"].isna().all()
+    assert found["on_front"].all()
+
+
+def test_search_scores_are_on_no_front(empty_sweep):
+    made = empty_sweep()
+    made.study("none", is_baseline=True)
+    made.trial("none", 0.5)
+    assert pareto(made.tables()).empty

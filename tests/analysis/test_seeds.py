@@ -1,0 +1,165 @@
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
+
+from analysis import InputError
+from analysis.holm import holm
+from analysis.seeds import SMALLEST, effects, smallest_detectable, smallest_effect
+
+
+def frame(**scores):
+    """Scores by config, as a list (seeds 0, 1, ...) or by seed."""
+    rows = [
+        (config, seed, score)
+        for config, own in scores.items()
+        for seed, score in (own.items() if isinstance(own, dict) else enumerate(own))
+    ]
+    return pd.DataFrame(rows, columns=["config", "seed", "score"])
+
+
+def noisy(configs=5, seeds=4, sd=0.004, seed=0):
+    rng = np.random.default_rng(seed)
+    return frame(**{f"c{i}": (0.6 + 0.002 * i + rng.normal(0, sd, seeds)).tolist() for i in range(configs)})
+
+
+def row(found, config):
+    return found.frame.set_index("config").loc[config]
+
+
+def test_the_fit_is_that_of_the_formula_even_with_seeds_missing():
+    scores = noisy().drop(index=[2, 5, 11])
+    theirs = smf.ols("score ~ C(config, Treatment('c0')) + C(seed)", scores).fit()
+    found = effects(scores, "c0").frame
+    names = [f"C(config, Treatment('c0'))[T.{config}]" for config in found["config"]]
+    assert found["difference"].to_numpy() == pytest.approx(theirs.params[names].to_numpy())
+    assert found["se"].to_numpy() == pytest.approx(theirs.bse[names].to_numpy())
+    assert found["p"].to_numpy() == pytest.approx(theirs.pvalues[names].to_numpy())
+    assert set(found["model"]) == {"block"}
+
+
+def test_two_configs_are_a_paired_t_test_and_position_does_not_matter():
+    scores = frame(base=[0.60, 0.61, 0.62], mine={2: 0.645, 0: 0.62, 1: 0.64})
+    found = row(effects(scores, "base"), "mine")
+    theirs = stats.ttest_rel([0.62, 0.64, 0.645], [0.60, 0.61, 0.62])
+    assert found["p"] == pytest.approx(theirs.pvalue)
+    assert found["df"] == 2
+    assert (found["low"], found["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_without_a_common_seed_the_means_are_compared_and_it_is_said():
+    found = effects(frame(base=[0.60, 0.61, 0.62], mine={10: 0.64, 11: 0.65, 12: 0.66}), "base")
+    assert row(found, "mine")["model"] == "pooled"
+    assert row(found, "mine")["df"] == 4
+    assert found.notes == ("No seed in common with base, compared without pairing: mine.",)
+
+
+def test_a_chain_of_common_seeds_links_to_the_reference():
+    found = effects(frame(base=[0.60, 0.61, 0.62], a={1: 0.6, 2: 0.61, 3: 0.63, 4: 0.6}, b={3: 0.64, 4: 0.65}), "base")
+    assert row(found, "b")["model"] == "block"
+
+
+def test_one_seed_is_never_a_claim():
+    found = effects(frame(base=[0.60, 0.61, 0.62], a=[0.64, 0.64, 0.65], b=[0.99]), "base")
+    lonely = row(found, "b")
+    assert lonely["word"] == "not separated"
+    assert np.isnan([lonely["low"], lonely["p_holm"], lonely["mde"]]).all()
+    assert lonely["difference"] == pytest.approx(0.39)
+    assert "One seed says nothing about a difference: b." in found.notes
+    assert row(found, "a")["p_holm"] == pytest.approx(2 * row(found, "a")["p"])
+    alone = effects(frame(base=[0.6], a=[0.7]), "base")
+    assert alone.words == {"a": "not separated"}
+    assert np.isnan(alone.mde)
+
+
+def test_words_need_both_the_test_and_the_practical_threshold():
+    base = [0.600, 0.601, 0.602, 0.600]
+    near = [0.6011, 0.6019, 0.6031, 0.601]
+    far = [0.620, 0.622, 0.621, 0.621]
+    assert effects(frame(base=base, far=far), "base").words == {"far": "separated"}
+    assert effects(frame(base=base, near=near), "base").words == {"near": "equivalent"}
+    assert effects(frame(base=base, near=near), "base", smallest=0.0).words == {"near": "separated"}
+    assert effects(frame(base=base, near=near), "base", smallest=0.00105).words == {"near": "not separated"}
+
+
+def test_an_unstable_config_is_judged_by_its_own_spread_and_spoils_no_other():
+    scores = noisy(configs=6, seeds=5)
+    wild = scores["config"] == "c5"
+    scores.loc[wild, "score"] = [0.3, 0.7, 0.55, 0.8, 0.6]
+    found = effects(scores, "c0")
+    assert row(found, "c5")["unstable"]
+    assert row(found, "c5")["model"] == "welch"
+    assert found.sd < 0.008
+    assert row(found, "c1")["se"] == pytest.approx(row(effects(scores[~wild], "c0"), "c1")["se"])
+    assert any(note.startswith("Unstable") for note in found.notes)
+
+
+def test_an_unstable_reference_leaves_nothing_to_the_common_spread():
+    scores = noisy(configs=6, seeds=5)
+    scores.loc[scores["config"] == "c0", "score"] = [0.3, 0.7, 0.55, 0.8, 0.6]
+    found = effects(scores, "c0")
+    assert set(found.frame["model"]) == {"welch"}
+    assert found.frame["unstable"].all()
+
+
+@pytest.mark.parametrize("step", [0.0, 0.05])
+def test_trainings_which_do_not_vary_give_finite_answers(step):
+    found = effects(frame(base=[0.6, 0.6], a=[0.6 + step, 0.6 + step], b=[0.6, 0.6]), "base")
+    numbers = found.frame[["difference", "low", "high", "p", "p_holm", "mde"]].to_numpy(dtype=float)
+    assert np.isfinite(numbers).all()
+    assert found.words == {"a": "separated" if step else "equivalent", "b": "equivalent"}
+    assert "The seeds did not differ at all, so no noise was measured." in found.notes
+    assert np.isnan(found.rho)
+
+
+def test_the_correlation_between_paired_seeds_is_measured():
+    rng = np.random.default_rng(1)
+    shared = rng.normal(0, 0.006, 40)
+    scores = frame(**{f"c{i}": (0.6 + shared + rng.normal(0, 0.003, 40)).tolist() for i in range(4)})
+    found = effects(scores, "c0")
+    assert found.rho == pytest.approx(0.8, abs=0.1)
+    assert found.rho_low < found.rho < found.rho_high
+
+
+def test_a_config_with_two_scores_for_a_seed_is_refused():
+    scores = pd.concat([frame(base=[0.6, 0.6], a=[0.5]), frame(a=[0.6])])
+    with pytest.raises(InputError, match="a has two for seed 0"):
+        effects(scores, "base")
+
+
+def test_a_reference_without_scores_is_refused():
+    with pytest.raises(InputError, match=r"reference: .*\(a\), got base"):
+        effects(frame(base=[None], a=[0.6, 0.5]), "base")
+
+
+@pytest.mark.parametrize(
+    ("n", "configs", "comparisons", "rho", "expected"),
+    [(3, 8, 1, 0.0, 2.5), (3, 8, 1, 0.3, 2.1), (3, 8, 1, 0.6, 1.6), (3, 8, 7, 0.0, 3.3), (5, 8, 7, 0.0, 2.4)],
+)
+def test_smallest_detectable_effects_are_the_simulated_ones(n, configs, comparisons, rho, expected):
+    assert smallest_detectable(1.0, n, configs, comparisons, rho) == pytest.approx(expected, abs=0.06)
+
+
+def test_one_seed_or_one_config_detects_nothing():
+    assert np.isnan(smallest_detectable(0.01, 1, 8, 7))
+    assert np.isnan(smallest_detectable(0.01, 3, 1, 0))
+
+
+def test_the_reported_mde_is_that_of_the_design():
+    found = effects(noisy(configs=8, seeds=3), "c0")
+    residual = row(found, "c1")["se"] * np.sqrt(3 / 2)
+    assert found.mde == pytest.approx(smallest_detectable(residual, 3, 8, 7))
+
+
+def test_holm_rejects_stepwise_and_intervals_follow():
+    adjusted, levels = holm(np.array([0.04, 0.001, np.nan, 0.012]))
+    assert adjusted[[0, 1, 3]] == pytest.approx([0.08, 0.004, 0.036])
+    assert np.isnan(adjusted[2])
+    assert levels[[1, 3, 0]] == pytest.approx([0.05 / 4, 0.05 / 3, 0.05 / 2])
+
+
+def test_the_threshold_is_read_from_the_spec():
+    texts = pd.DataFrame({"spec_json": ['{"smallest_effect": 0.5}']})
+    assert smallest_effect(texts) == pytest.approx(0.005)
+    assert smallest_effect(pd.DataFrame({"spec_json": ["{}"]})) == SMALLEST
