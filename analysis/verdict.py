@@ -9,6 +9,7 @@ from analysis.compare import teacher_miou
 from analysis.factorial import factorial_effects
 from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
 from analysis.hardware import mixed
+from analysis.reporting import reported, reported_difference
 from analysis.seeds import smallest_effect
 
 Tables = dict[str, pd.DataFrame]
@@ -63,7 +64,7 @@ def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, ti
     baselines = comparison[comparison["is_baseline"]]
     baseline = baselines.iloc[0] if len(baselines) else None
     against = Line("Against the baseline", *_against(tables, winner, baseline, finished))
-    lines = [Line("Chosen", _chosen(winner, tied)), against]
+    lines = [Line("Chosen", _chosen(winner, tied)), *_held_out(tables), against]
     headline = _headline(tables, winner, baseline, finished)
     if len(ablation):
         told = _ablation(tables, ablation, finished)
@@ -122,10 +123,24 @@ def _chosen(winner: pd.Series, tied: int) -> str:
     seeds = f"its seeds scored {each(winner['scores'])} (mean {points(winner['mean'])}, n={winner['n']})"
     name = winner["trial_id"] if isinstance(winner["trial_id"], str) else winner["config_id"]
     why = f" The cheapest of {tied} configs within one standard error of the best." if tied > 1 else ""
-    held_out = ""
-    if len(winner["report_scores"]):
-        held_out = f" On the held-out role report: {points(winner['report_mean'])}."
-    return f"Config {name} of study {winner['study']}; {seeds}.{why}{held_out}"
+    return f"Config {name} of study {winner['study']}; {seeds}.{why}"
+
+
+def _held_out(tables: Tables) -> list[Line]:
+    """The number for a paper: on seeds by which nobody chose, once the selection is frozen."""
+    chosen, difference = reported(tables), reported_difference(tables)
+    if chosen is None:
+        return []
+    if not chosen.scores:
+        todo = f"none of the {chosen.planned} reporting seeds is complete; run the same command again"
+        return [Line("After the freeze", f"The selection is frozen, but {todo}.", "amber")]
+    told = f"{points(chosen.mean)} on role {chosen.role} over {plural(len(chosen.seeds), 'seed')} that nobody chose by"
+    if difference is not None:
+        limits = interval(difference.low, difference.high)
+        told += f"; {signed(difference.mean)} points {limits}".rstrip() + " over the baseline on the same seeds"
+    lacking = len(chosen.seeds) < chosen.planned
+    more = f" {len(chosen.seeds)} of {chosen.planned} planned seeds." if lacking else ""
+    return [Line("After the freeze", f"{told}.{more}", "amber" if lacking else "")]
 
 
 def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> tuple[str, Mark]:
@@ -205,7 +220,7 @@ def _optimism(winner: pd.Series) -> tuple[str, Mark]:
 def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
     granted = comparison.iloc[0]
     limits = [
-        f"{granted[f'budget_{unit}']:.0f} {unit}"
+        plural(int(granted[f"budget_{unit}"]), unit.removesuffix("s"))
         for unit in ("trials", "epochs")
         if pd.notna(granted[f"budget_{unit}"])
     ]
