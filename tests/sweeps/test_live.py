@@ -16,7 +16,7 @@ def test_a_running_sweep_is_told_without_a_verdict(fake, tmp_path):
         driver.started(trial.id)
         for epoch, miou in ((1, 0.31), (2, 0.37)):
             driver.report(trial.id, EpochReport(epoch, 6, {"miou": miou}, {}, 0.1, {"total": 10.0}, 8))
-        page = page_of(tmp_path)
+        page = live_page(spec, driver.state, "running")
     assert '<meta http-equiv="refresh" content="10">' in page
     assert "1 running" in page
     assert f"{trial.id} (running)" in page
