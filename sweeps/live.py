@@ -89,7 +89,7 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
     summary = summarize(spec, state)
     palette = _colours(spec)
     best = (
-        "no trial is complete yet"
+        "no trial of a search is complete yet"
         if summary.best is None
         else f"{points(summary.best[1])} mIoU, {summary.best[0]} ({OPTIMISTIC})"
     )

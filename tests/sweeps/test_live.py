@@ -31,7 +31,7 @@ def test_a_running_sweep_is_told_without_a_verdict(fake, tmp_path):
 def test_a_sweep_before_its_first_trial(fake, tmp_path):
     with fake.open_driver(fake.make_spec(), tmp_path):
         page = page_of(tmp_path)
-    assert "no trial is complete yet" in page
+    assert "no trial of a search is complete yet" in page
     assert "not known before the first epoch" in page
 
 
