@@ -111,7 +111,9 @@ def ablation_sheets(found: Findings, marks: str = "") -> Iterator[Sheet]:
         )
         caption = f"Ablation ({design}): {ROLE}, mean (n), and difference to the reference."
         columns = ("Cell", *factors, "mIoU (n)", "Over reference", "Verdict", "Seed by seed")
-        estimators = " ".join(f"{told[0].upper()}{told[1:]}." for told in dict.fromkeys(frame.get("estimator", ())) if text(told))
+        estimators = " ".join(
+            f"{told[0].upper()}{told[1:]}." for told in dict.fromkeys(frame.get("estimator", ())) if text(told)
+        )
         blind = frame["mde"].max() if "mde" in frame else None
         least = "" if missing(blind) else f" Effects below {points(blind)} points could not have been seen."
         note = f"Brackets: 95 % interval over seeds. {estimators}{least} {marks}" if least else marks
