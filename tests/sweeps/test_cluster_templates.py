@@ -94,7 +94,7 @@ def test_the_rayjob_has_the_fields_of_kuberay() -> None:
 
 
 def test_one_version_of_ray_everywhere() -> None:
-    (wanted,) = [need for need in requires("kdsweep") or [] if need.startswith("ray")]
+    (wanted,) = [need for need in requires("kdsweep") or [] if need.startswith("ray[tune]")]
     version = wanted.split(">=")[1]
     named = set(re.findall(r"(?:rayproject/ray:|rayVersion: \"|ray\[default\]==)(\d+\.\d+)", everything()))
     assert named == {version}
