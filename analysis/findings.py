@@ -9,7 +9,7 @@ from analysis import plots
 from analysis.ablation import ablate
 from analysis.compare import compare, per_class
 from analysis.finalists import finalists
-from analysis.tuning import learning_curves
+from analysis.tuning import learning_curves, responses
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Findings:
     def curves(self) -> pd.DataFrame:
         """See ``tuning.learning_curves``."""
         return learning_curves(self.tables)
+
+    @cached_property
+    def responses(self) -> pd.DataFrame:
+        """See ``tuning.responses``."""
+        return responses(self.tables)
 
     @property
     def confirmed(self) -> bool:

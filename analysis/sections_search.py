@@ -8,7 +8,7 @@ from analysis.importance import cautions, importance, isolation
 from analysis.page import Cell, number
 from analysis.pareto import LIKELY, pareto
 from analysis.sections_results import CONFIG_CLAIM, SCORE
-from analysis.tuning import incumbents, responses, spending
+from analysis.tuning import incumbents, spending
 
 MANY_DOTS = 2000
 _DRAWS, _REPLICATES = 3, 8
@@ -138,7 +138,7 @@ def _importance(found: Findings) -> str:
 
 
 def _isolation(found: Findings, study: str, names: list[str]) -> str:
-    dots = responses(found.tables)
+    dots = found.responses
     drawn = []
     for name in names:
         mine = dots[(dots["study"] == study) & (dots["name"] == name)]
@@ -153,7 +153,7 @@ def _isolation(found: Findings, study: str, names: list[str]) -> str:
 
 def _responses(found: Findings) -> str:
     """Score against the value of every searched parameter."""
-    frame = responses(found.tables)
+    frame = found.responses
     if frame.empty:
         return ""
     drawn, partly = [], ""

@@ -97,14 +97,12 @@ def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRec
 
 def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
     """The next training of the rounds that have begun, seed by seed over all studies."""
-    done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase("confirm")}
-    return _first_new(_confirmations(spec, state), done)
+    return _first_new(_confirmations(spec, state), state, "confirm")
 
 
 def next_reporting(spec: SweepSpec, state: SweepState) -> Rerun | None:
     """The next training of the frozen config or of the baseline's, on a seed of their own."""
-    done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase("report")}
-    return _first_new(reportings(spec, state), done)
+    return _first_new(reportings(spec, state), state, "report")
 
 
 def reporting_runs(spec: SweepSpec) -> int:
@@ -122,7 +120,8 @@ def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
             yield Rerun("report", spec.study(study), seed, state.trials[trial] if trial else None)
 
 
-def _first_new(wanted: Iterator[Rerun], done: set[tuple[str, str | None, int]]) -> Rerun | None:
+def _first_new(wanted: Iterator[Rerun], state: SweepState, phase: Phase) -> Rerun | None:
+    done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase(phase)}
     for run in wanted:
         if (run.study.name, run.candidate.id if run.candidate else None, run.seed) not in done:
             return run
