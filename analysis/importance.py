@@ -64,12 +64,12 @@ def importance(tables: Tables, study: str, draws: int = 5, replicates: int = 20,
         return pd.DataFrame(columns=COLUMNS)
     rng = np.random.default_rng(seed)
     looked_at = spread(configs.assign(score=lifted(configs["score"])), MOST)
+    drawn = [_shares(looked_at, space, rng) for _ in range(draws)]
+    redrawn = [_shares(_resampled(looked_at, rng), space, rng) for _ in range(replicates)]
     frames = []
     for method in METHODS:
-        values = pd.DataFrame([_shares(looked_at, space, method, rng) for _ in range(draws)])
-        again = pd.DataFrame(
-            [_shares(_resampled(looked_at, rng), space, method, rng) for _ in range(replicates)], columns=values.columns
-        )
+        values = pd.DataFrame([shares[method] for shares in drawn])
+        again = pd.DataFrame([shares[method] for shares in redrawn], columns=values.columns)
         noise = float(values[list(_PROBES)].max(axis=1).mean())
         found = pd.DataFrame({"value": values.mean(), **_interval(values.mean(), again)}).loc[list(space)]
         tested = found["low"] if replicates else found["value"]
@@ -207,26 +207,30 @@ def _resampled(configs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _shares(
-    configs: pd.DataFrame, space: dict[str, dict[str, Any]], method: str, rng: np.random.Generator
-) -> dict[str, float]:
-    """Share of every parameter and of two fresh probes; NaN for what the method cannot judge."""
+    configs: pd.DataFrame, space: dict[str, dict[str, Any]], rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """By method the share of every parameter and of two fresh probes; NaN for what the method cannot judge."""
     import optuna
 
+    names = (*space, *_PROBES)
     if configs["score"].nunique() < 2:
-        return dict.fromkeys((*space, *_PROBES), math.nan)
+        return {method: dict.fromkeys(names, math.nan) for method in METHODS}
 
+    everywhere = [name for name in names if name in _PROBES or configs[name].notna().all()]
+    shares = {}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls stable features experimental
             study = _as_optuna(configs, space, rng)
-            everywhere = [name for name in space if configs[name].notna().all()]
-            judged = [*(everywhere if method == "fanova" else space), *_PROBES]
-            found = optuna.importance.get_param_importances(study, evaluator=_evaluator(method, rng), params=judged)
+            for method in METHODS:
+                judged = everywhere if method == "fanova" else list(names)
+                found = optuna.importance.get_param_importances(study, evaluator=_evaluator(method, rng), params=judged)
+                shares[method] = {name: float(found.get(name, math.nan)) for name in names}
     finally:
         optuna.logging.set_verbosity(verbosity)
-    return {name: float(found.get(name, math.nan)) for name in (*space, *_PROBES)}
+    return shares
 
 
 def _evaluator(method: str, rng: np.random.Generator) -> "optuna.importance.BaseImportanceEvaluator":

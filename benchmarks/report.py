@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -228,9 +229,11 @@ def measured(code: str, folder: Path) -> tuple[float, float]:
     return time.perf_counter() - begin, usage.ru_maxrss / scale
 
 
-def timed(what: str, work: Callable[[], Any]) -> Any:
+def timed(what: str, work: Callable[..., Any], *about: Any) -> Any:
+    """Works in a process of its own: a parent's memory would be counted as its later children's."""
     begin = time.perf_counter()
-    result = work()
+    with ProcessPoolExecutor(1) as pool:
+        result = pool.submit(work, *about).result()
     print(f"{what}: {time.perf_counter() - begin:.1f} s", flush=True)
     return result
 
@@ -248,7 +251,7 @@ def main() -> None:
         folder = options.keep or Path(scratch)
         sweep, ray = folder / "sweep", folder / "ray"
         if not (sweep / "tables" / "selections.parquet").is_file():
-            rows = timed("made the tables", lambda: write_sweep(sweep, options.trials, options.epochs))
+            rows = timed("made the tables", write_sweep, sweep, options.trials, options.epochs)
             print(f"{options.trials} trials x {options.epochs} epochs, {rows:,} rows of metrics")
         for _ in range(options.repeats):
             seconds, peak = measured(REPORT, sweep)
@@ -256,7 +259,7 @@ def main() -> None:
             print(f"report: {seconds:.1f} s, peak {peak:.2f} GiB, page {size:.1f} MiB", flush=True)
         count = options.trials if options.ray is None else options.ray
         if not ray.is_dir() and count:
-            timed(f"made {count} folders of Ray", lambda: write_ray_results(ray, count, options.epochs))
+            timed(f"made {count} folders of Ray", write_ray_results, ray, count, options.epochs)
         for _ in range(options.repeats if count else 0):
             seconds, peak = measured(PANDAS, ray)
             print(f"pandas reads {count} folders of Ray: {seconds:.1f} s, peak {peak:.2f} GiB", flush=True)
