@@ -15,6 +15,7 @@ from kdtrain.data import Augment, DataConfig, Streets
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
 from kdtrain.methods import METHODS, AnyTerm, Term
+from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.models import Network
 from kdtrain.placebo import TeacherOrder
 
@@ -23,7 +24,7 @@ AUX = "aux"
 
 
 _LATER = {"teacher_order": "own"}
-_LATER_IN_TERMS = {"smoothing": 0.0}
+_LATER_IN_TERMS: dict[str, Any] = {"smoothing": 0.0, "schedule": WeightSchedule().model_dump()}
 """Fields younger than the first configs, with the values that change nothing: there the hash leaves them out."""
 
 
@@ -101,6 +102,10 @@ class TrainConfig(Strict):
             raise ValueError(f"terms: the name {AUX} is kept for the auxiliary head, weighed by aux_weight")
         if not self.active_terms:
             raise ValueError("terms: at least one term must have a weight above 0")
+        if all(term.schedule.stop < 1 for term in self.active_terms):
+            raise ValueError(
+                "terms: one at least must go on to the end, but the schedules stop all of them before"
+            )
         taught = [term.name for term in self.active_terms if term.needs_teacher]
         if taught and self.teacher is None:
             raise ValueError(f"teacher: {taught[0]} needs a teacher, but none is given")

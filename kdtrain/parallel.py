@@ -49,8 +49,12 @@ class World:
         """What the first process has as `value`."""
         return value
 
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Give tensors the first process's values, in place."""
+
     def align(self, module: nn.Module) -> None:
         """Give a module the first process's weights and buffers."""
+        self.agree(module.state_dict().values())
 
     def gather(self, own: Tensor) -> Tensor:
         """All processes' shares `(n, ...)` of a batch as `(N, ...)`, of which the own one carries its gradient."""
@@ -133,9 +137,9 @@ class Group(World):
         distributed.broadcast_object_list(values, src=0, device=_CPU)
         return values[0]
 
-    def align(self, module: nn.Module) -> None:
+    def agree(self, tensors: Iterable[Tensor]) -> None:
         """Broadcast tensor by tensor."""
-        for tensor in module.state_dict().values():
+        for tensor in tensors:
             common = tensor.contiguous()
             distributed.broadcast(common, src=0)
             tensor.copy_(common)

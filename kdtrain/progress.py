@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -24,7 +24,9 @@ class EpochReport:
         epochs: Epochs planned.
         metrics: `miou` and `pixel_accuracy` on the select role as fractions; empty where the epoch was not
             evaluated.
-        losses: Mean of every term over the epoch, `raw` and `weighted`, by the term's name.
+        losses: By the term's name the means over the epoch: `raw` (of the steps in which it was computed; missing if
+            there were none) and `weighted`; and, where they were looked at, the length of its weighted `gradient` and
+            its `gradient_share` of the sum of these lengths (see `kdtrain.gradients`).
         lr: Learning rate of the epoch's last step.
         seconds: Where the time went; `total` is the whole epoch. On a GPU, parts other than `total` are those
             of the host, since kernels run behind it.
@@ -130,39 +132,53 @@ class LossMeter:
 
     def __init__(self, names: list[str], every: int) -> None:
         self.names, self.every = names, every
-        self._recent: list[Tensor] = []
-        self._sums = torch.zeros(len(names), dtype=torch.float64)
+        self._recent: list[tuple[Sequence[Tensor | None], Sequence[float]]] = []
+        self._raw = torch.zeros(len(names), dtype=torch.float64)
+        self._weighted = torch.zeros(len(names), dtype=torch.float64)
+        self._computed = torch.zeros(len(names), dtype=torch.int64)
         self._steps = 0
 
-    def add(self, raw: Tensor, look: bool = False) -> str | None:
-        """Count a step's raw values `(terms,)`, and `look` now; the first term seen to have broken, if one has."""
-        self._recent.append(raw.detach())
+    def add(self, raw: Sequence[Tensor | None], weights: Sequence[float], look: bool = False) -> str | None:
+        """Count a step's raw values, none for a term that rests, and `look` now; the first term seen to have broken."""
+        self._recent.append(([None if value is None else value.detach() for value in raw], weights))
         return self.flush() if look or len(self._recent) >= self.every else None
 
     def flush(self) -> str | None:
         """Look at the values not looked at yet; the first term that broke, if one has."""
         if not self._recent:
             return None
-        values = torch.stack(self._recent).double().cpu()
+        acted = torch.tensor([[value is not None for value in raw] for raw, _ in self._recent])
+        values = torch.zeros(acted.shape, dtype=torch.float64)
+        values[acted] = (
+            torch.stack([value for raw, _ in self._recent for value in raw if value is not None]).double().cpu()
+        )
+        weights = torch.tensor([weights for _, weights in self._recent], dtype=torch.float64)
         self._recent.clear()
-        for row in values:
-            if not torch.isfinite(row).all():
-                return self.names[int((~torch.isfinite(row)).nonzero()[0, 0])]
-        self._sums += values.sum(dim=0)
+        broken = (~torch.isfinite(values)).nonzero()
+        if len(broken):
+            return self.names[int(broken[0, 1])]
+        self._raw += values.sum(dim=0)
+        self._weighted += (weights * values).sum(dim=0)
+        self._computed += acted.sum(dim=0)
         self._steps += len(values)
         return None
 
     def state_dict(self) -> dict[str, Any]:
         """What has been looked at so far."""
-        return {"sums": self._sums, "steps": self._steps}
+        return {"raw": self._raw, "weighted": self._weighted, "computed": self._computed, "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self._sums, self._steps = state["sums"].clone(), state["steps"]
+        self._raw, self._weighted = state["raw"].clone(), state["weighted"].clone()
+        self._computed, self._steps = state["computed"].clone(), state["steps"]
 
-    def means(self) -> list[float]:
-        """The mean of every term over the steps looked at."""
-        return [float(value) for value in self._sums / self._steps]
+    def means(self) -> dict[str, dict[str, float]]:
+        """By term: `raw`, over the steps in which it was computed, and `weighted`, over all steps looked at."""
+        found = zip(self.names, self._raw.tolist(), self._weighted.tolist(), self._computed.tolist(), strict=True)
+        return {
+            name: ({"raw": raw / computed} if computed else {}) | {"weighted": weighted / self._steps}
+            for name, raw, weighted, computed in found
+        }
 
 
 class Stopwatch:
@@ -201,19 +217,36 @@ class EpochSoFar:
         step: Steps done.
         meter: Of the losses.
         watch: Of the seconds.
+        gradients: Length of every term's gradient, where it was looked at.
     """
 
     def __init__(self, terms: list[str], look_every: int) -> None:
         self.step = 0
         self.meter = LossMeter(terms, look_every)
         self.watch = Stopwatch()
+        self.gradients: dict[str, float] = {}
+
+    def losses(self) -> dict[str, dict[str, float]]:
+        """As in `EpochReport`."""
+        whole = sum(self.gradients.values())
+        lengths = {
+            name: {"gradient": length, "gradient_share": length / whole if whole > 0 else 0.0}
+            for name, length in self.gradients.items()
+        }
+        return {name: means | lengths.get(name, {}) for name, means in self.meter.means().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
-        return {"step": self.step, "losses": self.meter.state_dict(), "seconds": dict(self.watch.seconds)}
+        return {
+            "step": self.step,
+            "losses": self.meter.state_dict(),
+            "seconds": dict(self.watch.seconds),
+            "gradients": self.gradients,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.step = state["step"]
         self.meter.load_state_dict(state["losses"])
         self.watch.seconds.update(state["seconds"])
+        self.gradients = dict(state["gradients"])

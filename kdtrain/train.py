@@ -14,6 +14,7 @@ from kdtrain.data import Images, TrainBatches, open_role
 from kdtrain.device import find_device, mixed_precision
 from kdtrain.errors import DamagedError, InputError
 from kdtrain.evaluate import Evaluation, evaluate
+from kdtrain.gradients import gradient_norms, looks_at_gradients
 from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermInput
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
@@ -124,6 +125,20 @@ def _train(
     def state() -> dict[str, Any]:
         return {name: part.state_dict() for name, part in parts.items()} | {"reports": [r.to_dict() for r in reports]}
 
+    def progress(epoch: int, step: int) -> tuple[int, int]:
+        return epoch * len(batches) + step, config.epochs * len(batches)
+
+    def learning_rate(epoch: int, step: int) -> float:
+        return config.optimizer.lr * config.schedule.factor(*progress(epoch, step), len(batches))
+
+    def taps(
+        term: Term, learnt: Mapping[str, Tensor], taught: Mapping[str, Tensor], truth: Tensor, now: tuple[int, int]
+    ) -> TermInput:
+        students = tuple(learnt[layer] for layer in term.student_layers)
+        teachers = tuple(taught[layer] for layer in term.teacher_layers)
+        stream = generator(config.seed, "term", term.name, *now)
+        return TermInput(students, teachers, truth, num_classes, ignored, stream, world.agree)
+
     def ended(state: State, reason: str | None = None, **more: Any) -> TrainResult:
         return TrainResult(state, len(reports), tuple(reports), reason, first, **more)
 
@@ -161,29 +176,36 @@ def _train(
                 for images, labels in watch.timed("data", _moved(batches.epoch(epoch, so_far.step), device)):
                     now = (epoch, so_far.step)
                     seed_torch(device, config.seed, "dropout", *now, world.rank)
-                    lr = _learning_rate(config, len(batches), *now)
                     for group in optimizer.param_groups:
-                        group["lr"] = lr
+                        group["lr"] = learning_rate(*now)
+                    weights = [term.weight * term.schedule.factor(*progress(*now)) for term in terms]
+                    acting = [term for term, weight in zip(terms, weights, strict=True) if weight > 0]
                     with autocast():
                         taught: Mapping[str, Tensor] = {}
-                        if teacher is not None:
+                        if teacher is not None and any(term.needs_teacher for term in acting):
                             with watch("teacher"), torch.no_grad():
-                                said = _gathered(world, teacher(images), {t.teacher_layer for t in terms})
+                                said = _gathered(
+                                    world, teacher(images), {at for t in acting for at in t.teacher_layers}
+                                )
                                 taught = in_order(config.teacher_order, said, config.seed, *now)
                         with watch("student"), world.whole_batch_norm():
-                            learnt = _gathered(world, student(images), {t.student_layer for t in terms})
+                            looked_at = {layer for term in acting for layer in term.student_layers}
+                            learnt = _gathered(world, student(images), looked_at)
                     with watch("losses"):
                         truth = world.gather(labels)
-                        values = []
-                        for term, module in zip(terms, modules, strict=True):
-                            maps = (
-                                learnt[term.student_layer],
-                                taught[term.teacher_layer] if term.needs_teacher else None,
-                            )
-                            stream = generator(config.seed, "term", term.name, *now)
-                            values.append(module(TermInput(*maps, truth, num_classes, ignored, stream)))
-                        raw = torch.stack(values)
-                        loss = sum(term.weight * value for term, value in zip(terms, raw, strict=True))
+                        raw = [
+                            module(taps(term, learnt, taught, truth, now)) if term in acting else None
+                            for term, module in zip(terms, modules, strict=True)
+                        ]
+                        weighted = {
+                            term.name: weight * value
+                            for term, weight, value in zip(terms, weights, raw, strict=True)
+                            if value is not None
+                        }
+                        loss = torch.stack(list(weighted.values())).sum()
+                    if so_far.step == len(batches) // 2 and looks_at_gradients(epoch + 1, config.epochs):
+                        with watch("gradients"):
+                            so_far.gradients = gradient_norms(weighted, student, scaler, world)
                     with watch("backward"):
                         optimizer.zero_grad(set_to_none=True)
                         scaler.scale(loss).backward()
@@ -197,7 +219,7 @@ def _train(
                     so_far.step += 1
                     with watch("losses"):
                         leave = asked()
-                        broken, leave = world.from_first((meter.add(raw, look=leave), leave))
+                        broken, leave = world.from_first((meter.add(raw, weights, look=leave), leave))
                     if broken:
                         break
                     if leave:
@@ -218,11 +240,8 @@ def _train(
                 epoch=epoch + 1,
                 epochs=config.epochs,
                 metrics=metrics,
-                losses={
-                    term.name: {"raw": mean, "weighted": term.weight * mean}
-                    for term, mean in zip(terms, meter.means(), strict=True)
-                },
-                lr=_learning_rate(config, len(batches), epoch, len(batches) - 1),
+                losses=so_far.losses(),
+                lr=learning_rate(epoch, len(batches) - 1),
                 seconds=dict(watch.seconds),
                 images=len(batches) * config.batch_size,
                 peak_memory_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
@@ -243,11 +262,6 @@ def _train(
     result = ended("complete", evaluation=evaluation, student=cost)
     run.save_student(student.net, train_images.classes, result)
     return run.conclude(result)
-
-
-def _learning_rate(config: TrainConfig, steps_per_epoch: int, epoch: int, step: int) -> float:
-    done, planned = epoch * steps_per_epoch + step, config.epochs * steps_per_epoch
-    return config.optimizer.lr * config.schedule.factor(done, planned, steps_per_epoch)
 
 
 def _gathered(world: World, maps: Mapping[str, Tensor], layers: set[str]) -> dict[str, Tensor]:
@@ -290,22 +304,19 @@ def _build_terms(
     """The active terms with their modules, the networks tapped where the terms look."""
     terms = list(config.active_terms)
     size = config.augment.crop or images.sizes[0]
-    student_shapes = layer_channels(student, [term.student_layer for term in terms], size)
+    student_shapes = layer_channels(student, [layer for term in terms for layer in term.student_layers], size)
     check_classes(config.student, student_shapes, len(images.classes))
     if AUX in student_shapes and config.aux_weight > 0:
         of_aux = {"name": AUX, "student_layer": AUX, "weight": config.aux_weight}
         terms.append(TERMS["cross_entropy"].model_validate(of_aux))
     teacher_shapes: Mapping[str, tuple[int, ...]] = {}
     if teacher is not None:
-        taught = [term.teacher_layer for term in terms if term.needs_teacher]
-        teacher_shapes = layer_channels(teacher, taught, size)
+        teacher_shapes = layer_channels(teacher, [layer for term in terms for layer in term.teacher_layers], size)
     modules = nn.ModuleList()
     for term in terms:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(config.seed, "term", term.name))
-            channels = student_shapes[term.student_layer][0]
-            taught_channels = teacher_shapes[term.teacher_layer][0] if term.needs_teacher else channels
-            modules.append(term.build(channels, taught_channels))
+            modules.append(term.build(student_shapes, teacher_shapes, len(images.classes)))
     return terms, modules
 
 

@@ -223,19 +223,19 @@ def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
 
 def _check_terms(config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]) -> None:
     terms = config.active_terms
-    student_shapes = networks.shapes(config.student, [term.student_layer for term in terms], size)
-    taught = [term.teacher_layer for term in terms if term.needs_teacher]
+    learnt = [layer for term in terms for layer in term.student_layers]
+    taught = [layer for term in terms for layer in term.teacher_layers]
+    student_shapes = networks.shapes(config.student, learnt, size)
     teacher_shapes = networks.shapes(teacher, taught, size) if teacher and taught else {}
     for term in terms:
-        channels = student_shapes[term.student_layer][0]
-        term.build(channels, teacher_shapes[term.teacher_layer][0] if term.needs_teacher else channels)
+        term.build(student_shapes, teacher_shapes, networks.num_classes)
 
 
 class _Networks:
     """Networks built once each, with whatever weights, to be asked for shapes and costs."""
 
     def __init__(self, num_classes: int) -> None:
-        self._num_classes = num_classes
+        self.num_classes = num_classes
         self._built: dict[str, TappedNetwork] = {}
         self._shapes: dict[tuple[str, frozenset[str], tuple[int, int]], dict[str, tuple[int, ...]]] = {}
 
@@ -243,8 +243,8 @@ class _Networks:
         """Shapes `(C, h, w)` of layers, as `check_layers`."""
         key = network.model_dump_json()
         if key not in self._built:
-            check_layers(network, self._num_classes, (), size)
-            self._built[key] = build_network(network, self._num_classes, bare=True)
+            check_layers(network, self.num_classes, (), size)
+            self._built[key] = build_network(network, self.num_classes, bare=True)
         asked = (key, frozenset(layers), size)
         if asked not in self._shapes:
             self._shapes[asked] = layer_channels(self._built[key], asked[1], size)

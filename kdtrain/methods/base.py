@@ -1,46 +1,75 @@
 """What a method is made of: terms (configs of losses), their modules, and the method that lists them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.losses.maps import precise, resize_map
+from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.space import Domain
 
 Temperature = Annotated[float, Field(gt=0)]
 """Divides the logits before a softmax."""
+Layers = Annotated[str, BeforeValidator(lambda value: ",".join(value) if isinstance(value, list | tuple) else value)]
+"""`logits`, `decoder`, `encoder.4`, `aux` or the name of a module; several are parted by commas, or come as a list."""
+Shape = tuple[int, ...]
+"""Channels, height and width of a map."""
+Shapes = Mapping[str, Shape]
+"""By layer."""
+
+
+def _agreed(_: Iterable[Tensor]) -> None:
+    """One process always agrees with itself."""
 
 
 @dataclass(frozen=True)
 class TermInput:
-    """What one term sees of one batch: the maps at its two layers, and the labels."""
+    """What one term sees of one batch: the maps at its layers, and the labels."""
 
-    student: Tensor
-    """`(N, C_s, H, W)`, with gradient."""
-    teacher: Tensor | None
-    """`(N, C_t, H', W')`, None for terms which need no teacher."""
+    students: tuple[Tensor, ...]
+    """`(N, C_s, H, W)` for each of its layers, with gradient."""
+    teachers: tuple[Tensor, ...]
+    """`(N, C_t, H', W')` for each of its layers; empty for terms which need no teacher."""
     labels: Tensor
     """`(N, H_label, W_label)` int64."""
     num_classes: int
     ignore_index: int
     generator: torch.Generator | None = None
     """The term's own stream of randomness, on the CPU."""
+    agree: Callable[[Iterable[Tensor]], None] = _agreed
+    """With several processes: gives tensors the first one's values, lest what a module steps by itself drifts apart."""
 
-    def pair(self) -> tuple[Tensor, Tensor]:
-        """Student and teacher maps in float32 and of one size: the student's (inferred)."""
-        return precise(self.student), resize_map(precise(self.taught()), self.student.shape[-2:])
+    @property
+    def student(self) -> Tensor:
+        """The student's (first) map."""
+        return self.students[0]
 
     def taught(self) -> Tensor:
-        """The teacher's map, which must be there."""
-        if self.teacher is None:
+        """The teacher's (first) map, which must be there."""
+        if not self.teachers:
             raise InputError("the terms of this config need a teacher, but the config names none")
-        return self.teacher
+        return self.teachers[0]
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Student and teacher (first) maps in float32 and of one size: the student's (inferred)."""
+        return precise(self.student), resize_map(precise(self.taught()), self.student.shape[-2:])
+
+    def each(self) -> list["TermInput"]:
+        """The same for every pair of layers by itself."""
+        return [
+            replace(self, students=(student,), teachers=(teacher,))
+            for student, teacher in zip(self.students, self.teachers, strict=True)
+        ]
+
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """All pairs, as `pair` gives one."""
+        return [alone.pair() for alone in self.each()]
 
 
 class TermModule(nn.Module):
@@ -63,18 +92,63 @@ class PlainModule(TermModule):
         return self.term.value(taps)
 
 
+class MeanModule(TermModule):
+    """The same loss at several pairs of layers: their mean."""
+
+    def __init__(self, modules: Iterable[TermModule]) -> None:
+        super().__init__()
+        self.pairs = nn.ModuleList(modules)
+
+    def forward(self, taps: TermInput) -> Tensor:
+        """Return the mean over the pairs."""
+        return torch.stack([module(alone) for module, alone in zip(self.pairs, taps.each(), strict=True)]).mean()
+
+
 class Term(Strict):
-    """One loss at one pair of layers. A weight of 0 means that nothing is computed."""
+    """One loss at one pair of layers, or at several. A weight of 0 means that nothing is computed."""
 
     needs_teacher: ClassVar[bool] = True
+    joint: ClassVar[bool] = False
+    """Whether the loss looks at several pairs of layers at once; others take the mean over them."""
+    formula: ClassVar[str] = ""
+    """One line of plain text."""
+    source: ClassVar[str] = ""
+    """Paper, with the equation where it is known."""
+    status: ClassVar[Mapping[str, str]] = {}
+    """Piece -> `stated: ...`, `secondary: ...` or `inferred: ...`."""
+    disagreements: ClassVar[tuple[str, ...]] = ()
+    """Where paper and code, or codes, differ."""
 
     loss: str
     """Which loss: a key of the registry, one literal per subclass."""
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default_factory=lambda data: data["loss"])
     """What reports and search spaces call the term; unique in a config."""
     weight: Annotated[float, Field(ge=0)] = 1.0
-    student_layer: str = "logits"
-    teacher_layer: str = "logits"
+    student_layer: Layers = "logits"
+    teacher_layer: Layers = "logits"
+    schedule: WeightSchedule = WeightSchedule()
+    """How the weight changes over the training."""
+
+    @model_validator(mode="after")
+    def _paired(self) -> "Term":
+        if self.needs_teacher and len(self.student_layers) != len(self.teacher_layers):
+            raise ValueError(
+                f"student_layer and teacher_layer must name equally many layers, but came {self.student_layer!r} "
+                f"and {self.teacher_layer!r}"
+            )
+        if not self.needs_teacher and len(self.student_layers) > 1:
+            raise ValueError(f"student_layer: {self.loss} looks at one layer, but came {self.student_layer!r}")
+        return self
+
+    @property
+    def student_layers(self) -> tuple[str, ...]:
+        """The student's layers."""
+        return _parted(self.student_layer)
+
+    @property
+    def teacher_layers(self) -> tuple[str, ...]:
+        """The teacher's layers, one for each of the student's; none for a term which needs no teacher."""
+        return _parted(self.teacher_layer) if self.needs_teacher else ()
 
     @property
     def equal_channels(self) -> bool:
@@ -90,27 +164,38 @@ class Term(Strict):
         """The raw loss of one batch, for terms without trained layers."""
         raise NotImplementedError
 
-    def build(self, student_channels: int, teacher_channels: int) -> TermModule:
+    def build(self, students: Shapes, teachers: Shapes, num_classes: int) -> TermModule:
         """Make the module that computes the term.
 
         Args:
-            student_channels: Channels of the student at `student_layer`.
-            teacher_channels: Channels of the teacher at `teacher_layer`; ignored by terms without a teacher.
+            students: Shapes of the student's layers, at least the term's.
+            teachers: Shapes of the teacher's.
+            num_classes: Of the data.
 
         Raises:
-            InputError: If the loss cannot compare these numbers of channels.
+            InputError: If the loss cannot compare such maps.
         """
-        if self.needs_teacher and self.equal_channels and student_channels != teacher_channels:
-            raise InputError(
-                f"term {self.name!r} needs equal channels at its two layers, but the student has "
-                f"{student_channels} at {self.student_layer!r} and the teacher {teacher_channels} at "
-                f"{self.teacher_layer!r}"
-            )
-        return self.module(student_channels, teacher_channels)
+        if not self.needs_teacher:
+            return PlainModule(self)
+        pairs = list(zip(self.student_layers, self.teacher_layers, strict=True))
+        for student, teacher in pairs:
+            if self.equal_channels and students[student][0] != teachers[teacher][0]:
+                raise InputError(
+                    f"term {self.name!r} needs equal channels at its two layers, but the student has "
+                    f"{students[student][0]} at {student!r} and the teacher {teachers[teacher][0]} at {teacher!r}"
+                )
+        if self.joint:
+            return PlainModule(self)
+        modules = [self.module(students[student], teachers[teacher], num_classes) for student, teacher in pairs]
+        return modules[0] if len(modules) == 1 else MeanModule(modules)
 
-    def module(self, student_channels: int, teacher_channels: int) -> TermModule:
-        """The module itself, once the channels are known to fit; overridden by terms with trained layers."""
+    def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
+        """The module for one pair of layers whose channels fit; overridden by terms with trained layers."""
         return PlainModule(self)
+
+
+def _parted(layers: str) -> tuple[str, ...]:
+    return tuple(layer.strip() for layer in layers.split(","))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kdtrain.losses import channel_wise
 from kdtrain.losses.channels import Divergence, Normalize
 from kdtrain.losses.maps import precise
-from kdtrain.methods.base import Method, PlainModule, Temperature, Term, TermInput, TermModule
+from kdtrain.methods.base import Method, PlainModule, Shape, Temperature, Term, TermInput, TermModule
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
@@ -42,21 +42,21 @@ class ChannelWise(Term):
     @property
     def equal_channels(self) -> bool:
         """Channels must agree where nothing adapts them; the channels of logits are classes."""
-        logits = self.student_layer == self.teacher_layer == "logits"
+        logits = {*self.student_layers, *self.teacher_layers} == {"logits"}
         return self.adapter == "none" or (self.adapter == "auto" and logits)
 
     def value(self, taps: TermInput) -> Tensor:
         """Return the loss between maps of equal channels."""
         return channel_wise(*taps.pair(), self.temperature, normalize=self.normalize, divergence=self.divergence)
 
-    def module(self, student_channels: int, teacher_channels: int) -> TermModule:
+    def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss, behind an adapter if there is one."""
         match self.adapter:
             case "none":
                 return PlainModule(self)
-            case "auto" if student_channels == teacher_channels:
+            case "auto" if student[0] == teacher[0]:
                 return PlainModule(self)
-        return AdaptedModule(self, student_channels, teacher_channels, self.adapter == "conv_bn_relu")
+        return AdaptedModule(self, student[0], teacher[0], self.adapter == "conv_bn_relu")
 
 
 class AdaptedModule(PlainModule):
@@ -70,7 +70,7 @@ class AdaptedModule(PlainModule):
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the loss of the adapted student."""
-        return super().forward(replace(taps, student=self.adapter(precise(taps.student))))
+        return super().forward(replace(taps, students=(self.adapter(precise(taps.student)),)))
 
 
 CITATION = (

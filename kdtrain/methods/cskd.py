@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kdtrain.losses import cam_cka, grid_pam_cka
 from kdtrain.losses.attention import Projection, random_projections
 from kdtrain.losses.cka import LEAST_SAMPLES, Distance, Estimator, Samples
-from kdtrain.methods.base import Method, Temperature, Term, TermInput, TermModule
+from kdtrain.methods.base import Method, Shape, Temperature, Term, TermInput, TermModule
 from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
@@ -49,7 +49,7 @@ class CamCka(AttentionTerm):
 
     loss: Literal["cam_cka"] = "cam_cka"
 
-    def module(self, student_channels: int, teacher_channels: int) -> TermModule:
+    def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss with its factor."""
         return CamModule(self)
 
@@ -62,9 +62,9 @@ class GridPamCka(AttentionTerm):
     projection: Literal["resampled", "fixed", "learned"] = "resampled"
     """To queries, keys, values: drawn every step (official), drawn once, learned; unused if gamma is zero."""
 
-    def module(self, student_channels: int, teacher_channels: int) -> TermModule:
+    def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss with its factor and projections."""
-        return GridPamModule(self, student_channels, teacher_channels)
+        return GridPamModule(self, student[0], teacher[0])
 
 
 class CamModule(TermModule):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_checks import SHAPES, check, labels_for, maps
 
 from kdtrain.losses import (
     adaptive_cross_entropy,
@@ -17,36 +18,6 @@ from kdtrain.losses import (
 )
 
 torch.set_num_threads(1)
-
-SHAPES = [(2, 5, 4, 6), (3, 2, 1, 7), (1, 11, 5, 5)]
-
-
-def maps(shape, seed=0, scale=2.0, dtype=torch.float32):
-    source = torch.Generator().manual_seed(seed)
-    student = torch.randn(shape, generator=source, dtype=torch.float64) * scale
-    teacher = torch.randn(shape, generator=source, dtype=torch.float64) * scale
-    return student.to(dtype).requires_grad_(), teacher.to(dtype)
-
-
-def labels_for(shape, classes, seed=0, ignored=0.2):
-    source = torch.Generator().manual_seed(seed + 100)
-    labels = torch.randint(classes, shape, generator=source)
-    labels[torch.rand(shape, generator=source) < ignored] = 255
-    return labels
-
-
-def check(loss, definition, student, teacher, rtol=2e-5, atol=1e-6):
-    """Value and gradient of `loss` in float32 equal those of `definition` in float64."""
-    exact_student = student.detach().double().requires_grad_()
-    exact = definition(exact_student, teacher.double())
-    (exact_gradient,) = torch.autograd.grad(exact, exact_student)
-    value = loss(student, teacher)
-    (gradient,) = torch.autograd.grad(value, student)
-    assert value.dtype == torch.float32
-    assert value.shape == ()
-    torch.testing.assert_close(value.double(), exact, rtol=rtol, atol=atol)
-    scale = exact_gradient.abs().max().item()
-    torch.testing.assert_close(gradient.double(), exact_gradient, rtol=rtol, atol=1e-9 + 1e-5 * scale)
 
 
 def probabilities(scores, temperature=1.0):

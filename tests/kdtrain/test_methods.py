@@ -26,11 +26,15 @@ CLASSES = 5
 def taps(term, teacher_size=(6, 8), seed=0):
     """Maps as the term's layers would give them: logits with classes, features with channels of their own."""
     source = torch.Generator().manual_seed(seed)
-    student_channels = CLASSES if term.student_layer == "logits" else 16
-    teacher_channels = CLASSES if term.teacher_layer == "logits" else 24
+
+    def drawn(layers, channels, size):
+        return tuple(
+            torch.randn(4, CLASSES if layer == "logits" else channels, *size, generator=source) for layer in layers
+        )
+
     return TermInput(
-        student=torch.randn(4, student_channels, 6, 8, generator=source).requires_grad_(),
-        teacher=torch.randn(4, teacher_channels, *teacher_size, generator=source),
+        students=tuple(value.requires_grad_() for value in drawn(term.student_layers, 16, (6, 8))),
+        teachers=drawn(term.teacher_layers, 24, teacher_size),
         labels=torch.randint(CLASSES, (4, 24, 32), generator=source),
         num_classes=CLASSES,
         ignore_index=255,
@@ -39,7 +43,16 @@ def taps(term, teacher_size=(6, 8), seed=0):
 
 
 def built(term, inputs):
-    return term.build(inputs.student.shape[1], inputs.teacher.shape[1])
+    students, teachers = (
+        {layer: tuple(value.shape[1:]) for layer, value in zip(layers, maps, strict=True)}
+        for layers, maps in ((term.student_layers, inputs.students), (term.teacher_layers, inputs.teachers))
+    )
+    return term.build(students, teachers, inputs.num_classes)
+
+
+def at(term, student, teacher):
+    """The module for so many channels at the term's layers."""
+    return term.build({term.student_layer: (student, 8, 8)}, {term.teacher_layer: (teacher, 8, 8)}, CLASSES)
 
 
 @pytest.mark.parametrize("loss", TERMS)
@@ -88,14 +101,16 @@ class TestEveryTerm:
         module = built(term, inputs)
         plain = module(inputs)
         half = {
-            side: getattr(inputs, side).detach().to(torch.bfloat16, memory_format=torch.channels_last)
-            for side in ("student", "teacher")
+            side: tuple(
+                value.detach().to(torch.bfloat16, memory_format=torch.channels_last) for value in getattr(inputs, side)
+            )
+            for side in ("students", "teachers")
         }
-        half["student"].requires_grad_()
+        half["students"][0].requires_grad_()
         value = module(replace(inputs, **half, generator=torch.Generator().manual_seed(1)))
         value.backward()
         assert value.dtype == torch.float32
-        assert half["student"].grad.isfinite().all()
+        assert half["students"][0].grad.isfinite().all()
         torch.testing.assert_close(value, plain, rtol=0.05, atol=0.01)
 
     def test_works_under_autocast(self, loss):
@@ -204,12 +219,12 @@ def test_methods_refuse_alike_names_and_idle_searches():
 )
 def test_losses_between_channels_need_equal_ones(term):
     with pytest.raises(InputError, match="needs equal channels at its two layers, but the student has 5"):
-        term.build(5, 7)
+        at(term, 5, 7)
 
 
 @pytest.mark.parametrize("term", [Csc(), Csc(form="B"), CamCka(), GridPamCka()])
 def test_losses_between_pixels_or_images_take_any_channels(term):
-    assert term.build(5, 7) is not None
+    assert at(term, 5, 7) is not None
 
 
 def test_options_that_contradict_are_refused():
@@ -222,16 +237,34 @@ def test_options_that_contradict_are_refused():
 
 
 def test_a_term_without_its_teacher_says_so():
-    inputs = TermInput(torch.zeros(1, 2, 3, 3), None, torch.zeros(1, 3, 3, dtype=torch.int64), 2, 255)
-    assert CrossEntropy().build(2, 0)(inputs) > 0
+    inputs = TermInput((torch.zeros(1, 2, 3, 3),), (), torch.zeros(1, 3, 3, dtype=torch.int64), 2, 255)
+    assert at(CrossEntropy(), 2, 0)(inputs) > 0
     with pytest.raises(InputError, match="need a teacher"):
-        PixelKd().build(2, 2)(inputs)
+        at(PixelKd(), 2, 2)(inputs)
+
+
+class TestSeveralLayers:
+    def test_a_loss_at_several_pairs_is_their_mean(self):
+        term = ChannelWise(student_layer=["encoder.3", "decoder"], teacher_layer="encoder.4, decoder", adapter="conv")
+        assert term.student_layer == "encoder.3,decoder"
+        assert term.teacher_layers == ("encoder.4", "decoder")
+        inputs = taps(term)
+        module = built(term, inputs)
+        apart = [own(alone) for own, alone in zip(module.pairs, inputs.each(), strict=True)]
+        torch.testing.assert_close(module(inputs), torch.stack(apart).mean())
+        assert len({id(parameter) for parameter in module.parameters()}) == 2
+
+    def test_layers_without_a_partner_are_refused(self):
+        with pytest.raises(InputError, match="equally many layers"):
+            parse_term({"loss": "csc", "student_layer": "encoder.3,decoder", "teacher_layer": "decoder"})
+        with pytest.raises(InputError, match="cross_entropy looks at one layer"):
+            parse_term({"loss": "cross_entropy", "student_layer": "aux,logits"})
 
 
 class TestAdapters:
     def kinds(self, adapter, student=16, teacher=24):
         term = ChannelWise(student_layer="decoder", teacher_layer="decoder", adapter=adapter)
-        module = term.build(student, teacher)
+        module = at(term, student, teacher)
         return [type(layer).__name__ for layer in getattr(module, "adapter", [])]
 
     def test_layers(self):
@@ -248,19 +281,19 @@ class TestAdapters:
         inputs = taps(term)
         module = built(term, inputs)
         adapted = module.adapter(inputs.student)
-        torch.testing.assert_close(module(inputs), channel_wise(adapted, inputs.teacher))
+        torch.testing.assert_close(module(inputs), channel_wise(adapted, inputs.taught()))
 
 
 def test_the_teachers_map_is_resized_to_the_students():
     term = ChannelWise()
     inputs = taps(term, teacher_size=(12, 15))
-    expected = channel_wise(inputs.student, resize_map(inputs.teacher, (6, 8)))
+    expected = channel_wise(inputs.student, resize_map(inputs.taught(), (6, 8)))
     torch.testing.assert_close(built(term, inputs)(inputs), expected)
 
 
 def test_adaptive_cross_entropy_resizes_both_maps_straight_to_the_labels():
     inputs = taps(AdaptiveCrossEntropy(), teacher_size=(12, 15))
-    expected = adaptive_cross_entropy(inputs.student, inputs.teacher, inputs.labels)
+    expected = adaptive_cross_entropy(inputs.student, inputs.taught(), inputs.labels)
     torch.testing.assert_close(built(AdaptiveCrossEntropy(), inputs)(inputs), expected)
 
 
@@ -272,9 +305,9 @@ class TestAttentionTerms:
         assert ChannelWise().smallest_batch == 1
 
     def test_factor_starts_at_zero_and_is_trained(self):
-        module = CamCka().build(8, 8)
+        module = at(CamCka(), 8, 8)
         assert [(name, p.item()) for name, p in module.named_parameters()] == [("gamma", 0.0)]
-        assert list(CamCka(gamma="zero").build(8, 8).parameters()) == []
+        assert list(at(CamCka(gamma="zero"), 8, 8).parameters()) == []
 
     def test_learned_projections_are_trained(self):
         term = GridPamCka(projection="learned", grid=2)

@@ -1,0 +1,105 @@
+"""Weights that change over a training."""
+
+import sys
+
+import pytest
+import torch
+
+from kdtrain import InputError, train
+from kdtrain.methods import METHODS, parse_term
+from kdtrain.methods.schedule import WeightSchedule
+
+training = sys.modules["kdtrain.train"]
+
+
+def factors(steps=20, **options):
+    schedule = WeightSchedule(**options)
+    return [schedule.factor(step, steps) for step in range(steps)]
+
+
+def test_constant_by_default():
+    assert factors() == [1.0] * 20
+
+
+def test_warm_up_rises_in_equal_steps():
+    assert factors(warmup=0.2)[:6] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+
+
+def test_decay_falls_from_the_warm_up_to_the_stop():
+    linear = factors(warmup=0.1, decay="linear", stop=0.6)
+    assert linear[:3] == pytest.approx([0.5, 1.0, 1.0])
+    assert linear[7] == pytest.approx(0.5)
+    assert linear[12:] == [0.0] * 8
+    cosine = factors(decay="cosine")
+    assert cosine[0] == 1.0
+    assert cosine[10] == pytest.approx(0.5)
+    assert cosine == sorted(cosine, reverse=True)
+
+
+def test_stop_alone_cuts_off():
+    assert factors(stop=0.5) == [1.0] * 10 + [0.0] * 10
+
+
+def test_what_makes_no_sense_is_refused(make_config):
+    with pytest.raises(InputError, match=r"schedule: warmup must end before stop, but came warmup 0\.5 and stop 0\.5"):
+        parse_term({"loss": "csc", "schedule": {"warmup": 0.5, "stop": 0.5}})
+    with pytest.raises(InputError, match=r"schedule\.decay"):
+        parse_term({"loss": "csc", "schedule": {"decay": "exponential"}})
+    with pytest.raises(InputError, match="one at least must go on to the end"):
+        make_config(terms=[{"loss": "cross_entropy", "schedule": {"stop": 0.5}}])
+
+
+def test_an_unchanged_schedule_leaves_the_identity_of_old_configs(make_config):
+    config = make_config("kd")
+    terms = [term.model_dump() for term in METHODS["kd"].terms]
+    changed = make_config("kd", terms=[terms[0], terms[1] | {"schedule": {"stop": 0.5}}])
+    assert config.config_id != changed.config_id
+    assert make_config("kd", terms=[terms[0], terms[1] | {"schedule": {}}]).config_id == config.config_id
+
+
+def test_a_term_that_has_stopped_is_not_computed_nor_is_the_teacher(make_config, machine, monkeypatch):
+    asked = []
+    load_model = training.load_model
+
+    def loaded(*args):
+        card, network = load_model(*args)
+        network.register_forward_hook(lambda *_: asked.append(1))
+        return card, network
+
+    monkeypatch.setattr(training, "load_model", loaded)
+    terms = [term.model_dump() for term in METHODS["kd"].terms]
+    schedule = {"decay": "linear", "stop": 0.5}
+    config = make_config("kd", terms=[terms[0], terms[1] | {"schedule": schedule, "weight": 3.0}])
+    result = train(config, machine)
+    shapes = 1  # the question for the shapes of its layers
+    assert len(asked) == shapes + 8, "2 of 4 epochs of 4 steps"
+    first, second, third, last = (past.losses["pixel_kd"] for past in result.reports)
+    assert first["weighted"] < 3 * first["raw"]
+    assert second["weighted"] < first["weighted"]
+    assert third == last == {"weighted": 0.0}
+    assert "teacher" not in result.reports[2].seconds
+
+
+def test_the_gradient_of_every_term_is_measured(make_config, machine, monkeypatch):
+    seen = []
+    norms = training.gradient_norms
+
+    def measured(weighted, student, scaler, world):
+        found = norms(weighted, student, scaler, world)
+        for name, value in weighted.items():
+            student.zero_grad()
+            value.backward(retain_graph=True)
+            flat = torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None])
+            seen.append((found[name], float(flat.norm())))
+        return found
+
+    alone = train(make_config("kd", epochs=5), machine)
+    monkeypatch.setattr(training, "gradient_norms", measured)
+    result = train(make_config("kd", epochs=5), machine)
+    assert [found for found, _ in seen] == pytest.approx([expected for _, expected in seen], rel=1e-4)
+    looked = [past.epoch for past in result.reports if "gradient" in past.losses["pixel_kd"]]
+    assert looked == [1, 2, 4, 5]
+    for past in (result.reports[0], result.reports[4]):
+        assert sum(term["gradient_share"] for term in past.losses.values()) == pytest.approx(1)
+        assert all(term["gradient"] > 0 for term in past.losses.values())
+    assert alone.reports[-1].losses == result.reports[-1].losses
