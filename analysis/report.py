@@ -3,7 +3,9 @@
 import hashlib
 from pathlib import Path
 
-from analysis import page, paper
+import pandas as pd
+
+from analysis import page, paper, terms
 from analysis import sections_ablation as ablations
 from analysis import sections_results as results
 from analysis import sections_search as search
@@ -37,6 +39,8 @@ def write_report(sweep: str | Path) -> Path:
     evaluations = found.tables["evaluations"]
     wanted = list(evaluations.loc[evaluations["trial_id"].isin(looked_at), "eval_id"])
     found.tables["confusion"] = read_tables(folder, ["confusion"], {"confusion": ("eval_id", wanted)})["confusion"]
+    of_terms = read_tables(folder, ["metrics"], {"metrics": ("trial_id", terms.standing(found))})["metrics"]
+    found.tables["metrics"] = pd.concat([found.tables["metrics"], of_terms[of_terms["name"] != METRIC]])
     target = page.write(folder / "report" / "index.html", html(found, folder))
     paper.write_paper(target.parent / "paper", found)
     return target
@@ -57,6 +61,7 @@ def html(found: Findings, folder: Path) -> str:
         ("pictures", "Predictions", pictures(folder / "predictions")),
         ("parameters", "Searched parameters", search.parameters(found)),
         ("curves", "Learning curves", search.curves(found)),
+        ("terms", "Loss terms", terms.section(found)),
         ("noise", "Noise", noise(found)),
         ("fairness", "Fairness and data", fairness(tables, found.comparison, found.palette)),
         ("rebuild", "How to rebuild", _rebuild(folder)),

@@ -397,6 +397,29 @@ def ablate(
 
 
 @app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, or a term; by default all methods.")] = None,
+) -> None:
+    """List the distillation methods, or say all about one: formula, source, status, defaults, what to search.
+
+    Example: [bold]kdsweep methods cwd[/]
+    """
+    from rich.markdown import Markdown
+    from rich.table import Table
+
+    from kdtrain.methods.describe import describe, overview
+
+    if name is not None:
+        console.print(Markdown(describe(name)), soft_wrap=False)
+        return
+    table = Table("method", "what it is", "terms with their published weights", box=None, header_style="bold")
+    for row in overview():
+        table.add_row(*row)
+    console.print(table, soft_wrap=False)
+    console.print("\nMore about one, or about a term: [bold]kdsweep methods NAME[/]")
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A config, for instance best.yaml.")],
     folder: NewDir,

@@ -6,7 +6,8 @@ ACE mixes one-hot labels with the teacher's probabilities. Inferred: everything 
 published number can be claimed for this reconstruction.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -22,14 +23,37 @@ from kdtrain.space import Choice, Domain, Range
 class Csc(Term):
     """Channel and spatial correlation of the last layer."""
 
+    formula: ClassVar[str] = (
+        "mean of (M_s - M_t)², form A: M[i, j] = (f_i · f_j)² of unit pixel vectors f, "
+        "which is the product of all circular shifts f ∘ R_k f"
+    )
+    source: ClassVar[str] = "Park & Heo, Sensors 2020: abstract, and claim 1 of patent US 11,756,202 B2."
+    status: ClassVar[Mapping[str, str]] = {
+        "M": "stated (patent): unit pixel vectors of the last layer, related to their circular shifts, concatenated",
+        "difference": "stated (patent): a Euclidean norm; inferred: squared, and the mean over entries",
+        "form": "inferred: A follows the claim as far as it could be read, the others are other readings",
+        "pool, include_zero_shift, detach_norm, relation": "inferred",
+    }
+    disagreements: ClassVar[tuple[str, ...]] = (
+        "None of the public code called CSCLoss is of these authors; no published number can be claimed for this.",
+    )
+
     loss: Literal["csc"] = "csc"
     form: CscForm = "A"
+    """`A`: squared cosines of pixels; `A0`: products of channels per pixel; `B`: circular autocorrelations; `C`: all
+    shifts between all pixels; `D`: all products of two entries; `E`: SKD's matrix and that of the channels."""
     squared: bool = True
+    """No: the root of the mean square, per image."""
     pool: Literal[1, 2, 4] = 1
+    """Kernel and stride by which both maps are pooled before."""
     pool_kind: Literal["max", "average"] = "max"
+    """How."""
     include_zero_shift: bool = True
+    """Whether the shifts start at 0 (forms A, A0, B, C)."""
     detach_norm: bool = False
+    """Whether the length of a vector counts as a constant, as in SKD's code."""
     relation: Literal["product", "vectors"] = "product"
+    """Form B: compare products of the autocorrelations, or themselves."""
 
     @model_validator(mode="after")
     def _shifts(self) -> "Csc":
@@ -61,13 +85,32 @@ class Csc(Term):
 class AdaptiveCrossEntropy(Term):
     """Cross-entropy that trusts the teacher where it is right."""
 
+    formula: ClassVar[str] = (
+        "mean over labelled pixels of -Σ_c q_c log softmax(s)_c, form hard: q = softmax(t) where its largest class is "
+        "the label, else the label's one-hot"
+    )
+    source: ClassVar[str] = "Park & Heo, Sensors 2020: abstract."
+    status: ClassVar[Mapping[str, str]] = {
+        "q": "stated (abstract): one-hot labels and the teacher's probabilities, adaptively; inferred: how",
+        "temperature, ignored, resize": "inferred",
+    }
+    disagreements: ClassVar[tuple[str, ...]] = (
+        "Several unrelated losses are called ACE (aggregation cross-entropy, PaddlePaddle's ACELoss).",
+    )
+
     loss: Literal["adaptive_cross_entropy"] = "adaptive_cross_entropy"
     form: AdaptiveForm = "hard"
+    """`hard`: trust the teacher where it is right; `threshold`: and sure; `soft`: as far as it is sure of the label;
+    `swap`: exchange the probabilities of the label and of its guess."""
     threshold: float = Field(default=0.5, ge=0, le=1)
+    """Of form `threshold`: the least probability of the label."""
     temperature: Temperature = 1.0
     ignored: Literal["mask", "teacher"] = "mask"
+    """Pixels without a label: left out, or learnt from the teacher."""
     resize: Literal["labels", "map"] = "labels"
+    """Compare at the size of the labels, or of the map (cheaper)."""
     align_corners: bool = True
+    """How logits are resized to the labels."""
 
     @property
     def equal_channels(self) -> bool:
@@ -99,18 +142,7 @@ CITATION = (
 CSC_WEIGHT = 10.0
 CSC_SEARCH: dict[str, Domain] = {"csc.weight": Range(low=0.1, high=1000, log=True)}
 ACE_SEARCH: dict[str, Domain] = {"adaptive_cross_entropy.temperature": Choice(choices=(1.0, 2.0))}
-CSC_NOTES = {
-    "csc": "stated (patent): pixel vectors of the last layer are normalised and related to their circular "
-    "shifts; the loss is a Euclidean norm of the difference",
-    "csc.form": "inferred: A follows the claim as far as it could be read; the others are other readings",
-    "csc.weight": "inferred: 10, as CIRKD weighs SKD's pairwise loss, which has the same scale",
-    "csc.squared": "inferred: mean of squares, as in SKD",
-}
-ACE_NOTES = {
-    "adaptive_cross_entropy": "stated (abstract): one-hot labels and the teacher's probabilities, adaptively",
-    "adaptive_cross_entropy.form": "inferred: the teacher's probabilities where it is right, else one-hot",
-    "adaptive_cross_entropy.temperature": "inferred: 1, as none is mentioned",
-}
+CSC_NOTES = {"csc.weight": "inferred: 10, as CIRKD weighs SKD's pairwise loss, which has the same scale"}
 
 CSC_ACE = Method(
     name="csc_ace",
@@ -118,9 +150,7 @@ CSC_ACE = Method(
     citation=CITATION,
     terms=(AdaptiveCrossEntropy(), Csc(weight=CSC_WEIGHT)),
     search=CSC_SEARCH | ACE_SEARCH,
-    notes=CSC_NOTES
-    | ACE_NOTES
-    | {"role": "inferred: ACE replaces the cross-entropy; csc_ace_add is the list of terms with both"},
+    notes=CSC_NOTES | {"role": "inferred: ACE replaces the cross-entropy; csc_ace_add is the list of terms with both"},
 )
 
 CSC_ACE_ADD = Method(
@@ -129,7 +159,7 @@ CSC_ACE_ADD = Method(
     citation=CITATION,
     terms=(CrossEntropy(), AdaptiveCrossEntropy(), Csc(weight=CSC_WEIGHT)),
     search=CSC_SEARCH | ACE_SEARCH | {"adaptive_cross_entropy.weight": Range(low=0.1, high=3, log=True)},
-    notes=CSC_NOTES | ACE_NOTES | {"role": "inferred: ACE is added to the cross-entropy"},
+    notes=CSC_NOTES | {"role": "inferred: ACE is added to the cross-entropy"},
 )
 
 CSC = Method(
@@ -147,5 +177,5 @@ ACE = Method(
     citation=CITATION,
     terms=(AdaptiveCrossEntropy(),),
     search=ACE_SEARCH,
-    notes=ACE_NOTES | {"role": "inferred: ACE replaces the cross-entropy"},
+    notes={"role": "inferred: ACE replaces the cross-entropy"},
 )

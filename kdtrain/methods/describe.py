@@ -1,0 +1,133 @@
+"""All that is known of terms and methods, as Markdown: what `kdsweep methods` prints and `docs/methods.md` holds."""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from kdtrain.errors import InputError
+from kdtrain.explain import meant
+from kdtrain.methods import METHODS, TERMS
+from kdtrain.methods.base import Method, Term
+from kdtrain.space import Choice, Domain
+
+_COMMON = tuple(Term.model_fields)
+_PREFACE = """# Terms and methods
+
+Written from the code by `python -m kdtrain.methods.describe`; do not edit.
+
+*Stated* stands in a paper, official code or log that was read; *secondary* in somebody else's description of it;
+*inferred* is a decision made here, and a switch wherever it could be otherwise. A loss weighs as much as its reduction:
+published weights belong to the reduction beside which they are published. Every term has a `weight` (0 computes
+nothing), a `student_layer` and a `teacher_layer` (`logits`, `decoder` for what feeds the classifier, `encoder.1` to
+`encoder.5`, `aux`, or the name of a module; several, parted by commas, give the mean over the pairs), and a `schedule`
+of its weight over the training: `warmup` and `stop` as shares of the steps, `decay` none, linear or cosine (constant
+unless told otherwise; inferred, no source paper changes its weight).
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    methods = "\n".join(describe_method(method) for method in METHODS.values())
+    terms = "\n".join(describe_term(term) for term in TERMS.values())
+    index = _table(("method", "what it is", "terms"), (_row(method) for method in METHODS.values()))
+    return f"{_PREFACE}\n## Methods\n\n{index}\n\n{methods}\n## Terms\n\n{terms}"
+
+
+def overview() -> list[tuple[str, str, str]]:
+    """Name, title and terms with their weights, of every method."""
+    return [_row(method) for method in METHODS.values()]
+
+
+def describe(name: str) -> str:
+    """A method with all its terms, or a term.
+
+    Raises:
+        InputError: If there is neither.
+    """
+    if name in METHODS:
+        terms = {term.loss: TERMS[term.loss] for term in METHODS[name].terms}
+        return "\n".join([describe_method(METHODS[name]), *(describe_term(term) for term in terms.values())])
+    if name in TERMS:
+        return describe_term(TERMS[name])
+    raise InputError(f"there is no method or term {name}{meant(name, [*METHODS, *TERMS])}")
+
+
+def describe_method(method: Method) -> str:
+    """One method: its recipe, what is worth searching, and where each piece comes from."""
+    lines = [f"### {method.name}: {method.title}", ""]
+    if method.citation:
+        lines += [method.citation, ""]
+    for term in method.terms:
+        options = {name: value for name, value in _options(term) if name in term.model_fields_set}
+        told = ", ".join(f"{name} {_plain(value)}" for name, value in options.items())
+        name = term.name if term.name == term.loss else f"{term.name} ({term.loss})"
+        lines.append(f"- {_plain(term.weight)} × {name}{f': {told}' if told else ''}")
+    lines.append("")
+    if method.search:
+        worth = "; ".join(f"`{path}` {describe_domain(domain)}" for path, domain in method.search.items())
+        lines += [f"Worth searching: {worth}.", ""]
+    return "\n".join([*lines, *_facts(method.notes), *_blank_after(method.notes)])
+
+
+def describe_term(term: type[Term]) -> str:
+    """One term: its formula, source, options with defaults, and what is not as published."""
+    default = term()  # type: ignore[call-arg]
+    lines = [f"### {default.loss}", "", inspect.getdoc(term) or "", "", f"    {term.formula}", "", term.source, ""]
+    layers = "" if term.needs_teacher else " Needs no teacher."
+    if term.needs_teacher and {default.student_layer, default.teacher_layer} != {"logits"}:
+        layers = f" Layers: {default.student_layer} of the student, {default.teacher_layer} of the teacher."
+    if layers:
+        lines += [layers.strip(), ""]
+    options = [
+        (name, _plain(value), (term.model_fields[name].description or "").replace("\n", " "))
+        for name, value in _options(default)
+    ]
+    if options:
+        lines += [_table(("option", "default", ""), options), ""]
+    lines += [*_facts(term.status), *_blank_after(term.status)]
+    lines += [*(f"- Differs: {said}" for said in term.disagreements), *_blank_after(term.disagreements)]
+    return "\n".join(lines)
+
+
+def describe_domain(domain: Domain) -> str:
+    """A range in words."""
+    if isinstance(domain, Choice):
+        return "one of " + ", ".join(_plain(choice) for choice in domain.choices)
+    return f"{domain.low:g} to {domain.high:g}" + (" (log)" if domain.log else "")
+
+
+def _row(method: Method) -> tuple[str, str, str]:
+    return method.name, method.title, " + ".join(f"{_plain(term.weight)} {term.name}" for term in method.terms)
+
+
+def _options(term: Term) -> Iterator[tuple[str, Any]]:
+    """The fields that make this term what it is, and its layers where they are not the usual ones."""
+    for name, value in term:
+        if name not in _COMMON or (name.endswith("_layer") and name in term.model_fields_set):
+            yield name, value
+
+
+def _facts(status: Mapping[str, str]) -> list[str]:
+    return [f"- {piece}: {said}" for piece, said in status.items()]
+
+
+def _blank_after(items: Iterable[Any]) -> list[str]:
+    return [""] if items else []
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _plain(value: Any) -> str:
+    match value:
+        case bool() | None:
+            return {True: "yes", False: "no", None: "none"}[value]
+        case float():
+            return f"{value:g}"
+    return str(value)
+
+
+if __name__ == "__main__":
+    print(page())
