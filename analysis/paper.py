@@ -114,9 +114,8 @@ def ablation_sheets(found: Findings, marks: str = "") -> Iterator[Sheet]:
         estimators = " ".join(
             f"{told[0].upper()}{told[1:]}." for told in dict.fromkeys(frame.get("estimator", ())) if text(told)
         )
-        blind = frame["mde"].max() if "mde" in frame else None
-        least = "" if missing(blind) else f" Effects below {points(blind)} points could not have been seen."
-        note = f"Brackets: 95 % interval over seeds. {estimators}{least} {marks}" if least else marks
+        least = _blind("Effects", frame)
+        note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
         yield Sheet(_file(design), caption, columns, rows, " ".join(note.split()))
 
 
@@ -141,10 +140,19 @@ def _estimator(found: Findings) -> str:
         if "low" in found.comparison and found.comparison["low"].notna().any()
         else "No interval: too few seeds, or the sweep has not finished."
     ]
-    blind = found.comparison["mde"].max() if "mde" in found.comparison else None
-    told += [] if missing(blind) else [f"Differences below {points(blind)} points could not have been seen."]
+    told += filter(None, [_blind("Differences", found.comparison)])
     told += ["Bold: the tie set."] if found.tied() else []
     return " ".join([*told, "Hours: search and fresh seeds. "])
+
+
+def _blind(what: str, frame: pd.DataFrame) -> str:
+    """What could not have been seen: it differs from row to row where some vary more than others."""
+    known = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
+    if known.empty:
+        return ""
+    least, most = points(known.min()), points(known.max())
+    until = least if least == most else f"{least} to {most}"
+    return f"{what} could be seen from {until} points on."
 
 
 def markdown(sheet: Sheet) -> str:
@@ -162,8 +170,11 @@ def markdown(sheet: Sheet) -> str:
     return "\n".join([sheet.caption, "", *(f"| {line} |" for line in lines), *note, ""])
 
 
+_FITTED = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+
+
 def latex(sheet: Sheet) -> str:
-    """A ``table`` that needs the packages booktabs and amssymb alone."""
+    """A ``table`` that needs the packages booktabs, graphicx and amssymb; it is made smaller where it is too wide."""
     escaped = [[_tex(cell) for cell in row] for row in sheet.rows]
     for place in sheet.bold:
         escaped[place][:2] = [f"\\textbf{{{cell}}}" for cell in escaped[place][:2]]
@@ -175,7 +186,10 @@ def latex(sheet: Sheet) -> str:
         hrules=True,
         position_float="centering",
     )
-    return written.replace("\n\\end{table}", f"{below}\n\\end{{table}}")
+    fitted = written.replace("\\begin{tabular}", f"{_FITTED}\\begin{{tabular}}").replace(
+        "\\end{tabular}", "\\end{tabular}}"
+    )
+    return fitted.replace("\n\\end{table}", f"{below}\n\\end{{table}}")
 
 
 def comma_separated(sheet: Sheet) -> str:
