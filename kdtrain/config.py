@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from kdtrain.config_base import Strict
-from kdtrain.data import Augment, DataConfig, Streets
+from kdtrain.data import Augment, DataConfig, Streets, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
 from kdtrain.methods import METHODS, AnyTerm, Term
@@ -23,8 +23,17 @@ AUX = "aux"
 """Layer and term of the auxiliary head."""
 
 
-_LATER = {"teacher_order": "own"}
-_LATER_IN_TERMS: dict[str, Any] = {"smoothing": 0.0, "schedule": WeightSchedule().model_dump()}
+_LATER = {"teacher_order": "own", "unlabelled": None}
+_LATER_IN_TERMS: dict[str, Any] = {
+    "smoothing": 0.0,
+    "schedule": WeightSchedule().model_dump(),
+    "counted": "adapted",
+    "keep_hardest": 1.0,
+    "hard_below": 0.7,
+    "boundary_weight": 0.0,
+    "boundary_radius": 1,
+    "confidence": 0.0,
+}
 """Fields younger than the first configs, with the values that change nothing: there the hash leaves them out."""
 
 
@@ -79,6 +88,9 @@ class TrainConfig(Strict):
     schedule: Schedule = Field(default_factory=Schedule)
     epochs: int = Field(default=10, gt=0)
     batch_size: int = Field(default=8, gt=0)
+    """Labelled images in every batch."""
+    unlabelled: Unlabelled | None = None
+    """Images without labels that come beside the labelled ones, for the teacher to speak of."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient; none for no clipping."""
     evaluate_every: int = Field(default=1, gt=0)
@@ -103,9 +115,7 @@ class TrainConfig(Strict):
         if not self.active_terms:
             raise ValueError("terms: at least one term must have a weight above 0")
         if all(term.schedule.stop < 1 for term in self.active_terms):
-            raise ValueError(
-                "terms: one at least must go on to the end, but the schedules stop all of them before"
-            )
+            raise ValueError("terms: one at least must go on to the end, but the schedules stop all of them before")
         taught = [term.name for term in self.active_terms if term.needs_teacher]
         if taught and self.teacher is None:
             raise ValueError(f"teacher: {taught[0]} needs a teacher, but none is given")
@@ -133,6 +143,17 @@ class TrainConfig(Strict):
     def sample_seed(self) -> int:
         """The seed that samples and their order depend on."""
         return self.seed if self.data_seed is None else self.data_seed
+
+    @property
+    def shared_counts(self) -> dict[str, int]:
+        """By field, how many images of a kind are in a batch: several processes take equal shares of each."""
+        further = {} if self.unlabelled is None else {"unlabelled.per_batch": self.unlabelled.per_batch}
+        return {"batch_size": self.batch_size, **further}
+
+    @property
+    def images_per_step(self) -> int:
+        """Images in a batch, with and without labels."""
+        return sum(self.shared_counts.values())
 
     @property
     def config_id(self) -> str:

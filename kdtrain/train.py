@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdtrain.config import AUX, Machine, Optimizer, TrainConfig
 from kdtrain.cost import measure_cost
-from kdtrain.data import Images, TrainBatches, open_role
+from kdtrain.data import Images, TrainBatches, open_role, open_unlabelled
 from kdtrain.device import find_device, mixed_precision
 from kdtrain.errors import DamagedError, InputError
 from kdtrain.evaluate import Evaluation, evaluate
@@ -66,10 +66,9 @@ def train(
         StorageError: If a file cannot be written; what was saved before stays.
     """
     machine = machine or Machine()
-    if config.batch_size % machine.processes:
-        raise InputError(
-            f"batch_size: must be divisible by the {machine.processes} processes, but came {config.batch_size}"
-        )
+    for field, count in config.shared_counts.items():
+        if count % machine.processes:
+            raise InputError(f"{field}: must be divisible by the {machine.processes} processes, but came {count}")
     run = RunFolder(Path(workdir) if workdir is not None else None, config)
     if (result := run.result()) is not None:
         for past in result.reports:
@@ -99,9 +98,11 @@ def _train(
     train_images = open_role(config.data, "train", machine.data_root, machine.cache)
     select_images = open_role(config.data, "select", machine.data_root, machine.cache)
     num_classes, ignored = len(train_images.classes), train_images.ignore_index
+    unlabelled = open_unlabelled(config.unlabelled, machine.data_root, machine.cache) if config.unlabelled else None
     batches = TrainBatches(
-        train_images, config.augment, config.batch_size, config.sample_seed, machine.workers, world.share
-    )
+        train_images, config.augment, config.batch_size, config.sample_seed, machine.workers, world.share,
+        unlabelled, config.images_per_step - config.batch_size,
+    )  # fmt: skip
 
     student = build_network(config.student, num_classes, config.seed, machine.weights)
     teacher = _teacher(config, machine, train_images) if config.uses_teacher else None
@@ -243,7 +244,7 @@ def _train(
                 losses=so_far.losses(),
                 lr=learning_rate(epoch, len(batches) - 1),
                 seconds=dict(watch.seconds),
-                images=len(batches) * config.batch_size,
+                images=len(batches) * config.images_per_step,
                 peak_memory_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
             )
         )
@@ -338,6 +339,7 @@ def _fault(broken: str | None, trained: nn.Module) -> str | None:
     """What is not finite: the loss that `broken` names, or the weights."""
     if broken:
         return f"the loss of {broken} was"
-    floats = [value for value in trained.state_dict().values() if value.is_floating_point()]
+    state = [value for value in trained.state_dict().values() if isinstance(value, Tensor)]
+    floats = [value for value in state if value.is_floating_point()]
     finite = torch.stack([value.isfinite().all() for value in floats]).all()
     return None if finite else "the weights were"

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from analysis.errors import InputError as AnalysisInputError
 from kdtrain import InputError, Machine
+from sweeps.cli_data import app as data_app
 from sweeps.signals import Departure, Left, departure
 from sweeps.spec import SweepSpec, load_spec
 
@@ -33,6 +34,7 @@ teacher_app = typer.Typer(no_args_is_help=True, help="Make a teacher folder.")
 app.add_typer(teacher_app, name="teacher")
 export_app = typer.Typer(no_args_is_help=True, help="Hand a sweep to other tools.")
 app.add_typer(export_app, name="export")
+app.add_typer(data_app, name="data")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -508,6 +510,34 @@ def teacher_import(
 
     card = import_teacher(weights_file, read_mapping(spec_file), folder, _machine(data, None))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+
+
+@teacher_app.command("ensemble")
+def teacher_ensemble(
+    members: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Teacher folders of the same classes.")],
+    folder: NewDir,
+    average: Annotated[Literal["probability", "logit"], typer.Option(help="What is averaged.")] = "probability",
+    temperature: Annotated[
+        float, typer.Option(help="Of the probabilities: give the temperature of the terms that learn from them.")
+    ] = 1.0,
+    flip: Annotated[bool, typer.Option("--flip", help="Every member also looks at the mirrored image.")] = False,
+    spec_file: Annotated[
+        Path | None, typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Make a teacher of several teachers: terms see the mean of what they say, at the layer logits.
+
+    Example: [bold]kdsweep teacher ensemble runs/a runs/b --dir runs/both --flip[/]
+    """
+    from sweeps.best import read_mapping
+    from sweeps.teachers import ensemble_teacher
+
+    content = None if spec_file is None else read_mapping(spec_file)
+    machine = _machine(data, None)
+    card = ensemble_teacher(members, folder, average, temperature, flip, content, machine)
+    score = "not measured" if card.miou is None else f"mIoU {100 * card.miou:.1f} on select"
+    console.print(f"teacher {card.digest} in {folder}, {card.network.title}: {score}")
 
 
 def _run(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool) -> None:

@@ -8,6 +8,7 @@ import platform
 import re
 import socket
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 import kdtrain
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.data import DataConfig, open_role
+from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
 from kdtrain.device import precision
 from kdtrain.teacher import ModelCard
 
@@ -45,13 +46,17 @@ class TrainContext:
     """A row of the table of teachers, without its sweep: from `describe_teacher`."""
 
 
-def describe_data(config: DataConfig, machine: Machine) -> dict[str, Any]:
+def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unlabelled] = ()) -> dict[str, Any]:
     """Classes, colours and digests of the data that a search sees; builds their store where it is missing.
+
+    Images without labels count as a role `unlabelled:<folder>`.
 
     Raises:
         InputError: If the data are not what they must be.
     """
     opened = {role: open_role(config, role, machine.data_root, machine.cache) for role in ("train", "select")}
+    for further in unlabelled:
+        opened[f"unlabelled:{further.images}"] = open_unlabelled(further, machine.data_root, machine.cache)
     train = opened["train"]
     return {
         "name": config.name,
@@ -67,9 +72,9 @@ def describe_teacher(card: ModelCard, source: str, config: TrainConfig | None = 
     network = card.network
     return {
         "digest": card.digest,
-        "name": network.arch if network.is_custom else f"{network.arch} {network.encoder}",
+        "name": network.title,
         "arch": network.arch,
-        "encoder": None if network.is_custom else network.encoder,
+        "encoder": None if network.is_custom or network.is_ensemble else network.encoder,
         "params": card.params,
         "macs": card.macs,
         "trained_on": card.trained_on,

@@ -179,11 +179,13 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
             if config.batch_size > len(ids["train"]):
                 count = len(ids["train"])
                 raise InputError(f"train.batch_size: {config.batch_size} is more than the {count} images of role train")
-            if config.batch_size % spec.resources.processes:
-                raise InputError(
-                    f"train.batch_size: {config.batch_size} cannot be shared evenly by the {spec.resources.processes} "
-                    "processes that resources.gpu asks for"
-                )
+            for field, count in config.shared_counts.items():
+                if count % spec.resources.processes:
+                    raise InputError(
+                        f"train.{field}: {count} cannot be shared evenly by the {spec.resources.processes} processes "
+                        "that resources.gpu asks for"
+                    )
+    ids |= {f"unlabelled:{further.images}": further.open(machine.data_root).ids() for further in spec.unlabelled}
     images = {role: len(found) for role, found in ids.items()}
     return Checked(images, tuple(source.classes), size, teacher)
 
@@ -323,7 +325,8 @@ def _macs(
         crop = config.augment.crop or checked.image_size
         area = crop[0] * crop[1] / (checked.image_size[0] * checked.image_size[1])
         epochs = study.search_epochs + study.confirm_runs * study.epochs
-        total += epochs * checked.images["train"] * area * (student.macs * (1 + _BACKWARD) + taught)
+        images = checked.images["train"] * config.images_per_step / config.batch_size
+        total += epochs * images * area * (student.macs * (1 + _BACKWARD) + taught)
     return total
 
 

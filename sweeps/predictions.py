@@ -10,7 +10,7 @@ from PIL import Image
 
 from kdtrain import Machine
 from kdtrain.checkpoint import write_atomically
-from kdtrain.data import CamVid, Folder, Images, Streets, colorize, open_role
+from kdtrain.data import DataConfig, Images, colorize, open_role
 from kdtrain.evaluate import load_batch, predict
 from kdtrain.teacher import load_model
 
@@ -19,7 +19,7 @@ COUNT = 4
 
 def draw_predictions(
     folder: Path,
-    data: CamVid | Streets | Folder,
+    data: DataConfig,
     machine: Machine,
     models: Mapping[str, Path],
     eval_scale: float,

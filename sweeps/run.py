@@ -61,7 +61,7 @@ def run_sweep(
     check(spec, machine)
     if begun.frozen is not None and has_report(spec.data):
         spec.data.open(machine.data_root).ids("report")  # whether they are there, before anything is trained for them
-    data = describe_data(spec.data, machine)
+    data = describe_data(spec.data, machine, spec.unlabelled)
     sweep.check_writable()
     processes = spec.resources.processes
     threads = machine.threads or max(1, int(spec.resources.cpu / processes))

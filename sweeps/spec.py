@@ -14,7 +14,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from analysis.halving import all_seeds
 from kdtrain.config import TrainConfig
 from kdtrain.config_base import Strict
-from kdtrain.data import DataConfig
+from kdtrain.data import DataConfig, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import meant, sentence
 from kdtrain.methods import Term, get_method, parse_term
@@ -159,6 +159,8 @@ class SweepSpec(Strict):
         for path in study.set:
             if path in self.space or path in own:
                 raise InputError(f"{at}: {path} is both set and searched")
+        if {"unlabelled", "unlabelled.images"} & set(self.space_of(study)):
+            raise InputError(f"{at}: unlabelled.images cannot be searched; let studies of their own set it")
         if "epochs" in self.space_of(study):
             raise InputError(f"{at}: epochs cannot be searched, because trials of different length cannot be compared")
         config = self.config_for(study)
@@ -195,10 +197,11 @@ class SweepSpec(Strict):
         if self.teacher is None or self.teacher.fit is None:
             return None
         own = {key: value for key, value in self.teacher.fit.items() if key != "network"}
+        recipe = {key: value for key, value in self.train.items() if key != "unlabelled"}  # nobody teaches the teacher
         content = {
             "seed": self.seed,
             "data": self.data,
-            **_merged(self.train, own),
+            **_merged(recipe, own),
             "student": self.teacher.fit["network"],
         }
         return _parse_config(content, "teacher.fit")
@@ -207,6 +210,14 @@ class SweepSpec(Strict):
     def epochs(self) -> dict[str, int]:
         """The epochs of a trial, by study."""
         return {study.name: self.config_for(study).epochs for study in self.studies}
+
+    @property
+    def unlabelled(self) -> tuple[Unlabelled, ...]:
+        """The images without labels that trainings use, one for each folder."""
+        fit = self.teacher_config
+        configs = [self.config_for(study) for study in self.studies] + ([fit] if fit is not None else [])
+        found = {c.unlabelled.images: c.unlabelled for c in configs if c.unlabelled is not None}
+        return tuple(found.values())
 
     def study(self, name: str) -> Study:
         """The study of a name."""
@@ -230,7 +241,8 @@ class SweepSpec(Strict):
             params: What the search chose, by dotted path; what it leaves out keeps the method's or recipe's
                 default.
             seed: The trial's seed; the sweep's where none is given.
-            teacher: The teacher's digest; left out of the config where no term looks at the teacher.
+            teacher: The teacher's digest; left out of the config where no term looks at the teacher, as are images
+                without labels.
 
         Raises:
             InputError: If there is no such path, or a value is not allowed there.
@@ -249,7 +261,7 @@ class SweepSpec(Strict):
         except InputError as error:
             raise InputError(f"{at}: {error}") from None
         config = _parse_config(content, at)
-        return config if config.uses_teacher else config.model_copy(update={"teacher": None})
+        return config if config.uses_teacher else config.model_copy(update={"teacher": None, "unlabelled": None})
 
     def defaults(self, study: Study) -> dict[str, Any] | None:
         """The published values of what a study searches; none if one of them lies outside of the space."""

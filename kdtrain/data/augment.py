@@ -38,15 +38,22 @@ class Augment(Strict):
         return scale
 
 
-def augmented(images: Images, index: int, augment: Augment, data_seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-    """The view of image `index` in an epoch.
+def augmented(
+    images: Images,
+    index: int,
+    augment: Augment,
+    data_seed: int,
+    epoch: int,
+    stream: tuple[str | int, ...] = ("augment",),
+) -> tuple[Tensor, Tensor]:
+    """The view of image `index` in an epoch; `stream` names the randomness that it is drawn with.
 
     Returns:
         The image, float32 `(3, h, w)` in [0, 1], and its labels, int64 `(h, w)`. Where the crop reaches
         beyond the image, the view is grey and its labels are 255.
     """
     # All draws are made whatever the options, so that one option does not shift what another one draws.
-    draws = numpy_rng(data_seed, "augment", epoch, index).random(7)
+    draws = numpy_rng(data_seed, *stream, epoch, index).random(7)
     image, labels = images.get(index)
     height, width = augment.crop or labels.shape
     low, high = augment.scale

@@ -1,6 +1,8 @@
 """Training batches: which image comes when depends on (data seed, epoch) only, never on the workers."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,12 +10,20 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from kdtrain.data.augment import Augment, augmented
 from kdtrain.data.store import Images
+from kdtrain.data.unlabelled import ROLE, unlabelled_order
 from kdtrain.errors import InputError
 from kdtrain.stream import numpy_rng
 
 Batch = tuple[Tensor, Tensor]
-Key = tuple[int, int]
-"""Epoch and index of a sample."""
+
+
+class Key(NamedTuple):
+    """Which sample."""
+
+    epoch: int
+    image: int
+    turn: int | None = None
+    """Of an unlabelled image: how often the epoch has been through all of them; None for a labelled one."""
 
 
 def epoch_order(count: int, data_seed: int, epoch: int) -> list[int]:
@@ -22,11 +32,12 @@ def epoch_order(count: int, data_seed: int, epoch: int) -> list[int]:
 
 
 class TrainSamples(Dataset[Batch]):
-    """Augmented samples, addressed by (epoch, index)."""
+    """Augmented samples of the labelled and, where there are any, of the unlabelled images."""
 
-    def __init__(self, images: Images, augment: Augment, data_seed: int) -> None:
-        """Views of `images` under the seed of the data."""
+    def __init__(self, images: Images, augment: Augment, data_seed: int, unlabelled: Images | None = None) -> None:
+        """Views of the images under the seed of the data."""
         self.images = images
+        self.unlabelled = unlabelled
         self.augment = augment
         self.data_seed = data_seed
 
@@ -34,8 +45,11 @@ class TrainSamples(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, key: Key) -> Batch:
-        epoch, index = key
-        return augmented(self.images, index, self.augment, self.data_seed, epoch)
+        if key.turn is None:
+            return augmented(self.images, key.image, self.augment, self.data_seed, key.epoch)
+        assert self.unlabelled is not None
+        stream = (ROLE, "augment", key.turn)
+        return augmented(self.unlabelled, key.image, self.augment, self.data_seed, key.epoch, stream)
 
 
 class TrainBatches:
@@ -48,6 +62,8 @@ class TrainBatches:
         data_seed: The seed of order and augmentation.
         workers: Worker processes; 0 prepares batches in this process.
         share: The part of every batch that is wanted here.
+        unlabelled: Images without labels.
+        per_batch: How many of those come after the labelled ones of every batch.
 
     Raises:
         InputError: If there are fewer images than one batch needs.
@@ -61,15 +77,19 @@ class TrainBatches:
         data_seed: int,
         workers: int = 0,
         share: Callable[[list[Key]], list[Key]] = lambda keys: keys,
+        unlabelled: Images | None = None,
+        per_batch: int = 0,
     ) -> None:
         """Prepare, but start no worker yet."""
         if len(images) < batch_size:
             raise InputError(f"batch_size is {batch_size}, but the training role has only {len(images)} images")
-        if augment.crop is None and len(set(images.sizes)) > 1:
-            few = ", ".join(f"{w}x{h}" for h, w in sorted(set(images.sizes))[:3])
+        sizes = {*images.sizes, *(unlabelled.sizes if unlabelled is not None else ())}
+        if augment.crop is None and len(sizes) > 1:
+            few = ", ".join(f"{w}x{h}" for h, w in sorted(sizes)[:3])
             raise InputError(f"augment.crop must be set, because the images differ in size: {few}, ...")
-        self.samples = TrainSamples(images, augment, data_seed)
+        self.samples = TrainSamples(images, augment, data_seed, unlabelled)
         self.batch_size = batch_size
+        self.per_batch = per_batch if unlabelled is not None else 0
         self._share = share
         self._keys = _Keys()
         self._loader: DataLoader[Batch] | None = None
@@ -88,14 +108,25 @@ class TrainBatches:
 
         Images are float32 `(B, 3, h, w)` in [0, 1], labels int64 `(B, h, w)`.
         """
-        order = epoch_order(len(self.samples), self.samples.data_seed, epoch)
-        size = self.batch_size
-        whole = ([(epoch, i) for i in order[b * size : (b + 1) * size]] for b in range(start, len(self)))
-        keys = [self._share(batch) for batch in whole]
+        keys = [self._share(batch) for batch in self._whole(epoch)[start:]]
         if self._loader is None:
             return (default_collate([self.samples[key] for key in batch]) for batch in keys)
         self._keys.batches = keys
         return iter(self._loader)
+
+    def _whole(self, epoch: int) -> list[list[Key]]:
+        """All batches of an epoch: the labelled samples, then the unlabelled ones."""
+        labelled = iter(epoch_order(len(self.samples), self.samples.data_seed, epoch))
+        further: Iterator[tuple[int, int]] = iter(())
+        if self.samples.unlabelled is not None:
+            further = unlabelled_order(len(self.samples.unlabelled), self.samples.data_seed, epoch)
+        return [
+            [
+                *(Key(epoch, image) for image in islice(labelled, self.batch_size)),
+                *(Key(epoch, image, turn) for turn, image in islice(further, self.per_batch)),
+            ]
+            for _ in range(len(self))
+        ]
 
 
 class _Keys:

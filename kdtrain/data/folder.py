@@ -1,18 +1,18 @@
 """Any data set that lies in folders of images and 8-bit label maps."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from kdtrain.config_base import Strict
-from kdtrain.data.pairs import LabelIds, Pairs, PairSource, find_pairs, group_of
+from kdtrain.data.labels import LabelIds
+from kdtrain.data.pairs import Pairs, PairSource, find_pairs
 from kdtrain.data.palette import distinct_colors, parse_colors
-from kdtrain.data.source import IGNORE, DataSource, Role, checked_root
+from kdtrain.data.source import IGNORE, DataSource, RelativeFolder, Role, checked_root
+from kdtrain.data.split import Split, carved
 from kdtrain.errors import InputError
-from kdtrain.stream import numpy_rng
 
 FileId = Annotated[int, Field(ge=0, le=255)]
 
@@ -20,27 +20,12 @@ FileId = Annotated[int, Field(ge=0, le=255)]
 class PairFolders(Strict):
     """Two folders under the data root, whose files are matched by name."""
 
-    images: str
-    labels: str
+    images: RelativeFolder
+    labels: RelativeFolder
     image_suffix: str = ""
     """What image names end with before the extension, e.g. `_leftImg8bit`; other files are passed over."""
     label_suffix: str = ""
     """What label names end with before the extension, e.g. `_gtFine_labelIds`."""
-
-    @field_validator("images", "labels")
-    @classmethod
-    def _relative(cls, folder: str) -> str:
-        if Path(folder).is_absolute() or ".." in Path(folder).parts:
-            raise ValueError(f"a folder is given relative to the data root, but came {folder!r}")
-        return folder
-
-
-class Split(Strict):
-    """A part of the training images, set aside by whole groups."""
-
-    from_train: float = Field(default=0.2, gt=0, lt=1)
-    """The fraction of the images."""
-    seed: int = 0
 
 
 class Folders(Strict):
@@ -119,35 +104,7 @@ class Folder(Strict):
                 raise InputError(f"the data have no role {role}: folders.{role} is not set")
             if role == "report" or isinstance(split, PairFolders):
                 return in_folders(role, where)
-            pairs = in_folders("train", self.folders.train)
-            aside = set_aside(pairs, split, self.group)
-            return {i: files for i, files in pairs.items() if (i in aside) == (role == "select")}
+            return carved(in_folders("train", self.folders.train), role, split, self.group)
 
         palette = parse_colors(self.colors) if self.colors else distinct_colors(len(self.classes))
         return PairSource(self.classes, palette, LabelIds(len(self.classes), self.ids, self.ignore), find, self.group)
-
-
-def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> frozenset[str]:
-    """The ids that the split takes: whole groups, in a random order, that bring the sum nearer to the goal.
-
-    Raises:
-        InputError: If all images are of one group.
-    """
-    pattern = re.compile(group) if group else None
-    groups: dict[str, list[str]] = {}
-    for image_id in image_ids:
-        groups.setdefault(group_of(image_id, pattern), []).append(image_id)
-    if len(groups) < 2:
-        raise InputError(f"select cannot be carved out of train by whole groups: all images are of {min(groups)!r}")
-    total = sum(len(members) for members in groups.values())
-    goal = split.from_train * total
-    names = sorted(groups)
-    taken: list[str] = []
-    for i in numpy_rng(split.seed, "split").permutation(len(names)):
-        members = groups[names[i]]
-        more = len(taken) + len(members)
-        if more < total and abs(more - goal) < abs(len(taken) - goal):
-            taken += members
-    if not taken:
-        taken = min((groups[name] for name in names), key=len)
-    return frozenset(taken)

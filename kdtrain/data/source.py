@@ -1,16 +1,27 @@
 """What every data set offers: image ids per role, their groups, pixels and a digest of it all."""
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import AfterValidator
 
 from kdtrain.errors import InputError
 
 Role = Literal["train", "select", "report"]
 ROLES: tuple[Role, ...] = ("train", "select", "report")
 IGNORE = 255
+
+
+def _relative(folder: str) -> str:
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise ValueError(f"a folder is given relative to the data root, but came {folder!r}")
+    return folder
+
+
+RelativeFolder = Annotated[str, AfterValidator(_relative)]
+"""A folder under the data root."""
 
 Pixels = npt.NDArray[np.uint8]
 Palette = tuple[tuple[int, int, int], ...]
@@ -62,3 +73,26 @@ def checked_root(data_root: Path | None, name: str) -> Path:
     if not Path(data_root).is_dir():
         raise InputError(f"the data root of {name!r} is not a folder: {data_root}")
     return Path(data_root)
+
+
+def dataset_root(
+    data_root: Path | None, name: str, folders: tuple[str, ...], holds: tuple[str, ...], todo: str
+) -> Path:
+    """The folder in which a data set lies: the first of `folders` under the data root that holds what it must.
+
+    Args:
+        data_root: The folder of all data sets.
+        name: The data set, for the errors.
+        folders: Where it may lie; `.` is the data root itself.
+        holds: Folders of which it must hold at least one.
+        todo: How to get it, for the errors.
+
+    Raises:
+        InputError: If it is in none of them.
+    """
+    root = checked_root(data_root, name)
+    for folder in folders:
+        if any((root / folder / held).is_dir() for held in holds):
+            return root / folder
+    places = " or ".join(str(root / folder) for folder in folders)
+    raise InputError(f"the data {name!r} are not there: looked for {' or '.join(holds)} in {places}; {todo}")

@@ -57,6 +57,7 @@ OTHERS = {
     "schedule": {"name": "poly"},
     "epochs": 8,
     "batch_size": 6,
+    "unlabelled": {"images": "extra", "per_batch": 2},
     "clip_norm": None,
     "evaluate_every": 1,
     "eval_scale": 1.0,

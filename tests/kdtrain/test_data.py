@@ -6,8 +6,8 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from kdtrain.data import CamVid, DataConfig, Folder, Streets, colorize, open_role
-from kdtrain.data.folder import Split, set_aside
 from kdtrain.data.palette import distinct_colors
+from kdtrain.data.split import Split, set_aside
 from kdtrain.errors import InputError
 
 TRAIN = {"images": "i", "labels": "l"}
@@ -58,7 +58,7 @@ def test_a_config_is_chosen_by_its_name_and_survives_json():
         assert adapter.validate_json(config.model_dump_json()) == config
         assert "/" not in json.dumps(config.model_dump(mode="json"))
     with pytest.raises(ValidationError, match="camvid"):
-        adapter.validate_python({"name": "cityscapes"})
+        adapter.validate_python({"name": "kitti"})
     with pytest.raises(ValidationError, match="colour"):
         adapter.validate_python({"name": "camvid", "colour": 1})
 

