@@ -23,7 +23,7 @@ AUX = "aux"
 """Layer and term of the auxiliary head."""
 
 
-_LATER = {"teacher_order": "own", "unlabelled": None}
+_LATER = {"teacher_order": "own", "views": None, "unlabelled": None}
 _LATER_IN_TERMS: dict[str, Any] = {
     "smoothing": 0.0,
     "schedule": WeightSchedule().model_dump(),
@@ -93,6 +93,8 @@ class TrainConfig(Strict):
     """Images without labels that come beside the labelled ones, for the teacher to speak of."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient; none for no clipping."""
+    views: int | None = Field(default=None, gt=0)
+    """After so many epochs their augmented batches come again, in another order; none for ever new ones."""
     evaluate_every: int = Field(default=1, gt=0)
     """Epochs between evaluations on the select role; the last epoch always is evaluated."""
     eval_scale: float = Field(default=1.0, gt=0)
@@ -175,6 +177,17 @@ class TrainConfig(Strict):
             raise InputError(sentence(error, cls)) from None
 
 
+class Replay(Strict):
+    """A store of samples and of what teachers say about them, shared by all trainings of this node."""
+
+    folder: Path
+    """On a local disk; made if missing."""
+    max_bytes: int = Field(default=20 * 10**9, ge=0)
+    """What it may take; what was used longest ago goes first."""
+    layers: tuple[str, ...] = ()
+    """Layers of the teacher to record even if the training that records does not look at them, since others will."""
+
+
 class Machine(Strict):
     """Where and with what a run is done; nothing of it belongs to the config."""
 
@@ -198,6 +211,8 @@ class Machine(Strict):
     """A folder of published encoder weights, `<encoder>.safetensors`, for machines that reach no hub."""
     teacher: Path | None = None
     """The teacher folder."""
+    replay: Replay | None = None
+    """Where samples and the teacher's maps are recorded and read; none makes them anew in every training."""
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """Mixed precision: `auto` is bfloat16 or float16 on a GPU, and off on a CPU."""
 

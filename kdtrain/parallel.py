@@ -54,7 +54,7 @@ class World:
 
     def align(self, module: nn.Module) -> None:
         """Give a module the first process's weights and buffers."""
-        self.agree(module.state_dict().values())
+        self.agree(value for value in module.state_dict().values() if isinstance(value, Tensor))
 
     def gather(self, own: Tensor) -> Tensor:
         """All processes' shares `(n, ...)` of a batch as `(N, ...)`, of which the own one carries its gradient."""

@@ -6,6 +6,7 @@ form, so a student can teach the next one.
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ from kdtrain.checkpoint import check_writable, write_atomically
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
-from kdtrain.models import Network, TappedNetwork, build_network
+from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_network
+from kdtrain.models.ensemble import Average, EnsembleNetwork
 from kdtrain.models.weights import load_into, read_safetensors
 
 CARD, WEIGHTS = "model.json", "weights.safetensors"
@@ -33,7 +35,9 @@ class ModelCard(Strict):
     """The data set that it was trained on."""
     weights_sha256: str
     source: str = "fitted"
-    """`fitted` by this software, or `imported`."""
+    """`fitted` by this software, `imported`, or an `ensemble` of teachers."""
+    members: tuple[str, ...] = ()
+    """Digests of the teachers that an ensemble is made of."""
     params: int
     macs: int | None = None
     """Multiply-accumulates of one image at the evaluated size."""
@@ -43,7 +47,7 @@ class ModelCard(Strict):
     iou: tuple[float | None, ...] = Field(default=())
     epochs: int | None = None
     seconds: float | None = None
-    """Seconds of its training."""
+    """Seconds of its training, or of its members' trainings."""
 
     @property
     def digest(self) -> str:
@@ -147,3 +151,65 @@ def import_model(weights: Path, network: Network, classes: tuple[str, ...], trai
         "source": "imported",
     }
     return save_model(folder, built.net, facts)
+
+
+def make_ensemble(
+    members: Sequence[Path],
+    folder: Path,
+    average: Average = "probability",
+    temperature: float = 1.0,
+    flip: bool = False,
+) -> ModelCard:
+    """Make a teacher folder of several teachers, whose weights are copied into it.
+
+    Args:
+        members: Their folders; one is enough with `flip`.
+        folder: The folder to make.
+        average: Of what the mean is taken, probabilities or logits.
+        temperature: Of the probabilities; terms of the same temperature see exactly their mean.
+        flip: Whether every member also looks at the mirrored image.
+
+    Raises:
+        InputError: If a member is no teacher, is an ensemble itself, or knows other classes than the first.
+    """
+    if len(members) < 2 - flip:
+        raise InputError(f"an ensemble needs at least 2 teachers, or 1 and --flip, but came {len(members)}")
+    if folder.resolve() in {member.resolve() for member in members}:
+        raise InputError(f"--dir: {folder} is one of the members; give the ensemble a folder of its own")
+    loaded = [load_model(member) for member in members]
+    first = loaded[0][0]
+    for path, (card, _) in zip(members, loaded, strict=True):
+        if card.network.is_ensemble:
+            raise InputError(f"teacher: {path} is an ensemble itself; name its members instead")
+        if card.classes != first.classes:
+            raise InputError(
+                f"teacher: {path} knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but "
+                f"{members[0]} knows {len(first.classes)} ({', '.join(first.classes[:4])}, ...)"
+            )
+    cards = [card for card, _ in loaded]
+    options = {
+        "members": [card.network.model_dump(mode="json") for card in cards],
+        "average": average,
+        "temperature": temperature,
+        "flip": flip,
+    }
+    try:
+        config = Ensemble.model_validate(options)
+    except ValidationError as error:
+        raise InputError(sentence(error, Ensemble)) from None
+    macs, seconds = _sum(card.macs for card in cards), _sum(card.seconds for card in cards)
+    facts: dict[str, object] = {
+        "network": Network(arch=ENSEMBLE, encoder="", options=options),
+        "classes": first.classes,
+        "trained_on": ", ".join(dict.fromkeys(card.trained_on for card in cards)),
+        "source": "ensemble",
+        "members": tuple(card.digest for card in cards),
+        "macs": None if macs is None else int(macs) * (1 + flip),
+        "seconds": seconds,
+    }
+    return save_model(folder, EnsembleNetwork((network for _, network in loaded), config).net, facts)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)

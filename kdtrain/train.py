@@ -1,6 +1,6 @@
 """One training of one student, from config to result. Read it from top to bottom."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from kdtrain.config import AUX, Machine, Optimizer, TrainConfig
 from kdtrain.cost import measure_cost
-from kdtrain.data import Images, TrainBatches, open_role, open_unlabelled
+from kdtrain.data import TrainBatches, open_role, open_unlabelled
 from kdtrain.device import find_device, mixed_precision
 from kdtrain.errors import DamagedError, InputError
 from kdtrain.evaluate import Evaluation, evaluate
+from kdtrain.frozen_teacher import FrozenTeacher
 from kdtrain.gradients import gradient_norms, looks_at_gradients
 from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermInput
@@ -22,9 +23,9 @@ from kdtrain.parallel import World
 from kdtrain.placebo import in_order
 from kdtrain.processes import together
 from kdtrain.progress import EpochReport, EpochSoFar, Report, State, TrainResult
+from kdtrain.replay.batches import LiveBatches, moved, open_batches
 from kdtrain.run_folder import RunFolder
 from kdtrain.stream import derive, generator, seed_torch
-from kdtrain.teacher import load_model
 
 FINITE_CHECK_EVERY = 16
 """Steps between looks at the losses on a GPU, where every look waits for it; on a CPU each step is looked at."""
@@ -101,19 +102,22 @@ def _train(
     unlabelled = open_unlabelled(config.unlabelled, machine.data_root, machine.cache) if config.unlabelled else None
     batches = TrainBatches(
         train_images, config.augment, config.batch_size, config.sample_seed, machine.workers, world.share,
-        unlabelled, config.images_per_step - config.batch_size,
+        unlabelled, config.images_per_step - config.batch_size, config.views,
     )  # fmt: skip
 
+    autocast, scaler = mixed_precision(machine, device)
+
     student = build_network(config.student, num_classes, config.seed, machine.weights)
-    teacher = _teacher(config, machine, train_images) if config.uses_teacher else None
-    terms, modules = _build_terms(config, student, teacher, train_images)
-    for network in (student, modules, teacher):
-        if network is not None:
-            network.to(device).to(memory_format=torch.channels_last)
+    teacher = None
+    if config.uses_teacher and config.teacher is not None:
+        teacher = FrozenTeacher(machine.teacher, config.teacher, train_images, device, autocast)
+    source = open_batches(batches, machine, teacher, device)
+    terms, modules = _build_terms(config, student, teacher, source, batches.size, num_classes)
+    for network in (student, modules):
+        network.to(device).to(memory_format=torch.channels_last)
     trained = nn.ModuleList([student, modules])
     parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     optimizer = _build_optimizer(config.optimizer, parameters)
-    autocast, scaler = mixed_precision(machine, device)
 
     world.join(device)
     parts: dict[str, Any] = {"student": student, "modules": modules, "optimizer": optimizer, "scaler": scaler}
@@ -128,6 +132,11 @@ def _train(
 
     def progress(epoch: int, step: int) -> tuple[int, int]:
         return epoch * len(batches) + step, config.epochs * len(batches)
+
+    def taught_layers(epoch: int, step: int) -> list[str]:
+        done = progress(epoch, step)
+        acting = (term for term in terms if term.weight * term.schedule.factor(*done) > 0)
+        return sorted({layer for term in acting for layer in term.teacher_layers})
 
     def learning_rate(epoch: int, step: int) -> float:
         return config.optimizer.lr * config.schedule.factor(*progress(epoch, step), len(batches))
@@ -149,6 +158,10 @@ def _train(
 
     def asked() -> bool:
         return interrupt is not None and interrupt()
+
+    def leave_off() -> None:
+        if world.size == 1 and asked():  # several processes do not come by here in step
+            raise InterruptedTrainingError
 
     def pause() -> None:
         if world.from_first(asked()):
@@ -174,24 +187,24 @@ def _train(
             with watch("total"):
                 trained.train()
                 broken: str | None = None
-                for images, labels in watch.timed("data", _moved(batches.epoch(epoch, so_far.step), device)):
+                source.prepare(epoch, so_far.step, taught_layers(epoch, so_far.step), watch, leave_off)
+                world.from_first(None)  # all processes have recorded their share
+                for images, labels, stored in watch.timed("data", moved(source.epoch(epoch, so_far.step), device)):
                     now = (epoch, so_far.step)
                     seed_torch(device, config.seed, "dropout", *now, world.rank)
                     for group in optimizer.param_groups:
                         group["lr"] = learning_rate(*now)
                     weights = [term.weight * term.schedule.factor(*progress(*now)) for term in terms]
                     acting = [term for term, weight in zip(terms, weights, strict=True) if weight > 0]
-                    with autocast():
-                        taught: Mapping[str, Tensor] = {}
-                        if teacher is not None and any(term.needs_teacher for term in acting):
-                            with watch("teacher"), torch.no_grad():
-                                said = _gathered(
-                                    world, teacher(images), {at for t in acting for at in t.teacher_layers}
-                                )
-                                taught = in_order(config.teacher_order, said, config.seed, *now)
-                        with watch("student"), world.whole_batch_norm():
-                            looked_at = {layer for term in acting for layer in term.student_layers}
-                            learnt = _gathered(world, student(images), looked_at)
+                    looked_at = taught_layers(*now)
+                    if teacher is not None and (unknown := [layer for layer in looked_at if layer not in stored]):
+                        with watch("teacher"):
+                            stored = stored | teacher.ask(images, unknown)
+                    said = {layer: world.gather(stored[layer]) for layer in looked_at}
+                    taught = in_order(config.teacher_order, said, config.seed, *now)
+                    with autocast(), watch("student"), world.whole_batch_norm():
+                        maps = student(images)
+                        learnt = {at: world.gather(maps[at]) for term in acting for at in term.student_layers}
                     with watch("losses"):
                         truth = world.gather(labels)
                         raw = [
@@ -265,11 +278,6 @@ def _train(
     return run.conclude(result)
 
 
-def _gathered(world: World, maps: Mapping[str, Tensor], layers: set[str]) -> dict[str, Tensor]:
-    """The maps of the whole batch at the layers that terms look at."""
-    return {layer: world.gather(value) for layer, value in maps.items() if layer in layers}
-
-
 def _restore(
     parts: Mapping[str, Any], state: Mapping[str, Any] | None, run: RunFolder
 ) -> tuple[list[EpochReport], dict[str, Any] | None]:
@@ -287,37 +295,30 @@ def _restore(
         ) from error
 
 
-def _teacher(config: TrainConfig, machine: Machine, images: Images) -> TappedNetwork:
-    if machine.teacher is None:
-        raise InputError(f"teacher: the config asks for the teacher {config.teacher}; name its folder by --teacher")
-    card, network = load_model(machine.teacher, config.teacher)
-    if card.classes != images.classes:
-        raise InputError(
-            f"teacher: it knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
-            f"have {len(images.classes)} ({', '.join(images.classes[:4])}, ...)"
-        )
-    return network
-
-
 def _build_terms(
-    config: TrainConfig, student: TappedNetwork, teacher: TappedNetwork | None, images: Images
+    config: TrainConfig,
+    student: TappedNetwork,
+    teacher: FrozenTeacher | None,
+    source: LiveBatches,
+    size: tuple[int, int],
+    num_classes: int,
 ) -> tuple[list[Term], nn.ModuleList]:
-    """The active terms with their modules, the networks tapped where the terms look."""
+    """The active terms with their modules, the student tapped where the terms look."""
     terms = list(config.active_terms)
-    size = config.augment.crop or images.sizes[0]
     student_shapes = layer_channels(student, [layer for term in terms for layer in term.student_layers], size)
-    check_classes(config.student, student_shapes, len(images.classes))
+    check_classes(config.student, student_shapes, num_classes)
     if AUX in student_shapes and config.aux_weight > 0:
         of_aux = {"name": AUX, "student_layer": AUX, "weight": config.aux_weight}
         terms.append(TERMS["cross_entropy"].model_validate(of_aux))
-    teacher_shapes: Mapping[str, tuple[int, ...]] = {}
+    teacher_shapes: dict[str, tuple[int, ...]] = {}
     if teacher is not None:
-        teacher_shapes = layer_channels(teacher, [layer for term in terms for layer in term.teacher_layers], size)
+        forms = source.forms(teacher, sorted({layer for term in terms for layer in term.teacher_layers}))
+        teacher_shapes = {layer: form.shape for layer, form in forms.items()}
     modules = nn.ModuleList()
     for term in terms:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(config.seed, "term", term.name))
-            modules.append(term.build(student_shapes, teacher_shapes, len(images.classes)))
+            modules.append(term.build(student_shapes, teacher_shapes, num_classes))
     return terms, modules
 
 
@@ -325,14 +326,6 @@ def _build_optimizer(config: Optimizer, parameters: list[nn.Parameter]) -> torch
     if config.name == "adamw":
         return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-
-
-def _moved(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels in batches:
-        yield (
-            images.to(device, non_blocking=True, memory_format=torch.channels_last),
-            labels.to(device, non_blocking=True),
-        )
 
 
 def _fault(broken: str | None, trained: nn.Module) -> str | None:

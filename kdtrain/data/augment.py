@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from pydantic import Field, field_validator
@@ -14,6 +15,7 @@ from kdtrain.data.store import Images
 from kdtrain.stream import numpy_rng
 
 GREY = 128
+Draws = npt.NDArray[np.float64]
 Side = Annotated[int, Field(ge=1)]
 Factor = Annotated[float, Field(gt=0)]
 
@@ -52,8 +54,18 @@ def augmented(
         The image, float32 `(3, h, w)` in [0, 1], and its labels, int64 `(h, w)`. Where the crop reaches
         beyond the image, the view is grey and its labels are 255.
     """
-    # All draws are made whatever the options, so that one option does not shift what another one draws.
-    draws = numpy_rng(data_seed, *stream, epoch, index).random(7)
+    draws = drawn(data_seed, epoch, index, stream)
+    image, labels = cut_out(images, index, augment, draws)
+    return coloured(image, augment, draws), torch.from_numpy(labels.astype(np.int64))
+
+
+def drawn(data_seed: int, epoch: int, index: int, stream: tuple[str | int, ...] = ("augment",)) -> Draws:
+    """The random numbers of one view: all of them whatever the options, so that no option shifts another's."""
+    return numpy_rng(data_seed, *stream, epoch, index).random(7)
+
+
+def cut_out(images: Images, index: int, augment: Augment, draws: Draws) -> tuple[Pixels, Pixels]:
+    """All that moves pixels: RGB `(h, w, 3)` and labels `(h, w)`, uint8."""
     image, labels = images.get(index)
     height, width = augment.crop or labels.shape
     low, high = augment.scale
@@ -64,13 +76,16 @@ def augmented(
     image, labels = _cut(image, rows, cols, GREY), _cut(labels, rows, cols, IGNORE)
     if labels.shape != (height, width):
         image, labels = _resized(image, labels, height, width)
-    if draws[3] < augment.flip:
-        image, labels = image[:, ::-1], labels[:, ::-1]
+    return (image[:, ::-1], labels[:, ::-1]) if draws[3] < augment.flip else (image, labels)
+
+
+def coloured(image: Pixels, augment: Augment, draws: Draws) -> Tensor:
+    """The rest: float32 `(3, h, w)` in [0, 1]."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
     if augment.photometric > 0:
         factors = 1 + augment.photometric * (2 * draws[4:] - 1)
         pixels = _photometric(pixels, *factors.tolist())
-    return pixels, torch.from_numpy(labels.astype(np.int64))
+    return pixels
 
 
 def _window(size: int, want: int, draw: float) -> tuple[int, int]:

@@ -1,14 +1,16 @@
 """Training batches: which image comes when depends on (data seed, epoch) only, never on the workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from kdtrain.data.augment import Augment, augmented
+from kdtrain.data.augment import Augment, coloured, cut_out, drawn
+from kdtrain.data.source import Pixels
 from kdtrain.data.store import Images
 from kdtrain.data.unlabelled import ROLE, unlabelled_order
 from kdtrain.errors import InputError
@@ -20,10 +22,13 @@ Batch = tuple[Tensor, Tensor]
 class Key(NamedTuple):
     """Which sample."""
 
-    epoch: int
+    view: int
+    """The epoch whose augmentation it has."""
+    place: int
+    """In the order of its view's labelled, or of its unlabelled samples."""
     image: int
     turn: int | None = None
-    """Of an unlabelled image: how often the epoch has been through all of them; None for a labelled one."""
+    """Of an unlabelled image: how often the view has been through all of them; None for a labelled one."""
 
 
 def epoch_order(count: int, data_seed: int, epoch: int) -> list[int]:
@@ -45,11 +50,22 @@ class TrainSamples(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, key: Key) -> Batch:
-        if key.turn is None:
-            return augmented(self.images, key.image, self.augment, self.data_seed, key.epoch)
-        assert self.unlabelled is not None
-        stream = (ROLE, "augment", key.turn)
-        return augmented(self.unlabelled, key.image, self.augment, self.data_seed, key.epoch, stream)
+        return self.finished(key, *self.cut_out(key))
+
+    def cut_out(self, key: Key) -> tuple[Pixels, Pixels]:
+        """What is worth keeping of a sample: RGB `(h, w, 3)` and labels `(h, w)`, uint8, before its colours change."""
+        images = self.images if key.turn is None else self.unlabelled
+        assert images is not None
+        return cut_out(images, key.image, self.augment, self._draws(key))
+
+    def finished(self, key: Key, image: Pixels, labels: Pixels) -> Batch:
+        """The sample itself: float32 `(3, h, w)` in [0, 1] and int64 `(h, w)`."""
+        draws = self._draws(key) if self.augment.photometric > 0 else np.empty(0)
+        return coloured(image, self.augment, draws), torch.from_numpy(labels.astype(np.int64))
+
+    def _draws(self, key: Key) -> np.ndarray:
+        stream = ("augment",) if key.turn is None else (ROLE, "augment", key.turn)
+        return drawn(self.data_seed, key.view, key.image, stream)
 
 
 class TrainBatches:
@@ -64,6 +80,7 @@ class TrainBatches:
         share: The part of every batch that is wanted here.
         unlabelled: Images without labels.
         per_batch: How many of those come after the labelled ones of every batch.
+        views: After so many epochs their batches come again, in another order; None for ever new ones.
 
     Raises:
         InputError: If there are fewer images than one batch needs.
@@ -79,6 +96,7 @@ class TrainBatches:
         share: Callable[[list[Key]], list[Key]] = lambda keys: keys,
         unlabelled: Images | None = None,
         per_batch: int = 0,
+        views: int | None = None,
     ) -> None:
         """Prepare, but start no worker yet."""
         if len(images) < batch_size:
@@ -88,8 +106,10 @@ class TrainBatches:
             few = ", ".join(f"{w}x{h}" for h, w in sorted(sizes)[:3])
             raise InputError(f"augment.crop must be set, because the images differ in size: {few}, ...")
         self.samples = TrainSamples(images, augment, data_seed, unlabelled)
+        self.size = augment.crop or images.sizes[0]
         self.batch_size = batch_size
         self.per_batch = per_batch if unlabelled is not None else 0
+        self.views = views
         self._share = share
         self._keys = _Keys()
         self._loader: DataLoader[Batch] | None = None
@@ -108,25 +128,38 @@ class TrainBatches:
 
         Images are float32 `(B, 3, h, w)` in [0, 1], labels int64 `(B, h, w)`.
         """
-        keys = [self._share(batch) for batch in self._whole(epoch)[start:]]
+        keys = self.keys(epoch, start)
         if self._loader is None:
             return (default_collate([self.samples[key] for key in batch]) for batch in keys)
         self._keys.batches = keys
         return iter(self._loader)
 
-    def _whole(self, epoch: int) -> list[list[Key]]:
-        """All batches of an epoch: the labelled samples, then the unlabelled ones."""
-        labelled = iter(epoch_order(len(self.samples), self.samples.data_seed, epoch))
-        further: Iterator[tuple[int, int]] = iter(())
-        if self.samples.unlabelled is not None:
-            further = unlabelled_order(len(self.samples.unlabelled), self.samples.data_seed, epoch)
-        return [
-            [
-                *(Key(epoch, image) for image in islice(labelled, self.batch_size)),
-                *(Key(epoch, image, turn) for turn, image in islice(further, self.per_batch)),
-            ]
-            for _ in range(len(self))
-        ]
+    def keys(self, epoch: int, start: int = 0) -> list[list[Key]]:
+        """The samples of this share of an epoch's batches: the labelled ones, then the unlabelled ones."""
+        view = self.view(epoch)
+        labelled, further = iter(self.labelled(view)), self.further(view)
+        batches = [[*islice(labelled, self.batch_size), *islice(further, self.per_batch)] for _ in range(len(self))]
+        if view != epoch:
+            order = numpy_rng(self.samples.data_seed, "again", epoch).permutation(len(batches))
+            batches = [batches[number] for number in order]
+        return [self._share(batch) for batch in batches[start:]]
+
+    def view(self, epoch: int) -> int:
+        """The epoch whose batches an epoch sees."""
+        return epoch % self.views if self.views else epoch
+
+    def labelled(self, view: int) -> Sequence[Key]:
+        """All labelled samples of a view, in order."""
+        order = epoch_order(len(self.samples), self.samples.data_seed, view)
+        return [Key(view, place, image) for place, image in enumerate(order)]
+
+    def further(self, view: int) -> Iterator[Key]:
+        """The unlabelled samples of a view without end, or none."""
+        if self.samples.unlabelled is None:
+            return
+        order = unlabelled_order(len(self.samples.unlabelled), self.samples.data_seed, view)
+        for place, (turn, image) in enumerate(order):
+            yield Key(view, place, image, turn)
 
 
 class _Keys:

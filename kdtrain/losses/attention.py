@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdtrain.losses.cka import Distance, Estimator, Samples, as_samples, cka_distance
-from kdtrain.losses.maps import distillation_loss
+from kdtrain.losses.maps import distillation_loss, wide
 
-Projection = tuple[Tensor, Tensor]
-"""Weight `(2 Q + C, C)` and bias `(2 Q + C)` of the 1x1 layers to Q query, Q key and C value channels."""
+ProjectionSource = Literal["resampled", "fixed"]
 
 
 def query_channels(channels: int) -> int:
@@ -24,38 +23,71 @@ def query_channels(channels: int) -> int:
     return max(channels // 8, 1)
 
 
-def random_projections(count: int, channels: int, generator: torch.Generator | None) -> list[Projection]:
-    """Draw `count` projections as torch initialises a convolution: uniform within `1 / sqrt(channels)`."""
+def random_projections(count: int, channels: int, generator: torch.Generator | None) -> Tensor:
+    """Draw 1x1 layers to Q query, Q key and C value channels as torch initialises a convolution.
+
+    Returns:
+        `(count, 2 Q + C, C + 1)`, uniform within `1 / sqrt(channels)`; the last column is the bias.
+    """
     rows = 2 * query_channels(channels) + channels
-    drawn = torch.rand(count, rows, channels + 1, generator=generator) * 2 - 1
-    return [(block[:, :-1], block[:, -1]) for block in drawn / math.sqrt(channels)]
+    return (torch.rand(count, rows, channels + 1, generator=generator) * 2 - 1) / math.sqrt(channels)
 
 
-def channel_attention(features: Tensor, temperature: float, gamma: float | Tensor) -> Tensor:
-    """`gamma A X + X` with `A = softmax(-X X^T / temperature)` over channels, for `X (N, C, H, W)`."""
+def count_blocks(height: int, width: int, grid: int) -> int:
+    """How many blocks `grid_pam_cka` cuts a map into."""
+    rows, columns = (math.ceil(size / math.ceil(size / grid)) for size in (height, width))
+    return rows * columns
+
+
+def channel_attention(features: Tensor, temperature: float | Tensor, gamma: float | Tensor) -> Tensor:
+    """`gamma A X + X` with `A = softmax(-X X^T / temperature)` over channels, for `X (N, C, H, W)`.
+
+    In float64, because the softmax magnifies what is lost in `X X^T`, a sum over all pixels.
+    """
     if _is_zero(gamma):
         return features
-    x = features.flatten(2)
-    attention = F.softmax(-(x @ x.mT) / temperature, dim=-1)
-    return features + gamma * (attention @ x).view_as(features)
+    x = wide(features).flatten(2)
+    if x.shape[1] > x.shape[2]:
+        attended = _attend(-x, x, x, temperature)
+    else:
+        attended = F.softmax(-(x @ x.mT) / temperature, dim=-1) @ x
+    return features + gamma * attended.view_as(features)
 
 
-def position_attention(features: Tensor, projection: Projection, temperature: float, gamma: float | Tensor) -> Tensor:
-    """`gamma V S^T + X` with `S = softmax(Q^T K / temperature)` over positions, for `X (N, C, H, W)`."""
+def position_attention(
+    features: Tensor, projection: Tensor, temperature: float | Tensor, gamma: float | Tensor
+) -> Tensor:
+    """`gamma V S^T + X` with `S = softmax(Q^T K / temperature)` over positions, for `X (N, C, H, W)`.
+
+    Args:
+        features: `X`.
+        projection: `(2 Q + C, C + 1)`, as `random_projections` draws them.
+        temperature: Of the softmax.
+        gamma: Factor of the attention.
+    """
     channels = features.shape[1]
-    weight, bias = (part.to(features) for part in projection)
-    tokens = F.linear(features.flatten(2).transpose(1, 2), weight, bias)
+    projection = projection.to(features)
+    tokens = F.linear(features.flatten(2).transpose(1, 2), projection[:, :-1], projection[:, -1])
     queries = query_channels(channels)
     q, k, v = tokens.split([queries, queries, channels], dim=-1)
-    attended = F.scaled_dot_product_attention(q, k, v, scale=1 / temperature)
+    attended = _attend(q, k, v, temperature)
     return features + gamma * attended.transpose(1, 2).reshape(features.shape)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
+    """`softmax(q k^T / temperature) v` of `(N, tokens, width)`, without a matrix of tokens x tokens.
+
+    Torch's fused kernels need queries as wide as values, else it falls back on the plain form.
+    """
+    fill = (0, v.shape[-1] - q.shape[-1])
+    return F.scaled_dot_product_attention(F.pad(q / temperature, fill), F.pad(k, fill), v, scale=1.0)
 
 
 @distillation_loss()
 def cam_cka(
     student: Tensor,
     teacher: Tensor,
-    temperature: float = 2.0,
+    temperature: float | Tensor = 2.0,
     gamma: float | Tensor = 0.0,
     *,
     samples: Samples = "batch",
@@ -86,11 +118,11 @@ def cam_cka(
 def grid_pam_cka(
     student: Tensor,
     teacher: Tensor,
-    temperature: float = 2.0,
+    temperature: float | Tensor = 2.0,
     gamma: float | Tensor = 0.0,
     grid: int = 5,
     *,
-    projection: Literal["resampled", "fixed"] | tuple[Projection, Projection] = "resampled",
+    projection: ProjectionSource | tuple[Tensor, Tensor] = "resampled",
     generator: torch.Generator | None = None,
     samples: Samples = "batch",
     estimator: Estimator = "biased",
@@ -105,9 +137,10 @@ def grid_pam_cka(
         gamma: Factor of the attention, shared by both; a tensor if it is learned. The number 0 skips the
             attention.
         grid: Height and width are each cut as `torch.chunk` does, into at most this many parts.
-        projection: To queries, keys and values: `resampled`: drawn anew at every call, for every block and
-            for both networks, as the official code does; `fixed`: drawn so, but the same at every call; or
-            the student's and the teacher's own, used in all blocks.
+        projection: To queries, keys and values: the student's and the teacher's, each `(blocks, 2 Q + C, C + 1)`
+            as `random_projections` draws them, or `(1, ...)` for the same in all blocks; or drawn here,
+            `resampled` at every call, for every block and for both networks, as the official code does, or
+            `fixed`: so, but the same at every call. (A compiled call takes them as tensors.)
         generator: CPU source of `resampled`.
         samples: As in `cam_cka`.
         estimator: As in `cam_cka`.
@@ -119,22 +152,27 @@ def grid_pam_cka(
     pairs = list(zip(_blocks(student, grid), _blocks(teacher, grid), strict=True))
     if not _is_zero(gamma):
         channels = (student.shape[1], teacher.shape[1])
-        if isinstance(projection, tuple):
-            projections = [[own] * len(pairs) for own in projection]
-        elif projection in ("resampled", "fixed"):
-            source = generator if projection == "resampled" else torch.Generator().manual_seed(0)
-            projections = [random_projections(len(pairs), c, source) for c in channels]
-        else:
-            raise ValueError(f"projection must be resampled, fixed or a pair, but came {projection!r}")
+        if not isinstance(projection, tuple):
+            projection = draw_projections(len(pairs), channels, projection, generator)
+        of_student, of_teacher = (own.expand(len(pairs), -1, -1) for own in projection)
         pairs = [
-            (
-                position_attention(s, of_student, temperature, gamma),
-                position_attention(t, of_teacher, temperature, gamma),
-            )
-            for (s, t), of_student, of_teacher in zip(pairs, *projections, strict=True)
+            (position_attention(s, p, temperature, gamma), position_attention(t, q, temperature, gamma))
+            for (s, t), p, q in zip(pairs, of_student, of_teacher, strict=True)
         ]
     distances = [cka_distance(as_samples(s, samples), as_samples(t, samples), estimator, distance) for s, t in pairs]
     return torch.stack(distances).mean()
+
+
+def draw_projections(
+    count: int, channels: tuple[int, int], source: ProjectionSource, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Projections of the student and of the teacher for `count` blocks, as `grid_pam_cka` takes them."""
+    if source not in ("resampled", "fixed"):
+        raise ValueError(f"projection must be resampled, fixed or a pair, but came {source!r}")
+    if source == "fixed":
+        generator = torch.Generator().manual_seed(0)
+    of_student, of_teacher = (random_projections(count, each, generator) for each in channels)
+    return of_student, of_teacher
 
 
 def _blocks(features: Tensor, grid: int) -> list[Tensor]:

@@ -2,20 +2,19 @@
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from kdtrain.losses.divergence import Divergence, divergences
 from kdtrain.losses.maps import distillation_loss
 
 Normalize = Literal["channel", "class", "channel_mean", "none"]
-Divergence = Literal["kl", "reverse", "symmetric", "mse"]
 
 
 @distillation_loss(equal_channels=True)
 def channel_wise(
     student: Tensor,
     teacher: Tensor,
-    temperature: float = 4.0,
+    temperature: float | Tensor = 4.0,
     *,
     normalize: Normalize = "channel",
     divergence: Divergence = "kl",
@@ -31,8 +30,7 @@ def channel_wise(
         temperature: `T`. (The official code fixes it to 1 for `mse`.)
         normalize: `channel`: softmax over space; `class`: softmax over channels, divided by `N H W` instead
             of `N C`; `channel_mean`: mean over space; `none`: the raw maps, divided by `N H W`. The last two
-            are no
-            distributions: they take `mse` only, and the temperature cancels.
+            are no distributions: they take `mse` only, and the temperature cancels.
         divergence: `kl`: KL(teacher || student), the paper's; `reverse`: KL(student || teacher);
             `symmetric`: the mean of both (inferred); `mse`: sum of squared differences.
     """
@@ -48,23 +46,8 @@ def channel_wise(
         if normalize == "channel_mean":
             difference = difference.mean(-1)
         return difference.square().sum() / groups
-    axis = {"channel": 2, "class": 1}[normalize]
-    log_student = F.log_softmax(student / temperature, dim=axis)
-    log_teacher = F.log_softmax(teacher / temperature, dim=axis)
-    match divergence:
-        case "kl":
-            total = _kl(log_teacher, log_student)
-        case "reverse":
-            total = _kl(log_student, log_teacher)
-        case "symmetric":
-            total = (_kl(log_teacher, log_student) + _kl(log_student, log_teacher)) / 2
-        case "mse":
-            total = (log_student.exp() - log_teacher.exp()).square().sum()
-        case _:
-            raise ValueError(f"divergence must be kl, reverse, symmetric or mse, but came {divergence!r}")
-    return temperature**2 * total / groups
-
-
-def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Sum of `p (log p - log q)`."""
-    return (log_p.exp() * (log_p - log_q)).sum()
+    if normalize not in ("channel", "class"):
+        raise ValueError(f"normalize must be channel, class, channel_mean or none, but came {normalize!r}")
+    if normalize == "channel":  # every channel is a row of its own, so that blocks may hold few of them
+        student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
+    return temperature**2 * divergences(student, teacher, temperature, 1, divergence).sum() / groups

@@ -13,16 +13,13 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from kdtrain.losses.maps import distillation_loss, unit_vectors, wide
+from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
+from kdtrain.losses.grams import from_grams, gram_distance, grams, padded
+from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
 
 CscForm = Literal["A", "A0", "B", "C", "D", "E"]
-
-BLOCK_ELEMENTS = 2**18
-"""Largest temporary, in numbers: longer work is cut into blocks, which the backward pass computes again."""
 
 
 @distillation_loss()
@@ -33,7 +30,7 @@ def csc(
     *,
     squared: bool = True,
     pool: int = 1,
-    pool_kind: Literal["max", "average"] = "max",
+    pool_kind: PoolKind = "max",
     include_zero_shift: bool = True,
     detach_norm: bool = False,
     relation: Literal["product", "vectors"] = "product",
@@ -76,7 +73,7 @@ def csc(
         raise ValueError("one channel has no shifts but 0: include_zero_shift must be True, but came False")
     s, t = (unit_vectors(_pixels(side, pool, pool_kind), detach_norm) for side in (student, teacher))
     means = _FORMS[form](s, t, 0 if include_zero_shift else 1, relation).clamp_min(0)
-    return (means if squared else _root(means)).mean()
+    return (means if squared else root(means)).mean()
 
 
 def needs_equal_channels(form: CscForm, relation: str = "product") -> bool:
@@ -84,37 +81,19 @@ def needs_equal_channels(form: CscForm, relation: str = "product") -> bool:
     return not (form == "A" or (form == "B" and relation == "product"))
 
 
-def gram_distance(s: Tensor, t: Tensor) -> Tensor:
-    """`||S S^T - T T^T||^2` without a product of P x P numbers.
-
-    With `D = S - T` and `U = S + T` the difference is `(D U^T + U D^T) / 2`, and its squared norm is
-    `(<D^T D, U^T U> + <D^T U, U^T D>) / 2`: nothing cancels when student and teacher nearly agree.
-
-    Args:
-        s: `(N, P, C)`.
-        t: `(N, P, C)`.
-
-    Returns:
-        `(N,)`.
-    """
-    return _from_grams(*_grams(s, t))
-
-
 def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
-    s, t = _padded(s, t)
+    s, t = padded(s, t)
     pixels, pairs = s.shape[1], _pair_count(s, first_shift)
     if 3 * pairs**2 <= 2 * pixels * s.shape[2]:
         step = max(BLOCK_ELEMENTS // (len(s) * pairs), 1)
-        total = _from_grams(
-            *_blockwise(lambda x, y: _grams(_pairs(x, first_shift), _pairs(y, first_shift)), step, s, t)
-        )
+        total = from_grams(*blockwise(lambda x, y: grams(_pairs(x, first_shift), _pairs(y, first_shift)), step, s, t))
     else:
         step = max(BLOCK_ELEMENTS // (len(s) * pixels), 1)
 
         def rows(x: Tensor, y: Tensor) -> tuple[Tensor]:
             return ((_relation(x, s, first_shift) - _relation(y, t, first_shift)).square().sum((-2, -1)),)
 
-        (total,) = _blockwise(rows, step, s, t)
+        (total,) = blockwise(rows, step, s, t)
     return total / pixels**2
 
 
@@ -124,7 +103,7 @@ def _form_a0(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     def block(x: Tensor, y: Tensor) -> tuple[Tensor]:
         return ((_pairs(x, first_shift) - _pairs(y, first_shift)).square().sum((-2, -1)),)
 
-    (total,) = _blockwise(block, step, s, t)
+    (total,) = blockwise(block, step, s, t)
     return total / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
 
 
@@ -132,7 +111,7 @@ def _form_b(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     s, t = (_autocorrelation(side)[..., first_shift:] for side in (s, t))
     match relation:
         case "product":
-            return gram_distance(*_padded(s, t)) / s.shape[1] ** 2
+            return gram_distance(*padded(s, t)) / s.shape[1] ** 2
         case "vectors":
             return (s - t).square().mean((-2, -1))
     raise ValueError(f"relation must be product or vectors, but came {relation!r}")
@@ -140,7 +119,7 @@ def _form_b(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
 
 def _form_c(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     # sum_k ||A R_k B^T||^2 only depends on the sums along the wrapped diagonals of the Gram matrices
-    dd, uu, du = (_diagonals(gram) for gram in _grams(s, t))
+    dd, uu, du = (_diagonals(gram) for gram in grams(s, t))
     ud = du.roll(-1, -1).flip(-1)
     total = ((dd * uu).sum(-1) + (du * ud).sum(-1)) / 2
     if first_shift:
@@ -169,24 +148,11 @@ _FORMS: dict[str, Callable[[Tensor, Tensor, int, str], Tensor]] = {
 }
 
 
-def _pixels(values: Tensor, pool: int, kind: str) -> Tensor:
+def _pixels(values: Tensor, pool: int, kind: PoolKind) -> Tensor:
     """Pooled `(N, C, H, W)` as float64 `(N, P, C)`."""
     if pool > 1:
-        if kind not in ("max", "average"):
-            raise ValueError(f"pool_kind must be max or average, but came {kind!r}")
-        pooled = F.max_pool2d if kind == "max" else F.avg_pool2d
-        values = pooled(values, pool, pool, ceil_mode=True)
+        values = pool_map(values, pool, kind)
     return wide(values.flatten(2).transpose(1, 2))
-
-
-def _grams(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Grams of the difference, of the sum, and of both."""
-    d, u = s - t, s + t
-    return d.mT @ d, u.mT @ u, d.mT @ u
-
-
-def _from_grams(dd: Tensor, uu: Tensor, du: Tensor) -> Tensor:
-    return ((dd * uu).sum((-2, -1)) + (du * du.mT).sum((-2, -1))) / 2
 
 
 def _pair_count(f: Tensor, first_shift: int) -> int:
@@ -211,30 +177,7 @@ def _autocorrelation(f: Tensor) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(f).abs().square(), n=f.shape[-1])
 
 
-def _padded(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The narrower of both filled up with zero channels, which changes no product."""
-    width = max(s.shape[-1], t.shape[-1])
-    return F.pad(s, (0, width - s.shape[-1])), F.pad(t, (0, width - t.shape[-1]))
-
-
 def _diagonals(gram: Tensor) -> Tensor:
     """Sums along the wrapped diagonals: `sum_a gram[..., a, (a + d) mod C]` for all d."""
     index = torch.arange(gram.shape[-1], device=gram.device)
     return gram[..., index[None, :], (index[None, :] + index[:, None]) % len(index)].sum(-1)
-
-
-def _root(values: Tensor) -> Tensor:
-    """Square root whose gradient at 0 is 0."""
-    positive = values > 0
-    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)
-
-
-def _blockwise(
-    work: Callable[[Tensor, Tensor], tuple[Tensor, ...]], step: int, s: Tensor, t: Tensor
-) -> tuple[Tensor, ...]:
-    """Sum of `work` over blocks of `step` pixels; if there are several, the backward pass repeats them."""
-    if step >= s.shape[1]:
-        return work(s, t)
-    blocks = zip(s.split(step, 1), t.split(step, 1), strict=True)
-    parts = [checkpoint(work, x, y, use_reentrant=False, preserve_rng_state=False) for x, y in blocks]
-    return tuple(torch.stack(same).sum(0) for same in zip(*parts, strict=True))

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Loss = TypeVar("Loss", bound=Callable[..., Tensor])
+PoolKind = Literal["max", "average"]
 
 
 def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) -> Callable[[Loss], Loss]:
@@ -54,6 +55,16 @@ def resize_map(values: Tensor, size: tuple[int, int] | torch.Size, align_corners
     return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
+def pool_map(values: Tensor, kernel: int | tuple[int, int], kind: PoolKind = "max") -> Tensor:
+    """Pool `(N, C, H, W)` with a stride equal to the kernel; windows that stick out count, for what is in them."""
+    match kind:
+        case "max":
+            return F.max_pool2d(values, kernel, kernel, ceil_mode=True)
+        case "average":
+            return F.avg_pool2d(values, kernel, kernel, ceil_mode=True)
+    raise ValueError(f"pool_kind must be max or average, but came {kind!r}")
+
+
 def resize_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     """Bring labels `(N, H, W)` to `size` by taking the nearest pixel (as IFVD and CIRKD do)."""
     if labels.shape[-2:] == tuple(size):
@@ -67,6 +78,12 @@ def unit_vectors(values: Tensor, detach_norm: bool = False, eps: float = 1e-8) -
     if detach_norm:
         norm = norm.detach()
     return values / torch.where(norm > 0, norm + eps, 1.0)
+
+
+def root(values: Tensor) -> Tensor:
+    """Square root whose gradient at 0 is 0."""
+    positive = values > 0
+    return torch.where(positive, torch.where(positive, values, 1.0).sqrt(), 0.0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -6,17 +6,53 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 
 from kdtrain.errors import InputError
-from kdtrain.methods import channel_wise, csc_ace, cskd, pixel, task
+from kdtrain.methods import (
+    attention_transfer,
+    channel_wise,
+    cirkd,
+    csc_ace,
+    cskd,
+    dist,
+    dsd,
+    fitnet,
+    holistic,
+    ickd,
+    ifvd,
+    ka,
+    local_affinity,
+    mgd,
+    pixel,
+    pkd,
+    skd,
+    task,
+    zoo,
+)
 from kdtrain.methods.base import Method, Term, TermInput, TermModule
 
 TERMS: dict[str, type[Term]] = {
     "cross_entropy": task.CrossEntropy,
+    "dice": task.Dice,
     "pixel_kd": pixel.PixelKd,
     "channel_wise": channel_wise.ChannelWise,
     "csc": csc_ace.Csc,
     "adaptive_cross_entropy": csc_ace.AdaptiveCrossEntropy,
     "cam_cka": cskd.CamCka,
     "grid_pam_cka": cskd.GridPamCka,
+    "pairwise": skd.Pairwise,
+    "fitnet": fitnet.FitNet,
+    "attention_transfer": attention_transfer.AttentionTransfer,
+    "local_affinity": local_affinity.LocalAffinity,
+    "intra_class_variation": ifvd.IntraClassVariation,
+    "cross_image_relation": cirkd.CrossImageRelation,
+    "memory_relation": cirkd.MemoryRelation,
+    "dist": dist.Dist,
+    "pixel_similarity": dsd.PixelSimilarity,
+    "category_similarity": dsd.CategorySimilarity,
+    "channel_correlation": ickd.ChannelCorrelation,
+    "knowledge_affinity": ka.KnowledgeAffinity,
+    "pearson": pkd.Pearson,
+    "masked_generation": mgd.MaskedGeneration,
+    "holistic": holistic.Holistic,
 }
 
 METHODS: dict[str, Method] = {
@@ -31,6 +67,29 @@ METHODS: dict[str, Method] = {
         csc_ace.CSC,
         csc_ace.ACE,
         cskd.CSKD,
+        skd.SKD_PA,
+        holistic.SKD,
+        fitnet.FITNET,
+        attention_transfer.AT,
+        local_affinity.LOCAL,
+        ifvd.IFVD,
+        cirkd.CIRKD,
+        cirkd.CIRKD_BATCH,
+        dist.DIST,
+        dist.DIST_AUX,
+        dsd.DSD,
+        ickd.ICKD,
+        ka.KA,
+        pkd.PKD,
+        mgd.MGD,
+        zoo.ZOO_CWD,
+        zoo.ZOO_SKD,
+        zoo.ZOO_IFVD,
+        zoo.ZOO_AT,
+        zoo.ZOO_FITNET,
+        task.DICE_CE,
+        task.OHEM,
+        task.BOUNDARY_CE,
     )
 }
 

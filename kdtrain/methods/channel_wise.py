@@ -4,31 +4,45 @@ Stated: formula, temperature and weight on logits, adapters on features. Inferre
 KL and MSE.
 """
 
-from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdtrain.losses import channel_wise
 from kdtrain.losses.channels import Divergence, Normalize
-from kdtrain.losses.maps import precise
-from kdtrain.methods.base import Method, PlainModule, Shape, Temperature, Term, TermInput, TermModule
+from kdtrain.methods.adapter import AdaptedTerm
+from kdtrain.methods.base import Method, PlainModule, Shape, Temperature, TermInput, TermModule
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
-Adapter = Literal["auto", "conv", "conv_bn_relu", "none"]
 
-
-class ChannelWise(Term):
+class ChannelWise(AdaptedTerm):
     """Divergence between the places where the channels of student and teacher look."""
+
+    formula: ClassVar[str] = "T² / (N C) · sum over images and channels of KL(φ(t) ‖ φ(s)), φ the softmax over space"
+    source: ClassVar[str] = "Shu et al., ICCV 2021, equation 4"
+    status: ClassVar[dict[str, str]] = {
+        "formula": "stated: KL(teacher ‖ student) of softmaxes over space",
+        "normalize": "stated: channel, class, channel_mean and none are in the authors' code",
+        "divergence": "stated: kl and mse; inferred: reverse and symmetric",
+        "adapter": "stated: 1x1 convolution (CIRKD), with batch norm and ReLU (the authors); none on logits",
+        "counted": "stated: student is what CIRKD and CSKD do; the paper's C is that of the maps compared",
+        "size": "inferred: a teacher map of another size is resized to the student's",
+    }
+    disagreements: ClassVar[tuple[str, ...]] = (
+        "CIRKD and CSKD divide a feature loss by the student's channels before the adapter, and so weigh it C_t / C_s "
+        "times too much (2 to 4 in their zoo): counted=student.",
+        "The authors' code takes the logarithm of a softmax, which is NaN once a channel's range exceeds about 104 T.",
+        "The authors' port to mmseg has T = 1 and weight 5 (10 on ADE20K) where their own code has T = 4 and weight 3.",
+    )
 
     loss: Literal["channel_wise"] = "channel_wise"
     temperature: Temperature = 4.0
     normalize: Normalize = "channel"
     divergence: Divergence = "kl"
-    adapter: Adapter = "auto"
-    """A trained 1x1 layer on the student: `auto` is `conv` where features differ in channels, else `none`."""
+    counted: Literal["adapted", "student"] = "adapted"
+    """Whose channels the loss is divided by: those behind the adapter, or, as in CIRKD's code, before it."""
 
     @model_validator(mode="after")
     def _distributions(self) -> "ChannelWise":
@@ -37,13 +51,11 @@ class ChannelWise(Term):
                 f"normalize={self.normalize!r} gives no distributions: divergence must be 'mse', "
                 f"but came {self.divergence!r}"
             )
+        if self.normalize in ("class", "none") and self.counted == "student":
+            raise ValueError(
+                f"normalize={self.normalize!r} divides by no channels: counted must be 'adapted', but came 'student'"
+            )
         return self
-
-    @property
-    def equal_channels(self) -> bool:
-        """Channels must agree where nothing adapts them; the channels of logits are classes."""
-        logits = {*self.student_layers, *self.teacher_layers} == {"logits"}
-        return self.adapter == "none" or (self.adapter == "auto" and logits)
 
     def value(self, taps: TermInput) -> Tensor:
         """Return the loss between maps of equal channels."""
@@ -51,26 +63,22 @@ class ChannelWise(Term):
 
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss, behind an adapter if there is one."""
-        match self.adapter:
-            case "none":
-                return PlainModule(self)
-            case "auto" if student[0] == teacher[0]:
-                return PlainModule(self)
-        return AdaptedModule(self, student[0], teacher[0], self.adapter == "conv_bn_relu")
+        inner = super().module(student, teacher, num_classes)
+        if self.counted == "adapted" or type(inner) is PlainModule:
+            return inner
+        return Rescaled(inner, teacher[0] / student[0])
 
 
-class AdaptedModule(PlainModule):
-    """A plain term on the student's features brought to the teacher's channels."""
+class Rescaled(TermModule):
+    """A module whose value is multiplied by a constant."""
 
-    def __init__(self, term: Term, student_channels: int, teacher_channels: int, norm: bool) -> None:
-        super().__init__(term)
-        self.adapter = nn.Sequential(nn.Conv2d(student_channels, teacher_channels, 1, bias=False))
-        if norm:
-            self.adapter.extend([nn.BatchNorm2d(teacher_channels), nn.ReLU()])
+    def __init__(self, inner: TermModule, factor: float) -> None:
+        super().__init__()
+        self.inner, self.factor = inner, factor
 
     def forward(self, taps: TermInput) -> Tensor:
-        """Return the loss of the adapted student."""
-        return super().forward(replace(taps, students=(self.adapter(precise(taps.student)),)))
+        """Return the multiple."""
+        return self.factor * self.inner(taps)
 
 
 CITATION = (

@@ -5,16 +5,17 @@ for what the code does: re-drawn projections, and a CKA over the images of a bat
 features when the batch is small (exactly 1, without gradient, for two images).
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from kdtrain.losses import cam_cka, grid_pam_cka
-from kdtrain.losses.attention import Projection, random_projections
+from kdtrain.losses.attention import ProjectionSource, count_blocks, draw_projections, random_projections
 from kdtrain.losses.cka import LEAST_SAMPLES, Distance, Estimator, Samples
-from kdtrain.methods.base import Method, Shape, Temperature, Term, TermInput, TermModule
+from kdtrain.methods.base import Layers, Method, Shape, Temperature, Term, TermInput, TermModule
 from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
@@ -23,14 +24,29 @@ from kdtrain.space import Choice, Range
 class AttentionTerm(Term):
     """What the two attention terms share."""
 
-    student_layer: str = "decoder"
-    teacher_layer: str = "decoder"
+    source: ClassVar[str] = "Karine, Napoleon, Jridi, PRL 180 (2024), official code."
+    status: ClassVar[Mapping[str, str]] = {
+        "formula, temperature": "stated",
+        "gamma": "stated: one learned factor for both networks, from 0 on; inferred: zero",
+        "samples": "stated: the images of a batch, of which few saturate CKA (two: no gradient); inferred: pixels",
+        "estimator, distance": "stated: biased and -log(CKA + 1e-8); inferred: unbiased and 1 - CKA",
+    }
+    disagreements: ClassVar[tuple[str, ...]] = (
+        "Abstract and figure speak of matching attention; the code compares how the nearly raw features arrange the "
+        "images of a batch.",
+    )
+
+    student_layer: Layers = "decoder"
+    teacher_layer: Layers = "decoder"
     temperature: Temperature = 2.0
     gamma: Literal["learned", "zero"] = "learned"
     """The attention's factor: learned from 0 on (official), or 0 for good, which skips the attention."""
     samples: Samples = "batch"
+    """What CKA compares: the images of the batch, or the pixels of every image."""
     estimator: Estimator = "biased"
+    """Of CKA: `biased` or `unbiased` (needs 4 samples)."""
     distance: Distance = "neg_log"
+    """`neg_log`: -log(CKA + 1e-8); `one_minus`: 1 - CKA."""
 
     @model_validator(mode="after")
     def _positive(self) -> "AttentionTerm":
@@ -47,6 +63,8 @@ class AttentionTerm(Term):
 class CamCka(AttentionTerm):
     """CKA between channel attention maps."""
 
+    formula: ClassVar[str] = "-log CKA(γ softmax(-X Xᵀ / T) X + X) over channels, of student and teacher"
+
     loss: Literal["cam_cka"] = "cam_cka"
 
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
@@ -57,8 +75,21 @@ class CamCka(AttentionTerm):
 class GridPamCka(AttentionTerm):
     """CKA between position attention maps, block by block."""
 
+    formula: ClassVar[str] = (
+        "mean over the blocks of a grid of -log CKA(γ V softmax(Qᵀ K / T)ᵀ + X) over positions, of student and teacher"
+    )
+    status: ClassVar[Mapping[str, str]] = {
+        **AttentionTerm.status,
+        "projection": "stated: drawn anew at every step for every block; inferred: fixed and learned",
+    }
+    disagreements: ClassVar[tuple[str, ...]] = (
+        *AttentionTerm.disagreements,
+        "The code draws the projections to Q, K and V anew at every call and never trains them (`projection`).",
+    )
+
     loss: Literal["grid_pam_cka"] = "grid_pam_cka"
     grid: int = Field(default=5, ge=1)
+    """Parts into which height and width are each cut; 1 for the whole map at once."""
     projection: Literal["resampled", "fixed", "learned"] = "resampled"
     """To queries, keys, values: drawn every step (official), drawn once, learned; unused if gamma is zero."""
 
@@ -95,31 +126,38 @@ class GridPamModule(TermModule):
         super().__init__()
         self.term = term
         self.gamma = learned_factor(term)
+        self.channels = (student_channels, teacher_channels)
         self.projections: nn.ParameterList | None = None
         if self.gamma is not None and term.projection == "learned":
-            drawn = [random_projections(1, c, None)[0] for c in (student_channels, teacher_channels)]
-            self.projections = nn.ParameterList(nn.Parameter(part.clone()) for pair in drawn for part in pair)
+            self.projections = nn.ParameterList(random_projections(1, each, None) for each in self.channels)
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the mean distance over the blocks."""
         term = self.term
-        projection: Literal["resampled", "fixed"] | tuple[Projection, Projection]
-        if self.projections is not None:
-            weight_s, bias_s, weight_t, bias_t = self.projections
-            projection = ((weight_s, bias_s), (weight_t, bias_t))
-        else:
-            projection = "fixed" if term.projection == "fixed" else "resampled"
+        student, teacher = taps.pair()
         return grid_pam_cka(
-            *taps.pair(),
+            student,
+            teacher,
             term.temperature,
             0.0 if self.gamma is None else self.gamma,
             term.grid,
-            projection=projection,
-            generator=taps.generator,
+            projection=self._projections(student.shape[-2:], taps.generator),
             samples=term.samples,
             estimator=term.estimator,
             distance=term.distance,
         )
+
+    def _projections(
+        self, size: torch.Size, generator: torch.Generator | None
+    ) -> ProjectionSource | tuple[Tensor, Tensor]:
+        """Those of this step, drawn here so that the loss itself has no randomness; none are used if gamma is 0."""
+        if self.projections is not None:
+            of_student, of_teacher = self.projections
+            return of_student, of_teacher
+        source: ProjectionSource = "fixed" if self.term.projection == "fixed" else "resampled"
+        if self.gamma is None:
+            return source
+        return draw_projections(count_blocks(size[0], size[1], self.term.grid), self.channels, source, generator)
 
 
 def learned_factor(term: AttentionTerm) -> nn.Parameter | None:
@@ -148,10 +186,6 @@ CSKD = Method(
     },
     notes={
         "weights, temperatures": "stated: 3, 0.3, 0.8 and 2 in the official scripts, for all data",
-        "gamma": "stated: one learned factor per attention, from 0 on, for both networks; zero is inferred",
-        "projection": "stated: drawn anew at every step for every block; fixed and learned are inferred",
-        "samples": "stated: the images of a batch, of which small ones saturate CKA; pixels is inferred",
-        "estimator, distance": "stated: biased and -log(CKA + 1e-8); unbiased and 1 - CKA are inferred",
         "layer": "stated: what feeds the classifier",
     },
 )

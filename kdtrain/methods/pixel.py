@@ -1,7 +1,9 @@
 """KD: Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. arXiv 1503.02531, 2015."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from kdtrain.losses import pixel_kd
@@ -14,10 +16,26 @@ from kdtrain.space import Choice, Range
 class PixelKd(Term):
     """KL between the class distributions of every pixel."""
 
+    formula: ClassVar[str] = "T² · mean over pixels of KL(softmax(t / T) ‖ softmax(s / T))"
+    source: ClassVar[str] = "Hinton, Vinyals, Dean 2015, per pixel of the score map."
+    status: ClassVar[Mapping[str, str]] = {
+        "formula": "stated: in CIRKD's code, with weight 1 and temperature 1",
+        "mask_ignored": "inferred: no public code leaves ignored pixels out",
+        "confidence": "inferred: for unlabelled images; the mean is over the pixels that count",
+    }
+    disagreements: ClassVar[tuple[str, ...]] = (
+        "With L the mean over pixels of the KL: CIRKD has T² L, IFVD and TorchDistiller L / classes, mmrazor T² H W L, "
+        "SKD N (L + entropy of the teacher); 10 in SKD is about 150 times 10 in IFVD (`reduction`).",
+    )
+
     loss: Literal["pixel_kd"] = "pixel_kd"
     temperature: Temperature = 1.0
     reduction: PixelReduction = "mean"
+    """Whose multiple: `mean` (CIRKD), `ifvd`, `mmrazor` or `skd`."""
     mask_ignored: bool = False
+    """Leave out pixels without a label."""
+    confidence: float = Field(default=0.0, ge=0, le=1)
+    """Leave out pixels where the teacher's largest probability, at this temperature, is lower; 0 for none."""
 
     @property
     def equal_channels(self) -> bool:
@@ -32,6 +50,7 @@ class PixelKd(Term):
             reduction=self.reduction,
             labels=taps.labels if self.mask_ignored else None,
             ignore_index=taps.ignore_index,
+            confidence=self.confidence,
         )
 
 
@@ -46,7 +65,5 @@ KD = Method(
     },
     notes={
         "weight, temperature": "stated: 1 and 1 in CIRKD; 10 in SKD, IFVD and CWD, which reduce otherwise",
-        "reduction": "stated: T^2 times the mean over pixels, as in CIRKD; those of other codes are options",
-        "mask_ignored": "inferred: no public code leaves ignored pixels out of the KL",
     },
 )

@@ -1,7 +1,17 @@
 """Networks: how they are named in a config, built, filled with weights, and tapped at layers."""
 
 from kdtrain.models.build import build_network, check_classes, check_layers, layer_channels
-from kdtrain.models.network import Network
+from kdtrain.models.ensemble import Ensemble
+from kdtrain.models.network import ENSEMBLE, Network
 from kdtrain.models.tapped import TappedNetwork
 
-__all__ = ["Network", "TappedNetwork", "build_network", "check_classes", "check_layers", "layer_channels"]
+__all__ = [
+    "ENSEMBLE",
+    "Ensemble",
+    "Network",
+    "TappedNetwork",
+    "build_network",
+    "check_classes",
+    "check_layers",
+    "layer_channels",
+]

@@ -11,10 +11,13 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from pydantic import ValidationError
 from segmentation_models_pytorch.encoders import encoders as smp_encoders
 from torch import nn
 
 from kdtrain.errors import InputError
+from kdtrain.explain import sentence
+from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, published_file, read_safetensors
@@ -47,6 +50,9 @@ def build_network(
         weights = "none" if bare else network.weights
         if network.is_custom:
             return TappedNetwork(_build_custom(network, num_classes, weights), network.mean, network.std)
+        if network.is_ensemble:
+            config = _ensemble(network)
+            return EnsembleNetwork((build_network(one, num_classes, bare=True) for one in config.members), config)
         return _build_library(network, num_classes, weights, weights_folder)
 
 
@@ -164,6 +170,13 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
     if weights != "none":
         load_into(net, read_safetensors(Path(weights)), Path(weights))
     return net
+
+
+def _ensemble(network: Network) -> Ensemble:
+    try:
+        return Ensemble.model_validate(network.options)
+    except ValidationError as error:
+        raise InputError(f"options of arch ensemble: {sentence(error, Ensemble)}") from None
 
 
 def _near(name: str, known: Iterable[str]) -> str:

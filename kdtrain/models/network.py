@@ -9,6 +9,7 @@ from kdtrain.config_base import Strict
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+ENSEMBLE = "ensemble"
 
 
 class Network(Strict):
@@ -16,10 +17,11 @@ class Network(Strict):
 
     arch: str = "FPN"
     """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...), or
-    `module:function` of one's own, called as `function(num_classes=..., **options)`."""
+    `module:function` of one's own, called as `function(num_classes=..., **options)`; teachers made by
+    `kdsweep teacher ensemble` are `ensemble`."""
     encoder: str = "tu-mobilenetv3_small_050"
     """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; not used by
-    `module:function`."""
+    `module:function` and `ensemble`."""
     weights: str = "none"
     """`none`, `library` (the encoder weights that the library publishes, taken from the machine's weights
     folder where they lie there), or the path of a safetensors file."""
@@ -49,3 +51,16 @@ class Network(Strict):
     def is_custom(self) -> bool:
         """Whether the network is a function of the user's."""
         return ":" in self.arch
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is made of other networks."""
+        return self.arch == ENSEMBLE
+
+    @property
+    def title(self) -> str:
+        """What reports call it."""
+        if self.is_ensemble:
+            members = self.options.get("members", ())
+            return f"ensemble of {', '.join(Network.model_validate(member).title for member in members)}"
+        return self.arch if self.is_custom else f"{self.arch} {self.encoder}"

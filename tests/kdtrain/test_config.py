@@ -58,6 +58,7 @@ OTHERS = {
     "epochs": 8,
     "batch_size": 6,
     "unlabelled": {"images": "extra", "per_batch": 2},
+    "views": 3,
     "clip_norm": None,
     "evaluate_every": 1,
     "eval_scale": 1.0,

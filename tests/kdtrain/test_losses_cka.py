@@ -4,9 +4,15 @@ import itertools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdtrain.losses import cam_cka, grid_pam_cka
-from kdtrain.losses.attention import random_projections
+from kdtrain.losses.attention import (
+    channel_attention,
+    count_blocks,
+    position_attention,
+    random_projections,
+)
 from kdtrain.losses.cka import cka
 
 torch.set_num_threads(1)
@@ -51,7 +57,7 @@ def naive_cam(x, temperature, gamma):
 
 
 def naive_pam(x, projection, temperature, gamma):
-    weight, bias = (part.double() for part in projection)
+    weight, bias = projection[:, :-1].double(), projection[:, -1].double()
     channels = x.shape[1]
     queries = max(channels // 8, 1)
     out = []
@@ -73,14 +79,14 @@ def naive_distance(x, y, samples, estimator, distance):
     return sum(1 - v for v in values) / len(values)
 
 
-def check(loss, definition, student, teacher, rtol=1e-4, gradient_rtol=1e-4):
+def check(loss, definition, student, teacher, rtol=1e-4, gradient_rtol=1e-4, atol=1e-8):
     exact_student = student.detach().double().requires_grad_()
     exact = definition(exact_student, teacher.double())
     (exact_gradient,) = torch.autograd.grad(exact, exact_student)
     value = loss(student, teacher)
     (gradient,) = torch.autograd.grad(value, student)
     assert value.dtype == torch.float32
-    torch.testing.assert_close(value.double(), exact, rtol=rtol, atol=1e-8)
+    torch.testing.assert_close(value.double(), exact, rtol=rtol, atol=atol)
     error = (gradient.double() - exact_gradient).abs().max() / exact_gradient.abs().max()
     assert error < gradient_rtol
 
@@ -114,6 +120,14 @@ def test_nearly_equal_features_lose_no_digits(noise):
         return naive_distance(s, t, "batch", "biased", "neg_log")
 
     check(cam_cka, definition, *maps((6, 8, 3, 5), noise=noise), rtol=1e-3, gradient_rtol=1e-3)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.7])
+def test_one_image_has_many_pixels(gamma):
+    def definition(s, t):
+        return naive_distance(naive_cam(s, 2.0, gamma), naive_cam(t, 2.0, gamma), "pixels", "biased", "neg_log")
+
+    check(lambda s, t: cam_cka(s, t, 2.0, gamma, samples="pixels"), definition, *maps((1, 6, 5, 7), 4))
 
 
 def test_cka_chooses_the_smaller_side_without_changing_the_value():
@@ -176,6 +190,10 @@ class TestGrid:
             x[:, :, i : i + high, j : j + wide] for i in range(0, x.shape[2], high) for j in range(0, x.shape[3], wide)
         ]
 
+    def test_number_of_blocks(self):
+        for height, width, grid in itertools.product(range(1, 14), range(1, 14), range(1, 7)):
+            assert count_blocks(height, width, grid) == len(self.blocks(torch.zeros(1, 1, height, width), grid))
+
     @pytest.mark.parametrize(("shape", "grid"), [((4, 8, 6, 11), 5), ((3, 4, 9, 5), 3), ((5, 8, 4, 4), 1)])
     def test_without_attention(self, shape, grid):
         def definition(s, t):
@@ -190,7 +208,7 @@ class TestGrid:
         source = torch.Generator().manual_seed(0)
         drawn = [random_projections(4, 16, source), random_projections(4, 8, source)]
         if projection == "given":
-            drawn = [[one[0]] * 4 for one in drawn]
+            drawn = [one[:1].expand(4, -1, -1) for one in drawn]
 
         def definition(s, t):
             total = 0.0
@@ -206,7 +224,7 @@ class TestGrid:
                 t,
                 gamma=0.7,
                 grid=2,
-                projection=(drawn[0][0], drawn[1][0]) if projection == "given" else projection,
+                projection=(drawn[0][:1], drawn[1][:1]) if projection == "given" else projection,
                 generator=torch.Generator().manual_seed(0),
             )
 
@@ -223,11 +241,10 @@ class TestGrid:
         assert len(fixed) == 1
 
     def test_projections_are_drawn_as_convolutions_are(self):
-        ((weight, bias),) = random_projections(1, 64, torch.Generator().manual_seed(0))
-        assert weight.shape == (8 + 8 + 64, 64)
-        assert bias.shape == (80,)
-        assert weight.abs().max() == pytest.approx(1 / 8, rel=0.01)
-        assert weight.std() == pytest.approx(1 / 8 / 3**0.5, rel=0.05)
+        drawn = random_projections(3, 64, torch.Generator().manual_seed(0))
+        assert drawn.shape == (3, 8 + 8 + 64, 64 + 1)
+        assert drawn.abs().max() == pytest.approx(1 / 8, rel=0.01)
+        assert drawn.std() == pytest.approx(1 / 8 / 3**0.5, rel=0.05)
 
     def test_pixels_as_samples(self):
         student, teacher = maps((2, 8, 6, 6))
@@ -237,3 +254,66 @@ class TestGrid:
             return sum(naive_distance(a, b, "pixels", "biased", "neg_log") for a, b in pairs) / len(pairs)
 
         check(lambda s, t: grid_pam_cka(s, t, grid=2, samples="pixels"), definition, student, teacher)
+
+    @pytest.mark.parametrize("samples", ["batch", "pixels"])
+    def test_nearly_equal_features_with_attention_lose_few_digits(self, samples):
+        student, teacher = maps((4, 16, 7, 9), noise=1e-3)
+        drawn = random_projections(1, 16, torch.Generator().manual_seed(0))
+
+        def definition(s, t):
+            s, t = (naive_pam(side, drawn[0], 2.0, 0.5) for side in (s, t))
+            return naive_distance(s, t, samples, "biased", "one_minus")
+
+        def loss(s, t):
+            return grid_pam_cka(
+                s, t, gamma=0.5, grid=1, projection=(drawn, drawn), samples=samples, distance="one_minus"
+            )
+
+        assert definition(student.double(), teacher.double()) < 2e-6
+        check(loss, definition, student, teacher, rtol=1e-4, gradient_rtol=1e-3, atol=0.0)
+
+
+@pytest.mark.parametrize("samples", ["batch", "pixels"])
+@pytest.mark.parametrize("shape", [(4, 16, 7, 9), (4, 70, 3, 5)])
+def test_nearly_equal_features_with_channel_attention_lose_no_digits(samples, shape):
+    student, teacher = maps(shape, noise=1e-3)
+
+    def definition(s, t):
+        s, t = (naive_cam(side, 2.0, 0.5) for side in (s, t))
+        return naive_distance(s, t, samples, "biased", "one_minus")
+
+    def loss(s, t):
+        return cam_cka(s, t, gamma=0.5, samples=samples, distance="one_minus")
+
+    assert definition(student.double(), teacher.double()) < 1e-5
+    check(loss, definition, student, teacher, rtol=1e-5, gradient_rtol=1e-5, atol=0.0)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operation made, in numbers."""
+
+    found = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.found = max(self.found, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_position_attention_builds_no_map_of_pixels_by_pixels(dtype):
+    pixels, channels = 24 * 32, 16
+    features = torch.randn(1, channels, 24, 32, dtype=dtype, requires_grad=True)
+    (projection,) = random_projections(1, channels, None)
+    with Largest() as largest:
+        position_attention(features, projection, 2.0, 0.5).square().sum().backward()
+    assert largest.found <= 2 * pixels * channels < pixels**2 / 10
+
+
+def test_channel_attention_of_many_channels_builds_no_map_of_channels_by_channels():
+    features = torch.randn(1, 768, 3, 5, requires_grad=True)
+    with Largest() as largest:
+        channel_attention(features, 2.0, 0.5).square().sum().backward()
+    assert largest.found < 768**2 / 10

@@ -24,6 +24,7 @@ METHODS = {
     "none": {"augment": {"crop": (24, 32), "scale": (0.6, 1.4)}, "schedule": {"warmup_epochs": 1}},
     "kd": {"clip_norm": 0.5},
     "cwd_feature": {"optimizer": {"lr": 0.001}},
+    "ifvd": {},
     "cskd": {"evaluate_every": 2},
     "csc_ace": {"student": {"arch": "tiny_networks:with_aux"}},
 }

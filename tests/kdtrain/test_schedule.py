@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kdtrain import InputError, train
+from kdtrain.frozen_teacher import FrozenTeacher
 from kdtrain.methods import METHODS, parse_term
 from kdtrain.methods.schedule import WeightSchedule
 
@@ -59,14 +60,8 @@ def test_an_unchanged_schedule_leaves_the_identity_of_old_configs(make_config):
 
 def test_a_term_that_has_stopped_is_not_computed_nor_is_the_teacher(make_config, machine, monkeypatch):
     asked = []
-    load_model = training.load_model
-
-    def loaded(*args):
-        card, network = load_model(*args)
-        network.register_forward_hook(lambda *_: asked.append(1))
-        return card, network
-
-    monkeypatch.setattr(training, "load_model", loaded)
+    ask = FrozenTeacher.ask
+    monkeypatch.setattr(FrozenTeacher, "ask", lambda *args: (asked.append(1), ask(*args))[1])
     terms = [term.model_dump() for term in METHODS["kd"].terms]
     schedule = {"decay": "linear", "stop": 0.5}
     config = make_config("kd", terms=[terms[0], terms[1] | {"schedule": schedule, "weight": 3.0}])

@@ -220,7 +220,7 @@ def test_a_training_that_diverges_ends_and_says_where(method, changes, epochs, r
 
 def test_a_term_of_weight_zero_computes_nothing(make_config, machine, tmp_path, monkeypatch):
     plain = train(make_config("none", epochs=2), machine, workdir=tmp_path / "plain")
-    monkeypatch.setattr(training, "load_model", None)
+    monkeypatch.setattr(training, "FrozenTeacher", None)
     config = make_config(
         "none", epochs=2, terms=[{"loss": "cross_entropy"}, {"loss": "channel_wise", "weight": 0}], teacher="x"
     )
@@ -332,7 +332,7 @@ class TestWrongInput:
 
     @pytest.fixture
     def refused(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(training, "_moved", None)
+        monkeypatch.setattr(training, "moved", None)
 
         def refuse(config, machine, workdir=tmp_path / "run") -> str:
             with pytest.raises(InputError) as error:

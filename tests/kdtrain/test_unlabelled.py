@@ -84,14 +84,14 @@ def test_a_batch_holds_the_labelled_samples_as_ever_and_the_others_after_them(im
 
 def test_an_image_that_comes_twice_in_an_epoch_comes_in_two_views(images, further):
     samples = batches(images, further).samples
-    views = [samples[Key(0, 1, turn)][0] for turn in (0, 1)]
+    views = [samples[Key(0, 0, 1, turn)][0] for turn in (0, 1)]
     assert not torch.equal(*views)
 
 
 def test_trials_of_one_seed_see_the_same_whatever_their_batches(images, further):
     def seen(per_batch):
         found = batches(images, further, per_batch=per_batch)
-        return [key for batch in found._whole(1) for key in batch if key.turn is not None]
+        return [key for batch in found.keys(1) for key in batch if key.turn is not None]
 
     assert seen(6)[:6] == seen(3)
     assert Counter(key.image for key in seen(5)) == dict.fromkeys(range(5), 2)

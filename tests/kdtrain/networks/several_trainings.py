@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from kdtrain import Machine, TrainConfig, TrainResult
 from kdtrain.parallel import Group, World
@@ -42,5 +42,6 @@ def train_all(
 def digest(module: nn.Module) -> str:
     content = hashlib.sha256()
     for value in module.state_dict().values():
-        content.update(value.contiguous().numpy().tobytes())
+        if isinstance(value, Tensor):
+            content.update(value.contiguous().numpy().tobytes())
     return content.hexdigest()

@@ -1,0 +1,21 @@
+"""Long work over pixels, cut into blocks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+BLOCK_ELEMENTS = 2**18
+"""Largest temporary, in numbers: longer work is cut into blocks, which the backward pass computes again."""
+
+
+def blockwise(
+    work: Callable[[Tensor, Tensor], tuple[Tensor, ...]], step: int, s: Tensor, t: Tensor
+) -> tuple[Tensor, ...]:
+    """Sum of `work` over blocks of `step` pixels; if there are several, the backward pass repeats them."""
+    if step >= s.shape[1]:
+        return work(s, t)
+    blocks = zip(s.split(step, 1), t.split(step, 1), strict=True)
+    parts = [checkpoint(work, x, y, use_reentrant=False, preserve_rng_state=False) for x, y in blocks]
+    return tuple(torch.stack(same).sum(0) for same in zip(*parts, strict=True))

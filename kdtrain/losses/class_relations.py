@@ -1,0 +1,60 @@
+"""DIST: the relations between the predictions, not the predictions (Huang et al., NeurIPS 2022)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from kdtrain.losses.maps import distillation_loss, wide
+
+IntraAxis = Literal["pixels", "batch"]
+
+
+@distillation_loss(equal_channels=True)
+def dist(
+    student: Tensor,
+    teacher: Tensor,
+    inter: float | Tensor = 1.0,
+    intra: float | Tensor = 1.0,
+    *,
+    temperature: float | Tensor = 1.0,
+    scaled: bool = False,
+    intra_axis: IntraAxis = "pixels",
+    eps: float = 1e-8,
+) -> Tensor:
+    """Pearson distances between probabilities, among the classes of a pixel and among the pixels of a class.
+
+    `inter * (1 - mean correlation of the rows) + intra * (1 - mean correlation of the columns)` of the table of
+    probabilities with a row per pixel of the batch and a column per class.
+
+    Args:
+        student: Logits `(N, C, H, W)`.
+        teacher: `(N, C, H, W)`.
+        inter: Weight of the relations between classes.
+        intra: Weight of the relations within classes.
+        temperature: Divides both logits.
+        scaled: Whether to multiply by the temperature squared (mmrazor, the authors' code for classification; their
+            code for segmentation has the temperature 1, and the paper does not multiply).
+        intra_axis: What a class's correlation runs over: all `pixels` of the batch (official), or, at each position
+            by itself, the images of the `batch` (what mmrazor's code does with maps).
+        eps: Added to the product of the two lengths (official).
+    """
+    if intra_axis not in ("pixels", "batch"):
+        raise ValueError(f"intra_axis must be pixels or batch, but came {intra_axis!r}")
+    if intra_axis == "batch" and len(student) < 2:
+        raise ValueError(
+            "a correlation over the images of a batch needs at least 2, but came 1: take a larger batch, or "
+            "intra_axis='pixels'"
+        )
+    s, t = ((wide(side) / temperature).softmax(1) for side in (student, teacher))
+    among_classes = _pearson_distance(s, t, (1,), eps)
+    within_classes = _pearson_distance(s, t, (0, 2, 3) if intra_axis == "pixels" else (0,), eps)
+    total = inter * among_classes + intra * within_classes
+    return temperature**2 * total if scaled else total
+
+
+def _pearson_distance(x: Tensor, y: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """One minus the mean correlation along `axes`; where one side does not vary, the correlation is 0."""
+    x, y = x - x.mean(axes, keepdim=True), y - y.mean(axes, keepdim=True)
+    lengths = torch.linalg.vector_norm(x, dim=axes) * torch.linalg.vector_norm(y, dim=axes)
+    return 1 - ((x * y).sum(axes) / (lengths + eps)).mean()

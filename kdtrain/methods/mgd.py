@@ -1,0 +1,87 @@
+"""MGD: Yang, Li, Shao, Shi, Yuan, Yuan. Masked Generative Distillation. ECCV 2022."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from kdtrain.losses import fitnet
+from kdtrain.losses.maps import precise
+from kdtrain.methods.base import Layers, Method, PlainModule, Shape, Term, TermInput, TermModule
+from kdtrain.methods.channel_wise import ChannelWise
+from kdtrain.methods.task import CrossEntropy
+from kdtrain.space import Choice, Range
+
+
+class MaskedGeneration(Term):
+    """The teacher's features, generated from what a mask leaves of the student's."""
+
+    formula: ClassVar[str] = "1 / N · sum over images, channels and pixels of (G(m · W f_s) − f_t)²"
+    source: ClassVar[str] = "Yang et al., ECCV 2022"
+    status: ClassVar[Mapping[str, str]] = {
+        "generator": "stated: convolution 3x3, ReLU, convolution 3x3, all with the teacher's channels",
+        "align": "stated: a 1x1 convolution where the channels differ",
+        "masked": "stated: 0.75 for segmentation, drawn anew at every step, for all channels of a pixel at once",
+        "size": "inferred: a teacher map of another size is resized to the student's",
+    }
+    disagreements: ClassVar[tuple[str, ...]] = (
+        "The published results include channel-wise distillation of the logits, which the paper's equations do not.",
+        "The sum grows with the map and its channels: a weight holds for one crop size and one teacher only.",
+    )
+
+    loss: Literal["masked_generation"] = "masked_generation"
+    student_layer: Layers = "encoder.5"
+    teacher_layer: Layers = "encoder.5"
+    masked: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    """Share of the pixels that the generator does not see."""
+
+    def value(self, taps: TermInput) -> Tensor:
+        """Return the loss of what was generated."""
+        return fitnet(*taps.pair(), reduction="image")
+
+    def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
+        """The loss behind its generator."""
+        return MaskedGenerationModule(self, student[0], teacher[0])
+
+
+class MaskedGenerationModule(PlainModule):
+    """A generator that fills in masked pixels of the student's features."""
+
+    term: MaskedGeneration
+
+    def __init__(self, term: MaskedGeneration, student_channels: int, teacher_channels: int) -> None:
+        super().__init__(term)
+        same = student_channels == teacher_channels
+        self.align = nn.Identity() if same else nn.Conv2d(student_channels, teacher_channels, 1)
+        self.generate = nn.Sequential(
+            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
+        )
+
+    def forward(self, taps: TermInput) -> Tensor:
+        """Return the loss of what the generator makes of the rest."""
+        features = self.align(precise(taps.student))
+        drawn = torch.rand(len(features), 1, *features.shape[2:], generator=taps.generator)
+        kept = (drawn >= self.term.masked).to(features)
+        return super().forward(replace(taps, students=(self.generate(kept * features),)))
+
+
+MGD = Method(
+    name="mgd",
+    title="Masked generation of features, with CWD of the logits",
+    citation="Yang, Li, Shao, Shi, Yuan, Yuan. Masked Generative Distillation. ECCV 2022, arXiv:2205.01529.",
+    terms=(CrossEntropy(), MaskedGeneration(weight=2e-5), ChannelWise(weight=3.0, temperature=4.0)),
+    search={
+        "masked_generation.weight": Range(low=2e-6, high=2e-4, log=True),
+        "masked_generation.masked": Choice(choices=(0.25, 0.5, 0.75)),
+        "channel_wise.weight": Range(low=0.3, high=30, log=True),
+    },
+    notes={
+        "weights, temperature": "stated: 0.00002, and 3 and 4 for the logits, in the authors' code",
+        "layer": "stated: the last stage of the encoder",
+    },
+)

@@ -1,0 +1,296 @@
+"""Batches with what the teacher says about them, from the store as far as it holds them.
+
+All trainings of one data seed see the same samples, and a frozen teacher says the same about them in each. Whoever
+comes to an epoch first records what is missing of it, together with whoever comes at the same time; all others read.
+"""
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from kdtrain.checkpoint import write_atomically
+from kdtrain.config import Machine
+from kdtrain.data import TrainBatches
+from kdtrain.data.batches import Key
+from kdtrain.device import precision
+from kdtrain.errors import StorageError
+from kdtrain.frozen_teacher import FrozenTeacher
+from kdtrain.progress import Stopwatch
+from kdtrain.replay.recording import ensure
+from kdtrain.replay.shelf import Shelf
+from kdtrain.replay.stream import Layout, Stream, View
+from kdtrain.replay.track import Form, Track
+
+Maps = dict[str, Tensor]
+
+
+class Taught(NamedTuple):
+    """A batch."""
+
+    images: Tensor
+    """Float32 `(B, 3, h, w)` in [0, 1]."""
+    labels: Tensor
+    """Int64 `(B, h, w)`."""
+    maps: Maps
+    """What the teacher says, by layer, as far as that is stored."""
+
+
+class LiveBatches:
+    """Batches made anew in every epoch."""
+
+    def __init__(self, batches: TrainBatches) -> None:
+        self._batches = batches
+
+    def forms(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, Form]:
+        """What one image's maps are at some layers of the teacher."""
+        return teacher.forms(layers, self._batches.size)
+
+    def prepare(
+        self, epoch: int, start: int, layers: Sequence[str], watch: Stopwatch, pause: Callable[[], None]
+    ) -> None:
+        """See to it that an epoch can be read, from batch number `start` on.
+
+        Args:
+            epoch: Which.
+            start: The first batch that is wanted.
+            layers: Those of the teacher that are looked at in it.
+            watch: Counts `record` for samples and `teacher` for maps.
+            pause: Called now and then; may raise to leave off.
+        """
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Taught]:
+        """An epoch's batches from number `start` on."""
+        return (Taught(images, labels, {}) for images, labels in self._batches.epoch(epoch, start))
+
+    def close(self) -> None:
+        """Let go of what was prepared."""
+
+
+class ReplayedBatches(LiveBatches):
+    """Batches from the store; what it has no room for is made, or asked, anew.
+
+    Args:
+        batches: Which samples, and how they are made.
+        shelf: The store.
+        facts: What the maps depend on beside the samples and the teacher: precision, kind of device.
+        teacher: The teacher, where there is one.
+        layers: What to record of it beside the layers that this training looks at: those that others will.
+        device: Where the teacher computes.
+    """
+
+    def __init__(
+        self,
+        batches: TrainBatches,
+        shelf: Shelf,
+        facts: Mapping[str, Any],
+        teacher: FrozenTeacher | None,
+        layers: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        super().__init__(batches)
+        samples, size = batches.samples, batches.size
+        further = samples.unlabelled
+        of_samples = {
+            "images": samples.images.digest,
+            "unlabelled": further.digest if further is not None else None,
+            "augment": samples.augment.model_dump(mode="json"),
+            "data_seed": samples.data_seed,
+            "size": size,
+        }
+        self._samples = Stream(shelf, of_samples, Layout(batch=batches.batch_size, extra=batches.per_batch))
+        self._layout = self._samples.layout
+        self._sample_forms = {"images": Form((*size, 3), torch.uint8), "labels": Form(size, torch.uint8)}
+        self._teacher, self._layers, self._device = teacher, tuple(layers), device
+        self._maps: Stream | None = None
+        if teacher is not None:
+            software = {"torch": torch.__version__, "machine": platform.machine()}
+            of_maps = {"samples": of_samples, "teacher": teacher.digest, "layout": self._layout.model_dump()}
+            self._maps = Stream(shelf, of_maps | software | dict(facts), self._layout)
+        self._held = ExitStack()
+        self._tracks: dict[str, Track] = {}
+
+    def forms(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, Form]:
+        """What one image's maps are: from a note in the store, lest the teacher be loaded to tell."""
+        assert self._maps is not None
+        path = self._maps.folder / "forms.json"
+        wanted = {*layers, *self._layers}
+        try:
+            known = {name: _form(*noted) for name, noted in json.loads(path.read_text()).items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            known = {}
+        if not wanted <= known.keys():
+            known |= super().forms(teacher, sorted(wanted))
+            with suppress(StorageError):  # then the next training asks again
+                write_atomically(path, json.dumps({name: _noted(form) for name, form in known.items()}).encode())
+        return {layer: known[layer] for layer in layers}
+
+    def prepare(
+        self, epoch: int, start: int, layers: Sequence[str], watch: Stopwatch, pause: Callable[[], None]
+    ) -> None:
+        """Record what is missing of an epoch, together with others who need it too."""
+        self.close()
+        number = self._batches.view(epoch)
+        rows = [self._row(key) for batch in self._batches.keys(epoch, start) for key in batch]
+        if None in rows:
+            return  # a batch that the first recorder's layout has no room for
+        chunks = list(dict.fromkeys(row // self._layout.rows for row in rows if row is not None))
+        view = self._held.enter_context(self._samples.view(number))
+        if not (tracks := view.tracks(self._rows, self._sample_forms)):
+            return
+        self._tracks |= tracks
+
+        def samples(chunk: int) -> Maps:
+            with watch("record"):
+                pairs = [self._batches.samples.cut_out(key) for key in self._keys(number, chunk)]
+                images, labels = zip(*pairs, strict=True)
+                return {"images": torch.from_numpy(np.stack(images)), "labels": torch.from_numpy(np.stack(labels))}
+
+        ensure(view, tracks, chunks, samples, pause)
+        if self._teacher is not None and self._maps is not None and layers:
+            of_maps = self._held.enter_context(self._maps.view(number))
+            self._tracks |= self._recorded(of_maps, self._teacher, layers, chunks, watch, pause)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Taught]:
+        """Batches as far as they are stored, from the disk; others are made."""
+        for keys in self._batches.keys(epoch, start):
+            rows = [row for key in keys if (row := self._row(key)) is not None]
+            chunks = {row // self._layout.rows for row in rows}
+            whole = len(rows) == len(keys)
+            there = {name: whole and all(map(track.has, chunks)) for name, track in self._tracks.items()}
+            if there.get("images") and there.get("labels"):
+                images, labels = self._stored(keys, rows)
+            else:
+                images, labels = default_collate([self._batches.samples[key] for key in keys])
+            layers = self._tracks.keys() - self._sample_forms.keys()
+            yield Taught(images, labels, {name: self._tracks[name].read(rows) for name in layers if there[name]})
+
+    def close(self) -> None:
+        """Let go of the tracks of the epoch before."""
+        self._tracks = {}
+        self._held.close()
+
+    def _recorded(
+        self,
+        view: View,
+        teacher: FrozenTeacher,
+        layers: Sequence[str],
+        chunks: Sequence[int],
+        watch: Stopwatch,
+        pause: Callable[[], None],
+    ) -> Mapping[str, Track]:
+        """The tracks of the teacher's maps, complete as far as the disk allows."""
+        forms = self.forms(teacher, sorted({*layers, *self._layers}))
+        tracks = view.tracks(self._rows, forms)
+        if tracks is None:  # no room for all: then for what is needed here
+            tracks = view.tracks(self._rows, {layer: forms[layer] for layer in layers})
+        if tracks is None:
+            return {}
+
+        def maps(chunk: int) -> Maps:
+            with watch("teacher"):
+                keys = self._keys(view.number, chunk)
+                first = chunk * self._layout.rows
+                pairs = [
+                    self._tracks[name].read(slice(first, first + len(keys))).numpy() for name in ("images", "labels")
+                ]
+                images = torch.stack(
+                    [self._batches.samples.finished(*one)[0] for one in zip(keys, *pairs, strict=True)]
+                )
+                moved = images.to(self._device, memory_format=torch.channels_last)
+                return {name: values.cpu() for name, values in teacher.ask(moved, tuple(tracks)).items()}
+
+        ensure(view, tracks, chunks, maps, pause)
+        return tracks
+
+    def _stored(self, keys: Sequence[Key], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Samples that lie in these rows, finished."""
+        cut_out = (self._tracks[name].read(rows).numpy() for name in ("images", "labels"))
+        found = [self._batches.samples.finished(*one) for one in zip(keys, *cut_out, strict=True)]
+        images, labels = default_collate(found)
+        return images, labels
+
+    @property
+    def _rows(self) -> int:
+        """Rows of a view: whole chunks, and one of the labelled samples that are left over."""
+        chunks, rest = divmod(len(self._batches.samples), self._layout.batch)
+        return chunks * self._layout.rows + rest
+
+    def _row(self, key: Key) -> int | None:
+        """Where a sample is; None for an unlabelled one beyond what is recorded."""
+        layout = self._layout
+        each = layout.batch if key.turn is None else layout.extra
+        if each == 0:
+            return None
+        chunk, place = divmod(key.place, each)
+        row = chunk * layout.rows + place + (0 if key.turn is None else layout.batch)
+        whole = key.turn is None or chunk < len(self._batches.samples) // layout.batch
+        return row if whole else None
+
+    def _keys(self, view: int, chunk: int) -> list[Key]:
+        """The samples of a chunk."""
+        batch, extra = self._layout.batch, self._layout.extra
+        labelled = self._batches.labelled(view)[chunk * batch : (chunk + 1) * batch]
+        if not extra or len(labelled) < batch:
+            return list(labelled)
+        further = self._batches.further(view)
+        return [*labelled, *(key for key, _ in zip(_skipped(further, chunk * extra), range(extra), strict=False))]
+
+
+def open_batches(
+    batches: TrainBatches, machine: Machine, teacher: FrozenTeacher | None, device: torch.device
+) -> LiveBatches:
+    """Where a training takes its batches from: the machine's store, if it has one."""
+    if machine.replay is None:
+        return LiveBatches(batches)
+    shelf = Shelf(machine.replay.folder, machine.replay.max_bytes)
+    facts = {"precision": precision(machine, device), "device": device.type}
+    return ReplayedBatches(batches, shelf, facts, teacher, machine.replay.layers, device)
+
+
+def moved(batches: Iterator[Taught], device: torch.device) -> Iterator[Taught]:
+    """Batches on the device, images in channels-last order; on a GPU the next one travels while one is used."""
+    if device.type != "cuda":
+        yield from (_on(batch, device) for batch in batches)
+        return
+    ahead: Taught | None = None
+    for batch in batches:
+        pinned = Taught(
+            batch.images.pin_memory(),
+            batch.labels.pin_memory(),
+            {name: values.pin_memory() for name, values in batch.maps.items()},
+        )
+        travelling = _on(pinned, device)
+        if ahead is not None:
+            yield ahead
+        ahead = travelling
+    if ahead is not None:
+        yield ahead
+
+
+def _on(batch: Taught, device: torch.device) -> Taught:
+    return Taught(
+        batch.images.to(device, non_blocking=True, memory_format=torch.channels_last),
+        batch.labels.to(device, non_blocking=True),
+        {name: values.to(device, non_blocking=True) for name, values in batch.maps.items()},
+    )
+
+
+def _skipped(keys: Iterator[Key], count: int) -> Iterator[Key]:
+    for _ in range(count):
+        next(keys)
+    return keys
+
+
+def _noted(form: Form) -> tuple[tuple[int, ...], str]:
+    return form.shape, str(form.dtype).removeprefix("torch.")
+
+
+def _form(shape: Sequence[int], dtype: str) -> Form:
+    return Form(tuple(shape), getattr(torch, dtype))

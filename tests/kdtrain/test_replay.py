@@ -1,0 +1,119 @@
+"""Trainings that read what others have recorded."""
+
+import sys
+
+import pytest
+
+from kdtrain import train
+from kdtrain.config import Replay
+
+teaching = sys.modules["kdtrain.frozen_teacher"]
+
+
+@pytest.fixture
+def store(machine, tmp_path):
+    """The machine with an empty replay store."""
+    return machine.model_copy(update={"replay": Replay(folder=tmp_path / "replay")})
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How many images the teacher was shown, and how often it was loaded."""
+    counts = {"images": 0, "loaded": 0}
+    load_model, ask = teaching.load_model, teaching.FrozenTeacher.ask
+
+    def loading(*args):
+        counts["loaded"] += 1
+        return load_model(*args)
+
+    def asking(teacher, images, layers):
+        counts["images"] += len(images)
+        return ask(teacher, images, layers)
+
+    monkeypatch.setattr(teaching, "load_model", loading)
+    monkeypatch.setattr(teaching.FrozenTeacher, "ask", asking)
+    return counts
+
+
+PROBE = 1  # an image of zeros, for the shapes
+
+
+@pytest.mark.parametrize("method", ["none", "kd", "cskd", "csc_ace", "cwd_feature"])
+def test_with_and_without_the_store_results_are_equal_bit_for_bit(
+    method, make_config, machine, store, tmp_path, outcome
+):
+    config = make_config(method)
+    live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
+    for attempt in ("recorded", "replayed"):
+        assert outcome(train(config, store, workdir=tmp_path / attempt), tmp_path / attempt) == live
+
+
+def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, asked):
+    first = train(make_config("kd"), store)
+    assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
+    again = train(make_config("kd", optimizer={"lr": 0.01}), store)
+    assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
+    assert first.teacher_seconds > again.teacher_seconds == 0
+
+
+def test_layers_that_others_look_at_are_recorded_by_the_first(make_config, store, asked):
+    replay = store.replay.model_copy(update={"layers": ("logits", "decoder")})
+    shared = store.model_copy(update={"replay": replay})
+    train(make_config("kd"), shared)
+    train(make_config("cskd"), shared)
+    assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
+
+
+def test_another_batch_size_reads_the_same_rows(make_config, machine, store, asked):
+    train(make_config("kd"), store)
+    before = dict(asked)
+    other = train(make_config("kd", batch_size=2), store)
+    assert asked == before
+    alone = train(make_config("kd", batch_size=2), machine)
+    for past, lived in zip(other.reports, alone.reports, strict=True):
+        assert past.losses["pixel_kd"] == pytest.approx(lived.losses["pixel_kd"], rel=1e-3)
+
+
+def test_another_seed_augmentation_or_teacher_shares_nothing(make_config, store, asked):
+    train(make_config("kd", epochs=1), store)
+    for changes in ({"seed": 3}, {"augment": {"flip": 0.1}}):
+        before = asked["images"]
+        train(make_config("kd", epochs=1, **changes), store)
+        assert asked["images"] == before + 16 + PROBE
+
+
+def test_views_come_again(make_config, machine, store, asked, tmp_path, outcome):
+    config = make_config("kd", views=2)
+    live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
+    asked["images"] = 0
+    stored = outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored")
+    assert stored == live
+    assert asked["images"] == 2 * 16 + PROBE
+    assert config.config_id != make_config("kd").config_id
+
+
+def test_without_room_everything_is_live(make_config, machine, store, asked):
+    none = store.model_copy(update={"replay": store.replay.model_copy(update={"max_bytes": 1000})})
+    crowded = train(make_config("kd"), none)
+    assert asked["images"] == 4 * 16 + PROBE
+    alone = train(make_config("kd"), machine)
+    assert [past.losses for past in crowded.reports] == [past.losses for past in alone.reports]
+
+
+def test_damage_is_made_anew(make_config, machine, store, asked):
+    config = make_config("kd", epochs=1)
+    expected = train(config, store)
+    for path in store.replay.folder.glob("*/view-00000/*.bin"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+    before = asked["images"]
+    again = train(config, store)
+    assert asked["images"] > before
+    assert [past.losses for past in again.reports] == [past.losses for past in expected.reports]
+
+
+def test_unlabelled_images_and_a_shuffled_teacher_replay(make_config, machine, store, tmp_path, outcome):
+    config = make_config("kd", teacher_order="shuffled", batch_size=5)
+    live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
+    assert outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored") == live
