@@ -2,9 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field, ValidationError
@@ -12,13 +12,14 @@ from pydantic import Field, ValidationError
 from kdtrain import EpochReport, InputError, Machine, TrainConfig, TrainResult, train
 from kdtrain.checkpoint import write_atomically
 from kdtrain.config_base import Strict
-from kdtrain.data import DataConfig, open_role
+from kdtrain.data import DataConfig, Images, open_role
 from kdtrain.errors import StorageError
 from kdtrain.evaluate import evaluate
 from kdtrain.explain import sentence
 from kdtrain.models import Network
+from kdtrain.models.ensemble import Average
 from kdtrain.run_folder import STUDENT
-from kdtrain.teacher import CARD, WEIGHTS, ModelCard, import_model, load_model, parse_card, read_card
+from kdtrain.teacher import CARD, WEIGHTS, ModelCard, import_model, load_model, make_ensemble, parse_card, read_card
 from sweeps.signals import Left
 from sweeps.spec import SweepSpec
 from sweeps.store import Store
@@ -120,12 +121,20 @@ def fit_here(tell: Callable[[EpochReport], None], interrupt: Callable[[], bool])
     return fit
 
 
-class _Import(Strict):
+class _Measured(Strict):
+    """On what a teacher is measured."""
+
+    data: DataConfig
+    eval_scale: float = Field(default=1.0, gt=0)
+
+
+_Content = TypeVar("_Content", bound=_Measured)
+
+
+class _Import(_Measured):
     """What must be known of weights that were trained elsewhere."""
 
     network: Network
-    data: DataConfig
-    eval_scale: float = Field(default=1.0, gt=0)
 
 
 def import_teacher(weights: Path, content: Mapping[str, Any], folder: Path, machine: Machine) -> ModelCard:
@@ -141,14 +150,57 @@ def import_teacher(weights: Path, content: Mapping[str, Any], folder: Path, mach
     Raises:
         InputError: If weights, network and data do not fit one another.
     """
-    try:
-        wanted = _Import.model_validate(content)
-    except ValidationError as error:
-        raise InputError(sentence(error, _Import)) from None
+    wanted = _parsed(_Import, content)
     images = open_role(wanted.data, "select", machine.data_root, machine.cache)
-    card = import_model(weights, wanted.network, tuple(images.classes), wanted.data.name, folder)
-    _, network = load_model(folder)
-    found = evaluate(network.logits, images, "select", 4, wanted.eval_scale, torch.device("cpu"))
+    import_model(weights, wanted.network, tuple(images.classes), wanted.data.name, folder)
+    return _measure(folder, images, wanted.eval_scale)
+
+
+def ensemble_teacher(
+    members: Sequence[Path],
+    folder: Path,
+    average: Average,
+    temperature: float,
+    flip: bool,
+    content: Mapping[str, Any] | None,
+    machine: Machine,
+) -> ModelCard:
+    """Make a teacher folder of several teachers, measured on the select role if `content` says of what.
+
+    Args:
+        members: Their folders.
+        folder: The folder to make.
+        average: As in `make_ensemble`.
+        temperature: As in `make_ensemble`.
+        flip: As in `make_ensemble`.
+        content: `data`, and perhaps `eval_scale`; none for an ensemble that is not measured.
+        machine: Where the data lie.
+
+    Raises:
+        InputError: If members and data do not fit one another.
+    """
+    if content is None:
+        return make_ensemble(members, folder, average, temperature, flip)
+    wanted = _parsed(_Measured, content)
+    images = open_role(wanted.data, "select", machine.data_root, machine.cache)
+    known = read_card(members[0]).classes
+    if known != tuple(images.classes):
+        raise InputError(f"teacher: {members[0]} knows the classes {', '.join(known)}, but not those of the data")
+    make_ensemble(members, folder, average, temperature, flip)
+    return _measure(folder, images, wanted.eval_scale)
+
+
+def _parsed(kind: type[_Content], content: Mapping[str, Any]) -> _Content:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(sentence(error, kind)) from None
+
+
+def _measure(folder: Path, images: Images, eval_scale: float) -> ModelCard:
+    """Write the score on the select role into the card of a teacher folder."""
+    card, network = load_model(folder)
+    found = evaluate(network.logits, images, "select", 4, eval_scale, torch.device("cpu"))
     measured = {
         "miou": found.miou,
         "role": "select",

@@ -98,13 +98,12 @@ def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
 
 
 def _form_a0(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
-    step = max(BLOCK_ELEMENTS // (len(s) * _pair_count(s, first_shift)), 1)
-
-    def block(x: Tensor, y: Tensor) -> tuple[Tensor]:
-        return ((_pairs(x, first_shift) - _pairs(y, first_shift)).square().sum((-2, -1)),)
-
-    (total,) = blockwise(block, step, s, t)
-    return total / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
+    # per pixel ||s s^T - t t^T||^2, products of rank one: the same identity as in `gram_distance`, with numbers
+    d, u = s - t, s + t
+    total = (d.square().sum(-1) * u.square().sum(-1) + (d * u).sum(-1).square()) / 2
+    if first_shift:
+        total = total - (d * u).square().sum(-1)
+    return total.sum(-1) / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
 
 
 def _form_b(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:

@@ -31,7 +31,6 @@ from kdtrain.methods.base import Method, Term, TermInput, TermModule
 
 TERMS: dict[str, type[Term]] = {
     "cross_entropy": task.CrossEntropy,
-    "dice": task.Dice,
     "pixel_kd": pixel.PixelKd,
     "channel_wise": channel_wise.ChannelWise,
     "csc": csc_ace.Csc,
@@ -53,6 +52,7 @@ TERMS: dict[str, type[Term]] = {
     "pearson": pkd.Pearson,
     "masked_generation": mgd.MaskedGeneration,
     "holistic": holistic.Holistic,
+    "dice": task.Dice,
 }
 
 METHODS: dict[str, Method] = {

@@ -40,7 +40,9 @@ class ChannelWise(AdaptedTerm):
     loss: Literal["channel_wise"] = "channel_wise"
     temperature: Temperature = 4.0
     normalize: Normalize = "channel"
+    """`channel`: softmax over space; `class`: over channels; `channel_mean` and `none`: no softmax, `mse` only."""
     divergence: Divergence = "kl"
+    """`kl` (of the student from the teacher), `reverse`, `symmetric` or `mse`."""
     counted: Literal["adapted", "student"] = "adapted"
     """Whose channels the loss is divided by: those behind the adapter, or, as in CIRKD's code, before it."""
 

@@ -155,7 +155,8 @@ class ReplayedBatches(LiveBatches):
         ensure(view, tracks, chunks, samples, pause)
         if self._teacher is not None and self._maps is not None and layers:
             of_maps = self._held.enter_context(self._maps.view(number))
-            self._tracks |= self._recorded(of_maps, self._teacher, layers, chunks, watch, pause)
+            known = [chunk for chunk in chunks if all(track.has(chunk) for track in tracks.values())]
+            self._tracks |= self._recorded(of_maps, self._teacher, layers, known, watch, pause)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Taught]:
         """Batches as far as they are stored, from the disk; others are made."""

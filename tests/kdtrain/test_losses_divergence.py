@@ -126,5 +126,5 @@ def test_confidence_of_nought_counts_all_and_above_all_counts_none():
 def test_a_gradient_of_the_gradient_is_refused():
     student, teacher = maps((2, 3, 4))
     (slope,) = torch.autograd.grad(divergences(student, teacher, 1.0, 1, "kl").sum(), student, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match="does not require grad"):
         slope.square().sum().backward()

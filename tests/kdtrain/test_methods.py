@@ -29,7 +29,8 @@ def taps(term, teacher_size=(6, 8), seed=0):
 
     def drawn(layers, channels, size):
         return tuple(
-            torch.randn(4, CLASSES if layer in ("logits", "aux") else channels, *size, generator=source) for layer in layers
+            torch.randn(4, CLASSES if layer in ("logits", "aux") else channels, *size, generator=source)
+            for layer in layers
         )
 
     return TermInput(

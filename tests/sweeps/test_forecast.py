@@ -13,8 +13,6 @@ from sweeps.designs.forecast import forecast
 from sweeps.designs.measured import Measured, measure
 from sweeps.spec import load_spec
 
-PAPERS = sorted((Path(cli.__file__).parent / "specs" / "papers").glob("*.yaml"))
-
 
 @pytest.fixture
 def make(fake):
@@ -125,23 +123,3 @@ def test_plan_and_ablate_say_the_same(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "many.yaml").exists()
     assert run(*many, "--yes")[0] == 0
     assert "--values: must be FIELD=VALUE,VALUE" in run("ablate", demo, "--values", "x")[2]
-
-
-@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
-def test_shipped_ablations(path):
-    spec = load_spec(path)
-    found = forecast(spec)
-    assert spec.name == path.stem
-    assert spec.purpose == "ablation"
-    assert spec.baseline is not None
-    assert not any(spec.space_of(study) for study in spec.studies)
-    assert {cell.study for cell in spec.cells} == {study.name for study in spec.studies}
-    assert sum(cell.role == "reference" for cell in spec.cells) == 1
-    assert all((cell.published is None) == (cell.source is None) for cell in spec.cells)
-    assert f"{found.cells} cells x {found.seeds} seeds" in path.read_text()
-    configs = [spec.config_for(study).config_id for study in spec.studies]
-    assert len(set(configs)) == len(configs)
-
-
-def test_there_are_shipped_ablations():
-    assert len(PAPERS) >= 10

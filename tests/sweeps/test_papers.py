@@ -1,0 +1,92 @@
+"""The shipped ablations of published papers, planned on small trees in the official layouts of their data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kdtrain.config import Machine
+from kdtrain.errors import InputError
+from sweeps import cli
+from sweeps.designs.forecast import forecast
+from sweeps.plan import plan
+from sweeps.spec import load_spec
+
+torch.set_num_threads(1)
+
+PAPERS = sorted((Path(cli.__file__).parent / "specs" / "papers").glob("*.yaml"))
+SMALL = {"train.augment.crop": [32, 32], "teacher.fit.network.encoder": "resnet18"}
+"""What nothing but the time of a plan depends on."""
+each = pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+
+
+def put(file, array):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(file)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Cityscapes and CamVid of a few grey images, and some without labels."""
+    root = tmp_path_factory.mktemp("data")
+    photo, labels = np.full((32, 32, 3), 90, dtype=np.uint8), np.full((32, 32), 7, dtype=np.uint8)
+    for split, cities in (("train", ("aachen", "bremen", "ulm")), ("val", ("lindau",))):
+        for name in (f"{city}/{city}_{i:06d}_000019" for city in cities for i in range(8)):
+            put(root / f"cityscapes/leftImg8bit/{split}/{name}_leftImg8bit.png", photo)
+            put(root / f"cityscapes/gtFine/{split}/{name}_gtFine_labelIds.png", labels)
+    for split, count in (("train", 16), ("val", 2), ("test", 2)):
+        for i in range(count):
+            put(root / f"camvid/{split}/0001TP_{i:06d}.png", photo)
+            put(root / f"camvid/{split}annot/0001TP_{i:06d}.png", labels)
+    put(root / "camvid_unlabelled/frame.png", photo)
+    return root
+
+
+@each
+def test_a_shipped_ablation_is_complete(path):
+    spec = load_spec(path)
+    found = forecast(spec)
+    assert spec.name == path.stem
+    assert spec.purpose == "ablation"
+    assert spec.baseline is not None
+    assert not any(spec.space_of(study) for study in spec.studies)
+    assert {cell.study for cell in spec.cells} == {study.name for study in spec.studies}
+    designs = [cell.design or spec.design for cell in spec.cells]
+    references = [cell.design or spec.design for cell in spec.cells if cell.role == "reference"]
+    assert sorted(references) == sorted(set(designs))
+    assert len({(design, cell.study) for design, cell in zip(designs, spec.cells, strict=True)}) == len(designs)
+    assert all((cell.published is None) == (cell.source is None) for cell in spec.cells)
+    assert f"{found.cells} cells x {found.seeds} seeds" in path.read_text()
+    configs = [spec.config_for(study).config_id for study in spec.studies]
+    assert len(set(configs)) == len(configs)
+
+
+@each
+def test_a_shipped_ablation_can_be_planned(path, data):
+    spec = load_spec(path, SMALL)
+    made = plan(spec, Machine(data_root=data))
+    assert [study.name for study in made.studies] == [study.name for study in spec.studies]
+    assert not made.warnings
+    assert made.ablation.cells == len(spec.studies)
+
+
+def test_a_study_has_one_published_score(data):
+    for path in PAPERS:
+        told = {(cell.study, cell.published) for cell in load_spec(path).cells}
+        assert len(told) == len({study for study, _ in told}), path.stem
+
+
+def test_images_without_labels_are_looked_for_where_the_spec_says(data):
+    spec = load_spec(next(path for path in PAPERS if path.stem == "unlabelled"), SMALL)
+    assert plan(spec, Machine(data_root=data)).checked.images["unlabelled:camvid_unlabelled"] == 1
+    lost = load_spec(
+        next(path for path in PAPERS if path.stem == "unlabelled"), {**SMALL, "train.unlabelled.images": "nowhere"}
+    )
+    with pytest.raises(InputError, match="nowhere"):
+        plan(lost, Machine(data_root=data))
+
+
+def test_there_are_shipped_ablations():
+    assert len(PAPERS) >= 20
