@@ -184,8 +184,11 @@ class Replay(Strict):
     """On a local disk; made if missing."""
     max_bytes: int = Field(default=20 * 10**9, ge=0)
     """What it may take; what was used longest ago goes first."""
-    layers: tuple[str, ...] = ()
-    """Layers of the teacher to record even if the training that records does not look at them, since others will."""
+    layers: tuple[str, ...] | None = None
+    """Layers of the teacher to record, all of them by whoever comes first; none: those that a training looks at. It is
+    asked anew for others."""
+    views: int | None = Field(default=None, ge=0)
+    """Only so many first views are recorded, where more find no room: one would always drive out the next to come."""
 
 
 class Machine(Strict):

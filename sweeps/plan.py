@@ -10,10 +10,11 @@ from analysis.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.methods import Method, get_method
-from kdtrain.models import Network, TappedNetwork, build_network, check_layers, layer_channels
+from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.space import Choice, Domain
 from sweeps.allocation import confirms, reporting_runs, searches
 from sweeps.designs.forecast import Forecast, forecast
+from sweeps.replaying import ReplayPlan, plan_replay
 from sweeps.settings import Confirm
 from sweeps.spec import Study, SweepSpec
 from sweeps.store import Store
@@ -31,6 +32,7 @@ class Checked:
     classes: tuple[str, ...]
     image_size: tuple[int, int]
     teacher: Network | None
+    replay: ReplayPlan
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Plan:
         if self.macs is not None:
             lines.append(f"compute: about {self.macs:.2g} multiply-accumulates in all trials")
         lines.append(f"disk: about {self.disk_bytes / 1e9:.2g} GB")
+        lines += self.checked.replay.lines()
         if self.ablation is not None:
             lines += ["", *self.ablation.lines()]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
@@ -170,10 +173,13 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
     networks = _Networks(len(source.classes))
     if spec.teacher_config is not None:
         networks.shapes(spec.teacher_config.student, (), spec.teacher_config.augment.crop or size)
+    configs = []
+    taught: dict[str, tuple[int, ...]] = {}
     for study in spec.studies:
         for config in _layer_variants(spec, study):
+            configs.append(config)
             try:
-                _check_terms(config, teacher, networks, config.augment.crop or size)
+                taught |= _check_terms(config, teacher, networks, config.augment.crop or size)
             except InputError as error:
                 raise InputError(f"studies.{study.name}: {error}") from None
             if config.batch_size > len(ids["train"]):
@@ -187,7 +193,8 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
                     )
     ids |= {f"unlabelled:{further.images}": further.open(machine.data_root).ids() for further in spec.unlabelled}
     images = {role: len(found) for role, found in ids.items()}
-    return Checked(images, tuple(source.classes), size, teacher)
+    replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, taught)
+    return Checked(images, tuple(source.classes), size, teacher, replay)
 
 
 def describe(domain: Domain) -> str:
@@ -223,14 +230,23 @@ def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
                 yield spec.config_for(study, {path: layer})
 
 
-def _check_terms(config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]) -> None:
+def _check_terms(
+    config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the layers at which the terms look at the teacher.
+
+    Raises:
+        InputError: If a layer is not there, or a loss cannot compare two.
+    """
     terms = config.active_terms
     learnt = [layer for term in terms for layer in term.student_layers]
     taught = [layer for term in terms for layer in term.teacher_layers]
     student_shapes = networks.shapes(config.student, learnt, size)
     teacher_shapes = networks.shapes(teacher, taught, size) if teacher and taught else {}
-    for term in terms:
-        term.build(student_shapes, teacher_shapes, networks.num_classes)
+    with torch.device("meta"):  # memories of gigabytes are not allocated for a question
+        for term in terms:
+            term.build(student_shapes, teacher_shapes, networks.num_classes)
+    return {layer: teacher_shapes[layer] for layer in taught if layer in teacher_shapes}
 
 
 class _Networks:
@@ -245,8 +261,11 @@ class _Networks:
         """Shapes `(C, h, w)` of layers, as `check_layers`."""
         key = network.model_dump_json()
         if key not in self._built:
-            check_layers(network, self.num_classes, (), size)
-            self._built[key] = build_network(network, self.num_classes, bare=True)
+            built = build_network(network, self.num_classes, bare=True)
+            if not (network.is_custom or network.is_ensemble):  # these may do what cannot be done without numbers
+                built = built.to("meta")
+            check_classes(network, layer_channels(built, (), size), self.num_classes)
+            self._built[key] = built
         asked = (key, frozenset(layers), size)
         if asked not in self._shapes:
             self._shapes[asked] = layer_channels(self._built[key], asked[1], size)

@@ -58,7 +58,7 @@ def run_sweep(
     """
     sweep.notice, sweep.hurry = console.print, lambda: asked.overdue
     begun = check_begun(spec, sweep)
-    check(spec, machine)
+    checked = check(spec, machine)
     if begun.frozen is not None and has_report(spec.data):
         spec.data.open(machine.data_root).ids("report")  # whether they are there, before anything is trained for them
     data = describe_data(spec.data, machine, spec.unlabelled)
@@ -77,6 +77,7 @@ def run_sweep(
             about_teacher = describe_teacher(card, source, spec.teacher_config)
             console.print(f"teacher {card.digest}: {_said(card.miou)} on {card.role or 'nothing measured'}")
             machine = machine.model_copy(update={"teacher": teacher.store.local})
+        machine = checked.replay.on(machine)
         context = TrainContext(data, describe_environment(machine), about_teacher)
         with Driver(spec, sweep, context, notice=console.print, lock=lock) as driver:
             with Display(spec, driver, console.print, console) as display:

@@ -83,6 +83,13 @@ class Resources(Strict):
         return max(1, int(self.gpu))
 
 
+class ReplaySettings(Strict):
+    """The store of what is recorded once and replayed in every trial."""
+
+    gigabytes: float = Field(default=20.0, ge=0)
+    """What it may take on a node, in its cache; 0 records nothing."""
+
+
 class TeacherSource(Strict):
     """Where the teacher comes from: trained by the sweep, or a teacher folder."""
 

@@ -20,7 +20,7 @@ from kdtrain.explain import meant, sentence
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, parse_domain
-from sweeps.settings import Budget, Cell, Confirm, Name, Resources, Sampler, Scheduler, TeacherSource
+from sweeps.settings import Budget, Cell, Confirm, Name, ReplaySettings, Resources, Sampler, Scheduler, TeacherSource
 from sweeps.space import Space, contains, extremes, lookup, replaced
 
 UNKNOWN_TEACHER = "0" * 16
@@ -106,6 +106,7 @@ class SweepSpec(Strict):
     scheduler: Scheduler = Field(default_factory=Scheduler)
     confirm: Confirm = Field(default_factory=Confirm)
     resources: Resources = Field(default_factory=Resources)
+    replay: ReplaySettings = Field(default_factory=ReplaySettings)
     retries: int = Field(default=1, ge=0)
     """How often a trial that crashed is tried again."""
     seed: int = Field(default=0, ge=0)

@@ -81,8 +81,9 @@ class ReplayedBatches(LiveBatches):
         shelf: The store.
         facts: What the maps depend on beside the samples and the teacher: precision, kind of device.
         teacher: The teacher, where there is one.
-        layers: What to record of it beside the layers that this training looks at: those that others will.
+        layers: What to record of it; None for the layers that this training looks at.
         device: Where the teacher computes.
+        views: Only so many views are stored; None for all.
     """
 
     def __init__(
@@ -91,8 +92,9 @@ class ReplayedBatches(LiveBatches):
         shelf: Shelf,
         facts: Mapping[str, Any],
         teacher: FrozenTeacher | None,
-        layers: Sequence[str],
+        layers: Sequence[str] | None,
         device: torch.device,
+        views: int | None = None,
     ) -> None:
         super().__init__(batches)
         samples, size = batches.samples, batches.size
@@ -107,20 +109,21 @@ class ReplayedBatches(LiveBatches):
         self._samples = Stream(shelf, of_samples, Layout(batch=batches.batch_size, extra=batches.per_batch))
         self._layout = self._samples.layout
         self._sample_forms = {"images": Form((*size, 3), torch.uint8), "labels": Form(size, torch.uint8)}
-        self._teacher, self._layers, self._device = teacher, tuple(layers), device
+        self._teacher, self._layers, self._device = teacher, layers, device
         self._maps: Stream | None = None
         if teacher is not None:
             software = {"torch": torch.__version__, "machine": platform.machine()}
             of_maps = {"samples": of_samples, "teacher": teacher.digest, "layout": self._layout.model_dump()}
             self._maps = Stream(shelf, of_maps | software | dict(facts), self._layout)
         self._held = ExitStack()
+        self._views = views
         self._tracks: dict[str, Track] = {}
 
     def forms(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, Form]:
         """What one image's maps are: from a note in the store, lest the teacher be loaded to tell."""
         assert self._maps is not None
         path = self._maps.folder / "forms.json"
-        wanted = {*layers, *self._layers}
+        wanted = {*layers, *(self._layers or ())}
         try:
             known = {name: _form(*noted) for name, noted in json.loads(path.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError):
@@ -137,6 +140,8 @@ class ReplayedBatches(LiveBatches):
         """Record what is missing of an epoch, together with others who need it too."""
         self.close()
         number = self._batches.view(epoch)
+        if self._views is not None and number >= self._views:
+            return
         rows = [self._row(key) for batch in self._batches.keys(epoch, start) for key in batch]
         if None in rows:
             return  # a batch that the first recorder's layout has no room for
@@ -187,10 +192,8 @@ class ReplayedBatches(LiveBatches):
         pause: Callable[[], None],
     ) -> Mapping[str, Track]:
         """The tracks of the teacher's maps, complete as far as the disk allows."""
-        forms = self.forms(teacher, sorted({*layers, *self._layers}))
+        forms = self.forms(teacher, sorted(layers if self._layers is None else self._layers))
         tracks = view.tracks(self._rows, forms)
-        if tracks is None:  # no room for all: then for what is needed here
-            tracks = view.tracks(self._rows, {layer: forms[layer] for layer in layers})
         if tracks is None:
             return {}
 
@@ -252,7 +255,7 @@ def open_batches(
         return LiveBatches(batches)
     shelf = Shelf(machine.replay.folder, machine.replay.max_bytes)
     facts = {"precision": precision(machine, device), "device": device.type}
-    return ReplayedBatches(batches, shelf, facts, teacher, machine.replay.layers, device)
+    return ReplayedBatches(batches, shelf, facts, teacher, machine.replay.layers, device, machine.replay.views)
 
 
 def moved(batches: Iterator[Taught], device: torch.device) -> Iterator[Taught]:

@@ -64,6 +64,26 @@ def test_layers_that_others_look_at_are_recorded_by_the_first(make_config, store
     assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
 
 
+def test_layers_that_are_not_recorded_are_asked_for_in_every_trial(
+    make_config, machine, store, asked, tmp_path, outcome
+):
+    replay = store.replay.model_copy(update={"layers": ("logits",)})
+    partly = store.model_copy(update={"replay": replay})
+    live = outcome(train(make_config("cskd"), machine, workdir=tmp_path / "live"), tmp_path / "live")
+    for attempt in ("first", "second"):
+        asked["images"] = 0
+        assert outcome(train(make_config("cskd"), partly, workdir=tmp_path / attempt), tmp_path / attempt) == live
+        assert asked["images"] == 4 * 16 + (4 * 16 + PROBE if attempt == "first" else 0)
+
+
+def test_only_the_first_views_are_stored_where_more_find_no_room(make_config, store, asked):
+    replay = store.replay.model_copy(update={"views": 3})
+    for _ in range(2):
+        asked["images"] = 0
+        train(make_config("kd"), store.model_copy(update={"replay": replay}))
+    assert asked["images"] == 16
+
+
 def test_another_batch_size_reads_the_same_rows(make_config, machine, store, asked):
     train(make_config("kd"), store)
     before = dict(asked)
