@@ -3,8 +3,8 @@
     python benchmarks/sweep.py --data data
 
 24 trials over four methods on CamVid images (the first of each role, so that it ends within a quarter of an hour),
-DeepLabV3+ with ResNet-50 teaching DeepLabV3+ with MobileNetV2 x 0.5, two trials at once with one thread each. Ours first
-(the teacher is recorded within it), then `plain_tune.py` with the same configs. Exits with 1 where a metric differs.
+DeepLabV3+ with ResNet-50 teaching DeepLabV3+ with MobileNetV2 x 0.5, two trials at once with one thread each. Ours
+first, the recording within it, then `plain_tune.py` with the same configs. Exits with 1 where a metric differs.
 """
 
 import argparse
