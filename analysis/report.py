@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import page, paper, terms
+from analysis import bill, page, paper, terms
 from analysis import sections_ablation as ablations
 from analysis import sections_results as results
 from analysis import sections_search as search
@@ -54,6 +54,7 @@ def html(found: Findings, folder: Path) -> str:
         ("seeds", "Every finalist, every seed", results.seeds(found)),
         ("expected", "Expected best score", search.expected(found)),
         ("budget", "Budget", search.budget(found)),
+        ("bill", "Where the time went", bill.section(found)),
         ("costs", "Quality and cost", search.costs(found)),
         ("selection", "Selection", results.selection(found)),
         ("ablation", "Ablation", ablations.ablation(found)),

@@ -86,6 +86,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         ended_at_or_null=(_TIME, "UTC"),
         seconds_or_null=(_REAL, "s, all attempts"),
         teacher_s_or_null=(_REAL, "s"),
+        parts_json_or_null=(_TEXT, "s by part; start and checkpoint lie outside of total"),
+        asked_or_null=(_INT, "images shown to the teacher"),
+        recorded_or_null=(_INT, "of these, images recorded for all trials"),
         score_or_null=(_REAL, "fraction 0..1"),
         params_or_null=(_INT, "parameters"),
         macs_or_null=(_INT, "multiply-accumulates"),
@@ -110,7 +113,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         trial_id=_TEXT,
         epoch=(_INT, "finished epochs"),
         name=_TEXT,
-        value_or_null=(_REAL, "miou, pixel_accuracy: fraction 0..1; seconds/*: s; *_bytes: bytes"),
+        value_or_null=(_REAL, "miou, pixel_accuracy: fraction 0..1; seconds/*: s; *_bytes: bytes; *_images: images"),
     ),
     "evaluations": _schema(
         sweep_id=_TEXT,
@@ -233,7 +236,10 @@ LATER: dict[str, tuple[str, ...]] = {
     "studies": ("defaults_json",),
     "selections": ("rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),
-    "trials": ("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
+    "trials": (
+        *("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
+        *("parts_json", "asked", "recorded"),
+    ),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),
         *("deterministic_algorithms", "cudnn_deterministic", "cudnn_benchmark", "tf32", "amp", "code_digest"),

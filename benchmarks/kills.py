@@ -64,9 +64,10 @@ LASTING = ("proposed", "promoted", "stopped", "ended", "exhausted", "reused")
 """Decisions that a kill must not change; the others tell of sessions and attempts."""
 MEASURED = {
     *("sweep_id", "environment_id", "node", "attempts", "retries", "failure", "traceback", "peak_memory_bytes"),
+    *("parts_json", "asked", "recorded"),
     *("seconds", "teacher_s", "spent_s", "created_at", "started_at", "ended_at", "at", "latency_ms"),
 }
-"""Columns of names, times, places and attempts."""
+"""Columns of names, times, places, attempts, and of who recorded for whom."""
 PATIENCE_S = 600.0
 
 
@@ -287,7 +288,8 @@ def comparable(sweep: Path) -> dict[str, list[dict[str, Any]]]:
                 if key not in MEASURED and (name, key) != ("decisions", "n")
             }
             for row in rowwise
-            if not str(row.get("name")).startswith("seconds/") and row.get("kind", LASTING[0]) in LASTING
+            if not str(row.get("name")).startswith(("seconds/", "teacher_images"))
+            and row.get("kind", LASTING[0]) in LASTING
         ]
     return found
 

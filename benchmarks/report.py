@@ -33,10 +33,11 @@ PARAMETERS = {
     "terms.main.weight": {"low": 0.1, "high": 30.0, "log": True},
     "terms.main.temperature": {"low": 1.0, "high": 8.0, "log": False},
 }
+PARTS = ("data", "student", "teacher", "losses", "backward", "optimizer")
 METRICS = (
     *("miou", "pixel_accuracy", "lr", "term/cross_entropy/raw", "term/cross_entropy/weighted"),
     *("term/main/raw", "term/main/weighted"),
-    *(f"seconds/{part}" for part in ("total", "data", "student", "teacher", "losses", "backward", "optimizer")),
+    *(f"seconds/{part}" for part in ("total", *PARTS)),
 )
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 REPORT = "import sys; from analysis.report import write_report; write_report(sys.argv[1])"
@@ -69,6 +70,8 @@ def make_trials(trials: int, epochs: int, rng: np.random.Generator) -> list[dict
             **{"config_id": f"{study}-c{number}", "seed": seed, "state": state, "attempts": 1},
             **{"epochs_planned": epochs, "epochs_run": ran, "started_at": begin},
             **{"ended_at": begin + timedelta(seconds=9 * ran), "seconds": 9.0 * ran, "params": 1_700_000},
+            **{"parts_json": json.dumps({"total": 9.0 * ran, **dict.fromkeys(PARTS, 0.8 * ran)})},
+            **{"asked": 50 * ran, "recorded": 0},
             **{"macs": 10**9, "latency_ms": 12.5, "latency_device": "cpu", "environment_id": "e1"},
             **{"score": score if state == "complete" else None, "config_json": json.dumps(config)},
             **{"reason": "loss is nan" if state == "diverged" else None},

@@ -28,7 +28,7 @@ class FrozenTeacher:
 
     Attributes:
         digest: Of the teacher.
-        asked: Images that it was shown so far.
+        shown: Images that it was shown so far, and those of them whose answers were recorded.
 
     Raises:
         InputError: If the folder is none, holds another teacher, or one of other classes.
@@ -52,7 +52,7 @@ class FrozenTeacher:
                 f"teacher: it knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
                 f"have {len(images.classes)} ({', '.join(images.classes[:4])}, ...)"
             )
-        self.digest, self.asked = digest, 0
+        self.digest, self.shown = digest, torch.zeros(2, dtype=torch.int64)
         self._folder, self._device, self._autocast = folder, device, autocast
         self._tapped: frozenset[str] | None = None
 
@@ -69,7 +69,7 @@ class FrozenTeacher:
             self._tapped = frozenset(layers)
         with torch.no_grad(), self._autocast():
             maps = self.network(images)
-        self.asked += len(images)
+        self.shown[0] += len(images)
         # Contiguous, so that what is read back from a disk is laid out as what was just computed: sums depend on it.
         return {layer: maps[layer].contiguous() for layer in layers}
 
@@ -87,5 +87,5 @@ class FrozenTeacher:
             said = (str(error) or type(error).__name__).splitlines()[0]
             name = type(self.network.net).__name__
             raise InputError(f"{name} does not take images of {size[0]} x {size[1]}: {said}") from error
-        self.asked -= 1
+        self.shown[0] -= 1
         return {layer: Form(tuple(values.shape[1:]), values.dtype) for layer, values in maps.items()}

@@ -28,11 +28,17 @@ class EpochReport:
             there were none) and `weighted`; and, where they were looked at, the length of its weighted `gradient` and
             its `gradient_share` of the sum of these lengths (see `kdtrain.gradients`).
         lr: Learning rate of the epoch's last step.
-        seconds: Where the time went; `total` is the whole epoch. On a GPU, parts other than `total` are those
-            of the host, since kernels run behind it.
+        seconds: Where the time went; `total` is the whole epoch. Its parts are `data` (waiting for samples, for other
+            trainings that record, and for the disk), `record` (samples made for all trainings), `teacher`, `student`,
+            `losses`, `gradients`, `backward`, `optimizer` and `evaluate`. Outside of `total` lie `start` (from the
+            call of `train` to this epoch, in the first report of an attempt) and `checkpoint` (writing that of the
+            epoch before; those of the last epoch and of an interrupted one are in no report). On a GPU, parts are
+            those of the host, since kernels run behind it.
         images: Images trained on in this epoch.
         peak_memory_bytes: Most GPU memory that the (first) process has held for tensors so far, its allocator's
             reserve included: what decides how many trainings share a GPU. None on a CPU.
+        asked: Images that the teacher was shown in this epoch.
+        recorded: Those of them whose answers were recorded for all trainings.
     """
 
     epoch: int
@@ -43,6 +49,8 @@ class EpochReport:
     seconds: dict[str, float]
     images: int
     peak_memory_bytes: int | None = None
+    asked: int = 0
+    recorded: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -196,6 +204,22 @@ class Stopwatch:
         finally:
             self.seconds[name] += time.perf_counter() - start
 
+    @contextmanager
+    def around(self, name: str) -> Iterator[None]:
+        """Count the time of a block under `name`, but for what is counted inside of it under other names."""
+        start, before = time.perf_counter(), sum(self.seconds.values())
+        try:
+            yield
+        finally:
+            inside = sum(self.seconds.values()) - before
+            self.seconds[name] += max(0.0, time.perf_counter() - start - inside)
+
+    def take(self, other: "Stopwatch") -> None:
+        """Move what another has counted over to this one."""
+        for name, seconds in other.seconds.items():
+            self.seconds[name] += seconds
+        other.seconds.clear()
+
     def timed(self, name: str, items: Iterator[Any]) -> Iterator[Any]:
         """Hand on items, counting the time of waiting for each under `name`."""
         while True:
@@ -218,6 +242,7 @@ class EpochSoFar:
         meter: Of the losses.
         watch: Of the seconds.
         gradients: Length of every term's gradient, where it was looked at.
+        shown: Images that the teacher was shown, and those of them that were recorded, in all processes.
     """
 
     def __init__(self, terms: list[str], look_every: int) -> None:
@@ -225,6 +250,7 @@ class EpochSoFar:
         self.meter = LossMeter(terms, look_every)
         self.watch = Stopwatch()
         self.gradients: dict[str, float] = {}
+        self.shown = torch.zeros(2, dtype=torch.int64)
 
     def losses(self) -> dict[str, dict[str, float]]:
         """As in `EpochReport`."""
@@ -242,6 +268,7 @@ class EpochSoFar:
             "losses": self.meter.state_dict(),
             "seconds": dict(self.watch.seconds),
             "gradients": self.gradients,
+            "shown": self.shown,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -250,3 +277,4 @@ class EpochSoFar:
         self.meter.load_state_dict(state["losses"])
         self.watch.seconds.update(state["seconds"])
         self.gradients = dict(state["gradients"])
+        self.shown = state.get("shown", self.shown).clone()

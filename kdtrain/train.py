@@ -1,5 +1,6 @@
 """One training of one student, from config to result. Read it from top to bottom."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from kdtrain.models import TappedNetwork, build_network, check_classes, layer_ch
 from kdtrain.parallel import World
 from kdtrain.placebo import in_order
 from kdtrain.processes import together
-from kdtrain.progress import EpochReport, EpochSoFar, Report, State, TrainResult
+from kdtrain.progress import EpochReport, EpochSoFar, Report, State, Stopwatch, TrainResult
 from kdtrain.replay.batches import LiveBatches, moved, open_batches
 from kdtrain.run_folder import RunFolder
 from kdtrain.stream import derive, generator, seed_torch
@@ -66,6 +67,7 @@ def train(
         InputError: If config, data, teacher or checkpoint are not what they must be; before any training.
         StorageError: If a file cannot be written; what was saved before stays.
     """
+    began = time.perf_counter()
     machine = machine or Machine()
     for field, count in config.shared_counts.items():
         if count % machine.processes:
@@ -77,7 +79,7 @@ def train(
                 report(past)
         return result
     with together(machine.processes, partial(_train, config, machine)) as world:
-        return _train(config, machine, world, run, report, interrupt)
+        return _train(config, machine, world, run, report, interrupt, began)
 
 
 def _train(
@@ -87,8 +89,9 @@ def _train(
     run: RunFolder | None = None,
     report: Report | None = None,
     interrupt: Interrupt | None = None,
+    began: float | None = None,
 ) -> TrainResult:
-    """The part of one process; folder, listener and interrupt are the first one's."""
+    """The part of one process; folder, listener, interrupt and when all this `began` are the first one's."""
     run = run or RunFolder(None, config)
     if machine.threads:
         torch.set_num_threads(machine.threads)
@@ -152,6 +155,9 @@ def _train(
     def ended(state: State, reason: str | None = None, **more: Any) -> TrainResult:
         return TrainResult(state, len(reports), tuple(reports), reason, first, **more)
 
+    def shown() -> Tensor:
+        return torch.zeros(2, dtype=torch.int64) if teacher is None else teacher.shown.clone()
+
     def says_stop(past: EpochReport) -> bool:
         answer = report(past) if report is not None else None
         return world.from_first(answer == "stop") and past.epoch < config.epochs
@@ -177,18 +183,23 @@ def _train(
     if any(says_stop(past) for past in reports):
         return ended("stopped", "stopped by the listener")
 
+    between = Stopwatch()
+    if began is not None:
+        between.seconds["start"] = time.perf_counter() - began
     for epoch in range(first, config.epochs):
         so_far = EpochSoFar([term.name for term in terms], 1 if device.type == "cpu" else FINITE_CHECK_EVERY)
         if middle is not None:
             so_far.load_state_dict(middle)
             middle = None
-        watch, meter = so_far.watch, so_far.meter
+        watch, meter, before = so_far.watch, so_far.meter, shown()
+        watch.take(between)
         try:
             with watch("total"):
                 trained.train()
                 broken: str | None = None
-                source.prepare(epoch, so_far.step, taught_layers(epoch, so_far.step), watch, leave_off)
-                world.from_first(None)  # all processes have recorded their share
+                with watch.around("data"):
+                    source.prepare(epoch, so_far.step, taught_layers(epoch, so_far.step), watch, leave_off)
+                    world.from_first(None)  # all processes have recorded their share
                 for images, labels, stored in watch.timed("data", moved(source.epoch(epoch, so_far.step), device)):
                     now = (epoch, so_far.step)
                     seed_torch(device, config.seed, "dropout", *now, world.rank)
@@ -247,8 +258,10 @@ def _train(
                         evaluation = evaluated()
                     metrics = evaluation.metrics
         except InterruptedTrainingError:
+            so_far.shown += world.sum(shown() - before)
             run.save_checkpoint(epoch, state() | {"epoch": so_far.state_dict()}, so_far.step)
             return ended("interrupted", f"interrupted in epoch {epoch + 1} after {so_far.step} of {len(batches)} steps")
+        so_far.shown += world.sum(shown() - before)
         reports.append(
             EpochReport(
                 epoch=epoch + 1,
@@ -259,9 +272,12 @@ def _train(
                 seconds=dict(watch.seconds),
                 images=len(batches) * config.images_per_step,
                 peak_memory_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
+                asked=int(so_far.shown[0]),
+                recorded=int(so_far.shown[1]),
             )
         )
-        run.save_checkpoint(epoch + 1, state())
+        with between("checkpoint"):
+            run.save_checkpoint(epoch + 1, state())
         if says_stop(reports[-1]):
             return ended("stopped", "stopped by the listener")
 

@@ -1,6 +1,7 @@
 """From the ledger to the tables: a pure function, so that the tables can be rebuilt at any time."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -173,6 +174,9 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "ended_at": _time(trial.ended_at),
         "seconds": trial.seconds if trial.reports or trial.result else None,
         "teacher_s": trial.result.get("teacher_s"),
+        "parts_json": _parts(trial),
+        "asked": _sum(trial, "asked"),
+        "recorded": _sum(trial, "recorded"),
         "score": trial.score,
         "params": student.get("params"),
         "macs": student.get("macs"),
@@ -194,6 +198,25 @@ def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
 def _peak_memory(trial: TrialRecord) -> int | None:
     told = (report.get("peak_memory_bytes") for report in trial.reports.values())
     return max((int(peak) for peak in told if peak is not None), default=None)
+
+
+def _counted(trial: TrialRecord) -> list[dict[str, Any]]:
+    """The reports of the epochs that count: a pruned trial may have begun more."""
+    return [report for epoch, report in sorted(trial.reports.items()) if epoch <= trial.epochs_run]
+
+
+def _parts(trial: TrialRecord) -> str | None:
+    """Seconds by part, over all epochs."""
+    parts: Counter[str] = Counter()
+    for report in _counted(trial):
+        parts.update(report["seconds"])
+    return _json(parts) if parts else None
+
+
+def _sum(trial: TrialRecord, name: str) -> int | None:
+    """A count over all epochs; none where no report tells it."""
+    told = [report[name] for report in _counted(trial) if report.get(name) is not None]
+    return sum(told) if told else None
 
 
 def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[dict[str, Any]]:
@@ -230,6 +253,8 @@ def _report_values(report: Mapping[str, Any]) -> dict[str, float | None]:
     values |= {f"seconds/{part}": value for part, value in report["seconds"].items()}
     if report.get("peak_memory_bytes") is not None:
         values["peak_memory_bytes"] = float(report["peak_memory_bytes"])
+    if report.get("asked"):
+        values["teacher_images"] = float(report["asked"])
     return values
 
 

@@ -5,13 +5,14 @@ labels and the probability maps predicted by the teacher". How it adapts is infe
 piece is a switch.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from kdtrain.losses.maps import distillation_loss, masked_mean, resize_labels, resize_map
+from kdtrain.losses.maps import distillation_loss, resize_labels, resize_map
 
 AdaptiveForm = Literal["hard", "soft", "threshold", "swap"]
 
@@ -62,33 +63,59 @@ def adaptive_cross_entropy(
             "adaptive_cross_entropy with resize='map' needs maps of equal height and width, but came student "
             f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}"
         )
+    if form not in ("hard", "soft", "threshold", "swap"):
+        raise ValueError(f"form must be hard, soft, threshold or swap, but came {form!r}")
     labels = resize_labels(labels, student.shape[-2:])
     valid = labels != ignore_index
     truth = torch.where(valid, labels, 0)
-    log_student = F.log_softmax(student, dim=1)
-    probability = F.softmax(teacher / temperature, dim=1)
-
-    from_teacher = -(probability * log_student).sum(1)
-    log_truth = _at(log_student, truth)
-    p_truth = _at(probability, truth)
-    top, guess = probability.max(1)
-    match form:
-        case "hard":
-            pixels = torch.where(guess == truth, from_teacher, -log_truth)
-        case "threshold":
-            pixels = torch.where((guess == truth) & (p_truth >= threshold), from_teacher, -log_truth)
-        case "soft":
-            pixels = p_truth * from_teacher - (1 - p_truth) * log_truth
-        case "swap":
-            # the exchange gives (top - p_truth) more to the true class and takes it from the guess
-            pixels = from_teacher - (top - p_truth) * (log_truth - _at(log_student, guess))
-        case _:
-            raise ValueError(f"form must be hard, soft, threshold or swap, but came {form!r}")
-    if ignored == "teacher":
-        return torch.where(valid, pixels, from_teacher).mean()
-    return masked_mean(pixels, valid)
+    weights = (torch.ones_like(labels) if ignored == "teacher" else valid).to(student.dtype)
+    weights = weights / weights.sum().clamp_min(1)
+    value: Tensor = _CrossEntropy.apply(student, teacher, temperature, truth, valid, weights, form, threshold)
+    return value
 
 
-def _at(values: Tensor, classes: Tensor) -> Tensor:
-    """The value of `(N, C, H, W)` at one class per pixel."""
-    return values.gather(1, classes[:, None])[:, 0]
+class _CrossEntropy(torch.autograd.Function):
+    """Weighted sum over pixels of the cross-entropy to the target, image by image; the gradient is `p - q`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        temperature: float | Tensor,
+        truth: Tensor,
+        valid: Tensor,
+        weights: Tensor,
+        form: AdaptiveForm,
+        threshold: float,
+    ) -> Tensor:
+        sums, slopes = [], []
+        images = (part.split(1) for part in (student, teacher, truth[:, None], valid[:, None], weights[:, None]))
+        for s, t, y, known, weight in zip(*images, strict=True):
+            log_p = F.log_softmax(s, dim=1)
+            target = _target(F.softmax(t / temperature, dim=1), y, known, form, threshold)
+            sums.append(-((target * log_p).sum(1, keepdim=True) * weight).sum())
+            slopes.append(log_p.exp_().sub_(target).mul_(weight))
+        ctx.save_for_backward(torch.cat(slopes))
+        return torch.stack(sums).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        return outer[0] * ctx.saved_tensors[0], *(None,) * 7
+
+
+def _target(p: Tensor, truth: Tensor, valid: Tensor, form: AdaptiveForm, threshold: float) -> Tensor:
+    """`q` of all pixels from the teacher's probabilities, in their place; those themselves where there is no truth."""
+    top, guess = p.max(1, keepdim=True)
+    p_truth = p.gather(1, truth)
+    if form == "swap":
+        swapped = p.scatter(1, truth, top).scatter(1, guess, p_truth)
+        return torch.where(valid, swapped, p)
+    trust = {
+        "hard": guess == truth,
+        "threshold": (guess == truth) & (p_truth >= threshold),
+        "soft": p_truth,
+    }[form].to(p.dtype)
+    trust = torch.where(valid, trust, 1.0)
+    return p.mul_(trust).scatter_add_(1, truth, 1 - trust)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdtrain.losses.cka import Distance, Estimator, Samples, as_samples, cka_distance
+from kdtrain.losses.kernels import inner_products
 from kdtrain.losses.maps import distillation_loss, wide
 
 ProjectionSource = Literal["resampled", "fixed"]
@@ -42,15 +43,15 @@ def count_blocks(height: int, width: int, grid: int) -> int:
 def channel_attention(features: Tensor, temperature: float | Tensor, gamma: float | Tensor) -> Tensor:
     """`gamma A X + X` with `A = softmax(-X X^T / temperature)` over channels, for `X (N, C, H, W)`.
 
-    In float64, because the softmax magnifies what is lost in `X X^T`, a sum over all pixels.
+    `X X^T`, a sum over all pixels, is float64, because the softmax magnifies what is lost in it.
     """
     if _is_zero(gamma):
         return features
-    x = wide(features).flatten(2)
+    x = features.flatten(2)
     if x.shape[1] > x.shape[2]:
-        attended = _attend(-x, x, x, temperature)
+        attended = _attend(-wide(x), wide(x), wide(x), temperature)
     else:
-        attended = F.softmax(-(x @ x.mT) / temperature, dim=-1) @ x
+        attended = F.softmax(-inner_products(x) / temperature, dim=-1).to(x.dtype) @ x
     return features + gamma * attended.view_as(features)
 
 
@@ -77,8 +78,11 @@ def position_attention(
 def _attend(q: Tensor, k: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
     """`softmax(q k^T / temperature) v` of `(N, tokens, width)`, without a matrix of tokens x tokens.
 
-    Torch's fused kernels need queries as wide as values, else it falls back on the plain form.
+    Such a matrix is smaller than the values where there are fewer tokens than their width. Torch's fused kernels need
+    queries as wide as values, else it falls back on the plain form.
     """
+    if q.shape[-2] <= v.shape[-1]:
+        return F.softmax(q @ k.mT / temperature, dim=-1) @ v
     fill = (0, v.shape[-1] - q.shape[-1])
     return F.scaled_dot_product_attention(F.pad(q / temperature, fill), F.pad(k, fill), v, scale=1.0)
 

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdtrain.losses.kernels import inner_products
 from kdtrain.losses.maps import wide
 
 Samples = Literal["batch", "pixels"]
@@ -26,10 +27,10 @@ def cka(x: Tensor, y: Tensor, estimator: Estimator = "biased") -> Tensor:
             f"the {estimator} CKA needs at least {LEAST_SAMPLES[estimator]} samples, but came {x.shape[-2]}: "
             "take a larger batch, or samples='pixels'"
         )
-    x, y = (wide(side) - wide(side).mean(-2, keepdim=True) for side in (x, y))
-    product = _hsic(x, x, estimator).clamp_min(0) * _hsic(y, y, estimator).clamp_min(0)
+    own_x, own_y, both = _hsics(x, y, estimator)
+    product = own_x.clamp_min(0) * own_y.clamp_min(0)
     varies = product > 0
-    return torch.where(varies, _hsic(x, y, estimator) / torch.where(varies, product, 1.0).sqrt(), 0.0)
+    return torch.where(varies, both / torch.where(varies, product, 1.0).sqrt(), 0.0)
 
 
 def cka_distance(x: Tensor, y: Tensor, estimator: Estimator, distance: Distance) -> Tensor:
@@ -53,16 +54,23 @@ def as_samples(features: Tensor, samples: Samples) -> Tensor:
     raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
 
 
-def _hsic(x: Tensor, y: Tensor, estimator: Estimator) -> Tensor:
-    """HSIC of centred features up to a factor that only depends on n, which cancels in CKA."""
+def _hsics(x: Tensor, y: Tensor, estimator: Estimator) -> tuple[Tensor, Tensor, Tensor]:
+    """HSIC of x with itself, of y with itself and of both, up to a factor that depends on n alone: CKA is a ratio."""
     n = x.shape[-2]
     if n <= min(x.shape[-1], y.shape[-1]):
-        inner = ((x @ x.mT) * (y @ y.mT)).sum((-2, -1))
+        k, m = inner_products(x, centred=True), inner_products(y, centred=True)
+        inner = [(one * other).sum((-2, -1)) for one, other in ((k, k), (m, m), (k, m))]
+        a, b = (kernel.diagonal(dim1=-2, dim2=-1) for kernel in (k, m))
     else:
-        inner = (x.mT @ y).square().sum((-2, -1))
-    if estimator == "biased":
-        return inner
-    # equation (5) with kernels of centred features, whose rows without the diagonal sum to minus the diagonal
-    a, b = x.square().sum(-1), y.square().sum(-1)
+        x, y = (wide(side) - wide(side).mean(-2, keepdim=True) for side in (x, y))
+        inner = [(one.mT @ other).square().sum((-2, -1)) for one, other in ((x, x), (y, y), (x, y))]
+        a, b = x.square().sum(-1), y.square().sum(-1)
+    if estimator == "unbiased":
+        inner = [_unbiased(one, *sides, n) for one, sides in zip(inner, ((a, a), (b, b), (a, b)), strict=True)]
+    return inner[0], inner[1], inner[2]
+
+
+def _unbiased(inner: Tensor, a: Tensor, b: Tensor, n: int) -> Tensor:
+    """Equation (5) with kernels of centred features, whose rows without the diagonal sum to minus the diagonal."""
     diagonals = (a * b).sum(-1)
     return inner - diagonals * n / (n - 2) + a.sum(-1) * b.sum(-1) / ((n - 1) * (n - 2))

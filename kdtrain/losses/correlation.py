@@ -19,6 +19,9 @@ from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
 from kdtrain.losses.grams import from_grams, gram_distance, grams, padded
 from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
 
+PAIR_ELEMENTS = 2**21
+"""As `BLOCK_ELEMENTS`, of products of channels."""
+
 CscForm = Literal["A", "A0", "B", "C", "D", "E"]
 
 
@@ -85,8 +88,10 @@ def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     s, t = padded(s, t)
     pixels, pairs = s.shape[1], _pair_count(s, first_shift)
     if 3 * pairs**2 <= 2 * pixels * s.shape[2]:
-        step = max(BLOCK_ELEMENTS // (len(s) * pairs), 1)
-        total = from_grams(*blockwise(lambda x, y: grams(_pairs(x, first_shift), _pairs(y, first_shift)), step, s, t))
+        step = max(PAIR_ELEMENTS // (len(s) * pairs), 1)
+        # nothing cancels once differences and sums are formed: from here float32 does
+        d, u = (side.float() for side in (s - t, s + t))
+        total = from_grams(*blockwise(lambda x, y: _grams_of_pairs(x, y, first_shift), step, d, u))
     else:
         step = max(BLOCK_ELEMENTS // (len(s) * pixels), 1)
 
@@ -159,10 +164,19 @@ def _pair_count(f: Tensor, first_shift: int) -> int:
     return channels * (channels + 1 - 2 * first_shift) // 2
 
 
-def _pairs(f: Tensor, first_shift: int) -> Tensor:
-    """Products of two channels, each pair once; different channels weigh sqrt(2), as they occur twice."""
-    different = [2.0**0.5 * f[..., k:] * f[..., :-k] for k in range(1, f.shape[-1])]
-    return torch.cat(different if first_shift else [f.square(), *different], dim=-1)
+def _grams_of_pairs(d: Tensor, u: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """As `grams` of the pairs of `(u + d) / 2` and `(u - d) / 2`."""
+    difference, together = [], []
+    for shift in range(first_shift, d.shape[-1]):
+        # every pair of different channels stands for two of the whole matrix, hence sqrt(2) / 2
+        weight = 0.5**0.5 if shift else 0.5
+        d_first, d_second, u_first, u_second = (
+            part for side in (d, u) for part in (weight * side[..., shift:], side[..., : side.shape[-1] - shift])
+        )
+        difference.append(d_first * u_second + u_first * d_second)
+        together.append(u_first * u_second + d_first * d_second)
+    one, other = torch.cat(difference, -1), torch.cat(together, -1)
+    return one.mT @ one, other.mT @ other, one.mT @ other
 
 
 def _relation(rows: Tensor, f: Tensor, first_shift: int) -> Tensor:

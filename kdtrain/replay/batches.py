@@ -176,6 +176,7 @@ class ReplayedBatches(LiveBatches):
                 images, labels = default_collate([self._batches.samples[key] for key in keys])
             layers = self._tracks.keys() - self._sample_forms.keys()
             yield Taught(images, labels, {name: self._tracks[name].read(rows) for name in layers if there[name]})
+        self.close()
 
     def close(self) -> None:
         """Let go of the tracks of the epoch before."""
@@ -208,7 +209,9 @@ class ReplayedBatches(LiveBatches):
                     [self._batches.samples.finished(*one)[0] for one in zip(keys, *pairs, strict=True)]
                 )
                 moved = images.to(self._device, memory_format=torch.channels_last)
-                return {name: values.cpu() for name, values in teacher.ask(moved, tuple(tracks)).items()}
+                answers = teacher.ask(moved, tuple(tracks))
+                teacher.shown[1] += len(images)
+                return {name: values.cpu() for name, values in answers.items()}
 
         ensure(view, tracks, chunks, maps, pause)
         return tracks

@@ -286,7 +286,7 @@ def test_nearly_equal_features_with_channel_attention_lose_no_digits(samples, sh
         return cam_cka(s, t, gamma=0.5, samples=samples, distance="one_minus")
 
     assert definition(student.double(), teacher.double()) < 1e-5
-    check(loss, definition, student, teacher, rtol=1e-5, gradient_rtol=1e-5, atol=0.0)
+    check(loss, definition, student, teacher, rtol=1e-4, gradient_rtol=1e-4, atol=0.0)
 
 
 class Largest(TorchDispatchMode):

@@ -38,7 +38,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def assert_same_but_for_rounding(one, two, first: Path, second: Path) -> None:
     assert (one.state, two.state) == ("complete", "complete")
     for past, other in zip(one.reports, two.reports, strict=True):
-        assert (past.images, past.lr) == (other.images, other.lr)
+        assert (past.images, past.asked, past.lr) == (other.images, other.asked, other.lr)
         for term, values in past.losses.items():
             assert other.losses[term] == pytest.approx(values, rel=1e-4)
     torch.testing.assert_close(weights(first), weights(second), rtol=1e-3, atol=1e-5)

@@ -1,12 +1,20 @@
 """Trainings that read what others have recorded."""
 
+import json
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kdtrain import train
 from kdtrain.config import Replay
 
+NETWORKS = Path(__file__).parent / "networks"
 teaching = sys.modules["kdtrain.frozen_teacher"]
 
 
@@ -54,6 +62,28 @@ def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, ask
     again = train(make_config("kd", optimizer={"lr": 0.01}), store)
     assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
     assert first.teacher_seconds > again.teacher_seconds == 0
+    assert [(past.asked, past.recorded) for past in (*first.reports, *again.reports)] == 4 * [(16, 16)] + 4 * [(0, 0)]
+
+
+def test_waiting_for_the_store_counts_as_data_and_recording_does_not(make_config, store, monkeypatch):
+    batching = sys.modules["kdtrain.replay.batches"]
+    ensure, stack = batching.ensure, np.stack
+
+    def slow(*args):
+        time.sleep(0.2)
+        return ensure(*args)
+
+    def slower(arrays):
+        time.sleep(0.1)
+        return stack(arrays)
+
+    monkeypatch.setattr(batching, "ensure", slow)
+    monkeypatch.setattr(batching.np, "stack", slower)
+    (past,) = train(make_config("kd", epochs=1), store).reports
+    assert past.seconds["data"] >= 2 * 0.2  # for samples and for maps
+    assert past.seconds["record"] >= 2 * 4 * 0.1  # images and labels of four chunks
+    parts = {name: seconds for name, seconds in past.seconds.items() if name not in ("total", "start", "checkpoint")}
+    assert sum(parts.values()) <= past.seconds["total"]
 
 
 def test_layers_that_others_look_at_are_recorded_by_the_first(make_config, store, asked):
@@ -137,3 +167,29 @@ def test_unlabelled_images_and_a_shuffled_teacher_replay(make_config, machine, s
     config = make_config("kd", teacher_order="shuffled", batch_size=5)
     live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
     assert outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored") == live
+
+
+def test_trainings_at_once_share_the_recording_and_survive_one_that_is_killed(make_config, machine, store, tmp_path):
+    config = make_config("cskd")
+    live = train(config, machine)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    (tmp_path / "machine.json").write_text(store.model_dump_json())
+    path = os.pathsep.join(map(str, (Path(__file__).parents[2], NETWORKS)))
+    started = [
+        subprocess.Popen(
+            [sys.executable, NETWORKS / "replaying_training.py", "config.json", "machine.json", f"{number}.json"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        for number in range(3)
+    ]
+    killed = started[0]
+    while killed.poll() is None and not list(store.replay.folder.glob("*/view-00000/logits*.idx")):
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    assert [one.wait(120) for one in started][1:] == [0, 0]
+    told = [json.loads((tmp_path / f"{number}.json").read_text()) for number in (1, 2)]
+    for one in told:
+        assert one["losses"] == [past.losses for past in live.reports]
+        assert one["miou"] == live.evaluation.miou
+    assert sum(one["asked"] for one in told) <= 4 * 16

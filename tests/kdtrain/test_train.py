@@ -302,6 +302,7 @@ def test_reports_say_what_happened(make_config, machine):
         assert (past.images, past.epochs, past.peak_memory_bytes) == (16, 3, None)
         for term in config.terms:
             assert past.losses[term.name]["weighted"] == pytest.approx(term.weight * past.losses[term.name]["raw"])
+        assert (past.asked, past.recorded) == (16, 0)
         parts = {"data", "teacher", "student", "losses", "backward", "optimizer"}
         assert parts <= set(past.seconds)
         assert sum(past.seconds[part] for part in parts) <= past.seconds["total"]
@@ -469,3 +470,29 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_epoch(make_config, machine,
     result = train(config, machine, workdir=tmp_path)
     assert (result.state, result.resumed_from) == ("complete", 2)
     assert untimed(result) == untimed(train(config, machine))
+
+
+def test_starting_and_checkpoints_are_told_beside_the_epochs(make_config, machine, tmp_path):
+    def parts(seconds):
+        return [name for name in ("start", "checkpoint") if name in seconds]
+
+    config = make_config("kd", epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, machine, workdir=tmp_path, report=_leaves_at(2))
+    found = train(config, machine, workdir=tmp_path).reports
+    assert [parts(past.seconds) for past in found] == [["start"], ["checkpoint"], ["start"], ["checkpoint"]]
+    assert all(past.seconds[part] > 0 for past in found for part in parts(past.seconds))
+
+
+def test_reports_from_before_the_bill_still_read(make_config, machine):
+    (past,) = train(make_config(epochs=1), machine).reports
+    content = {name: value for name, value in past.to_dict().items() if name not in ("asked", "recorded")}
+    assert EpochReport.from_dict(content) == past
+
+
+def _leaves_at(epoch):
+    def report(past):
+        if past.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return report

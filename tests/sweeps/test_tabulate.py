@@ -7,7 +7,7 @@ from analysis.schemas import SCHEMAS
 from kdtrain.errors import InputError
 from kdtrain.progress import EpochReport
 from sweeps.store import Store
-from sweeps.tabulate import write_tables
+from sweeps.tabulate import load_state, rows, write_tables
 
 
 @pytest.fixture
@@ -59,6 +59,33 @@ def test_metrics_hold_every_report_in_long_form(tables):
     epochs = metrics[metrics["name"] == "lr"].groupby("trial_id")["epoch"].max()
     assert (epochs == trials["epochs_run"].loc[epochs.index]).all()
     assert {"miou", "term/channel_wise/raw", "term/channel_wise/weighted", "seconds/total"} <= set(metrics["name"])
+
+
+def test_a_trial_says_where_its_seconds_went_and_what_the_teacher_was_asked(fake, tmp_path):
+    with fake.open_driver(fake.make_spec(studies=["none"]), tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        for epoch, parts in ((1, {"total": 2.0, "start": 0.5}), (2, {"total": 3.0, "teacher": 1.25})):
+            driver.report(trial.id, EpochReport(epoch, 6, {}, {}, 0.1, parts, 8, asked=8 * (epoch - 1), recorded=0))
+    write_tables(tmp_path)
+    tables = read_tables(tmp_path)
+    (row,) = tables["trials"].to_dict("records")
+    assert json.loads(row["parts_json"]) == {"start": 0.5, "teacher": 1.25, "total": 5.0}
+    assert (row["asked"], row["recorded"]) == (8, 0)
+    metrics = tables["metrics"]
+    assert metrics[metrics["name"] == "teacher_images"][["epoch", "value"]].to_numpy().tolist() == [[2, 8.0]]
+
+
+def test_reports_that_do_not_tell_what_was_asked_leave_it_open(fake, tmp_path):
+    with fake.open_driver(fake.make_spec(studies=["none"]), tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        driver.report(trial.id, EpochReport(1, 6, {}, {}, 0.1, {"total": 2.0}, 8))
+    spec, state = load_state(tmp_path)
+    for report in state.trials[trial.id].reports.values():
+        del report["asked"], report["recorded"]
+    (row,) = rows(state, spec)["trials"]
+    assert (row["asked"], row["recorded"]) == (None, None)
 
 
 def test_budgets_of_the_studies_add_up(tables):
@@ -115,7 +142,8 @@ def test_tables_of_a_sweep_that_has_just_begun(fake, tmp_path):
     write_tables(tmp_path)
     trials = read_tables(tmp_path)["trials"]
     assert trials[["state", "epochs_run"]].to_dict("records") == [{"state": "running", "epochs_run": 0}]
-    assert trials[["seconds", "failure", "reused_from", "peak_memory_bytes"]].isna().all(axis=None)
+    empty = ["seconds", "parts_json", "asked", "failure", "reused_from", "peak_memory_bytes"]
+    assert trials[empty].isna().all(axis=None)
     assert trials["retries"].tolist() == [0]
 
 

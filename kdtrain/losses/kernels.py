@@ -1,0 +1,51 @@
+"""Inner products of rows, summed in float64 without a float64 copy of the rows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdtrain.losses.blocks import BLOCK_ELEMENTS
+from kdtrain.losses.maps import wide
+
+
+def inner_products(rows: Tensor, centred: bool = False) -> Tensor:
+    """`x x^T` for `x (..., n, p)`, of rows less their mean if `centred`: `(..., n, n)`.
+
+    Float64 where the device has it, since what is computed from them cancels; the gradient is a product in the type of
+    `x`.
+    """
+    return _inner_products(rows, centred)
+
+
+@torch.library.custom_op("kdtrain::inner_products", mutates_args=())
+def _inner_products(rows: Tensor, centred: bool) -> Tensor:
+    total = wide(rows.new_zeros((*rows.shape[:-1], rows.shape[-2])))
+    for block in rows.split(max(BLOCK_ELEMENTS // max(rows[..., 0].numel(), 1), 64), -1):
+        values = wide(block)
+        if centred:
+            values = values - values.mean(-2, keepdim=True)
+        total += values @ values.mT
+    return total
+
+
+@_inner_products.register_fake
+def _(rows: Tensor, centred: bool) -> Tensor:
+    return wide(rows.new_empty((*rows.shape[:-1], rows.shape[-2])))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0])
+    ctx.centred = inputs[1]
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    (rows,) = ctx.saved_tensors
+    factors = gradient + gradient.mT
+    if ctx.centred:
+        factors = factors - factors.mean(-1, keepdim=True)
+        factors = factors - factors.mean(-2, keepdim=True)
+    return factors.to(rows.dtype) @ rows, None
+
+
+_inner_products.register_autograd(_backward, setup_context=_keep)

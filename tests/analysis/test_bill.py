@@ -1,0 +1,57 @@
+"""Where the seconds went."""
+
+import json
+
+import pytest
+
+from analysis.bill import PARTS, bill, section, teacher_sentence
+from analysis.findings import findings
+
+
+@pytest.fixture
+def billed(empty_sweep):
+    """Two studies with a teacher that was asked in one trial and read in the others."""
+    sweep = empty_sweep()
+    sweep.study("none", is_baseline=True)
+    sweep.study("kd")
+
+    def trial(study, score, parts, asked=0, recorded=0, **fields):
+        return sweep.trial(study, score, parts_json=json.dumps(parts), asked=asked, recorded=recorded, **fields)
+
+    trial("none", 0.4, {"total": 10.0, "student": 4.0, "backward": 5.0, "start": 2.0, "optimizer": 0.01})
+    trial("none", None, {"total": 6.0, "student": 2.0, "backward": 3.0, "checkpoint": 2.0, "unheard_of": 1.0})
+    trial("kd", 0.5, {"total": 30.0, "teacher": 10.0, "record": 5.0, "student": 4.0, "backward": 5.0}, 1500, 1200)
+    trial("kd", 0.5, {"total": 10.0, "data": 1.0, "student": 4.0, "backward": 5.0})
+    trial("kd", 0.5, {"total": 10.0, "teacher": 10.0}, 900, 900, reused_from="kd-1")
+    return sweep
+
+
+def test_seconds_by_part_of_every_study(billed):
+    frame = bill(billed.tables()).set_index("study")
+    none, kd = frame.loc["none"], frame.loc["kd"]
+    assert none[["trials", "seconds", "rest", "start", "checkpoint"]].tolist() == pytest.approx([2, 20, 1.99, 2, 2])
+    assert (kd["trials"], kd["seconds"], kd["teacher"], kd["record"], kd["rest"]) == (2, 40, 10, 5, 6)
+    assert (kd["asked"], kd["recorded"]) == (1500, 1200)
+    assert frame[list(PARTS)].sum(axis="columns").tolist() == pytest.approx(frame["seconds"].tolist())
+
+
+def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(billed):
+    html = section(findings(billed.tables()))
+    for heading in ("One trial", "Data", "Record", "Teacher", "Student", "Backward", "Start", "The rest"):
+        assert f">{heading}</th>" in html
+    for missing in ("Optimizer", "Losses", "Evaluate"):
+        assert f">{missing}</th>" not in html
+    assert "asked about 1,500 images, 1,200 of them once for all trials; that took 17 % of all seconds" in html
+    assert "host" not in html
+
+
+def test_where_the_tables_do_not_tell_there_is_no_section(sweep):
+    assert bill(sweep.tables()).empty
+    assert section(findings(sweep.tables())) == ""
+
+
+def test_a_teacher_that_was_not_asked_is_not_spoken_of():
+    assert teacher_sentence(0, 0, 0.0) == ""
+    assert teacher_sentence(float("nan"), 0, 0.0) == ""
+    assert "once for all" not in teacher_sentence(20, 0, 0.5)
+    assert "20 images, all of them once for all trials" in teacher_sentence(20, 20, 0.5)
