@@ -191,29 +191,27 @@ def make_maps(kind: str, size: str, batch: int, device: str) -> Maps:
     return Maps(s.to(device).requires_grad_(), t.to(device), labels.to(device), classes)
 
 
-def once(run: Run, maps: Maps) -> float:
-    """Forward and backward."""
+def once(run: Run, maps: Maps) -> tuple[float, float]:
+    """Seconds of forward and backward, and the value."""
     maps.s.grad = None
+    begin = time.perf_counter()
     value = run(maps)
     value.backward()
-    return float(value)
-
-
-def seconds(run: Run, maps: Maps) -> float:
-    begin = time.perf_counter()
-    once(run, maps)
     if maps.s.is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, float(value.detach())
 
 
-def paired_times(case: Case, maps: Maps, budget: float) -> tuple[float, float]:
-    """Medians of our and the plain seconds, in turns, within about `budget` seconds."""
-    first = [seconds(case.ours, maps), seconds(case.plain, maps)]  # not counted: everything is warm afterwards
-    rounds = int(min(max(budget / sum(first), 1), 15))
-    pairs = [(seconds(case.ours, maps), seconds(case.plain, maps)) for _ in range(rounds)]
-    ours, theirs = zip(*pairs, strict=True)
-    return statistics.median(ours), statistics.median(theirs)
+def paired(case: Case, maps: Maps, budget: float) -> tuple[float, float, float, float]:
+    """Medians of our and the plain seconds, in turns, within about `budget` seconds, and both values.
+
+    The first turn only warms up, unless it has taken so long that warmth does not matter.
+    """
+    (ours, value), (theirs, expected) = once(case.ours, maps), once(case.plain, maps)
+    rounds = min(int(budget / (ours + theirs)), 15)
+    pairs = [(once(case.ours, maps)[0], once(case.plain, maps)[0]) for _ in range(rounds)] or [(ours, theirs)]
+    mine, plain_ones = zip(*pairs, strict=True)
+    return statistics.median(mine), statistics.median(plain_ones), value, expected
 
 
 def peak(run: Run, maps: Maps) -> int:
@@ -295,12 +293,11 @@ def main() -> None:
         ours_bytes, plain_bytes = memory[case.name, case.maps, size]
         row = {"loss": case.name, "maps": case.maps, "size": size, "batch": options.batch, "device": options.device}
         if plain_bytes is None:
-            ours_s, plain_s = statistics.median(seconds(case.ours, maps) for _ in range(3)), None
+            ours_s, plain_s = statistics.median(once(case.ours, maps)[0] for _ in range(3)), None
         else:
-            value, expected = once(case.ours, maps), once(case.plain, maps)
+            ours_s, plain_s, value, expected = paired(case, maps, options.budget)
             if abs(value - expected) > 1e-3 * abs(expected) + 1e-9:
                 wrong.append(f"{case.name} at {size}: {value:.6g}, but plainly {expected:.6g}")
-            ours_s, plain_s = paired_times(case, maps, options.budget)
         rows.append(row | {"s": ours_s, "plain_s": plain_s, "bytes": ours_bytes, "plain_bytes": plain_bytes})
         print(_line(rows[-1]), flush=True)
     print(f"load average {os.getloadavg()[0]:.1f}")
