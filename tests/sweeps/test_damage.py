@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,7 +95,8 @@ def dies_after(epoch: int, study: str, patch: pytest.MonkeyPatch) -> None:
 def _only_going_on() -> Iterator[None]:
     """What comes before and after is tested elsewhere, and takes longer than all of this."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.run.check", lambda spec, machine: None)
+        without_store = SimpleNamespace(replay=SimpleNamespace(on=lambda machine: machine))
+        patch.setattr("sweeps.run.check", lambda spec, machine: without_store)
         patch.setattr("sweeps.results.write_report", lambda folder: folder / "report" / "index.html")
         patch.setattr("sweeps.results.draw_predictions", lambda *_: None)
         yield
