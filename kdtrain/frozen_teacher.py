@@ -44,9 +44,7 @@ class FrozenTeacher:
     ) -> None:
         if folder is None:
             raise InputError(f"teacher: the config asks for the teacher {digest}; name its folder by --teacher")
-        card = read_card(folder)
-        if card.digest != digest:
-            raise InputError(f"teacher: {folder} holds the teacher {card.digest}, but the config asks for {digest}")
+        card = read_card(folder, digest)
         if card.classes != images.classes:
             raise InputError(
                 f"teacher: it knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "

@@ -78,11 +78,15 @@ def save_model(folder: Path, net: nn.Module, card_facts: dict[str, object]) -> M
     return card
 
 
-def read_card(folder: Path) -> ModelCard:
+def read_card(folder: Path, digest: str | None = None) -> ModelCard:
     """The card of a teacher folder.
 
+    Args:
+        folder: The teacher folder.
+        digest: The digest that the teacher must have; none takes any.
+
     Raises:
-        InputError: If the folder is not one, or its card does not read.
+        InputError: If the folder is not one, its card does not read, or it holds another teacher.
     """
     path = folder / CARD
     if not path.is_file() or not (folder / WEIGHTS).is_file():
@@ -90,7 +94,10 @@ def read_card(folder: Path) -> ModelCard:
             f"teacher: {folder} is no teacher folder, it must hold {CARD} and {WEIGHTS}; make one with "
             "`kdsweep teacher fit` or `kdsweep teacher import`"
         )
-    return parse_card(path.read_bytes(), str(path))
+    card = parse_card(path.read_bytes(), str(path))
+    if digest is not None and card.digest != digest:
+        raise InputError(f"teacher: {folder} holds the teacher {card.digest}, but the config asks for {digest}")
+    return card
 
 
 def parse_card(content: bytes, path: str) -> ModelCard:
@@ -115,9 +122,7 @@ def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, Tapp
     Raises:
         InputError: If the folder, its weights or its digest are not what they must be.
     """
-    card = read_card(folder)
-    if digest is not None and card.digest != digest:
-        raise InputError(f"teacher: {folder} holds the teacher {card.digest}, but the config asks for {digest}")
+    card = read_card(folder, digest)
     content = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(content).hexdigest() != card.weights_sha256:
         raise InputError(

@@ -8,6 +8,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -200,16 +201,9 @@ class ReplayedBatches(LiveBatches):
 
         def maps(chunk: int) -> Maps:
             with watch("teacher"):
-                keys = self._keys(view.number, chunk)
-                first = chunk * self._layout.rows
-                pairs = [
-                    self._tracks[name].read(slice(first, first + len(keys))).numpy() for name in ("images", "labels")
-                ]
-                images = torch.stack(
-                    [self._batches.samples.finished(*one)[0] for one in zip(keys, *pairs, strict=True)]
-                )
-                moved = images.to(self._device, memory_format=torch.channels_last)
-                answers = teacher.ask(moved, tuple(tracks))
+                keys, first = self._keys(view.number, chunk), chunk * self._layout.rows
+                images, _ = self._stored(keys, range(first, first + len(keys)))
+                answers = teacher.ask(images.to(self._device, memory_format=torch.channels_last), tuple(tracks))
                 teacher.shown[1] += len(images)
                 return {name: values.cpu() for name, values in answers.items()}
 
@@ -246,8 +240,7 @@ class ReplayedBatches(LiveBatches):
         labelled = self._batches.labelled(view)[chunk * batch : (chunk + 1) * batch]
         if not extra or len(labelled) < batch:
             return list(labelled)
-        further = self._batches.further(view)
-        return [*labelled, *(key for key, _ in zip(_skipped(further, chunk * extra), range(extra), strict=False))]
+        return [*labelled, *islice(self._batches.further(view), chunk * extra, (chunk + 1) * extra)]
 
 
 def open_batches(
@@ -287,12 +280,6 @@ def _on(batch: Taught, device: torch.device) -> Taught:
         batch.labels.to(device, non_blocking=True),
         {name: values.to(device, non_blocking=True) for name, values in batch.maps.items()},
     )
-
-
-def _skipped(keys: Iterator[Key], count: int) -> Iterator[Key]:
-    for _ in range(count):
-        next(keys)
-    return keys
 
 
 def _noted(form: Form) -> tuple[tuple[int, ...], str]:

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import yaml
+from camvid_tree import put, put_camvid, put_pair
 from PIL import Image
 
 from kdtrain import InputError, Machine
@@ -25,25 +26,9 @@ SPEC = {
 }
 
 
-def put(file, array):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(array, dtype=np.uint8)).save(file)
-
-
-def put_pair(root, folder, name, ids, size=None):
-    height, width = size or np.shape(ids)
-    put(root / folder / f"{name}.png", np.zeros((height, width, 3)))
-    put(root / f"{folder}annot" / f"{name}.png", ids)
-
-
 @pytest.fixture
 def camvid(tmp_path):
-    root = tmp_path / "data"
-    for i in range(3):
-        put_pair(root / "camvid", "train", f"01_{i}", [[0, 0, 11], [3, 3, 3]])
-    put_pair(root / "camvid", "train", "02_wide", [[1, 1, 1, 11]])
-    put_pair(root / "camvid", "val", "03_a", [[0, 255]])
-    return root
+    return put_camvid(tmp_path / "data")
 
 
 @pytest.fixture
