@@ -15,7 +15,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from kdtrain.checkpoint import check_writable, write_atomically
+from kdtrain.checkpoint import write_atomically
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
@@ -59,7 +59,6 @@ class ModelCard(Strict):
 
 def save_model(folder: Path, net: nn.Module, card_facts: dict[str, object]) -> ModelCard:
     """Write a network and its card, of which `card_facts` are all fields but the weights' hash and the size."""
-    check_writable(folder)
     # Copies, because safetensors takes no tensors that share their memory, as tied weights do.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
