@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.bill import recording
 from analysis.choice import decide
 from analysis.halving import all_seeds, entered, schedule
 from analysis.hardware import mixed
@@ -46,7 +47,7 @@ def finalists(tables: Tables) -> pd.DataFrame:
 
     Of those of the last round that lack nothing, all within one pooled standard error of the best are the tie set
     (``tie``), and the cheapest of it is ``chosen``, with the reason in ``why``; a frozen selection stays what it
-    is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting included.
+    is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included.
 
     Without any confirmed config the best trial of each study stands in (``confirmed`` is False): one seed,
     the very score that found it, so its optimism is unknown, and the highest is chosen.
@@ -174,12 +175,12 @@ def _with_costs(tables: Tables, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _teacher_share(tables: Tables) -> float:
-    """Seconds of the teacher's fitting, shared by all trials that led to the choice; 0 where they are not known."""
-    fitted = tables["teachers"]["seconds"].sum()
+    """Seconds of fitting the teacher and of recording its answers, shared by all trials that led to the choice."""
+    spent = tables["teachers"]["seconds"].sum() + recording(tables)["record_teacher"]
     trials = tables["trials"]
     trials = trials[trials["phase"] != "report"]
     taught = [study for study, text in trials.groupby("study")["config_json"].first().items() if _uses_teacher(text)]
-    return float(fitted) / max(1, int(trials["study"].isin(taught).sum()))
+    return float(spent) / max(1, int(trials["study"].isin(taught).sum()))
 
 
 def _uses_teacher(config_json: str) -> bool:

@@ -30,9 +30,10 @@ def pareto(tables: Tables, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per config, best mean first: ``study, config_id, mean`` (mIoU on role ``select``, fraction), ``n``
-        (seeds), ``cost_s`` (seconds of one training, with its share of fitting the teacher), ``params, latency_ms``
-        (the least that was measured of the same student on the same device), ``on_front, p_front``. A cost that is
-        not known of every config, or a latency measured on several devices, decides nothing.
+        (seeds), ``cost_s`` (seconds of one training, with its share of fitting the teacher and of
+        recording its answers), ``params, latency_ms`` (the least that was measured of the same student on the same
+        device), ``on_front, p_front``. A cost that is not known of every config, or a latency measured on several
+        devices, decides nothing.
     """
     ranked = finalists(tables)
     found = ranked[ranked["confirmed"].astype(bool)].sort_values("mean", ascending=False, kind="stable")

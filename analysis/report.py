@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import bill, page, paper, terms
+from analysis import page, paper, terms
 from analysis import sections_ablation as ablations
+from analysis import sections_bill as bill
 from analysis import sections_results as results
 from analysis import sections_search as search
 from analysis.fairness import fairness

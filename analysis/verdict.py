@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from analysis.bill import recording
 from analysis.compare import teacher_miou
 from analysis.factorial import factorial_effects
 from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
@@ -232,6 +233,8 @@ def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
     ]
     if teacher:
         parts.append(f"{duration(teacher)} to fit the teacher")
+    if recorded := recording(tables)[["record", "record_teacher"]].sum():
+        parts.append(f"{duration(recorded)} to record samples and the teacher's answers once for all trials")
     grant = f"{' and '.join(limits)} granted to each study. " if limits else ""
     return f"{grant}Spent: {', '.join(parts)}."
 

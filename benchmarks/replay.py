@@ -27,7 +27,7 @@ from kdtrain.teacher import save_model
 
 TEACHER = {"arch": "DeepLabV3Plus", "encoder": "resnet50"}
 STUDENT = {"arch": "DeepLabV3Plus", "encoder": "tu-mobilenetv2_050"}
-APART = ("evaluate", "gradients", "record")
+APART = ("evaluate", "gradients")
 
 
 def make_teacher(folder: Path, classes: tuple[str, ...]) -> str:
@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
         row = {
             **{"method": method, "way": way, "step_s": step_seconds(reports, options.steps)},
             **{
-                "record_s": part(reports, "record") + part(reports, "teacher"),
+                "record_s": part(reports, "record") + part(reports, "record_teacher"),
                 "gradients_s": part(reports, "gradients"),
             },
             **{"losses_s": part(reports, "losses"), "data_s": part(reports, "data")},

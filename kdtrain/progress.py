@@ -12,6 +12,9 @@ from torch import Tensor
 
 from kdtrain.evaluate import Evaluation
 
+OUTSIDE = ("record", "record_teacher", "wait", "start", "checkpoint")
+"""Parts of `EpochReport.seconds` that its `total` does not count."""
+
 State = Literal["complete", "stopped", "interrupted", "diverged"]
 
 
@@ -28,12 +31,13 @@ class EpochReport:
             there were none) and `weighted`; and, where they were looked at, the length of its weighted `gradient` and
             its `gradient_share` of the sum of these lengths (see `kdtrain.gradients`).
         lr: Learning rate of the epoch's last step.
-        seconds: Where the time went; `total` is the whole epoch. Its parts are `data` (waiting for samples, for other
-            trainings that record, and for the disk), `record` (samples made for all trainings), `teacher`, `student`,
-            `losses`, `gradients`, `backward`, `optimizer` and `evaluate`. Outside of `total` lie `start` (from the
-            call of `train` to this epoch, in the first report of an attempt) and `checkpoint` (writing that of the
-            epoch before; those of the last epoch and of an interrupted one are in no report). On a GPU, parts are
-            those of the host, since kernels run behind it.
+        seconds: Where the time went; `total` is what the training itself took in this epoch. Its parts are `data`
+            (waiting for samples and for the disk), `teacher`, `student`, `losses`, `gradients`, `backward`,
+            `optimizer` and `evaluate`. Outside of `total` lie what was done once for all trainings, whichever came
+            first: `record` (samples), `record_teacher` (the teacher's answers) and `wait` (for others that record,
+            and for the store); `start` (from the call of `train` to this epoch, in the first report of an attempt);
+            and `checkpoint` (writing that of the epoch before; those of the last epoch and of an interrupted one are
+            in no report). On a GPU, parts are those of the host, since kernels run behind it.
         images: Images trained on in this epoch.
         peak_memory_bytes: Most GPU memory that the (first) process has held for tensors so far, its allocator's
             reserve included: what decides how many trainings share a GPU. None on a CPU.
@@ -80,7 +84,7 @@ class TrainResult:
         held_out: That on the role report, where one was asked for.
         student: `params`, `macs` (of one image of the input size), `latency_ms` (batch of 1, median),
             `latency_device`, `input_height`, `input_width`; empty unless complete.
-        seconds: Seconds of training over all attempts.
+        seconds: Seconds of training over all attempts, without what was recorded for all trainings.
         teacher_seconds: Seconds of these in which the teacher was asked.
         reports: The report of every epoch.
     """
@@ -96,7 +100,7 @@ class TrainResult:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training over all attempts."""
+        """Seconds of training over all attempts, without what was recorded for all trainings."""
         return sum(report.seconds["total"] for report in self.reports)
 
     @property

@@ -194,12 +194,12 @@ def _train(
         watch, meter, before = so_far.watch, so_far.meter, shown()
         watch.take(between)
         try:
+            with watch.around("wait"):
+                source.prepare(epoch, so_far.step, taught_layers(epoch, so_far.step), watch, leave_off)
+                world.from_first(None)  # all processes have recorded their share
             with watch("total"):
                 trained.train()
                 broken: str | None = None
-                with watch.around("data"):
-                    source.prepare(epoch, so_far.step, taught_layers(epoch, so_far.step), watch, leave_off)
-                    world.from_first(None)  # all processes have recorded their share
                 for images, labels, stored in watch.timed("data", moved(source.epoch(epoch, so_far.step), device)):
                     now = (epoch, so_far.step)
                     seed_torch(device, config.seed, "dropout", *now, world.rank)

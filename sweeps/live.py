@@ -20,6 +20,7 @@ from analysis.formats import duration, points, share
 from analysis.page import Cell, number
 from analysis.plots import colours
 from analysis.tuning import edge
+from kdtrain.progress import OUTSIDE
 from kdtrain.space import Range
 from sweeps.ledger import now
 from sweeps.progress import Summary, health, show_status, summarize
@@ -160,7 +161,8 @@ def _stale(state: SweepState) -> list[str]:
     for trial in state.trials.values():
         if trial.state != "running" or trial.started_at is None:
             continue
-        silent = (now() - datetime.fromisoformat(trial.started_at)).total_seconds() - trial.seconds
+        told = sum(r["seconds"].get(part, 0.0) for r in trial.reports.values() for part in ("total", *OUTSIDE))
+        silent = (now() - datetime.fromisoformat(trial.started_at)).total_seconds() - told
         if silent > max(60.0, STALE * usual):
             found.append(f"{trial.id} said nothing for about {duration(silent)}")
     return found

@@ -62,7 +62,7 @@ class LiveBatches:
             epoch: Which.
             start: The first batch that is wanted.
             layers: Those of the teacher that are looked at in it.
-            watch: Counts `record` for samples and `teacher` for maps.
+            watch: Counts `record` for samples and `record_teacher` for maps.
             pause: Called now and then; may raise to leave off.
         """
 
@@ -200,7 +200,7 @@ class ReplayedBatches(LiveBatches):
             return {}
 
         def maps(chunk: int) -> Maps:
-            with watch("teacher"):
+            with watch("record_teacher"):
                 keys, first = self._keys(view.number, chunk), chunk * self._layout.rows
                 images, _ = self._stored(keys, range(first, first + len(keys)))
                 answers = teacher.ask(images.to(self._device, memory_format=torch.channels_last), tuple(tracks))

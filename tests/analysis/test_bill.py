@@ -4,8 +4,11 @@ import json
 
 import pytest
 
-from analysis.bill import PARTS, bill, section, teacher_sentence
+from analysis.bill import PARTS, bill, recording
 from analysis.findings import findings
+from analysis.sections_bill import recording_sentence, section, teacher_sentence
+
+ONCE = {"record": 300.0, "record_teacher": 1200.0, "wait": 2.0}
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def billed(empty_sweep):
 
     trial("none", 0.4, {"total": 10.0, "student": 4.0, "backward": 5.0, "start": 2.0, "optimizer": 0.01})
     trial("none", None, {"total": 6.0, "student": 2.0, "backward": 3.0, "checkpoint": 2.0, "unheard_of": 1.0})
-    trial("kd", 0.5, {"total": 30.0, "teacher": 10.0, "record": 5.0, "student": 4.0, "backward": 5.0}, 1500, 1200)
+    trial("kd", 0.5, {"total": 30.0, "teacher": 10.0, "student": 4.0, "backward": 5.0, **ONCE}, 1500, 1200)
     trial("kd", 0.5, {"total": 10.0, "data": 1.0, "student": 4.0, "backward": 5.0})
     trial("kd", 0.5, {"total": 10.0, "teacher": 10.0}, 900, 900, reused_from="kd-1")
     return sweep
@@ -30,18 +33,24 @@ def test_seconds_by_part_of_every_study(billed):
     frame = bill(billed.tables()).set_index("study")
     none, kd = frame.loc["none"], frame.loc["kd"]
     assert none[["trials", "seconds", "rest", "start", "checkpoint"]].tolist() == pytest.approx([2, 20, 1.99, 2, 2])
-    assert (kd["trials"], kd["seconds"], kd["teacher"], kd["record"], kd["rest"]) == (2, 40, 10, 5, 6)
+    assert (kd["trials"], kd["seconds"], kd["teacher"], kd["rest"]) == (2, 40, 10, 11)
     assert (kd["asked"], kd["recorded"]) == (1500, 1200)
     assert frame[list(PARTS)].sum(axis="columns").tolist() == pytest.approx(frame["seconds"].tolist())
 
 
+def test_what_is_done_once_for_all_is_of_no_study(billed):
+    assert recording(billed.tables()).to_dict() == ONCE
+    html = section(findings(billed.tables()))
+    assert "done once for all trials: 5.0 min for recording samples, 20.0 min for the teacher's answers, 2 s" in html
+
+
 def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(billed):
     html = section(findings(billed.tables()))
-    for heading in ("One trial", "Data", "Record", "Teacher", "Student", "Backward", "Start", "The rest"):
+    for heading in ("One trial", "Data", "Teacher", "Student", "Backward", "Start", "The rest"):
         assert f">{heading}</th>" in html
-    for missing in ("Optimizer", "Losses", "Evaluate"):
+    for missing in ("Optimizer", "Losses", "Evaluate", "Record"):
         assert f">{missing}</th>" not in html
-    assert "asked about 1,500 images, 1,200 of them once for all trials; that took 17 % of all seconds" in html
+    assert "asked about 1,500 images, 1,200 of them once for all trials." in html
     assert "host" not in html
 
 
@@ -50,8 +59,9 @@ def test_where_the_tables_do_not_tell_there_is_no_section(sweep):
     assert section(findings(sweep.tables())) == ""
 
 
-def test_a_teacher_that_was_not_asked_is_not_spoken_of():
-    assert teacher_sentence(0, 0, 0.0) == ""
-    assert teacher_sentence(float("nan"), 0, 0.0) == ""
-    assert "once for all" not in teacher_sentence(20, 0, 0.5)
-    assert "20 images, all of them once for all trials" in teacher_sentence(20, 20, 0.5)
+def test_what_did_not_happen_is_not_spoken_of(sweep):
+    assert recording_sentence(recording(sweep.tables())) == ""
+    assert teacher_sentence(0, 0) == ""
+    assert teacher_sentence(float("nan"), 0) == ""
+    assert "once for all" not in teacher_sentence(20, 0)
+    assert "20 images, all of them once for all trials" in teacher_sentence(20, 20)

@@ -141,6 +141,10 @@ def test_the_share_of_the_teacher_is_part_of_the_cost(tables):
     taught = tables["trials"]
     taught.loc[taught["study"] == "cwd", "config_json"] = '{"teacher": "abcdef0123456789"}'
     assert select(tables).set_index("study").loc["cwd", "cost_s"] == 20.0 + 300.0 / 5
+    taught["parts_json"] = '{"total": 20.0, "record_teacher": 2.0}'
+    frame = select(tables).set_index("study")
+    assert frame.loc["none", "cost_s"] == 20.0
+    assert frame.loc["cwd", "cost_s"] == 20.0 + (300.0 + 2.0 * (taught["reused_from"].isna()).sum()) / 5
 
 
 def test_a_frozen_selection_stays_what_it_is(empty_sweep):

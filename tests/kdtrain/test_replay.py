@@ -13,6 +13,8 @@ import pytest
 
 from kdtrain import train
 from kdtrain.config import Replay
+from kdtrain.frozen_teacher import FrozenTeacher
+from kdtrain.progress import OUTSIDE
 
 NETWORKS = Path(__file__).parent / "networks"
 teaching = sys.modules["kdtrain.frozen_teacher"]
@@ -61,29 +63,35 @@ def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, ask
     assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
     again = train(make_config("kd", optimizer={"lr": 0.01}), store)
     assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
-    assert first.teacher_seconds > again.teacher_seconds == 0
+    assert first.reports[0].seconds["record_teacher"] > 0
+    assert "record_teacher" not in again.reports[0].seconds
+    assert first.teacher_seconds == again.teacher_seconds == 0
     assert [(past.asked, past.recorded) for past in (*first.reports, *again.reports)] == 4 * [(16, 16)] + 4 * [(0, 0)]
 
 
-def test_waiting_for_the_store_counts_as_data_and_recording_does_not(make_config, store, monkeypatch):
+def test_what_is_recorded_for_all_is_not_of_the_training_that_came_first(make_config, store, monkeypatch):
     batching = sys.modules["kdtrain.replay.batches"]
-    ensure, stack = batching.ensure, np.stack
+    ensure, stack, ask = batching.ensure, np.stack, FrozenTeacher.ask
 
-    def slow(*args):
-        time.sleep(0.2)
-        return ensure(*args)
+    def after(seconds, call):
+        def slow(*args):
+            time.sleep(seconds)
+            return call(*args)
 
-    def slower(arrays):
-        time.sleep(0.1)
-        return stack(arrays)
+        return slow
 
-    monkeypatch.setattr(batching, "ensure", slow)
-    monkeypatch.setattr(batching.np, "stack", slower)
-    (past,) = train(make_config("kd", epochs=1), store).reports
-    assert past.seconds["data"] >= 2 * 0.2  # for samples and for maps
+    monkeypatch.setattr(batching, "ensure", after(0.2, ensure))
+    monkeypatch.setattr(batching.np, "stack", after(0.1, stack))
+    monkeypatch.setattr(FrozenTeacher, "ask", after(0.3, ask))
+    result = train(make_config("kd", epochs=1), store)
+    (past,) = result.reports
+    assert past.seconds["wait"] >= 2 * 0.2  # for samples and for maps
     assert past.seconds["record"] >= 2 * 4 * 0.1  # images and labels of four chunks
-    parts = {name: seconds for name, seconds in past.seconds.items() if name not in ("total", "start", "checkpoint")}
-    assert sum(parts.values()) <= past.seconds["total"]
+    assert past.seconds["record_teacher"] >= 4 * 0.3
+    parts = [seconds for name, seconds in past.seconds.items() if name not in ("total", *OUTSIDE)]
+    assert sum(parts) <= past.seconds["total"]
+    again = train(make_config("kd", epochs=1), store)
+    assert result.seconds < again.seconds + 1  # though it slept for 2.4 seconds while recording
 
 
 def test_layers_that_others_look_at_are_recorded_by_the_first(make_config, store, asked):
