@@ -6,6 +6,7 @@ starts at 0.
 """
 
 import math
+from itertools import product
 from typing import Literal
 
 import torch
@@ -31,12 +32,13 @@ def random_projections(count: int, channels: int, generator: torch.Generator | N
         `(count, 2 Q + C, C + 1)`, uniform within `1 / sqrt(channels)`; the last column is the bias.
     """
     rows = 2 * query_channels(channels) + channels
-    return (torch.rand(count, rows, channels + 1, generator=generator) * 2 - 1) / math.sqrt(channels)
+    bound = 1 / math.sqrt(channels)
+    return torch.empty(count, rows, channels + 1).uniform_(-bound, bound, generator=generator)
 
 
 def count_blocks(height: int, width: int, grid: int) -> int:
     """How many blocks `grid_pam_cka` cuts a map into."""
-    rows, columns = (math.ceil(size / math.ceil(size / grid)) for size in (height, width))
+    rows, columns = (len(_parts(size, grid)) for size in (height, width))
     return rows * columns
 
 
@@ -49,40 +51,50 @@ def channel_attention(features: Tensor, temperature: float | Tensor, gamma: floa
         return features
     x = features.flatten(2)
     if x.shape[1] > x.shape[2]:
-        attended = _attend(-wide(x), wide(x), wide(x), temperature)
+        attended = x + gamma * _fused_attention(-wide(x), wide(x), wide(x), temperature)
     else:
-        attended = F.softmax(-inner_products(x) / temperature, dim=-1).to(x.dtype) @ x
-    return features + gamma * attended.view_as(features)
+        weights = F.softmax(-inner_products(x) / temperature, dim=-1).to(x.dtype)
+        attended = _add_mixture(x, weights, x, gamma)
+    return attended.to(x.dtype).view_as(features)
 
 
 def position_attention(
-    features: Tensor, projection: Tensor, temperature: float | Tensor, gamma: float | Tensor
+    blocks: Tensor, projections: Tensor, temperature: float | Tensor, gamma: float | Tensor
 ) -> Tensor:
-    """`gamma V S^T + X` with `S = softmax(Q^T K / temperature)` over positions, for `X (N, C, H, W)`.
+    """`gamma S V + X` with `S = softmax(Q K^T / temperature)` over positions, for each block `X (positions, channels)`.
 
     Args:
-        features: `X`.
-        projection: `(2 Q + C, C + 1)`, as `random_projections` draws them.
+        blocks: `(blocks, N, positions, C)`: all `X`.
+        projections: `(blocks, 2 Q + C, C + 1)`, as `random_projections` draws them.
         temperature: Of the softmax.
         gamma: Factor of the attention.
     """
-    channels = features.shape[1]
-    projection = projection.to(features)
-    tokens = F.linear(features.flatten(2).transpose(1, 2), projection[:, :-1], projection[:, -1])
+    count, images, positions, channels = blocks.shape
+    projections = projections.to(blocks)
+    projected = torch.baddbmm(projections[:, None, :, -1], blocks.flatten(1, 2), projections[..., :-1].mT)
     queries = query_channels(channels)
-    q, k, v = tokens.split([queries, queries, channels], dim=-1)
-    attended = _attend(q, k, v, temperature)
-    return features + gamma * attended.transpose(1, 2).reshape(features.shape)
+    q, k, v = projected.view(count * images, positions, -1).split([queries, queries, channels], dim=-1)
+    x = blocks.flatten(0, 1)
+    if positions > channels:
+        attended = x + gamma * _fused_attention(q, k, v, temperature)
+    else:
+        attended = _add_mixture(x, F.softmax((q / temperature) @ k.mT, dim=-1), v, gamma)
+    return attended.view_as(blocks)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
+def _add_mixture(x: Tensor, weights: Tensor, values: Tensor, gamma: float | Tensor) -> Tensor:
+    """`x + gamma weights values`, scaling whichever is the smaller; no product of gradients for `gamma` alone."""
+    if weights.requires_grad or values.requires_grad:
+        return torch.baddbmm(x, gamma * weights, values)
+    return x + gamma * (weights @ values)
+
+
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
     """`softmax(q k^T / temperature) v` of `(N, tokens, width)`, without a matrix of tokens x tokens.
 
-    Such a matrix is smaller than the values where there are fewer tokens than their width. Torch's fused kernels need
-    queries as wide as values, else it falls back on the plain form.
+    Where there are fewer tokens than they are wide, that matrix is the smaller one, and this form the slower. Torch's
+    kernels need queries as wide as values, else they fall back on the plain form.
     """
-    if q.shape[-2] <= v.shape[-1]:
-        return F.softmax(q @ k.mT / temperature, dim=-1) @ v
     fill = (0, v.shape[-1] - q.shape[-1])
     return F.scaled_dot_product_attention(F.pad(q / temperature, fill), F.pad(k, fill), v, scale=1.0)
 
@@ -153,18 +165,23 @@ def grid_pam_cka(
     Raises:
         ValueError: For fewer than 2 samples (4 if unbiased) in a block.
     """
-    pairs = list(zip(_blocks(student, grid), _blocks(teacher, grid), strict=True))
+    rows, columns = (_parts(size, grid) for size in student.shape[2:])
+    count = len(rows) * len(columns)
+    drawn: tuple[Tensor, Tensor] | None = None
     if not _is_zero(gamma):
-        channels = (student.shape[1], teacher.shape[1])
         if not isinstance(projection, tuple):
-            projection = draw_projections(len(pairs), channels, projection, generator)
-        of_student, of_teacher = (own.expand(len(pairs), -1, -1) for own in projection)
-        pairs = [
-            (position_attention(s, p, temperature, gamma), position_attention(t, q, temperature, gamma))
-            for (s, t), p, q in zip(pairs, of_student, of_teacher, strict=True)
-        ]
-    distances = [cka_distance(as_samples(s, samples), as_samples(t, samples), estimator, distance) for s, t in pairs]
-    return torch.stack(distances).mean()
+            projection = draw_projections(count, (student.shape[1], teacher.shape[1]), projection, generator)
+        drawn = projection
+    distances = []
+    for of_rows, of_columns in product(_alike(rows), _alike(columns)):
+        sides = [_blocks(side, rows[of_rows], columns[of_columns]) for side in (student, teacher)]
+        if drawn is not None:
+            chosen = (p.expand(count, -1, -1).unflatten(0, (len(rows), len(columns))) for p in drawn)
+            own = (p[of_rows, of_columns].flatten(0, 1) for p in chosen)
+            sides = [position_attention(side, p, temperature, gamma) for side, p in zip(sides, own, strict=True)]
+        s, t = (_as_samples(side, samples) for side in sides)
+        distances.append(len(sides[0]) * cka_distance(s, t, estimator, distance))
+    return torch.stack(distances).sum() / count
 
 
 def draw_projections(
@@ -179,8 +196,35 @@ def draw_projections(
     return of_student, of_teacher
 
 
-def _blocks(features: Tensor, grid: int) -> list[Tensor]:
-    return [block for rows in features.chunk(grid, dim=2) for block in rows.chunk(grid, dim=3)]
+def _parts(size: int, grid: int) -> list[slice]:
+    """A side cut as `torch.chunk` does: equal parts, of which the last may be shorter."""
+    step = math.ceil(size / grid)
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def _alike(parts: list[slice]) -> list[slice]:
+    """Which of the parts are as long as the first, and which is not."""
+    *others, last = parts
+    if not others or last.stop - last.start == others[0].stop:
+        return [slice(0, len(parts))]
+    return [slice(0, len(others)), slice(len(others), len(parts))]
+
+
+def _blocks(features: Tensor, rows: list[slice], columns: list[slice]) -> Tensor:
+    """Blocks of one size `(blocks, N, positions, C)` of `(N, C, H, W)`, row by row."""
+    area = features[:, :, rows[0].start : rows[-1].stop, columns[0].start : columns[-1].stop]
+    cut = area.unflatten(3, (len(columns), -1)).unflatten(2, (len(rows), -1))
+    return cut.permute(2, 4, 0, 3, 5, 1).flatten(3, 4).flatten(0, 1).contiguous()
+
+
+def _as_samples(blocks: Tensor, samples: Samples) -> Tensor:
+    """As `as_samples`, of blocks `(blocks, N, positions, C)`; their order within an image does not matter to CKA."""
+    match samples:
+        case "batch":
+            return blocks.flatten(2)
+        case "pixels":
+            return blocks
+    raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
 
 
 def _is_zero(gamma: float | Tensor) -> bool:

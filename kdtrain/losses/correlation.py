@@ -10,7 +10,7 @@ channels by k.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, uni
 
 PAIR_ELEMENTS = 2**21
 """As `BLOCK_ELEMENTS`, of products of channels."""
+
+PIXEL_ELEMENTS = 2**15
+"""As `BLOCK_ELEMENTS`, of work that only ever looks at one pixel: few enough for a core's own cache."""
 
 CscForm = Literal["A", "A0", "B", "C", "D", "E"]
 
@@ -64,8 +67,8 @@ def csc(
         detach_norm: Whether the length of a vector counts as a constant (as SKD's code does).
         relation: For form B.
     """
-    if form not in _FORMS:
-        raise ValueError(f"form must be one of {', '.join(_FORMS)}, but came {form!r}")
+    if form not in get_args(CscForm):
+        raise ValueError(f"form must be one of {', '.join(get_args(CscForm))}, but came {form!r}")
     if form in ("D", "E") and not include_zero_shift:
         raise ValueError(f"form {form} has no circular shifts: include_zero_shift must be True, but came False")
     if student.shape[1] != teacher.shape[1] and needs_equal_channels(form, relation):
@@ -74,8 +77,14 @@ def csc(
         )
     if not include_zero_shift and min(student.shape[1], teacher.shape[1]) < 2:
         raise ValueError("one channel has no shifts but 0: include_zero_shift must be True, but came False")
-    s, t = (unit_vectors(_pixels(side, pool, pool_kind), detach_norm) for side in (student, teacher))
-    means = _FORMS[form](s, t, 0 if include_zero_shift else 1, relation).clamp_min(0)
+    s, t = (_pixels(side, pool, pool_kind) for side in (student, teacher))
+    first_shift = 0 if include_zero_shift else 1
+    if form == "A0":
+        means = _form_a0(s, t, first_shift, detach_norm)
+    else:
+        s, t = (_vectors(side, detach_norm) for side in (s, t))
+        means = _FORMS[form](s, t, first_shift, relation)
+    means = means.clamp_min(0)
     return (means if squared else root(means)).mean()
 
 
@@ -102,13 +111,19 @@ def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     return total / pixels**2
 
 
-def _form_a0(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
-    # per pixel ||s s^T - t t^T||^2, products of rank one: the same identity as in `gram_distance`, with numbers
-    d, u = s - t, s + t
-    total = (d.square().sum(-1) * u.square().sum(-1) + (d * u).sum(-1).square()) / 2
-    if first_shift:
-        total = total - (d * u).square().sum(-1)
-    return total.sum(-1) / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
+def _form_a0(s: Tensor, t: Tensor, first_shift: int, detach_norm: bool) -> Tensor:
+    def distances(x: Tensor, y: Tensor) -> tuple[Tensor]:
+        # per pixel ||s s^T - t t^T||^2, products of rank one: the same identity as in `gram_distance`, with numbers
+        x, y = (_vectors(side, detach_norm) for side in (x, y))
+        d, u = (side.float() for side in (x - y, x + y))
+        squared = (d.square().sum(-1) * u.square().sum(-1) + (d * u).sum(-1).square()) / 2
+        if first_shift:
+            squared = squared - (d * u).square().sum(-1)
+        return (wide(squared).sum(-1),)
+
+    step = max(PIXEL_ELEMENTS // (len(s) * s.shape[2]), 1)
+    (total,) = blockwise(distances, step, s, t)
+    return total / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
 
 
 def _form_b(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
@@ -144,7 +159,6 @@ def _form_e(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
 
 _FORMS: dict[str, Callable[[Tensor, Tensor, int, str], Tensor]] = {
     "A": _form_a,
-    "A0": _form_a0,
     "B": _form_b,
     "C": _form_c,
     "D": _form_d,
@@ -153,10 +167,14 @@ _FORMS: dict[str, Callable[[Tensor, Tensor, int, str], Tensor]] = {
 
 
 def _pixels(values: Tensor, pool: int, kind: PoolKind) -> Tensor:
-    """Pooled `(N, C, H, W)` as float64 `(N, P, C)`."""
+    """Pooled `(N, C, H, W)` as `(N, P, C)`."""
     if pool > 1:
         values = pool_map(values, pool, kind)
-    return wide(values.flatten(2).transpose(1, 2))
+    return values.flatten(2).transpose(1, 2)
+
+
+def _vectors(pixels: Tensor, detach_norm: bool) -> Tensor:
+    return unit_vectors(wide(pixels), detach_norm)
 
 
 def _pair_count(f: Tensor, first_shift: int) -> int:

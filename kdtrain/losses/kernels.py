@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdtrain.losses.blocks import BLOCK_ELEMENTS
 from kdtrain.losses.maps import wide
+
+CHUNK_ELEMENTS = 2**20
+"""Largest float64 copy, in numbers."""
 
 
 def inner_products(rows: Tensor, centred: bool = False) -> Tensor:
@@ -21,11 +23,13 @@ def inner_products(rows: Tensor, centred: bool = False) -> Tensor:
 @torch.library.custom_op("kdtrain::inner_products", mutates_args=())
 def _inner_products(rows: Tensor, centred: bool) -> Tensor:
     total = wide(rows.new_zeros((*rows.shape[:-1], rows.shape[-2])))
-    for block in rows.split(max(BLOCK_ELEMENTS // max(rows[..., 0].numel(), 1), 64), -1):
+    sums = total.view(-1, *total.shape[-2:])
+    for block in rows.split(max(CHUNK_ELEMENTS // max(rows[..., 0].numel(), 1), 64), -1):
         values = wide(block)
         if centred:
             values = values - values.mean(-2, keepdim=True)
-        total += values @ values.mT
+        values = values.reshape(-1, *values.shape[-2:])
+        sums.baddbmm_(values, values.mT)
     return total
 
 

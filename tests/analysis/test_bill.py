@@ -41,7 +41,9 @@ def test_seconds_by_part_of_every_study(billed):
 def test_what_is_done_once_for_all_is_of_no_study(billed):
     assert recording(billed.tables()).to_dict() == ONCE
     html = section(findings(billed.tables()))
-    assert "done once for all trials: 5.0 min for recording samples, 20.0 min for the teacher's answers, 2 s" in html
+    assert (
+        "done once for all trials: 5.0 min for recording samples, 20.0 min for the teacher&#x27;s answers, 2 s" in html
+    )
 
 
 def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(billed):

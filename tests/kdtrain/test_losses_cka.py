@@ -305,10 +305,9 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_position_attention_builds_no_map_of_pixels_by_pixels(dtype):
     pixels, channels = 24 * 32, 16
-    features = torch.randn(1, channels, 24, 32, dtype=dtype, requires_grad=True)
-    (projection,) = random_projections(1, channels, None)
+    block = torch.randn(1, 1, pixels, channels, dtype=dtype, requires_grad=True)
     with Largest() as largest:
-        position_attention(features, projection, 2.0, 0.5).square().sum().backward()
+        position_attention(block, random_projections(1, channels, None), 2.0, 0.5).square().sum().backward()
     assert largest.found <= 2 * pixels * channels < pixels**2 / 10
 
 
