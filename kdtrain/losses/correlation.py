@@ -18,12 +18,10 @@ from torch import Tensor
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
 from kdtrain.losses.grams import from_grams, gram_distance, grams, padded
 from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
+from kdtrain.losses.rank_one import rank_one_distances
 
 PAIR_ELEMENTS = 2**21
 """As `BLOCK_ELEMENTS`, of products of channels."""
-
-PIXEL_ELEMENTS = 2**15
-"""As `BLOCK_ELEMENTS`, of work that only ever looks at one pixel: few enough for a core's own cache."""
 
 CscForm = Literal["A", "A0", "B", "C", "D", "E"]
 
@@ -112,17 +110,7 @@ def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
 
 
 def _form_a0(s: Tensor, t: Tensor, first_shift: int, detach_norm: bool) -> Tensor:
-    def distances(x: Tensor, y: Tensor) -> tuple[Tensor]:
-        # per pixel ||s s^T - t t^T||^2, products of rank one: the same identity as in `gram_distance`, with numbers
-        x, y = (_vectors(side, detach_norm) for side in (x, y))
-        d, u = (side.float() for side in (x - y, x + y))
-        squared = (d.square().sum(-1) * u.square().sum(-1) + (d * u).sum(-1).square()) / 2
-        if first_shift:
-            squared = squared - (d * u).square().sum(-1)
-        return (wide(squared).sum(-1),)
-
-    step = max(PIXEL_ELEMENTS // (len(s) * s.shape[2]), 1)
-    (total,) = blockwise(distances, step, s, t)
+    total = rank_one_distances(s.mT, t.mT, bool(first_shift), detach_norm)
     return total / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
 
 

@@ -11,6 +11,9 @@ from torch import Tensor
 Loss = TypeVar("Loss", bound=Callable[..., Tensor])
 PoolKind = Literal["max", "average"]
 
+LENGTH_EPS = 1e-8
+"""What is added to the length of a vector before dividing by it."""
+
 
 def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) -> Callable[[Loss], Loss]:
     """Make a loss of two maps exact and one-way.
@@ -72,7 +75,7 @@ def resize_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     return F.interpolate(labels[:, None].double(), size=tuple(size), mode="nearest")[:, 0].to(labels.dtype)
 
 
-def unit_vectors(values: Tensor, detach_norm: bool = False, eps: float = 1e-8) -> Tensor:
+def unit_vectors(values: Tensor, detach_norm: bool = False, eps: float = LENGTH_EPS) -> Tensor:
     """Divide vectors (last axis) by their length plus `eps`; zero stays zero, with a bounded gradient."""
     norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
     if detach_norm:

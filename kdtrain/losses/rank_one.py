@@ -1,0 +1,110 @@
+"""Distances between products of a vector with itself, pixel by pixel, with their gradient in closed form.
+
+Written out because autograd would keep a dozen float64 copies of the maps for what is a few sums per pixel.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdtrain.losses.maps import LENGTH_EPS, wide
+
+BLOCK_ELEMENTS = 2**16
+"""Numbers of a block, which a core's own cache holds several times in float64."""
+
+
+def rank_one_distances(student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
+    """Sum over pixels of `||s s^T - t t^T||^2`, of the pixels' vectors divided by their lengths.
+
+    Args:
+        student: `(N, C, P)`.
+        teacher: The same, without a gradient.
+        without_squares: Leave out the diagonals of the products.
+        detach_norm: As in `unit_vectors`.
+
+    Returns:
+        `(N,)`, float64 where the device has it.
+    """
+    return _distances(student, teacher, without_squares, detach_norm)
+
+
+@torch.library.custom_op("kdtrain::rank_one_distances", mutates_args=())
+def _distances(student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
+    total = wide(student.new_zeros(len(student)))
+    for x, y in _blocks(student, teacher):
+        s, t = x.div_(_length(x)), y.div_(_length(y))
+        d, u = s - t, t.add_(s)
+        # The identity of `gram_distance` with numbers: (|d|^2 |u|^2 + (d u)^2) / 2
+        dd, uu = d.square().sum(1), u.square().sum(1)
+        both = d.mul_(u)
+        total += dd.mul_(uu).add_(both.sum(1).square()).sum(1) / 2
+        if without_squares:
+            total -= both.square_().sum((1, 2))
+    return total
+
+
+@torch.library.custom_op("kdtrain::rank_one_gradients", mutates_args=())
+def _gradients(factor: Tensor, student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
+    found = torch.empty_like(student, memory_format=torch.contiguous_format)
+    parts = found.split(_step(student), -1)
+    for (x, y), part in zip(_blocks(student, teacher), parts, strict=True):
+        length = _length(x)
+        s, t = x.div_(length), y.div_(_length(y))
+        d, u = s - t, t.add_(s)
+        dd, uu = (side.square().sum(1, keepdim=True) for side in (d, u))
+        both = d * u
+        slope = 2 * both.sum(1, keepdim=True)
+        if without_squares:
+            slope = slope - both.mul_(4)
+        gradient = d.mul_(uu).add_(u.mul_(dd)).add_(slope * s)
+        if not detach_norm:
+            along = (gradient * s).sum(1, keepdim=True)
+            gradient -= s.mul_(along * length / (length - LENGTH_EPS))
+        part.copy_(gradient.mul_(factor[:, None, None] / length))
+    return found
+
+
+def _blocks(student: Tensor, teacher: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pixels of both, copied."""
+    step = _step(student)
+    for x, y in zip(student.split(step, -1), teacher.split(step, -1), strict=True):
+        yield _copied(x), _copied(y)
+
+
+def _copied(values: Tensor) -> Tensor:
+    wider = wide(values)
+    return wider.clone() if wider is values else wider
+
+
+def _step(values: Tensor) -> int:
+    return max(BLOCK_ELEMENTS // max(values[..., 0].numel(), 1), 1)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """What `unit_vectors` divides by."""
+    norm = vectors.square().sum(1, keepdim=True).sqrt_()
+    return torch.where(norm > 0, norm + LENGTH_EPS, 1.0)
+
+
+@_distances.register_fake
+def _(student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
+    return wide(student.new_empty(len(student)))
+
+
+@_gradients.register_fake
+def _(factor: Tensor, student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
+    return torch.empty_like(student, memory_format=torch.contiguous_format)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, bool, bool], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.switches = inputs[2:]
+
+
+def _backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None, None, None]:
+    return _gradients(factor, *ctx.saved_tensors, *ctx.switches), None, None, None
+
+
+_distances.register_autograd(_backward, setup_context=_keep)
