@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdtrain.config import AUX, Machine, Optimizer, TrainConfig
 from kdtrain.cost import measure_cost
 from kdtrain.data import TrainBatches, open_role, open_unlabelled
-from kdtrain.device import find_device, mixed_precision
+from kdtrain.device import find_device, keep_freed_memory, mixed_precision
 from kdtrain.errors import DamagedError, InputError
 from kdtrain.evaluate import Evaluation, evaluate
 from kdtrain.frozen_teacher import FrozenTeacher
@@ -98,6 +98,8 @@ def _train(
     device = find_device(machine, world.rank)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    else:
+        keep_freed_memory()
 
     train_images = open_role(config.data, "train", machine.data_root, machine.cache)
     select_images = open_role(config.data, "select", machine.data_root, machine.cache)
