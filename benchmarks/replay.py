@@ -30,9 +30,9 @@ STUDENT = {"arch": "DeepLabV3Plus", "encoder": "tu-mobilenetv2_050"}
 APART = ("evaluate", "gradients")
 
 
-def make_teacher(folder: Path, classes: tuple[str, ...]) -> str:
+def make_teacher(folder: Path, classes: tuple[str, ...], encoder: str = TEACHER["encoder"]) -> str:
     """A teacher folder with random weights; returns its digest."""
-    network = Network.model_validate(TEACHER | {"weights": "none"})
+    network = Network.model_validate(TEACHER | {"encoder": encoder, "weights": "none"})
     net = build_network(network, len(classes), bare=True).net
     facts: dict[str, object] = {"network": network, "classes": classes, "trained_on": "nothing"}
     return save_model(folder, net, facts).digest

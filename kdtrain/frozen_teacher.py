@@ -25,10 +25,12 @@ class FrozenTeacher:
         images: The data, whose classes it must know.
         device: Where it computes.
         autocast: Makes the context of mixed precision.
+        rounded: The type that its answers are rounded to; None leaves them as they are.
 
     Attributes:
         digest: Of the teacher.
         shown: Images that it was shown so far, and those of them whose answers were recorded.
+        rounded: As above.
 
     Raises:
         InputError: If the folder is none, holds another teacher, or one of other classes.
@@ -41,6 +43,7 @@ class FrozenTeacher:
         images: Images,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]],
+        rounded: torch.dtype | None = None,
     ) -> None:
         if folder is None:
             raise InputError(f"teacher: the config asks for the teacher {digest}; name its folder by --teacher")
@@ -51,7 +54,7 @@ class FrozenTeacher:
                 f"have {len(images.classes)} ({', '.join(images.classes[:4])}, ...)"
             )
         self.digest, self.shown = digest, torch.zeros(2, dtype=torch.int64)
-        self._folder, self._device, self._autocast = folder, device, autocast
+        self._folder, self._device, self._autocast, self.rounded = folder, device, autocast, rounded
         self._tapped: frozenset[str] | None = None
 
     @cached_property
@@ -69,7 +72,7 @@ class FrozenTeacher:
             maps = self.network(images)
         self.shown[0] += len(images)
         # Contiguous, so that what is read back from a disk is laid out as what was just computed: sums depend on it.
-        return {layer: maps[layer].contiguous() for layer in layers}
+        return {layer: maps[layer].to(self.rounded or maps[layer].dtype).contiguous() for layer in layers}
 
     def forms(self, layers: Collection[str], size: tuple[int, int]) -> Mapping[str, Form]:
         """What one image's maps are at some layers, for images of `size` (height, width).

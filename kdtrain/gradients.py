@@ -9,11 +9,12 @@ from kdtrain.parallel import World
 
 
 def looks_at_gradients(epoch: int, epochs: int) -> bool:
-    """Whether the gradients are looked at in an epoch, counted from 1: the first, second, fourth, ... and the last.
+    """Whether the gradients are looked at in an epoch, counted from 1.
 
-    Each look costs a backward pass per term for one batch, so that long trainings do not pay for it.
+    In the last, and in the first, second, fourth, ... of the first quarter: each look costs a backward pass per term
+    for one batch, for which neither long nor short trainings should pay much.
     """
-    return epoch & (epoch - 1) == 0 or epoch == epochs
+    return epoch == epochs or (epoch & (epoch - 1) == 0 and 4 * epoch <= epochs)
 
 
 def gradient_norms(

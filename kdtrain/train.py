@@ -115,7 +115,8 @@ def _train(
     student = build_network(config.student, num_classes, config.seed, machine.weights)
     teacher = None
     if config.uses_teacher and config.teacher is not None:
-        teacher = FrozenTeacher(machine.teacher, config.teacher, train_images, device, autocast)
+        rounded = None if config.teacher_rounding == "none" else getattr(torch, config.teacher_rounding)
+        teacher = FrozenTeacher(machine.teacher, config.teacher, train_images, device, autocast, rounded)
     source = open_batches(batches, machine, teacher, device)
     terms, modules = _build_terms(config, student, teacher, source, batches.size, num_classes)
     for network in (student, modules):
@@ -145,6 +146,9 @@ def _train(
 
     def learning_rate(epoch: int, step: int) -> float:
         return config.optimizer.lr * config.schedule.factor(*progress(epoch, step), len(batches))
+
+    def widened(answer: Tensor) -> Tensor:
+        return answer if config.teacher_rounding == "none" else answer.float()
 
     def taps(
         term: Term, learnt: Mapping[str, Tensor], taught: Mapping[str, Tensor], truth: Tensor, now: tuple[int, int]
@@ -213,7 +217,7 @@ def _train(
                     if teacher is not None and (unknown := [layer for layer in looked_at if layer not in stored]):
                         with watch("teacher"):
                             stored = stored | teacher.ask(images, unknown)
-                    said = {layer: world.gather(stored[layer]) for layer in looked_at}
+                    said = {layer: world.gather(widened(stored[layer])) for layer in looked_at}
                     taught = in_order(config.teacher_order, said, config.seed, *now)
                     with autocast(), watch("student"), world.whole_batch_norm():
                         maps = student(images)
@@ -341,9 +345,12 @@ def _build_terms(
 
 
 def _build_optimizer(config: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    fused = parameters[0].device.type in ("cpu", "cuda")  # one kernel for all weights
     if config.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
+    )
 
 
 def _fault(broken: str | None, trained: nn.Module) -> str | None:

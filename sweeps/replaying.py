@@ -21,7 +21,7 @@ class ReplayPlan:
         views: Epochs that differ.
         stored: As many of them find room.
         sample_bytes: Samples of one view.
-        layer_bytes: By layer of the teacher the maps of one view, as float32; those that are stored.
+        layer_bytes: By layer of the teacher the maps of one view; those that are stored.
         live: Layers that are too large: the teacher is asked for them in every trial.
         max_bytes: What the store may take.
     """
@@ -83,10 +83,13 @@ def plan_replay(
         size: Height and width of a sample.
         shapes: Of the layers of the teacher that any term looks at.
     """
+    configs = list(configs)
     views = max(min(config.views or config.epochs, config.epochs) for config in configs)
+    exact = any(config.teacher_rounding == "none" for config in configs if config.uses_teacher)
+    dtype = torch.float32 if exact else torch.float16
     limit = int(spec.replay.gigabytes * 1e9)
     sample = bytes_of(images, {"image": Form((*size, 3), torch.uint8), "labels": Form(size, torch.uint8)})
-    layers = {name: bytes_of(images, {name: Form(shape, torch.float32)}) for name, shape in shapes.items()}
+    layers = {name: bytes_of(images, {name: Form(shape, dtype)}) for name, shape in shapes.items()}
     ordered = sorted(layers, key=lambda name: (layers[name], name))
     kept: dict[str, int] = {}
     for name in ordered:

@@ -115,6 +115,8 @@ class ReplayedBatches(LiveBatches):
         if teacher is not None:
             software = {"torch": torch.__version__, "machine": platform.machine()}
             of_maps = {"samples": of_samples, "teacher": teacher.digest, "layout": self._layout.model_dump()}
+            if teacher.rounded is not None:
+                of_maps["rounded"] = str(teacher.rounded)
             self._maps = Stream(shelf, of_maps | software | dict(facts), self._layout)
         self._held = ExitStack()
         self._views = views

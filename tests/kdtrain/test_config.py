@@ -52,6 +52,7 @@ OTHERS = {
     "teacher": "0123456789abcdef",
     "terms": [{"loss": "cross_entropy"}, {"loss": "cam_cka", "weight": 0.31}],
     "teacher_order": "own",
+    "teacher_rounding": "bfloat16",
     "aux_weight": 0.0,
     "optimizer": {"name": "adamw", "lr": 1.1e-3, "weight_decay": 0.05},
     "schedule": {"name": "poly"},

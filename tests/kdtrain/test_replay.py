@@ -58,6 +58,23 @@ def test_with_and_without_the_store_results_are_equal_bit_for_bit(
         assert outcome(train(config, store, workdir=tmp_path / attempt), tmp_path / attempt) == live
 
 
+@pytest.mark.parametrize("method", ["kd", "cwd_feature"])
+@pytest.mark.parametrize("rounding", ["float16", "bfloat16"])
+def test_rounded_answers_are_the_same_with_and_without_the_store_and_take_half_of_it(
+    method, rounding, make_config, machine, store, tmp_path, outcome
+):
+    config = make_config(method, teacher_rounding=rounding)
+    live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
+    exact = train(make_config(method), store)
+    assert live["reports"][0]["losses"] != exact.reports[0].losses
+    for attempt in ("recorded", "replayed"):
+        assert outcome(train(config, store, workdir=tmp_path / attempt), tmp_path / attempt) == live
+    for layer in {layer for term in config.active_terms for layer in term.teacher_layers}:
+        files = store.replay.folder.glob(f"*/view-00000/{layer}.*.bin")
+        half, whole = sorted(file.stat().st_size for file in files)
+        assert whole == 2 * half
+
+
 def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, asked):
     first = train(make_config("kd"), store)
     assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}

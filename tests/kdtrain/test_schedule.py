@@ -7,6 +7,7 @@ import torch
 
 from kdtrain import InputError, train
 from kdtrain.frozen_teacher import FrozenTeacher
+from kdtrain.gradients import looks_at_gradients
 from kdtrain.methods import METHODS, parse_term
 from kdtrain.methods.schedule import WeightSchedule
 
@@ -93,8 +94,13 @@ def test_the_gradient_of_every_term_is_measured(make_config, machine, monkeypatc
     result = train(make_config("kd", epochs=5), machine)
     assert [found for found, _ in seen] == pytest.approx([expected for _, expected in seen], rel=1e-4)
     looked = [past.epoch for past in result.reports if "gradient" in past.losses["pixel_kd"]]
-    assert looked == [1, 2, 4, 5]
+    assert looked == [1, 5]
     for past in (result.reports[0], result.reports[4]):
         assert sum(term["gradient_share"] for term in past.losses.values()) == pytest.approx(1)
         assert all(term["gradient"] > 0 for term in past.losses.values())
     assert alone.reports[-1].losses == result.reports[-1].losses
+
+
+def test_gradients_are_looked_at_early_and_last_but_never_often():
+    looks = {epochs: [n for n in range(1, epochs + 1) if looks_at_gradients(n, epochs)] for epochs in (1, 2, 4, 30)}
+    assert looks == {1: [1], 2: [2], 4: [1, 4], 30: [1, 2, 4, 30]}
