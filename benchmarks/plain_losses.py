@@ -95,7 +95,7 @@ def knowledge_affinity(s: Tensor, t: Tensor) -> Tensor:
     """Of every channel the products of all its pixels."""
     u_s, u_t = (F.normalize(m.flatten(2), dim=-1)[..., None] for m in (s, t))
     losses = [mean_square(a @ a.mT, b @ b.mT) for a, b in zip(u_s.unbind(1), u_t.unbind(1), strict=True)]
-    return torch.stack(losses).mean()
+    return torch.stack(losses).mean() * s[0, 0].numel() ** 2
 
 
 def channel_correlation(s: Tensor, t: Tensor) -> Tensor:

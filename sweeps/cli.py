@@ -1,12 +1,8 @@
 """The command line."""
 
-import contextlib
-import shlex
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -16,7 +12,25 @@ from rich.markup import escape
 from analysis.errors import InputError as AnalysisInputError
 from kdtrain import InputError, Machine
 from sweeps.cli_data import app as data_app
-from sweeps.signals import Departure, Left, departure
+from sweeps.cli_options import (
+    Data,
+    Device,
+    NewDir,
+    NewSweep,
+    Set,
+    SpecFile,
+    SweepDir,
+    Threads,
+    Weights,
+    Workers,
+    changes_of,
+    console,
+    leaving,
+    machine_of,
+    print_epoch,
+)
+from sweeps.cli_teacher import app as teacher_app
+from sweeps.signals import Left
 from sweeps.spec import SweepSpec, load_spec
 
 if TYPE_CHECKING:
@@ -30,43 +44,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-teacher_app = typer.Typer(no_args_is_help=True, help="Make a teacher folder.")
 app.add_typer(teacher_app, name="teacher")
 export_app = typer.Typer(no_args_is_help=True, help="Hand a sweep to other tools.")
 app.add_typer(export_app, name="export")
 app.add_typer(data_app, name="data")
 
-console = Console(highlight=False, soft_wrap=True)
-
 SPECS = Path(__file__).parent / "specs"
-
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")]
-SweepDir = Annotated[str, typer.Argument(metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.")]
-NewSweep = Annotated[
-    str,
-    typer.Option("--dir", metavar="D", help="The folder (or s3://... URI) to write to; the same one resumes."),
-]
-NewDir = Annotated[Path, typer.Option("--dir", metavar="D", help="The folder to write to; the same one resumes.")]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="The folder in which data sets lie (KDSWEEP_DATA; default: data)."),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        help="A folder of encoder weights, <encoder>.safetensors, where no hub is reached (KDSWEEP_WEIGHTS).",
-    ),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Change a field of the spec by its dotted path; may be repeated."
-    ),
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads of one training; by default what it may take.")]
-Workers = Annotated[int, typer.Option(help="Processes per training that make samples; 0 makes them in place.")]
 
 
 def main() -> None:
@@ -79,18 +62,6 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("interrupted; run the same command again to go on")
         sys.exit(130)
-
-
-@contextlib.contextmanager
-def _leaving() -> Iterator[Departure]:
-    """For the time of a long command: leave in an orderly way when asked to, and say how to go on."""
-    with departure() as asked:
-        try:
-            yield asked
-        except Left as left:
-            said = f"left on {asked.signal.name} after {asked.seconds:.0f} s" if asked.signal else "left"
-            console.print(f"{said}: {left}; nothing is lost, to go on:\n  {shlex.join(['kdsweep', *sys.argv[1:]])}")
-            sys.exit(128 + (asked.signal or signal.SIGINT))
 
 
 @app.command()
@@ -117,7 +88,7 @@ def plan(spec_file: SpecFile, data: Data = None, weights: Weights = None, change
     """
     from sweeps.plan import plan as make_plan
 
-    console.print(make_plan(load_spec(spec_file, _changes(changes)), _machine(data, weights)).render())
+    console.print(make_plan(load_spec(spec_file, changes_of(changes)), machine_of(data, weights)).render())
 
 
 @app.command()
@@ -140,8 +111,8 @@ def run(
 
     Example: [bold]kdsweep run sweeps/specs/camvid.yaml --dir runs/camvid --data data[/]
     """
-    machine = _machine(data, weights, device=device, threads=threads, workers=workers)
-    _run(load_spec(spec_file, _changes(changes)), sweep, machine, address, inline)
+    machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
+    _run(load_spec(spec_file, changes_of(changes)), sweep, machine, address, inline)
 
 
 @app.command()
@@ -446,12 +417,12 @@ def train(
     found, named_teacher = read_config(config)
     if seed is not None:
         found = found.model_copy(update={"seed": seed})
-    machine = _machine(data, weights, device=device, threads=threads, workers=workers, teacher=teacher)
+    machine = machine_of(data, weights, device=device, threads=threads, workers=workers, teacher=teacher)
     if teacher is None and named_teacher is not None:
         local = named_teacher.local or staged(named_teacher, found.teacher or "none", machine.cache)
         machine = machine.model_copy(update={"teacher": local})
-    with _leaving() as asked:
-        result = train_student(found, machine, _epoch_line, folder, lambda: bool(asked))
+    with leaving() as asked:
+        result = train_student(found, machine, print_epoch, folder, lambda: bool(asked))
         if result.state == "interrupted":
             raise Left(f"the training is saved after {result.epochs_run} of {found.epochs} epochs")
     if result.state != "complete":
@@ -459,92 +430,11 @@ def train(
     _done(result, folder / "student")
 
 
-@teacher_app.command("fit")
-def teacher_fit(
-    config: Annotated[
-        Path,
-        typer.Argument(metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config."),
-    ],
-    folder: NewDir,
-    data: Data = None,
-    weights: Weights = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    workers: Workers = 0,
-    changes: Set = None,
-) -> None:
-    """Train a teacher.
-
-    Example: [bold]kdsweep teacher fit sweeps/specs/camvid.yaml --dir runs/teacher --data data[/]
-    """
-    from sweeps.best import read_config, read_mapping
-    from sweeps.store import Store
-    from sweeps.teachers import fit_here, fit_teacher
-
-    content = read_mapping(config)
-    if "studies" in content:
-        found = load_spec(config, _changes(changes)).teacher_config
-        if found is None:
-            raise InputError(f"{config}: teacher.fit is missing, so there is nothing to fit")
-    else:
-        found = read_config(config)[0]
-    machine = _machine(data, weights, device=device, threads=threads, workers=workers)
-    with _leaving() as asked:
-        card = fit_teacher(found, machine, Store(folder), fit_here(_epoch_line, lambda: bool(asked)))
-    console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
-
-
-@teacher_app.command("import")
-def teacher_import(
-    weights_file: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A safetensors file of the whole network.")],
-    spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
-    folder: NewDir,
-    data: Data = None,
-) -> None:
-    """Make a teacher folder from weights that were trained elsewhere, and measure it on the select role.
-
-    Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
-    """
-    from sweeps.best import read_mapping
-    from sweeps.teachers import import_teacher
-
-    card = import_teacher(weights_file, read_mapping(spec_file), folder, _machine(data, None))
-    console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
-
-
-@teacher_app.command("ensemble")
-def teacher_ensemble(
-    members: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Teacher folders of the same classes.")],
-    folder: NewDir,
-    average: Annotated[Literal["probability", "logit"], typer.Option(help="What is averaged.")] = "probability",
-    temperature: Annotated[
-        float, typer.Option(help="Of the probabilities: give the temperature of the terms that learn from them.")
-    ] = 1.0,
-    flip: Annotated[bool, typer.Option("--flip", help="Every member also looks at the mirrored image.")] = False,
-    spec_file: Annotated[
-        Path | None, typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.")
-    ] = None,
-    data: Data = None,
-) -> None:
-    """Make a teacher of several teachers: terms see the mean of what they say, at the layer logits.
-
-    Example: [bold]kdsweep teacher ensemble runs/a runs/b --dir runs/both --flip[/]
-    """
-    from sweeps.best import read_mapping
-    from sweeps.teachers import ensemble_teacher
-
-    content = None if spec_file is None else read_mapping(spec_file)
-    machine = _machine(data, None)
-    card = ensemble_teacher(members, folder, average, temperature, flip, content, machine)
-    score = "not measured" if card.miou is None else f"mIoU {100 * card.miou:.1f} on select"
-    console.print(f"teacher {card.digest} in {folder}, {card.network.title}: {score}")
-
-
 def _run(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool) -> None:
     from sweeps.run import run_sweep
     from sweeps.store import Store
 
-    with _leaving() as asked:
+    with leaving() as asked:
         outcome = run_sweep(spec, Store(sweep), machine, console, asked, address, inline)
     console.print(f"\nreport: {outcome.report}")
     if outcome.best is None:
@@ -572,11 +462,6 @@ def _dashboard_address(path: Path) -> str:
     return str(path) if path.suffix in JOURNALS else f"sqlite:///{path}"
 
 
-def _machine(data: Path | None, weights: Path | None, **facts: Any) -> Machine:
-    named = {"data_root": data, "weights": weights}
-    return Machine(**{name: value for name, value in named.items() if value is not None}, **facts)
-
-
 def _freeze(store: "Store") -> None:
     from sweeps.freeze import freeze
 
@@ -587,16 +472,6 @@ def _freeze(store: "Store") -> None:
     if frozen["seeds"]:
         seeds = ", ".join(map(str, frozen["seeds"]))
         console.print(f"run {store}/spec.yaml with the same --dir to train on the reporting seeds {seeds}")
-
-
-def _changes(changes: list[str] | None) -> dict[str, Any]:
-    result = {}
-    for change in changes or []:
-        field, equals, value = change.partition("=")
-        if not equals or not field:
-            raise InputError(f"--set: must be FIELD=VALUE, as in --set budget.trials=4, but came {change!r}")
-        result[field] = yaml.safe_load(value)
-    return result
 
 
 def _listed(text: str | None) -> list[str]:
@@ -611,12 +486,6 @@ def _fields(option: str, given: list[str] | None) -> dict[str, tuple[Any, ...]]:
             raise InputError(f"{option}: must be FIELD=VALUE,VALUE, as in {option} optimizer.lr=3, but came {one!r}")
         result[field] = tuple(yaml.safe_load(value) for value in _listed(values))
     return result
-
-
-def _epoch_line(report: Any) -> None:
-    score = f"mIoU {100 * report.metrics['miou']:5.1f}" if "miou" in report.metrics else "not evaluated"
-    losses = "  ".join(f"{name} {values['weighted']:.3f}" for name, values in report.losses.items())
-    console.print(f"epoch {report.epoch}/{report.epochs}  {score}  {losses}  {report.seconds['total']:.1f} s")
 
 
 def _done(result: Any, student: Path) -> None:

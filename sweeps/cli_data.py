@@ -7,25 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from kdtrain import InputError, Machine
+from kdtrain import InputError
 from kdtrain.data import ROLES, has_report
 from kdtrain.data.check import Findings, check_role
 from kdtrain.explain import meant
+from sweeps.cli_options import Data, console, machine_of
 from sweeps.spec import SweepSpec, load_spec
 
 app = typer.Typer(no_args_is_help=True, help="Fetch a public data set, or look at a whole one.")
 
 _LINE_EVERY_S = 10.0
 _BAD_SHOWN = 200
-
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", help="The folder in which data sets lie (KDSWEEP_DATA; default: data)."),
-]
 
 
 @app.command()
@@ -45,10 +40,9 @@ def get(
 
     if name not in SOURCES:
         raise InputError(f"{name} cannot be fetched{meant(name, SOURCES)}")
-    console = _console()
     checksum = f"sha256:{sha256}" if sha256 is not None else None
-    with _shown(console, f"fetching {name}", in_bytes=True) as update:
-        folder = fetch(SOURCES[name], _root(data), source, checksum, update, console.print)
+    with _shown(f"fetching {name}", in_bytes=True) as update:
+        folder = fetch(SOURCES[name], machine_of(data, None).data_root, source, checksum, update, console.print)
     console.print(f"{name}: {folder}")
 
 
@@ -61,9 +55,8 @@ def check(
 
     Example: [bold]kdsweep data check sweeps/specs/camvid.yaml --data data[/]
     """
-    console = _console()
     spec = load_spec(spec_file)
-    found = list(_findings(spec, _root(data), console))
+    found = list(_findings(spec, machine_of(data, None).data_root))
     for one in found:
         console.print(_described(one))
     labelled = [one for one in found if one.classes]
@@ -80,7 +73,7 @@ def check(
     console.print("all images can be read and all labels have a meaning")
 
 
-def _findings(spec: SweepSpec, root: Path, console: Console) -> Iterator[Findings]:
+def _findings(spec: SweepSpec, root: Path) -> Iterator[Findings]:
     source = spec.data.open(root)
     for role in ROLES:
         if role == "report":
@@ -91,10 +84,10 @@ def _findings(spec: SweepSpec, root: Path, console: Console) -> Iterator[Finding
             except InputError as error:
                 console.print(f"report: not there, but needed once a selection is frozen: {error}", markup=False)
                 continue
-        with _shown(console, f"reading role {role}") as update:
+        with _shown(f"reading role {role}") as update:
             yield check_role(source, role, update)
     for further in spec.unlabelled:
-        with _shown(console, f"reading {further.images}") as update:
+        with _shown(f"reading {further.images}") as update:
             yield check_role(further.open(root), f"unlabelled {further.images}", update)
 
 
@@ -120,7 +113,7 @@ def _class_table(found: Sequence[Findings]) -> Table:
 
 
 @contextlib.contextmanager
-def _shown(console: Console, what: str, in_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+def _shown(what: str, in_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
     """Progress as a bar on a terminal, and as a line now and then in a log."""
     if console.is_terminal:
         amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
@@ -139,11 +132,3 @@ def _shown(console: Console, what: str, in_bytes: bool = False) -> Iterator[Call
             console.print(f"{what}: {' of '.join(sizes)}")
 
     yield line
-
-
-def _root(data: Path | None) -> Path:
-    return data if data is not None else Machine().data_root
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)

@@ -1,7 +1,11 @@
 """Distances between matrices of products, through Gram matrices."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
+
+from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
 
 
 def gram_distance(s: Tensor, t: Tensor) -> Tensor:
@@ -18,6 +22,30 @@ def gram_distance(s: Tensor, t: Tensor) -> Tensor:
         `(N,)`.
     """
     return from_grams(*grams(s, t))
+
+
+def own_grams_distance(s: Tensor, t: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
+    """`||S S^T - T T^T||^2` as `||S^T S||^2 - 2 ||S^T T||^2 + ||T^T T||^2`, for maps of different widths.
+
+    Filling up the narrower one would multiply by zeros. What cancels here has the digits of float64 to lose.
+
+    Args:
+        s: `(N, P, C_s)`.
+        t: `(N, P, C_t)`, without a gradient.
+        prepare: Makes float64 `S` and `T` of some of their pixels.
+
+    Returns:
+        `(N,)`.
+    """
+    step = max(BLOCK_ELEMENTS // (len(s) * max(s.shape[-1], t.shape[-1])), 1)
+
+    def products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = prepare(x), prepare(y)
+        return x.mT @ x, x.mT @ y
+
+    own, both = blockwise(products, step, s, t)
+    (of_teacher,) = blockwise(lambda y, _: (prepare(y).mT @ prepare(y),), step, t, t)
+    return own.square().sum((-2, -1)) - 2 * both.square().sum((-2, -1)) + of_teacher.square().sum((-2, -1))
 
 
 def grams(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
-from kdtrain.losses.grams import gram_distance, padded
+from kdtrain.losses.grams import gram_distance, own_grams_distance, padded
 from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
 
 Nodes = Literal["pool", "official"]
@@ -46,19 +46,23 @@ def pairwise(
             kernel = (max(int(student.shape[2] * scale), 1), max(int(student.shape[3] * scale), 1))
         case _:
             raise ValueError(f"nodes must be pool or official, but came {nodes!r}")
-    s, t = (
-        unit_vectors(wide(pool_map(side, kernel, pool_kind).flatten(2).transpose(1, 2)), detach_norm)
-        for side in (student, teacher)
-    )
-    count, channels = s.shape[1], max(s.shape[2], t.shape[2])
-    if 3 * channels**2 <= count * (s.shape[2] + t.shape[2]):
-        total = gram_distance(*padded(s, t))
-    else:
+    s, t = (pool_map(side, kernel, pool_kind).flatten(2).transpose(1, 2) for side in (student, teacher))
+
+    def vectors(pixels: Tensor) -> Tensor:
+        return unit_vectors(wide(pixels), detach_norm)
+
+    count, widths = s.shape[1], (s.shape[2], t.shape[2])
+    if 3 * max(widths) ** 2 > count * sum(widths):
+        s, t = vectors(s), vectors(t)
 
         def rows(x: Tensor, y: Tensor) -> tuple[Tensor]:
             return ((x @ s.mT - y @ t.mT).square().sum((-2, -1)),)
 
         (total,) = blockwise(rows, max(BLOCK_ELEMENTS // (len(s) * count), 1), s, t)
+    elif widths[0] == widths[1] or student.device.type == "mps":  # which has no float64
+        total = gram_distance(*padded(vectors(s), vectors(t)))
+    else:
+        total = own_grams_distance(s, t, vectors)
     return (total.clamp_min(0) / count**2).mean()
 
 

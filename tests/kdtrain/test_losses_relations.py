@@ -105,6 +105,15 @@ def test_pairwise_takes_other_channels(shape):
     check(lambda s, t: pairwise(s, t, 1), pairwise_definition(square(1)), student, teacher)
 
 
+def test_pairwise_of_other_channels_that_nearly_agree_loses_no_digits():
+    student, noise = maps((2, 5, 20, 24))[0], torch.randn(2, 12, 20, 24, generator=torch.Generator().manual_seed(1))
+    turn, _ = torch.linalg.qr(torch.randn(12, 5, generator=torch.Generator().manual_seed(2)))
+    teacher = torch.einsum("nchw,dc->ndhw", student.detach(), turn) + 1e-4 * noise
+    definition = pairwise_definition(square(1))
+    assert definition(student.double(), teacher.double()) < 1e-7
+    check(lambda s, t: pairwise(s, t, 1), definition, student, teacher, rtol=1e-4, atol=0.0)
+
+
 def test_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr(relations, "BLOCK_ELEMENTS", 60)
     check(lambda s, t: pairwise(s, t, 1), pairwise_definition(square(1)), *maps((2, 9, 3, 4)))
