@@ -139,9 +139,11 @@ def _train(
     def progress(epoch: int, step: int) -> tuple[int, int]:
         return epoch * len(batches) + step, config.epochs * len(batches)
 
-    def taught_layers(epoch: int, step: int) -> list[str]:
-        done = progress(epoch, step)
-        acting = (term for term in terms if term.weight * term.schedule.factor(*done) > 0)
+    def weights_at(epoch: int, step: int) -> list[float]:
+        return [term.weight * term.schedule.factor(*progress(epoch, step)) for term in terms]
+
+    def taught_layers(weights: list[float]) -> list[str]:
+        acting = (term for term, weight in zip(terms, weights, strict=True) if weight > 0)
         return sorted({layer for term in acting for layer in term.teacher_layers})
 
     def learning_rate(epoch: int, step: int) -> float:
@@ -201,7 +203,8 @@ def _train(
         watch.take(between)
         try:
             with watch.around("wait"):
-                source.prepare(epoch, so_far.step, taught_layers(epoch, so_far.step), watch, leave_off)
+                layers = taught_layers(weights_at(epoch, so_far.step))
+                source.prepare(epoch, so_far.step, layers, watch, leave_off)
                 world.from_first(None)  # all processes have recorded their share
             with watch("total"):
                 trained.train()
@@ -211,9 +214,8 @@ def _train(
                     seed_torch(device, config.seed, "dropout", *now, world.rank)
                     for group in optimizer.param_groups:
                         group["lr"] = learning_rate(*now)
-                    weights = [term.weight * term.schedule.factor(*progress(*now)) for term in terms]
-                    acting = [term for term, weight in zip(terms, weights, strict=True) if weight > 0]
-                    looked_at = taught_layers(*now)
+                    weights = weights_at(*now)
+                    looked_at = taught_layers(weights)
                     if teacher is not None and (unknown := [layer for layer in looked_at if layer not in stored]):
                         with watch("teacher"):
                             stored = stored | teacher.ask(images, unknown)
@@ -221,12 +223,13 @@ def _train(
                     taught = in_order(config.teacher_order, said, config.seed, *now)
                     with autocast(), watch("student"), world.whole_batch_norm():
                         maps = student(images)
+                        acting = (term for term, weight in zip(terms, weights, strict=True) if weight > 0)
                         learnt = {at: world.gather(maps[at]) for term in acting for at in term.student_layers}
                     with watch("losses"):
                         truth = world.gather(labels)
                         raw = [
-                            module(taps(term, learnt, taught, truth, now)) if term in acting else None
-                            for term, module in zip(terms, modules, strict=True)
+                            module(taps(term, learnt, taught, truth, now)) if weight > 0 else None
+                            for term, module, weight in zip(terms, modules, weights, strict=True)
                         ]
                         weighted = {
                             term.name: weight * value
