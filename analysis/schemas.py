@@ -84,7 +84,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         epochs_run=(_INT, "epochs"),
         started_at_or_null=(_TIME, "UTC"),
         ended_at_or_null=(_TIME, "UTC"),
-        seconds_or_null=(_REAL, "s, all attempts, without what was recorded for all trials"),
+        seconds_or_null=(_REAL, "s, all attempts"),
         teacher_s_or_null=(_REAL, "s"),
         parts_json_or_null=(
             _TEXT,

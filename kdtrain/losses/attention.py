@@ -35,7 +35,7 @@ def random_projections(count: int, channels: int, generator: torch.Generator | N
     rows = 2 * query_channels(channels) + channels
     bound = 1 / math.sqrt(channels)
     # NumPy draws at twice the pace of torch, which counts here: some millions of numbers for every step
-    seed = int(torch.randint(2**62, (), generator=generator))
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     drawn = np.random.Generator(np.random.SFC64(seed)).random((count, rows, channels + 1), dtype=np.float32)
     return torch.from_numpy(drawn).mul_(2 * bound).sub_(bound)
 

@@ -106,7 +106,7 @@ def test_pairwise_takes_other_channels(shape):
 
 
 def test_pairwise_of_other_channels_that_nearly_agree_loses_no_digits():
-    student, noise = maps((2, 5, 20, 24))[0], torch.randn(2, 12, 20, 24, generator=torch.Generator().manual_seed(1))
+    student, noise = maps((2, 5, 6, 7))[0], torch.randn(2, 12, 6, 7, generator=torch.Generator().manual_seed(1))
     turn, _ = torch.linalg.qr(torch.randn(12, 5, generator=torch.Generator().manual_seed(2)))
     teacher = torch.einsum("nchw,dc->ndhw", student.detach(), turn) + 1e-4 * noise
     definition = pairwise_definition(square(1))
