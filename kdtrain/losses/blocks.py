@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -17,5 +16,9 @@ def blockwise(
     if step >= s.shape[1]:
         return work(s, t)
     blocks = zip(s.split(step, 1), t.split(step, 1), strict=True)
-    parts = [checkpoint(work, x, y, use_reentrant=False, preserve_rng_state=False) for x, y in blocks]
-    return tuple(torch.stack(same).sum(0) for same in zip(*parts, strict=True))
+    total: tuple[Tensor, ...] | None = None
+    for x, y in blocks:
+        part = checkpoint(work, x, y, use_reentrant=False, preserve_rng_state=False)
+        total = part if total is None else tuple(one + other for one, other in zip(total, part, strict=True))
+    assert total is not None
+    return total

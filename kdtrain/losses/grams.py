@@ -44,7 +44,10 @@ def own_grams_distance(s: Tensor, t: Tensor, prepare: Callable[[Tensor], Tensor]
         return x.mT @ x, x.mT @ y
 
     own, both = blockwise(products, step, s, t)
-    (of_teacher,) = blockwise(lambda y, _: (prepare(y).mT @ prepare(y),), step, t, t)
+    of_teacher = s.new_zeros((), dtype=own.dtype)
+    for y in t.split(step, 1):
+        y = prepare(y)
+        of_teacher = of_teacher + y.mT @ y
     return own.square().sum((-2, -1)) - 2 * both.square().sum((-2, -1)) + of_teacher.square().sum((-2, -1))
 
 

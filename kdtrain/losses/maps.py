@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,8 @@ def resize_map(values: Tensor, size: tuple[int, int] | torch.Size, align_corners
 
 def pool_map(values: Tensor, kernel: int | tuple[int, int], kind: PoolKind = "max") -> Tensor:
     """Pool `(N, C, H, W)` with a stride equal to the kernel; windows that stick out count, for what is in them."""
+    if kernel in (1, (1, 1)) and kind in get_args(PoolKind):
+        return values
     match kind:
         case "max":
             return F.max_pool2d(values, kernel, kernel, ceil_mode=True)
