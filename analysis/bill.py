@@ -31,7 +31,8 @@ def bill(tables: Tables) -> pd.DataFrame:
     columns = ["study", "trials", "seconds", *PARTS, "asked", "recorded"]
     if known.empty:
         return pd.DataFrame(columns=columns)
-    parts = _parts(known, ["total", *INSIDE, *OUTSIDE])
+    told = pd.DataFrame([json.loads(text) for text in known["parts_json"]], index=known.index)
+    parts = told.reindex(columns=["total", *INSIDE, *OUTSIDE]).fillna(0.0).astype("float64")
     parts[REST] = (parts["total"] - parts[list(INSIDE)].sum(axis="columns")).clip(lower=0.0)
     parts["seconds"] = parts[["total", *OUTSIDE]].sum(axis="columns")
     by_study = parts.drop(columns="total").assign(trials=1).groupby(known["study"]).sum()
@@ -41,15 +42,10 @@ def bill(tables: Tables) -> pd.DataFrame:
 
 def recording(tables: Tables) -> pd.Series:
     """Seconds spent once for all trials of the sweep, by the parts of ``ONCE``."""
-    return _parts(_known(tables), list(ONCE)).sum()
+    told = [json.loads(text) for text in _known(tables)["parts_json"]]
+    return pd.Series({part: sum((parts.get(part, 0.0) for parts in told), 0.0) for part in ONCE})
 
 
 def _known(tables: Tables) -> pd.DataFrame:
     trials = tables["trials"]
     return trials[trials["parts_json"].notna() & trials["reused_from"].isna()]
-
-
-def _parts(trials: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Seconds of every trial under these names."""
-    told = pd.DataFrame([json.loads(text) for text in trials["parts_json"]], index=trials.index)
-    return told.reindex(columns=names).fillna(0.0).astype("float64")

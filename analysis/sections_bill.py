@@ -13,21 +13,20 @@ SHOWN = 0.005
 
 def section(found: Findings) -> str:
     """The bill of every study as HTML; empty where the tables do not tell."""
-    frame = bill(found.tables)
+    frame = bill(found.tables).set_index("study")
     whole = frame["seconds"].sum()
     if not whole > 0:
         return ""
-    shares = frame.set_index("study")[list(PARTS)].div(frame.set_index("study")["seconds"], axis="index")
+    shares = frame[list(PARTS)].div(frame["seconds"], axis="index")
     shown = [part for part in PARTS if (shares[part] > SHOWN).any()]
-    by_study = frame.set_index("study")
     rows = [
         [
             Cell(html=key(study, found.palette[study])),
-            number(duration(mean := by_study.loc[study, "seconds"] / by_study.loc[study, "trials"]), mean),
+            number(duration(mean := frame.loc[study, "seconds"] / frame.loc[study, "trials"]), mean),
             *(number(share(shares.loc[study, part]), shares.loc[study, part]) for part in shown),
         ]
         for study in found.comparison["study"]
-        if study in by_study.index
+        if study in frame.index
     ]
     columns = ["Study", "One trial", *(f"{'the ' if part == REST else ''}{part}".capitalize() for part in shown)]
     rest = (

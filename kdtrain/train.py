@@ -114,8 +114,8 @@ def _train(
 
     student = build_network(config.student, num_classes, config.seed, machine.weights)
     teacher = None
+    rounded = None if config.teacher_rounding == "none" else getattr(torch, config.teacher_rounding)
     if config.uses_teacher and config.teacher is not None:
-        rounded = None if config.teacher_rounding == "none" else getattr(torch, config.teacher_rounding)
         teacher = FrozenTeacher(machine.teacher, config.teacher, train_images, device, autocast, rounded)
     source = open_batches(batches, machine, teacher, device)
     terms, modules = _build_terms(config, student, teacher, source, batches.size, num_classes)
@@ -150,7 +150,7 @@ def _train(
         return config.optimizer.lr * config.schedule.factor(*progress(epoch, step), len(batches))
 
     def widened(answer: Tensor) -> Tensor:
-        return answer if config.teacher_rounding == "none" else answer.float()
+        return answer if rounded is None else answer.float()
 
     def taps(
         term: Term, learnt: Mapping[str, Tensor], taught: Mapping[str, Tensor], truth: Tensor, now: tuple[int, int]

@@ -10,7 +10,7 @@ channels by k.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -65,8 +65,8 @@ def csc(
         detach_norm: Whether the length of a vector counts as a constant (as SKD's code does).
         relation: For form B.
     """
-    if form not in get_args(CscForm):
-        raise ValueError(f"form must be one of {', '.join(get_args(CscForm))}, but came {form!r}")
+    if form not in _FORMS:
+        raise ValueError(f"form must be one of {', '.join(_FORMS)}, but came {form!r}")
     if form in ("D", "E") and not include_zero_shift:
         raise ValueError(f"form {form} has no circular shifts: include_zero_shift must be True, but came False")
     if student.shape[1] != teacher.shape[1] and needs_equal_channels(form, relation):
@@ -76,13 +76,7 @@ def csc(
     if not include_zero_shift and min(student.shape[1], teacher.shape[1]) < 2:
         raise ValueError("one channel has no shifts but 0: include_zero_shift must be True, but came False")
     s, t = (_pixels(side, pool, pool_kind) for side in (student, teacher))
-    first_shift = 0 if include_zero_shift else 1
-    if form == "A0":
-        means = _form_a0(s, t, first_shift, detach_norm)
-    else:
-        s, t = (_vectors(side, detach_norm) for side in (s, t))
-        means = _FORMS[form](s, t, first_shift, relation)
-    means = means.clamp_min(0)
+    means = _FORMS[form](s, t, 0 if include_zero_shift else 1, relation, detach_norm).clamp_min(0)
     return (means if squared else root(means)).mean()
 
 
@@ -109,7 +103,7 @@ def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     return total / pixels**2
 
 
-def _form_a0(s: Tensor, t: Tensor, first_shift: int, detach_norm: bool) -> Tensor:
+def _form_a0(s: Tensor, t: Tensor, first_shift: int, relation: str, detach_norm: bool) -> Tensor:
     total = rank_one_distances(s.mT, t.mT, bool(first_shift), detach_norm)
     return total / (s.shape[1] * s.shape[2] * (s.shape[2] - first_shift))
 
@@ -145,24 +139,32 @@ def _form_e(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     return gram_distance(s, t) / pixels**2 + channels.square().mean((-2, -1))
 
 
-_FORMS: dict[str, Callable[[Tensor, Tensor, int, str], Tensor]] = {
-    "A": _form_a,
-    "B": _form_b,
-    "C": _form_c,
-    "D": _form_d,
-    "E": _form_e,
+def _of_vectors(form: Callable[[Tensor, Tensor, int, str], Tensor]) -> "_Form":
+    """A form that takes pixels, made of one that takes their normalised vectors in float64."""
+
+    def of_pixels(s: Tensor, t: Tensor, first_shift: int, relation: str, detach_norm: bool) -> Tensor:
+        s, t = (unit_vectors(wide(side), detach_norm) for side in (s, t))
+        return form(s, t, first_shift, relation)
+
+    return of_pixels
+
+
+_Form = Callable[[Tensor, Tensor, int, str, bool], Tensor]
+"""Takes pixels `(N, P, C)` of both sides, the first shift, the relation, and whether lengths are constants."""
+
+_FORMS: dict[str, _Form] = {
+    "A": _of_vectors(_form_a),
+    "A0": _form_a0,
+    "B": _of_vectors(_form_b),
+    "C": _of_vectors(_form_c),
+    "D": _of_vectors(_form_d),
+    "E": _of_vectors(_form_e),
 }
 
 
 def _pixels(values: Tensor, pool: int, kind: PoolKind) -> Tensor:
     """Pooled `(N, C, H, W)` as `(N, P, C)`."""
-    if pool > 1:
-        values = pool_map(values, pool, kind)
-    return values.flatten(2).transpose(1, 2)
-
-
-def _vectors(pixels: Tensor, detach_norm: bool) -> Tensor:
-    return unit_vectors(wide(pixels), detach_norm)
+    return pool_map(values, pool, kind).flatten(2).transpose(1, 2)
 
 
 def _pair_count(f: Tensor, first_shift: int) -> int:

@@ -43,12 +43,13 @@ def own_grams_distance(s: Tensor, t: Tensor, prepare: Callable[[Tensor], Tensor]
         x, y = prepare(x), prepare(y)
         return x.mT @ x, x.mT @ y
 
-    own, both = blockwise(products, step, s, t)
-    of_teacher = s.new_zeros((), dtype=own.dtype)
-    for y in t.split(step, 1):
+    def of_teacher(y: Tensor, _: Tensor) -> tuple[Tensor]:
         y = prepare(y)
-        of_teacher = of_teacher + y.mT @ y
-    return own.square().sum((-2, -1)) - 2 * both.square().sum((-2, -1)) + of_teacher.square().sum((-2, -1))
+        return (y.mT @ y,)
+
+    own, both = blockwise(products, step, s, t)
+    (constant,) = blockwise(of_teacher, step, t, t)
+    return own.square().sum((-2, -1)) - 2 * both.square().sum((-2, -1)) + constant.square().sum((-2, -1))
 
 
 def grams(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -60,14 +60,15 @@ def resize_map(values: Tensor, size: tuple[int, int] | torch.Size, align_corners
 
 def pool_map(values: Tensor, kernel: int | tuple[int, int], kind: PoolKind = "max") -> Tensor:
     """Pool `(N, C, H, W)` with a stride equal to the kernel; windows that stick out count, for what is in them."""
-    if kernel in (1, (1, 1)) and kind in get_args(PoolKind):
-        return values
+    pool: Callable[..., Tensor]
     match kind:
         case "max":
-            return F.max_pool2d(values, kernel, kernel, ceil_mode=True)
+            pool = F.max_pool2d
         case "average":
-            return F.avg_pool2d(values, kernel, kernel, ceil_mode=True)
-    raise ValueError(f"pool_kind must be max or average, but came {kind!r}")
+            pool = F.avg_pool2d
+        case _:
+            raise ValueError(f"pool_kind must be max or average, but came {kind!r}")
+    return values if kernel in (1, (1, 1)) else pool(values, kernel, kernel, ceil_mode=True)
 
 
 def resize_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
