@@ -18,13 +18,14 @@ from kdtrain.evaluate import Evaluation, evaluate
 from kdtrain.frozen_teacher import FrozenTeacher
 from kdtrain.gradients import gradient_norms, looks_at_gradients
 from kdtrain.methods import TERMS, Term
-from kdtrain.methods.base import TermInput
+from kdtrain.methods.base import TermInput, TermModule
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.parallel import World
 from kdtrain.placebo import in_order
 from kdtrain.processes import together
 from kdtrain.progress import EpochReport, EpochSoFar, Report, State, Stopwatch, TrainResult
 from kdtrain.replay.batches import LiveBatches, moved, open_batches
+from kdtrain.replay.wanted import Wanted
 from kdtrain.run_folder import RunFolder
 from kdtrain.stream import derive, generator, seed_torch
 
@@ -121,6 +122,11 @@ def _train(
     terms, modules = _build_terms(config, student, teacher, source, batches.size, num_classes)
     for network in (student, modules):
         network.to(device).to(memory_format=torch.channels_last)
+    kernels = {
+        term.name: module.kernel
+        for term, module in zip(terms, modules, strict=True)
+        if isinstance(module, TermModule) and module.kernel is not None
+    }
     trained = nn.ModuleList([student, modules])
     parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     optimizer = _build_optimizer(config.optimizer, parameters)
@@ -142,9 +148,11 @@ def _train(
     def weights_at(epoch: int, step: int) -> list[float]:
         return [term.weight * term.schedule.factor(*progress(epoch, step)) for term in terms]
 
-    def taught_layers(weights: list[float]) -> list[str]:
-        acting = (term for term, weight in zip(terms, weights, strict=True) if weight > 0)
-        return sorted({layer for term in acting for layer in term.teacher_layers})
+    def wanted(weights: list[float]) -> Wanted:
+        acting = [term for term, weight in zip(terms, weights, strict=True) if weight > 0]
+        layers = {layer for term in acting if term.name not in kernels for layer in term.teacher_layers}
+        asked = {term.name: kernels[term.name] for term in acting if term.name in kernels}
+        return Wanted(frozenset(layers), asked, config.seed)
 
     def learning_rate(epoch: int, step: int) -> float:
         return config.optimizer.lr * config.schedule.factor(*progress(epoch, step), len(batches))
@@ -153,12 +161,18 @@ def _train(
         return answer if rounded is None else answer.float()
 
     def taps(
-        term: Term, learnt: Mapping[str, Tensor], taught: Mapping[str, Tensor], truth: Tensor, now: tuple[int, int]
+        term: Term,
+        learnt: Mapping[str, Tensor],
+        taught: Mapping[str, Tensor],
+        summed_up: Mapping[str, Tensor],
+        truth: Tensor,
+        now: tuple[int, int],
     ) -> TermInput:
         students = tuple(learnt[layer] for layer in term.student_layers)
-        teachers = tuple(taught[layer] for layer in term.teacher_layers)
+        kernel = summed_up.get(term.name)
+        teachers = tuple(taught[layer] for layer in term.teacher_layers) if kernel is None else ()
         stream = generator(config.seed, "term", term.name, *now)
-        return TermInput(students, teachers, truth, num_classes, ignored, stream, world.agree)
+        return TermInput(students, teachers, truth, num_classes, ignored, stream, world.agree, kernel)
 
     def ended(state: State, reason: str | None = None, **more: Any) -> TrainResult:
         return TrainResult(state, len(reports), tuple(reports), reason, first, **more)
@@ -203,32 +217,40 @@ def _train(
         watch.take(between)
         try:
             with watch.around("wait"):
-                layers = taught_layers(weights_at(epoch, so_far.step))
-                source.prepare(epoch, so_far.step, layers, watch, leave_off)
+                want = wanted(weights_at(epoch, so_far.step))
+                if world.size > 1 or config.teacher_order != "own":
+                    want = want.as_maps()  # what is recorded of a batch is of all of it, in its own order
+                source.prepare(epoch, so_far.step, want, watch, leave_off)
                 world.from_first(None)  # all processes have recorded their share
             with watch("total"):
                 trained.train()
                 broken: str | None = None
-                for images, labels, stored in watch.timed("data", moved(source.epoch(epoch, so_far.step), device)):
+                for batch in watch.timed("data", moved(source.epoch(epoch, so_far.step), device)):
                     now = (epoch, so_far.step)
                     seed_torch(device, config.seed, "dropout", *now, world.rank)
                     for group in optimizer.param_groups:
                         group["lr"] = learning_rate(*now)
                     weights = weights_at(*now)
-                    looked_at = taught_layers(weights)
-                    if teacher is not None and (unknown := [layer for layer in looked_at if layer not in stored]):
+                    want = wanted(weights)
+                    looked_at = want.maps_without(batch.kernels.keys())
+                    stored = batch.maps
+                    if teacher is not None and (unknown := looked_at - stored.keys()):
                         with watch("teacher"):
-                            stored = stored | teacher.ask(images, unknown)
-                    said = {layer: world.gather(widened(stored[layer])) for layer in looked_at}
+                            stored = stored | teacher.ask(batch.images, unknown)
+                    said = {layer: world.gather(widened(stored[layer])) for layer in sorted(looked_at)}
                     taught = in_order(config.teacher_order, said, config.seed, *now)
                     with autocast(), watch("student"), world.whole_batch_norm():
-                        maps = student(images)
+                        maps = student(batch.images)
                         acting = (term for term, weight in zip(terms, weights, strict=True) if weight > 0)
                         learnt = {at: world.gather(maps[at]) for term in acting for at in term.student_layers}
                     with watch("losses"):
-                        truth = world.gather(labels)
+                        truth = world.gather(batch.labels)
+                        summed_up = batch.kernels | {
+                            name: want.rows(name, taught, batch.view, batch.number)
+                            for name in want.kernels.keys() - batch.kernels.keys()
+                        }
                         raw = [
-                            module(taps(term, learnt, taught, truth, now)) if weight > 0 else None
+                            module(taps(term, learnt, taught, summed_up, truth, now)) if weight > 0 else None
                             for term, module, weight in zip(terms, modules, weights, strict=True)
                         ]
                         weighted = {

@@ -139,10 +139,14 @@ class TrainBatches:
         view = self.view(epoch)
         labelled, further = iter(self.labelled(view)), self.further(view)
         batches = [[*islice(labelled, self.batch_size), *islice(further, self.per_batch)] for _ in range(len(self))]
-        if view != epoch:
-            order = numpy_rng(self.samples.data_seed, "again", epoch).permutation(len(batches))
-            batches = [batches[number] for number in order]
-        return [self._share(batch) for batch in batches[start:]]
+        return [self._share(batches[number]) for number in self.numbers(epoch, start)]
+
+    def numbers(self, epoch: int, start: int = 0) -> list[int]:
+        """Which batches of its view an epoch's are, from its number `start` on."""
+        if self.view(epoch) == epoch:
+            return list(range(start, len(self)))
+        order: list[int] = numpy_rng(self.samples.data_seed, "again", epoch).permutation(len(self)).tolist()
+        return order[start:]
 
     def view(self, epoch: int) -> int:
         """The epoch whose batches an epoch sees."""

@@ -6,6 +6,7 @@ starts at 0.
 """
 
 import math
+from collections.abc import Iterator
 from itertools import product
 from typing import Literal
 
@@ -14,11 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdtrain.losses.cka import Distance, Estimator, Samples, as_samples, cka_distance
+from kdtrain.losses.cka import (
+    Distance,
+    Estimator,
+    Samples,
+    as_samples,
+    centred_kernel,
+    check_distance,
+    cka,
+    distance_of,
+    kernel_at,
+    kernel_cka,
+    kernel_terms,
+)
 from kdtrain.losses.kernels import inner_products
-from kdtrain.losses.maps import distillation_loss, wide
+from kdtrain.losses.maps import distillation_loss, exactly, wide
 
 ProjectionSource = Literal["resampled", "fixed"]
+Side = Literal["student", "teacher"]
 
 
 def query_channels(channels: int) -> int:
@@ -46,8 +60,8 @@ def count_blocks(height: int, width: int, grid: int) -> int:
     return rows * columns
 
 
-def channel_attention(features: Tensor, temperature: float | Tensor, gamma: float | Tensor) -> Tensor:
-    """`gamma A X + X` with `A = softmax(-X X^T / temperature)` over channels, for `X (N, C, H, W)`.
+def channel_attention(features: Tensor, temperature: float | Tensor, gamma: float | Tensor | None = None) -> Tensor:
+    """`A X` with `A = softmax(-X X^T / temperature)` over channels, or `X + gamma A X`, for `X (N, C, H, W)`.
 
     `X X^T`, a sum over all pixels, is float64, because the softmax magnifies what is lost in it.
     """
@@ -55,23 +69,24 @@ def channel_attention(features: Tensor, temperature: float | Tensor, gamma: floa
         return features
     x = features.flatten(2)
     if x.shape[1] > x.shape[2]:
-        attended = x + gamma * _fused_attention(-wide(x), wide(x), wide(x), temperature)
+        mixture = _fused_attention(-wide(x), wide(x), wide(x), temperature)
+        attended = mixture if gamma is None else x + gamma * mixture
     else:
         weights = F.softmax(-inner_products(x) / temperature, dim=-1).to(x.dtype)
-        attended = _add_mixture(x, weights, x, gamma)
+        attended = _mixture(weights, x, x, gamma)
     return attended.to(x.dtype).view_as(features)
 
 
 def position_attention(
-    blocks: Tensor, projections: Tensor, temperature: float | Tensor, gamma: float | Tensor
+    blocks: Tensor, projections: Tensor, temperature: float | Tensor, gamma: float | Tensor | None = None
 ) -> Tensor:
-    """`gamma S V + X` with `S = softmax(Q K^T / temperature)` over positions, for each block `X (positions, channels)`.
+    """`S V` with `S = softmax(Q K^T / temperature)` over positions, or `X + gamma S V`, for each block `X`.
 
     Args:
-        blocks: `(blocks, N, positions, C)`: all `X`.
+        blocks: `(blocks, N, positions, C)`: all `X`, with the channels last.
         projections: `(blocks, 2 Q + C, C + 1)`, as `random_projections` draws them.
         temperature: Of the softmax.
-        gamma: Factor of the attention.
+        gamma: Factor of the attention; None for the attention by itself.
     """
     count, images, positions, channels = blocks.shape
     projections = projections.to(blocks)
@@ -80,17 +95,16 @@ def position_attention(
     q, k, v = projected.view(count * images, positions, -1).split([queries, queries, channels], dim=-1)
     x = blocks.flatten(0, 1)
     if positions > channels:
-        attended = x + gamma * _fused_attention(q, k, v, temperature)
+        mixture = _fused_attention(q, k, v, temperature)
+        attended = mixture if gamma is None else x + gamma * mixture
     else:
-        attended = _add_mixture(x, F.softmax((q / temperature) @ k.mT, dim=-1), v, gamma)
+        attended = _mixture(F.softmax((q / temperature) @ k.mT, dim=-1), v, x, gamma)
     return attended.view_as(blocks)
 
 
-def _add_mixture(x: Tensor, weights: Tensor, values: Tensor, gamma: float | Tensor) -> Tensor:
-    """`x + gamma weights values`, scaling whichever is the smaller; no product of gradients for `gamma` alone."""
-    if weights.requires_grad or values.requires_grad:
-        return torch.baddbmm(x, gamma * weights, values)
-    return x + gamma * (weights @ values)
+def _mixture(weights: Tensor, values: Tensor, x: Tensor, gamma: float | Tensor | None) -> Tensor:
+    """`weights values`, or `x + gamma weights values` with the smaller one of both scaled."""
+    return weights @ values if gamma is None else torch.baddbmm(x, gamma * weights, values)
 
 
 def _fused_attention(q: Tensor, k: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
@@ -129,9 +143,43 @@ def cam_cka(
     Raises:
         ValueError: For fewer than 2 samples (4 if unbiased).
     """
-    student = channel_attention(student, temperature, gamma)
-    teacher = channel_attention(teacher, temperature, gamma)
-    return cka_distance(as_samples(student, samples), as_samples(teacher, samples), estimator, distance)
+    check_distance(estimator, distance)
+    if samples == "batch":
+        taught = cam_kernel(teacher, temperature, attended=not _is_zero(gamma))
+        return cam_cka_to(student, taught, temperature, gamma, estimator, distance)
+    s, t = (as_samples(channel_attention(side, temperature, gamma), samples) for side in (student, teacher))
+    return distance_of(cka(s, t, estimator), distance)
+
+
+@exactly
+def cam_kernel(teacher: Tensor, temperature: float | Tensor, *, attended: bool = True) -> Tensor:
+    """What `cam_cka` has to know of the teacher if it compares the images of a batch.
+
+    Args:
+        teacher: Features `(N, C_t, H, W)`.
+        temperature: Of the attention.
+        attended: False if `gamma` will be 0.
+
+    Returns:
+        `(3, N, N)`, or `(1, N, N)` if not attended: as `kernel_terms` gives it.
+    """
+    mixture = channel_attention(teacher, temperature).flatten(1) if attended else None
+    return kernel_terms(teacher.flatten(1), mixture)
+
+
+@exactly
+def cam_cka_to(
+    student: Tensor,
+    taught: Tensor,
+    temperature: float | Tensor,
+    gamma: float | Tensor,
+    estimator: Estimator = "biased",
+    distance: Distance = "neg_log",
+) -> Tensor:
+    """`cam_cka` over the images of a batch, with what `cam_kernel` says of the teacher in place of its features."""
+    check_distance(estimator, distance)
+    learnt = centred_kernel(channel_attention(student, temperature, gamma).flatten(1))
+    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), distance).to(student.dtype)
 
 
 @distillation_loss()
@@ -169,35 +217,98 @@ def grid_pam_cka(
     Raises:
         ValueError: For fewer than 2 samples (4 if unbiased) in a block.
     """
-    rows, columns = (_parts(size, grid) for size in student.shape[2:])
-    count = len(rows) * len(columns)
-    drawn: tuple[Tensor, Tensor] | None = None
-    if not _is_zero(gamma):
-        if not isinstance(projection, tuple):
-            projection = draw_projections(count, (student.shape[1], teacher.shape[1]), projection, generator)
+    check_distance(estimator, distance)
+    drawn: tuple[Tensor | None, Tensor | None] = (None, None)
+    if isinstance(projection, tuple):
         drawn = projection
-    distances = []
-    for of_rows, of_columns in product(_alike(rows), _alike(columns)):
-        sides = [_blocks(side, rows[of_rows], columns[of_columns]) for side in (student, teacher)]
-        if drawn is not None:
-            chosen = (p.expand(count, -1, -1).unflatten(0, (len(rows), len(columns))) for p in drawn)
-            own = (p[of_rows, of_columns].flatten(0, 1) for p in chosen)
-            sides = [position_attention(side, p, temperature, gamma) for side, p in zip(sides, own, strict=True)]
-        s, t = (_as_samples(side, samples) for side in sides)
-        distances.append(len(sides[0]) * cka_distance(s, t, estimator, distance))
-    return torch.stack(distances).sum() / count
+    elif not _is_zero(gamma):
+        count = count_blocks(student.shape[2], student.shape[3], grid)
+        drawn = (
+            draw_projections(count, student.shape[1], projection, generator, "student"),
+            draw_projections(count, teacher.shape[1], projection, generator, "teacher"),
+        )
+    of_student, of_teacher = drawn
+    if samples == "batch":
+        taught = grid_pam_kernel(teacher, temperature, grid, None if _is_zero(gamma) else of_teacher)
+        return grid_pam_cka_to(student, taught, temperature, gamma, grid, of_student, estimator, distance)
+    if samples != "pixels":
+        raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
+    sides = [_attended(*side, grid, temperature, gamma) for side in ((student, of_student), (teacher, of_teacher))]
+    return distance_of(torch.cat([cka(s, t, estimator) for s, t in zip(*sides, strict=True)]), distance)
+
+
+@exactly
+def grid_pam_kernel(teacher: Tensor, temperature: float | Tensor, grid: int, projections: Tensor | None) -> Tensor:
+    """What `grid_pam_cka` has to know of the teacher if it compares the images of a batch.
+
+    Args:
+        teacher: Features `(N, C_t, H, W)`.
+        temperature: Of the attention.
+        grid: As in `grid_pam_cka`.
+        projections: The teacher's, as in `grid_pam_cka`; None if `gamma` will be 0.
+
+    Returns:
+        `(blocks, 3, N, N)`, or `(blocks, 1, N, N)` without projections: as `kernel_terms` gives it.
+    """
+    found = []
+    for blocks, own in _blocks(teacher, grid, projections):
+        mixture = None if own is None else position_attention(blocks, own, temperature).flatten(2)
+        found.append(kernel_terms(blocks.flatten(2), mixture))
+    return torch.cat(found)
+
+
+@exactly
+def grid_pam_cka_to(
+    student: Tensor,
+    taught: Tensor,
+    temperature: float | Tensor,
+    gamma: float | Tensor,
+    grid: int,
+    projections: Tensor | None,
+    estimator: Estimator = "biased",
+    distance: Distance = "neg_log",
+) -> Tensor:
+    """`grid_pam_cka` over the images of a batch, with what `grid_pam_kernel` says of the teacher."""
+    check_distance(estimator, distance)
+    attended = _attended(student, projections, grid, temperature, gamma)
+    learnt = torch.cat([centred_kernel(blocks.flatten(2)) for blocks in attended])
+    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), distance).to(student.dtype)
 
 
 def draw_projections(
-    count: int, channels: tuple[int, int], source: ProjectionSource, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Projections of the student and of the teacher for `count` blocks, as `grid_pam_cka` takes them."""
+    count: int, channels: int, source: ProjectionSource, generator: torch.Generator | None, side: Side
+) -> Tensor:
+    """Projections of one of both networks for `count` blocks, as `grid_pam_cka` takes them."""
     if source not in ("resampled", "fixed"):
         raise ValueError(f"projection must be resampled, fixed or a pair, but came {source!r}")
     if source == "fixed":
-        generator = torch.Generator().manual_seed(0)
-    of_student, of_teacher = (random_projections(count, each, generator) for each in channels)
-    return of_student, of_teacher
+        generator = torch.Generator().manual_seed(0 if side == "student" else 1)
+    return random_projections(count, channels, generator)
+
+
+def _attended(
+    features: Tensor, projections: Tensor | None, grid: int, temperature: float | Tensor, gamma: float | Tensor
+) -> list[Tensor]:
+    """Blocks of equal size `(blocks, N, positions, C)` with their attention."""
+    return [
+        blocks if own is None or _is_zero(gamma) else position_attention(blocks, own, temperature, gamma)
+        for blocks, own in _blocks(features, grid, projections)
+    ]
+
+
+def _blocks(features: Tensor, grid: int, projections: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Blocks of equal size `(blocks, N, positions, C)` of `(N, C, H, W)`, row by row, each with its projections."""
+    rows, columns = (_parts(size, grid) for size in features.shape[2:])
+    per_block = None
+    if projections is not None:
+        every = projections.expand(len(rows) * len(columns), -1, -1)
+        per_block = every.unflatten(0, (len(rows), len(columns)))
+    for of_rows, of_columns in product(_alike(rows), _alike(columns)):
+        some_rows, some_columns = rows[of_rows], columns[of_columns]
+        area = features[:, :, some_rows[0].start : some_rows[-1].stop, some_columns[0].start : some_columns[-1].stop]
+        cut = area.unflatten(3, (len(some_columns), -1)).unflatten(2, (len(some_rows), -1))
+        blocks = cut.permute(2, 4, 0, 3, 5, 1).flatten(3, 4).flatten(0, 1).contiguous()
+        yield blocks, None if per_block is None else per_block[of_rows, of_columns].flatten(0, 1)
 
 
 def _parts(size: int, grid: int) -> list[slice]:
@@ -214,22 +325,5 @@ def _alike(parts: list[slice]) -> list[slice]:
     return [slice(0, len(others)), slice(len(others), len(parts))]
 
 
-def _blocks(features: Tensor, rows: list[slice], columns: list[slice]) -> Tensor:
-    """Blocks of one size `(blocks, N, positions, C)` of `(N, C, H, W)`, row by row."""
-    area = features[:, :, rows[0].start : rows[-1].stop, columns[0].start : columns[-1].stop]
-    cut = area.unflatten(3, (len(columns), -1)).unflatten(2, (len(rows), -1))
-    return cut.permute(2, 4, 0, 3, 5, 1).flatten(3, 4).flatten(0, 1).contiguous()
-
-
-def _as_samples(blocks: Tensor, samples: Samples) -> Tensor:
-    """As `as_samples`, of blocks `(blocks, N, positions, C)`; their order within an image does not matter to CKA."""
-    match samples:
-        case "batch":
-            return blocks.flatten(2)
-        case "pixels":
-            return blocks
-    raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
-
-
-def _is_zero(gamma: float | Tensor) -> bool:
-    return not isinstance(gamma, Tensor) and gamma == 0
+def _is_zero(gamma: float | Tensor | None) -> bool:
+    return isinstance(gamma, float | int) and gamma == 0

@@ -22,26 +22,61 @@ def cka(x: Tensor, y: Tensor, estimator: Estimator = "biased") -> Tensor:
     exactly 1); `unbiased` uses the estimator of HSIC by Song et al. (JMLR 2012, equation 5) and can be
     negative. Where one side does not vary at all, the value is 0.
     """
-    if x.shape[-2] < LEAST_SAMPLES[estimator]:
-        raise ValueError(
-            f"the {estimator} CKA needs at least {LEAST_SAMPLES[estimator]} samples, but came {x.shape[-2]}: "
-            "take a larger batch, or samples='pixels'"
-        )
-    own_x, own_y, both = _hsics(x, y, estimator)
-    product = own_x.clamp_min(0) * own_y.clamp_min(0)
-    varies = product > 0
-    return torch.where(varies, both / torch.where(varies, product, 1.0).sqrt(), 0.0)
+    n = x.shape[-2]
+    if n <= min(x.shape[-1], y.shape[-1]):
+        return kernel_cka(centred_kernel(x), centred_kernel(y), estimator)
+    x, y = (wide(side) - wide(side).mean(-2, keepdim=True) for side in (x, y))
+    inner = [(one.mT @ other).square().sum((-2, -1)) for one, other in ((x, x), (y, y), (x, y))]
+    return _ratio(inner, x.square().sum(-1), y.square().sum(-1), estimator)
 
 
-def cka_distance(x: Tensor, y: Tensor, estimator: Estimator, distance: Distance) -> Tensor:
-    """Mean over `...` of `-log(CKA + 1e-8)` or `1 - CKA`, for `x (..., n, p)` and `y (..., n, q)`."""
-    if distance == "one_minus":
-        return (1 - cka(x, y, estimator)).mean()
-    if distance != "neg_log":
+def centred_kernel(x: Tensor) -> Tensor:
+    """Inner products of the n rows of `x (..., n, p)` less their mean: float64 `(..., n, n)`."""
+    return inner_products(x, centred=x.shape[-2])
+
+
+def kernel_cka(k: Tensor, m: Tensor, estimator: Estimator = "biased") -> Tensor:
+    """As `cka`, of two centred kernels `(..., n, n)`."""
+    inner = [(one * other).sum((-2, -1)) for one, other in ((k, k), (m, m), (k, m))]
+    a, b = (kernel.diagonal(dim1=-2, dim2=-1) for kernel in (k, m))
+    return _ratio(inner, a, b, estimator)
+
+
+def kernel_terms(x: Tensor, added: Tensor | None) -> Tensor:
+    """Coefficients `(..., 3, n, n)` of the centred kernel of `x + f y`, a polynomial of degree 2 in the factor `f`.
+
+    Args:
+        x: `(..., n, p)`.
+        added: `y`, of the same shape; without it there is one coefficient, for `f = 0`.
+    """
+    if added is None:
+        return centred_kernel(x).unsqueeze(-3)
+    n = x.shape[-2]
+    both = inner_products(torch.cat([x, added], -2), centred=n)
+    mixed = both[..., :n, n:]
+    return torch.stack([both[..., :n, :n], mixed + mixed.mT, both[..., n:, n:]], -3)
+
+
+def kernel_at(factor: float | Tensor, terms: Tensor) -> Tensor:
+    """The centred kernel `(..., n, n)` for a factor, from what `kernel_terms` gives."""
+    first, *higher = terms.unbind(-3)
+    if not higher:
+        return first
+    linear, squared = higher
+    return first + factor * (linear + factor * squared)
+
+
+def distance_of(cka: Tensor, distance: Distance) -> Tensor:
+    """Mean of `-log(CKA + 1e-8)` or `1 - CKA`."""
+    return -(cka + 1e-8).log().mean() if distance == "neg_log" else (1 - cka).mean()
+
+
+def check_distance(estimator: Estimator, distance: Distance) -> None:
+    """Refuse a distance that is not there, or not for this estimator."""
+    if distance not in ("neg_log", "one_minus"):
         raise ValueError(f"distance must be neg_log or one_minus, but came {distance!r}")
-    if estimator == "unbiased":
+    if distance == "neg_log" and estimator == "unbiased":
         raise ValueError("the unbiased CKA can be negative: distance must be 'one_minus', but came 'neg_log'")
-    return -(cka(x, y) + 1e-8).log().mean()
 
 
 def as_samples(features: Tensor, samples: Samples) -> Tensor:
@@ -54,20 +89,23 @@ def as_samples(features: Tensor, samples: Samples) -> Tensor:
     raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
 
 
-def _hsics(x: Tensor, y: Tensor, estimator: Estimator) -> tuple[Tensor, Tensor, Tensor]:
-    """HSIC of x with itself, of y with itself and of both, up to a factor that depends on n alone: CKA is a ratio."""
-    n = x.shape[-2]
-    if n <= min(x.shape[-1], y.shape[-1]):
-        k, m = inner_products(x, centred=True), inner_products(y, centred=True)
-        inner = [(one * other).sum((-2, -1)) for one, other in ((k, k), (m, m), (k, m))]
-        a, b = (kernel.diagonal(dim1=-2, dim2=-1) for kernel in (k, m))
-    else:
-        x, y = (wide(side) - wide(side).mean(-2, keepdim=True) for side in (x, y))
-        inner = [(one.mT @ other).square().sum((-2, -1)) for one, other in ((x, x), (y, y), (x, y))]
-        a, b = x.square().sum(-1), y.square().sum(-1)
+def _ratio(inner: list[Tensor], a: Tensor, b: Tensor, estimator: Estimator) -> Tensor:
+    """CKA from inner products of centred kernels (of the first with itself, the second, both) and their diagonals.
+
+    HSIC need be known only up to a factor that depends on n alone.
+    """
+    n = a.shape[-1]
+    if n < LEAST_SAMPLES[estimator]:
+        raise ValueError(
+            f"the {estimator} CKA needs at least {LEAST_SAMPLES[estimator]} samples, but came {n}: "
+            "take a larger batch, or samples='pixels'"
+        )
     if estimator == "unbiased":
         inner = [_unbiased(one, *sides, n) for one, sides in zip(inner, ((a, a), (b, b), (a, b)), strict=True)]
-    return inner[0], inner[1], inner[2]
+    own, other, both = inner
+    product = own.clamp_min(0) * other.clamp_min(0)
+    varies = product > 0
+    return torch.where(varies, both / torch.where(varies, product, 1.0).sqrt(), 0.0)
 
 
 def _unbiased(inner: Tensor, a: Tensor, b: Tensor, n: int) -> Tensor:

@@ -11,34 +11,43 @@ CHUNK_ELEMENTS = 2**20
 """Largest float64 copy, in numbers."""
 
 
-def inner_products(rows: Tensor, centred: bool = False) -> Tensor:
-    """`x x^T` for `x (..., n, p)`, of rows less their mean if `centred`: `(..., n, n)`.
+def inner_products(rows: Tensor, centred: int = 0) -> Tensor:
+    """`x x^T` for `x (..., n, p)`: `(..., n, n)`.
 
     Float64 where the device has it, since what is computed from them cancels; the gradient is a product in the type of
     `x`.
+
+    Args:
+        rows: `x`.
+        centred: So many successive rows are taken less their mean; 0 for all as they are.
     """
     return _inner_products(rows, centred)
 
 
+def _centred(rows: Tensor, group: int) -> Tensor:
+    groups = rows.unflatten(-2, (-1, group))
+    return (groups - groups.mean(-2, keepdim=True)).flatten(-3, -2)
+
+
 @torch.library.custom_op("kdtrain::inner_products", mutates_args=())
-def _inner_products(rows: Tensor, centred: bool) -> Tensor:
+def _inner_products(rows: Tensor, centred: int) -> Tensor:
     total = wide(rows.new_zeros((*rows.shape[:-1], rows.shape[-2])))
     sums = total.view(-1, *total.shape[-2:])
     for block in rows.split(max(CHUNK_ELEMENTS // max(rows[..., 0].numel(), 1), 64), -1):
         values = wide(block)
         if centred:
-            values = values - values.mean(-2, keepdim=True)
+            values = _centred(values, centred)
         values = values.reshape(-1, *values.shape[-2:])
         sums.baddbmm_(values, values.mT)
     return total
 
 
 @_inner_products.register_fake
-def _(rows: Tensor, centred: bool) -> Tensor:
+def _(rows: Tensor, centred: int) -> Tensor:
     return wide(rows.new_empty((*rows.shape[:-1], rows.shape[-2])))
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     ctx.save_for_backward(inputs[0])
     ctx.centred = inputs[1]
 
@@ -47,8 +56,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
     (rows,) = ctx.saved_tensors
     factors = gradient + gradient.mT
     if ctx.centred:
-        factors = factors - factors.mean(-1, keepdim=True)
-        factors = factors - factors.mean(-2, keepdim=True)
+        factors = _centred(_centred(factors, ctx.centred).mT, ctx.centred)
     return factors.to(rows.dtype) @ rows, None
 
 

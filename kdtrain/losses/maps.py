@@ -41,6 +41,17 @@ def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) 
     return decorate
 
 
+def exactly(function: Loss) -> Loss:
+    """Make a function of a map run outside autocast, in float32 (a float64 map stays float64)."""
+
+    @wraps(function)
+    def run(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        with torch.autocast(values.device.type, enabled=False):
+            return function(precise(values), *args, **kwargs)
+
+    return cast(Loss, run)
+
+
 def precise(values: Tensor) -> Tensor:
     """Float32, or float64 where it came."""
     return values if values.dtype == torch.float64 else values.float()

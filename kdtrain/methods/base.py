@@ -44,6 +44,8 @@ class TermInput:
     """The term's own stream of randomness, on the CPU."""
     agree: Callable[[Iterable[Tensor]], None] = _agreed
     """With several processes: gives tensors the first one's values, lest what a module steps by itself drifts apart."""
+    kernel: Tensor | None = None
+    """`(N, ..., N)`: what the module's `TeacherKernel` says of the teacher's map, if it has been asked."""
 
     @property
     def student(self) -> Tensor:
@@ -72,12 +74,49 @@ class TermInput:
         return [alone.pair() for alone in self.each()]
 
 
+@dataclass(frozen=True)
+class TeacherKernel:
+    """All that a loss has to know of the teacher: how the images of a batch look to it beside each other.
+
+    A few numbers per image, for which its map need not be kept. They depend on nothing that is trained.
+
+    Attributes:
+        layer: Of the teacher.
+        size: Height and width to which its map is brought.
+        parts: Numbers per pair of images.
+        facts: All that decides the kernel beside map and randomness, for JSON.
+        make: Given the map `(N, C, H, W)` and a stream of randomness on the CPU, gives `(*parts, N, N)`.
+    """
+
+    layer: str
+    size: tuple[int, int]
+    parts: Shape
+    facts: Mapping[str, object]
+    make: Callable[[Tensor, torch.Generator], Tensor]
+
+    def rows(self, teacher: Tensor, stream: torch.Generator) -> Tensor:
+        """One row per image of a whole batch, `(N, *parts, N)`, from its maps `(N, C, H', W')`."""
+        with torch.no_grad():
+            return self.make(resize_map(precise(teacher), self.size), stream).movedim(-2, 0)
+
+
 class TermModule(nn.Module):
     """One term at work: `forward` returns the raw value, before the weight. May own trained layers."""
+
+    kernel: TeacherKernel | None = None
+    """What it has to know of the teacher, if that is less than the map."""
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the loss as a float32 scalar."""
         raise NotImplementedError
+
+    def kernel_of(self, taps: TermInput) -> Tensor:
+        """What its `kernel` says of the teacher, `(*parts, N, N)`: as it came, or made now with the term's stream."""
+        assert self.kernel is not None
+        rows = taps.kernel
+        if rows is None:
+            rows = self.kernel.rows(taps.taught(), taps.generator or torch.Generator().manual_seed(0))
+        return rows.movedim(0, -2)
 
 
 class PlainModule(TermModule):

@@ -5,7 +5,7 @@ for what the code does: re-drawn projections, and a CKA over the images of a bat
 features when the batch is small (exactly 1, without gradient, for two images).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -13,9 +13,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from kdtrain.losses import cam_cka, grid_pam_cka
-from kdtrain.losses.attention import ProjectionSource, count_blocks, draw_projections, random_projections
+from kdtrain.losses.attention import (
+    ProjectionSource,
+    Side,
+    cam_cka_to,
+    cam_kernel,
+    count_blocks,
+    draw_projections,
+    grid_pam_cka_to,
+    grid_pam_kernel,
+    random_projections,
+)
 from kdtrain.losses.cka import LEAST_SAMPLES, Distance, Estimator, Samples
-from kdtrain.methods.base import Layers, Method, Shape, Temperature, Term, TermInput, TermModule
+from kdtrain.methods.base import Layers, Method, Shape, TeacherKernel, Temperature, Term, TermInput, TermModule
 from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
@@ -69,7 +79,7 @@ class CamCka(AttentionTerm):
 
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss with its factor."""
-        return CamModule(self)
+        return CamModule(self, student[1:])
 
 
 class GridPamCka(AttentionTerm):
@@ -95,69 +105,104 @@ class GridPamCka(AttentionTerm):
 
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss with its factor and projections."""
-        return GridPamModule(self, student[0], teacher[0])
+        return GridPamModule(self, student, teacher[0])
 
 
 class CamModule(TermModule):
     """`cam_cka` with a factor that student and teacher share."""
 
-    def __init__(self, term: CamCka) -> None:
+    def __init__(self, term: CamCka, size: Shape) -> None:
         super().__init__()
         self.term = term
         self.gamma = learned_factor(term)
+        if term.samples == "batch":
+            self.kernel = attention_kernel(term, size, (), {"temperature": term.temperature}, self._kernel)
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the distance."""
-        term = self.term
+        term, gamma = self.term, 0.0 if self.gamma is None else self.gamma
+        if self.kernel is not None:
+            taught = self.kernel_of(taps)
+            return cam_cka_to(taps.student, taught, term.temperature, gamma, term.estimator, term.distance)
         return cam_cka(
             *taps.pair(),
             term.temperature,
-            0.0 if self.gamma is None else self.gamma,
+            gamma,
             samples=term.samples,
             estimator=term.estimator,
             distance=term.distance,
         )
+
+    def _kernel(self, teacher: Tensor, _: torch.Generator) -> Tensor:
+        return cam_kernel(teacher, self.term.temperature, attended=self.gamma is not None)
 
 
 class GridPamModule(TermModule):
     """`grid_pam_cka` with a factor that student and teacher share, and projections of their own."""
 
-    def __init__(self, term: GridPamCka, student_channels: int, teacher_channels: int) -> None:
+    def __init__(self, term: GridPamCka, student: Shape, teacher_channels: int) -> None:
         super().__init__()
         self.term = term
         self.gamma = learned_factor(term)
-        self.channels = (student_channels, teacher_channels)
-        self.projections: nn.ParameterList | None = None
+        self.channels: dict[Side, int] = {"student": student[0], "teacher": teacher_channels}
+        self.blocks = count_blocks(student[1], student[2], term.grid)
+        self.projections: nn.ParameterDict | None = None
         if self.gamma is not None and term.projection == "learned":
-            self.projections = nn.ParameterList(random_projections(1, each, None) for each in self.channels)
+            own = {side: random_projections(1, channels, None) for side, channels in self.channels.items()}
+            self.projections = nn.ParameterDict(own)
+        if term.samples == "batch" and self.projections is None:
+            facts = {"temperature": term.temperature, "grid": term.grid, "projection": term.projection}
+            self.kernel = attention_kernel(term, student[1:], (self.blocks,), facts, self._kernel)
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the mean distance over the blocks."""
-        term = self.term
+        term, gamma = self.term, 0.0 if self.gamma is None else self.gamma
+        of_student = self._projections("student", taps.generator)
+        if self.kernel is not None:
+            taught = self.kernel_of(taps)
+            return grid_pam_cka_to(
+                taps.student, taught, term.temperature, gamma, term.grid, of_student, term.estimator, term.distance
+            )
         student, teacher = taps.pair()
+        of_teacher = self._projections("teacher", taps.generator)
         return grid_pam_cka(
             student,
             teacher,
             term.temperature,
-            0.0 if self.gamma is None else self.gamma,
+            gamma,
             term.grid,
-            projection=self._projections(student.shape[-2:], taps.generator),
+            projection="fixed" if of_student is None or of_teacher is None else (of_student, of_teacher),
             samples=term.samples,
             estimator=term.estimator,
             distance=term.distance,
         )
 
-    def _projections(
-        self, size: torch.Size, generator: torch.Generator | None
-    ) -> ProjectionSource | tuple[Tensor, Tensor]:
-        """Those of this step, drawn here so that the loss itself has no randomness; none are used if gamma is 0."""
-        if self.projections is not None:
-            of_student, of_teacher = self.projections
-            return of_student, of_teacher
-        source: ProjectionSource = "fixed" if self.term.projection == "fixed" else "resampled"
+    def _kernel(self, teacher: Tensor, stream: torch.Generator) -> Tensor:
+        term = self.term
+        return grid_pam_kernel(teacher, term.temperature, term.grid, self._projections("teacher", stream))
+
+    def _projections(self, side: Side, generator: torch.Generator | None) -> Tensor | None:
+        """Those of this step; none are used if gamma is 0."""
         if self.gamma is None:
-            return source
-        return draw_projections(count_blocks(size[0], size[1], self.term.grid), self.channels, source, generator)
+            return None
+        if self.projections is not None:
+            own: Tensor = self.projections[side]
+            return own
+        source: ProjectionSource = "fixed" if self.term.projection == "fixed" else "resampled"
+        return draw_projections(self.blocks, self.channels[side], source, generator, side)
+
+
+def attention_kernel(
+    term: AttentionTerm,
+    size: Shape,
+    blocks: tuple[int, ...],
+    facts: Mapping[str, object],
+    make: Callable[[Tensor, torch.Generator], Tensor],
+) -> TeacherKernel:
+    """What an attention term over the images of a batch has to know of the teacher."""
+    coefficients = 3 if term.gamma == "learned" else 1
+    own = {"loss": term.loss, "gamma": term.gamma, **facts}
+    return TeacherKernel(term.teacher_layer, (size[0], size[1]), (*blocks, coefficients), own, make)
 
 
 def learned_factor(term: AttentionTerm) -> nn.Parameter | None:

@@ -28,8 +28,7 @@ from kdtrain.replay.recording import ensure
 from kdtrain.replay.shelf import Shelf
 from kdtrain.replay.stream import Layout, Stream, View
 from kdtrain.replay.track import Form, Track
-
-Maps = dict[str, Tensor]
+from kdtrain.replay.wanted import Maps, Wanted
 
 
 class Taught(NamedTuple):
@@ -39,8 +38,14 @@ class Taught(NamedTuple):
     """Float32 `(B, 3, h, w)` in [0, 1]."""
     labels: Tensor
     """Int64 `(B, h, w)`."""
+    view: int
+    """The epoch whose batch it is."""
+    number: int
+    """Which of that epoch."""
     maps: Maps
-    """What the teacher says, by layer, as far as that is stored."""
+    """What the teacher says, by layer, as far as that is wanted and stored."""
+    kernels: Maps
+    """By term what is wanted and stored of its kernel, one row per image."""
 
 
 class LiveBatches:
@@ -53,22 +58,22 @@ class LiveBatches:
         """What one image's maps are at some layers of the teacher."""
         return teacher.forms(layers, self._batches.size)
 
-    def prepare(
-        self, epoch: int, start: int, layers: Sequence[str], watch: Stopwatch, pause: Callable[[], None]
-    ) -> None:
+    def prepare(self, epoch: int, start: int, wanted: Wanted, watch: Stopwatch, pause: Callable[[], None]) -> None:
         """See to it that an epoch can be read, from batch number `start` on.
 
         Args:
             epoch: Which.
             start: The first batch that is wanted.
-            layers: Those of the teacher that are looked at in it.
+            wanted: Of the teacher.
             watch: Counts `record` for samples and `record_teacher` for maps.
             pause: Called now and then; may raise to leave off.
         """
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Taught]:
         """An epoch's batches from number `start` on."""
-        return (Taught(images, labels, {}) for images, labels in self._batches.epoch(epoch, start))
+        view, numbers = self._batches.view(epoch), self._batches.numbers(epoch, start)
+        for number, (images, labels) in zip(numbers, self._batches.epoch(epoch, start), strict=True):
+            yield Taught(images, labels, view, number, {}, {})
 
     def close(self) -> None:
         """Let go of what was prepared."""
@@ -121,6 +126,7 @@ class ReplayedBatches(LiveBatches):
         self._held = ExitStack()
         self._views = views
         self._tracks: dict[str, Track] = {}
+        self._wanted = Wanted()
 
     def forms(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, Form]:
         """What one image's maps are: from a note in the store, lest the teacher be loaded to tell."""
@@ -137,18 +143,18 @@ class ReplayedBatches(LiveBatches):
                 write_atomically(path, json.dumps({name: _noted(form) for name, form in known.items()}).encode())
         return {layer: known[layer] for layer in layers}
 
-    def prepare(
-        self, epoch: int, start: int, layers: Sequence[str], watch: Stopwatch, pause: Callable[[], None]
-    ) -> None:
+    def prepare(self, epoch: int, start: int, wanted: Wanted, watch: Stopwatch, pause: Callable[[], None]) -> None:
         """Record what is missing of an epoch, together with others who need it too."""
         self.close()
+        self._wanted = wanted
         number = self._batches.view(epoch)
         if self._views is not None and number >= self._views:
             return
-        rows = [self._row(key) for batch in self._batches.keys(epoch, start) for key in batch]
-        if None in rows:
+        batches = [[self._row(key) for key in batch] for batch in self._batches.keys(epoch, start)]
+        rows = [row for batch in batches for row in batch if row is not None]
+        if len(rows) < sum(map(len, batches)):
             return  # a batch that the first recorder's layout has no room for
-        chunks = list(dict.fromkeys(row // self._layout.rows for row in rows if row is not None))
+        chunks = list(dict.fromkeys(row // self._layout.rows for row in rows))
         view = self._held.enter_context(self._samples.view(number))
         if not (tracks := view.tracks(self._rows, self._sample_forms)):
             return
@@ -161,24 +167,35 @@ class ReplayedBatches(LiveBatches):
                 return {"images": torch.from_numpy(np.stack(images)), "labels": torch.from_numpy(np.stack(labels))}
 
         ensure(view, tracks, chunks, samples, pause)
-        if self._teacher is not None and self._maps is not None and layers:
+        if self._teacher is not None and self._maps is not None and wanted:
+            if not all(self._is_chunk(batch) for batch in batches):
+                wanted = wanted.as_maps()
             of_maps = self._held.enter_context(self._maps.view(number))
             known = [chunk for chunk in chunks if all(track.has(chunk) for track in tracks.values())]
-            self._tracks |= self._recorded(of_maps, self._teacher, layers, known, watch, pause)
+            self._tracks |= self._recorded(of_maps, self._teacher, wanted, known, watch, pause)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Taught]:
         """Batches as far as they are stored, from the disk; others are made."""
-        for keys in self._batches.keys(epoch, start):
+        view, numbers = self._batches.view(epoch), self._batches.numbers(epoch, start)
+        for number, keys in zip(numbers, self._batches.keys(epoch, start), strict=True):
             rows = [row for key in keys if (row := self._row(key)) is not None]
             chunks = {row // self._layout.rows for row in rows}
             whole = len(rows) == len(keys)
-            there = {name: whole and all(map(track.has, chunks)) for name, track in self._tracks.items()}
-            if there.get("images") and there.get("labels"):
+            there = {name for name, track in self._tracks.items() if whole and all(map(track.has, chunks))}
+            if there >= self._sample_forms.keys():
                 images, labels = self._stored(keys, rows)
             else:
                 images, labels = default_collate([self._batches.samples[key] for key in keys])
-            layers = self._tracks.keys() - self._sample_forms.keys()
-            yield Taught(images, labels, {name: self._tracks[name].read(rows) for name in layers if there[name]})
+            kernels = {term: name for term in self._wanted.kernels if (name := self._wanted.track(term)) in there}
+            layers = self._wanted.maps_without(kernels) & there
+            yield Taught(
+                images,
+                labels,
+                view,
+                number,
+                {layer: self._tracks[layer].read(rows) for layer in layers},
+                {term: self._tracks[name].read(rows) for term, name in kernels.items()},
+            )
         self.close()
 
     def close(self) -> None:
@@ -190,26 +207,41 @@ class ReplayedBatches(LiveBatches):
         self,
         view: View,
         teacher: FrozenTeacher,
-        layers: Sequence[str],
+        wanted: Wanted,
         chunks: Sequence[int],
         watch: Stopwatch,
         pause: Callable[[], None],
     ) -> Mapping[str, Track]:
-        """The tracks of the teacher's maps, complete as far as the disk allows."""
-        forms = self.forms(teacher, sorted(layers if self._layers is None else self._layers))
-        tracks = view.tracks(self._rows, forms)
+        """The tracks of the teacher's maps and kernels, complete as far as the disk allows."""
+        forms = dict(self.forms(teacher, sorted(wanted.layers if self._layers is None else self._layers)))
+        kernels = {wanted.track(term): term for term in wanted.kernels}
+        tracks = view.tracks(
+            self._rows,
+            forms | {name: wanted.form(term, self._layout.rows, self._device) for name, term in kernels.items()},
+        )
         if tracks is None:
             return {}
 
-        def maps(chunk: int) -> Maps:
+        def answers(chunk: int) -> Maps:
             with watch("record_teacher"):
                 keys, first = self._keys(view.number, chunk), chunk * self._layout.rows
-                images, _ = self._stored(keys, range(first, first + len(keys)))
-                answers = teacher.ask(images.to(self._device, memory_format=torch.channels_last), tuple(tracks))
-                teacher.shown[1] += len(images)
-                return {name: values.cpu() for name, values in answers.items()}
+                rows = range(first, first + len(keys))
+                missing = [name for name, track in tracks.items() if not track.has(chunk)]
+                layers = {name for name in missing if name in forms}
+                layers |= {wanted.kernels[kernels[name]].layer for name in missing if name in kernels}
+                known = {layer for layer in layers if layer in forms and layer not in missing}
+                found = {layer: tracks[layer].read(rows).to(self._device) for layer in known}
+                if layers - known:
+                    images, _ = self._stored(keys, rows)
+                    images = images.to(self._device, memory_format=torch.channels_last)
+                    found |= teacher.ask(images, layers - known)
+                    teacher.shown[1] += len(images)
+                found |= {
+                    name: wanted.rows(kernels[name], found, view.number, chunk) for name in missing if name in kernels
+                }
+                return {name: found[name].cpu() for name in missing}
 
-        ensure(view, tracks, chunks, maps, pause)
+        ensure(view, tracks, chunks, answers, pause)
         return tracks
 
     def _stored(self, keys: Sequence[Key], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -235,6 +267,11 @@ class ReplayedBatches(LiveBatches):
         row = chunk * layout.rows + place + (0 if key.turn is None else layout.batch)
         whole = key.turn is None or chunk < len(self._batches.samples) // layout.batch
         return row if whole else None
+
+    def _is_chunk(self, rows: Sequence[int | None]) -> bool:
+        """Whether these are the rows of a recorded batch, in order."""
+        first = rows[0] or 0
+        return first % self._layout.rows == 0 and list(rows) == list(range(first, first + self._layout.rows))
 
     def _keys(self, view: int, chunk: int) -> list[Key]:
         """The samples of a chunk."""
@@ -263,12 +300,7 @@ def moved(batches: Iterator[Taught], device: torch.device) -> Iterator[Taught]:
         return
     ahead: Taught | None = None
     for batch in batches:
-        pinned = Taught(
-            batch.images.pin_memory(),
-            batch.labels.pin_memory(),
-            {name: values.pin_memory() for name, values in batch.maps.items()},
-        )
-        travelling = _on(pinned, device)
+        travelling = _on(_each(batch, Tensor.pin_memory), device)
         if ahead is not None:
             yield ahead
         ahead = travelling
@@ -277,11 +309,14 @@ def moved(batches: Iterator[Taught], device: torch.device) -> Iterator[Taught]:
 
 
 def _on(batch: Taught, device: torch.device) -> Taught:
-    return Taught(
-        batch.images.to(device, non_blocking=True, memory_format=torch.channels_last),
-        batch.labels.to(device, non_blocking=True),
-        {name: values.to(device, non_blocking=True) for name, values in batch.maps.items()},
-    )
+    moved = _each(batch, lambda values: values.to(device, non_blocking=True))
+    return moved._replace(images=moved.images.to(memory_format=torch.channels_last))
+
+
+def _each(batch: Taught, change: Callable[[Tensor], Tensor]) -> Taught:
+    """The batch with all its tensors changed."""
+    maps, kernels = ({name: change(values) for name, values in part.items()} for part in (batch.maps, batch.kernels))
+    return batch._replace(images=change(batch.images), labels=change(batch.labels), maps=maps, kernels=kernels)
 
 
 def _noted(form: Form) -> tuple[tuple[int, ...], str]:

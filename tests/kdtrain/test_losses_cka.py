@@ -207,6 +207,8 @@ class TestGrid:
         student, teacher = maps((4, 16, 5, 4), 8)
         source = torch.Generator().manual_seed(0)
         drawn = [random_projections(4, 16, source), random_projections(4, 8, source)]
+        if projection == "fixed":
+            drawn[1] = random_projections(4, 8, torch.Generator().manual_seed(1))
         if projection == "given":
             drawn = [one[:1].expand(4, -1, -1) for one in drawn]
 

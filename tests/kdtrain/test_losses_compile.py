@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 STUDENT, TEACHER = maps((4, 5, 6, 7))
 LABELS = labels_for((4, 12, 14), 5)
 TEMPERATURE, GAMMA = torch.tensor(2.0), torch.tensor(0.5)
-PROJECTIONS = draw_projections(1, (5, 5), "fixed", None)
+PROJECTIONS = tuple(draw_projections(1, 5, "fixed", None, side) for side in ("student", "teacher"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from kdtrain import train
 from kdtrain.config import Replay
 from kdtrain.frozen_teacher import FrozenTeacher
 from kdtrain.progress import OUTSIDE
+from kdtrain.replay import Track
 
 NETWORKS = Path(__file__).parent / "networks"
 teaching = sys.modules["kdtrain.frozen_teacher"]
@@ -124,11 +125,65 @@ def test_layers_that_are_not_recorded_are_asked_for_in_every_trial(
 ):
     replay = store.replay.model_copy(update={"layers": ("logits",)})
     partly = store.model_copy(update={"replay": replay})
-    live = outcome(train(make_config("cskd"), machine, workdir=tmp_path / "live"), tmp_path / "live")
+    config = make_config("cwd_feature")
+    live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
     for attempt in ("first", "second"):
         asked["images"] = 0
-        assert outcome(train(make_config("cskd"), partly, workdir=tmp_path / attempt), tmp_path / attempt) == live
+        assert outcome(train(config, partly, workdir=tmp_path / attempt), tmp_path / attempt) == live
         assert asked["images"] == 4 * 16 + (4 * 16 + PROBE if attempt == "first" else 0)
+
+
+@pytest.mark.parametrize("layers", [("logits",), ("logits", "decoder"), None])
+def test_kernels_are_recorded_and_stand_for_maps(layers, make_config, machine, store, asked, tmp_path, outcome):
+    replay = store.replay.model_copy(update={"layers": layers})
+    partly = store.model_copy(update={"replay": replay})
+    live = outcome(train(make_config("cskd"), machine, workdir=tmp_path / "live"), tmp_path / "live")
+    asked["images"] = 0
+    for attempt in ("first", "second"):
+        assert outcome(train(make_config("cskd"), partly, workdir=tmp_path / attempt), tmp_path / attempt) == live
+    assert asked["images"] == 4 * 16 + PROBE
+    kept = {path.name.split(".")[0] for path in replay.folder.glob("*/view-00000/*.bin")}
+    assert ("decoder" in kept) == ("decoder" in (layers or ()))
+    assert sum(name.startswith("kernel-") for name in kept) == 2
+
+
+def test_kernels_are_made_of_recorded_maps_and_then_no_map_is_read(make_config, store, asked, monkeypatch):
+    replay = store.replay.model_copy(update={"layers": ("logits", "decoder")})
+    shared = store.model_copy(update={"replay": replay})
+    reads = []
+    read = Track.read
+    monkeypatch.setattr(
+        Track, "read", lambda track, rows: reads.append(track.data_path.name.split(".")[0]) or read(track, rows)
+    )
+    train(make_config("kd"), shared)
+    assert "decoder" not in reads
+    train(make_config("cskd"), shared)
+    assert asked["images"] == 4 * 16 + PROBE
+    assert "decoder" in reads
+    reads.clear()
+    train(make_config("cskd"), shared)
+    assert "decoder" not in reads
+    assert any(name.startswith("kernel-") for name in reads)
+
+
+def test_what_a_kernel_depends_on_parts_recordings(make_config, machine, store, asked):
+    train(make_config("cskd", epochs=1), store)
+    terms = [term.model_dump() for term in make_config("cskd").terms]
+    colder = terms[:2] + [term | {"temperature": 1.0} for term in terms[2:]]
+    config = make_config("cskd", epochs=1, terms=colder)
+    before = asked["images"]
+    replayed = train(config, store)
+    assert asked["images"] == before + 16
+    assert [past.losses for past in replayed.reports] == [past.losses for past in train(config, machine).reports]
+
+
+def test_a_batch_that_was_not_recorded_as_such_has_no_kernel(make_config, machine, store):
+    train(make_config("cskd"), store)
+    config = make_config("cskd", batch_size=8)
+    other, alone = train(config, store), train(config, machine)
+    for past, lived in zip(other.reports, alone.reports, strict=True):
+        for term, value in lived.losses.items():
+            assert past.losses[term] == pytest.approx(value, rel=1e-3)
 
 
 def test_only_the_first_views_are_stored_where_more_find_no_room(make_config, store, asked):
@@ -157,14 +212,15 @@ def test_another_seed_augmentation_or_teacher_shares_nothing(make_config, store,
         assert asked["images"] == before + 16 + PROBE
 
 
-def test_views_come_again(make_config, machine, store, asked, tmp_path, outcome):
-    config = make_config("kd", views=2)
+@pytest.mark.parametrize("method", ["kd", "cskd"])
+def test_views_come_again(method, make_config, machine, store, asked, tmp_path, outcome):
+    config = make_config(method, views=2)
     live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
     asked["images"] = 0
     stored = outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored")
     assert stored == live
     assert asked["images"] == 2 * 16 + PROBE
-    assert config.config_id != make_config("kd").config_id
+    assert config.config_id != make_config(method).config_id
 
 
 def test_without_room_everything_is_live(make_config, machine, store, asked):
@@ -188,8 +244,9 @@ def test_damage_is_made_anew(make_config, machine, store, asked):
     assert [past.losses for past in again.reports] == [past.losses for past in expected.reports]
 
 
-def test_unlabelled_images_and_a_shuffled_teacher_replay(make_config, machine, store, tmp_path, outcome):
-    config = make_config("kd", teacher_order="shuffled", batch_size=5)
+@pytest.mark.parametrize("method", ["kd", "cskd"])
+def test_unlabelled_images_and_a_shuffled_teacher_replay(method, make_config, machine, store, tmp_path, outcome):
+    config = make_config(method, teacher_order="shuffled", batch_size=5)
     live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
     assert outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored") == live
 

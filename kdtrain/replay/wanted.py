@@ -1,0 +1,63 @@
+"""What the terms of a training want to know of the teacher."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from kdtrain.losses.maps import wide
+from kdtrain.methods.base import TeacherKernel
+from kdtrain.replay.stream import stream_key
+from kdtrain.replay.track import Form
+from kdtrain.stream import generator
+
+Maps = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Maps at layers, and kernels of whole batches.
+
+    Attributes:
+        layers: Where the maps themselves are looked at.
+        kernels: By the name of their term.
+        seed: Of the training: a kernel's randomness is a stream of its own under it.
+    """
+
+    layers: frozenset[str] = frozenset()
+    kernels: Mapping[str, TeacherKernel] = field(default_factory=dict)
+    seed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.layers or self.kernels)
+
+    def maps_without(self, known: Collection[str]) -> set[str]:
+        """The layers whose maps are needed where the kernels of these terms are known."""
+        return {*self.layers, *(kernel.layer for term, kernel in self.kernels.items() if term not in known)}
+
+    def as_maps(self) -> "Wanted":
+        """The same without kernels."""
+        return Wanted(frozenset(self.maps_without(())), {}, self.seed)
+
+    def rows(self, term: str, maps: Mapping[str, Tensor], view: int, number: int) -> Tensor:
+        """A term's kernel of a batch, one row per image, from its maps.
+
+        Args:
+            term: Name of the term.
+            maps: By layer.
+            view: Of the batch.
+            number: Of the batch in its view.
+        """
+        kernel = self.kernels[term]
+        return kernel.rows(maps[kernel.layer], generator(self.seed, "kernel", term, view, number))
+
+    def track(self, term: str) -> str:
+        """The name under which a term's kernel is recorded."""
+        kernel = self.kernels[term]
+        facts = {"term": term, "layer": kernel.layer, "size": kernel.size, "seed": self.seed, **kernel.facts}
+        return f"kernel-{stream_key(facts)}"
+
+    def form(self, term: str, batch: int, device: torch.device) -> Form:
+        """What one image's row of it is."""
+        return Form((*self.kernels[term].parts, batch), wide(torch.empty(0, device=device)).dtype)
