@@ -7,7 +7,6 @@ starts at 0.
 
 import math
 from collections.abc import Iterator
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -19,7 +18,6 @@ from kdtrain.losses.cka import (
     Distance,
     Estimator,
     Samples,
-    as_samples,
     centred_kernel,
     check_distance,
     cka,
@@ -56,7 +54,7 @@ def random_projections(count: int, channels: int, generator: torch.Generator | N
 
 def count_blocks(height: int, width: int, grid: int) -> int:
     """How many blocks `grid_pam_cka` cuts a map into."""
-    rows, columns = (len(_parts(size, grid)) for size in (height, width))
+    rows, columns = (sum(map(len, _parts(size, grid))) for size in (height, width))
     return rows * columns
 
 
@@ -64,17 +62,19 @@ def channel_attention(features: Tensor, temperature: float | Tensor, gamma: floa
     """`A X` with `A = softmax(-X X^T / temperature)` over channels, or `X + gamma A X`, for `X (N, C, H, W)`.
 
     `X X^T`, a sum over all pixels, is float64, because the softmax magnifies what is lost in it.
+
+    Returns:
+        `(N, H W, C)`, which is how channels-last maps lie in memory.
     """
+    x = features.permute(0, 2, 3, 1).flatten(1, 2)
     if _is_zero(gamma):
-        return features
-    x = features.flatten(2)
-    if x.shape[1] > x.shape[2]:
-        mixture = _fused_attention(-wide(x), wide(x), wide(x), temperature)
-        attended = mixture if gamma is None else x + gamma * mixture
-    else:
-        weights = F.softmax(-inner_products(x) / temperature, dim=-1).to(x.dtype)
-        attended = _mixture(weights, x, x, gamma)
-    return attended.to(x.dtype).view_as(features)
+        return x
+    if x.shape[2] > x.shape[1]:
+        channels = wide(x.mT)
+        mixture = _fused_attention(-channels, channels, channels, temperature).to(x.dtype).mT
+        return mixture if gamma is None else x + gamma * mixture
+    weights = F.softmax(-inner_products(x.mT) / temperature, dim=-1).to(x.dtype).mT
+    return x @ weights if gamma is None else torch.baddbmm(x, x, gamma * weights)
 
 
 def position_attention(
@@ -98,13 +98,9 @@ def position_attention(
         mixture = _fused_attention(q, k, v, temperature)
         attended = mixture if gamma is None else x + gamma * mixture
     else:
-        attended = _mixture(F.softmax((q / temperature) @ k.mT, dim=-1), v, x, gamma)
+        weights = F.softmax((q / temperature) @ k.mT, dim=-1)
+        attended = weights @ v if gamma is None else torch.baddbmm(x, gamma * weights, v)
     return attended.view_as(blocks)
-
-
-def _mixture(weights: Tensor, values: Tensor, x: Tensor, gamma: float | Tensor | None) -> Tensor:
-    """`weights values`, or `x + gamma weights values` with the smaller one of both scaled."""
-    return weights @ values if gamma is None else torch.baddbmm(x, gamma * weights, values)
 
 
 def _fused_attention(q: Tensor, k: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:
@@ -147,7 +143,9 @@ def cam_cka(
     if samples == "batch":
         taught = cam_kernel(teacher, temperature, attended=not _is_zero(gamma))
         return cam_cka_to(student, taught, temperature, gamma, estimator, distance)
-    s, t = (as_samples(channel_attention(side, temperature, gamma), samples) for side in (student, teacher))
+    if samples != "pixels":
+        raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
+    s, t = (channel_attention(side, temperature, gamma) for side in (student, teacher))
     return distance_of(cka(s, t, estimator), distance)
 
 
@@ -164,7 +162,7 @@ def cam_kernel(teacher: Tensor, temperature: float | Tensor, *, attended: bool =
         `(3, N, N)`, or `(1, N, N)` if not attended: as `kernel_terms` gives it.
     """
     mixture = channel_attention(teacher, temperature).flatten(1) if attended else None
-    return kernel_terms(teacher.flatten(1), mixture)
+    return kernel_terms(channel_attention(teacher, temperature, 0).flatten(1), mixture)
 
 
 @exactly
@@ -301,28 +299,22 @@ def _blocks(features: Tensor, grid: int, projections: Tensor | None) -> Iterator
     rows, columns = (_parts(size, grid) for size in features.shape[2:])
     per_block = None
     if projections is not None:
-        every = projections.expand(len(rows) * len(columns), -1, -1)
-        per_block = every.unflatten(0, (len(rows), len(columns)))
-    for of_rows, of_columns in product(_alike(rows), _alike(columns)):
-        some_rows, some_columns = rows[of_rows], columns[of_columns]
-        area = features[:, :, some_rows[0].start : some_rows[-1].stop, some_columns[0].start : some_columns[-1].stop]
-        cut = area.unflatten(3, (len(some_columns), -1)).unflatten(2, (len(some_rows), -1))
-        blocks = cut.permute(2, 4, 0, 3, 5, 1).flatten(3, 4).flatten(0, 1).contiguous()
-        yield blocks, None if per_block is None else per_block[of_rows, of_columns].flatten(0, 1)
+        every = projections.expand(count_blocks(features.shape[2], features.shape[3], grid), -1, -1)
+        per_block = every.unflatten(0, (sum(map(len, rows)), -1)).split(list(map(len, rows)))
+    pixels = features.permute(0, 2, 3, 1).split(list(map(sum, rows)), 1)  # torch.split: the gradients are put together
+    for number, (some_rows, band) in enumerate(zip(rows, pixels, strict=True)):
+        own = None if per_block is None else per_block[number].split(list(map(len, columns)), 1)
+        for place, (some_columns, area) in enumerate(zip(columns, band.split(list(map(sum, columns)), 2), strict=True)):
+            cut = area.unflatten(2, (len(some_columns), -1)).unflatten(1, (len(some_rows), -1))
+            blocks = cut.permute(1, 3, 0, 2, 4, 5).flatten(3, 4).flatten(0, 1).contiguous()
+            yield blocks, None if own is None else own[place].flatten(0, 1)
 
 
-def _parts(size: int, grid: int) -> list[slice]:
-    """A side cut as `torch.chunk` does: equal parts, of which the last may be shorter."""
-    step = math.ceil(size / grid)
-    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
-
-
-def _alike(parts: list[slice]) -> list[slice]:
-    """Which of the parts are as long as the first, and which is not."""
-    *others, last = parts
-    if not others or last.stop - last.start == others[0].stop:
-        return [slice(0, len(parts))]
-    return [slice(0, len(others)), slice(len(others), len(parts))]
+def _parts(size: int, grid: int) -> list[list[int]]:
+    """Lengths of the parts into which `torch.chunk` cuts a side, equal ones together: the last may be shorter."""
+    length = math.ceil(size / grid)
+    whole, rest = divmod(size, length)
+    return [[length] * whole, *([[rest]] if rest else [])]
 
 
 def _is_zero(gamma: float | Tensor | None) -> bool:

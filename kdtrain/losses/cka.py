@@ -79,16 +79,6 @@ def check_distance(estimator: Estimator, distance: Distance) -> None:
         raise ValueError("the unbiased CKA can be negative: distance must be 'one_minus', but came 'neg_log'")
 
 
-def as_samples(features: Tensor, samples: Samples) -> Tensor:
-    """Lay out `(N, C, H, W)` with one row per image `(N, CHW)`, or per pixel of every image `(N, HW, C)`."""
-    match samples:
-        case "batch":
-            return features.flatten(1)
-        case "pixels":
-            return features.flatten(2).transpose(1, 2)
-    raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
-
-
 def _ratio(inner: list[Tensor], a: Tensor, b: Tensor, estimator: Estimator) -> Tensor:
     """CKA from inner products of centred kernels (of the first with itself, the second, both) and their diagonals.
 

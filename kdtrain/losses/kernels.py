@@ -57,7 +57,10 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
     factors = gradient + gradient.mT
     if ctx.centred:
         factors = _centred(_centred(factors, ctx.centred).mT, ctx.centred)
-    return factors.to(rows.dtype) @ rows, None
+    factors = factors.to(rows.dtype)
+    if rows.stride(-2) == 1:  # the gradient lies in memory as the rows do; the factors are symmetric
+        return (rows.mT @ factors).mT, None
+    return factors @ rows, None
 
 
 _inner_products.register_autograd(_backward, setup_context=_keep)
