@@ -174,17 +174,14 @@ def _pair_count(f: Tensor, first_shift: int) -> int:
 
 def _grams_of_pairs(d: Tensor, u: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
     """As `grams` of the pairs of `(u + d) / 2` and `(u - d) / 2`."""
-    difference, together = [], []
-    for shift in range(first_shift, d.shape[-1]):
-        # every pair of different channels stands for two of the whole matrix, hence sqrt(2) / 2
-        weight = 0.5**0.5 if shift else 0.5
-        d_first, d_second, u_first, u_second = (
-            part for side in (d, u) for part in (weight * side[..., shift:], side[..., : side.shape[-1] - shift])
-        )
-        difference.append(d_first * u_second + u_first * d_second)
-        together.append(u_first * u_second + d_first * d_second)
-    one, other = torch.cat(difference, -1), torch.cat(together, -1)
-    return one.mT @ one, other.mT @ other, one.mT @ other
+    d, u = d.mT.contiguous(), u.mT.contiguous()  # channel by channel, so that whole rows of pixels are picked
+    one, two = torch.triu_indices(d.shape[1], d.shape[1], first_shift, device=d.device)
+    # every pair of different channels stands for two of the whole matrix, hence sqrt(2) / 2
+    weights = torch.where(one == two, 0.5, 0.5**0.5)[:, None]
+    d_one, u_one = (weights * side.index_select(1, one) for side in (d, u))
+    d_two, u_two = (side.index_select(1, two) for side in (d, u))
+    difference, together = d_one * u_two + u_one * d_two, u_one * u_two + d_one * d_two
+    return difference @ difference.mT, together @ together.mT, difference @ together.mT
 
 
 def _relation(rows: Tensor, f: Tensor, first_shift: int) -> Tensor:
