@@ -190,8 +190,10 @@ class Replay(Strict):
     max_bytes: int = Field(default=20 * 10**9, ge=0)
     """What it may take; what was used longest ago goes first."""
     layers: tuple[str, ...] | None = None
-    """Layers of the teacher to record, all of them by whoever comes first; none: those that a training looks at. It is
-    asked anew for others."""
+    """Layers of the teacher to record, all of them by whoever comes first; none: those whose maps a training looks at.
+    It is asked anew for others."""
+    kernels: bool = True
+    """Whether what single losses have to know of the teacher is recorded as well, where that is less than its maps."""
     views: int | None = Field(default=None, ge=0)
     """Only so many first views are recorded, where more find no room: one would always drive out the next to come."""
 

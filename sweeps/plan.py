@@ -1,6 +1,8 @@
 """What a sweep would run and cost, and every mistake that can be found before a training starts."""
 
-from collections.abc import Iterable, Iterator
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +12,9 @@ from analysis.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.methods import Method, get_method
+from kdtrain.methods.base import TeacherKernel
 from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
-from kdtrain.space import Choice, Domain
+from kdtrain.space import Choice, Domain, Range
 from sweeps.allocation import confirms, reporting_runs, searches
 from sweeps.designs.forecast import Forecast, forecast
 from sweeps.replaying import ReplayPlan, plan_replay
@@ -175,13 +178,18 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
         networks.shapes(spec.teacher_config.student, (), spec.teacher_config.augment.crop or size)
     configs = []
     taught: dict[str, tuple[int, ...]] = {}
+    kernels: dict[str, dict[str, int]] = {}
     for study in spec.studies:
         for config in _layer_variants(spec, study):
             configs.append(config)
             try:
-                taught |= _check_terms(config, teacher, networks, config.augment.crop or size)
+                shapes, found = _check_terms(config, teacher, networks, config.augment.crop or size)
             except InputError as error:
                 raise InputError(f"studies.{study.name}: {error}") from None
+            taught |= shapes
+            for term, kernel in found.items():
+                facts = json.dumps([kernel.layer, kernel.size, kernel.facts], sort_keys=True)
+                kernels.setdefault(term, {})[facts] = 8 * math.prod(kernel.parts) * config.images_per_step
             if config.batch_size > len(ids["train"]):
                 count = len(ids["train"])
                 raise InputError(f"train.batch_size: {config.batch_size} is more than the {count} images of role train")
@@ -193,7 +201,8 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
                     )
     ids |= {f"unlabelled:{further.images}": further.open(machine.data_root).ids() for further in spec.unlabelled}
     images = {role: len(found) for role, found in ids.items()}
-    replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, taught)
+    bytes_of = {} if _searches_kernels(spec, kernels) else {term: sum(own.values()) for term, own in kernels.items()}
+    replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, taught, bytes_of)
     return Checked(images, tuple(source.classes), size, teacher, replay)
 
 
@@ -232,8 +241,8 @@ def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
 
 def _check_terms(
     config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]
-) -> dict[str, tuple[int, ...]]:
-    """The shapes of the layers at which the terms look at the teacher.
+) -> tuple[dict[str, tuple[int, ...]], dict[str, TeacherKernel]]:
+    """The shapes of the layers at which the terms look at the teacher, and the kernels that they want of it.
 
     Raises:
         InputError: If a layer is not there, or a loss cannot compare two.
@@ -244,9 +253,17 @@ def _check_terms(
     student_shapes = networks.shapes(config.student, learnt, size)
     teacher_shapes = networks.shapes(teacher, taught, size) if teacher and taught else {}
     with torch.device("meta"):  # memories of gigabytes are not allocated for a question
-        for term in terms:
-            term.build(student_shapes, teacher_shapes, networks.num_classes)
-    return {layer: teacher_shapes[layer] for layer in taught if layer in teacher_shapes}
+        modules = {term.name: term.build(student_shapes, teacher_shapes, networks.num_classes) for term in terms}
+    shapes = {layer: teacher_shapes[layer] for layer in taught if layer in teacher_shapes}
+    return shapes, {name: module.kernel for name, module in modules.items() if module.kernel is not None}
+
+
+def _searches_kernels(spec: SweepSpec, terms: Collection[str]) -> bool:
+    """Whether hardly two trials will share a kernel, since a number that decides it is searched."""
+    spaces = [spec.space_of(study) for study in spec.studies]
+    searched = {path for space in spaces for path, domain in space.items() if isinstance(domain, Range)}
+    deciding = {path for path in searched if not path.endswith(".weight")}
+    return any(path.startswith(f"terms.{term}.") for path in deciding for term in terms)
 
 
 class _Networks:

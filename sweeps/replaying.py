@@ -22,7 +22,8 @@ class ReplayPlan:
         stored: As many of them find room.
         sample_bytes: Samples of one view.
         layer_bytes: By layer of the teacher the maps of one view; those that are stored.
-        live: Layers that are too large: the teacher is asked for them in every trial.
+        kernel_bytes: By term what one view takes of the little that it has to know of the teacher beside its maps.
+        live: Layers that are too large: the teacher is asked for them in every trial that looks at the maps themselves.
         max_bytes: What the store may take.
     """
 
@@ -30,20 +31,25 @@ class ReplayPlan:
     stored: int
     sample_bytes: int
     layer_bytes: Mapping[str, int]
+    kernel_bytes: Mapping[str, int]
     live: tuple[str, ...]
     max_bytes: int
 
     @property
     def view_bytes(self) -> int:
-        """One view of samples and maps."""
-        return self.sample_bytes + sum(self.layer_bytes.values())
+        """One view of samples, maps and kernels."""
+        return self.sample_bytes + sum(self.layer_bytes.values()) + sum(self.kernel_bytes.values())
 
     def on(self, machine: Machine) -> Machine:
         """The machine with this store."""
         if not self.stored:
             return machine
         store = Replay(
-            folder=machine.cache / FOLDER, max_bytes=self.max_bytes, layers=tuple(self.layer_bytes), views=self.stored
+            folder=machine.cache / FOLDER,
+            max_bytes=self.max_bytes,
+            layers=tuple(self.layer_bytes),
+            views=self.stored,
+            kernels=bool(self.kernel_bytes),
         )
         return machine.model_copy(update={"replay": store})
 
@@ -53,6 +59,8 @@ class ReplayPlan:
             return ["replay: off (replay.gigabytes is 0); every trial makes its samples and asks the teacher itself"]
         parts = [f"samples {_size(self.sample_bytes)}"]
         parts += [f"{layer} {_size(size)}" for layer, size in self.layer_bytes.items()]
+        if self.kernel_bytes:
+            parts.append(f"what {' and '.join(self.kernel_bytes)} need {_size(sum(self.kernel_bytes.values()))}")
         told = [
             f"replay: {self.stored} of {self.views} views recorded once per seed, {_size(self.view_bytes)} each "
             f"({', '.join(parts)}), in a store of {_size(self.max_bytes)}"
@@ -61,6 +69,8 @@ class ReplayPlan:
             told.append("  the other views are made live in every trial; a larger replay.gigabytes or train.views help")
         if self.live:
             told.append(f"  too large, so that every trial asks the teacher: {', '.join(self.live)}")
+            if self.kernel_bytes:
+                told[-1] += f" (but for {' and '.join(self.kernel_bytes)}, which are recorded by themselves)"
         return told
 
 
@@ -70,6 +80,7 @@ def plan_replay(
     images: int,
     size: tuple[int, int],
     shapes: Mapping[str, tuple[int, ...]],
+    kernels: Mapping[str, int],
 ) -> ReplayPlan:
     """What fits into the store that the spec allows.
 
@@ -82,6 +93,7 @@ def plan_replay(
         images: Of the training role.
         size: Height and width of a sample.
         shapes: Of the layers of the teacher that any term looks at.
+        kernels: By term the bytes of an image's kernels, where they are worth recording.
     """
     configs = list(configs)
     views = max(min(config.views or config.epochs, config.epochs) for config in configs)
@@ -90,13 +102,16 @@ def plan_replay(
     limit = int(spec.replay.gigabytes * 1e9)
     sample = bytes_of(images, {"image": Form((*size, 3), torch.uint8), "labels": Form(size, torch.uint8)})
     layers = {name: bytes_of(images, {name: Form(shape, dtype)}) for name, shape in shapes.items()}
+    of_terms = {term: images * size for term, size in kernels.items()}
+    fixed = sample + sum(of_terms.values())
     ordered = sorted(layers, key=lambda name: (layers[name], name))
     kept: dict[str, int] = {}
     for name in ordered:
-        if not kept or views * (sample + sum(kept.values()) + layers[name]) <= limit:
+        if not kept or views * (fixed + sum(kept.values()) + layers[name]) <= limit:
             kept[name] = layers[name]
-    stored = min(views, limit // max(sample + sum(kept.values()), 1))
-    return ReplayPlan(views, stored, sample, kept, tuple(name for name in ordered if name not in kept), limit)
+    stored = min(views, limit // max(fixed + sum(kept.values()), 1))
+    live = tuple(name for name in ordered if name not in kept)
+    return ReplayPlan(views, stored, sample, kept, of_terms, live, limit)
 
 
 def _size(size: float) -> str:

@@ -66,7 +66,7 @@ def channel_attention(features: Tensor, temperature: float | Tensor, gamma: floa
     Returns:
         `(N, H W, C)`, which is how channels-last maps lie in memory.
     """
-    x = features.permute(0, 2, 3, 1).flatten(1, 2)
+    x = _pixels(features)
     if _is_zero(gamma):
         return x
     if x.shape[2] > x.shape[1]:
@@ -162,7 +162,7 @@ def cam_kernel(teacher: Tensor, temperature: float | Tensor, *, attended: bool =
         `(3, N, N)`, or `(1, N, N)` if not attended: as `kernel_terms` gives it.
     """
     mixture = channel_attention(teacher, temperature).flatten(1) if attended else None
-    return kernel_terms(channel_attention(teacher, temperature, 0).flatten(1), mixture)
+    return kernel_terms(_pixels(teacher).flatten(1), mixture)
 
 
 @exactly
@@ -315,6 +315,11 @@ def _parts(size: int, grid: int) -> list[list[int]]:
     length = math.ceil(size / grid)
     whole, rest = divmod(size, length)
     return [[length] * whole, *([[rest]] if rest else [])]
+
+
+def _pixels(features: Tensor) -> Tensor:
+    """`(N, H W, C)` of `(N, C, H, W)`."""
+    return features.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _is_zero(gamma: float | Tensor | None) -> bool:

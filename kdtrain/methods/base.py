@@ -35,7 +35,7 @@ class TermInput:
     students: tuple[Tensor, ...]
     """`(N, C_s, H, W)` for each of its layers, with gradient."""
     teachers: tuple[Tensor, ...]
-    """`(N, C_t, H', W')` for each of its layers; empty for terms which need no teacher."""
+    """`(N, C_t, H', W')` for each of its layers; empty for terms which need no teacher, or whose `kernel` is given."""
     labels: Tensor
     """`(N, H_label, W_label)` int64."""
     num_classes: int
@@ -45,7 +45,7 @@ class TermInput:
     agree: Callable[[Iterable[Tensor]], None] = _agreed
     """With several processes: gives tensors the first one's values, lest what a module steps by itself drifts apart."""
     kernel: Tensor | None = None
-    """`(N, ..., N)`: what the module's `TeacherKernel` says of the teacher's map, if it has been asked."""
+    """`(N, *parts, N)`: what the module's `TeacherKernel` gives in place of the teacher's map."""
 
     @property
     def student(self) -> Tensor:
@@ -85,19 +85,22 @@ class TeacherKernel:
         size: Height and width to which its map is brought.
         parts: Numbers per pair of images.
         facts: All that decides the kernel beside map and randomness, for JSON.
+        random: Whether it draws anything.
         make: Given the map `(N, C, H, W)` and a stream of randomness on the CPU, gives `(*parts, N, N)`.
     """
 
     layer: str
-    size: tuple[int, int]
-    parts: Shape
+    size: tuple[int, ...]
+    parts: tuple[int, ...]
     facts: Mapping[str, object]
+    random: bool
     make: Callable[[Tensor, torch.Generator], Tensor]
 
     def rows(self, teacher: Tensor, stream: torch.Generator) -> Tensor:
         """One row per image of a whole batch, `(N, *parts, N)`, from its maps `(N, C, H', W')`."""
         with torch.no_grad():
-            return self.make(resize_map(precise(teacher), self.size), stream).movedim(-2, 0)
+            height, width = self.size
+            return self.make(resize_map(precise(teacher), (height, width)), stream).movedim(-2, 0).contiguous()
 
 
 class TermModule(nn.Module):
@@ -115,8 +118,8 @@ class TermModule(nn.Module):
         assert self.kernel is not None
         rows = taps.kernel
         if rows is None:
-            rows = self.kernel.rows(taps.taught(), taps.generator or torch.Generator().manual_seed(0))
-        return rows.movedim(0, -2)
+            rows = self.kernel.rows(taps.taught(), taps.generator or torch.default_generator)
+        return rows.movedim(0, -2).contiguous()
 
 
 class PlainModule(TermModule):

@@ -30,6 +30,9 @@ from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
+KERNEL_VERSION = 1
+"""Of what is recorded of the teacher: to be raised when the same facts come to give other numbers."""
+
 
 class AttentionTerm(Term):
     """What the two attention terms share."""
@@ -101,7 +104,8 @@ class GridPamCka(AttentionTerm):
     grid: int = Field(default=5, ge=1)
     """Parts into which height and width are each cut; 1 for the whole map at once."""
     projection: Literal["resampled", "fixed", "learned"] = "resampled"
-    """To queries, keys, values: drawn every step (official), drawn once, learned; unused if gamma is zero."""
+    """To queries, keys, values: drawn every step (official; the teacher's for every batch of a view), drawn once,
+    learned; unused if gamma is zero."""
 
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss with its factor and projections."""
@@ -111,12 +115,12 @@ class GridPamCka(AttentionTerm):
 class CamModule(TermModule):
     """`cam_cka` with a factor that student and teacher share."""
 
-    def __init__(self, term: CamCka, size: Shape) -> None:
+    def __init__(self, term: CamCka, size: tuple[int, ...]) -> None:
         super().__init__()
         self.term = term
         self.gamma = learned_factor(term)
         if term.samples == "batch":
-            self.kernel = attention_kernel(term, size, (), {"temperature": term.temperature}, self._kernel)
+            self.kernel = attention_kernel(term, size, (), {}, False, self._kernel)
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the distance."""
@@ -146,13 +150,14 @@ class GridPamModule(TermModule):
         self.gamma = learned_factor(term)
         self.channels: dict[Side, int] = {"student": student[0], "teacher": teacher_channels}
         self.blocks = count_blocks(student[1], student[2], term.grid)
-        self.projections: nn.ParameterDict | None = None
+        self.projections: nn.ParameterList | None = None
         if self.gamma is not None and term.projection == "learned":
-            own = {side: random_projections(1, channels, None) for side, channels in self.channels.items()}
-            self.projections = nn.ParameterDict(own)
+            self.projections = nn.ParameterList(random_projections(1, each, None) for each in self.channels.values())
         if term.samples == "batch" and self.projections is None:
-            facts = {"temperature": term.temperature, "grid": term.grid, "projection": term.projection}
-            self.kernel = attention_kernel(term, student[1:], (self.blocks,), facts, self._kernel)
+            drawn = self.gamma is not None
+            facts = {"grid": term.grid, **({"projection": term.projection} if drawn else {})}
+            resampled = drawn and term.projection == "resampled"
+            self.kernel = attention_kernel(term, student[1:], (self.blocks,), facts, resampled, self._kernel)
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the mean distance over the blocks."""
@@ -186,23 +191,26 @@ class GridPamModule(TermModule):
         if self.gamma is None:
             return None
         if self.projections is not None:
-            own: Tensor = self.projections[side]
-            return own
+            of_student, of_teacher = self.projections
+            return of_student if side == "student" else of_teacher
         source: ProjectionSource = "fixed" if self.term.projection == "fixed" else "resampled"
         return draw_projections(self.blocks, self.channels[side], source, generator, side)
 
 
 def attention_kernel(
     term: AttentionTerm,
-    size: Shape,
+    size: tuple[int, ...],
     blocks: tuple[int, ...],
     facts: Mapping[str, object],
+    random: bool,
     make: Callable[[Tensor, torch.Generator], Tensor],
 ) -> TeacherKernel:
     """What an attention term over the images of a batch has to know of the teacher."""
-    coefficients = 3 if term.gamma == "learned" else 1
-    own = {"loss": term.loss, "gamma": term.gamma, **facts}
-    return TeacherKernel(term.teacher_layer, (size[0], size[1]), (*blocks, coefficients), own, make)
+    own: dict[str, object] = {"loss": term.loss, "version": KERNEL_VERSION, "gamma": term.gamma, **facts}
+    if term.gamma == "learned":
+        own["temperature"] = term.temperature
+    parts = (*blocks, 3 if term.gamma == "learned" else 1)
+    return TeacherKernel(term.teacher_layers[0], size, parts, own, random, make)
 
 
 def learned_factor(term: AttentionTerm) -> nn.Parameter | None:

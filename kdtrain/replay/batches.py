@@ -65,7 +65,7 @@ class LiveBatches:
             epoch: Which.
             start: The first batch that is wanted.
             wanted: Of the teacher.
-            watch: Counts `record` for samples and `record_teacher` for maps.
+            watch: Counts `record` for samples and `record_teacher` for what the teacher says.
             pause: Called now and then; may raise to leave off.
         """
 
@@ -87,9 +87,10 @@ class ReplayedBatches(LiveBatches):
         shelf: The store.
         facts: What the maps depend on beside the samples and the teacher: precision, kind of device.
         teacher: The teacher, where there is one.
-        layers: What to record of it; None for the layers that this training looks at.
+        layers: Whose maps to record of it; None for those that this training looks at.
         device: Where the teacher computes.
         views: Only so many views are stored; None for all.
+        kernels: Whether kernels are recorded, too.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class ReplayedBatches(LiveBatches):
         layers: Sequence[str] | None,
         device: torch.device,
         views: int | None = None,
+        kernels: bool = True,
     ) -> None:
         super().__init__(batches)
         samples, size = batches.samples, batches.size
@@ -126,7 +128,10 @@ class ReplayedBatches(LiveBatches):
         self._held = ExitStack()
         self._views = views
         self._tracks: dict[str, Track] = {}
+        self._kernels = kernels
         self._wanted = Wanted()
+        self._of_terms: dict[str, str] = {}
+        """The tracks of kernels, by term."""
 
     def forms(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, Form]:
         """What one image's maps are: from a note in the store, lest the teacher be loaded to tell."""
@@ -146,15 +151,18 @@ class ReplayedBatches(LiveBatches):
     def prepare(self, epoch: int, start: int, wanted: Wanted, watch: Stopwatch, pause: Callable[[], None]) -> None:
         """Record what is missing of an epoch, together with others who need it too."""
         self.close()
-        self._wanted = wanted
         number = self._batches.view(epoch)
         if self._views is not None and number >= self._views:
             return
-        batches = [[self._row(key) for key in batch] for batch in self._batches.keys(epoch, start)]
-        rows = [row for batch in batches for row in batch if row is not None]
-        if len(rows) < sum(map(len, batches)):
+        keys = self._batches.keys(epoch, start)
+        batches = [[row for key in batch if (row := self._row(key)) is not None] for batch in keys]
+        rows = [row for batch in batches for row in batch]
+        if len(rows) < sum(map(len, keys)):
             return  # a batch that the first recorder's layout has no room for
         chunks = list(dict.fromkeys(row // self._layout.rows for row in rows))
+        whole = all(batch == self._rows_of(batch[0] // self._layout.rows) for batch in batches)
+        self._wanted = wanted if whole and self._kernels else wanted.as_maps()
+        self._of_terms = {term: self._wanted.track(term) for term in self._wanted.kernels}
         view = self._held.enter_context(self._samples.view(number))
         if not (tracks := view.tracks(self._rows, self._sample_forms)):
             return
@@ -168,11 +176,9 @@ class ReplayedBatches(LiveBatches):
 
         ensure(view, tracks, chunks, samples, pause)
         if self._teacher is not None and self._maps is not None and wanted:
-            if not all(self._is_chunk(batch) for batch in batches):
-                wanted = wanted.as_maps()
             of_maps = self._held.enter_context(self._maps.view(number))
             known = [chunk for chunk in chunks if all(track.has(chunk) for track in tracks.values())]
-            self._tracks |= self._recorded(of_maps, self._teacher, wanted, known, watch, pause)
+            self._tracks |= self._recorded(of_maps, self._teacher, known, watch, pause)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Taught]:
         """Batches as far as they are stored, from the disk; others are made."""
@@ -186,7 +192,7 @@ class ReplayedBatches(LiveBatches):
                 images, labels = self._stored(keys, rows)
             else:
                 images, labels = default_collate([self._batches.samples[key] for key in keys])
-            kernels = {term: name for term in self._wanted.kernels if (name := self._wanted.track(term)) in there}
+            kernels = {term: name for term, name in self._of_terms.items() if name in there}
             layers = self._wanted.maps_without(kernels) & there
             yield Taught(
                 images,
@@ -207,38 +213,34 @@ class ReplayedBatches(LiveBatches):
         self,
         view: View,
         teacher: FrozenTeacher,
-        wanted: Wanted,
         chunks: Sequence[int],
         watch: Stopwatch,
         pause: Callable[[], None],
     ) -> Mapping[str, Track]:
         """The tracks of the teacher's maps and kernels, complete as far as the disk allows."""
-        forms = dict(self.forms(teacher, sorted(wanted.layers if self._layers is None else self._layers)))
-        kernels = {wanted.track(term): term for term in wanted.kernels}
-        tracks = view.tracks(
-            self._rows,
-            forms | {name: wanted.form(term, self._layout.rows, self._device) for name, term in kernels.items()},
-        )
-        if tracks is None:
+        wanted, rows_each = self._wanted, self._layout.rows
+        forms = self.forms(teacher, sorted(wanted.layers if self._layers is None else self._layers))
+        if (maps := view.tracks(self._rows, forms)) is None:
             return {}
+        of_kernels = {name: wanted.form(term, rows_each, self._device) for term, name in self._of_terms.items()}
+        # in the room that is left: no view is worth less than the little that kernels save
+        kernels = view.tracks(self._rows, of_kernels, evict=False) or {}
+        tracks = {**maps, **kernels}
 
         def answers(chunk: int) -> Maps:
             with watch("record_teacher"):
-                keys, first = self._keys(view.number, chunk), chunk * self._layout.rows
-                rows = range(first, first + len(keys))
-                missing = [name for name, track in tracks.items() if not track.has(chunk)]
-                layers = {name for name in missing if name in forms}
-                layers |= {wanted.kernels[kernels[name]].layer for name in missing if name in kernels}
-                known = {layer for layer in layers if layer in forms and layer not in missing}
-                found = {layer: tracks[layer].read(rows).to(self._device) for layer in known}
+                keys, rows = self._keys(view.number, chunk), self._rows_of(chunk)
+                missing = {name for name, track in tracks.items() if not track.has(chunk)}
+                terms = [term for term, name in self._of_terms.items() if name in missing]
+                layers = (missing & maps.keys()) | {wanted.kernels[term].layer for term in terms}
+                known = (layers & maps.keys()) - missing
+                found = {layer: maps[layer].read(rows[: len(keys)]).to(self._device) for layer in known}
                 if layers - known:
-                    images, _ = self._stored(keys, rows)
+                    images, _ = self._stored(keys, rows[: len(keys)])
                     images = images.to(self._device, memory_format=torch.channels_last)
                     found |= teacher.ask(images, layers - known)
                     teacher.shown[1] += len(images)
-                found |= {
-                    name: wanted.rows(kernels[name], found, view.number, chunk) for name in missing if name in kernels
-                }
+                found |= {self._of_terms[term]: wanted.rows(term, found, view.number, chunk) for term in terms}
                 return {name: found[name].cpu() for name in missing}
 
         ensure(view, tracks, chunks, answers, pause)
@@ -268,10 +270,9 @@ class ReplayedBatches(LiveBatches):
         whole = key.turn is None or chunk < len(self._batches.samples) // layout.batch
         return row if whole else None
 
-    def _is_chunk(self, rows: Sequence[int | None]) -> bool:
-        """Whether these are the rows of a recorded batch, in order."""
-        first = rows[0] or 0
-        return first % self._layout.rows == 0 and list(rows) == list(range(first, first + self._layout.rows))
+    def _rows_of(self, chunk: int) -> list[int]:
+        """The rows of a recorded batch."""
+        return list(range(chunk * self._layout.rows, (chunk + 1) * self._layout.rows))
 
     def _keys(self, view: int, chunk: int) -> list[Key]:
         """The samples of a chunk."""
@@ -290,7 +291,8 @@ def open_batches(
         return LiveBatches(batches)
     shelf = Shelf(machine.replay.folder, machine.replay.max_bytes)
     facts = {"precision": precision(machine, device), "device": device.type}
-    return ReplayedBatches(batches, shelf, facts, teacher, machine.replay.layers, device, machine.replay.views)
+    replay = machine.replay
+    return ReplayedBatches(batches, shelf, facts, teacher, replay.layers, device, replay.views, replay.kernels)
 
 
 def moved(batches: Iterator[Taught], device: torch.device) -> Iterator[Taught]:
@@ -309,8 +311,8 @@ def moved(batches: Iterator[Taught], device: torch.device) -> Iterator[Taught]:
 
 
 def _on(batch: Taught, device: torch.device) -> Taught:
-    moved = _each(batch, lambda values: values.to(device, non_blocking=True))
-    return moved._replace(images=moved.images.to(memory_format=torch.channels_last))
+    there = _each(batch, lambda values: values.to(device, non_blocking=True))
+    return there._replace(images=there.images.to(memory_format=torch.channels_last))
 
 
 def _each(batch: Taught, change: Callable[[Tensor], Tensor]) -> Taught:

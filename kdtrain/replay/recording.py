@@ -27,7 +27,7 @@ def ensure(
         view: Of the tracks.
         tracks: Those to be filled, open.
         chunks: Numbers, in the order in which they are wanted.
-        make: Given a number, the rows of that chunk for every track, by name.
+        make: Given a number, the rows of that chunk by name, for every track that has it not.
         pause: Called some 50 times a second while waiting; what it raises ends the waiting.
 
     Returns:
@@ -50,8 +50,8 @@ def ensure(
                     continue
                 rows = make(chunk)
                 made += 1
-                for name, track in tracks.items():
-                    if not track.has(chunk) and not track.write(chunk, rows[name]):
+                for name, values in rows.items():
+                    if not tracks[name].has(chunk) and not tracks[name].write(chunk, values):
                         return made
         left = others
         if left:

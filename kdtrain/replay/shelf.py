@@ -40,10 +40,11 @@ class Shelf:
         """Bytes of all tracks, as promised to them."""
         return sum(_bytes(view)[0] for view in self._views())
 
-    def room_for(self, needed: int) -> bool:
+    def room_for(self, needed: int, evict: bool = True) -> bool:
         """Whether so many bytes more fit; the views that were used longest ago are removed if that makes them fit.
 
-        A view in use stays, and none is removed in vain. Hold `lock` from here until the room is taken.
+        A view in use stays, and none is removed in vain, or at all unless `evict`. Hold `lock` from here until the room
+        is taken.
         """
         try:
             views = self._views()
@@ -51,7 +52,7 @@ class Shelf:
             short = needed - shutil.disk_usage(self.root).free
             with ExitStack() as locks:
                 doomed = []
-                for view in sorted(views, key=_last_use):
+                for view in sorted(views if evict else (), key=_last_use):
                     if over <= 0 and short <= 0:
                         break
                     if locks.enter_context(locked(hold_of(view))):

@@ -123,8 +123,13 @@ class View:
         self._known = known
         self._open: list[Track] = []
 
-    def tracks(self, rows: int, forms: Mapping[str, Form]) -> dict[str, Track] | None:
+    def tracks(self, rows: int, forms: Mapping[str, Form], evict: bool = True) -> dict[str, Track] | None:
         """These tracks, all of the same number of rows; made if they are missing and there is room for them.
+
+        Args:
+            rows: Of each.
+            forms: Of a row, by name.
+            evict: Whether other views may be removed to make room.
 
         Returns:
             The tracks by name, open until the view is closed; or None, if they have no room or the disk refuses.
@@ -135,7 +140,8 @@ class View:
         try:
             if not self._opened(found, create=False):
                 with locked(self.stream.shelf.lock, wait=True):
-                    if not self.stream.shelf.room_for(sum(max(0, track.missing_bytes) for track in found.values())):
+                    missing = sum(max(0, track.missing_bytes) for track in found.values())
+                    if not self.stream.shelf.room_for(missing, evict):
                         return None
                     self.path.mkdir(exist_ok=True)
                     self._opened(found, create=True)

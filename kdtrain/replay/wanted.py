@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +56,9 @@ class Wanted:
     def track(self, term: str) -> str:
         """The name under which a term's kernel is recorded."""
         kernel = self.kernels[term]
-        facts = {"term": term, "layer": kernel.layer, "size": kernel.size, "seed": self.seed, **kernel.facts}
+        facts = {"layer": kernel.layer, "size": kernel.size, **kernel.facts}
+        if kernel.random:
+            facts |= {"term": term, "seed": self.seed, "numpy": np.__version__}
         return f"kernel-{stream_key(facts)}"
 
     def form(self, term: str, batch: int, device: torch.device) -> Form:

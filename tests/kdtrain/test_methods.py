@@ -321,6 +321,37 @@ class TestAttentionTerms:
         assert len(list(module.parameters())) == 3
         assert all(p.grad.abs().max() > 0 for p in module.parameters())
 
+    @pytest.mark.parametrize(
+        "term",
+        [
+            CamCka(),
+            CamCka(gamma="zero"),
+            GridPamCka(),
+            GridPamCka(gamma="zero"),
+            GridPamCka(projection="fixed", grid=2),
+        ],
+    )
+    def test_a_kernel_that_was_written_down_gives_the_same_bits(self, term):
+        inputs = taps(term, teacher_size=(12, 16))
+        module = built(term, inputs)
+        if module.gamma is not None:
+            module.gamma.data.fill_(0.5)
+        rows = module.kernel.rows(inputs.taught(), torch.Generator().manual_seed(5))
+        assert rows.shape == (4, *module.kernel.parts, 4)
+        read = torch.frombuffer(bytearray(rows.numpy().tobytes()), dtype=rows.dtype).view(rows.shape)
+        found = []
+        for kernel in (rows, read):
+            given = replace(inputs, teachers=(), kernel=kernel, generator=torch.Generator().manual_seed(1))
+            value = module(given)
+            wanted = [inputs.student, *([] if module.gamma is None else [module.gamma])]
+            found.append((value, *torch.autograd.grad(value, wanted)))
+        assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+        assert found[0][1].abs().max() > 0
+
+    def test_what_needs_the_pixels_or_trained_projections_has_no_kernel(self):
+        for term in (CamCka(samples="pixels"), GridPamCka(samples="pixels"), GridPamCka(projection="learned")):
+            assert built(term, taps(term)).kernel is None
+
     def test_only_resampling_draws_from_the_stream(self):
         for projection, draws in (("resampled", True), ("fixed", False), ("learned", False)):
             term = GridPamCka(projection=projection, grid=2)

@@ -180,18 +180,42 @@ def test_what_a_kernel_depends_on_parts_recordings(make_config, machine, store, 
 def test_a_batch_that_was_not_recorded_as_such_has_no_kernel(make_config, machine, store):
     train(make_config("cskd"), store)
     config = make_config("cskd", batch_size=8)
+    before = sorted(store.replay.folder.glob("*/view-*/kernel-*"))
     other, alone = train(config, store), train(config, machine)
+    assert sorted(store.replay.folder.glob("*/view-*/kernel-*")) == before
     for past, lived in zip(other.reports, alone.reports, strict=True):
         for term, value in lived.losses.items():
             assert past.losses[term] == pytest.approx(value, rel=1e-3)
 
 
-def test_only_the_first_views_are_stored_where_more_find_no_room(make_config, store, asked):
+@pytest.mark.parametrize("method", ["kd", "cskd"])
+def test_only_the_first_views_are_stored_where_more_find_no_room(method, make_config, store, asked):
     replay = store.replay.model_copy(update={"views": 3})
     for _ in range(2):
         asked["images"] = 0
-        train(make_config("kd"), store.model_copy(update={"replay": replay}))
+        train(make_config(method), store.model_copy(update={"replay": replay}))
     assert asked["images"] == 16
+
+
+def test_kernels_drive_nothing_out(make_config, store, asked):
+    train(make_config("kd"), store)
+    size = sum(path.stat().st_size for path in store.replay.folder.glob("*/view-*/*.bin"))
+    brim = store.model_copy(update={"replay": store.replay.model_copy(update={"max_bytes": size})})
+    before = sorted(store.replay.folder.glob("*/view-*/*.bin"))
+    asked["images"] = 0
+    train(make_config("cskd"), brim)
+    assert sorted(store.replay.folder.glob("*/view-*/*.bin")) == before
+    assert asked["images"] == 4 * 16 + PROBE  # at the decoder; the logits are read
+
+
+def test_kernels_can_be_left_out(make_config, machine, store, asked, tmp_path, outcome):
+    without = store.model_copy(update={"replay": store.replay.model_copy(update={"kernels": False})})
+    live = outcome(train(make_config("cskd"), machine, workdir=tmp_path / "live"), tmp_path / "live")
+    asked["images"] = 0
+    for attempt in ("first", "second"):
+        assert outcome(train(make_config("cskd"), without, workdir=tmp_path / attempt), tmp_path / attempt) == live
+    assert asked["images"] == 4 * 16 + PROBE
+    assert not list(store.replay.folder.glob("*/view-*/kernel-*"))
 
 
 def test_another_batch_size_reads_the_same_rows(make_config, machine, store, asked):
@@ -223,16 +247,18 @@ def test_views_come_again(method, make_config, machine, store, asked, tmp_path, 
     assert config.config_id != make_config(method).config_id
 
 
-def test_without_room_everything_is_live(make_config, machine, store, asked):
+@pytest.mark.parametrize("method", ["kd", "cskd"])
+def test_without_room_everything_is_live(method, make_config, machine, store, asked):
     none = store.model_copy(update={"replay": store.replay.model_copy(update={"max_bytes": 1000})})
-    crowded = train(make_config("kd"), none)
+    crowded = train(make_config(method), none)
     assert asked["images"] == 4 * 16 + PROBE
-    alone = train(make_config("kd"), machine)
+    alone = train(make_config(method), machine)
     assert [past.losses for past in crowded.reports] == [past.losses for past in alone.reports]
 
 
-def test_damage_is_made_anew(make_config, machine, store, asked):
-    config = make_config("kd", epochs=1)
+@pytest.mark.parametrize("method", ["kd", "cskd"])
+def test_damage_is_made_anew(method, make_config, machine, store, asked):
+    config = make_config(method, epochs=1)
     expected = train(config, store)
     for path in store.replay.folder.glob("*/view-00000/*.bin"):
         content = bytearray(path.read_bytes())
@@ -245,7 +271,7 @@ def test_damage_is_made_anew(make_config, machine, store, asked):
 
 
 @pytest.mark.parametrize("method", ["kd", "cskd"])
-def test_unlabelled_images_and_a_shuffled_teacher_replay(method, make_config, machine, store, tmp_path, outcome):
+def test_a_shuffled_teacher_replays(method, make_config, machine, store, tmp_path, outcome):
     config = make_config(method, teacher_order="shuffled", batch_size=5)
     live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
     assert outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored") == live

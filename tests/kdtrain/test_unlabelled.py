@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from kdtrain import InputError, TrainConfig, train
+from kdtrain.config import Replay
 from kdtrain.data import Augment, Streets, TrainBatches, Unlabelled, augmented, epoch_order, open_role, open_unlabelled
 from kdtrain.data.batches import Key
 from kdtrain.data.unlabelled import unlabelled_order
@@ -159,10 +160,24 @@ def test_a_run_trains_on_them(make_config, machine, root):
     assert [results[name].reports[0].images for name in ("plain", "mixed")] == [16, 24]
 
 
-def test_two_processes_train_as_one(make_config, machine, root):
+def test_kernels_of_whole_batches_replay(make_config, machine, root, tmp_path):
+    config = make_config("cskd", epochs=2, unlabelled={"images": "extra", "per_batch": 2})
     machine = machine.model_copy(update={"data_root": root})
+    store = machine.model_copy(update={"replay": Replay(folder=tmp_path / "replay")})
+    live, recorded, replayed = (train(config, where) for where in (machine, store, store))
+    assert [past.losses for past in live.reports] == [past.losses for past in recorded.reports]
+    assert [past.losses for past in live.reports] == [past.losses for past in replayed.reports]
+    assert sum(past.asked for past in replayed.reports) == 0
+
+
+@pytest.mark.parametrize("method", ["kd", "cskd"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_two_processes_train_as_one(method, stored, make_config, machine, root, tmp_path):
+    machine = machine.model_copy(update={"data_root": root})
+    if stored:
+        machine = machine.model_copy(update={"replay": Replay(folder=tmp_path / "replay")})
     student = {"arch": "tiny_networks:tiny", "options": {"dropout": 0.0}}
-    config = make_config("kd", epochs=1, student=student, unlabelled={"images": "extra", "per_batch": 2})
+    config = make_config(method, epochs=1, student=student, unlabelled={"images": "extra", "per_batch": 2})
     losses = [
         train(config, machine.model_copy(update={"processes": processes})).reports[0].losses for processes in (1, 2)
     ]

@@ -1,16 +1,12 @@
 """Whole lives of a sweep on a real Ray cluster of this machine, from the command line."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
+from sweep_command import NETWORK, SMALL, Command, streets
 
 from analysis import read_tables
 from sweeps.freeze import freeze
@@ -21,13 +17,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SPEC = {
     "name": "life",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 16, "select": 6, "report": 1}},
-    "student": {
-        "arch": "FPN",
-        "encoder": "tu-mobilenetv3_small_050",
-        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
-    },
-    "teacher": {"fit": {"network": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"}, "epochs": 1}},
+    "data": streets(train=16, select=6),
+    "student": NETWORK | {"options": SMALL},
+    "teacher": {"fit": {"network": NETWORK, "epochs": 1}},
     "train": {"epochs": 4, "batch_size": 8},
     "studies": ["none", "kd", "cwd"],
     "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
@@ -35,43 +27,6 @@ SPEC = {
     "scheduler": {"name": "halving", "grace": 1, "factor": 2},
     "confirm": {"top": 1, "seeds": 2},
 }
-
-
-def start(spec: Path, sweep: Path) -> subprocess.Popen[bytes]:
-    """Start the command. Its output goes to a file: Ray's agents outlive a killed driver and would hold a pipe."""
-    command = [sys.executable, "-c", "from sweeps.cli import main; main()"]
-    environment = {**os.environ, "KDSWEEP_CACHE": str(spec.parent / "cache")}
-    with log_of(spec).open("wb") as log:
-        return subprocess.Popen(
-            [*command, "run", str(spec), "--dir", str(sweep)], stdout=log, stderr=log, env=environment
-        )
-
-
-def log_of(spec: Path) -> Path:
-    return spec.with_suffix(".log")
-
-
-def finish(spec: Path, sweep: Path) -> str:
-    code = start(spec, sweep).wait(timeout=400)
-    output = log_of(spec).read_text()
-    assert code == 0, output
-    return output
-
-
-def records(sweep: Path) -> int:
-    return sum(file.read_bytes().count(b"\n") for file in (sweep / "ledger").glob("*.jsonl"))
-
-
-def kill_after(spec: Path, sweep: Path, count: int) -> None:
-    """Start the command, and SIGKILL it once the ledger holds so many records."""
-    process = start(spec, sweep)
-    deadline = time.monotonic() + 200
-    while records(sweep) < count:
-        assert process.poll() is None, log_of(spec).read_text()
-        assert time.monotonic() < deadline, "the sweep does not move"
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def check_whole(tables: dict[str, pd.DataFrame]) -> None:
@@ -92,9 +47,9 @@ def check_whole(tables: dict[str, pd.DataFrame]) -> None:
 
 
 def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
-    spec, sweep = tmp_path / "spec.yaml", tmp_path / "sweep"
-    spec.write_text(yaml.safe_dump(SPEC))
-    output = finish(spec, sweep)
+    sweep = tmp_path / "sweep"
+    command = Command(tmp_path, SPEC, str(sweep))
+    output = command.finish()
     assert str(sweep / "report" / "index.html") in output
     assert "best.yaml" in output
     assert "(raylet)" not in output
@@ -108,7 +63,7 @@ def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in (sweep / "tables").iterdir()}
 
     freeze(Store(sweep))
-    assert "on role report (mean of 3 reporting seeds)" in finish(spec, sweep)
+    assert "on role report (mean of 3 reporting seeds)" in command.finish()
     tables = read_tables(sweep)
     runs = tables["trials"][tables["trials"]["phase"] == "report"]
     held_out = tables["evaluations"][tables["evaluations"]["role"] == "report"]
@@ -118,11 +73,11 @@ def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
 
 
 def test_a_sweep_killed_twice_ends_with_every_trial_once(tmp_path: Path) -> None:
-    spec, sweep = tmp_path / "spec.yaml", tmp_path / "sweep"
-    spec.write_text(yaml.safe_dump(SPEC))
-    kill_after(spec, sweep, 12)
-    kill_after(spec, sweep, 45)
-    finish(spec, sweep)
+    sweep = tmp_path / "sweep"
+    command = Command(tmp_path, SPEC, str(sweep))
+    command.kill_after(12)
+    command.kill_after(45)
+    command.finish()
     tables = read_tables(sweep)
     check_whole(tables)
     assert (tables["trials"]["attempts"] > 1).any()

@@ -1,9 +1,12 @@
 """What a sweep plans to record."""
 
 import pytest
+from sweep_command import NETWORK
 
-from kdtrain.config import TrainConfig
+from kdtrain.config import Machine, TrainConfig
+from sweeps.plan import check
 from sweeps.replaying import plan_replay
+from sweeps.spec import parse_spec
 
 IMAGES, SIZE = 100, (32, 48)
 SHAPES = {"logits": (5, 8, 12), "decoder": (16, 8, 12), "encoder.4": (64, 2, 3)}
@@ -18,9 +21,9 @@ def kd(**changes):
 
 @pytest.fixture
 def plan(fake):
-    def made(size, *configs, shapes=SHAPES):
+    def made(size, *configs, shapes=SHAPES, kernels=None):
         spec = fake.make_spec(replay={"gigabytes": size / 1e9})
-        return plan_replay(spec, configs or [kd()], IMAGES, SIZE, shapes)
+        return plan_replay(spec, configs or [kd()], IMAGES, SIZE, shapes, kernels or {})
 
     return made
 
@@ -37,7 +40,7 @@ def test_the_largest_layer_is_live_first(plan):
     found = plan(10 * (SAMPLES + BYTES["logits"] + BYTES["encoder.4"]))
     assert found.live == ("decoder",)
     assert found.stored == 10
-    assert "every trial asks the teacher: decoder" in found.lines()[-1]
+    assert found.lines()[-1].endswith("every trial asks the teacher: decoder")
 
 
 def test_where_not_even_the_smallest_layer_fits_some_views_of_it_do(plan):
@@ -64,3 +67,39 @@ def test_without_room_nothing_is_recorded(plan, tmp_path):
     found = plan(0)
     assert found.stored == 0
     assert "off" in found.lines()[0]
+
+
+def test_what_a_loss_needs_beside_maps_has_its_room(plan, tmp_path):
+    kernels = {"cam_cka": 200, "grid_pam_cka": 5000}
+    found = plan(10 * (SAMPLES + BYTES["logits"] + BYTES["encoder.4"] + IMAGES * 5200), kernels=kernels)
+    assert (found.stored, found.live) == (10, ("decoder",))
+    assert found.view_bytes == SAMPLES + BYTES["logits"] + BYTES["encoder.4"] + IMAGES * 5200
+    assert "cam_cka and grid_pam_cka need 0.52 MB" in found.lines()[0]
+    assert "(but for cam_cka and grid_pam_cka, which are recorded by themselves)" in found.lines()[-1]
+    assert found.on(Machine(cache=tmp_path)).replay.kernels
+    assert not plan(10**9).on(Machine(cache=tmp_path)).replay.kernels
+
+
+@pytest.mark.parametrize(
+    ("space", "recorded"),
+    [
+        ({}, True),
+        ({"terms.cam_cka.temperature": {"choices": [1, 2]}}, True),
+        ({"terms.cam_cka.temperature": {"low": 1, "high": 4}}, False),
+    ],
+)
+def test_kernels_that_no_two_trials_share_are_not_recorded(space, recorded, tmp_path):
+    spec = parse_spec(
+        {
+            "name": "kernels",
+            "data": {"name": "streets", "size": [64, 96], "counts": {"train": 16, "select": 2, "report": 1}},
+            "student": NETWORK,
+            "teacher": {"fit": {"network": NETWORK, "epochs": 1}},
+            "train": {"epochs": 2, "batch_size": 8},
+            "studies": ["kd", {"method": "cskd", "space": space}],
+            "budget": {"trials": 2},
+        }
+    )
+    found = check(spec, Machine(cache=tmp_path)).replay
+    rows = {"cam_cka": 16 * 8 * 3 * 8, "grid_pam_cka": 16 * 8 * 3 * 8 * 20}
+    assert dict(found.kernel_bytes) == (rows if recorded else {})
