@@ -1,4 +1,4 @@
-"""A failed validation as one sentence: the field, what is allowed, what came, which key may be meant."""
+"""Errors in one sentence: the field, what is allowed, what came, which key may be meant."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -28,6 +28,11 @@ def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -
     elif first["type"] not in ("value_error", "assertion_error"):
         text = f"{text[0].lower()}{text[1:]}, but came {_short(first['input'])}"
     return f"{where}: {text}" if where else text
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or else its kind."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def meant(name: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdtrain.data import Images
 from kdtrain.errors import InputError
+from kdtrain.explain import first_line
 from kdtrain.models import TappedNetwork
 from kdtrain.replay import Form
 from kdtrain.teacher import load_model, read_card
@@ -85,8 +86,7 @@ class FrozenTeacher:
         except (InputError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            said = (str(error) or type(error).__name__).splitlines()[0]
             name = type(self.network.net).__name__
-            raise InputError(f"{name} does not take images of {size[0]} x {size[1]}: {said}") from error
+            raise InputError(f"{name} does not take images of {size[0]} x {size[1]}: {first_line(error)}") from error
         self.shown[0] -= 1
         return {layer: Form(tuple(values.shape[1:]), values.dtype) for layer, values in maps.items()}

@@ -75,3 +75,8 @@ def test_a_floor_works_without_what_it_may_not_know(floor, blocked):
     code = BLOCKED.format(blocked=blocked, modules=modules(floor))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_commands_start_without_the_library_of_networks():
+    code = "import sys, sweeps.cli; sys.exit(any(name in sys.modules for name in ('timm', 'torchvision', 'ray')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

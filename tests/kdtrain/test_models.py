@@ -8,7 +8,7 @@ from torch.nn import functional
 from kdtrain.errors import InputError
 from kdtrain.models import Network, build_network, check_layers, layer_channels
 from kdtrain.models import build as build_module
-from kdtrain.models.build import ARCHITECTURES
+from kdtrain.models.library import ARCHITECTURES
 
 ENCODER = "tu-mobilenetv3_small_050"
 CLASSES = 7

@@ -1,0 +1,90 @@
+"""Networks of segmentation-models-pytorch."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+from segmentation_models_pytorch.encoders import encoders as smp_encoders
+from torch import nn
+
+from kdtrain.errors import InputError
+from kdtrain.explain import first_line
+from kdtrain.models.network import Network
+from kdtrain.models.tapped import TappedNetwork
+from kdtrain.models.weights import load_into, published_file, read_safetensors
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    architecture.__name__: architecture for architecture in smp.MODEL_ARCHITECTURES_MAPPING.values()
+}
+_LARGEST_STRIDE = 32
+
+
+def build_library(network: Network, num_classes: int, weights: str, weights_folder: Path | None) -> TappedNetwork:
+    """Build a network of segmentation-models-pytorch, its encoder from there or from timm (as `tu-<name>`).
+
+    Args:
+        network: What to build.
+        num_classes: Channels of its logits.
+        weights: `library`, `none`, or the path of a safetensors file.
+        weights_folder: Where the library's encoder weights may lie as `<encoder>.safetensors`.
+
+    Raises:
+        InputError: If there is no such architecture or encoder, or the weights do not fit.
+    """
+    architecture = ARCHITECTURES.get(network.arch)
+    if architecture is None:
+        near = _near(network.arch, ARCHITECTURES)
+        raise InputError(f"arch: {network.arch!r} is unknown; {near}, or module:function")
+    timm_name = network.encoder.removeprefix("tu-")
+    of_timm = network.encoder != timm_name and timm.is_model(timm_name.split(".")[0])
+    if network.encoder not in smp_encoders and not of_timm:
+        names = [*smp_encoders, *(f"tu-{name}" for name in timm.list_models())]
+        raise InputError(f"encoder: {network.encoder!r} is unknown; {_near(network.encoder, names)}")
+    from_library: str | None = None
+    file: Path | None = None
+    if weights == "library":
+        file = published_file(network.encoder, weights_folder)
+        from_library = None if file else "imagenet"
+    elif weights != "none":
+        file = Path(weights)
+    try:
+        net = architecture(
+            encoder_name=network.encoder,
+            encoder_weights=from_library,
+            in_channels=3,
+            classes=num_classes,
+            **network.options,
+        )
+    except OSError as error:
+        raise InputError(
+            f"weights: the library's weights of {network.encoder} could not be fetched "
+            f"({type(error).__name__}); put them as {timm_name}.safetensors into a folder and name it by "
+            "--weights or KDSWEEP_WEIGHTS, or use weights: none"
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"{network.arch} with encoder {network.encoder} and options {network.options}: {first_line(error)}"
+        ) from error
+    if file is not None:
+        load_into(net, read_safetensors(file), file)
+    divisor = _LARGEST_STRIDE if net.requires_divisible_input_shape else 1
+    _drop_upsampling(net)
+    return TappedNetwork(net, network.mean, network.std, divisor)
+
+
+def _drop_upsampling(net: Any) -> None:
+    """Let the network give its logits as the classifier makes them; who needs them larger resizes them."""
+    head = net.segmentation_head
+    if isinstance(head, nn.Sequential):
+        head[1] = nn.Identity()
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    if near and len(known) > 20:
+        return f"did you mean {', '.join(near)}"
+    return f"known are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
