@@ -89,14 +89,14 @@ class _CrossEntropy(torch.autograd.Function):
         form: AdaptiveForm,
         threshold: float,
     ) -> Tensor:
-        sums, slopes = [], []
-        images = (part.split(1) for part in (student, teacher, truth[:, None], valid[:, None], weights[:, None]))
-        for s, t, y, known, weight in zip(*images, strict=True):
+        sums, slopes = [], torch.empty_like(student, memory_format=torch.contiguous_format)
+        maps = (student, teacher, truth[:, None], valid[:, None], weights[:, None], slopes)
+        for s, t, y, known, weight, slope in zip(*(part.split(1) for part in maps), strict=True):
             log_p = F.log_softmax(s, dim=1)
             target = _target(F.softmax(t / temperature, dim=1), y, known, form, threshold)
             sums.append(-((target * log_p).sum(1, keepdim=True) * weight).sum())
-            slopes.append(log_p.exp_().sub_(target).mul_(weight))
-        ctx.save_for_backward(torch.cat(slopes))
+            torch.mul(log_p.exp_().sub_(target), weight, out=slope)
+        ctx.save_for_backward(slopes)
         return torch.stack(sums).sum()
 
     @staticmethod

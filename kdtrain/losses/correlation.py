@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
-from kdtrain.losses.grams import from_grams, gram_distance, grams, padded
+from kdtrain.losses.grams import gram_distance, grams, padded
 from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
+from kdtrain.losses.pair_products import count_pairs, squared_product_distances
 from kdtrain.losses.rank_one import rank_one_distances
-
-PAIR_ELEMENTS = 2**21
-"""As `BLOCK_ELEMENTS`, of products of channels."""
 
 CscForm = Literal["A", "A0", "B", "C", "D", "E"]
 
@@ -87,12 +85,9 @@ def needs_equal_channels(form: CscForm, relation: str = "product") -> bool:
 
 def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     s, t = padded(s, t)
-    pixels, pairs = s.shape[1], _pair_count(s, first_shift)
-    if 3 * pairs**2 <= 2 * pixels * s.shape[2]:
-        step = max(PAIR_ELEMENTS // (len(s) * pairs), 1)
-        # nothing cancels once differences and sums are formed: from here float32 does
-        d, u = (side.float() for side in (s - t, s + t))
-        total = from_grams(*blockwise(lambda x, y: _grams_of_pairs(x, y, first_shift), step, d, u))
+    pixels, channels = s.shape[1:]
+    if 3 * count_pairs(channels, first_shift) ** 2 <= 2 * pixels * channels:
+        total = squared_product_distances(s.mT, t.mT, first_shift)
     else:
         step = max(BLOCK_ELEMENTS // (len(s) * pixels), 1)
 
@@ -165,23 +160,6 @@ _FORMS: dict[str, _Form] = {
 def _pixels(values: Tensor, pool: int, kind: PoolKind) -> Tensor:
     """Pooled `(N, C, H, W)` as `(N, P, C)`."""
     return pool_map(values, pool, kind).flatten(2).transpose(1, 2)
-
-
-def _pair_count(f: Tensor, first_shift: int) -> int:
-    channels = f.shape[-1]
-    return channels * (channels + 1 - 2 * first_shift) // 2
-
-
-def _grams_of_pairs(d: Tensor, u: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """As `grams` of the pairs of `(u + d) / 2` and `(u - d) / 2`."""
-    d, u = d.mT.contiguous(), u.mT.contiguous()  # channel by channel, so that whole rows of pixels are picked
-    one, two = torch.triu_indices(d.shape[1], d.shape[1], first_shift, device=d.device)
-    # every pair of different channels stands for two of the whole matrix, hence sqrt(2) / 2
-    weights = torch.where(one == two, 0.5, 0.5**0.5)[:, None]
-    d_one, u_one = (weights * side.index_select(1, one) for side in (d, u))
-    d_two, u_two = (side.index_select(1, two) for side in (d, u))
-    difference, together = d_one * u_two + u_one * d_two, u_one * u_two + d_one * d_two
-    return difference @ difference.mT, together @ together.mT, difference @ together.mT
 
 
 def _relation(rows: Tensor, f: Tensor, first_shift: int) -> Tensor:

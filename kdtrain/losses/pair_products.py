@@ -1,0 +1,142 @@
+"""Distances between squared products of pixels, through all products of two channels, with their gradient.
+
+`(f_i . f_j)^2` is the product of the pixels' vectors of channel pairs, `g[a, b] = f[a] f[b]`, so that matrices of such
+numbers are compared through the Gram matrices of the pairs. The gradient is written out, and pairs are made in blocks
+of pixels, because autograd would keep and reread some twenty arrays of pairs x pixels.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdtrain.losses.grams import from_grams
+
+BLOCK_ELEMENTS = 2**20
+"""Numbers of a block, in float32: several of them stay in the cache."""
+
+
+def count_pairs(channels: int, first_shift: int) -> int:
+    """Pairs `(a, b)` with `b - a >= first_shift`."""
+    return channels * (channels + 1 - 2 * first_shift) // 2
+
+
+def squared_product_distances(student: Tensor, teacher: Tensor, first_shift: int) -> Tensor:
+    """Sum over pixels i, j of `(m_s[i, j] - m_t[i, j])^2`, with `m[i, j] = (f_i . f_j)^2`.
+
+    Differences and sums of both sides are formed in the type that came; after that nothing cancels, and float32 does.
+
+    Args:
+        student: Pixels' vectors `f`, `(N, C, P)`.
+        teacher: The same, without a gradient.
+        first_shift: 0; 1 leaves out `sum_a f_i[a]^2 f_j[a]^2`.
+
+    Returns:
+        `(N,)`.
+    """
+    total, _, _ = _distances(student, teacher, first_shift)
+    return total
+
+
+@torch.library.custom_op("kdtrain::squared_product_distances", mutates_args=())
+def _distances(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The distances, and what `_gradients` multiplies pairs by."""
+    count = count_pairs(student.shape[1], first_shift)
+    dd, uu, du = (student.new_zeros(len(student), count, count, dtype=torch.float32) for _ in range(3))
+    for d, u in _blocks(student, teacher, count):
+        differences, sums = _pairs(d, u, first_shift)
+        dd.baddbmm_(differences, differences.mT)
+        uu.baddbmm_(sums, sums.mT)
+        du.baddbmm_(differences, sums.mT)
+    weights = _weights(student.shape[1], first_shift, student.device)
+    dd, uu, du = (gram * weights * weights[:, None] for gram in (dd, uu, du))
+    total = from_grams(dd, uu, du)
+    # of `from_grams` by the student's pairs: by their difference D and by their sum U, (uu + du) D + (dd + du^T) U
+    by_differences, by_sums = (2 * weights * weights[:, None] * gram for gram in (uu + du, dd + du.mT))
+    return total, by_differences, by_sums
+
+
+@torch.library.custom_op("kdtrain::squared_product_gradients", mutates_args=())
+def _gradients(
+    factor: Tensor, by_differences: Tensor, by_sums: Tensor, student: Tensor, teacher: Tensor, first_shift: int
+) -> Tensor:
+    found = torch.empty_like(student, memory_format=torch.contiguous_format)
+    channels, count = student.shape[1], by_sums.shape[1]
+    by_differences, by_sums = (factor[:, None, None] * gram for gram in (by_differences, by_sums))
+    parts = found.split(_step(student, count), -1)
+    for (d, u), part in zip(_blocks(student, teacher, count), parts, strict=True):
+        differences, sums = _pairs(d, u, first_shift)
+        slopes = torch.bmm(by_differences, differences).baddbmm_(by_sums, sums)
+        s, gradient = (d + u).div_(2), torch.zeros_like(d)
+        for one, other, pairs in _shifts(channels, first_shift):
+            gradient[:, one].addcmul_(slopes[:, pairs], s[:, other])
+            gradient[:, other].addcmul_(slopes[:, pairs], s[:, one])
+        part.copy_(gradient)
+    return found
+
+
+def _blocks(student: Tensor, teacher: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Differences and sums of blocks of pixels, in float32, a channel's pixels in a row."""
+    step = _step(student, count)
+    for s, t in zip(student.split(step, -1), teacher.split(step, -1), strict=True):
+        yield (s - t).float().contiguous(), (s + t).float().contiguous()
+
+
+def _step(values: Tensor, count: int) -> int:
+    return max(BLOCK_ELEMENTS // (len(values) * count), 1)
+
+
+def _pairs(d: Tensor, u: Tensor, first_shift: int) -> tuple[Tensor, Tensor]:
+    """Twice the differences and sums of the pairs of `(u + d) / 2` and `(u - d) / 2`, shift by shift."""
+    differences, sums = (d.new_empty(len(d), count_pairs(d.shape[1], first_shift), d.shape[2]) for _ in range(2))
+    for one, other, pairs in _shifts(d.shape[1], first_shift):
+        torch.mul(d[:, one], u[:, other], out=differences[:, pairs]).addcmul_(u[:, one], d[:, other])
+        torch.mul(u[:, one], u[:, other], out=sums[:, pairs]).addcmul_(d[:, one], d[:, other])
+    return differences, sums
+
+
+def _shifts(channels: int, first_shift: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Channels `a` and `a + k`, and where their pairs stand, for every shift `k`: nothing is gathered or scattered."""
+    begin = 0
+    for shift in range(first_shift, channels):
+        end = begin + channels - shift
+        yield slice(0, channels - shift), slice(shift, channels), slice(begin, end)
+        begin = end
+
+
+def _weights(channels: int, first_shift: int, device: torch.device) -> Tensor:
+    """Halves what `_pairs` doubles; every pair of different channels stands for two of the whole matrix."""
+    weights = torch.full((count_pairs(channels, first_shift),), 0.5**0.5, device=device)
+    if first_shift == 0:
+        weights[:channels] = 0.5
+    return weights
+
+
+@_distances.register_fake
+def _(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    count = count_pairs(student.shape[1], first_shift)
+    total, one, other = (
+        student.new_empty(shape, dtype=torch.float32)
+        for shape in ((len(student),), *[(len(student), count, count)] * 2)
+    )
+    return total, one, other
+
+
+@_gradients.register_fake
+def _(
+    factor: Tensor, by_differences: Tensor, by_sums: Tensor, student: Tensor, teacher: Tensor, first_shift: int
+) -> Tensor:
+    return torch.empty_like(student, memory_format=torch.contiguous_format)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    student, teacher, ctx.first_shift = inputs
+    ctx.save_for_backward(*output[1:], student, teacher)
+
+
+def _backward(ctx: Any, factor: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+    return _gradients(factor, *ctx.saved_tensors, ctx.first_shift), None, None
+
+
+_distances.register_autograd(_backward, setup_context=_keep)
