@@ -7,12 +7,13 @@ starts at 0.
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from kdtrain.losses.cka import (
     Distance,
@@ -89,10 +90,11 @@ def position_attention(
         gamma: Factor of the attention; None for the attention by itself.
     """
     count, images, positions, channels = blocks.shape
-    projections = projections.to(blocks)
-    projected = torch.baddbmm(projections[:, None, :, -1], blocks.flatten(1, 2), projections[..., :-1].mT)
-    queries = query_channels(channels)
-    q, k, v = projected.view(count * images, positions, -1).split([queries, queries, channels], dim=-1)
+    queries, x = query_channels(channels), blocks.flatten(1, 2)
+    weights, bias = projections.to(blocks).split([channels, 1], -1)
+    layers = zip(*(part.split([2 * queries, channels], 1) for part in (weights, bias)), strict=True)
+    pair, v = (torch.bmm(x, own.mT).add_(shift.mT).view(count * images, positions, -1) for own, shift in layers)
+    q, k = pair.split(queries, -1)
     x = blocks.flatten(0, 1)
     if positions > channels:
         mixture = _fused_attention(q, k, v, temperature)
@@ -301,13 +303,38 @@ def _blocks(features: Tensor, grid: int, projections: Tensor | None) -> Iterator
     if projections is not None:
         every = projections.expand(count_blocks(features.shape[2], features.shape[3], grid), -1, -1)
         per_block = every.unflatten(0, (sum(map(len, rows)), -1)).split(list(map(len, rows)))
-    pixels = features.permute(0, 2, 3, 1).split(list(map(sum, rows)), 1)  # torch.split: the gradients are put together
-    for number, (some_rows, band) in enumerate(zip(rows, pixels, strict=True)):
+    blocks = iter(_Cut.apply(features, rows, columns))
+    for number in range(len(rows)):
         own = None if per_block is None else per_block[number].split(list(map(len, columns)), 1)
-        for place, (some_columns, area) in enumerate(zip(columns, band.split(list(map(sum, columns)), 2), strict=True)):
+        for place in range(len(columns)):
+            yield next(blocks), None if own is None else own[place].flatten(0, 1)
+
+
+class _Cut(torch.autograd.Function):
+    """Cuts a map into blocks; their gradients are written to their places, where autograd would add up whole maps."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, rows: list[list[int]], columns: list[list[int]]) -> tuple[Tensor, ...]:
+        ctx.parts, ctx.shape = (rows, columns), features.shape
+        areas = _areas(features.permute(0, 2, 3, 1), rows, columns)
+        return tuple(area.flatten(3, 4).flatten(0, 1).contiguous() for area in areas)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        images, channels, height, width = ctx.shape
+        pixels = outer[0].new_empty(images, height, width, channels)
+        for area, gradient in zip(_areas(pixels, *ctx.parts), outer, strict=True):
+            area.copy_(gradient.view(area.shape))
+        return pixels.permute(0, 3, 1, 2), None, None
+
+
+def _areas(pixels: Tensor, rows: list[list[int]], columns: list[list[int]]) -> Iterator[Tensor]:
+    """Views `(block rows, block columns, N, height, width, C)` of `(N, H, W, C)`, in each of which blocks are equal."""
+    for some_rows, band in zip(rows, pixels.split(list(map(sum, rows)), 1), strict=True):
+        for some_columns, area in zip(columns, band.split(list(map(sum, columns)), 2), strict=True):
             cut = area.unflatten(2, (len(some_columns), -1)).unflatten(1, (len(some_rows), -1))
-            blocks = cut.permute(1, 3, 0, 2, 4, 5).flatten(3, 4).flatten(0, 1).contiguous()
-            yield blocks, None if own is None else own[place].flatten(0, 1)
+            yield cut.permute(1, 3, 0, 2, 4, 5)
 
 
 def _parts(size: int, grid: int) -> list[list[int]]:

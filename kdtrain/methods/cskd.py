@@ -30,7 +30,7 @@ from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
-KERNEL_VERSION = 1
+KERNEL_VERSION = 2
 """Of what is recorded of the teacher: to be raised when the same facts come to give other numbers."""
 
 
