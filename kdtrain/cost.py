@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdtrain.models import TappedNetwork
 
@@ -29,6 +28,8 @@ def measure_cost(
         (median of a batch of one in float32, with the threads that training has); `latency_device`;
         `input_height`; `input_width`.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton, which every command would wait for
+
     height, width = (max(1, round(side * scale)) for side in image_size[:2])
     image = torch.zeros(1, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
     network.eval()

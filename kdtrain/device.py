@@ -9,6 +9,7 @@ import torch
 
 from kdtrain.config import Machine
 from kdtrain.errors import InputError
+from kdtrain.explain import first_line
 
 
 def find_device(machine: Machine, rank: int = 0) -> torch.device:
@@ -35,8 +36,7 @@ def find_device(machine: Machine, rank: int = 0) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device: {machine.device!r} is not to be had here ({reason})") from error
+        raise InputError(f"device: {machine.device!r} is not to be had here ({first_line(error)})") from error
     return device
 
 

@@ -1,16 +1,16 @@
-"""The command line."""
+"""The command line: what is done with a sweep. Other commands have files of their own."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 
 from analysis.errors import InputError as AnalysisInputError
 from kdtrain import InputError, Machine
+from sweeps.cli_ablate import ablate
 from sweeps.cli_data import app as data_app
 from sweeps.cli_options import (
     Data,
@@ -27,10 +27,9 @@ from sweeps.cli_options import (
     console,
     leaving,
     machine_of,
-    print_epoch,
 )
 from sweeps.cli_teacher import app as teacher_app
-from sweeps.signals import Left
+from sweeps.cli_train import methods, train
 from sweeps.spec import SweepSpec, load_spec
 
 if TYPE_CHECKING:
@@ -294,140 +293,9 @@ def best(
         console.print(str(out))
 
 
-@app.command()
-def ablate(
-    source: Annotated[str, typer.Argument(metavar="SPEC-or-D", help="A sweep, for its best config, or a spec.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The spec to write; by default one named after the sweep and the design, here.")
-    ] = None,
-    design: Annotated[
-        str,
-        typer.Option(
-            help="leave-one-out, add-one-in, one-factor, factorial, fractional, layer-grid, response, or several "
-            "with commas between them."
-        ),
-    ] = "leave-one-out",
-    study: Annotated[
-        str | None,
-        typer.Option(help="The study to take apart; by default the best one with a teacher, or the last of a spec."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
-    factors: Annotated[
-        str | None, typer.Option(metavar="A,B", help="The terms that it is about; by default all but cross-entropy.")
-    ] = None,
-    values: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=V,W", help="Values to try, as in channel_wise.temperature=1,2,4; may be repeated."),
-    ] = None,
-    retune: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=N", help="Search so many values, or those given, again in each cell."),
-    ] = None,
-    controls: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            help="Of none, none_equal_time, placebo, smoothed; by default the first three, none at all for ''.",
-        ),
-    ] = None,
-    time_ratio: Annotated[
-        float | None, typer.Option(min=0, help="How much longer the reference trains; by default as the sweep says.")
-    ] = None,
-    resolution: Annotated[int | None, typer.Option(min=4, max=5, help="Of the design fractional.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Write it even with more than 200 runs.")] = False,
-) -> None:
-    """Write the spec of an ablation around a config, and say what it will cost and could see.
-
-    Example: [bold]kdsweep ablate runs/camvid --design leave-one-out --out ablation.yaml[/]
-    """
-    from sweeps.designs import Options, TimeRatio, ablation
-    from sweeps.designs.controls import DEFAULT
-    from sweeps.designs.forecast import MOST_RUNS, forecast
-    from sweeps.designs.origin import originate
-
-    found = originate(source, study)
-    ratio = found.measured.ratio if time_ratio is None else TimeRatio(time_ratio, "as given")
-    options = Options(
-        factors=tuple(_listed(factors)),
-        values=_fields("--values", values),
-        retune=_fields("--retune", retune),
-        controls=DEFAULT if controls is None else tuple(_listed(controls)),
-        time_ratio=ratio,
-        resolution=resolution,
-    )
-    spec = ablation(design, found.config, found.spec, seeds, options)
-    expected = forecast(spec, found.measured)
-    console.print("\n".join(expected.lines()))
-    if expected.runs > MOST_RUNS and not yes:
-        raise InputError(
-            f"design {design}: {expected.runs} runs are more than {MOST_RUNS}; give fewer factors, values or seeds, "
-            "or say --yes"
-        )
-    out = out or Path(f"{spec.name}.yaml")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(spec.dump(), encoding="utf-8")
-    console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with kdsweep run {out} --dir ...")
-
-
-@app.command()
-def methods(
-    name: Annotated[str | None, typer.Argument(help="A method, or a term; by default all methods.")] = None,
-) -> None:
-    """List the distillation methods, or say all about one: formula, source, status, defaults, what to search.
-
-    Example: [bold]kdsweep methods cwd[/]
-    """
-    from rich.markdown import Markdown
-    from rich.table import Table
-
-    from kdtrain.methods.describe import describe, overview
-
-    if name is not None:
-        console.print(Markdown(describe(name)), soft_wrap=False)
-        return
-    table = Table("method", "what it is", "terms with their published weights", box=None, header_style="bold")
-    for row in overview():
-        table.add_row(*row)
-    console.print(table, soft_wrap=False)
-    console.print("\nMore about one, or about a term: [bold]kdsweep methods NAME[/]")
-
-
-@app.command()
-def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A config, for instance best.yaml.")],
-    folder: NewDir,
-    teacher: Annotated[
-        Path | None, typer.Option(help="The teacher folder; by default the one named in the file.")
-    ] = None,
-    data: Data = None,
-    weights: Weights = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    workers: Workers = 0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
-) -> None:
-    """Train one config to its end and save the student, in the form of a teacher folder.
-
-    Example: [bold]kdsweep train runs/camvid/best.yaml --dir runs/student[/]
-    """
-    from kdtrain import train as train_student
-    from sweeps.best import read_config
-    from sweeps.work import staged
-
-    found, named_teacher = read_config(config)
-    if seed is not None:
-        found = found.model_copy(update={"seed": seed})
-    machine = machine_of(data, weights, device=device, threads=threads, workers=workers, teacher=teacher)
-    if teacher is None and named_teacher is not None:
-        local = named_teacher.local or staged(named_teacher, found.teacher or "none", machine.cache)
-        machine = machine.model_copy(update={"teacher": local})
-    with leaving() as asked:
-        result = train_student(found, machine, print_epoch, folder, lambda: bool(asked))
-        if result.state == "interrupted":
-            raise Left(f"the training is saved after {result.epochs_run} of {found.epochs} epochs")
-    if result.state != "complete":
-        raise InputError(f"the training {result.state}: {result.reason}")
-    _done(result, folder / "student")
+app.command()(ablate)
+app.command()(methods)
+app.command()(train)
 
 
 def _run(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool) -> None:
@@ -472,23 +340,3 @@ def _freeze(store: "Store") -> None:
     if frozen["seeds"]:
         seeds = ", ".join(map(str, frozen["seeds"]))
         console.print(f"run {store}/spec.yaml with the same --dir to train on the reporting seeds {seeds}")
-
-
-def _listed(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
-def _fields(option: str, given: list[str] | None) -> dict[str, tuple[Any, ...]]:
-    result = {}
-    for one in given or []:
-        field, equals, values = one.partition("=")
-        if not equals or not field or not _listed(values):
-            raise InputError(f"{option}: must be FIELD=VALUE,VALUE, as in {option} optimizer.lr=3, but came {one!r}")
-        result[field] = tuple(yaml.safe_load(value) for value in _listed(values))
-    return result
-
-
-def _done(result: Any, student: Path) -> None:
-    console.print(
-        f"mIoU {100 * result.evaluation.miou:.1f} on select after {result.epochs_run} epochs; student in {student}"
-    )

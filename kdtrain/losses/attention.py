@@ -20,7 +20,6 @@ from kdtrain.losses.cka import (
     Estimator,
     Samples,
     centred_kernel,
-    check_distance,
     cka,
     distance_of,
     kernel_at,
@@ -141,14 +140,13 @@ def cam_cka(
     Raises:
         ValueError: For fewer than 2 samples (4 if unbiased).
     """
-    check_distance(estimator, distance)
     if samples == "batch":
         taught = cam_kernel(teacher, temperature, attended=not _is_zero(gamma))
         return cam_cka_to(student, taught, temperature, gamma, estimator, distance)
     if samples != "pixels":
         raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
     s, t = (channel_attention(side, temperature, gamma) for side in (student, teacher))
-    return distance_of(cka(s, t, estimator), distance)
+    return distance_of(cka(s, t, estimator), estimator, distance)
 
 
 @exactly
@@ -177,9 +175,8 @@ def cam_cka_to(
     distance: Distance = "neg_log",
 ) -> Tensor:
     """`cam_cka` over the images of a batch, with what `cam_kernel` says of the teacher in place of its features."""
-    check_distance(estimator, distance)
     learnt = centred_kernel(channel_attention(student, temperature, gamma).flatten(1))
-    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), distance).to(student.dtype)
+    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), estimator, distance).to(student.dtype)
 
 
 @distillation_loss()
@@ -217,7 +214,6 @@ def grid_pam_cka(
     Raises:
         ValueError: For fewer than 2 samples (4 if unbiased) in a block.
     """
-    check_distance(estimator, distance)
     drawn: tuple[Tensor | None, Tensor | None] = (None, None)
     if isinstance(projection, tuple):
         drawn = projection
@@ -234,7 +230,7 @@ def grid_pam_cka(
     if samples != "pixels":
         raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
     sides = [_attended(*side, grid, temperature, gamma) for side in ((student, of_student), (teacher, of_teacher))]
-    return distance_of(torch.cat([cka(s, t, estimator) for s, t in zip(*sides, strict=True)]), distance)
+    return distance_of(torch.cat([cka(s, t, estimator) for s, t in zip(*sides, strict=True)]), estimator, distance)
 
 
 @exactly
@@ -269,10 +265,9 @@ def grid_pam_cka_to(
     distance: Distance = "neg_log",
 ) -> Tensor:
     """`grid_pam_cka` over the images of a batch, with what `grid_pam_kernel` says of the teacher."""
-    check_distance(estimator, distance)
     attended = _attended(student, projections, grid, temperature, gamma)
     learnt = torch.cat([centred_kernel(blocks.flatten(2)) for blocks in attended])
-    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), distance).to(student.dtype)
+    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), estimator, distance).to(student.dtype)
 
 
 def draw_projections(

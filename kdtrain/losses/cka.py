@@ -66,17 +66,17 @@ def kernel_at(factor: float | Tensor, terms: Tensor) -> Tensor:
     return first + factor * (linear + factor * squared)
 
 
-def distance_of(cka: Tensor, distance: Distance) -> Tensor:
-    """Mean of `-log(CKA + 1e-8)` or `1 - CKA`."""
-    return -(cka + 1e-8).log().mean() if distance == "neg_log" else (1 - cka).mean()
+def distance_of(cka: Tensor, estimator: Estimator, distance: Distance) -> Tensor:
+    """Mean of `-log(CKA + 1e-8)` or `1 - CKA`.
 
-
-def check_distance(estimator: Estimator, distance: Distance) -> None:
-    """Refuse a distance that is not there, or not for this estimator."""
+    Raises:
+        ValueError: For a distance that is not there, or not for this estimator.
+    """
     if distance not in ("neg_log", "one_minus"):
         raise ValueError(f"distance must be neg_log or one_minus, but came {distance!r}")
     if distance == "neg_log" and estimator == "unbiased":
         raise ValueError("the unbiased CKA can be negative: distance must be 'one_minus', but came 'neg_log'")
+    return -(cka + 1e-8).log().mean() if distance == "neg_log" else (1 - cka).mean()
 
 
 def _ratio(inner: list[Tensor], a: Tensor, b: Tensor, estimator: Estimator) -> Tensor:
