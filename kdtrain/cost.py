@@ -7,17 +7,20 @@ from typing import Any
 
 import torch
 
-from kdtrain.models import TappedNetwork
+from kdtrain.models import Network, TappedNetwork
 
 WARM_UP, REPEATS = 2, 9
 
+_MEASURED: dict[tuple[Any, ...], dict[str, Any]] = {}
+
 
 def measure_cost(
-    network: TappedNetwork, image_size: tuple[int, ...], scale: float, device: torch.device
+    config: Network, network: TappedNetwork, image_size: tuple[int, ...], scale: float, device: torch.device
 ) -> dict[str, Any]:
-    """Parameters, multiply-accumulates and latency of one image.
+    """Parameters, multiply-accumulates and latency of one image, measured once in a process for each kind of network.
 
     Args:
+        config: What kind it is.
         network: The network, on `device`.
         image_size: Height and width of an image of the data.
         scale: Factor on it at evaluation.
@@ -28,9 +31,13 @@ def measure_cost(
         (median of a batch of one in float32, with the threads that training has); `latency_device`;
         `input_height`; `input_width`.
     """
+    params = sum(parameter.numel() for parameter in network.parameters())
+    height, width = (max(1, round(side * scale)) for side in image_size[:2])
+    kind = (config.model_dump_json(), params, height, width, str(device), torch.get_num_threads())
+    if kind in _MEASURED:
+        return dict(_MEASURED[kind])
     from torch.utils.flop_counter import FlopCounterMode  # brings Triton, which every command would wait for
 
-    height, width = (max(1, round(side * scale)) for side in image_size[:2])
     image = torch.zeros(1, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
     network.eval()
     with torch.inference_mode():
@@ -38,14 +45,15 @@ def measure_cost(
             network(image)
         seconds = [_timed(network, image, device) for _ in range(WARM_UP + REPEATS)][WARM_UP:]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
-    return {
-        "params": sum(parameter.numel() for parameter in network.parameters()),
+    _MEASURED[kind] = {
+        "params": params,
         "macs": counter.get_total_flops() // 2,
         "latency_ms": 1000 * statistics.median(seconds),
         "latency_device": name if device.type == "cuda" else f"{name}, {torch.get_num_threads()} threads",
         "input_height": height,
         "input_width": width,
     }
+    return dict(_MEASURED[kind])
 
 
 def _timed(network: TappedNetwork, image: torch.Tensor, device: torch.device) -> float:

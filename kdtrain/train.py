@@ -20,6 +20,7 @@ from kdtrain.gradients import gradient_norms, looks_at_gradients
 from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermInput, TermModule
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
+from kdtrain.models.dilated import quicken_dilated
 from kdtrain.parallel import World
 from kdtrain.placebo import in_order
 from kdtrain.processes import together
@@ -120,6 +121,8 @@ def _train(
         teacher = FrozenTeacher(machine.teacher, config.teacher, train_images, device, autocast, rounded)
     source = open_batches(batches, machine, teacher, device)
     terms, modules = _build_terms(config, student, teacher, source, batches.size, num_classes)
+    if device.type == "cpu":
+        quicken_dilated(student)
     for network in (student, modules):
         network.to(device).to(memory_format=torch.channels_last)
     kernels = {
@@ -319,7 +322,7 @@ def _train(
     if world.rank > 0:
         return ended("complete")
     student.tap(())
-    cost = measure_cost(student, select_images.get(0)[0].shape[:2], config.eval_scale, device)
+    cost = measure_cost(config.student, student, select_images.get(0)[0].shape[:2], config.eval_scale, device)
     result = ended("complete", evaluation=evaluation, student=cost)
     run.save_student(student.net, train_images.classes, result)
     return run.conclude(result)
