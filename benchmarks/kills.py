@@ -30,17 +30,17 @@ import pandas as pd
 import torch
 import yaml
 
-import kdtrain.checkpoint
-import kdtrain.run_folder
-import sweeps.driver
-import sweeps.inline
+import kdtrain.loop.run_folder
+import kdtrain.runtime.atomic_files
+import sweeps.driver.driver
+import sweeps.launch.inline
 import sweeps.launch.tune  # so that forks have it
-import sweeps.results
+import sweeps.outcome.results
 import sweeps.run
-import sweeps.store
+import sweeps.store.store
 from sweeps.cli import main as command_line
-from sweeps.state import UNFINISHED
-from sweeps.tabulate import load_state, rows
+from sweeps.ledger.state import UNFINISHED
+from sweeps.outcome.tabulate import load_state, rows
 
 SPEC: dict[str, Any] = {
     "name": "kills",
@@ -92,7 +92,7 @@ def before(
 
 def half_written(nth: int, concerns: Callable[[Path], bool]) -> None:
     """Die in the nth write of a file, with half of it in the temporary file."""
-    known, calls = kdtrain.checkpoint.write_atomically, itertools.count(1)
+    known, calls = kdtrain.runtime.atomic_files.write_atomically, itertools.count(1)
 
     def dying(path: Path, content: bytes) -> None:
         if concerns(path) and next(calls) == nth:
@@ -124,19 +124,19 @@ MOMENTS: dict[str, tuple[int, Callable[[int], None]]] = {
         2,
         lambda n: half_written(n, lambda path: "fit" in path.parts and path.suffix == ".pt"),
     ),
-    "teacher, weights without card": (1, lambda n: before(sweeps.store.Store, "write", n, _key("model.json"))),
-    "start-up, ledger begun": (1, lambda n: before(sweeps.store.Store, "write", n, _key("spec.yaml"))),
-    "proposal, not yet written": (4, lambda n: before(sweeps.driver.Driver, "_propose", n)),
-    "proposal, just written": (4, lambda n: before(sweeps.driver.Driver, "_hand_out", n)),
-    "attempt begun, training not": (4, lambda n: before(sweeps.inline, "train_in", n)),
+    "teacher, weights without card": (1, lambda n: before(sweeps.store.store.Store, "write", n, _key("model.json"))),
+    "start-up, ledger begun": (1, lambda n: before(sweeps.store.store.Store, "write", n, _key("spec.yaml"))),
+    "proposal, not yet written": (4, lambda n: before(sweeps.driver.driver.Driver, "_propose", n)),
+    "proposal, just written": (4, lambda n: before(sweeps.driver.driver.Driver, "_hand_out", n)),
+    "attempt begun, training not": (4, lambda n: before(sweeps.launch.inline, "train_in", n)),
     "checkpoint half written": (8, lambda n: half_written(n, _checkpoint_of("trials"))),
-    "checkpoint whole, not reported": (8, lambda n: before(sweeps.store.Workplace, "save", n)),
-    "report written, not decided": (6, lambda n: before(sweeps.driver.Driver, "_decide", n)),
+    "checkpoint whole, not reported": (8, lambda n: before(sweeps.store.store.Workplace, "save", n)),
+    "report written, not decided": (6, lambda n: before(sweeps.driver.driver.Driver, "_decide", n)),
     "ledger half written": (20, lambda n: half_written(n, _in("ledger"))),
-    "result written, end not": (4, lambda n: before(sweeps.driver.Driver, "ended", n)),
-    "between two tables": (8, lambda n: before(sweeps.store.Store, "write", n, _key("tables/"))),
+    "result written, end not": (4, lambda n: before(sweeps.driver.driver.Driver, "ended", n)),
+    "between two tables": (8, lambda n: before(sweeps.store.store.Store, "write", n, _key("tables/"))),
     "table half written": (8, lambda n: half_written(n, _in("tables"))),
-    "tables written, report not": (1, lambda n: before(sweeps.results, "write_report", n)),
+    "tables written, report not": (1, lambda n: before(sweeps.outcome.results, "write_report", n)),
 }
 """By name: how often such a moment surely comes in a whole life, and what makes the process die at the nth."""
 
@@ -307,14 +307,14 @@ def difference(whole: dict[str, Any], found: dict[str, Any]) -> str:
 
 def keep_book(sweep: Path) -> None:
     """Note every epoch whose checkpoint is whole."""
-    known = kdtrain.run_folder.save_checkpoint
+    known = kdtrain.loop.run_folder.save_checkpoint
 
     def noting(folder: Path, epoch: int, state: dict[str, Any], step: int = 0) -> None:
         known(folder, epoch, state, step)
         with sweep.with_suffix(".epochs").open("a") as book:
             book.write(f"{folder} {epoch} {step}\n")
 
-    kdtrain.run_folder.save_checkpoint = noting  # type: ignore[assignment]
+    kdtrain.loop.run_folder.save_checkpoint = noting  # type: ignore[assignment]
 
 
 def trained_again(sweep: Path) -> int:

@@ -21,14 +21,14 @@ from typing import Any
 import torch
 
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.progress import EpochReport, Report, TrainResult
-from sweeps.context import TrainContext, describe_environment
-from sweeps.driver import Driver
-from sweeps.inline import run_inline
-from sweeps.ledger import Ledger, read
-from sweeps.signals import Departure
-from sweeps.spec import SweepSpec, parse_spec
-from sweeps.state import SweepState
+from kdtrain.loop.reports import EpochReport, Report, TrainResult
+from sweeps.attempt.signals import StopRequest
+from sweeps.driver.driver import Driver
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.environment import TrainContext, describe_environment
+from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.state import SweepState
+from sweeps.spec.spec import SweepSpec, parse_spec
 
 STUDIES, EPOCHS = ["none", "kd", "cwd", "csc_ace", "cskd"], 3
 DEFAULTS = """
@@ -152,7 +152,7 @@ def on_ray(trials: int, sampler: str) -> None:
                     if ended >= mark and mark not in marks:
                         marks[mark] = memory_mib(), time.monotonic()
 
-            run_on_ray(driver, Machine(), on_step, Departure(), None, nothing)
+            run_on_ray(driver, Machine(), on_step, StopRequest(), None, nothing)
             seconds, steady = time.monotonic() - start, time.monotonic() - first[0]
             done = sum(trial.state in ("complete", "pruned") for trial in driver.state.trials.values())
             assert done == trials // len(STUDIES) * len(STUDIES), f"{done} of {trials} came to their end"

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.tables import write_table
+from analysis.tables.files import write_table
 
 CLASSES = 19
 IMAGES = 100
@@ -40,7 +40,7 @@ METRICS = (
     *(f"seconds/{part}" for part in ("total", *PARTS)),
 )
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
-REPORT = "import sys; from analysis.report import write_report; write_report(sys.argv[1])"
+REPORT = "import sys; from analysis.report.sweep_report import write_report; write_report(sys.argv[1])"
 PANDAS = """
 import json, sys
 from pathlib import Path

@@ -21,13 +21,13 @@ from typing import Any
 from replay import STUDENT, TEACHER, make_teacher
 from rich.console import Console
 
-from analysis.tables import read_tables
+from analysis.tables.files import read_tables
 from kdtrain import Machine
 from kdtrain.data.camvid import CLASSES
+from sweeps.attempt.signals import departure
 from sweeps.run import run_sweep
-from sweeps.signals import departure
-from sweeps.spec import SweepSpec, parse_spec
-from sweeps.store import Store
+from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.store.store import Store
 
 METHODS = ["kd", "cwd", "csc_ace", "cskd"]
 

@@ -2,7 +2,7 @@
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
-from kdtrain.progress import EpochReport, TrainResult
-from kdtrain.train import train
+from kdtrain.loop.reports import EpochReport, TrainResult
+from kdtrain.loop.trainer import train
 
 __all__ = ["EpochReport", "InputError", "Machine", "TrainConfig", "TrainResult", "train"]

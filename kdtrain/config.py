@@ -17,12 +17,12 @@ from kdtrain.explain import sentence
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.models import Network
-from kdtrain.placebo import TeacherOrder
 
 AUX = "aux"
 """Layer and term of the auxiliary head."""
 
 
+TeacherOrder = Literal["own", "shuffled"]
 Rounding = Literal["none", "float16", "bfloat16"]
 
 _LATER = {"teacher_order": "own", "teacher_rounding": "none", "views": None, "unlabelled": None}
@@ -130,7 +130,7 @@ class TrainConfig(Strict):
             if self.batch_size < term.smallest_batch:
                 raise ValueError(
                     f"batch_size: {term.name} needs at least {term.smallest_batch} images in a batch, "
-                    f"but came {self.batch_size}"
+                    f"got {self.batch_size}"
                 )
         if self.teacher_order == "shuffled" and taught and self.batch_size < 2:
             raise ValueError("teacher_order: shuffled needs at least 2 images in a batch, but batch_size is 1")

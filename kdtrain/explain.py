@@ -26,7 +26,7 @@ def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -
     if first["type"] == "missing":
         text = "is required"
     elif first["type"] not in ("value_error", "assertion_error"):
-        text = f"{text[0].lower()}{text[1:]}, but came {_short(first['input'])}"
+        text = f"{text[0].lower()}{text[1:]}, got {_short(first['input'])}"
     return f"{where}: {text}" if where else text
 
 

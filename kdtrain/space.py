@@ -42,7 +42,7 @@ class Choice(Strict):
     def _scalars(cls, value: Any) -> Any:
         for choice in value if isinstance(value, list | tuple) else ():
             if not isinstance(choice, Scalar) or (isinstance(choice, float) and not math.isfinite(choice)):
-                raise ValueError(f"a choice is a finite number, a text, true, false or null, but came {choice!r}")
+                raise ValueError(f"a choice is a finite number, a text, true, false or null, got {choice!r}")
         return value
 
     @model_validator(mode="after")
@@ -68,7 +68,7 @@ def parse_domain(value: Any) -> Domain:
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = {"choices": tuple(value)}
     if not isinstance(value, Mapping):
-        raise InputError(f"a range is a list of choices or a mapping with low and high, but came {value!r}")
+        raise InputError(f"a range is a list of choices or a mapping with low and high, got {value!r}")
     kind = Choice if "choices" in value else Range
     try:
         return kind.model_validate(value)

@@ -15,13 +15,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from kdtrain.checkpoint import write_atomically
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
 from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_network
 from kdtrain.models.ensemble import Average, EnsembleNetwork
 from kdtrain.models.weights import load_into, read_safetensors
+from kdtrain.runtime.atomic_files import write_atomically
 
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 
@@ -90,7 +90,7 @@ def read_card(folder: Path, digest: str | None = None) -> ModelCard:
     path = folder / CARD
     if not path.is_file() or not (folder / WEIGHTS).is_file():
         raise InputError(
-            f"teacher: {folder} is no teacher folder, it must hold {CARD} and {WEIGHTS}; make one with "
+            f"teacher: {folder} is not a teacher folder, it must hold {CARD} and {WEIGHTS}; make one with "
             "`kdsweep teacher fit` or `kdsweep teacher import`"
         )
     card = parse_card(path.read_bytes(), str(path))
@@ -177,7 +177,7 @@ def make_ensemble(
         InputError: If a member is no teacher, is an ensemble itself, or knows other classes than the first.
     """
     if len(members) < 2 - flip:
-        raise InputError(f"an ensemble needs at least 2 teachers, or 1 and --flip, but came {len(members)}")
+        raise InputError(f"an ensemble needs at least 2 teachers, or 1 and --flip, got {len(members)}")
     if folder.resolve() in {member.resolve() for member in members}:
         raise InputError(f"--dir: {folder} is one of the members; give the ensemble a folder of its own")
     loaded = [load_model(member) for member in members]

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from analysis.halving import all_seeds, trainings
+from analysis.selection.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.methods import Method, get_method
 from kdtrain.methods.base import TeacherKernel
 from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.space import Choice, Domain, Range
-from sweeps.allocation import confirms, reporting_runs, searches
+from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
+from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
-from sweeps.replaying import ReplayPlan, plan_replay
-from sweeps.settings import Confirm
-from sweeps.spec import Study, SweepSpec
-from sweeps.store import Store
-from sweeps.teachers import card_of
+from sweeps.driver.allocation import confirms, reporting_runs, searches
+from sweeps.spec.settings import Confirm
+from sweeps.spec.spec import Study, SweepSpec
+from sweeps.store.store import Store
 
 _BACKWARD = 2
 """A backward pass costs about two forward passes."""

@@ -8,18 +8,18 @@ from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
 from kdtrain.data import has_report
-from sweeps.context import TrainContext, describe_data, describe_environment, describe_teacher
-from sweeps.driver import Driver, check_begun
-from sweeps.inline import run_inline
-from sweeps.lock import take_lock
+from sweeps.attempt.attempt import staged
+from sweeps.attempt.signals import Interrupted, StopRequest
+from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher
+from sweeps.driver.driver import Driver, check_begun
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
+from sweeps.outcome.results import Results, conclude
 from sweeps.plan import check
-from sweeps.progress import Display, points
-from sweeps.results import Results, conclude
-from sweeps.signals import Departure, Left
-from sweeps.spec import SweepSpec
-from sweeps.store import Store
-from sweeps.teachers import Fit, Teacher, fit_here, prepare_teacher
-from sweeps.work import staged
+from sweeps.show.progress import Display, points
+from sweeps.spec.spec import SweepSpec
+from sweeps.store.lock import take_lock
+from sweeps.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def run_sweep(
     sweep: Store,
     machine: Machine,
     console: Console,
-    asked: Departure,
+    asked: StopRequest,
     address: str | None = None,
     inline: bool = False,
 ) -> Results:
@@ -54,7 +54,7 @@ def run_sweep(
         InputError: If anything that was handed in is wrong; before any training where it can be known.
         SweepAborted: If all trials fail in the same way.
         StorageError: If something cannot be written any more.
-        Left: If it was asked to leave, and has.
+        Interrupted: If it was asked to leave, and has.
     """
     sweep.notice, sweep.hurry = console.print, lambda: asked.overdue
     begun = check_begun(spec, sweep)
@@ -85,7 +85,7 @@ def run_sweep(
             finished = driver.state.finished
             saved = sum(trial.state in ("planned", "running") for trial in driver.state.trials.values())
     if not finished:
-        raise Left(
+        raise Interrupted(
             f"{saved} trial{' is' if saved == 1 else 's are'} saved in the middle" if saved else "between two trials"
         )
     return conclude(spec, sweep, machine, teacher)
@@ -93,7 +93,7 @@ def run_sweep(
 
 @contextmanager
 def _place(
-    inline: bool, address: str | None, spec: SweepSpec, sweep: Store, console: Console, asked: Departure
+    inline: bool, address: str | None, spec: SweepSpec, sweep: Store, console: Console, asked: StopRequest
 ) -> Iterator[Place]:
     def tell(report: EpochReport) -> None:
         console.print(f"teacher: epoch {report.epoch}/{report.epochs}  {_said(report.metrics.get('miou'))}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from kdtrain.config_base import Strict
 from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.data.store import Images
-from kdtrain.stream import numpy_rng
+from kdtrain.runtime.random_streams import numpy_rng
 
 GREY = 128
 Draws = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ class Augment(Strict):
     @classmethod
     def _ordered(cls, scale: tuple[float, float]) -> tuple[float, float]:
         if scale[0] > scale[1]:
-            raise ValueError(f"scale is (lowest, highest), but came {scale}")
+            raise ValueError(f"scale is (lowest, highest), got {scale}")
         return scale
 
 
@@ -52,11 +52,11 @@ def augmented(
 
     Returns:
         The image, float32 `(3, h, w)` in [0, 1], and its labels, int64 `(h, w)`. Where the crop reaches
-        beyond the image, the view is grey and its labels are 255.
+        beyond the image, the view is gray and its labels are 255.
     """
     draws = drawn(data_seed, epoch, index, stream)
     image, labels = cut_out(images, index, augment, draws)
-    return coloured(image, augment, draws), torch.from_numpy(labels.astype(np.int64))
+    return colored(image, augment, draws), torch.from_numpy(labels.astype(np.int64))
 
 
 def drawn(data_seed: int, epoch: int, index: int, stream: tuple[str | int, ...] = ("augment",)) -> Draws:
@@ -79,7 +79,7 @@ def cut_out(images: Images, index: int, augment: Augment, draws: Draws) -> tuple
     return (image[:, ::-1], labels[:, ::-1]) if draws[3] < augment.flip else (image, labels)
 
 
-def coloured(image: Pixels, augment: Augment, draws: Draws) -> Tensor:
+def colored(image: Pixels, augment: Augment, draws: Draws) -> Tensor:
     """The rest: float32 `(3, h, w)` in [0, 1]."""
     pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
     if augment.photometric > 0:
@@ -116,6 +116,6 @@ def _resized(image: Pixels, labels: Pixels, height: int, width: int) -> tuple[Pi
 
 def _photometric(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
     image = image * brightness
-    grey = image.mean(dim=0, keepdim=True)
-    image = torch.lerp(grey, image, saturation)
-    return torch.lerp(grey.mean(), image, contrast).clamp_(0, 1)
+    gray = image.mean(dim=0, keepdim=True)
+    image = torch.lerp(gray, image, saturation)
+    return torch.lerp(gray.mean(), image, contrast).clamp_(0, 1)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from kdtrain.data.augment import Augment, coloured, cut_out, drawn
+from kdtrain.data.augment import Augment, colored, cut_out, drawn
 from kdtrain.data.source import Pixels
 from kdtrain.data.store import Images
 from kdtrain.data.unlabelled import ROLE, unlabelled_order
 from kdtrain.errors import InputError
-from kdtrain.stream import numpy_rng
+from kdtrain.runtime.random_streams import numpy_rng
 
 Batch = tuple[Tensor, Tensor]
 
@@ -53,7 +53,7 @@ class TrainSamples(Dataset[Batch]):
         return self.finished(key, *self.cut_out(key))
 
     def cut_out(self, key: Key) -> tuple[Pixels, Pixels]:
-        """What is worth keeping of a sample: RGB `(h, w, 3)` and labels `(h, w)`, uint8, before its colours change."""
+        """What is worth keeping of a sample: RGB `(h, w, 3)` and labels `(h, w)`, uint8, before its colors change."""
         images = self.images if key.turn is None else self.unlabelled
         assert images is not None
         return cut_out(images, key.image, self.augment, self._draws(key))
@@ -61,7 +61,7 @@ class TrainSamples(Dataset[Batch]):
     def finished(self, key: Key, image: Pixels, labels: Pixels) -> Batch:
         """The sample itself: float32 `(3, h, w)` in [0, 1] and int64 `(h, w)`."""
         draws = self._draws(key) if self.augment.photometric > 0 else np.empty(0)
-        return coloured(image, self.augment, draws), torch.from_numpy(labels.astype(np.int64))
+        return colored(image, self.augment, draws), torch.from_numpy(labels.astype(np.int64))
 
     def _draws(self, key: Key) -> np.ndarray:
         stream = ("augment",) if key.turn is None else (ROLE, "augment", key.turn)

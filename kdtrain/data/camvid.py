@@ -1,4 +1,4 @@
-"""CamVid: with 11 classes as in the SegNet tutorial, and at its full size with the 32 colours of its label maps."""
+"""CamVid: with 11 classes as in the SegNet tutorial, and at its full size with the 32 colors of its label maps."""
 
 from pathlib import Path
 from typing import Literal
@@ -81,7 +81,7 @@ class CamVid(Strict):
 
 
 class CamVidFull(Strict):
-    """CamVid at 720 x 960 with label maps `*_L.png` in colours, split by `train.txt`, `val.txt` and `test.txt`.
+    """CamVid at 720 x 960 with label maps `*_L.png` in colors, split by `train.txt`, `val.txt` and `test.txt`.
 
     Images lie in `701_StillsRaw_full` and labels in `LabeledApproved_full`, or in `images` and `labels`; these and the
     lists in the root, in `camvid_full/` or in `camvid/`. A list names a frame a line, bare or as a path.
@@ -89,7 +89,7 @@ class CamVidFull(Strict):
 
     name: Literal["camvid_full"] = "camvid_full"
     classes: Literal[11, 31, 32] = 11
-    """11: the usual groups; 31: each colour but Void, which is ignored; 32: Void is a class like the others."""
+    """11: the usual groups; 31: each color but Void, which is ignored; 32: Void is a class like the others."""
 
     def open(self, data_root: Path | None) -> DataSource:
         """The files under `data_root`."""
@@ -114,7 +114,7 @@ class CamVidFull(Strict):
         return PairSource(classes, palette, LabelColors(ids), find, GROUP)
 
     def _classes(self) -> tuple[tuple[str, ...], Palette, dict[tuple[int, int, int], int]]:
-        """Names and colours of the classes, and the class of each colour in the label maps."""
+        """Names and colors of the classes, and the class of each color in the label maps."""
         if self.classes == 11:
             group = {member: index for index, members in enumerate(GROUPED.values()) for member in members}
             return CLASSES, COLORS, {color: group.get(name, IGNORE) for name, color in FULL_COLORS.items()}

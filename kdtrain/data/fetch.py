@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kdtrain.checkpoint import write_atomically
 from kdtrain.errors import InputError, refused
+from kdtrain.runtime.atomic_files import write_atomically
 
 RECORD = "sources.json"
 """Beside the data sets: what each was fetched from, with the checksum of the archive."""
@@ -302,7 +302,7 @@ def _note(data_root: Path, source: Source, url: str, checksum: str) -> None:
 def _check_url(url: str) -> None:
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme not in ("http", "https", "file"):
-        raise InputError(f"--source: a URL that begins with http://, https:// or file:// is allowed, but came {url!r}")
+        raise InputError(f"--source: a URL that begins with http://, https:// or file:// is allowed, got {url!r}")
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ class Folder(Strict):
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
         if groups < 1:
-            raise ValueError(f"the expression must capture the group's name in parentheses, but came {group!r}")
+            raise ValueError(f"the expression must capture the group's name in parentheses, got {group!r}")
         return group
 
     @model_validator(mode="after")

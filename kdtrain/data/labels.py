@@ -1,4 +1,4 @@
-"""Image and label files: how they are decoded, and what a label file's ids or colours mean."""
+"""Image and label files: how they are decoded, and what a label file's ids or colors mean."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -59,30 +59,30 @@ class LabelIds:
 
 
 class LabelColors:
-    """What the colours in label files mean: colour -> train id, or 255 for ignored."""
+    """What the colors in label files mean: color -> train id, or 255 for ignored."""
 
     def __init__(self, ids: Mapping[Color, int]) -> None:
-        """Each colour that may come, with its train id."""
+        """Each color that may come, with its train id."""
         known = sorted((_code(np.asarray(color)).item(), train_id) for color, train_id in ids.items())
         self._codes = np.array([code for code, _ in known], dtype=np.int32)
         self._ids = np.array([train_id for _, train_id in known], dtype=np.uint8)
         self.key = self._codes.tobytes() + self._ids.tobytes()
 
     def decode(self, file: Path) -> Pixels:
-        """The colours `(H, W, 3)`."""
+        """The colors `(H, W, 3)`."""
         with open_image(file) as image:
             if image.mode not in ("RGB", "RGBA", "P"):
-                raise InputError(f"the label map {file} must be in colours (mode RGB), but its mode is {image.mode}")
+                raise InputError(f"the label map {file} must be in colors (mode RGB), but its mode is {image.mode}")
             return np.asarray(image.convert("RGB"))
 
     def apply(self, raw: Pixels, file: Path) -> Pixels:
-        """Train ids of the colours found in a file."""
+        """Train ids of the colors found in a file."""
         codes = _code(raw)
         place = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
         unknown = self._codes[place] != codes
         if unknown.any():
             wrong = [f"#{code:06x}" for code in np.unique(codes[unknown])]
-            raise InputError(f"the label map {file} holds the colour {few(wrong)}, which stands for no class")
+            raise InputError(f"the label map {file} holds the color {few(wrong)}, which stands for no class")
         return self._ids[place]
 
 

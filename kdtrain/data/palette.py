@@ -1,4 +1,4 @@
-"""Colours of classes, and pictures of label maps."""
+"""Colors of classes, and pictures of label maps."""
 
 import colorsys
 import re
@@ -12,7 +12,7 @@ _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def distinct_colors(count: int) -> Palette:
-    """Colours that are easy to tell apart: steps of the golden ratio around the colour wheel."""
+    """Colors that are easy to tell apart: steps of the golden ratio around the color wheel."""
     colors = []
     for i in range(count):
         hue, value = (i * 0.618034) % 1.0, (0.95, 0.75, 0.55)[i % 3]
@@ -22,15 +22,15 @@ def distinct_colors(count: int) -> Palette:
 
 
 def parse_colors(colors: tuple[str, ...]) -> Palette:
-    """Read colours written `#rrggbb`."""
+    """Read colors written `#rrggbb`."""
     for color in colors:
         if not _HEX.fullmatch(color):
-            raise InputError(f"a colour is written #rrggbb, but came {color!r}")
+            raise InputError(f"a color is written #rrggbb, got {color!r}")
     return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colors)
 
 
 def colorize(labels: Pixels, palette: Palette, ignored: tuple[int, int, int] = (0, 0, 0)) -> Pixels:
-    """A picture `(H, W, 3)` of a label map `(H, W)`: each class in its colour, all other ids in `ignored`."""
+    """A picture `(H, W, 3)` of a label map `(H, W)`: each class in its color, all other ids in `ignored`."""
     table = np.full((256, 3), ignored, dtype=np.uint8)
     table[: len(palette)] = palette
     return table[labels]

@@ -1,6 +1,6 @@
 """Drawing one street scene.
 
-Colours overlap between classes on purpose: walls, roads and pavements share greys, trees and facades share
+Colors overlap between classes on purpose: walls, roads and pavements share grays, trees and facades share
 greens, and the two kinds of signs differ by their pattern alone. Texture, shape and place tell them apart.
 """
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from kdtrain.data.source import IGNORE, Pixels
-from kdtrain.stream import numpy_rng
+from kdtrain.runtime.random_streams import numpy_rng
 
 CLASSES = (
     "sky", "building", "road", "pavement", "tree", "car", "pole", "warning_sign", "info_sign", "pedestrian",
@@ -19,7 +19,7 @@ CLASSES = (
 SKY, BUILDING, ROAD, PAVEMENT, TREE, CAR, POLE, WARNING, INFO, PEDESTRIAN = range(len(CLASSES))
 
 BLOCK = 6
-"""Images of one block share house colours, light and camera: they form a group."""
+"""Images of one block share house colors, light and camera: they form a group."""
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -190,7 +190,7 @@ class _Scene:
         self._paint(mask, np.float32(self.rng.choice([45, 190])) + (6 * self.grain)[..., None], POLE)
 
     def _sign(self, depth: float) -> None:
-        """A square board: a warning bears a dark diagonal cross, an information dark bars, on any colour."""
+        """A square board: a warning bears a dark diagonal cross, an information dark bars, on any color."""
         rng = self.rng
         col, row, person = self._spot(depth, self._side(), on_road=False)
         half = max(2.8, person * rng.uniform(0.26, 0.4))
@@ -239,5 +239,5 @@ def _rgb(red: float, green: float, blue: float) -> Floats:
 
 
 def _muted(rng: np.random.Generator) -> Floats:
-    """A colour of walls, coats and cars, near to grey."""
+    """A color of walls, coats and cars, near to gray."""
     return np.float32(rng.uniform(60, 190)) + rng.uniform(-35, 35, 3).astype(np.float32)

@@ -16,7 +16,7 @@ IGNORE = 255
 
 def _relative(folder: str) -> str:
     if Path(folder).is_absolute() or ".." in Path(folder).parts:
-        raise ValueError(f"a folder is given relative to the data root, but came {folder!r}")
+        raise ValueError(f"a folder is given relative to the data root, got {folder!r}")
     return folder
 
 
@@ -63,7 +63,7 @@ def checked_role(role: str) -> Role:
     for known in ROLES:
         if role == known:
             return known
-    raise InputError(f"a role is one of {', '.join(ROLES)}, but came {role!r}")
+    raise InputError(f"a role is one of {', '.join(ROLES)}, got {role!r}")
 
 
 def checked_root(data_root: Path | None, name: str) -> Path:

@@ -9,7 +9,7 @@ from kdtrain.config_base import Strict
 from kdtrain.data.pairs import Pairs, group_of
 from kdtrain.data.source import Role
 from kdtrain.errors import InputError
-from kdtrain.stream import numpy_rng
+from kdtrain.runtime.random_streams import numpy_rng
 
 
 class Split(Strict):

@@ -11,7 +11,7 @@ from kdtrain.data.files import IMAGE_SUFFIXES, files_digest, files_listing, find
 from kdtrain.data.labels import read_image
 from kdtrain.data.source import IGNORE, Palette, Pixels, RelativeFolder, checked_root
 from kdtrain.data.store import Images, open_store
-from kdtrain.stream import numpy_rng
+from kdtrain.runtime.random_streams import numpy_rng
 
 ROLE = "unlabelled"
 

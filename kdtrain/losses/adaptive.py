@@ -60,11 +60,11 @@ def adaptive_cross_entropy(
         teacher = resize_map(teacher, labels.shape[-2:], align_corners)
     elif student.shape != teacher.shape:
         raise ValueError(
-            "adaptive_cross_entropy with resize='map' needs maps of equal height and width, but came student "
+            "adaptive_cross_entropy with resize='map' needs maps of equal height and width, got student "
             f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}"
         )
     if form not in ("hard", "soft", "threshold", "swap"):
-        raise ValueError(f"form must be hard, soft, threshold or swap, but came {form!r}")
+        raise ValueError(f"form must be hard, soft, threshold or swap, got {form!r}")
     labels = resize_labels(labels, student.shape[-2:])
     valid = labels != ignore_index
     truth = torch.where(valid, labels, 0)

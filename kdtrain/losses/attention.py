@@ -144,7 +144,7 @@ def cam_cka(
         taught = cam_kernel(teacher, temperature, attended=not _is_zero(gamma))
         return cam_cka_to(student, taught, temperature, gamma, estimator, distance)
     if samples != "pixels":
-        raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
+        raise ValueError(f"samples must be batch or pixels, got {samples!r}")
     s, t = (channel_attention(side, temperature, gamma) for side in (student, teacher))
     return distance_of(cka(s, t, estimator), estimator, distance)
 
@@ -228,7 +228,7 @@ def grid_pam_cka(
         taught = grid_pam_kernel(teacher, temperature, grid, None if _is_zero(gamma) else of_teacher)
         return grid_pam_cka_to(student, taught, temperature, gamma, grid, of_student, estimator, distance)
     if samples != "pixels":
-        raise ValueError(f"samples must be batch or pixels, but came {samples!r}")
+        raise ValueError(f"samples must be batch or pixels, got {samples!r}")
     sides = [_attended(*side, grid, temperature, gamma) for side in ((student, of_student), (teacher, of_teacher))]
     return distance_of(torch.cat([cka(s, t, estimator) for s, t in zip(*sides, strict=True)]), estimator, distance)
 
@@ -275,7 +275,7 @@ def draw_projections(
 ) -> Tensor:
     """Projections of one of both networks for `count` blocks, as `grid_pam_cka` takes them."""
     if source not in ("resampled", "fixed"):
-        raise ValueError(f"projection must be resampled, fixed or a pair, but came {source!r}")
+        raise ValueError(f"projection must be resampled, fixed or a pair, got {source!r}")
     if source == "fixed":
         generator = torch.Generator().manual_seed(0 if side == "student" else 1)
     return random_projections(count, channels, generator)

@@ -40,14 +40,14 @@ def channel_wise(
     if normalize in ("channel_mean", "none"):
         if divergence != "mse":
             raise ValueError(
-                f"normalize={normalize!r} gives no distributions: divergence must be 'mse', but came {divergence!r}"
+                f"normalize={normalize!r} gives no distributions: divergence must be 'mse', got {divergence!r}"
             )
         difference = student - teacher
         if normalize == "channel_mean":
             difference = difference.mean(-1)
         return difference.square().sum() / groups
     if normalize not in ("channel", "class"):
-        raise ValueError(f"normalize must be channel, class, channel_mean or none, but came {normalize!r}")
+        raise ValueError(f"normalize must be channel, class, channel_mean or none, got {normalize!r}")
     if normalize == "channel":  # every channel is a row of its own, so that blocks may hold few of them
         student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
     return temperature**2 * divergences(student, teacher, temperature, 1, divergence).sum() / groups

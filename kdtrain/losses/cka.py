@@ -73,9 +73,9 @@ def distance_of(cka: Tensor, estimator: Estimator, distance: Distance) -> Tensor
         ValueError: For a distance that is not there, or not for this estimator.
     """
     if distance not in ("neg_log", "one_minus"):
-        raise ValueError(f"distance must be neg_log or one_minus, but came {distance!r}")
+        raise ValueError(f"distance must be neg_log or one_minus, got {distance!r}")
     if distance == "neg_log" and estimator == "unbiased":
-        raise ValueError("the unbiased CKA can be negative: distance must be 'one_minus', but came 'neg_log'")
+        raise ValueError("the unbiased CKA can be negative: distance must be 'one_minus', got 'neg_log'")
     return -(cka + 1e-8).log().mean() if distance == "neg_log" else (1 - cka).mean()
 
 
@@ -87,7 +87,7 @@ def _ratio(inner: list[Tensor], a: Tensor, b: Tensor, estimator: Estimator) -> T
     n = a.shape[-1]
     if n < LEAST_SAMPLES[estimator]:
         raise ValueError(
-            f"the {estimator} CKA needs at least {LEAST_SAMPLES[estimator]} samples, but came {n}: "
+            f"the {estimator} CKA needs at least {LEAST_SAMPLES[estimator]} samples, got {n}: "
             "take a larger batch, or samples='pixels'"
         )
     if estimator == "unbiased":

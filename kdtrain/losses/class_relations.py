@@ -40,10 +40,10 @@ def dist(
         eps: Added to the product of the two lengths (official).
     """
     if intra_axis not in ("pixels", "batch"):
-        raise ValueError(f"intra_axis must be pixels or batch, but came {intra_axis!r}")
+        raise ValueError(f"intra_axis must be pixels or batch, got {intra_axis!r}")
     if intra_axis == "batch" and len(student) < 2:
         raise ValueError(
-            "a correlation over the images of a batch needs at least 2, but came 1: take a larger batch, or "
+            "a correlation over the images of a batch needs at least 2, got 1: take a larger batch, or "
             "intra_axis='pixels'"
         )
     s, t = ((wide(side) / temperature).softmax(1) for side in (student, teacher))

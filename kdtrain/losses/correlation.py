@@ -64,15 +64,15 @@ def csc(
         relation: For form B.
     """
     if form not in _FORMS:
-        raise ValueError(f"form must be one of {', '.join(_FORMS)}, but came {form!r}")
+        raise ValueError(f"form must be one of {', '.join(_FORMS)}, got {form!r}")
     if form in ("D", "E") and not include_zero_shift:
-        raise ValueError(f"form {form} has no circular shifts: include_zero_shift must be True, but came False")
+        raise ValueError(f"form {form} has no circular shifts: include_zero_shift must be True, got False")
     if student.shape[1] != teacher.shape[1] and needs_equal_channels(form, relation):
         raise ValueError(
-            f"form {form} needs equal channels, but came student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
+            f"form {form} needs equal channels, got student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
         )
     if not include_zero_shift and min(student.shape[1], teacher.shape[1]) < 2:
-        raise ValueError("one channel has no shifts but 0: include_zero_shift must be True, but came False")
+        raise ValueError("one channel has no shifts but 0: include_zero_shift must be True, got False")
     s, t = (_pixels(side, pool, pool_kind) for side in (student, teacher))
     means = _FORMS[form](s, t, 0 if include_zero_shift else 1, relation, detach_norm).clamp_min(0)
     return (means if squared else root(means)).mean()
@@ -110,7 +110,7 @@ def _form_b(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
             return gram_distance(*padded(s, t)) / s.shape[1] ** 2
         case "vectors":
             return (s - t).square().mean((-2, -1))
-    raise ValueError(f"relation must be product or vectors, but came {relation!r}")
+    raise ValueError(f"relation must be product or vectors, got {relation!r}")
 
 
 def _form_c(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:

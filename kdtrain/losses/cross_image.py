@@ -44,7 +44,7 @@ def cross_image_relation(
         pool: Both maps are averaged over squares of this side before.
     """
     if scope not in ("pair", "batch"):
-        raise ValueError(f"scope must be pair or batch, but came {scope!r}")
+        raise ValueError(f"scope must be pair or batch, got {scope!r}")
     sharpness = temperature**-0.5
     s, t = (_rows(side, pool) * sharpness for side in (student, teacher))
     weights = torch.full_like(s[:, 0], 1 / len(s), dtype=student.dtype)

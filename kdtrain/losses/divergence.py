@@ -34,7 +34,7 @@ def divergences(student: Tensor, teacher: Tensor, temperature: float | Tensor, d
         Float64 where the device has it, of the shape without `dim`.
     """
     if kind not in ("kl", "reverse", "symmetric", "mse"):
-        raise ValueError(f"divergence must be kl, reverse, symmetric or mse, but came {kind!r}")
+        raise ValueError(f"divergence must be kl, reverse, symmetric or mse, got {kind!r}")
     values: Tensor = _Divergences.apply(student, teacher, temperature, dim, kind)
     return values
 

@@ -27,11 +27,11 @@ def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) 
         def checked(student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
             if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher):
-                raise ValueError(f"{loss.__name__} compares two maps (N, C, H, W) of one batch, but came {shapes}")
+                raise ValueError(f"{loss.__name__} compares two maps (N, C, H, W) of one batch, got {shapes}")
             if equal_channels and student.shape[1] != teacher.shape[1]:
-                raise ValueError(f"{loss.__name__} needs equal channels, but came {shapes}")
+                raise ValueError(f"{loss.__name__} needs equal channels, got {shapes}")
             if equal_size and student.shape[2:] != teacher.shape[2:]:
-                raise ValueError(f"{loss.__name__} needs maps of equal height and width, but came {shapes}")
+                raise ValueError(f"{loss.__name__} needs maps of equal height and width, got {shapes}")
             with torch.autocast(student.device.type, enabled=False):
                 student = precise(student)
                 return loss(student, teacher.detach().to(student.dtype), *args, **kwargs).to(student.dtype)
@@ -78,7 +78,7 @@ def pool_map(values: Tensor, kernel: int | tuple[int, int], kind: PoolKind = "ma
         case "average":
             pool = F.avg_pool2d
         case _:
-            raise ValueError(f"pool_kind must be max or average, but came {kind!r}")
+            raise ValueError(f"pool_kind must be max or average, got {kind!r}")
     return values if kernel in (1, (1, 1)) else pool(values, kernel, kernel, ceil_mode=True)
 
 

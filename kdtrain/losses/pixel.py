@@ -65,4 +65,4 @@ def pixel_kd(
             return temperature**2 * height * width * share * mean
         case "skd":
             return batch * share * mean
-    raise ValueError(f"reduction must be mean, ifvd, mmrazor or skd, but came {reduction!r}")
+    raise ValueError(f"reduction must be mean, ifvd, mmrazor or skd, got {reduction!r}")

@@ -35,13 +35,13 @@ def fitnet(
             s, t = (unit_vectors(wide(side).flatten(1), eps=_NORM_EPS) for side in (student, teacher))
             difference = s - t
         case _:
-            raise ValueError(f"normalize must be none or map, but came {normalize!r}")
+            raise ValueError(f"normalize must be none or map, got {normalize!r}")
     match reduction:
         case "mean":
             return difference.square().mean()
         case "image":
             return difference.square().sum() / len(difference)
-    raise ValueError(f"reduction must be mean or image, but came {reduction!r}")
+    raise ValueError(f"reduction must be mean or image, got {reduction!r}")
 
 
 @distillation_loss()
@@ -63,7 +63,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, form: AttentionForm 
             return (s - t).square().mean()
         case "paper":
             return torch.linalg.vector_norm(s - t, dim=1).mean()
-    raise ValueError(f"form must be code or paper, but came {form!r}")
+    raise ValueError(f"form must be code or paper, got {form!r}")
 
 
 @distillation_loss()
@@ -88,9 +88,9 @@ def local_affinity(
         of: `logits`: the maps as they are; `probabilities`: behind a softmax over channels.
     """
     if neighbours not in (8, 24):
-        raise ValueError(f"neighbours must be 8 or 24, but came {neighbours!r}")
+        raise ValueError(f"neighbours must be 8 or 24, got {neighbours!r}")
     if of not in ("logits", "probabilities"):
-        raise ValueError(f"of must be logits or probabilities, but came {of!r}")
+        raise ValueError(f"of must be logits or probabilities, got {of!r}")
     radius = 1 if neighbours == 8 else 2
     s, t = student, teacher
     if of == "probabilities":

@@ -45,7 +45,7 @@ def pairwise(
         case "official":
             kernel = (max(int(student.shape[2] * scale), 1), max(int(student.shape[3] * scale), 1))
         case _:
-            raise ValueError(f"nodes must be pool or official, but came {nodes!r}")
+            raise ValueError(f"nodes must be pool or official, got {nodes!r}")
     s, t = (pool_map(side, kernel, pool_kind).flatten(2).transpose(1, 2) for side in (student, teacher))
 
     def vectors(pixels: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def knowledge_affinity(student: Tensor, teacher: Tensor, *, reduction: AffinityR
             return squared.mean()
         case "torchdistill":
             return root(squared).sum() / (len(student) * s.shape[1])
-    raise ValueError(f"reduction must be mean or torchdistill, but came {reduction!r}")
+    raise ValueError(f"reduction must be mean or torchdistill, got {reduction!r}")
 
 
 @distillation_loss(equal_channels=True)
@@ -108,7 +108,7 @@ def channel_correlation(student: Tensor, teacher: Tensor, *, reduction: Correlat
             return mean
         case "zoo":
             return mean / len(s)
-    raise ValueError(f"reduction must be mean or zoo, but came {reduction!r}")
+    raise ValueError(f"reduction must be mean or zoo, got {reduction!r}")
 
 
 @distillation_loss(equal_channels=True)
@@ -125,7 +125,7 @@ def pearson(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: For a single pixel, which has no deviation.
     """
     if student[:, 0].numel() < 2:
-        raise ValueError(f"pearson needs at least two pixels in the batch, but came a student {tuple(student.shape)}")
+        raise ValueError(f"pearson needs at least two pixels in the batch, got a student {tuple(student.shape)}")
     s, t = (_standardized(wide(side).transpose(0, 1).flatten(1)) for side in (student, teacher))
     return (s - t).square().mean() / 2
 

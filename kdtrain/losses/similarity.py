@@ -33,18 +33,16 @@ def pixel_similarity(students: Sequence[Tensor], teachers: Sequence[Tensor], *, 
     students, teachers = tuple(students), tuple(teachers)
     shapes = f"students {[tuple(m.shape) for m in students]}, teachers {[tuple(m.shape) for m in teachers]}"
     if len(students) != len(teachers) or len(students) < 2:
-        raise ValueError(f"pixel_similarity needs two or more maps of both, and equally many, but came {shapes}")
+        raise ValueError(f"pixel_similarity needs two or more maps of both, and equally many, got {shapes}")
     if len({(len(m), *m.shape[2:]) for m in (*students, *teachers)}) > 1 or students[0].ndim != 4:
-        raise ValueError(
-            f"pixel_similarity needs maps (N, C, H, W) of equal batch, height and width, but came {shapes}"
-        )
+        raise ValueError(f"pixel_similarity needs maps (N, C, H, W) of equal batch, height and width, got {shapes}")
     match pairs:
         case "all":
             chosen = list(combinations(range(len(students)), 2))
         case "adjacent":
             chosen = list(pairwise(range(len(students))))
         case _:
-            raise ValueError(f"pairs must be all or adjacent, but came {pairs!r}")
+            raise ValueError(f"pairs must be all or adjacent, got {pairs!r}")
     with torch.autocast(students[0].device.type, enabled=False):
         attentions = [
             [unit_vectors(wide(m).square().mean(1).flatten(1), eps=0.0) for m in side]
@@ -79,9 +77,9 @@ def category_similarity(
         softmax: Over `space` (CIRKD's code), or over each pixel's classes (`class`, descriptions of the paper).
     """
     if softmax not in ("space", "class"):
-        raise ValueError(f"softmax must be space or class, but came {softmax!r}")
+        raise ValueError(f"softmax must be space or class, got {softmax!r}")
     if form not in ("code", "rows"):
-        raise ValueError(f"form must be code or rows, but came {form!r}")
+        raise ValueError(f"form must be code or rows, got {form!r}")
     axis = -1 if softmax == "space" else 1
     products = []
     for side in (student, teacher):

@@ -35,7 +35,7 @@ def intra_class_variation(
         prototypes: The mean feature of a class is that of the `image` (official) or of the whole `batch`.
     """
     if prototypes not in ("image", "batch"):
-        raise ValueError(f"prototypes must be image or batch, but came {prototypes!r}")
+        raise ValueError(f"prototypes must be image or batch, got {prototypes!r}")
     classes = resize_labels(labels, student.shape[-2:]).flatten(1)[..., None]
     members = classes == torch.arange(num_classes, device=classes.device)
     members = members & (classes != ignore_index)

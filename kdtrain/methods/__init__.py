@@ -103,7 +103,7 @@ def parse_term(value: Mapping[str, Any] | Term) -> Term:
     if isinstance(value, Term):
         return value
     if not isinstance(value, Mapping) or "loss" not in value:
-        raise InputError(f"a term is a mapping with the key loss, one of {_known(TERMS)}, but came {value!r}")
+        raise InputError(f"a term is a mapping with the key loss, one of {_known(TERMS)}, got {value!r}")
     loss = value["loss"]
     if not isinstance(loss, str) or loss not in TERMS:
         raise InputError(f"unknown loss {loss!r} in a term: known are {_known(TERMS)}")
@@ -140,7 +140,7 @@ def _known(names: Mapping[str, Any]) -> str:
 def _said(error: Any) -> str:
     text = str(error["msg"]).removeprefix("Value error, ")
     where = ".".join(str(part) for part in error["loc"])
-    return f"{where}: {text}, but came {error['input']!r}" if where else text
+    return f"{where}: {text}, got {error['input']!r}" if where else text
 
 
 __all__ = [

@@ -24,7 +24,7 @@ Shapes = Mapping[str, Shape]
 """By layer."""
 
 
-def _agreed(_: Iterable[Tensor]) -> None:
+def _no_broadcast(_: Iterable[Tensor]) -> None:
     """One process always agrees with itself."""
 
 
@@ -42,7 +42,7 @@ class TermInput:
     ignore_index: int
     generator: torch.Generator | None = None
     """The term's own stream of randomness, on the CPU."""
-    agree: Callable[[Iterable[Tensor]], None] = _agreed
+    broadcast_: Callable[[Iterable[Tensor]], None] = _no_broadcast
     """With several processes: gives tensors the first one's values, lest what a module steps by itself drifts apart."""
     kernel: Tensor | None = None
     """`(N, *parts, N)`: what the module's `TeacherKernel` gives in place of the teacher's map."""
@@ -175,11 +175,11 @@ class Term(Strict):
     def _paired(self) -> "Term":
         if self.needs_teacher and len(self.student_layers) != len(self.teacher_layers):
             raise ValueError(
-                f"student_layer and teacher_layer must name equally many layers, but came {self.student_layer!r} "
+                f"student_layer and teacher_layer must name equally many layers, got {self.student_layer!r} "
                 f"and {self.teacher_layer!r}"
             )
         if not self.needs_teacher and len(self.student_layers) > 1:
-            raise ValueError(f"student_layer: {self.loss} looks at one layer, but came {self.student_layer!r}")
+            raise ValueError(f"student_layer: {self.loss} looks at one layer, got {self.student_layer!r}")
         return self
 
     @property

@@ -51,11 +51,11 @@ class ChannelWise(AdaptedTerm):
         if self.normalize in ("channel_mean", "none") and self.divergence != "mse":
             raise ValueError(
                 f"normalize={self.normalize!r} gives no distributions: divergence must be 'mse', "
-                f"but came {self.divergence!r}"
+                f"got {self.divergence!r}"
             )
         if self.normalize in ("class", "none") and self.counted == "student":
             raise ValueError(
-                f"normalize={self.normalize!r} divides by no channels: counted must be 'adapted', but came 'student'"
+                f"normalize={self.normalize!r} divides by no channels: counted must be 'adapted', got 'student'"
             )
         return self
 

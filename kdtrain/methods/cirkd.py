@@ -153,7 +153,7 @@ class MemoryModule(TermModule):
             pixels, kept = image[positions], kept.int()
             regions = F.normalize(member.to(image) @ image, dim=1)[:, None]
             present = member.any(1, keepdim=True).int()
-            taps.agree([pixels, kept, regions, present])
+            taps.broadcast_([pixels, kept, regions, present])
             self.pixels.add(pixels, kept)
             self.regions.add(regions, present)
 

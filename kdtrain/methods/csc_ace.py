@@ -58,9 +58,7 @@ class Csc(Term):
     @model_validator(mode="after")
     def _shifts(self) -> "Csc":
         if self.form in ("D", "E") and not self.include_zero_shift:
-            raise ValueError(
-                f"form {self.form} has no circular shifts: include_zero_shift must be true, but came false"
-            )
+            raise ValueError(f"form {self.form} has no circular shifts: include_zero_shift must be true, got false")
         return self
 
     @property

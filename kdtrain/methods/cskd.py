@@ -64,7 +64,7 @@ class AttentionTerm(Term):
     @model_validator(mode="after")
     def _positive(self) -> "AttentionTerm":
         if self.estimator == "unbiased" and self.distance == "neg_log":
-            raise ValueError("the unbiased CKA can be negative: distance must be 'one_minus', but came 'neg_log'")
+            raise ValueError("the unbiased CKA can be negative: distance must be 'one_minus', got 'neg_log'")
         return self
 
     @property

@@ -42,7 +42,7 @@ class PixelSimilarity(Term):
     @model_validator(mode="after")
     def _several(self) -> "PixelSimilarity":
         if len(self.student_layers) < 2:
-            raise ValueError(f"student_layer: pixel_similarity needs at least two, but came {self.student_layer!r}")
+            raise ValueError(f"student_layer: pixel_similarity needs at least two, got {self.student_layer!r}")
         return self
 
     def value(self, taps: TermInput) -> Tensor:

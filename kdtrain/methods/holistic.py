@@ -126,7 +126,7 @@ class HolisticModule(TermModule):
                     loss = loss + self.term.penalty * gradient_penalty(judge, drawn * real + (1 - drawn) * fake)
             gradients = torch.autograd.grad(self.term.discriminator_weight * loss, parameters)
         judge.requires_grad_(False)
-        taps.agree([*gradients, *judge.buffers()])
+        taps.broadcast_([*gradients, *judge.buffers()])
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()

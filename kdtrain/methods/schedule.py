@@ -21,7 +21,7 @@ class WeightSchedule(Strict):
     @model_validator(mode="after")
     def _in_order(self) -> "WeightSchedule":
         if self.warmup >= self.stop:
-            raise ValueError(f"warmup must end before stop, but came warmup {self.warmup} and stop {self.stop}")
+            raise ValueError(f"warmup must end before stop, got warmup {self.warmup} and stop {self.stop}")
         return self
 
     def factor(self, step: int, steps: int) -> float:

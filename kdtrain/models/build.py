@@ -16,7 +16,7 @@ from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, read_safetensors
-from kdtrain.stream import derive
+from kdtrain.runtime.random_streams import derive
 
 
 def build_network(

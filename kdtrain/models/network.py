@@ -38,13 +38,13 @@ class Network(Strict):
         try:
             return json.loads(json.dumps(value, allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"must be values that JSON can hold ({error}), but came {value!r}") from None
+            raise ValueError(f"must be values that JSON can hold ({error}), got {value!r}") from None
 
     @field_validator("std")
     @classmethod
     def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if min(value) <= 0:
-            raise ValueError(f"must be positive, but came {list(value)}")
+            raise ValueError(f"must be positive, got {list(value)}")
         return value
 
     @property

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from kdtrain.replay.array_file import ArrayFile
 from kdtrain.replay.stream import View
-from kdtrain.replay.track import Track
 
 _POLL = 0.02
 
 
 def ensure(
     view: View,
-    tracks: Mapping[str, Track],
+    tracks: Mapping[str, ArrayFile],
     chunks: Sequence[int],
     make: Callable[[int], Mapping[str, Tensor]],
     pause: Callable[[], None] = lambda: None,
@@ -21,7 +21,7 @@ def ensure(
     """See to it that chunks are on disk, whoever makes them.
 
     A chunk that somebody else works at is passed over, and waited for when nothing else is left to do; it is taken
-    over as soon as its maker has died. Where the disk refuses, chunks stay missing, and `Track.has` says so.
+    over as soon as its maker has died. Where the disk refuses, chunks stay missing, and `ArrayFile.has` says so.
 
     Args:
         view: Of the tracks.
@@ -60,5 +60,5 @@ def ensure(
     return made
 
 
-def _complete(tracks: Mapping[str, Track], chunk: int) -> bool:
+def _complete(tracks: Mapping[str, ArrayFile], chunk: int) -> bool:
     return all(track.has(chunk) for track in tracks.values())

@@ -10,16 +10,16 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from kdtrain.checkpoint import write_atomically
 from kdtrain.config_base import Strict
 from kdtrain.errors import StorageError
+from kdtrain.replay.array_file import FORMAT, ArrayFile, TensorSpec
 from kdtrain.replay.locks import locked
-from kdtrain.replay.shelf import USED, Shelf, hold_of
-from kdtrain.replay.track import FORMAT, Form, Track
+from kdtrain.replay.store import USED, ReplayStore, hold_of
+from kdtrain.runtime.atomic_files import write_atomically
 
 _CLAIMS = 256
 """Lock files of a stream. Two chunks may share one: then one is made after the other."""
-Known = defaultdict[tuple[int, str, Form, int], dict[int, bytes]]
+Known = defaultdict[tuple[int, str, TensorSpec, int], dict[int, bytes]]
 """What a process has verified: the entries of chunks by view, name, form and rows."""
 
 
@@ -61,7 +61,7 @@ class Stream:
         layout: What a chunk holds, should nobody have begun the stream.
     """
 
-    def __init__(self, shelf: Shelf, facts: Mapping[str, Any], layout: Layout) -> None:
+    def __init__(self, shelf: ReplayStore, facts: Mapping[str, Any], layout: Layout) -> None:
         """Open or begin it; a disk that refuses is complained of, and then no view has any track."""
         self.shelf = shelf
         self.facts = json.loads(_canonical(facts))
@@ -70,7 +70,7 @@ class Stream:
         self.layout = layout
         self._known: Known = defaultdict(dict)
         try:
-            self.layout = self._agreed(layout)
+            self.layout = self._no_broadcast(layout)
         except StorageError as error:
             shelf.complain(error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error)))
         except OSError as error:
@@ -90,7 +90,7 @@ class Stream:
             stack.callback(view.close)
             yield view
 
-    def _agreed(self, layout: Layout) -> Layout:
+    def _no_broadcast(self, layout: Layout) -> Layout:
         path = self.folder / "meta.json"
         if there := self._read(path):
             return there
@@ -121,9 +121,9 @@ class View:
         self.path = path
         self._held = held
         self._known = known
-        self._open: list[Track] = []
+        self._open: list[ArrayFile] = []
 
-    def tracks(self, rows: int, forms: Mapping[str, Form], evict: bool = True) -> dict[str, Track] | None:
+    def tracks(self, rows: int, forms: Mapping[str, TensorSpec], evict: bool = True) -> dict[str, ArrayFile] | None:
         """These tracks, all of the same number of rows; made if they are missing and there is room for them.
 
         Args:
@@ -178,11 +178,11 @@ class View:
             track.close()
         self._open = []
 
-    def _track(self, name: str, form: Form, rows: int) -> Track:
+    def _track(self, name: str, form: TensorSpec, rows: int) -> ArrayFile:
         stream, known = self.stream, self._known[self.number, name, form, rows]
-        return Track(self.path, name, form, rows, stream.layout.rows, stream.digest, known, stream.shelf.complain)
+        return ArrayFile(self.path, name, form, rows, stream.layout.rows, stream.digest, known, stream.shelf.complain)
 
-    def _opened(self, tracks: Mapping[str, Track], create: bool) -> bool:
+    def _opened(self, tracks: Mapping[str, ArrayFile], create: bool) -> bool:
         """Open all of them, or none."""
         for track in tracks.values():
             if not track.open(create):

@@ -10,9 +10,9 @@ from kdtrain.explain import meant
 from sweeps.designs import controls, factorial, retune, terms, values
 from sweeps.designs.arms import Arm, Drawn, Request
 from sweeps.designs.controls import TimeRatio
-from sweeps.settings import Budget, Cell, Confirm, Sampler, Scheduler
-from sweeps.space import size
-from sweeps.spec import SweepSpec, parse_spec
+from sweeps.spec.paths import size
+from sweeps.spec.settings import Budget, Cell, Confirm, Sampler, Scheduler
+from sweeps.spec.spec import SweepSpec, parse_spec
 
 SEEDS = 3
 _OF_SPEC = {"data", "student", "teacher", "terms", "seed"}

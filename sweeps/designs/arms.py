@@ -9,9 +9,9 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.explain import meant
 from kdtrain.methods import Term, parse_term
-from sweeps.settings import Cell
-from sweeps.space import lookup
-from sweeps.spec import Study
+from sweeps.spec.paths import lookup
+from sweeps.spec.settings import Cell
+from sweeps.spec.spec import Study
 
 TASK_LOSSES = ("cross_entropy", "adaptive_cross_entropy")
 """Losses that learn from labels; a config keeps at least one of them."""

@@ -116,7 +116,7 @@ def _factors(request: Request, design: str) -> list[Factor]:
         if len(both) > 2 or len(others) != 1:
             raise InputError(
                 f"--values: {short(path)} needs two levels in the design {design}, of which one is the config's own "
-                f"({text(own)}), but came {', '.join(map(text, both))}"
+                f"({text(own)}), got {', '.join(map(text, both))}"
             )
         if path.startswith(TERMS) and path.split(".")[1] in terms:
             raise InputError(
@@ -129,7 +129,7 @@ def _factors(request: Request, design: str) -> list[Factor]:
             f"design {design}: needs at least two factors, but there is only {found[0].name}; take leave-one-out"
         )
     if len(found) > _MOST_FACTORS:
-        raise InputError(f"design {design}: takes at most {_MOST_FACTORS} factors, but came {len(found)}")
+        raise InputError(f"design {design}: takes at most {_MOST_FACTORS} factors, got {len(found)}")
     return found
 
 

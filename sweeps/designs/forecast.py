@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analysis.halving import all_seeds, trainings
-from analysis.seeds import smallest_detectable
-from sweeps.allocation import confirms
+from analysis.selection.halving import all_seeds, trainings
+from analysis.stats.seed_contrasts import smallest_detectable
 from sweeps.designs.factorial import FAMILY as FACTORIAL
 from sweeps.designs.measured import ASSUMED_SD, Measured
-from sweeps.settings import Cell
-from sweeps.spec import Study, SweepSpec
+from sweeps.driver.allocation import confirms
+from sweeps.spec.settings import Cell
+from sweeps.spec.spec import Study, SweepSpec
 
 MOST_RUNS = 200
 """More trainings than this have to be asked for."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis import read_tables
-from sweeps.best import candidate
 from sweeps.designs.measured import Measured, measure
-from sweeps.spec import SweepSpec
-from sweeps.store import Store
+from sweeps.outcome.best_file import candidate
+from sweeps.spec.spec import SweepSpec
+from sweeps.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def retuning(request: Request, wanted: Mapping[str, Sequence[Any]]) -> dict[str,
             if not (isinstance(count, int) and not isinstance(count, bool) and count >= 2 and numeric):
                 raise InputError(
                     f"--retune: {short(path)} needs a number of values of 2 or more, or the values themselves, as in "
-                    f"--retune optimizer.lr=3 or --retune optimizer.lr=0.01,0.02,0.04, but came {text(count)}"
+                    f"--retune optimizer.lr=3 or --retune optimizer.lr=0.01,0.02,0.04, got {text(count)}"
                 )
             kind = type(own)
             values = [kind(float(f"{own * _STEP ** (i - (count - 1) / 2):.4g}")) for i in range(count)]

@@ -71,7 +71,7 @@ def response(request: Request) -> Drawn:
     own_axes = [weight, *([f"{TERMS}{term.name}.temperature"] if "temperature" in type(term).model_fields else [])]
     if stray := [path for path in paths if path not in own_axes]:
         raise InputError(
-            f"design response: takes values of {' and '.join(map(short, own_axes))}, but came {short(stray[0])}"
+            f"design response: takes values of {' and '.join(map(short, own_axes))}, got {short(stray[0])}"
         )
     axes = {path: paths.get(path) or _around(request.own(path), path) for path in own_axes}
     for path, values in axes.items():

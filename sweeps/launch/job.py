@@ -10,11 +10,11 @@ import torch
 from ray import tune
 
 from kdtrain import EpochReport, Machine, TrainConfig
-from sweeps.context import describe_environment
-from sweeps.crash import Crash
-from sweeps.launch.bell import listener
-from sweeps.store import Store
-from sweeps.work import TRIALS, Train, held_out, staged, train_in
+from sweeps.attempt.attempt import TRIALS, Train, held_out, staged, train_in
+from sweeps.launch.stop_signal import listener
+from sweeps.ledger.environment import describe_environment
+from sweeps.ledger.failure import Crash
+from sweeps.store.store import Store
 
 
 def run_trial(tune_config: dict[str, Any], train: Train) -> None:

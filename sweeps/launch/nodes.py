@@ -9,8 +9,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from kdtrain import Machine
 from kdtrain.errors import InputError
-from sweeps.context import describe_environment
-from sweeps.store import Store
+from sweeps.ledger.environment import describe_environment
+from sweeps.store.store import Store
 
 _SOFTWARE = ("kdsweep_version", "code_digest", "python", "torch")
 _PATIENCE_S = 120.0

@@ -24,7 +24,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "1e9")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # sweeps.signals listens
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # sweeps.attempt.signals listens
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a cluster of our own listens on loopback only
 
@@ -37,16 +37,16 @@ from ray.util.queue import Queue
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
 from kdtrain.errors import InputError
-from sweeps.crash import Crash, Failure
-from sweeps.driver import DONE, WAIT, Driver, Idle
-from sweeps.launch.bell import listener, ring
+from sweeps.attempt.attempt import Train, train_in
+from sweeps.attempt.signals import StopRequest
+from sweeps.attempt.teachers import Fit, Teacher
+from sweeps.driver.driver import DONE, WAIT, Driver, Idle
 from sweeps.launch.job import run_trial
-from sweeps.signals import Departure
-from sweeps.spec import Resources
-from sweeps.state import TrialRecord
-from sweeps.store import Store
-from sweeps.teachers import Fit, Teacher
-from sweeps.work import Train, train_in
+from sweeps.launch.stop_signal import listener, ring
+from sweeps.ledger.failure import Crash, Failure
+from sweeps.ledger.state import TrialRecord
+from sweeps.spec.spec import Resources
+from sweeps.store.store import Store
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def run_on_ray(
     driver: Driver,
     machine: Machine,
     on_step: Callable[[], None],
-    asked: Departure,
+    asked: StopRequest,
     teacher: Teacher | None = None,
     train: Train = train,
 ) -> None:
@@ -105,7 +105,7 @@ def run_on_ray(
     """
     resources = driver.spec.resources
     slots = _slots({"CPU": resources.cpu, "GPU": resources.gpu}, resources.concurrent)
-    desk = _Desk(driver, machine, on_step, asked, teacher)
+    desk = TuneBridge(driver, machine, on_step, asked, teacher)
     scratch = Path(tempfile.mkdtemp(prefix="kdsweep-tune-"))
 
     def job(tune_config: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def run_on_ray(
         raise desk.failure
 
 
-def fit_on_ray(resources: Resources, tell: Callable[[EpochReport], None], asked: Departure) -> Fit:
+def fit_on_ray(resources: Resources, tell: Callable[[EpochReport], None], asked: StopRequest) -> Fit:
     """Fit a teacher as a task of the connected cluster, with what one trial takes."""
 
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
@@ -183,7 +183,7 @@ def _slots(wanted: dict[str, float], concurrent: int | None) -> int:
     return concurrent or max(1, min(fitting, default=1))
 
 
-class _Desk:
+class TuneBridge:
     """Where Tune's plug-ins meet the driver. Errors of the driver are kept, since Tune would swallow them."""
 
     def __init__(
@@ -191,7 +191,7 @@ class _Desk:
         driver: Driver,
         machine: Machine,
         on_step: Callable[[], None],
-        asked: Departure,
+        asked: StopRequest,
         teacher: Teacher | None,
     ) -> None:
         self.driver, self.machine, self.on_step, self.asked = driver, machine, on_step, asked
@@ -203,6 +203,7 @@ class _Desk:
 
     @contextlib.contextmanager
     def keeping_failure(self) -> Iterator[None]:
+        """Keep an error of the driver for the main thread, which raises the error after the run."""
         try:
             yield
         except BaseException as error:
@@ -307,7 +308,7 @@ class _Detached:
 
 
 class _Proposals(_Detached, Searcher):
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: TuneBridge) -> None:
         super().__init__()
         self.desk = desk
 
@@ -325,7 +326,7 @@ class _Proposals(_Detached, Searcher):
 
 
 class _Decisions(_Detached, FIFOScheduler):
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: TuneBridge) -> None:
         super().__init__()
         self.desk = desk
 
@@ -335,7 +336,7 @@ class _Decisions(_Detached, FIFOScheduler):
 
 
 class _Events(_Detached, tune.Callback):
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: TuneBridge) -> None:
         self.desk = desk
 
     def setup(self, **info: Any) -> None:
@@ -358,7 +359,7 @@ class _Events(_Detached, tune.Callback):
 class _Stop(_Detached, tune.Stopper):
     """Ends the run before its trials have ended: the driver cannot go on, or has waited for them long enough."""
 
-    def __init__(self, desk: _Desk) -> None:
+    def __init__(self, desk: TuneBridge) -> None:
         self.desk = desk
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

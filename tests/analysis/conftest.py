@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from analysis.tables import SCHEMAS, write_table
+from analysis.tables.files import SCHEMAS, write_table
 
 CAMVID = {
     "Sky": "#808080",
@@ -261,7 +261,7 @@ def write_realistic(folder):
 
 def write_pictures(folder, palette):
     folder.mkdir(parents=True, exist_ok=True)
-    colours = np.array([[int(p[i : i + 2], 16) for i in (1, 3, 5)] for p in palette], dtype=np.uint8)
+    colors = np.array([[int(p[i : i + 2], 16) for i in (1, 3, 5)] for p in palette], dtype=np.uint8)
     index = []
     for image_id in ("0016E5_07959", "0016E5_08109"):
         files = {}
@@ -269,7 +269,7 @@ def write_pictures(folder, palette):
             rng = np.random.default_rng(zlib.crc32(image_id.encode()) if kind != "image" else 1)
             blocks = np.kron(rng.integers(0, len(palette), (6, 8)), np.ones((30, 30), dtype=int))
             files[kind] = f"{image_id}-{kind}.png"
-            Image.fromarray(colours[blocks]).save(folder / files[kind])
+            Image.fromarray(colors[blocks]).save(folder / files[kind])
         index.append({"image_id": image_id, "files": files})
-    labels = [{"class": name, "color": colour} for name, colour in CAMVID.items()]
+    labels = [{"class": name, "color": color} for name, color in CAMVID.items()]
     (folder / "index.json").write_text(json.dumps({"images": index, "labels": labels}))

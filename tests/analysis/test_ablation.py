@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from analysis import plots_ablation
-from analysis.ablation import ablate, worth
+from analysis.ablation.effects import ablate, worth
+from analysis.figures import ablation as plots_ablation
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from analysis.bill import PARTS, bill, recording
-from analysis.findings import findings
-from analysis.sections_bill import recording_sentence, section, teacher_sentence
+from analysis.conditions.time_spent import PARTS, bill, recording
+from analysis.report.findings import findings
+from analysis.report.sections.time_spent import recording_sentence, section, teacher_sentence
 
 ONCE = {"record": 300.0, "record_teacher": 1200.0, "wait": 2.0}
 

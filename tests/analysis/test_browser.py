@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import write_report
+from analysis.report.sweep_report import write_report
 
 pytestmark = pytest.mark.slow
 

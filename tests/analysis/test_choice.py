@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.choice import cheapest, collapsed, pooled_sd, standings, within_one_se
+from analysis.selection.one_standard_error import cheapest, collapsed, pooled_sd, standings, within_one_se
 
 
 def tied(**columns):

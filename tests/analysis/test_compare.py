@@ -4,8 +4,8 @@ import pytest
 from scipy import stats
 
 from analysis import InputError
-from analysis.compare import compare, per_class
-from analysis.refusals import refusals
+from analysis.selection.compare import compare, per_class
+from analysis.selection.refusals import refusals
 
 
 def rows(tables):

@@ -6,7 +6,7 @@ import pytest
 from opda.nonparametric import EmpiricalDistribution
 
 from analysis import InputError
-from analysis.expected import ONE_SWEEP, expected_best, method_claim, refusal, weights
+from analysis.search.expected_best import ONE_SWEEP, expected_best, method_claim, refusal, weights
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from analysis import plots_ablation
-from analysis.ablation import ablate
-from analysis.factorial import factorial_effects
+from analysis.ablation.effects import ablate
+from analysis.ablation.factorial import factorial_effects
+from analysis.figures import ablation as plots_ablation
 
 
 @pytest.fixture

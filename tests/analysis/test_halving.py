@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.halving import Round, all_seeds, entered, schedule, survivors, trainings
+from analysis.selection.halving import Round, all_seeds, entered, schedule, survivors, trainings
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 
-from analysis.compare import compare
-from analysis.hardware import code, hardware, mixed, software
-from analysis.select import best
+from analysis.conditions.hardware import code, hardware, mixed, software
+from analysis.selection.compare import compare
+from analysis.selection.select import best
 
 GPU = {"device": "cuda", "device_name": "Big GPU", "cpu_name": "Some CPU", "code_digest": "c0dec0dec0de0001"}
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from analysis import InputError
-from analysis.images import class_differences, counts, difference, evaluation_of, image_differences, miou
+from analysis.stats.image_bootstrap import class_differences, counts, difference, evaluation_of, image_differences, miou
 
 
 def predictions(rng, images, classes=3, skill=0.8, rare=None):

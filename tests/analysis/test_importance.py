@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from analysis import plots_importance
 from analysis.errors import InputError
-from analysis.importance import cautions, importance, isolation, lifted, searched
-from analysis.tuning import responses
+from analysis.figures import importance as plots_importance
+from analysis.search.history import responses
+from analysis.search.importance import cautions, importance, isolation, lifted, searched
 
 SPACE = {
     "optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True, "integer": False},

@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from analysis import plots_ablation
-from analysis.factorial import factorial_effects
-from analysis.layers import layer_grids
+from analysis.ablation.factorial import factorial_effects
+from analysis.ablation.layers import layer_grids
+from analysis.figures import ablation as plots_ablation
 
 
 @pytest.fixture

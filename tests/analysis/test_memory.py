@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from analysis.memory import advice, memory
+from analysis.conditions.memory import advice, memory
 
 GIB = 2**30
 

@@ -5,7 +5,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from analysis import InputError
-from analysis.optuna_export import export_optuna
+from analysis.search.optuna_export import export_optuna
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import csv
 
-from analysis.findings import findings
-from analysis.paper import ablation_sheets, comparison_sheet, latex, markdown, write_paper
+from analysis.report.findings import findings
+from analysis.report.paper.tables import ablation_sheets, comparison_sheet, latex, markdown, write_paper
 
 
 def test_files_of_the_same_cells(tables, tmp_path):

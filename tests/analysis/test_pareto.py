@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.pareto import on_front, pareto
+from analysis.search.pareto import on_front, pareto
 
 
 def test_the_front_is_what_no_other_beats():

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from analysis import plots
-from analysis.compare import compare, per_class
-from analysis.finalists import finalists
-from analysis.tuning import incumbents, learning_curves, responses, spending
+from analysis.figures import results as plots
+from analysis.search.history import incumbents, learning_curves, responses, spending
+from analysis.selection.compare import compare, per_class
+from analysis.selection.finalists import finalists
 
 
-def test_a_study_keeps_its_colour_and_the_baseline_is_grey(tables):
-    palette = plots.colours(tables["studies"])
+def test_a_study_keeps_its_color_and_the_baseline_is_grey(tables):
+    palette = plots.colors(tables["studies"])
     assert palette["none"] == plots.BASELINE
     drawing = plots.seeds(finalists(tables), palette, 0.41, 0.55)
     used = {trace.marker.color for trace in drawing.data if trace.marker.symbol is None and trace.marker.color}
@@ -16,7 +16,7 @@ def test_a_study_keeps_its_colour_and_the_baseline_is_grey(tables):
 
 
 def test_seeds_are_drawn_in_points(tables):
-    drawing = plots.seeds(finalists(tables), plots.colours(tables["studies"]), 0.41, float("nan"))
+    drawing = plots.seeds(finalists(tables), plots.colors(tables["studies"]), 0.41, float("nan"))
     dots = [trace for trace in drawing.data if trace.mode == "markers" and trace.marker.size == 9]
     drawn = sorted(value for trace in dots for value in trace.x)
     assert drawn == pytest.approx([40, 42, 43, 46, 50, 55])
@@ -24,7 +24,7 @@ def test_seeds_are_drawn_in_points(tables):
 
 
 def test_learning_curves_have_gaps_between_trials(tables):
-    curves, palette = learning_curves(tables), plots.colours(tables["studies"])
+    curves, palette = learning_curves(tables), plots.colors(tables["studies"])
     drawing = plots.learning_curves(curves, "cwd", "cwd-config-0", curves.iloc[:0], palette)
     thin = drawing.data[0]
     assert np.isnan(thin.x).sum() == 2
@@ -36,7 +36,7 @@ def test_every_figure_draws_from_a_sweep_with_nothing_complete(empty_sweep):
     sweep.study("none", is_baseline=True)
     sweep.trial("none", None)
     tables = sweep.tables()
-    palette = plots.colours(tables["studies"])
+    palette = plots.colors(tables["studies"])
     comparison = compare(tables)
     plots.budget(spending(tables), list(comparison["study"]), palette)
     plots.incumbent(incumbents(tables), palette)
@@ -47,6 +47,6 @@ def test_every_figure_draws_from_a_sweep_with_nothing_complete(empty_sweep):
 
 def test_a_parameter_of_names_gets_an_axis_of_names(tables):
     frame = responses(tables)
-    palette = plots.colours(tables["studies"])
+    palette = plots.colors(tables["studies"])
     assert plots.response(frame[frame["name"] == "act"], palette).layout.xaxis.type == "category"
     assert plots.response(frame[frame["name"] == "optimizer.lr"], palette).layout.xaxis.type == "log"

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.published import INCONCLUSIVE, NOT, REPRODUCED, replay, replays
-from analysis.seeds import effects
+from analysis.ablation.published import INCONCLUSIVE, NOT, REPRODUCED, replay, replays
+from analysis.stats.seed_contrasts import effects
 
 WORLDS = 50
 

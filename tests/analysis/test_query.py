@@ -1,7 +1,7 @@
 import pytest
 
 from analysis import InputError
-from analysis.query import query
+from analysis.tables.query import query
 
 
 def test_every_table_is_a_view(sweep, tmp_path):

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from analysis import InputError
-from analysis.report import write_report
+from analysis.report.sweep_report import write_report
 
 VOID = {"meta", "img", "br", "circle", "path"}
 
@@ -190,7 +190,8 @@ def test_analysis_needs_neither_torch_nor_ray():
         "def find_spec(name, *rest):\n"
         "    return None if name.partition('.')[0] in blocked else found(name, *rest)\n"
         "PathFinder.find_spec = find_spec\n"
-        "import analysis, analysis.report, analysis.select, analysis.paper, analysis.scores\n"
+        "import analysis, analysis.report.sweep_report, analysis.selection.select\n"
+        "import analysis.report.paper.tables, analysis.tables.scores\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from analysis import plots_ablation
-from analysis.response import response_curves
+from analysis.ablation.response import response_curves
+from analysis.figures import ablation as plots_ablation
 
 WEIGHT, TEMPERATURE = "cwd.weight", "cwd.temperature"
 COMPOSITE = [(0.5, 2.31), (0.5, 6.93), (18, 2.31), (18, 6.93), (0.3, 4), (30, 4), (3, 2), (3, 8), (3, 4)]

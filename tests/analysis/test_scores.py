@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.scores import score, score_at
+from analysis.tables.scores import score, score_at
 
 
 def test_score_is_the_last_evaluated_epoch_not_the_best():

@@ -5,8 +5,8 @@ import statsmodels.formula.api as smf
 from scipy import stats
 
 from analysis import InputError
-from analysis.holm import holm
-from analysis.seeds import SMALLEST, effects, smallest_detectable, smallest_effect
+from analysis.stats.holm import holm
+from analysis.stats.seed_contrasts import SMALLEST, effects, smallest_detectable, smallest_effect
 
 
 def frame(**scores):

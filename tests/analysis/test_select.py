@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from analysis import InputError
-from analysis.select import best, select
-from analysis.tables import SCHEMAS, write_table
+from analysis.selection.select import best, select
+from analysis.tables.files import SCHEMAS, write_table
 
 
 def test_fresh_seeds_decide_not_the_search(tables):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.choice import decide
-from analysis.halving import entered, schedule, survivors, trainings
+from analysis.selection.halving import entered, schedule, survivors, trainings
+from analysis.selection.one_standard_error import decide
 
 BUDGET = 72
 TOP, SEEDS = max(4, BUDGET // 12), 4
@@ -17,7 +17,7 @@ WORLDS = 400
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """One search space as it is: means of configs in points, what the select images add to each, and seeds.
 
     A flat landscape (means spread by 0.58 points); one config in twenty collapses on every third seed.
@@ -75,7 +75,7 @@ def outcomes(seed_sd, worlds=WORLDS, seed=0):
     rng = np.random.default_rng([seed, int(100 * seed_sd)])
     found = []
     for _ in range(worlds):
-        world = World.drawn(rng, seed_sd)
+        world = ProcessGroup.drawn(rng, seed_sd)
         best, luckiest = world.truth.max(), int(world.scores[:, 0].argmax())
         ranked = decide(world.finalists())
         chosen = ranked[ranked["chosen"]].iloc[0]

@@ -1,7 +1,7 @@
 import pytest
 
 from analysis import InputError
-from analysis.several import write_comparison
+from analysis.report.comparison_report import write_comparison
 
 
 @pytest.fixture

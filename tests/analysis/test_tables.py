@@ -7,8 +7,8 @@ import pytest
 from pyarrow import fs
 
 from analysis import InputError, read_tables
-from analysis.schemas import LATER, SCHEMAS
-from analysis.tables import arrow_table, empty_tables, parquet, write_table
+from analysis.tables.files import arrow_table, empty_tables, parquet, write_table
+from analysis.tables.schemas import LATER, SCHEMAS
 
 CONFUSION = {"eval_id": "e", "image_id": "i", "group_id": "g", "gt": 0, "pred": 1, "n": 12}
 
@@ -76,7 +76,7 @@ def test_times_come_back_in_utc(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"colour": 1}, "unknown column 'colour'"),
+        ({"color": 1}, "unknown column 'color'"),
         ({"n": "many"}, "does not fit"),
         ({"gt": 100_000}, "does not fit"),
         ({"image_id": None}, "'image_id' is required, 1 rows lack it"),

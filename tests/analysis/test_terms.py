@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from analysis.tables import empty_tables
-from analysis.terms import terms
+from analysis.report.terms import terms
+from analysis.tables.files import empty_tables
 
 
 def metrics(trial, name, values):

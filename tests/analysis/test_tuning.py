@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from analysis.tuning import crowded_edges, distance, edges, incumbents, learning_curves, responses, spending
+from analysis.search.history import incumbents, learning_curves, responses, spending
+from analysis.tables.ranges import crowded_edges, distance, edges
 
 
 def test_incumbent_counts_the_cost_of_trials_that_won_nothing(empty_sweep):

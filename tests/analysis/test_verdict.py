@@ -1,6 +1,6 @@
-from analysis.ablation import ablate
-from analysis.compare import compare
-from analysis.verdict import verdict
+from analysis.ablation.effects import ablate
+from analysis.report.verdict import verdict
+from analysis.selection.compare import compare
 
 
 def words(sweep):

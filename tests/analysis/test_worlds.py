@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.images import Counts, difference, miou
-from analysis.seeds import effects, smallest_detectable
+from analysis.stats.image_bootstrap import Counts, difference, miou
+from analysis.stats.seed_contrasts import effects, smallest_detectable
 
 pytestmark = pytest.mark.slow
 

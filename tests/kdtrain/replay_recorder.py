@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kdtrain.replay import Form, Layout, Shelf, Stream, Track, bytes_of, ensure
+from kdtrain.replay import ArrayFile, Layout, ReplayStore, Stream, TensorSpec, bytes_of, ensure
 
 BATCH, CHUNKS = 4, 24
 ROWS = BATCH * CHUNKS - 1
 FACTS = {"data": "d1", "seed": 3}
-FORMS = {"images": Form((24, 32, 3), torch.uint8), "logits": Form((5, 24, 32), torch.bfloat16)}
+FORMS = {"images": TensorSpec((24, 32, 3), torch.uint8), "logits": TensorSpec((5, 24, 32), torch.bfloat16)}
 LIMIT = 1 << 30
 
 
@@ -27,10 +27,10 @@ def content(chunk: int, view: int = 0) -> dict[str, Tensor]:
 
 
 def stream(root: Path, limit: int = LIMIT) -> Stream:
-    return Stream(Shelf(root, limit), FACTS, Layout(batch=BATCH))
+    return Stream(ReplayStore(root, limit), FACTS, Layout(batch=BATCH))
 
 
-def wrong_chunks(tracks: Mapping[str, Track], view: int = 0) -> list[int]:
+def wrong_chunks(tracks: Mapping[str, ArrayFile], view: int = 0) -> list[int]:
     """Those that are not there, or not what they must be."""
     return [
         chunk

@@ -74,7 +74,7 @@ def test_labels_stay_on_their_pixels(images, scale):
         pixels, labels = augmented(images, epoch % 3, augment, 0, epoch)
         inside = labels != 255
         told = (pixels[0] * 255 - 40) / 20
-        # At the edges between classes the colours blend: only pixels amid their class tell it.
+        # At the edges between classes the colors blend: only pixels amid their class tell it.
         framed = torch.nn.functional.pad(labels[None, None].float(), (1, 1, 1, 1), value=255)
         around = torch.nn.functional.unfold(framed, 3).reshape(9, 45, 60)
         amid = inside & (around == labels).all(dim=0)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdtrain import checkpoint
-from kdtrain.checkpoint import check_writable, load_checkpoint, save_checkpoint, write_atomically
 from kdtrain.errors import InputError, StorageError
+from kdtrain.runtime import atomic_files as checkpoint
+from kdtrain.runtime.atomic_files import check_writable, load_checkpoint, save_checkpoint, write_atomically
 
 
 def state(epoch: int) -> dict[str, object]:

@@ -59,8 +59,8 @@ def test_a_config_is_chosen_by_its_name_and_survives_json():
         assert "/" not in json.dumps(config.model_dump(mode="json"))
     with pytest.raises(ValidationError, match="camvid"):
         adapter.validate_python({"name": "kitti"})
-    with pytest.raises(ValidationError, match="colour"):
-        adapter.validate_python({"name": "camvid", "colour": 1})
+    with pytest.raises(ValidationError, match="color"):
+        adapter.validate_python({"name": "camvid", "color": 1})
 
 
 def test_camvid_reads_its_layout(camvid):

@@ -293,7 +293,7 @@ def test_a_local_archive_is_taken_as_well(tmp_path):
     assert fetch(SOURCES["camvid"], tmp_path / "data", url) == tmp_path / "data" / "camvid"
     with pytest.raises(InputError, match="there is no such file"):
         fetch(SOURCES["camvid"], tmp_path / "other", url.replace("mine", "yours"))
-    with pytest.raises(InputError, match=r"--source: a URL .* but came 'mine\.zip'"):
+    with pytest.raises(InputError, match=r"--source: a URL .* got 'mine\.zip'"):
         fetch(SOURCES["camvid"], tmp_path / "other", "mine.zip")
 
 

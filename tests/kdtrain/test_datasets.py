@@ -204,7 +204,7 @@ def test_ade20k_has_150_classes():
     assert (ade20k.CLASSES[0], ade20k.CLASSES[12], ade20k.CLASSES[149]) == ("wall", "person", "flag")
 
 
-def test_camvid_groups_its_colours(stills, tmp_path):
+def test_camvid_groups_its_colors(stills, tmp_path):
     source = CamVidFull().open(stills)
     assert source.ids("train") == ("0001TP_a", "0006R0_b")
     assert (source.ids("select"), source.ids("report")) == (("0016E5_c",), ("Seq05VD_d",))
@@ -217,7 +217,7 @@ def test_camvid_groups_its_colours(stills, tmp_path):
 
 
 @pytest.mark.parametrize(("count", "void"), [(31, 255), (32, 30)])
-def test_camvid_with_all_its_colours(stills, count, void):
+def test_camvid_with_all_its_colors(stills, count, void):
     source = CamVidFull(classes=count).open(stills)
     assert len(source.classes) == len(source.palette) == count
     _, labels = source.read("train", "0001TP_a")
@@ -235,7 +235,7 @@ def test_camvid_in_its_other_layouts(tmp_path, folders):
     assert CamVidFull().open(tmp_path).ids("train") == ("0001TP_a", "0006R0_b")
 
 
-def test_every_colour_of_camvid_has_one_group():
+def test_every_color_of_camvid_has_one_group():
     members = [member for group in camvid.GROUPED.values() for member in group]
     assert sorted([*members, "Void"]) == sorted(camvid.FULL_COLORS)
     assert len(set(camvid.FULL_COLORS.values())) == 32
@@ -267,14 +267,14 @@ def break_missing(root):
     return r"lacks label maps: 1 of the 2 listed are not in .*LabeledApproved_full: 0006R0_b_L"
 
 
-def break_colour(root):
+def break_color(root):
     put(root / "LabeledApproved_full" / "0006R0_b_L.png", [[[1, 2, 3]] * 3] * 2)
-    return r"0006R0_b_L.png holds the colour #010203, which stands for no class"
+    return r"0006R0_b_L.png holds the color #010203, which stands for no class"
 
 
 def break_mode(root):
     put(root / "LabeledApproved_full" / "0006R0_b_L.png", [[1, 2, 3]] * 2)
-    return r"0006R0_b_L.png must be in colours .* mode is L"
+    return r"0006R0_b_L.png must be in colors .* mode is L"
 
 
 def break_both(root):
@@ -285,7 +285,7 @@ def break_both(root):
 
 @pytest.mark.parametrize(
     "broken",
-    [break_lists, break_overlap, break_twice, break_empty, break_missing, break_colour, break_mode, break_both],
+    [break_lists, break_overlap, break_twice, break_empty, break_missing, break_color, break_mode, break_both],
 )
 def test_wrong_trees_are_named_in_one_sentence(stills, tmp_path, broken):
     says = broken(stills / "camvid")

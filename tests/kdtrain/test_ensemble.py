@@ -131,11 +131,11 @@ def test_damaged_weights_are_refused(members, tmp_path):
 @pytest.mark.parametrize(
     ("chosen", "options", "said"),
     [
-        ("a", {}, "needs at least 2 teachers, or 1 and --flip, but came 1"),
-        ("", {"flip": True}, "needs at least 2 teachers, or 1 and --flip, but came 0"),
+        ("a", {}, "needs at least 2 teachers, or 1 and --flip, got 1"),
+        ("", {"flip": True}, "needs at least 2 teachers, or 1 and --flip, got 0"),
         ("ae", {}, "e knows 2 classes"),
         ("af", {}, "f is an ensemble itself"),
-        ("ag", {}, "g is no teacher folder"),
+        ("ag", {}, "g is not a teacher folder"),
         ("ab", {"temperature": 0.0}, "temperature: "),
         ("ab", {"average": "max"}, "average: "),
         ("az", {}, "z is one of the members"),

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdtrain.evaluate import Evaluation, confusion_matrices, evaluate, predict
+from kdtrain.loop.evaluate import Evaluation, confusion_matrices, evaluate, predict
 
 CLASSES = ("road", "car", "sky", "pole")
 CPU = torch.device("cpu")
 
 
 class Pictures:
-    """What `evaluate` needs of images. The network is `colours`: a pixel's largest channel is its class."""
+    """What `evaluate` needs of images. The network is `colors`: a pixel's largest channel is its class."""
 
     role, digest, classes = "select", "d1", CLASSES
 
@@ -32,7 +32,7 @@ class Pictures:
         return self.pairs[index]
 
 
-def colours(pixels: Tensor) -> Tensor:
+def colors(pixels: Tensor) -> Tensor:
     """Logits of four classes, of which the last is never predicted."""
     return torch.cat([pixels, torch.full_like(pixels[:, :1], -1.0)], dim=1)
 
@@ -68,7 +68,7 @@ def slow_scores(pictures: Pictures):
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_scores_are_those_of_the_slow_definition(batch_size):
     pictures = Pictures([(7, 9), (7, 9), (5, 3), (7, 9), (1, 1)])
-    found = evaluate(colours, pictures, "select", batch_size, 1.0, CPU)
+    found = evaluate(colors, pictures, "select", batch_size, 1.0, CPU)
     scores, miou, accuracy = slow_scores(pictures)
     for name, values in scores.items():
         np.testing.assert_allclose(getattr(found, name), values, rtol=1e-12, err_msg=name)
@@ -80,7 +80,7 @@ def test_scores_are_those_of_the_slow_definition(batch_size):
 
 def test_every_image_has_a_matrix_of_its_own_and_ignored_pixels_are_in_none():
     pictures = Pictures([(6, 5), (3, 8), (6, 5)])
-    found = evaluate(colours, pictures, "select", 2, 1.0, CPU)
+    found = evaluate(colors, pictures, "select", 2, 1.0, CPU)
     assert found.confusion.shape == (3, 4, 4)
     assert found.confusion.dtype == np.int64
     np.testing.assert_array_equal(found.confusion.sum(axis=0), found.total)
@@ -90,7 +90,7 @@ def test_every_image_has_a_matrix_of_its_own_and_ignored_pixels_are_in_none():
         alone = Pictures([])
         alone.pairs, alone.ids, alone.groups = [pictures.pairs[index]], ("x",), ("g",)
         np.testing.assert_array_equal(
-            evaluate(colours, alone, "select", 1, 1.0, CPU).confusion[0], found.confusion[index]
+            evaluate(colors, alone, "select", 1, 1.0, CPU).confusion[0], found.confusion[index]
         )
 
 
@@ -121,7 +121,7 @@ def test_a_class_that_is_only_missed_or_only_imagined_counts_as_zero():
 
 
 def test_where_no_pixel_counts_there_is_no_score():
-    found = evaluate(colours, Pictures([(4, 4)], labels=(255,)), "select", 1, 1.0, CPU)
+    found = evaluate(colors, Pictures([(4, 4)], labels=(255,)), "select", 1, 1.0, CPU)
     assert found.confusion.sum() == 0
     assert found.miou is None
     assert found.pixel_accuracy is None
@@ -131,7 +131,7 @@ def test_where_no_pixel_counts_there_is_no_score():
 
 
 def test_plain_values_and_back_is_exact():
-    found = evaluate(colours, Pictures([(7, 9), (5, 3), (1, 1)], seed=3), "select", 2, 1.0, CPU)
+    found = evaluate(colors, Pictures([(7, 9), (5, 3), (1, 1)], seed=3), "select", 2, 1.0, CPU)
     back = Evaluation.from_dict(json.loads(json.dumps(found.to_dict())))
     np.testing.assert_array_equal(back.confusion, found.confusion)
     assert back.confusion.dtype == found.confusion.dtype
@@ -156,7 +156,7 @@ def test_a_scale_changes_what_the_network_sees_and_never_the_labels(scale, seen)
 
     def network(pixels: Tensor) -> Tensor:
         shapes.append(tuple(pixels.shape[-2:]))
-        return colours(pixels)
+        return colors(pixels)
 
     found = evaluate(network, pictures, "select", 4, scale, CPU)
     assert shapes == seen

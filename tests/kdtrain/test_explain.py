@@ -36,7 +36,7 @@ class House(Strict):
         ),
         (
             {"owner": "x", "pets": [{"name": "cat", "whiskers": 0}]},
-            "pets.0.whiskers: input should be greater than 0, but came 0",
+            "pets.0.whiskers: input should be greater than 0, got 0",
         ),
         ({"owner": "x", "rooms": {"a": {"nam": 1}}}, "rooms.a.nam: unknown key; did you mean name?"),
         ({"owner": "x", "guest": {"bark": True}}, "guest.bark: unknown key; did you mean barks?"),

@@ -210,5 +210,5 @@ def test_one_discriminator_needs_equal_channels():
 
 def test_options_are_read_from_yaml():
     assert parse_term({"loss": "holistic", "objective": "hinge"}) == Holistic(objective="hinge")
-    with pytest.raises(InputError, match="objective: Input should be 'wgan_gp' or 'hinge', but came 'gan'"):
+    with pytest.raises(InputError, match="objective: Input should be 'wgan_gp' or 'hinge', got 'gan'"):
         parse_term({"loss": "holistic", "objective": "gan"})

@@ -130,7 +130,7 @@ class TestBatch:
         serves_all(cross_image_relation, student.detach(), teacher, (0.05, 0.1, 0.5))
 
     def test_wrong_options_are_named(self):
-        with pytest.raises(ValueError, match="scope must be pair or batch, but came 'image'"):
+        with pytest.raises(ValueError, match="scope must be pair or batch, got 'image'"):
             cross_image_relation(*maps((1, 2, 3, 3)), scope="image")
 
 

@@ -151,7 +151,7 @@ def test_features_that_do_not_vary_give_a_finite_loss_without_gradient():
 def test_few_samples():
     one = torch.randn(1, 8, 4, 4)
     for loss in (cam_cka, grid_pam_cka):
-        with pytest.raises(ValueError, match=r"at least 2 samples, but came 1.*samples='pixels'"):
+        with pytest.raises(ValueError, match=r"at least 2 samples, got 1.*samples='pixels'"):
             loss(one, one)
         with pytest.raises(ValueError, match="at least 4 samples"):
             loss(one.repeat(3, 1, 1, 1), one.repeat(3, 1, 1, 1), estimator="unbiased", distance="one_minus")

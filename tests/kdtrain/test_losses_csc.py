@@ -166,7 +166,7 @@ def test_gram_distance_is_the_distance_of_products():
 
 def test_wrong_options_are_named():
     student, teacher = maps((1, 3, 2, 2))
-    with pytest.raises(ValueError, match="form must be one of A, A0, B, C, D, E, but came 'F'"):
+    with pytest.raises(ValueError, match="form must be one of A, A0, B, C, D, E, got 'F'"):
         csc(student, teacher, "F")
     with pytest.raises(ValueError, match="form D has no circular shifts"):
         csc(student, teacher, "D", include_zero_shift=False)

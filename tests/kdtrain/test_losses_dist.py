@@ -53,7 +53,7 @@ OPTIONS = [
 class TestDefinition:
     def test_value_and_gradient(self, shape, options):
         if options.get("intra_axis") == "batch" and shape[0] == 1:
-            with pytest.raises(ValueError, match="needs at least 2, but came 1: take a larger batch"):
+            with pytest.raises(ValueError, match="needs at least 2, got 1: take a larger batch"):
                 dist(*maps(shape), **options)
             return
         check(lambda s, t: dist(s, t, **options), definition_for(**options), *maps(shape))
@@ -113,5 +113,5 @@ def test_one_graph_serves_every_temperature():
 def test_channels_must_be_classes():
     with pytest.raises(ValueError, match="dist needs equal channels"):
         dist(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, 3))
-    with pytest.raises(ValueError, match="intra_axis must be pixels or batch, but came 'image'"):
+    with pytest.raises(ValueError, match="intra_axis must be pixels or batch, got 'image'"):
         dist(*maps((1, 2, 3, 3)), intra_axis="image")

@@ -99,15 +99,15 @@ def test_one_graph_serves_every_temperature():
 )
 def test_layers_that_cannot_be_compared_are_refused(students, teachers):
     shapes = [(2, 3, 4, 4), (2, 5, 4, 4), (2, 3, 8, 8), (1, 3, 4, 4)]
-    with pytest.raises(ValueError, match=r"pixel_similarity needs .* but came .*\(2, 3, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"pixel_similarity needs .* got .*\(2, 3, 4, 4\)"):
         pixel_similarity([torch.zeros(shapes[n]) for n in students], [torch.zeros(shapes[n]) for n in teachers])
 
 
 def test_unknown_options_are_named():
     student, teacher = maps((1, 2, 3, 3))
-    with pytest.raises(ValueError, match="pairs must be all or adjacent, but came 'first'"):
+    with pytest.raises(ValueError, match="pairs must be all or adjacent, got 'first'"):
         pixel_similarity(layers(student), layers(teacher), pairs="first")
-    with pytest.raises(ValueError, match="form must be code or rows, but came 'paper'"):
+    with pytest.raises(ValueError, match="form must be code or rows, got 'paper'"):
         category_similarity(student, teacher, form="paper")
-    with pytest.raises(ValueError, match="softmax must be space or class, but came 'both'"):
+    with pytest.raises(ValueError, match="softmax must be space or class, got 'both'"):
         category_similarity(student, teacher, softmax="both")

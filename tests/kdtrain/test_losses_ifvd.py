@@ -129,5 +129,5 @@ def test_compiles_as_one_graph(scope):
 
 
 def test_unknown_scope():
-    with pytest.raises(ValueError, match="prototypes must be image or batch, but came 'class'"):
+    with pytest.raises(ValueError, match="prototypes must be image or batch, got 'class'"):
         intra_class_variation(*maps((1, 2, 3, 3)), torch.zeros(1, 3, 3).long(), 2, prototypes="class")

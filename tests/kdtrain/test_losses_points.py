@@ -186,5 +186,5 @@ def test_published_values_of_attention_transfer():
 )
 def test_unknown_options_are_named(loss, option):
     (name,) = option
-    with pytest.raises(ValueError, match=f"{name} must be .* but came"):
+    with pytest.raises(ValueError, match=f"{name} must be .* got"):
         loss(*maps((1, 2, 3, 3)), **option)

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from kdtrain import InputError, TrainResult, train
-from kdtrain.measure import measure
-from kdtrain.run_folder import STUDENT
+from kdtrain.loop.held_out import measure
+from kdtrain.loop.run_folder import STUDENT
 
 
 def test_a_saved_student_is_measured_as_its_training_did(make_config, machine, tmp_path):

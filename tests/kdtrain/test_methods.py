@@ -129,7 +129,7 @@ class TestEveryTerm:
     def test_misspelt_and_wrong_options_are_refused(self, loss):
         with pytest.raises(InputError, match=r"term 'x' has no option wieght: allowed are loss, name, weight"):
             parse_term({"loss": loss, "name": "x", "wieght": 1})
-        with pytest.raises(InputError, match=r"term '.*': weight: .*greater than or equal to 0, but came -1"):
+        with pytest.raises(InputError, match=r"term '.*': weight: .*greater than or equal to 0, got -1"):
             parse_term({"loss": loss, "weight": -1})
 
 

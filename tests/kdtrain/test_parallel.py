@@ -16,8 +16,8 @@ from timm.layers import BatchNormAct2d
 from torch import distributed, nn
 
 from kdtrain import InputError, train
-from kdtrain.parallel import Group
-from kdtrain.processes import together
+from kdtrain.runtime.process_group import SpawnedGroup
+from kdtrain.runtime.processes import together
 
 NETWORKS = Path(__file__).parent / "networks"
 METHODS = {
@@ -73,7 +73,7 @@ def test_two_processes_give_what_one_gives(make_config, machine, tmp_path):
 
 @pytest.fixture
 def alone_in_a_group(tmp_path):
-    group = Group(0, 1, tmp_path, lambda: None)
+    group = SpawnedGroup(0, 1, tmp_path, lambda: None)
     group.join(torch.device("cpu"))
     yield group
     group.leave()
@@ -114,14 +114,14 @@ def test_joining_leaves_no_trace(alone_in_a_group):
 
 def test_a_batch_must_be_divisible(make_config, machine):
     config = make_config(batch_size=5)
-    with pytest.raises(InputError, match="batch_size: must be divisible by the 2 processes, but came 5"):
+    with pytest.raises(InputError, match="batch_size: must be divisible by the 2 processes, got 5"):
         train(config, machine.model_copy(update={"processes": 2}))
 
 
 def test_devices_must_suffice(make_config, machine, monkeypatch):
     several = machine.model_copy(update={"processes": 3})
-    monkeypatch.setattr(sys.modules["kdtrain.train"], "together", lambda size, work: together(1, work))
-    with pytest.raises(InputError, match="device: must be auto, cpu or cuda for 3 processes, but came 'cuda:1'"):
+    monkeypatch.setattr(sys.modules["kdtrain.loop.trainer"], "together", lambda size, work: together(1, work))
+    with pytest.raises(InputError, match="device: must be auto, cpu or cuda for 3 processes, got 'cuda:1'"):
         train(make_config(batch_size=6), several.model_copy(update={"device": "cuda:1"}))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError, match="came 3 processes for 2 visible GPUs"):
@@ -180,7 +180,8 @@ def test_any_number_of_processes_goes_on_from_the_middle_of_an_epoch(make_config
 SCRIPT = """
 import sys
 from pathlib import Path
-from kdtrain import Machine, TrainConfig, train
+from kdtrain import Machine, TrainConfig
+from kdtrain import train
 config, machine = TrainConfig.model_validate_json(sys.argv[1]), Machine.model_validate_json(sys.argv[2])
 train(config, machine, lambda past: print("epoch", past.epoch, flush=True))
 """
@@ -199,7 +200,7 @@ def test_the_others_end_with_the_first_process_of_a_plain_script(make_config, ma
     below = descendants(first.pid)
     assert len(below) >= 2
     for pid in below:
-        os.kill(pid, signal.SIGUSR1) if b"kdtrain.processes" in command(pid) else None
+        os.kill(pid, signal.SIGUSR1) if b"kdtrain.runtime.processes" in command(pid) else None
     assert first.stdout.readline() == "epoch 2\n", "the first process alone answers signals"
     first.kill()
     first.wait()

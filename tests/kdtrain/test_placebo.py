@@ -3,7 +3,7 @@ import torch
 
 from kdtrain import TrainConfig, train
 from kdtrain.errors import InputError
-from kdtrain.placebo import in_order, others
+from kdtrain.loop.placebo import in_order, others
 
 
 @pytest.mark.parametrize("batch", [2, 3, 8])
@@ -65,5 +65,5 @@ def test_a_single_image_has_no_other():
     content = {"terms": [{"loss": "pixel_kd"}], "teacher": "feedfacefeedface", "teacher_order": "shuffled"}
     with pytest.raises(InputError, match="teacher_order: shuffled needs at least 2 images in a batch"):
         TrainConfig.parse({**content, "batch_size": 1})
-    with pytest.raises(InputError, match="teacher_order: input should be 'own' or 'shuffled', but came 'random'"):
+    with pytest.raises(InputError, match="teacher_order: input should be 'own' or 'shuffled', got 'random'"):
         TrainConfig.parse({**content, "teacher_order": "random"})

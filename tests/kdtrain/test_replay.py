@@ -13,12 +13,12 @@ import pytest
 
 from kdtrain import train
 from kdtrain.config import Replay
-from kdtrain.frozen_teacher import FrozenTeacher
-from kdtrain.progress import OUTSIDE
-from kdtrain.replay import Track
+from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.reports import OUTSIDE
+from kdtrain.replay import ArrayFile
 
 NETWORKS = Path(__file__).parent / "networks"
-teaching = sys.modules["kdtrain.frozen_teacher"]
+teaching = sys.modules["kdtrain.loop.frozen_teacher"]
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, ask
 
 
 def test_what_is_recorded_for_all_is_not_of_the_training_that_came_first(make_config, store, monkeypatch):
-    batching = sys.modules["kdtrain.replay.batches"]
+    batching = sys.modules["kdtrain.loop.batches"]
     ensure, stack, ask = batching.ensure, np.stack, FrozenTeacher.ask
 
     def after(seconds, call):
@@ -151,9 +151,9 @@ def test_kernels_are_made_of_recorded_maps_and_then_no_map_is_read(make_config, 
     replay = store.replay.model_copy(update={"layers": ("logits", "decoder")})
     shared = store.model_copy(update={"replay": replay})
     reads = []
-    read = Track.read
+    read = ArrayFile.read
     monkeypatch.setattr(
-        Track, "read", lambda track, rows: reads.append(track.data_path.name.split(".")[0]) or read(track, rows)
+        ArrayFile, "read", lambda track, rows: reads.append(track.data_path.name.split(".")[0]) or read(track, rows)
     )
     train(make_config("kd"), shared)
     assert "decoder" not in reads

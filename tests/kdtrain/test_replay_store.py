@@ -32,7 +32,7 @@ from replay_recorder import (
     wrong_chunks,
 )
 
-from kdtrain.replay import Form, Layout, Shelf, Stream, bytes_of, ensure, stream_key
+from kdtrain.replay import Layout, ReplayStore, Stream, TensorSpec, bytes_of, ensure, stream_key
 
 torch.set_num_threads(1)
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -79,7 +79,7 @@ def root(tmp_path):
 
 def recorded(root, view=0, shelf=None, facts=FACTS):
     """Record a view in this process."""
-    its = Stream(shelf or Shelf(root, LIMIT), facts, Layout(batch=BATCH))
+    its = Stream(shelf or ReplayStore(root, LIMIT), facts, Layout(batch=BATCH))
     with its.view(view) as opened:
         tracks = opened.tracks(ROWS, FORMS)
         assert tracks is not None
@@ -95,15 +95,15 @@ def one_file(root, pattern):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_rows_come_back_as_they_were_written(root, dtype):
     rows = torch.randn(10, 3, 5, 7).mul(50).to(dtype)
-    with Stream(Shelf(root, LIMIT), FACTS, Layout(batch=3, extra=1)).view(2) as view:
-        tracks = view.tracks(10, {"logits": Form((3, 5, 7), dtype)})
+    with Stream(ReplayStore(root, LIMIT), FACTS, Layout(batch=3, extra=1)).view(2) as view:
+        tracks = view.tracks(10, {"logits": TensorSpec((3, 5, 7), dtype)})
         track = tracks["logits"]
         assert track.chunks == 3
         assert not any(track.has(chunk) for chunk in range(3))
         for chunk in (2, 0, 1):
             assert track.write(chunk, rows[4 * chunk : 4 * chunk + 4])
-    with Stream(Shelf(root, LIMIT), FACTS, Layout(batch=3, extra=1)).view(2) as view:
-        track = view.tracks(10, {"logits": Form((3, 5, 7), dtype)})["logits"]
+    with Stream(ReplayStore(root, LIMIT), FACTS, Layout(batch=3, extra=1)).view(2) as view:
+        track = view.tracks(10, {"logits": TensorSpec((3, 5, 7), dtype)})["logits"]
         assert all(track.has(chunk) for chunk in range(3))
         for wanted in (slice(None), slice(2, 9), [3, 4, 5], [9], [7, 0, 7, 2], range(8, 2, -2), []):
             index = torch.tensor(list(wanted), dtype=torch.long) if not isinstance(wanted, slice) else wanted
@@ -115,8 +115,8 @@ def test_rows_come_back_as_they_were_written(root, dtype):
 
 
 def test_any_memory_format_is_stored_and_wrong_rows_are_refused(root):
-    with Stream(Shelf(root, LIMIT), FACTS, Layout(batch=2)).view(0) as view:
-        track = view.tracks(2, {"logits": Form((3, 4, 5), torch.float32)})["logits"]
+    with Stream(ReplayStore(root, LIMIT), FACTS, Layout(batch=2)).view(0) as view:
+        track = view.tracks(2, {"logits": TensorSpec((3, 4, 5), torch.float32)})["logits"]
         rows = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
         track.write(0, rows)
         assert torch.equal(track.read(slice(2)), rows)
@@ -127,7 +127,7 @@ def test_any_memory_format_is_stored_and_wrong_rows_are_refused(root):
         with pytest.raises(IndexError, match="rows 0 to 1"):
             track.read([2])
         with pytest.raises(ValueError, match="the name of a track"):
-            view.tracks(2, {"../logits": Form((3, 4, 5), torch.float32)})
+            view.tracks(2, {"../logits": TensorSpec((3, 4, 5), torch.float32)})
 
 
 def test_a_chunk_that_is_not_there_is_not_read(root):
@@ -158,7 +158,7 @@ def test_what_is_done_to_a_tensor_stays_in_the_tensor(root):
 
 def test_who_comes_later_adopts_the_layout_of_the_first(root):
     recorded(root)
-    later = Stream(Shelf(root, LIMIT), dict(reversed(FACTS.items())), Layout(batch=7, extra=2))
+    later = Stream(ReplayStore(root, LIMIT), dict(reversed(FACTS.items())), Layout(batch=7, extra=2))
     assert later.layout == Layout(batch=BATCH)
     with later.view(0) as view:
         assert wrong_chunks(view.tracks(ROWS, FORMS)) == []
@@ -166,7 +166,7 @@ def test_who_comes_later_adopts_the_layout_of_the_first(root):
 
 def test_other_facts_another_stream(root):
     recorded(root)
-    other = Stream(Shelf(root, LIMIT), {**FACTS, "seed": 4}, Layout(batch=BATCH))
+    other = Stream(ReplayStore(root, LIMIT), {**FACTS, "seed": 4}, Layout(batch=BATCH))
     with other.view(0) as view:
         assert len(wrong_chunks(view.tracks(ROWS, FORMS))) == CHUNKS
     with stream(root).view(1) as view:
@@ -178,7 +178,7 @@ def test_other_facts_another_stream(root):
 def test_a_track_of_another_precision_is_another_track(root):
     recorded(root)
     with stream(root).view(0) as view:
-        half = view.tracks(ROWS, {"logits": Form(FORMS["logits"].shape, torch.float16)})["logits"]
+        half = view.tracks(ROWS, {"logits": TensorSpec(FORMS["logits"].shape, torch.float16)})["logits"]
         assert not half.has(0)
         assert half.write(0, content(0)["logits"].half())
         assert wrong_chunks(view.tracks(ROWS, FORMS)) == []
@@ -363,7 +363,7 @@ def views_of(root):
 
 
 def test_the_view_used_longest_ago_goes_first(root):
-    shelf = Shelf(root, 3 * size_of_a_view())
+    shelf = ReplayStore(root, 3 * size_of_a_view())
     for number in range(3):
         recorded(root, number, shelf)
     assert shelf.size() == 3 * size_of_a_view()
@@ -379,7 +379,7 @@ def test_the_view_used_longest_ago_goes_first(root):
 
 
 def test_a_view_in_use_stays(root):
-    shelf = Shelf(root, 2 * size_of_a_view())
+    shelf = ReplayStore(root, 2 * size_of_a_view())
     its = recorded(root, 0, shelf)
     recorded(root, 1, shelf)
     with its.view(0) as view:
@@ -395,7 +395,7 @@ def test_a_view_in_use_stays(root):
 
 
 def test_nothing_is_removed_in_vain(root):
-    shelf = Shelf(root, 2 * size_of_a_view())
+    shelf = ReplayStore(root, 2 * size_of_a_view())
     recorded(root, 0, shelf)
     its = recorded(root, 1, shelf)
     assert not shelf.room_for(2 * size_of_a_view() + 1)
@@ -407,7 +407,7 @@ def test_nothing_is_removed_in_vain(root):
 
 
 def test_a_disk_without_space_takes_no_view(root, monkeypatch):
-    shelf = Shelf(root, LIMIT)
+    shelf = ReplayStore(root, LIMIT)
     recorded(root, 0, shelf)
     usage = shutil.disk_usage(root)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)

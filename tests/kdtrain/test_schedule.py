@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from kdtrain import InputError, train
-from kdtrain.frozen_teacher import FrozenTeacher
-from kdtrain.gradients import looks_at_gradients
+from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.gradients import looks_at_gradients
 from kdtrain.methods import METHODS, parse_term
 from kdtrain.methods.schedule import WeightSchedule
 
-training = sys.modules["kdtrain.train"]
+training = sys.modules["kdtrain.loop.trainer"]
 
 
 def factors(steps=20, **options):
@@ -43,7 +43,7 @@ def test_stop_alone_cuts_off():
 
 
 def test_what_makes_no_sense_is_refused(make_config):
-    with pytest.raises(InputError, match=r"schedule: warmup must end before stop, but came warmup 0\.5 and stop 0\.5"):
+    with pytest.raises(InputError, match=r"schedule: warmup must end before stop, got warmup 0\.5 and stop 0\.5"):
         parse_term({"loss": "csc", "schedule": {"warmup": 0.5, "stop": 0.5}})
     with pytest.raises(InputError, match=r"schedule\.decay"):
         parse_term({"loss": "csc", "schedule": {"decay": "exponential"}})

@@ -1,6 +1,6 @@
 import torch
 
-from kdtrain.stream import derive, generator, numpy_rng, seed_torch
+from kdtrain.runtime.random_streams import derive, generator, numpy_rng, seed_torch
 
 
 def test_a_stream_depends_on_its_seed_and_its_whole_name():

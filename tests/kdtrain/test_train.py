@@ -11,14 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kdtrain import EpochReport, InputError, TrainResult, checkpoint, train
+from kdtrain import EpochReport, InputError, TrainResult, train
 from kdtrain.errors import StorageError
-from kdtrain.evaluate import evaluate
+from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.run_folder import RunFolder
 from kdtrain.models import Network, build_network
-from kdtrain.run_folder import RunFolder
+from kdtrain.runtime import atomic_files as checkpoint
 from kdtrain.teacher import load_model
 
-training = sys.modules["kdtrain.train"]
+training = sys.modules["kdtrain.loop.trainer"]
 NETWORKS = Path(__file__).parent / "networks"
 
 
@@ -368,10 +369,10 @@ class TestWrongInput:
             ({"teacher": None}, "name its folder by --teacher"),
             (
                 {"teacher": tmp_path / "gone"},
-                "gone is no teacher folder, it must hold model.json and weights.safetensors",
+                "gone is not a teacher folder, it must hold model.json and weights.safetensors",
             ),
-            ({"device": "cuda:77"}, "device: 'cuda:77' is not to be had here"),
-            ({"device": "tpuu"}, "device: 'tpuu' is not to be had here"),
+            ({"device": "cuda:77"}, "device: 'cuda:77' is not available"),
+            ({"device": "tpuu"}, "device: 'tpuu' is not available"),
             ({"cache": tmp_path / "file" / "cache"}, "cannot write the image cache"),
         ):
             (tmp_path / "file").touch()

@@ -15,7 +15,7 @@ from kdtrain.data.batches import Key
 from kdtrain.data.unlabelled import unlabelled_order
 from kdtrain.losses import pixel_kd
 from kdtrain.losses.task import cross_entropy
-from kdtrain.parallel import Group
+from kdtrain.runtime.process_group import SpawnedGroup
 
 torch.set_num_threads(1)
 AUGMENT = Augment(scale=(0.8, 1.2), photometric=0.2)
@@ -101,7 +101,7 @@ def test_trials_of_one_seed_see_the_same_whatever_their_batches(images, further)
 def test_workers_and_processes_change_nothing(images, further):
     whole = list(batches(images, further).epoch(0))
     with_workers = list(batches(images, further, workers=1).epoch(0))
-    halves = [Group(rank, 2, None, None).share for rank in (0, 1)]
+    halves = [SpawnedGroup(rank, 2, None, None).share for rank in (0, 1)]
     shared = [list(batches(images, further, share=half).epoch(0)) for half in halves]
     for b, pair in enumerate(whole):
         for part in (0, 1):
@@ -187,7 +187,7 @@ def test_two_processes_train_as_one(method, stored, make_config, machine, root, 
 
 def test_what_does_not_fit_is_refused_before_any_training(make_config, machine, root):
     odd = make_config("kd", unlabelled={"images": "extra", "per_batch": 3})
-    with pytest.raises(InputError, match=r"unlabelled\.per_batch: must be divisible by the 2 processes, but came 3"):
+    with pytest.raises(InputError, match=r"unlabelled\.per_batch: must be divisible by the 2 processes, got 3"):
         train(odd, machine.model_copy(update={"processes": 2}))
     missing = make_config("kd", unlabelled={"images": "nowhere", "per_batch": 2})
     with pytest.raises(InputError, match=r"unlabelled has no folder of images: looked for .*nowhere"):

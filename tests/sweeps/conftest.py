@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.evaluate import Evaluation
-from kdtrain.progress import EpochReport, Report, TrainResult
-from sweeps.context import TrainContext
-from sweeps.crash import Crash
-from sweeps.driver import Driver
-from sweeps.inline import run_inline
-from sweeps.spec import SweepSpec, parse_spec
-from sweeps.state import SweepState
+from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.reports import EpochReport, Report, TrainResult
+from sweeps.driver.driver import Driver
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.environment import TrainContext
+from sweeps.ledger.failure import Crash
+from sweeps.ledger.state import SweepState
+from sweeps.spec.spec import SweepSpec, parse_spec
 
 CLASSES = ("road", "car", "sky")
 

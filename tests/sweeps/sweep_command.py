@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 NETWORK = {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"}
 SMALL = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}

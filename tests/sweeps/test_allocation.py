@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from sweeps.allocation import race
-from sweeps.inline import run_inline
-from sweeps.ledger import Ledger, read
+from sweeps.driver.allocation import race
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.ledger import Ledger, read
 
 
 def racing(fake, **changes):

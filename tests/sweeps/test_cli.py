@@ -15,7 +15,7 @@ from PIL import Image
 from analysis import read_tables
 from kdtrain.teacher import read_card
 from sweeps.cli import main
-from sweeps.context import describe_teacher
+from sweeps.ledger.environment import describe_teacher
 
 Command = Callable[..., tuple[int, str, str]]
 

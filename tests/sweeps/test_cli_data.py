@@ -13,9 +13,9 @@ from PIL import Image
 from kdtrain import InputError, Machine
 from kdtrain.data.fetch import SOURCES
 from sweeps.cli import main
-from sweeps.context import describe_data
+from sweeps.ledger.environment import describe_data
 from sweeps.plan import check
-from sweeps.spec import parse_spec
+from sweeps.spec.spec import parse_spec
 
 SPEC = {
     "name": "tiny",

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from analysis.schemas import SCHEMAS
-from analysis.tables import arrow_table
+from analysis.tables.files import arrow_table
+from analysis.tables.schemas import SCHEMAS
 from kdtrain.config import Machine
-from sweeps import context
-from sweeps.context import describe_environment
+from sweeps.ledger import environment as context
+from sweeps.ledger.environment import describe_environment
 
 CPU = Machine(device="cpu", threads=1)
 

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from sweeps.cli import main
-from sweeps.driver import Driver
-from sweeps.ledger import read
-from sweeps.lock import take_lock
-from sweeps.state import SweepState
-from sweeps.store import Store
-from sweeps.tabulate import load_state
+from sweeps.driver.driver import Driver
+from sweeps.ledger.ledger import read
+from sweeps.ledger.state import SweepState
+from sweeps.outcome.tabulate import load_state
+from sweeps.store.lock import take_lock
+from sweeps.store.store import Store
 
 SPEC: dict[str, Any] = {
     "name": "damaged",
@@ -97,8 +97,8 @@ def _only_going_on() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         without_store = SimpleNamespace(replay=SimpleNamespace(on=lambda machine: machine))
         patch.setattr("sweeps.run.check", lambda spec, machine: without_store)
-        patch.setattr("sweeps.results.write_report", lambda folder: folder / "report" / "index.html")
-        patch.setattr("sweeps.results.draw_predictions", lambda *_: None)
+        patch.setattr("sweeps.outcome.results.write_report", lambda folder: folder / "report" / "index.html")
+        patch.setattr("sweeps.outcome.results.draw_predictions", lambda *_: None)
         yield
 
 
@@ -314,7 +314,7 @@ def test_another_teacher_in_its_place_is_refused(sweep: Sweep) -> None:
         (lambda teacher: flip(teacher / "weights.safetensors"), "weights.safetensors is damaged"),
         (lambda teacher: (teacher / "weights.safetensors").unlink(), "must hold model.json and weights.safetensors"),
         (lambda teacher: (teacher / "model.json").write_bytes(b"{}"), "model.json is damaged"),
-        (lambda teacher: shutil.rmtree(teacher), "is no teacher folder"),
+        (lambda teacher: shutil.rmtree(teacher), "is not a teacher folder"),
     ],
 )
 def test_a_given_teacher_is_looked_at_before_any_training(sweep: Sweep, damage: Change, said: str) -> None:

@@ -8,8 +8,8 @@ from kdtrain.errors import InputError
 from kdtrain.methods import METHODS
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
 from sweeps.designs.factorial import aliases
-from sweeps.spec import load_spec
-from sweeps.tabulate import rows
+from sweeps.outcome.tabulate import rows
+from sweeps.spec.spec import load_spec
 
 NO_CONTROLS = Options(controls=())
 

@@ -6,15 +6,15 @@ import pytest
 
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
-from kdtrain.progress import EpochReport
-from sweeps.crash import Crash
-from sweeps.driver import DONE, WAIT, Driver, SweepAborted, check_begun
-from sweeps.inline import run_inline
-from sweeps.ledger import Ledger, read
-from sweeps.spec import load_spec
-from sweeps.state import SweepState
-from sweeps.store import Store
-from sweeps.tabulate import load_state, rows
+from kdtrain.loop.reports import EpochReport
+from sweeps.driver.driver import DONE, WAIT, Driver, SweepAborted, check_begun
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.failure import Crash
+from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.state import SweepState
+from sweeps.outcome.tabulate import load_state, rows
+from sweeps.spec.spec import load_spec
+from sweeps.store.store import Store
 
 HALVING = {"name": "halving", "grace": 1, "factor": 2}
 

@@ -5,12 +5,12 @@ import signal
 import pytest
 
 from kdtrain.errors import StorageError
-from sweeps.crash import Crash
-from sweeps.driver import DONE
-from sweeps.inline import run_inline
-from sweeps.ledger import read
-from sweeps.signals import Departure
-from sweeps.tabulate import load_state, rows
+from sweeps.attempt.signals import StopRequest
+from sweeps.driver.driver import DONE
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.failure import Crash
+from sweeps.ledger.ledger import read
+from sweeps.outcome.tabulate import load_state, rows
 
 
 class OutOfMemoryError(RuntimeError):
@@ -92,7 +92,7 @@ def test_a_full_disk_stops_the_sweep_and_fails_no_trial(fake, tmp_path):
 
 
 def test_asked_to_leave_the_trial_is_kept_and_goes_on(fake, tmp_path):
-    asked = Departure()
+    asked = StopRequest()
 
     def before(config, epoch):
         if epoch == 4:

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.seeds import smallest_detectable
+from analysis.stats.seed_contrasts import smallest_detectable
 from sweeps import cli
 from sweeps.designs import Options, TimeRatio, ablation
 from sweeps.designs.forecast import forecast
 from sweeps.designs.measured import Measured, measure
-from sweeps.spec import load_spec
+from sweeps.spec.spec import load_spec
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_plan_and_ablate_say_the_same(tmp_path, monkeypatch, capsys):
             cli.main()
         return left.value.code or 0, *capsys.readouterr()
 
-    demo = Path(cli.__file__).parent / "specs" / "demo.yaml"
+    demo = Path(cli.__file__).parents[1] / "specs" / "demo.yaml"
     out = tmp_path / "a.yaml"
     code, said, _ = run("ablate", demo, "--design", "leave-one-out,factorial", "--time-ratio", 1.5, "--out", out)
     assert code == 0

@@ -9,21 +9,21 @@ import pytest
 import yaml
 
 from analysis import read_tables
-from analysis.reporting import reported, reported_difference
-from analysis.select import best
+from analysis.selection.reporting_seeds import reported, reported_difference
+from analysis.selection.select import best
 from kdtrain.data import Streets
 from kdtrain.errors import InputError
-from kdtrain.evaluate import Evaluation
-from sweeps import work
+from kdtrain.loop.evaluate import Evaluation
+from sweeps.attempt import attempt as work
+from sweeps.attempt.signals import StopRequest
 from sweeps.cli import main
-from sweeps.driver import check_begun
-from sweeps.freeze import freeze
-from sweeps.inline import run_inline
-from sweeps.ledger import read
-from sweeps.progress import show_status
-from sweeps.signals import Departure
-from sweeps.store import Store
-from sweeps.tabulate import load_state, write_tables
+from sweeps.driver.driver import check_begun
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.ledger import read
+from sweeps.outcome.freeze import freeze
+from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.show.progress import show_status
+from sweeps.store.store import Store
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_an_interrupted_reading_goes_on_later(fake, tmp_path, monkeypatch):
         between()
         raise AssertionError("the evaluation was to be left")
 
-    departure = Departure()
+    departure = StopRequest()
     monkeypatch.setattr(work, "measure", measure)
     with fake.open_driver(spec, tmp_path) as driver:
         run_inline(driver, fake.FakeTrain(), asked=departure)

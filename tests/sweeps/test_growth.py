@@ -3,7 +3,7 @@
 import pytest
 
 from kdtrain.errors import InputError
-from sweeps.ledger import read
+from sweeps.ledger.ledger import read
 
 
 def grown(fake, folder, first, then):

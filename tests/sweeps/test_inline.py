@@ -1,7 +1,7 @@
 import pytest
 
 from kdtrain.config import Machine
-from sweeps.inline import run_inline
+from sweeps.launch.inline import run_inline
 
 
 def test_ctrl_c_leaves_a_sweep_that_goes_on(fake, tmp_path):

@@ -9,9 +9,9 @@ import yaml
 from sweep_command import NETWORK, SMALL, Command, streets
 
 from analysis import read_tables
-from sweeps.freeze import freeze
-from sweeps.store import Store
-from sweeps.tabulate import write_tables
+from sweeps.outcome.freeze import freeze
+from sweeps.outcome.tabulate import write_tables
+from sweeps.store.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

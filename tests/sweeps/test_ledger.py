@@ -3,10 +3,10 @@ from datetime import UTC, datetime
 import pytest
 
 from kdtrain.errors import InputError
-from sweeps import ledger as ledger_module
-from sweeps.ledger import SET_ASIDE, Ledger, Record, read, repair
-from sweeps.lock import is_driven
-from sweeps.store import Store
+from sweeps.ledger import ledger as ledger_module
+from sweeps.ledger.ledger import SET_ASIDE, Ledger, Record, read, repair
+from sweeps.store.lock import is_driven
+from sweeps.store.store import Store
 
 
 def write(folder, count=5):

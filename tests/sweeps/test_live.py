@@ -1,7 +1,7 @@
-from kdtrain.progress import EpochReport
-from sweeps.live import OPTIMISTIC, live_page, watch_page
-from sweeps.store import Store
-from sweeps.tabulate import load_state
+from kdtrain.loop.reports import EpochReport
+from sweeps.outcome.tabulate import load_state
+from sweeps.show.live_page import OPTIMISTIC, live_page, watch_page
+from sweeps.store.store import Store
 
 
 def page_of(folder, refresh=10):

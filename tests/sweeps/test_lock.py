@@ -12,16 +12,16 @@ import time
 import pytest
 
 from kdtrain.errors import InputError, StorageError
-from sweeps import lock as lock_module
-from sweeps.ledger import Ledger, read
-from sweeps.lock import KEY, LEASE, Times, is_driven, take_lock
-from sweeps.store import Store
+from sweeps.ledger.ledger import Ledger, read
+from sweeps.store import lock as lock_module
+from sweeps.store.lock import KEY, LEASE, Times, is_driven, take_lock
+from sweeps.store.store import Store
 
 QUICK = Times(renew=0.4, stale=2.4, settle=0.1, poll=0.1)
 HOLD = """
 import sys, time
-from sweeps.lock import Times, take_lock
-from sweeps.store import Store
+from sweeps.store.lock import Times, take_lock
+from sweeps.store.store import Store
 held = take_lock(Store(sys.argv[1]), times=Times(*map(float, sys.argv[2:])))
 print("held", flush=True)
 time.sleep(600)

@@ -14,11 +14,11 @@ from sweeps import cli
 from sweeps import plan as planning
 from sweeps.designs.forecast import forecast
 from sweeps.plan import check, plan
-from sweeps.spec import load_spec
+from sweeps.spec.spec import load_spec
 
 torch.set_num_threads(1)
 
-PAPERS = sorted((Path(cli.__file__).parent / "specs" / "papers").glob("*.yaml"))
+PAPERS = sorted((Path(cli.__file__).parents[1] / "specs" / "papers").glob("*.yaml"))
 SMALL = {"train.augment.crop": [32, 32], "teacher.fit.network.encoder": "resnet18"}
 """What nothing but the time of a plan depends on."""
 each = pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
@@ -31,7 +31,7 @@ def put(file, array):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Cityscapes and CamVid of a few grey images, and some without labels."""
+    """Cityscapes and CamVid of a few gray images, and some without labels."""
     root = tmp_path_factory.mktemp("data")
     photo, labels = np.full((32, 32, 3), 90, dtype=np.uint8), np.full((32, 32), 7, dtype=np.uint8)
     for split, cities in (("train", ("aachen", "bremen", "ulm")), ("val", ("lindau",))):

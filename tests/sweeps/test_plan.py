@@ -53,7 +53,7 @@ def test_published_values_outside_of_the_space_are_pointed_out(fake):
         ({"student": {"encoder": "resnet81"}}, "encoder: 'resnet81' is unknown"),
         ({"teacher": {"fit": {"network": {"arch": "FPM"}}}}, "arch: 'FPM' is unknown"),
         ({"train": {"batch_size": 9}, "studies": ["none"], "teacher": None}, "batch_size: 9 is more than the 8 images"),
-        ({"teacher": {"path": "no/such/folder"}}, "no/such/folder is no teacher folder"),
+        ({"teacher": {"path": "no/such/folder"}}, "no/such/folder is not a teacher folder"),
         ({"data": {"name": "camvid"}}, "CamVid's role train has no folder"),
     ],
 )

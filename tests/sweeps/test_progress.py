@@ -4,10 +4,10 @@ import pytest
 from rich.console import Console
 
 from kdtrain.errors import InputError
-from kdtrain.progress import EpochReport
-from sweeps.inline import run_inline
-from sweeps.progress import OPTIMISTIC, Display, line, show_status, summarize, table
-from sweeps.store import Store
+from kdtrain.loop.reports import EpochReport
+from sweeps.launch.inline import run_inline
+from sweeps.show.progress import OPTIMISTIC, Display, line, show_status, summarize, table
+from sweeps.store.store import Store
 
 
 def text(renderable):

@@ -4,13 +4,13 @@ import pytest
 from sweep_command import NETWORK
 
 from kdtrain.config import Machine, TrainConfig
+from sweeps.attempt.replay_plan import plan_replay
 from sweeps.plan import check
-from sweeps.replaying import plan_replay
-from sweeps.spec import parse_spec
+from sweeps.spec.spec import parse_spec
 
 IMAGES, SIZE = 100, (32, 48)
 SHAPES = {"logits": (5, 8, 12), "decoder": (16, 8, 12), "encoder.4": (64, 2, 3)}
-SAMPLES = IMAGES * 32 * 48 * 4  # three colours and labels, a byte each
+SAMPLES = IMAGES * 32 * 48 * 4  # three colors and labels, a byte each
 BYTES = {"logits": IMAGES * 5 * 8 * 12 * 4, "decoder": IMAGES * 16 * 8 * 12 * 4, "encoder.4": IMAGES * 64 * 2 * 3 * 4}
 
 

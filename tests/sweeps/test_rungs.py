@@ -1,6 +1,6 @@
 import pytest
 
-from sweeps.rungs import decide, entry, milestones
+from sweeps.driver.asha import decide, entry, milestones
 
 
 def test_milestones_grow_by_the_factor_and_end_before_the_last_epoch():

@@ -1,9 +1,9 @@
 import pytest
 
 from kdtrain.space import Choice, Range
-from sweeps.search import propose
-from sweeps.settings import Sampler
-from sweeps.state import TrialRecord
+from sweeps.driver.sampler import propose
+from sweeps.ledger.state import TrialRecord
+from sweeps.spec.settings import Sampler
 
 SPACE = {"lr": Range(low=0.001, high=1.0, log=True), "layer": Choice(choices=("logits", "decoder", None))}
 TPE = Sampler(startup=3)

@@ -2,7 +2,7 @@ import pytest
 
 from kdtrain.errors import InputError
 from kdtrain.space import Choice, Range
-from sweeps.space import contains, extremes, grid, lookup, replaced, size
+from sweeps.spec.paths import contains, extremes, grid, lookup, replaced, size
 
 CONTENT = {"optimizer": {"lr": 0.1}, "terms": [{"name": "a", "weight": 1.0}, {"name": "b", "weight": 2.0}]}
 

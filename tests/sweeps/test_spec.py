@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from kdtrain.errors import InputError
-from sweeps.spec import load_spec, parse_spec
+from sweeps.spec.spec import load_spec, parse_spec
 
 
 def refused(fake, **changes):
@@ -121,7 +121,7 @@ def test_unknown_keys_are_refused_with_the_key_that_was_meant(fake):
         ({"studies": [{"name": "x"}]}, "give either method or terms"),
         ({"studies": [{"name": "a/b", "method": "none"}]}, "studies.0.name: "),
         ({"budget": {}}, "give trials, epochs or both"),
-        ({"budget": {"trials": 0}}, "budget.trials: input should be greater than 0, but came 0"),
+        ({"budget": {"trials": 0}}, "budget.trials: input should be greater than 0, got 0"),
         ({"space": {"optimizer.lr": {"low": 0.1, "high": 0.01}}}, "optimizer.lr: the range is empty"),
         ({"space": {"optimizer.lr": {"low": 0, "high": 1, "log": True}}}, "a log range must start above 0"),
         ({"space": {"optimizer.lr": 3}}, "optimizer.lr: a range is a list of choices or a mapping"),
@@ -134,7 +134,7 @@ def test_unknown_keys_are_refused_with_the_key_that_was_meant(fake):
         ({"space": {"seed": [1, 2]}}, "seed is the same for all trials"),
         ({"space": {"epochs": [1, 2]}}, "epochs cannot be searched"),
         ({"train": {"seed": 3}}, "train.seed: belongs to the sweep"),
-        ({"train": {"epochs": 0}}, "train.epochs: input should be greater than 0, but came 0"),
+        ({"train": {"epochs": 0}}, "train.epochs: input should be greater than 0, got 0"),
         ({"teacher": None}, "pixel_kd needs a teacher, but the sweep has none"),
         ({"teacher": {}}, "teacher: give either fit"),
         ({"teacher": {"fit": {"epochs": 3}}}, "fit.network: is required"),

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from analysis import read_tables
 from kdtrain.errors import StorageError
-from kdtrain.run_folder import STUDENT
+from kdtrain.loop.run_folder import STUDENT
 from kdtrain.teacher import WEIGHTS
 from sweeps.cli import app
-from sweeps.inline import run_inline
-from sweeps.ledger import read
-from sweeps.state import SweepState
-from sweeps.store import Store
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.ledger import read
+from sweeps.ledger.state import SweepState
+from sweeps.store.store import Store
 
 SPEC = {
     "name": "life",

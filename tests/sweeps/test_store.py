@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kdtrain.errors import InputError, StorageError
-from sweeps.store import Store, open_store
+from sweeps.store.store import Store, open_store
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -143,7 +143,7 @@ def test_a_store_pickles_as_its_address(store):
 
 def test_a_writer_that_is_killed_leaves_the_old_or_the_new(tmp_path):
     code = (
-        "import sys\nfrom sweeps.store import Store\nstore = Store(sys.argv[1])\n"
+        "import sys\nfrom sweeps.store.store import Store\nstore = Store(sys.argv[1])\n"
         "while True:\n    for letter in (b'a', b'b'):\n        store.write('file', letter * (1 << 20))\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -237,7 +237,7 @@ def test_a_missing_bucket_is_named(s3_folder):
 
 
 def test_a_store_that_has_never_answered_is_not_waited_for_long(s3, monkeypatch):
-    monkeypatch.setattr("sweeps.store.GREETING_S", 2.0)
+    monkeypatch.setattr("sweeps.store.store.GREETING_S", 2.0)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"s3://bucket/x?region=us-east-1&endpoint_override=http://127.0.0.1:{nobody.getsockname()[1]}"

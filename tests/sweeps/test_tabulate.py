@@ -3,11 +3,11 @@ import json
 import pytest
 
 from analysis import read_tables
-from analysis.schemas import SCHEMAS
+from analysis.tables.schemas import SCHEMAS
 from kdtrain.errors import InputError
-from kdtrain.progress import EpochReport
-from sweeps.store import Store
-from sweeps.tabulate import load_state, rows, write_tables
+from kdtrain.loop.reports import EpochReport
+from sweeps.outcome.tabulate import load_state, rows, write_tables
+from sweeps.store.store import Store
 
 
 @pytest.fixture

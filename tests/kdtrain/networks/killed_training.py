@@ -8,7 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from kdtrain import Machine, TrainConfig, checkpoint, progress, run_folder, train
+from kdtrain import Machine, TrainConfig, train
+from kdtrain.loop import reports as progress
+from kdtrain.loop import run_folder
+from kdtrain.runtime import atomic_files as checkpoint
 
 config, machine, workdir, where, epoch = *map(Path, sys.argv[1:4]), sys.argv[4], int(sys.argv[5])
 

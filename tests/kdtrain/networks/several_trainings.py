@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdtrain import Machine, TrainConfig, TrainResult
-from kdtrain.parallel import Group, World
-from kdtrain.run_folder import RunFolder
+from kdtrain.loop.run_folder import RunFolder
+from kdtrain.runtime.process_group import ProcessGroup, SpawnedGroup
 
-training = sys.modules["kdtrain.train"]
+training = sys.modules["kdtrain.loop.trainer"]
 
 
 def train_all(
-    configs: dict[str, TrainConfig], machine: Machine, folder: Path, world: World, **options: dict[str, Any]
+    configs: dict[str, TrainConfig], machine: Machine, folder: Path, world: ProcessGroup, **options: dict[str, Any]
 ) -> dict[str, TrainResult]:
     """The part of one process; `options` are the listeners and interrupts of the first."""
     results = {}
@@ -29,10 +29,10 @@ def train_all(
     training._fault = digesting
     for name, config in configs.items():
         (folder / name).mkdir(exist_ok=True)
-        own = Group(world.rank, world.size, folder / name, lambda: None)
+        own = SpawnedGroup(world.rank, world.size, folder / name, lambda: None)
         run = RunFolder(folder / name / "run", config) if world.rank == 0 else None
         results[name] = training._train(config, machine, own, run, **options.get(name, {}))
-        assert own.from_first(digests) == digests, f"in {name}, the processes have other weights"
+        assert own.broadcast_object(digests) == digests, f"in {name}, the processes have other weights"
         own.leave()
     training._fault = check
     assert digests

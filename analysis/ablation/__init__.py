@@ -1,0 +1,1 @@
+"""Effects of what was ablated."""

@@ -1,0 +1,160 @@
+"""What each part of a config is worth: every cell of an ablation beside its reference."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.selection.finalists import finalists
+from analysis.stats.seed_contrasts import effects, smallest_effect
+from analysis.tables.files import Tables
+
+Levels = dict[str, str]
+
+CELL = ["design", "cell", "role", "factor", "level", "family", "retuned", "published", "source"]
+CONTROLS = "controls"
+"""The family of the controls of a design, whatever its cells are compared for."""
+_WAYS = {"leave-one-out": "beside the others", "add-one-in": "alone"}
+_JUDGED = ["low", "high", "p_holm", "word", "mde", "unstable"]
+_MEASURED = ["seeds", "scores", "mean", "paired_seeds", "differences", "difference", "n"]
+_COLUMNS = [*CELL, *_MEASURED, *_JUDGED, "estimator", "runs", "seconds"]
+_LAYERS = (".student_layer", ".teacher_layer")
+
+
+def ablate(tables: Tables) -> pd.DataFrame:
+    """One row per cell of every ablation design; the reference of a design first, then by difference.
+
+    A difference is the cell minus the reference: negative where the change hurts. It is estimated family by family by
+    ``seeds.effects``; the controls of a design are a family of their own. The cells of a factorial are not judged one
+    by one: the comparisons declared for it are its main effects and interactions (``factorial.factorial_effects``).
+
+    Returns:
+        Columns ``design, cell, role, factor, level, family, retuned, published, source``; ``seeds, scores, mean``
+        of the cell, ``paired_seeds, differences`` to the reference seed by seed, ``difference``, ``n`` (number of
+        pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde, unstable`` from
+        ``seeds.Effects.frame`` and the ``estimator`` in words; ``runs`` and ``seconds`` spent on the cell in all.
+        Missing values and empty lists where a cell has no complete trial. Empty if the sweep is no ablation.
+    """
+    cells = tables["cells"]
+    if cells.empty:
+        return pd.DataFrame(columns=_COLUMNS)
+    scores, spent = cell_scores(tables), _spent(tables["trials"])
+    threshold = smallest_effect(tables["sweeps"])
+    frames = []
+    for _, group in cells.groupby("design", sort=False):
+        references = group.loc[group["role"] == "reference", "cell"]
+        reference = references.iloc[0] if len(references) else None
+        rows = pd.DataFrame([_measured(cell, scores, reference) for cell in group.to_dict("records")])
+        rows = rows.assign(family=rows["family"].mask(rows["role"] == "control", CONTROLS))
+        judged = rows["role"].eq("control") | (not is_factorial(group))
+        frame = rows.merge(_judged(scores, rows[judged], reference, threshold), on="cell", how="left")
+        frame["difference"] = frame.pop("estimate").fillna(frame["difference"])
+        frame = frame.assign(_first=frame["role"] != "reference")
+        frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
+    found = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
+    return found.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
+
+
+def worth(ablation: pd.DataFrame) -> pd.DataFrame:
+    """What each term brings where all others are there, and what it brings alone: positive where it helps.
+
+    Args:
+        ablation: From ``ablate``.
+
+    Returns:
+        Rows of leave-one-out (``way`` ``beside the others``, signs turned) and add-one-in (``alone``) with ``label``
+        (the term) and ``way``; empty if the sweep has neither.
+    """
+    single = ablation[ablation["role"].eq("cell") & ablation["design"].isin(_WAYS)]
+    turned = np.where(single["design"] == "leave-one-out", -1.0, 1.0)
+    seedwise = [[sign * each for each in values] for sign, values in zip(turned, single["differences"], strict=True)]
+    low, high = single["low"].astype(float), single["high"].astype(float)
+    return single.assign(
+        label=single["factor"],
+        way=single["design"].map(_WAYS),
+        difference=turned * single["difference"].astype(float),
+        low=np.where(turned > 0, low, -high),
+        high=np.where(turned > 0, high, -low),
+        differences=pd.Series(seedwise, index=single.index, dtype=object),
+    ).reset_index(drop=True)
+
+
+def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:
+    """Score by seed for every study, of its best finalist."""
+    tops = finalists(tables).drop_duplicates("study")
+    return {
+        str(study): dict(zip(map(int, seeds), map(float, scores), strict=True))
+        for study, seeds, scores in zip(tops["study"], tops["seeds"], tops["scores"], strict=True)
+    }
+
+
+def levels(told: object) -> Levels:
+    """The level of every factor, from the ``levels_json`` of a cell; empty where the design does not say."""
+    return {name: str(level) for name, level in json.loads(told).items()} if isinstance(told, str) else {}
+
+
+def designed(group: pd.DataFrame) -> pd.DataFrame:
+    """The cells of one design without its controls as rows, the factors that all of them have as columns."""
+    cells = group[(group["role"] != "control") & group["levels_json"].notna()]
+    told = pd.DataFrame(list(map(levels, cells["levels_json"])), index=list(cells["cell"]), dtype=object)
+    return told.dropna(axis=1)
+
+
+def is_grid(table: pd.DataFrame) -> bool:
+    """Whether a design (from ``designed``) pairs layers of the student with layers of the teacher."""
+    names = list(map(str, table.columns))
+    return len(names) == 2 and all(sum(name.endswith(end) for name in names) == 1 for end in _LAYERS)
+
+
+def is_factorial(group: pd.DataFrame) -> bool:
+    """Whether the cells of a design, as planned, form a factorial or a regular fraction of one.
+
+    That is: two levels per factor, each in half of the cells, and every two factors independent.
+    """
+    table = designed(group)
+    if table.shape[1] < 2 or is_grid(table) or any(table[name].nunique() != 2 for name in table):
+        return False
+    signs = np.column_stack([np.where(table[name] == table[name].iloc[0], 1, -1) for name in table])
+    return not signs.sum(0).any() and not np.triu(signs.T @ signs, 1).any()
+
+
+def _measured(cell: Mapping[Any, Any], scores: dict[str, dict[int, float]], reference: str | None) -> dict[str, Any]:
+    mine = scores.get(cell["cell"], {})
+    is_reference = cell["role"] == "reference"
+    other = {} if is_reference or reference is None else scores.get(reference, {})
+    paired = sorted(set(mine) & set(other))
+    differences = [mine[seed] - other[seed] for seed in paired]
+    return {
+        **{name: cell.get(name) for name in CELL},
+        "seeds": sorted(mine),
+        "scores": [mine[seed] for seed in sorted(mine)],
+        "mean": float(np.mean(list(mine.values()))) if mine else np.nan,
+        "paired_seeds": paired,
+        "differences": differences,
+        "difference": float(np.mean(differences)) if differences else np.nan,
+        "n": len(mine) if is_reference else len(paired),
+    }
+
+
+def _judged(
+    scores: dict[str, dict[int, float]], rows: pd.DataFrame, reference: str | None, threshold: float
+) -> pd.DataFrame:
+    """``cell, estimate, estimator`` and the columns of ``_JUDGED``, for every cell with a score to be compared."""
+    found = [pd.DataFrame(columns=["cell", "estimate", "estimator", *_JUDGED])]
+    for _, family in rows[rows["role"] != "reference"].groupby("family", sort=False):
+        names = [name for name in (reference, *family["cell"]) if name is not None]
+        long = [(name, seed, score) for name in names for seed, score in scores.get(name, {}).items()]
+        if reference is None or not scores.get(reference) or len({row[0] for row in long}) < 2:
+            continue
+        frame = pd.DataFrame(long, columns=["config", "seed", "score"])
+        made = effects(frame, reference, threshold, planned=len(family))
+        frame = made.frame.rename(columns={"config": "cell", "difference": "estimate"})
+        found.append(frame[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator))
+    return pd.concat(found[1:] or found, ignore_index=True)
+
+
+def _spent(trials: pd.DataFrame) -> pd.DataFrame:
+    begun = trials[trials["state"] != "planned"].groupby("study")
+    return begun.agg(runs=("trial_id", "size"), seconds=("seconds", "sum"))

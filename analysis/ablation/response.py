@@ -1,0 +1,241 @@
+"""How the score answers to a number (a weight, a temperature): its curve, and how well the best value is known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
+
+from analysis.ablation.effects import Tables, cell_scores, levels
+from analysis.stats.cell_means import cell_means, runs_of, seed_term
+
+WORDS = ("peak", "rising", "falling", "valley", "flat", "untested")
+_STEPS = 121
+
+
+@dataclass(frozen=True)
+class Band:
+    """The mean of one cell and its interval, beside a curve."""
+
+    label: str
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ResponseCurve:
+    """The score over one factor of a design. Scores are fractions 0..1.
+
+    Attributes:
+        design: Its name.
+        factor: What is varied, as in ``channel_wise.weight``.
+        points: One row per cell: ``cell, x, mean, low, high, n`` (see ``means.cell_means``), ``along`` (whether all
+            else is as in the reference: those lie on the curve).
+        curve: ``x, fit, low, high``: quadratic in log x, all else as in the reference; 95 % at each x by itself.
+        reference: The reference's value.
+        best: Where the curve is highest within the range; NaN where the word is ``flat`` or ``untested``.
+        best_low: Lower end of its 95 % interval; NaN where there is none.
+        best_high: Upper end; the end of the range where the best may lie beyond.
+        word: One of ``WORDS``.
+        sentence: What the curve says.
+        band: What the curve is to be compared with: the same without this loss (a weight of 0), or else cross-entropy
+            alone. None if neither was run.
+    """
+
+    design: str
+    factor: str
+    points: pd.DataFrame
+    curve: pd.DataFrame
+    reference: float
+    best: float
+    best_low: float
+    best_high: float
+    word: str
+    sentence: str
+    band: Band | None
+
+
+def response_curves(tables: Tables) -> list[ResponseCurve]:
+    """A curve for every factor that takes at least three positive numbers in a design, all else at its reference.
+
+    Where a design varies several such factors at once (central composite, grid), one second-order surface in the
+    logarithms is fitted to all of its cells, seeds as blocks where all cells share them. The interval of the best value
+    holds where the slope of the curve may be nil (Fieller 1954): *peak* if the curve certainly rises before and falls
+    behind, *rising* or *falling* if only one of these is certain, so that the best may lie beyond the range, *flat* if
+    neither is or both coefficients together are not beyond noise (F test at 5 %), *valley* if it falls first,
+    *untested* where the runs are too few.
+    """
+    scores = cell_scores(tables)
+    found = []
+    for design, group in tables["cells"].groupby("design", sort=False):
+        references = group.loc[group["role"] == "reference"]
+        if len(references):
+            found += _of_design(str(design), group, levels(references["levels_json"].iloc[0]), scores)
+    return found
+
+
+def _of_design(
+    design: str, group: pd.DataFrame, reference: dict[str, str], scores: dict[str, dict[int, float]]
+) -> list[ResponseCurve]:
+    inside = group[group["role"] != "control"]
+    told = {cell: levels(text) for cell, text in zip(inside["cell"], inside["levels_json"], strict=True)}
+    scored = {cell: own for cell, own in told.items() if scores.get(cell)}
+    numeric = [name for name in reference if len(_positive(scored, name)) >= 3 and _number(reference[name]) > 0]
+    rows = [
+        {"cell": cell, **{name: _number(own[name]) for name in numeric}}
+        for cell, own in scored.items()
+        if set(own) == set(reference)
+        and all(own[name] == level for name, level in reference.items() if name not in numeric)
+        and all(_number(own[name]) > 0 for name in numeric)
+    ]
+    if not numeric or not rows:
+        return []
+    runs = runs_of(scores, pd.DataFrame(rows))
+    centre = {name: _number(reference[name]) for name in numeric}
+    surface = _Surface(runs, centre)
+    compared = {name: _compared(group, told, name, scores) for name in numeric}
+    return [_curve(design, name, surface, compared[name], scores) for name in numeric]
+
+
+class _Surface:
+    """A second-order surface in the logarithms of some factors, centred at the reference."""
+
+    def __init__(self, runs: pd.DataFrame, centre: dict[str, float]):
+        self.runs, self.centre = runs, centre
+        logs = {name: np.log(runs[name].to_numpy(float) / value) for name, value in centre.items()}
+        self.blocks = _blocks(runs)
+        columns = [column for log in logs.values() for column in (log, log**2)]
+        design = np.column_stack([self.blocks, *columns])
+        names = list(logs)
+        for i, first in enumerate(names):
+            for second in names[i + 1 :]:
+                wider = np.column_stack([design, logs[first] * logs[second]])
+                design = wider if np.linalg.matrix_rank(wider) == wider.shape[1] else design
+        known = np.linalg.matrix_rank(design) == design.shape[1] and len(runs) > design.shape[1]
+        self.fit: RegressionResultsWrapper | None = OLS(runs["score"].to_numpy(float), design).fit() if known else None
+
+    def place(self, name: str) -> int:
+        """Index of the linear coefficient of a factor; the quadratic one comes next."""
+        return self.blocks.shape[1] + 2 * list(self.centre).index(name)
+
+    def rows(self, name: str, log: np.ndarray) -> np.ndarray:
+        """Design rows along one factor, all else at the reference, on average over the seeds."""
+        assert self.fit is not None
+        made = np.zeros((len(log), len(self.fit.params)))
+        made[:, : self.blocks.shape[1]] = self.blocks.mean(0)
+        made[:, self.place(name)], made[:, self.place(name) + 1] = log, log**2
+        return made
+
+
+def _curve(
+    design: str, name: str, surface: _Surface, band: tuple[str, str] | None, scores: dict[str, dict[int, float]]
+) -> ResponseCurve:
+    others = {other: value for other, value in surface.centre.items() if other != name}
+    runs = surface.runs.assign(x=surface.runs[name])
+    extra = runs_of(scores, pd.DataFrame({"cell": [band[1]]})) if band else runs.iloc[:0]
+    means = cell_means(pd.concat([runs, extra]))
+    points = runs.drop_duplicates("cell").merge(means, left_on="cell", right_index=True)
+    along = np.ones(len(points), dtype=bool)
+    for other, value in others.items():
+        along &= np.isclose(points[other], value, rtol=0.02)
+    points = points.assign(along=along).sort_values("x")[["cell", "x", "mean", "low", "high", "n", "along"]]
+    centre, low, high = surface.centre[name], float(points["x"].min()), float(points["x"].max())
+    log = np.log(np.geomspace(low, high, _STEPS) / centre)
+    shown = Band(band[0], *means.loc[band[1], ["mean", "low", "high"]].astype(float)) if band else None
+    if surface.fit is None:
+        curve = pd.DataFrame(columns=["x", "fit", "low", "high"])
+        found: tuple[str, float, float, float] = ("untested", np.nan, np.nan, np.nan)
+    else:
+        df = surface.fit.df_resid
+        rows, covariance = surface.rows(name, log), surface.fit.cov_params()
+        fitted, half = (
+            rows @ surface.fit.params,
+            stats.t.ppf(0.975, df) * np.sqrt(np.einsum("ij,jk,ik->i", rows, covariance, rows)),
+        )
+        curve = pd.DataFrame({"x": centre * np.exp(log), "fit": fitted, "low": fitted - half, "high": fitted + half})
+        at = surface.place(name)
+        found = _best(surface.fit.params[at : at + 2], covariance[at : at + 2, at : at + 2], df, log, fitted)
+    word, *ends = found
+    best, best_low, best_high = (float(centre * np.exp(end)) for end in ends)
+    return ResponseCurve(
+        design=design,
+        factor=name,
+        points=points.reset_index(drop=True),
+        curve=curve,
+        reference=centre,
+        best=best,
+        best_low=best_low,
+        best_high=best_high,
+        word=word,
+        sentence=_sentence(word, best, best_low, best_high, low, high),
+        band=shown,
+    )
+
+
+def _best(
+    slope: np.ndarray, covariance: np.ndarray, df: float, log: np.ndarray, fitted: np.ndarray
+) -> tuple[str, float, float, float]:
+    """Word, best place and its interval, all as logarithms, from the slope ``b1 + 2 b2 log`` and its error."""
+    steepness = slope[0] + 2 * slope[1] * log
+    joint = float(slope @ np.linalg.solve(covariance, slope)) / 2
+    error = stats.t.ppf(0.975, df) * np.sqrt(
+        covariance[0, 0] + 4 * log * covariance[0, 1] + 4 * log**2 * covariance[1, 1]
+    )
+    rises, falls = np.flatnonzero(steepness > error), np.flatnonzero(steepness < -error)
+    top = float(log[fitted.argmax()])
+    if stats.f.sf(joint, 2, df) > 0.05 or not (len(rises) or len(falls)):
+        return "flat", np.nan, float(log[0]), float(log[-1])
+    if not len(falls):
+        return "rising", top, float(log[rises[-1]]), float(log[-1])
+    if not len(rises):
+        return "falling", top, float(log[0]), float(log[falls[0]])
+    if rises[0] > falls[0]:
+        return "valley", top, np.nan, np.nan
+    return "peak", top, float(log[rises[-1]]), float(log[falls[0]])
+
+
+def _sentence(word: str, best: float, best_low: float, best_high: float, low: float, high: float) -> str:
+    beyond = "and may lie beyond the range, which"
+    if word in ("rising", "falling") and best_low == best_high:
+        return f"{word.capitalize()} up to the end of the range ({best:.2g}): the best value may lie beyond it."
+    return {
+        "peak": f"Best at {best:.2g}, 95 % interval {best_low:.2g} to {best_high:.2g}.",
+        "rising": f"Rises: the best value is {best_low:.2g} or more {beyond} ends at {high:.2g}.",
+        "falling": f"Falls: the best value is {best_high:.2g} or less {beyond} begins at {low:.2g}.",
+        "valley": f"Falls and rises again between {low:.2g} and {high:.2g}: there is no single best value.",
+        "flat": f"Flat: between {low:.2g} and {high:.2g} no value is better than another beyond noise.",
+        "untested": "Too few runs for a curve.",
+    }[word]
+
+
+def _compared(
+    group: pd.DataFrame, told: dict[str, dict[str, str]], name: str, scores: dict[str, dict[int, float]]
+) -> tuple[str, str] | None:
+    """Label and cell of what a curve is compared with."""
+    weight = f"{name.rpartition('.')[0]}.weight"
+    zero = [cell for cell, own in told.items() if _number(own.get(weight)) == 0 and scores.get(cell)]
+    if zero:
+        return "without this loss", zero[0]
+    plain = [cell for cell in group.loc[group["role"] == "control", "cell"] if cell == "none" and scores.get(cell)]
+    return ("cross-entropy alone", plain[0]) if plain else None
+
+
+def _blocks(runs: pd.DataFrame) -> np.ndarray:
+    """Columns for the mean and, where all cells share them, the seeds."""
+    mean = np.ones((len(runs), 1))
+    return np.hstack([mean, pd.get_dummies(runs["seed"], drop_first=True).to_numpy(float)]) if seed_term(runs) else mean
+
+
+def _positive(told: dict[str, dict[str, str]], name: str) -> set[float]:
+    """The positive values of a factor; none if it is not a number in every cell that has it."""
+    values = {_number(own[name]) for own in told.values() if name in own}
+    return set() if any(np.isnan(value) for value in values) else {value for value in values if value > 0}
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text is not None else float("nan")
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,1 @@
+"""What trials ran on, and what they took."""

@@ -1,0 +1,130 @@
+"""Where trials ran, and whether studies that are compared ran on one and the same hardware, software and code."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.tables.files import Tables
+
+_OUTCOMES = ("complete", "pruned", "diverged")
+"""States of trials that say something about their study."""
+_PACKAGES = ("numpy", "timm", "segmentation-models-pytorch", "torchvision")
+"""What a training computes with, beside torch."""
+_SOFTWARE = (
+    *("python", "torch", "cuda", "cudnn", "gpu_driver"),
+    *("amp", "tf32", "deterministic_algorithms", "cudnn_deterministic", "cudnn_benchmark"),
+)
+_ROUNDING = "Times are not comparable at all, scores only up to rounding and nondeterminism."
+_MEANING = {
+    "hardware": _ROUNDING,
+    "software": _ROUNDING,
+    "code": "What ran on different code is not comparable.",
+}
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Trials of one sweep ran on more than one kind of something.
+
+    Attributes:
+        kind: ``hardware``, ``software`` or ``code``.
+        places: How many trials of each study ran where: by the name of the place, then by study.
+    """
+
+    kind: str
+    places: dict[str, dict[str, int]]
+
+    @property
+    def sentence(self) -> str:
+        """Which studies ran on what, and why it matters."""
+        told = "; ".join(f"{place} ({_listed(studies)})" for place, studies in self.places.items())
+        return f"Mixed {self.kind}: {told}. {_MEANING[self.kind]}"
+
+    @property
+    def doubt(self) -> str:
+        """In a few words."""
+        return "mixed code: not comparable" if self.kind == "code" else f"mixed {self.kind}"
+
+    def spans(self, studies: Iterable[str]) -> bool:
+        """Whether the trials of these studies alone ran in more than one place."""
+        named = set(studies)
+        return sum(bool(named & counts.keys()) for counts in self.places.values()) > 1
+
+
+def mixed(tables: Tables) -> list[Mix]:
+    """What differs between the environments of the trials that say something; empty if all ran on the same.
+
+    A training that was cut short and went on elsewhere counts where it ended.
+    """
+    environments = tables["environments"].drop_duplicates("environment_id").set_index("environment_id")
+    trials = tables["trials"]
+    told = trials[trials["state"].isin(_OUTCOMES) & trials["environment_id"].isin(environments.index)]
+    rows = [row for _, row in environments.loc[told["environment_id"].unique()].iterrows()]
+    names = {
+        "hardware": [hardware(row) for row in rows],
+        "software": _software_names(rows),
+        "code": [code(row) for row in rows],
+    }
+    found = []
+    for kind, named in names.items():
+        place_of = {str(row.name): name for row, name in zip(rows, named, strict=True)}
+        if len(set(named)) > 1:
+            places: dict[str, dict[str, int]] = {}
+            pairs = zip(told["environment_id"].map(place_of), told["study"], strict=True)
+            for (place, study), count in Counter(pairs).items():
+                places.setdefault(place, {})[study] = count
+            found.append(Mix(kind, places))
+    return found
+
+
+def hardware(row: Mapping[str, Any] | pd.Series) -> str:
+    """What computed, of a row of the table of environments: rows of the same hardware have the same name."""
+    processes = int(known(row, "processes") or 1)
+    times = f"{processes} x " if processes > 1 else ""
+    if str(row["device"]).startswith("cuda"):
+        return f"{times}{known(row, 'device_name') or 'GPU without a name'}"
+    name = known(row, "cpu_name") or known(row, "device_name") or "CPU without a name"
+    threads = int(row["num_threads"])
+    return f"{times}{name}, {threads} thread{'' if threads == 1 else 's'}"
+
+
+def software(row: Mapping[str, Any] | pd.Series) -> dict[str, str]:
+    """What can change a number or a time, of a row of the table of environments: versions and settings by name."""
+    packages = json.loads(row["versions_json"])
+    told = {name: known(row, name) for name in _SOFTWARE} | {name: packages.get(name) for name in _PACKAGES}
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def code(row: Mapping[str, Any] | pd.Series) -> str:
+    """Which version of the training code, of a row of the table of environments."""
+    digest, commit = known(row, "code_digest"), known(row, "git_commit")
+    if digest is not None:
+        return f"code {digest[:10]}"
+    if commit is not None:
+        return f"commit {commit[:10]}{' with changes' if known(row, 'git_dirty') else ''}"
+    return "code not recorded"
+
+
+def known(row: Mapping[str, Any] | pd.Series, name: str) -> Any:
+    """A value of a row; None where it is missing."""
+    value = row.get(name)
+    return None if value is None or pd.isna(value) else value
+
+
+def _software_names(rows: list[pd.Series]) -> list[str]:
+    """Each named by what differs; a fact that only some of them have, such as the version of CUDA, does not."""
+    facts = [software(row) for row in rows]
+    names = {name: None for told in facts for name in told}
+    differing = [name for name in names if len({told[name] for told in facts if name in told}) > 1]
+    return [", ".join(f"{name} {told[name]}" for name in differing if name in told) or "the rest" for told in facts]
+
+
+def _listed(studies: Mapping[str, int]) -> str:
+    told = [f"{study} {count}" for study, count in studies.items()]
+    more = f" and {len(told) - _SHOWN} more studies" if len(told) > _SHOWN else ""
+    return f"trials: {', '.join(told[:_SHOWN])}{more}"

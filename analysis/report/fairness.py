@@ -1,0 +1,212 @@
+"""The part of the report that lets a reader judge whether the comparison was fair."""
+
+import pandas as pd
+
+from analysis.conditions.hardware import code, hardware, known, mixed
+from analysis.conditions.memory import memory
+from analysis.figures.results import Colors
+from analysis.formats import MISSING, big, count, duration, missing, plural, points, share, size, text
+from analysis.report import html as page
+from analysis.report.html import Cell, number
+from analysis.selection.compare import STATES
+from analysis.selection.refusals import refusals
+from analysis.tables.files import Tables
+from analysis.tables.ranges import spaces
+
+FAILURES = {
+    "out_of_memory": "out of memory",
+    "error": "error",
+    "lost": "process lost",
+    "node_lost": "node lost",
+    "input": "wrong input",
+    "storage": "storage",
+    "damaged": "damaged files",
+}
+"""Of what a trial's last failed attempt died, in words."""
+
+
+def fairness(tables: Tables, comparison: pd.DataFrame, palette: Colors) -> str:
+    """Trials and ranges per study, sources, what went wrong, the teacher, where it ran, memory: as HTML."""
+    return "".join(
+        (
+            page.warnings(refusals(comparison)),
+            _studies(tables, comparison, palette),
+            _sources(comparison, palette),
+            _reasons(tables),
+            _teachers(tables["teachers"]),
+            _environments(tables),
+            _memory(tables),
+        )
+    )
+
+
+def _studies(tables: Tables, comparison: pd.DataFrame, palette: Colors) -> str:
+    ranges = spaces(tables)
+    rows = []
+    for _, row in comparison.iterrows():
+        space = "; ".join(f"{name} {_range(domain)}" for name, domain in ranges[row["study"]].items())
+        cells = [number(str(row[state]), row[state]) for state in STATES]
+        name = Cell(html=page.key(row["study"], palette[row["study"]]))
+        latency = "" if missing(row["latency_ms"]) else f"{row['latency_ms']:.1f}\u00a0ms"
+        cost = number(big(row["params"]), row["params"], latency)
+        rows.append([name, *cells, cost, Cell(space or "nothing", wide=True)])
+    columns = ["Study", *(state.capitalize() for state in STATES), "Student", "Searched over"]
+    heading = "<h3>Trials by state, over search and fresh seeds</h3>"
+    return heading + page.table(columns, rows) + _reused(tables["trials"])
+
+
+def _reused(trials: pd.DataFrame) -> str:
+    reused = trials.dropna(subset=["reused_from"])
+    if reused.empty:
+        return ""
+    counts = ", ".join(f"{study} {count}" for study, count in reused.groupby("study", sort=False).size().items())
+    return (
+        f'<p class="aside">{plural(len(reused), "trial")} ({page.escape(counts)}) had the config and seed of a trial '
+        "that had been run already: its outcome was taken over, and its cost counts for this study too.</p>"
+    )
+
+
+def _sources(comparison: pd.DataFrame, palette: Colors) -> str:
+    cited = comparison[comparison["citation"].map(text) != ""]
+    rows = [
+        [
+            Cell(html=page.key(row["study"], palette[row["study"]])),
+            Cell(row["method"]),
+            Cell(row["citation"], wide=True),
+        ]
+        for _, row in cited.iterrows()
+    ]
+    return "<h3>Methods</h3>" + page.table(["Study", "Method", "Source"], rows) if rows else ""
+
+
+def _reasons(tables: Tables) -> str:
+    """Trials that diverged, failed or had to be tried again, by the kind of failure."""
+    trials = tables["trials"].fillna({"retries": 0})
+    wrong = trials[trials["state"].isin(["diverged", "failed"]) | (trials["retries"] > 0)]
+    if wrong.empty:
+        return ""
+    events = tables["decisions"]
+    retried = events[events["kind"] == "retried"]
+    why = dict(zip(retried["trial_id"], retried["detail"], strict=True))
+    reasons = [_reason(trial, why) for _, trial in wrong.iterrows()]
+    kinds = wrong["failure"].map(FAILURES).fillna("")
+    told = wrong.assign(reason=reasons, kind=kinds)
+    groups = sorted(told.groupby(["study", "state", "kind"], sort=False), key=lambda item: -len(item[1]))
+    rows = []
+    for (study, state, kind), group in groups:
+        reason, others = group["reason"].mode().iloc[0], group["reason"].nunique() - 1
+        rows.append(
+            [
+                *(Cell(str(name)) for name in (study, state, kind)),
+                number(str(len(group)), len(group)),
+                number(f"{group['retries'].sum():.0f}", group["retries"].sum()),
+                Cell(group["trial_id"].iloc[0]),
+                Cell(reason, wide=True, small=f"and {plural(others, 'other reason')}" if others else ""),
+            ]
+        )
+    columns = ["Study", "State", "Failure", "Trials", "Retries", "First", "Most frequent reason"]
+    return "<h3>What went wrong</h3>" + page.table(columns, rows)
+
+
+def _reason(trial: pd.Series, retried: dict[str, str]) -> str:
+    """The last line of what was said when a trial ended, or was tried again."""
+    said = text(trial["reason"]) or text(retried.get(trial["trial_id"])) or "no reason recorded"
+    return said.strip().splitlines()[-1]
+
+
+def _teachers(teachers: pd.DataFrame) -> str:
+    rows = [
+        [
+            Cell(row["name"], small=row["digest"][:12]),
+            Cell(" · ".join(filter(None, (row["arch"], text(row["encoder"]))))),
+            number(big(row["params"]), row["params"]),
+            number(points(row["miou"]), row["miou"], text(row["role"])),
+            Cell(text(row["trained_on"])),
+            Cell(row["source"], small="" if missing(row["seconds"]) else duration(row["seconds"])),
+        ]
+        for _, row in teachers.iterrows()
+    ]
+    columns = ["Teacher", "Network", "Parameters", "mIoU", "Trained on", "Source"]
+    return "<h3>Teacher</h3>" + page.table(columns, rows) if rows else ""
+
+
+def _environments(tables: Tables) -> str:
+    ran = tables["trials"].groupby("environment_id")
+    trials, nodes = ran.size(), ran["node"].nunique()
+    environments = tables["environments"]
+    used = environments[environments["environment_id"].isin(trials.index)]
+    rows = []
+    for _, row in (used if len(used) else environments).iterrows():
+        count, spread = trials.get(row["environment_id"], 0), nodes.get(row["environment_id"], 0)
+        rows.append(
+            [
+                Cell(hardware(row), wide=True, small=_about_hardware(row)),
+                Cell(f"python {row['python']}, torch {row['torch']}", wide=True, small=_about_software(row)),
+                number(str(count), count, f"on {plural(spread, 'node')}" if spread else ""),
+                Cell(code(row), small=_commit(row)),
+            ]
+        )
+    marks = page.warnings(mix.sentence for mix in mixed(tables))
+    heading = "<h3>Where it ran</h3>"
+    return heading + marks + page.table(["Hardware", "Software", "Trials", "Code"], rows) if rows else ""
+
+
+def _about_hardware(row: pd.Series) -> str:
+    told = [size(row["gpu_memory_bytes"])] if known(row, "gpu_memory_bytes") else []
+    told += [row["cpu_name"]] if known(row, "cpu_name") and row["device"] != "cpu" else []
+    told += [f"{row['cpu_count']:.0f} CPUs"] if known(row, "cpu_count") else []
+    return ", ".join([*told, row["platform"]])
+
+
+def _about_software(row: pd.Series) -> str:
+    names = {"cuda": "CUDA", "cudnn": "cuDNN", "gpu_driver": "driver", "amp": "mixed precision", "tf32": "TF32"}
+    told = [f"{label} {row[name]}" for name, label in names.items() if known(row, name)]
+    if known(row, "deterministic_algorithms") is not None:
+        told.append("deterministic algorithms" if row["deterministic_algorithms"] else "not forced to be deterministic")
+    told += ["cuDNN benchmark"] if known(row, "cudnn_benchmark") else []
+    return ", ".join(told)
+
+
+def _commit(row: pd.Series) -> str:
+    commit = known(row, "git_commit")
+    if commit is None or known(row, "code_digest") is None:
+        return ""
+    return f"commit {commit[:10]}{' with changes' if known(row, 'git_dirty') else ''}"
+
+
+def _memory(tables: Tables) -> str:
+    found = memory(tables)
+    if found.empty:
+        return ""
+    rows = [
+        [
+            Cell(row["study"]),
+            Cell(row["gpu"], small=f"{size(row['gpu_memory_bytes'])} each"),
+            number(size(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
+            number(share(row["share"]), row["share"]),
+            number(count(row["fit"]), row["fit"]),
+            number(MISSING if missing(row["fraction"]) else f"{row['fraction']:g}", row["fraction"]),
+        ]
+        for _, row in found.iterrows()
+    ]
+    least = found["fit"].min(skipna=False)
+    advised = (
+        ""
+        if missing(least)
+        else f"All studies run with <code>resources.gpu: {found['fraction'].max():g}</code>, {least:.0f} on a GPU. "
+    )
+    died = int((tables["trials"]["failure"] == "out_of_memory").sum())
+    unmeasured = f"{plural(died, 'trial')} ran out of memory, with no peak measured. " if died else ""
+    note = (
+        f"{advised}{unmeasured}Peak is what one process held at most; to it are added 10 % and 0.5 GiB for its CUDA "
+        "context. By memory alone: cores and the GPU's own speed may set a lower limit."
+    )
+    columns = ["Study", "GPU", "Peak", "Of the GPU", "Fit on one", "resources.gpu"]
+    return f'<h3>GPU memory</h3>{page.table(columns, rows)}<p class="aside">{note}</p>'
+
+
+def _range(domain: object) -> str:
+    if isinstance(domain, dict) and "low" in domain:
+        return f"{domain['low']:g} to {domain['high']:g}{' (log)' if domain.get('log') else ''}"
+    choices = domain["choices"] if isinstance(domain, dict) else domain
+    return f"in {{{', '.join(map(str, choices))}}}" if isinstance(choices, list) else str(domain)

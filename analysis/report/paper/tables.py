@@ -1,0 +1,211 @@
+"""Tables for a paper: comparison and ablation as Markdown, LaTeX (booktabs) and CSV, from one sheet each."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.ablation.effects import levels
+from analysis.conditions.hardware import mixed
+from analysis.formats import MISSING, each, interval, missing, points, share, signed, text
+from analysis.report.findings import Findings
+from analysis.report.paper.figures import ablation_figure, comparison_figure
+from analysis.report.verdict import refusal
+
+ROLE = "mIoU (points) on role select at the last evaluated epoch"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as text, ready to be set.
+
+    Attributes:
+        name: File name without its ending.
+        caption: What the table is about.
+        columns: Names of the columns; the first is text, all others are numbers.
+        rows: Cells, best first.
+        note: Below the table: estimator, n, role, budget, correction.
+        bold: Rows whose first two cells are set in bold: the whole tie set, never a winner inside it.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    bold: frozenset[int] = frozenset()
+
+
+def write_paper(folder: Path, found: Findings) -> list[Path]:
+    """Write every sheet as ``.md``, ``.tex`` and ``.csv``, and what can be drawn of it as ``.pdf``.
+
+    Args:
+        folder: Where to; made if missing.
+        found: From ``findings``; no file is written for an ablation that there is not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    marks = " ".join(mix.sentence for mix in mixed(found.tables))
+    written = []
+    for sheet in (comparison_sheet(found, marks), *ablation_sheets(found, marks)):
+        for ending, render in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
+            path = folder / f"{sheet.name}.{ending}"
+            path.write_text(render(sheet), encoding="utf-8")
+            written.append(path)
+    written += comparison_figure(folder / "comparison.pdf", found)
+    for design, frame in found.ablation.groupby("design", sort=False):
+        written += ablation_figure(folder / f"{_file(design)}.pdf", str(design), frame)
+    return written
+
+
+def comparison_sheet(found: Findings, marks: str = "") -> Sheet:
+    """The comparison of the studies; ``marks`` are sentences that its note must carry."""
+    frame, tied = found.comparison, found.tied()
+    caption = (
+        f"Best config of each study, {ROLE}: mean over fresh seeds (n), difference to the baseline, share of the gap "
+        "to the teacher that is closed."
+        if found.confirmed
+        else f"Not confirmed: best single-seed score of each study's search, {ROLE}, optimistic by an unknown amount."
+    )
+    scores = ("mIoU (n)", "Over baseline", "Verdict", "Gap closed", "Seeds", "In search")
+    columns = ("Study", *scores, "Searched", "Trials", "Epochs", "Hours")
+    rows = tuple(
+        (
+            f"{row['study']} (baseline)" if row["is_baseline"] else row["study"],
+            f"{points(row['mean'])} ({row['n']})",
+            _difference(row),
+            "refused" if refusal(row) else text(row.get("word")),
+            share(row["gap_closed"]),
+            each(row["scores"]),
+            points(row["screen_score"]),
+            str(row["searched_parameters"]),
+            str(row["search_trials"]),
+            str(row["search_epochs"]),
+            f"{(row['search_s'] + row['confirm_s']) / 3600:.2f}",
+        )
+        for _, row in frame.iterrows()
+    )
+    bold = frozenset(place for place, study in enumerate(frame["study"]) if study in tied)
+    return Sheet("comparison", caption, columns, rows, f"{_estimator(found)}{marks}".strip(), bold)
+
+
+def ablation_sheets(found: Findings, marks: str = "") -> Iterator[Sheet]:
+    """One sheet per ablation design: which part is on in which cell, and what the change costs or brings."""
+    cells = found.tables["cells"].drop_duplicates("cell").set_index("cell")
+    for design, frame in found.ablation.groupby("design", sort=False):
+        told = {cell: levels(cells.loc[cell, "levels_json"]) for cell in frame["cell"] if cell in cells.index}
+        factors = list(dict.fromkeys(name for own in told.values() for name in own))
+        rows = tuple(
+            (
+                f"{row['cell']} ({row['role']})" if row["role"] != "cell" else row["cell"],
+                *(_tick(told.get(row["cell"], {}).get(factor)) for factor in factors),
+                f"{points(row['mean'])} ({row['n']})",
+                _difference(row),
+                text(row.get("word")),
+                each(row["differences"], sign=True),
+            )
+            for _, row in frame.iterrows()
+        )
+        caption = f"Ablation ({design}): {ROLE}, mean (n), and difference to the reference."
+        columns = ("Cell", *factors, "mIoU (n)", "Over reference", "Verdict", "Seed by seed")
+        estimators = " ".join(
+            f"{told[0].upper()}{told[1:]}." for told in dict.fromkeys(frame.get("estimator", ())) if text(told)
+        )
+        least = _blind("Effects", frame)
+        note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
+        yield Sheet(_file(design), caption, columns, rows, " ".join(note.split()))
+
+
+def _file(design: object) -> str:
+    return f"ablation-{re.sub(r'[^A-Za-z0-9]+', '-', str(design))}"
+
+
+def _difference(row: pd.Series) -> str:
+    limits = interval(row.get("low"), row.get("high"))
+    return "" if refusal(row) or missing(row["difference"]) else f"{signed(row['difference'])} {limits}".strip()
+
+
+def _tick(level: str | None) -> str:
+    return {"on": "\N{CHECK MARK}", "off": "", None: ""}.get(level, level or "")
+
+
+def _estimator(found: Findings) -> str:
+    if not found.confirmed:
+        return ""
+    told = [
+        "Brackets: 95 % interval over seeds, one block model of all best configs, Holm over the studies."
+        if "low" in found.comparison and found.comparison["low"].notna().any()
+        else "No interval: too few seeds, or the sweep has not finished."
+    ]
+    told += filter(None, [_blind("Differences", found.comparison)])
+    told += ["Bold: the tie set."] if found.tied() else []
+    return " ".join([*told, "Hours: search and fresh seeds. "])
+
+
+def _blind(what: str, frame: pd.DataFrame) -> str:
+    """What could not have been seen: it differs from row to row where some vary more than others."""
+    known = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
+    if known.empty:
+        return ""
+    least, most = points(known.min()), points(known.max())
+    until = least if least == most else f"{least} to {most}"
+    return f"{what} could be seen from {until} points on."
+
+
+def markdown(sheet: Sheet) -> str:
+    """A pipe table under its caption, above its note."""
+    rows = [
+        tuple(f"**{cell}**" for cell in row[:2]) + row[2:] if place in sheet.bold else row
+        for place, row in enumerate(sheet.rows)
+    ]
+    lines = [
+        " | ".join(sheet.columns),
+        " | ".join(["---", *["---:"] * (len(sheet.columns) - 1)]),
+        *(" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows),
+    ]
+    note = ["", sheet.note] if sheet.note else []
+    return "\n".join([sheet.caption, "", *(f"| {line} |" for line in lines), *note, ""])
+
+
+_FITTED = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+
+
+def latex(sheet: Sheet) -> str:
+    """A ``table`` that needs the packages booktabs, graphicx and amssymb; it is made smaller where it is too wide."""
+    escaped = [[_tex(cell) for cell in row] for row in sheet.rows]
+    for place in sheet.bold:
+        escaped[place][:2] = [f"\\textbf{{{cell}}}" for cell in escaped[place][:2]]
+    body = pd.DataFrame(escaped, columns=[_tex(name) for name in sheet.columns], dtype=object)
+    below = f"\n\\par\\smallskip\\footnotesize {_tex(sheet.note)}" if sheet.note else ""
+    written = body.style.hide(axis="index").to_latex(
+        caption=_tex(sheet.caption),
+        column_format=f"l{'r' * (len(sheet.columns) - 1)}",
+        hrules=True,
+        position_float="centering",
+    )
+    fitted = written.replace("\\begin{tabular}", f"{_FITTED}\\begin{{tabular}}").replace(
+        "\\end{tabular}", "\\end{tabular}}"
+    )
+    return fitted.replace("\n\\end{table}", f"{below}\n\\end{{table}}")
+
+
+def comma_separated(sheet: Sheet) -> str:
+    """The cells as CSV; a missing value is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(sheet.columns)
+    writer.writerows([("" if cell == MISSING else cell) for cell in row] for row in sheet.rows)
+    return file.getvalue()
+
+
+_SPECIAL = {"\\": r"\textbackslash{}", MISSING: "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SPECIAL |= {"\N{CHECK MARK}": r"\checkmark"} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def _tex(content: str) -> str:
+    """Escaped; signed numbers in math mode, so that minus is a minus."""
+    escaped = "".join(_SPECIAL.get(character, character) for character in content)
+    return re.sub(r"(?<![\w.])([+-]\d+\.\d+)", r"$\1$", escaped)

@@ -1,0 +1,172 @@
+"""The section of a report about ablations: what each part of a config is worth, and how sure that is."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis.ablation.effects import worth
+from analysis.ablation.factorial import MAIN, factorial_effects
+from analysis.ablation.layers import LayerGrid, layer_grids
+from analysis.ablation.published import replays
+from analysis.ablation.response import ResponseCurve, response_curves
+from analysis.figures import ablation as plots_ablation
+from analysis.formats import each, interval, missing, plural, points, share, signed, text
+from analysis.report import html as page
+from analysis.report.findings import Findings
+from analysis.report.html import Cell, number
+from analysis.report.sections.results import CONFIG_CLAIM
+from analysis.stats.seed_contrasts import smallest_effect
+
+_BOTH = ("leave-one-out", "add-one-in")
+
+
+def ablation(found: Findings) -> str:
+    """Every design with its effects: tables, forest plots, factorials, layer grids and response curves."""
+    if found.ablation.empty:
+        return ""
+    smallest = smallest_effect(found.tables["sweeps"])
+    factorials = factorial_effects(found.tables)
+    grids = {grid.design: grid for grid in layer_grids(found.tables)}
+    curves = response_curves(found.tables)
+    parts = []
+    for design, frame in found.ablation.groupby("design", sort=False):
+        effects = factorials[factorials["design"] == design]
+        parts += [
+            f"<h3>{page.escape(str(design))}</h3>{_about(frame)}",
+            *_factorial(effects, smallest),
+            *([_grid(grids[str(design)])] if design in grids else []),
+            *(_response(curve) for curve in curves if curve.design == design),
+            *_cells(found, frame, smallest, drawn=effects.empty),
+        ]
+    return "".join(parts) + _worth(found, smallest) + _published(found)
+
+
+def _about(frame: pd.DataFrame) -> str:
+    """What was spent, what was searched again, and how the differences were estimated."""
+    retuned = next(iter(frame["retuned"].dropna().unique()), "")
+    said = [f"{plural(int(frame['runs'].sum()), 'run')}."]
+    if retuned:
+        said.append(f"Searched again in each cell: {retuned}.")
+    return f'<p class="aside">{page.escape(" ".join(said))}</p>'
+
+
+def _cells(found: Findings, frame: pd.DataFrame, smallest: float, drawn: bool) -> Iterator[str]:
+    columns = ["Cell", "Change", "mIoU", "Against the reference", "Verdict", "n"]
+    has_published = frame["published"].notna().any()
+    rows = [
+        [
+            Cell(html=page.key(row["cell"], found.palette.get(row["cell"], "")), small=row["role"]),
+            Cell(" = ".join(filter(None, (text(row["factor"]), text(row["level"]))))),
+            number(points(row["mean"]), row["mean"], each(row["scores"])),
+            number(signed(row["difference"]), row["difference"], _seen(row)),
+            _word(row),
+            number(str(row["n"]), row["n"]),
+            *([number(points(row["published"]), row["published"], text(row["source"]))] if has_published else []),
+        ]
+        for _, row in frame.iterrows()
+    ]
+    yield page.table([*columns, *(["Published"] if has_published else [])], rows)
+    cells = frame[frame["role"] != "reference"]
+    if (cells["n"] > 0).any() and drawn:
+        how = "; ".join(dict.fromkeys(filter(None, map(text, cells["estimator"]))))
+        rest = (
+            f"{CONFIG_CLAIM} Cell minus reference at the same seed: negative where the change hurts. Dots are seeds, "
+            f"filled marks separated from 0; gray: differences that do not matter. {_sentence(how)}"
+        )
+        yield page.figure(
+            page.plot(plots_ablation.forest(cells, smallest)), "What each change costs or brings.", rest.strip()
+        )
+
+
+def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
+    if effects.empty:
+        return
+    rows = [
+        [
+            Cell(row["effect"], small=row["contrast"] if row["kind"] == MAIN else "works together"),
+            number(signed(row["difference"]), row["difference"], interval(row["low"], row["high"])),
+            _word(row),
+            number(signed(row["simple"]), row["simple"], interval(row["simple_low"], row["simple_high"])),
+            number(share(row["share"]), row["share"]),
+            Cell(", ".join(row["aliases"])),
+        ]
+        for _, row in effects.iterrows()
+    ]
+    columns = ["Effect", "On average", "Verdict", "At the full config", "Share of variation", "Mixed with"]
+    yield page.table(columns, rows)
+    first = effects.iloc[0]
+    rest = (
+        f"{CONFIG_CLAIM} A main effect is the level of the reference minus the other one, averaged over all others; "
+        f"{plural(int(first['runs']), 'run')}. {_sentence(text(first['estimator']))}"
+    )
+    if lacking := text(first["missing"]) if isinstance(first["missing"], str) else ", ".join(first["missing"]):
+        rest += f" Without a score: {lacking}."
+    yield page.figure(page.plot(plots_ablation.main_effects(effects, smallest)), "What each factor is worth.", rest)
+    if (effects["kind"] != MAIN).any():
+        yield page.figure(
+            page.plot(plots_ablation.interactions(effects)),
+            "Which factors work together.",
+            "Main effects on the diagonal, interactions below: positive where two factors help each other. "
+            "Points; bold: separated from 0.",
+        )
+
+
+def _grid(grid: LayerGrid) -> str:
+    return page.figure(
+        page.plot(plots_ablation.layer_grid(grid)), "Which layers to pair.", f"{CONFIG_CLAIM} {grid.note}"
+    )
+
+
+def _response(curve: ResponseCurve) -> str:
+    rest = f"{CONFIG_CLAIM} Quadratic in the logarithm; all else as in the reference; 95 % at each value by itself."
+    return page.figure(page.plot(plots_ablation.response(curve)), f"{curve.factor}: {curve.sentence}", rest)
+
+
+def _worth(found: Findings, smallest: float) -> str:
+    """Leaving out and adding in side by side, where both were run."""
+    if not set(_BOTH) <= set(found.ablation["design"]):
+        return ""
+    frame = worth(found.ablation)
+    rest = (
+        f"{CONFIG_CLAIM} Two answers to one question: what is lost without it in the full config, and what it "
+        "brings to cross-entropy alone. Far apart: the terms work together, or do each other's work."
+    )
+    drawing = plots_ablation.forest(frame, smallest, x="worth of the term (points)")
+    return page.figure(page.plot(drawing), "What each term is worth, left out and added in.", rest)
+
+
+def _published(found: Findings) -> str:
+    """Our effects beside those of the paper that the design replays."""
+    frame = replays(found.tables)
+    if frame.empty:
+        return ""
+    rows = [
+        [
+            Cell(row["cell"], small=row["design"]),
+            number(signed(row["difference"]), row["difference"], interval(row["low"], row["high"])),
+            number(signed(row["published"]), row["published"]),
+            Cell(row["verdict"], small=row["why"], wide=True),
+        ]
+        for _, row in frame.iterrows()
+    ]
+    rest = (
+        "Effects against the reference, not scores. Reproduced: the published effect is one that our seeds could have "
+        "given, and both go the same way; not: it is not; inconclusive: our seeds cannot tell."
+    )
+    table = page.table(["Cell", "Here", "Published", "Verdict"], rows)
+    return page.figure(table, "Beside the published numbers.", f"{CONFIG_CLAIM} {rest}")
+
+
+def _word(row: pd.Series) -> Cell:
+    if not text(row["word"]):
+        return Cell()
+    seen = "" if missing(row["mde"]) else f"blind below {points(row['mde'])}"
+    return Cell(row["word"], small=seen if row["word"] == "not separated" else "")
+
+
+def _seen(row: pd.Series) -> str:
+    return interval(row["low"], row["high"]) or each(row["differences"], sign=True)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""

@@ -1,0 +1,59 @@
+"""Where the time went, as a section of the report."""
+
+import pandas as pd
+
+from analysis.conditions.time_spent import ONCE, PARTS, REST, bill, recording
+from analysis.formats import count, duration, share
+from analysis.report.findings import Findings
+from analysis.report.html import Cell, figure, key, number, table
+
+SHOWN = 0.005
+"""A part is shown if it takes more than this share in any study."""
+
+
+def section(found: Findings) -> str:
+    """The bill of every study as HTML; empty where the tables do not tell."""
+    frame = bill(found.tables).set_index("study")
+    whole = frame["seconds"].sum()
+    if not whole > 0:
+        return ""
+    shares = frame[list(PARTS)].div(frame["seconds"], axis="index")
+    shown = [part for part in PARTS if (shares[part] > SHOWN).any()]
+    rows = [
+        [
+            Cell(html=key(study, found.palette[study])),
+            number(duration(mean := frame.loc[study, "seconds"] / frame.loc[study, "trials"]), mean),
+            *(number(share(shares.loc[study, part]), shares.loc[study, part]) for part in shown),
+        ]
+        for study in found.comparison["study"]
+        if study in frame.index
+    ]
+    columns = ["Study", "One trial", *(f"{'the ' if part == REST else ''}{part}".capitalize() for part in shown)]
+    rest = (
+        f"Shares of all seconds of {count(frame['trials'].sum())} trials, however they ended; the mean of one trial. "
+        f"{recording_sentence(recording(found.tables))}"
+        f"{teacher_sentence(frame['asked'].sum(), frame['recorded'].sum())}"
+    ).rstrip()
+    if found.tables["environments"]["device"].eq("cuda").any():
+        rest += " On a GPU, parts are the seconds of the host, which waits for it now and then."
+    return figure(table(columns, rows), f"{duration(whole)} by what they were spent on.", rest)
+
+
+def recording_sentence(seconds: pd.Series) -> str:
+    """What was done once for all trials; empty where nothing was."""
+    if not seconds[["record", "record_teacher"]].sum() > 0:
+        return ""
+    samples, answers, wait = (duration(seconds[part]) for part in ONCE)
+    return (
+        f"Not in them, because it was done once for all trials: {samples} for recording samples, {answers} for the "
+        f"teacher's answers, {wait} of waiting for trials that recorded. "
+    )
+
+
+def teacher_sentence(asked: float, recorded: float) -> str:
+    """What the teacher was asked; empty where it was not."""
+    if not asked > 0:
+        return ""
+    many = "all" if recorded == asked else count(recorded)
+    once = f", {many} of them once for all trials" if recorded > 0 else ""
+    return f"The teacher was asked about {count(asked)} images{once}. "

@@ -1,0 +1,267 @@
+"""What a sweep says in a few lines, and what it does not say."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from analysis.ablation.factorial import factorial_effects
+from analysis.conditions.hardware import mixed
+from analysis.conditions.time_spent import recording
+from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
+from analysis.selection.compare import teacher_miou
+from analysis.selection.reporting_seeds import reported, reported_difference
+from analysis.stats.seed_contrasts import smallest_effect
+from analysis.tables.files import Tables
+
+Mark = Literal["", "amber", "red"]
+"""How loud a line is: red where the result must not be used as it stands, amber where it is to be read with care."""
+
+
+class Line(NamedTuple):
+    """One line of the verdict."""
+
+    label: str
+    text: str
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result in words.
+
+    Attributes:
+        headline: One sentence.
+        lines: Most important first.
+        not_claimed: What must not be read into the result.
+    """
+
+    headline: str
+    lines: tuple[Line, ...]
+    not_claimed: str
+
+
+def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, tied: int = 0) -> Verdict:
+    """Put the comparison (or, in a sweep that is an ablation, its cells) into words.
+
+    While a sweep is unfinished nothing is said to be separated or equivalent: looking again and again until it is
+    would make chance findings.
+
+    Args:
+        tables: The tables of a sweep.
+        comparison: From ``compare``.
+        ablation: From ``ablate``; may be empty.
+        tied: How many configs the tie set holds; 0 if there is none to tell.
+    """
+    finished = bool(tables["sweeps"]["finished"].all())
+    budget = Line("Budget", _budget(tables, comparison))
+    warnings = _warnings(tables, comparison)
+    chosen = comparison[comparison["chosen"]]
+    so_far = "" if finished else "So far: "
+    if chosen.empty:
+        return Verdict(f"{so_far}No result, because no trial is complete", (budget, warnings), "")
+    winner = chosen.iloc[0]
+    baselines = comparison[comparison["is_baseline"]]
+    baseline = baselines.iloc[0] if len(baselines) else None
+    against = Line("Against the baseline", *_against(tables, winner, baseline, finished))
+    lines = [Line("Chosen", _chosen(winner, tied)), *_held_out(tables), against]
+    headline = _headline(tables, winner, baseline, finished)
+    if len(ablation):
+        told = _ablation(tables, ablation, finished)
+        if tables["sweeps"]["purpose"].iloc[0] == "ablation":
+            headline, lines = told.text.split(";")[0].removesuffix("."), [told]
+        else:
+            lines.append(told)
+    lines += [Line("Optimism removed", *_optimism(winner)), budget, warnings]
+    not_claimed = _not_claimed(winner, comparison, finished)
+    if any(mix.kind == "code" for mix in mixed(tables)):
+        not_claimed = f"Which study is best is not claimed: they ran on different code. {not_claimed}"
+    return Verdict(so_far + headline, tuple(lines), not_claimed)
+
+
+def refusal(row: pd.Series) -> str:
+    """Why a study may not be compared with the baseline; empty if it may."""
+    told = row.get("refused")
+    if isinstance(told, str):
+        return told
+    return "; ".join(told) if isinstance(told, list | tuple) else ""
+
+
+def effect(row: pd.Series, of: str, seeds: int) -> str:
+    """A difference with its interval and what could have been seen, ``word`` in front: as a clause of a sentence."""
+    word, limits = text(row.get("word")), interval(row.get("low"), row.get("high"))
+    if not word or not limits:
+        return ""
+    told = f"{signed(row['difference'])} points {limits} over {plural(seeds, 'seed')}"
+    if word == "not separated":
+        least = row.get("mde")
+        blind = "" if missing(least) else f", which could not have seen less than {points(least)}"
+        return f"not separated from {of}: {told}{blind}"
+    return f"{word} {'to' if word == 'equivalent' else 'from'} {of}: {told}"
+
+
+def _headline(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> str:
+    study, mean = winner["study"], points(winner["mean"])
+    if not winner["confirmed"]:
+        return f"{study} leads with {mean} mIoU on the one seed that found it; not confirmed"
+    on = f"on {winner['n']} fresh seeds" if winner["n"] > 1 else "on one fresh seed"
+    if not finished:
+        return f"{study} leads with {mean} mIoU {on}; no verdict before the sweep has finished"
+    if winner["is_baseline"]:
+        return f"Nothing beat the baseline {study}: {mean} mIoU {on}"
+    first = f"{study} came out first: {mean} mIoU {on}"
+    if baseline is None:
+        return first
+    if refusal(winner):
+        return f"{first}; not compared with the baseline {baseline['study']}, see below"
+    if told := effect(winner, f"the baseline {baseline['study']}", _pairs(winner)):
+        return f"{study} is {told}"
+    return first
+
+
+def _chosen(winner: pd.Series, tied: int) -> str:
+    seeds = f"its seeds scored {each(winner['scores'])} (mean {points(winner['mean'])}, n={winner['n']})"
+    name = winner["trial_id"] if isinstance(winner["trial_id"], str) else winner["config_id"]
+    why = f" The cheapest of {tied} configs within one standard error of the best." if tied > 1 else ""
+    return f"Config {name} of study {winner['study']}; {seeds}.{why}"
+
+
+def _held_out(tables: Tables) -> list[Line]:
+    """The number for a paper: on seeds by which nobody chose, once the selection is frozen."""
+    chosen, difference = reported(tables), reported_difference(tables)
+    if chosen is None:
+        return []
+    if not chosen.scores:
+        todo = f"none of the {chosen.planned} reporting seeds is complete; run the same command again"
+        return [Line("After the freeze", f"The selection is frozen, but {todo}.", "amber")]
+    told = f"{points(chosen.mean)} on role {chosen.role} over {plural(len(chosen.seeds), 'seed')} that nobody chose by"
+    if difference is not None:
+        limits = interval(difference.low, difference.high)
+        told += f"; {signed(difference.mean)} points {limits}".rstrip() + " over the baseline on the same seeds"
+    lacking = len(chosen.seeds) < chosen.planned
+    more = f" {len(chosen.seeds)} of {chosen.planned} planned seeds." if lacking else ""
+    return [Line("After the freeze", f"{told}.{more}", "amber" if lacking else "")]
+
+
+def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> tuple[str, Mark]:
+    if baseline is None:
+        return "This sweep has no baseline study, so no gain can be stated.", "amber"
+    searched = (
+        f"searched over {plural(baseline['searched_parameters'], 'parameter')}"
+        if baseline["searched_parameters"]
+        else "not searched"
+    )
+    name = f"{baseline['study']} ({searched})"
+    if winner["is_baseline"]:
+        return f"The chosen config is the baseline itself ({searched}).", ""
+    if told := refusal(winner):
+        return f"The comparison with {name} is refused: {told}.", "red"
+    if missing(winner["difference"]):
+        return f"No seed in common with the baseline {name}, so no difference is given.", "amber"
+    gap, teacher = "", teacher_miou(tables)
+    if not missing(winner["gap_closed"]):
+        gap = f" That closes {share(winner['gap_closed'])} of the gap to the teacher ({points(teacher)})."
+    elif not missing(teacher):
+        gap = f" The teacher ({points(teacher)}) is hardly above the baseline, if at all."
+    seeds = f"; seed by seed {each(winner['differences'], sign=True)}" if len(winner["differences"]) else ""
+    told = effect(winner, name, _pairs(winner)) if finished else ""
+    if not told:
+        return f"{signed(winner['difference'])} points over {name}{seeds}.{gap}", "amber"
+    worth = f" Declared worth having: {points(smallest_effect(tables['sweeps']))} points."
+    return f"{told[0].upper()}{told[1:]}{seeds}.{gap}{worth}", "" if winner["word"] == "separated" else "amber"
+
+
+def _pairs(row: pd.Series) -> int:
+    return len(row["differences"]) or int(row["n"])
+
+
+def _ablation(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
+    cells = frame[(frame["role"] == "cell") & frame["difference"].notna()].assign(what=lambda rows: rows["cell"])
+    if cells.empty:
+        return Line("Ablation", "No cell shares a seed with its reference yet.", "amber")
+    tested = _tested(tables, cells) if finished else cells.iloc[:0]
+    if tested.empty:
+        hardest = cells.sort_values("difference", kind="stable").iloc[0]
+        if hardest["difference"] >= 0:
+            return Line("Ablation", "No cell is worse than the reference on average.", "amber")
+        seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
+        told = f"{signed(hardest['difference'])} points against the reference, untested; {seeds}"
+        return Line("Ablation", f"{hardest['what']} is lowest: {told}.", "amber")
+    blind = "" if missing(least := tested["mde"].max()) else f"; effects below {points(least)} could not have been seen"
+    apart = tested[tested["word"] == "separated"]
+    if apart.empty:
+        none = f"None of {plural(len(tested), 'effect')} is separated from 0"
+        return Line("Ablation", f"{none}{blind}.", "amber")
+    said = f"{len(apart)} of {plural(len(tested), 'effect')} separated from 0"
+    most = apart.iloc[int(apart["difference"].abs().argmax())]
+    told = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
+    return Line("Ablation", f"{said}, {told}{blind}.")
+
+
+def _tested(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
+    """The effects of all designs that a test has judged: cells against their reference, factors of a factorial."""
+    effects = factorial_effects(tables).rename(columns={"effect": "what"})
+    columns = ["what", "difference", "low", "high", "mde", "word"]
+    found = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
+    return pd.concat(found, ignore_index=True)
+
+
+def _optimism(winner: pd.Series) -> tuple[str, Mark]:
+    if not winner["confirmed"]:
+        return "None: the score is the one that found the config, so it is too high by an unknown amount.", "red"
+    if missing(winner["optimism"]):
+        return "Nothing was searched for this config, so there is none to remove.", ""
+    return (
+        f"The search had shown {points(winner['screen_score'])} on one seed; fresh seeds give "
+        f"{points(winner['mean'])}, a correction of {signed(-winner['optimism'])} points."
+    ), ""
+
+
+def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
+    granted = comparison.iloc[0]
+    limits = [
+        plural(int(granted[f"budget_{unit}"]), unit.removesuffix("s"))
+        for unit in ("trials", "epochs")
+        if pd.notna(granted[f"budget_{unit}"])
+    ]
+    teacher = tables["teachers"]["seconds"].sum()
+    trials, epochs = comparison["search_trials"].sum(), comparison["search_epochs"].sum()
+    parts = [
+        f"{trials} trials and {epochs} epochs of search ({duration(comparison['search_s'].sum())})",
+        f"{duration(comparison['confirm_s'].sum())} on fresh seeds",
+    ]
+    if teacher:
+        parts.append(f"{duration(teacher)} to fit the teacher")
+    if recorded := recording(tables)[["record", "record_teacher"]].sum():
+        parts.append(f"{duration(recorded)} to record samples and the teacher's answers once for all trials")
+    grant = f"{' and '.join(limits)} granted to each study. " if limits else ""
+    return f"{grant}Spent: {', '.join(parts)}."
+
+
+def _warnings(tables: Tables, comparison: pd.DataFrame) -> Line:
+    told = [(row["study"], doubt) for _, row in comparison.iterrows() for doubt in row["warnings"]]
+    common = set.intersection(*(set(doubts) for doubts in comparison["warnings"]))
+    parts = [*sorted(common), *(f"{study}: {doubt}" for study, doubt in told if doubt not in common)]
+    if not parts:
+        return Line("Warnings", "None were raised.")
+    severe = not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
+    return Line("Warnings", "; ".join(parts) + ".", "red" if severe else "amber")
+
+
+def _not_claimed(winner: pd.Series, comparison: pd.DataFrame, finished: bool) -> str:
+    told = ["No significance was computed: read the seeds, not only the mean."]
+    if finished and _has_words(comparison):
+        told = ["Intervals are about retraining these very configs on new seeds, not about the methods as such."]
+    if comparison["searched_parameters"].any():
+        told.append("Each study was searched once, so the luck of a search is not measured.")
+    if comparison["finalists"].sum() > 1:
+        told.append(f"The first of {comparison['finalists'].sum()} finalists is still a little lucky.")
+    told.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
+    if not len(winner["report_scores"]):
+        told.append("The search saw these images; the held-out role report was not read.")
+    return " ".join(told)
+
+
+def _has_words(comparison: pd.DataFrame) -> bool:
+    words: Any = comparison.get("word")
+    return words is not None and bool((words.map(text) != "").any())

@@ -1,0 +1,328 @@
+"""The claim about a method: how good is what its search returns for a budget? Only whole searches can tell.
+
+Two answers. From one random search: the expected best score against budget, over the order in which its trials might
+have come. From several sweeps with other search seeds: a test whose unit is the sweep (`method_claim`).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from opda.nonparametric import EmpiricalDistribution
+from scipy import stats
+from scipy.special import gammaln
+
+from analysis.errors import InputError
+from analysis.formats import plural
+from analysis.selection.compare import compare
+from analysis.stats.holm import holm
+from analysis.tables.files import Tables
+
+TRUSTED = 4
+"""A curve is trusted up to this part of its trials: beyond, its band covers 76 % and less of 95 % (simulated)."""
+REPLICATES = 2000
+BAND = 0.8
+ENOUGH_SWEEPS = 3
+ONE_SWEEP = "one sweep per method; tuning luck not measured"
+_SAME = ("data", "student", "teacher", "train", "studies", "space", "budget", "sampler", "scheduler", "confirm")
+_IID = ("random",)
+_ENDED = ("complete", "diverged", "failed")
+_POINTS = 40
+_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Expected best score against budget, per study.
+
+    Attributes:
+        by_trials: One row per study and number of trials: ``study, n, score, held_out, low, high, trusted``.
+            ``score`` is the expected best; ``held_out`` the expected independent score of the config that is best,
+            without the luck of being chosen; ``low, high`` a simultaneous 80 % band of ``score``
+            (Lourie et al. 2024, for scores within 0..1).
+        by_hours: One row per study and budget: ``study, hours, score, trusted``; hours of training, the time in
+            which the teacher is asked included, that of fitting it not.
+        held_out: What ``held_out`` is scored on, in words; empty where there is no independent score.
+        refused: Why there are no curves; empty where there are.
+    """
+
+    by_trials: pd.DataFrame
+    by_hours: pd.DataFrame
+    held_out: str
+    refused: str
+
+
+def expected_best(tables: Tables, seed: int = 0) -> Expected:
+    """Expected best score (mIoU on role ``select``) of every study's search, against trials and against hours.
+
+    U-statistic over the trials of a study in all orders (Tang et al. 2020), unbiased up to all N trials and trusted
+    up to ``N / TRUSTED`` (column ``trusted``). A trial that diverged or failed is budget spent and counts as the worst
+    that completed. Valid for independent trials only, so nothing is drawn from searches that learn or stop early:
+    there ``analysis.search.history.incumbents`` is all that can be said.
+
+    Args:
+        tables: The tables of a sweep.
+        seed: Of the random orders for ``by_hours``.
+    """
+    trials_columns = ["study", "n", "score", "held_out", "low", "high", "trusted"]
+    hours_columns = ["study", "hours", "score", "trusted"]
+    refused = refusal(tables["sweeps"])
+    by_trials, by_hours, held_out = [], [], ""
+    if not refused:
+        searched = _searched(tables["trials"])
+        independent, held_out = independent_scores(tables, searched)
+        for study, trials in searched.groupby("study", sort=False):
+            if trials["score"].notna().any():
+                by_trials.append(_against_trials(trials, independent).assign(study=study))
+                by_hours.append(_against_hours(trials, seed).assign(study=study))
+    return Expected(_joined(by_trials, trials_columns), _joined(by_hours, hours_columns), held_out, refused)
+
+
+def refusal(sweeps: pd.DataFrame) -> str:
+    """Why no expected best score may be drawn from a search; empty if it may."""
+    for sampler, scheduler in zip(sweeps["sampler"], sweeps["scheduler"], strict=True):
+        if sampler not in _IID:
+            return (
+                f"No expected best score: the sampler {sampler} proposes a trial from the outcome of earlier ones, so "
+                "that another order of trials would have been other trials; see the best so far instead."
+            )
+        if scheduler != "none":
+            return (
+                f"No expected best score: the scheduler {scheduler} stops trials early, so that their final scores are "
+                "unknown; see the best so far instead."
+            )
+    return ""
+
+
+def weights(total: int, n: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Chance that the i-th smallest of ``total`` scores is the best of ``n`` of them drawn without replacement.
+
+    ``C(i - 1, n - 1) / C(total, n)`` (the U-statistic of Tang et al. 2020; opda's ``u_tuning_curve``, which takes no
+    second score). Logarithms keep it finite for thousands of trials.
+
+    Args:
+        total: N.
+        n: Sizes of the draws, each 1..N.
+
+    Returns:
+        ``(len(n), N)``, rows sum to 1.
+    """
+    draws, i = np.asarray(n)[:, None], np.arange(1, total + 1)
+    with np.errstate(invalid="ignore"):
+        logarithm = _log_choose(i - 1, draws - 1) - _log_choose(np.array(total), draws)
+    return np.where(i >= draws, np.exp(np.where(i >= draws, logarithm, 0.0)), 0.0)
+
+
+def independent_scores(tables: Tables, searched: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """For every complete search trial two scores of which one did not help to choose it.
+
+    Means over fresh seeds if all of them have some; else the halves of its images on role ``select``, split between
+    video sequences, or in the middle if there is only one.
+
+    Returns:
+        Columns ``choose, score`` indexed by trial (a trial may have two rows: each half chooses once), and what the
+        score is in words; empty if there is none.
+    """
+    complete = searched[searched["score"].notna()]
+    trials = tables["trials"]
+    fresh = trials[(trials["phase"] == "confirm") & (trials["state"] == "complete")]
+    means = complete["config_id"].map(fresh.groupby("config_id")["score"].mean())
+    if len(complete) and means.notna().all():
+        index = pd.Index(complete["trial_id"], name="trial_id")
+        return pd.DataFrame({"choose": complete["score"].array, "score": means.array}, index=index), "fresh seeds"
+    evaluations = tables["evaluations"]
+    mine = evaluations[(evaluations["role"] == "select") & evaluations["trial_id"].isin(complete["trial_id"])]
+    last = mine.sort_values("epoch").drop_duplicates("trial_id", keep="last").set_index("eval_id")["trial_id"]
+    confusion = tables["confusion"]
+    confusion = confusion[confusion["eval_id"].isin(last.index)]
+    if confusion.empty or confusion["eval_id"].nunique() < len(complete):
+        return pd.DataFrame(columns=["choose", "score"]), ""
+    classes = int(tables["sweeps"]["num_classes"].max())
+    evals, halves, sequences = _half_scores(confusion, classes)
+    ways = [pd.DataFrame({"choose": halves[:, way], "score": halves[:, 1 - way]}, index=evals) for way in (0, 1)]
+    split = "of whole sequences" if sequences > 1 else "of one sequence, hence not quite independent"
+    frame = pd.concat(ways).rename(index=last.to_dict()).rename_axis("trial_id")
+    return frame, f"the half of the images that did not choose, {split}"
+
+
+@dataclass(frozen=True)
+class MethodClaim:
+    """Methods against the baseline with the sweep as the unit.
+
+    Attributes:
+        frame: One row per study other than the baseline: ``study, sweeps, difference, low, high, p, p_holm``; empty
+            columns of the claim where there are too few sweeps.
+        sentence: What may be said.
+    """
+
+    frame: pd.DataFrame
+    sentence: str
+
+
+def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodClaim:
+    """Does a method beat the baseline if both are searched, each time anew? Welch's test over independent sweeps.
+
+    Each sweep (same spec, other seed) gives one number per study: the mean of its best finalist on the seeds that
+    chose nothing (phase ``report`` where there are any, else ``confirm``); none where it is refused to compare the
+    study (see ``analysis.selection.refusals``). Holm over the studies; intervals agree with ``p_holm``. With fewer than
+    ``ENOUGH_SWEEPS`` sweeps nothing is claimed.
+
+    Args:
+        sweeps: The tables of each sweep.
+        confidence: Of the intervals.
+
+    Raises:
+        InputError: No sweep, two with the same seed, or sweeps that did not ask the same.
+    """
+    _independent(sweeps)
+    scores = pd.DataFrame([_winners(tables) for tables in sweeps])
+    baseline = next((str(name) for tables in sweeps for name in tables["sweeps"]["baseline"].dropna()), None)
+    names = [name for name in scores.columns if name != baseline]
+    sizes = {name: int(scores[name].notna().sum()) for name in names}
+    reference = scores[baseline].dropna() if baseline in scores.columns else pd.Series(dtype=float)
+    rows = [(name, sizes[name], *_welch(scores[name].dropna(), reference)) for name in names]
+    frame = pd.DataFrame(rows, columns=["study", "sweeps", "difference", "se", "df", "p"])
+    p_holm, levels = holm(frame["p"].to_numpy(dtype=float), 1 - confidence)
+    half = stats.t.ppf(1 - levels / 2, frame["df"].astype(float)) * frame["se"]
+    frame = frame.assign(low=frame["difference"] - half, high=frame["difference"] + half, p_holm=p_holm)
+    columns = ["study", "sweeps", "difference", "low", "high", "p", "p_holm"]
+    return MethodClaim(frame[columns], _sentence(len(sweeps), reference, frame, confidence))
+
+
+def _searched(trials: pd.DataFrame) -> pd.DataFrame:
+    ended = trials[(trials["phase"] == "search") & trials["state"].isin(_ENDED)]
+    return ended.assign(score=ended["score"].where(ended["state"] == "complete"))
+
+
+def _against_trials(trials: pd.DataFrame, independent: pd.DataFrame) -> pd.DataFrame:
+    scores = trials["score"].fillna(trials["score"].min()).to_numpy(dtype=float)
+    total = len(scores)
+    n = np.unique(np.geomspace(1, total, _POINTS).round().astype(int))
+    low, high = _band(scores, n)
+    return pd.DataFrame(
+        {
+            "n": n,
+            "score": weights(total, n) @ np.sort(scores),
+            "held_out": _held_out(trials, independent, n),
+            "low": low,
+            "high": high,
+            "trusted": n * TRUSTED <= total,
+        }
+    )
+
+
+def _held_out(trials: pd.DataFrame, independent: pd.DataFrame, n: np.ndarray) -> np.ndarray:
+    """Ranked by the score that chooses, weighted like it, averaged over the other score (and over both ways)."""
+    mine = independent[independent.index.isin(trials["trial_id"])]
+    if mine.empty:
+        return np.full(len(n), np.nan)
+    failed = int(trials["score"].isna().sum())
+    ways = mine.groupby(level=0).cumcount()
+    curves = []
+    for _, way in mine.groupby(ways.to_numpy()):
+        ranked = way.sort_values("choose", kind="stable")["score"].to_numpy(dtype=float)
+        curves.append(weights(len(trials), n) @ np.concatenate([np.full(failed, ranked[0]), ranked]))
+    return np.mean(curves, axis=0)
+
+
+def _band(scores: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    bands = EmpiricalDistribution.confidence_bands(scores, BAND, a=0.0, b=1.0, method="dkw")
+    below, above = bands[2], bands[0]
+    return below.average_tuning_curve(n), above.average_tuning_curve(n)
+
+
+def _against_hours(trials: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Trials in random order until the hours are spent: the best of those that had ended by then."""
+    known = trials[trials["seconds"].notna()]
+    if known["score"].isna().all():
+        return pd.DataFrame({"hours": [], "score": [], "trusted": []})
+    hours = known["seconds"].to_numpy(dtype=float) / 3600
+    scores = known["score"].fillna(known["score"].min()).to_numpy(dtype=float)
+    budgets = np.geomspace(hours.max(), hours.sum(), _POINTS)
+    rng = np.random.default_rng(seed)
+    replicates = min(REPLICATES, max(100, _CELLS // len(known)))
+    order = rng.permuted(np.broadcast_to(np.arange(len(known)), (replicates, len(known))), axis=1)
+    spent, best = hours[order].cumsum(1), np.maximum.accumulate(scores[order], axis=1)
+    ended = np.stack([np.searchsorted(row, budgets * (1 + 1e-9), side="right") for row in spent])
+    reached = np.take_along_axis(best, ended - 1, axis=1)
+    return pd.DataFrame({"hours": budgets, "score": reached.mean(0), "trusted": budgets * TRUSTED <= hours.sum()})
+
+
+def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def _log_choose(n: np.ndarray, k: np.ndarray) -> np.ndarray:
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def _half_scores(confusion: pd.DataFrame, classes: int) -> tuple[pd.Index, np.ndarray, int]:
+    """The mIoU of every evaluation on either half of its images (E, 2), and of how many sequences they are."""
+    image, images = pd.factorize(confusion["image_id"], sort=True)
+    groups = confusion.drop_duplicates("image_id").set_index("image_id")["group_id"].loc[images].to_numpy()
+    names, sizes = np.unique(groups.astype(str), return_counts=True)
+    before = np.cumsum(sizes) - sizes
+    second = ~np.isin(groups.astype(str), names[before + sizes / 2 <= len(images) / 2])
+    if len(names) < 2:
+        second = np.arange(len(images)) >= len(images) // 2
+    code, evals = pd.factorize(confusion["eval_id"])
+    cell = (2 * code + second[image]) * classes
+    truth, predicted = confusion["gt"].to_numpy(), confusion["pred"].to_numpy()
+    pixels = confusion["n"].to_numpy(dtype=float)
+
+    def table(label: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return np.bincount(cell + label, weight, len(evals) * 2 * classes).reshape(-1, 2, classes)
+
+    correct = table(truth, pixels * (truth == predicted))
+    union = table(truth, pixels) + table(predicted, pixels) - correct
+    iou = np.divide(correct, union, out=np.full(union.shape, np.nan), where=union > 0)
+    return pd.Index(evals), np.nanmean(iou, axis=2), len(names)
+
+
+def _independent(sweeps: Sequence[Tables]) -> None:
+    if not sweeps:
+        raise InputError("sweeps: the tables of at least one are wanted, got none")
+    rows = pd.concat([tables["sweeps"] for tables in sweeps])
+    if len(twice := rows[rows.duplicated("seed")]):
+        raise InputError(f"sweeps: each must have a seed of its own, but seed {twice['seed'].iloc[0]} comes twice")
+    asked = [json.loads(text) for text in rows["spec_json"]]
+    for field in _SAME:
+        if any(spec.get(field) != asked[0].get(field) for spec in asked):
+            raise InputError(f"sweeps: all must ask the same with another seed, but their '{field}' differs")
+
+
+def _winners(tables: Tables) -> dict[str, float]:
+    """Mean of each study's best finalist on fresh seeds; a study that was not confirmed or is refused has none."""
+    found = {}
+    trials = tables["trials"]
+    for _, top in compare(tables).iterrows():
+        if top["confirmed"] and not top["refused"]:
+            mine = trials[(trials["study"] == top["study"]) & (trials["config_id"] == top["config_id"])]
+            reporting = mine.loc[(mine["phase"] == "report") & (mine["state"] == "complete"), "score"].dropna()
+            found[str(top["study"])] = float(reporting.mean()) if len(reporting) else float(top["mean"])
+    return found
+
+
+def _welch(mine: pd.Series, theirs: pd.Series) -> tuple[float, float, float, float]:
+    """Difference of means, its standard error, degrees of freedom and p-value; NaN with too few sweeps."""
+    if min(len(mine), len(theirs)) < ENOUGH_SWEEPS:
+        return (float("nan"),) * 4
+    difference = float(mine.mean() - theirs.mean())
+    parts = np.array([mine.var(ddof=1) / len(mine), theirs.var(ddof=1) / len(theirs)])
+    if parts.sum() < 1e-18:
+        return difference, 0.0, float(len(mine) + len(theirs) - 2), float(abs(difference) < 1e-9)
+    test = stats.ttest_ind(mine, theirs, equal_var=False)
+    return difference, float(np.sqrt(parts.sum())), float(test.df), float(test.pvalue)
+
+
+def _sentence(sweeps: int, reference: pd.Series, frame: pd.DataFrame, confidence: float) -> str:
+    if sweeps < 2:
+        return ONE_SWEEP
+    tested = frame[frame["p_holm"].notna()]
+    if tested.empty:
+        return f"{plural(sweeps, 'sweep')} per method, a test takes {ENOUGH_SWEEPS}; tuning luck not measured"
+    found = tested.loc[tested["p_holm"] < 1 - confidence, "study"].tolist()
+    what = f"separated from the baseline: {', '.join(found)}" if found else "no method is separated from the baseline"
+    return f"{len(reference)} sweeps per method, Welch's test over sweeps, Holm over {len(frame)}: {what}"

@@ -1,0 +1,101 @@
+"""How the search went: best so far against budget, learning curves, spending, response to each parameter."""
+
+import pandas as pd
+
+from analysis.tables.files import Tables
+from analysis.tables.ranges import spaces
+from analysis.tables.scores import METRIC
+
+ENDED = ("complete", "pruned", "diverged", "failed")
+
+
+def incumbents(tables: Tables) -> pd.DataFrame:
+    """Best score so far against what the study had spent, one row per ended search trial in order of ending.
+
+    These are screen scores: one seed each, and the best of many, hence optimistic. Trials that were pruned,
+    diverged or failed cost budget and win nothing.
+
+    Returns:
+        Columns ``study, trial_id, state, score, epochs, seconds, best``: ``epochs`` and ``seconds`` are spent
+        by the study up to and with this trial, ``best`` is NaN before the first complete trial.
+    """
+    trials = tables["trials"]
+    ended = trials[(trials["phase"] == "search") & trials["state"].isin(ENDED)]
+    ended = ended.sort_values(["study", "ended_at", "number"], kind="stable")
+    by_study = ended.groupby("study", sort=False)
+    return pd.DataFrame(
+        {
+            "study": ended["study"],
+            "trial_id": ended["trial_id"],
+            "state": ended["state"],
+            "score": ended["score"],
+            "epochs": by_study["epochs_run"].cumsum(),
+            "seconds": ended["seconds"].fillna(0.0).groupby(ended["study"]).cumsum(),
+            "best": by_study["score"].cummax().groupby(ended["study"]).ffill(),
+        }
+    ).reset_index(drop=True)
+
+
+def learning_curves(tables: Tables, per_study: int = 40) -> pd.DataFrame:
+    """The mIoU on role ``select`` at every evaluated epoch, in order of study, trial and epoch.
+
+    Args:
+        tables: The tables of a sweep.
+        per_study: At most this many search trials of a study, evenly spread over their order of starting;
+            confirming trials are all there.
+
+    Returns:
+        Columns ``study, trial_id, phase, state, config_id, epoch, miou``.
+    """
+    trials = tables["trials"].sort_values(["study", "number"])
+    search = trials[trials["phase"] == "search"]
+    place = search.groupby("study").cumcount()
+    size = search.groupby("study")["trial_id"].transform("size").clip(lower=1)
+    kept = (place * per_study // size).groupby(search["study"]).diff().fillna(1).ne(0) | (size <= per_study)
+    shown = pd.concat([search[kept], trials[trials["phase"] == "confirm"]])
+    metrics = tables["metrics"]
+    curves = metrics.loc[metrics["name"] == METRIC, ["trial_id", "epoch", "value"]].dropna()
+    columns = ["study", "trial_id", "phase", "state", "config_id", "number"]
+    merged = curves.merge(shown[columns], on="trial_id").sort_values(["study", "number", "epoch"])
+    return merged.rename(columns={"value": "miou"})[[*columns[:-1], "epoch", "miou"]].reset_index(drop=True)
+
+
+def spending(tables: Tables) -> pd.DataFrame:
+    """Training time by what it was spent on, one row per study and use that occurred.
+
+    Returns:
+        Columns ``study, use, trials, epochs, seconds``; ``use`` is ``search``, ``search, pruned``,
+        ``lost`` (diverged or failed), ``fresh seeds`` or ``reporting seeds``.
+    """
+    trials = tables["trials"]
+    trials = trials[trials["state"] != "planned"]
+    use = pd.Series("search", index=trials.index, dtype=object)
+    use[trials["state"] == "pruned"] = "search, pruned"
+    use[trials["phase"] == "confirm"] = "fresh seeds"
+    use[trials["phase"] == "report"] = "reporting seeds"
+    use[trials["state"].isin(["diverged", "failed"])] = "lost"
+    grouped = trials.assign(use=use).groupby(["study", "use"])
+    named = {"trials": ("trial_id", "size"), "epochs": ("epochs_run", "sum"), "seconds": ("seconds", "sum")}
+    return grouped.agg(**named).reset_index()
+
+
+def responses(tables: Tables) -> pd.DataFrame:
+    """Value of every searched parameter beside the score of its trial (complete search trials only).
+
+    Returns:
+        Columns ``study, trial_id, name, value, value_json, log, score``; ``value`` is NaN for a parameter
+        that is not a number.
+    """
+    trials = tables["trials"]
+    complete = trials[(trials["phase"] == "search") & (trials["state"] == "complete")]
+    searched = tables["params"][tables["params"]["role"] == "nuisance"]
+    rows = searched.merge(complete[["trial_id", "study", "score"]], on="trial_id").dropna(subset="score")
+    logs = {
+        (study, name)
+        for study, space in spaces(tables).items()
+        for name, domain in space.items()
+        if isinstance(domain, dict) and domain.get("log")
+    }
+    keys = zip(rows["study"], rows["name"], strict=True)
+    rows = rows.assign(log=[key in logs for key in keys])
+    return rows[["study", "trial_id", "name", "value", "value_json", "log", "score"]].reset_index(drop=True)

@@ -1,0 +1,284 @@
+"""Which searched parameters moved the score, and which did no more than a column of random numbers would.
+
+Two answers from Optuna: *fANOVA* (Hutter et al. 2014), the share of the variation of a random forest that a parameter
+explains by itself, and *PED-ANOVA* (Watanabe et al. 2023), how far its distribution among the best quarter differs from
+that among all. Beside them stand two probes: columns of random numbers that were never searched. A parameter that does
+not beat them has not been shown to matter.
+"""
+
+import json
+import math
+import warnings
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import InputError
+from analysis.tables.files import Tables
+from analysis.tables.ranges import spaces
+
+if TYPE_CHECKING:
+    import optuna
+
+
+METHODS = ("fanova", "ped-anova")
+FEWEST = 40
+"""Below this many configs the order of the parameters is chance."""
+MOST = 200
+"""Both methods look at this many configs at most, evenly spread: all of them would take minutes in a big sweep."""
+TOP = 0.25
+"""Share of the configs that PED-ANOVA calls the best: with the usual tenth they would be too few."""
+COLUMNS = ["study", "name", "method", "value", "low", "high", "noise", "above_noise", "configs"]
+_PROBES = ("probe.0", "probe.1")
+_TREES, _DEPTH = 16, 4
+
+
+def importance(tables: Tables, study: str, draws: int = 5, replicates: int = 20, seed: int = 0) -> pd.DataFrame:
+    """How much every searched parameter of one study matters, by two methods.
+
+    Looks at complete search trials; a config that was run on several seeds counts once, with its mean. Scores far below
+    the others (under Q1 - 1.5 IQR) are lifted to that bound: three collapsed trainings among sixty would otherwise
+    decide the order. A parameter that only some configs have is left to PED-ANOVA, which knows how to treat it.
+
+    Args:
+        tables: The tables of a sweep.
+        study: Its name.
+        draws: How often probes are drawn for the noise floor; the values are means over these draws.
+        replicates: Bootstrap replicates over configs for the intervals; 0 for none.
+        seed: Of the forest, the probes and the bootstrap.
+
+    Returns:
+        Per parameter and method: ``study, name, method, value`` (share 0..1 of what all parameters and the two probes
+        explain), ``low, high`` (90 % bootstrap interval around it), ``noise`` (the larger of the two probes, mean over
+        the draws), ``above_noise`` (whether the interval, without replicates the value, is above it), ``configs``;
+        largest value first. Numbers are missing where a method cannot tell. Empty below ``FEWEST`` configs, where the
+        scatter plots are all there is; ``cautions`` says so.
+
+    Raises:
+        InputError: There is no such study.
+    """
+    configs, space = searched(tables, study)
+    if len(configs) < FEWEST or not space:
+        return pd.DataFrame(columns=COLUMNS)
+    rng = np.random.default_rng(seed)
+    looked_at = spread(configs.assign(score=lifted(configs["score"])), MOST)
+    drawn = [_shares(looked_at, space, rng) for _ in range(draws)]
+    redrawn = [_shares(_resampled(looked_at, rng), space, rng) for _ in range(replicates)]
+    frames = []
+    for method in METHODS:
+        values = pd.DataFrame([shares[method] for shares in drawn])
+        again = pd.DataFrame([shares[method] for shares in redrawn], columns=values.columns)
+        noise = float(values[list(_PROBES)].max(axis=1).mean())
+        found = pd.DataFrame({"value": values.mean(), **_interval(values.mean(), again)}).loc[list(space)]
+        tested = found["low"] if replicates else found["value"]
+        found = found.assign(method=method, noise=noise, above_noise=tested > noise, configs=len(looked_at))
+        frames.append(found.sort_values("value", ascending=False, kind="stable"))
+    return pd.concat(frames).rename_axis("name").reset_index().assign(study=study)[COLUMNS]
+
+
+def cautions(tables: Tables, study: str) -> list[str]:
+    """What a reader has to know before looking at the importance of a study's parameters, one sentence each."""
+    configs, space = searched(tables, study)
+    if not space:
+        return []
+    if len(configs) < FEWEST:
+        return [
+            f"{study}: {len(configs)} complete configs; below {FEWEST} nothing can be said about importance: "
+            "look at the scatter plots."
+        ]
+    found = []
+    samplers = set(tables["sweeps"]["sampler"])
+    if samplers & {"tpe"}:
+        found.append(
+            f"{study}: the sampler tpe went where scores were good, so that importance is biased; "
+            "the sampler random would tell."
+        )
+    if len(configs) > MOST:
+        found.append(f"{study}: importance looks at {MOST} of {len(configs)} configs, evenly spread.")
+    if partly := [name for name in space if configs[name].isna().any()]:
+        found.append(f"{study}: only some configs have {', '.join(partly)}; only PED-ANOVA judges that.")
+    return found
+
+
+def isolation(tables: Tables, study: str, name: str) -> pd.DataFrame:
+    """How good the scores get in each part of a parameter's range, whatever the other parameters were.
+
+    Buckets are of equal width on the range's own scale, about eight configs each; a choice is a bucket of its own. The
+    best of a bucket grows with the number of its configs: compare buckets of similar ``n``, or the upper quartiles.
+
+    Returns:
+        One row per bucket with a config: ``label, low, high`` (ends, NaN for a choice that is no number), ``n``,
+        ``best`` and ``upper`` (the upper quartile of the scores).
+
+    Raises:
+        InputError: There is no such study, or it searches no such parameter.
+    """
+    configs, space = searched(tables, study)
+    if name not in space:
+        raise InputError(f"name: a searched parameter of {study} is wanted ({', '.join(space) or 'none'}), got {name}")
+    known = configs.dropna(subset=name)
+    domain, values = space[name], known[name]
+    if "choices" in domain:
+        numeric = all(isinstance(choice, int | float) for choice in domain["choices"])
+        rows = [
+            (
+                _said(choice),
+                *((choice, choice) if numeric else (math.nan, math.nan)),
+                known.loc[values == choice, "score"],
+            )
+            for choice in domain["choices"]
+        ]
+    else:
+        ends = _ends(domain, int(np.clip(len(known) // 8, 3, 8)))
+        place = np.clip(np.searchsorted(ends, values.to_numpy(float), side="right") - 1, 0, len(ends) - 2)
+        pairs = enumerate(pairwise(ends))
+        rows = [(f"{low:.2g} to {high:.2g}", low, high, known.loc[place == i, "score"]) for i, (low, high) in pairs]
+    found = [
+        {"label": label, "low": low, "high": high, "n": len(part), "best": part.max(), "upper": part.quantile(0.75)}
+        for label, low, high, part in rows
+        if len(part)
+    ]
+    return pd.DataFrame(found, columns=["label", "low", "high", "n", "best", "upper"])
+
+
+def searched(tables: Tables, study: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """The complete search trials of a study, one row per config, and the space that they were drawn from.
+
+    Returns:
+        ``score`` (mean over seeds) and one column per parameter, missing where a config lacks it; the domain of every
+        parameter as in the table ``studies``, a range widened to what was tried.
+
+    Raises:
+        InputError: There is no such study.
+    """
+    known = spaces(tables)
+    if study not in known:
+        raise InputError(f"study: one of {', '.join(known) or 'none'} is wanted, got {study}")
+    trials = tables["trials"]
+    mine = trials[(trials["study"] == study) & (trials["phase"] == "search") & (trials["state"] == "complete")]
+    mine = mine[mine["score"].notna()]
+    if mine.empty:
+        return pd.DataFrame({"score": []}), {}
+    params = tables["params"]
+    rows = params[params["trial_id"].isin(mine["trial_id"]) & params["name"].isin(list(known[study]))]
+    wide = rows.assign(value=rows["value_json"].map(json.loads).astype(object)).pivot(
+        index="trial_id", columns="name", values="value"
+    )
+    joined = mine[["trial_id", "config_id", "score"]].merge(wide, left_on="trial_id", right_index=True, how="left")
+    names = [name for name in known[study] if name in wide]
+    kinds: dict[str, Any] = {"score": "mean", **dict.fromkeys(names, "first")}
+    configs = joined.groupby("config_id", sort=False).agg(kinds).reset_index(drop=True)
+    return configs, {name: _widened(known[study][name], configs[name].dropna()) for name in names}
+
+
+def lifted(scores: pd.Series) -> pd.Series:
+    """Scores with collapsed ones lifted to Q1 - 1.5 IQR."""
+    first, third = scores.quantile([0.25, 0.75])
+    return scores.clip(lower=first - 1.5 * (third - first))
+
+
+def spread(configs: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, evenly spread over all."""
+    if len(configs) <= most:
+        return configs
+    return configs.iloc[np.linspace(0, len(configs) - 1, most).round().astype(int)]
+
+
+def _interval(value: pd.Series, again: pd.DataFrame) -> dict[str, pd.Series]:
+    """90 % of the replicates, moved so that their median is the value.
+
+    A resampled config comes several times, which a forest takes for a pattern: the replicates are off, and their spread
+    is what counts.
+    """
+    off = value - again.median()
+    return {name: (again.quantile(share) + off).clip(0.0, 1.0) for name, share in (("low", 0.05), ("high", 0.95))}
+
+
+def _widened(domain: dict[str, Any], values: pd.Series) -> dict[str, Any]:
+    if "choices" in domain or values.empty:
+        return domain
+    return {**domain, "low": min(domain["low"], values.min()), "high": max(domain["high"], values.max())}
+
+
+def _resampled(configs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    return configs.iloc[rng.integers(len(configs), size=len(configs))]
+
+
+def _shares(
+    configs: pd.DataFrame, space: dict[str, dict[str, Any]], rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """By method the share of every parameter and of two fresh probes; NaN for what the method cannot judge."""
+    import optuna
+
+    names = (*space, *_PROBES)
+    if configs["score"].nunique() < 2:
+        return {method: dict.fromkeys(names, math.nan) for method in METHODS}
+
+    everywhere = [name for name in names if name in _PROBES or configs[name].notna().all()]
+    shares = {}
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna calls stable features experimental
+            study = _as_optuna(configs, space, rng)
+            for method in METHODS:
+                judged = everywhere if method == "fanova" else list(names)
+                found = optuna.importance.get_param_importances(study, evaluator=_evaluator(method, rng), params=judged)
+                shares[method] = {name: float(found.get(name, math.nan)) for name in names}
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    return shares
+
+
+def _evaluator(method: str, rng: np.random.Generator) -> "optuna.importance.BaseImportanceEvaluator":
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+    if method == "fanova":
+        return FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=int(rng.integers(2**31)))
+    return PedAnovaImportanceEvaluator(target_quantile=TOP)
+
+
+def _as_optuna(configs: pd.DataFrame, space: dict[str, dict[str, Any]], rng: np.random.Generator) -> "optuna.Study":
+    """A study to be maximised (PED-ANOVA follows the direction only as long as it is given no target)."""
+    import optuna
+
+    distributions = {name: _distribution(domain) for name, domain in space.items()}
+    distributions |= {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in _PROBES}
+    noise = rng.random((len(configs), len(_PROBES)))
+    study = optuna.create_study(direction="maximize")
+    trials = []
+    for row, probes in zip(configs.to_dict("records"), noise, strict=True):
+        params = {name: row[name] for name in space if not _missing(row[name])}
+        params |= dict(zip(_PROBES, map(float, probes), strict=True))
+        present = {name: distributions[name] for name in params}
+        trials.append(optuna.trial.create_trial(value=float(row["score"]), params=params, distributions=present))
+    study.add_trials(trials)
+    return study
+
+
+def _distribution(domain: dict[str, Any]) -> "optuna.distributions.BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if "choices" in domain:
+        return CategoricalDistribution(domain["choices"])
+    if domain.get("integer"):
+        return IntDistribution(int(domain["low"]), int(domain["high"]), log=bool(domain.get("log")))
+    return FloatDistribution(float(domain["low"]), float(domain["high"]), log=bool(domain.get("log")))
+
+
+def _ends(domain: dict[str, Any], buckets: int) -> np.ndarray:
+    low, high = float(domain["low"]), float(domain["high"])
+    if domain.get("integer") and high - low < buckets:
+        return np.arange(low, high + 2) - 0.5
+    return np.geomspace(low, high, buckets + 1) if domain.get("log") else np.linspace(low, high, buckets + 1)
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _said(choice: object) -> str:
+    return f"{choice:g}" if isinstance(choice, int | float) and not isinstance(choice, bool) else str(choice)

@@ -1,0 +1,141 @@
+"""The search of a sweep as Optuna studies, for optuna-dashboard and Optuna's own plots and importances."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from analysis.errors import InputError
+from analysis.tables.files import Tables
+from analysis.tables.ranges import spaces
+from analysis.tables.scores import METRIC
+
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "diverged": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+}
+"""Trials that have not ended are left out: nobody would ever end them in the exported study."""
+JOURNALS = (".journal", ".log")
+
+
+def export_optuna(tables: Tables, out: Path) -> dict[str, int]:
+    """Write one Optuna study per study of the sweep, named ``<sweep>/<study>``: its search, one seed per trial.
+
+    A trial keeps its curve, its times, its parameters with their ranges (widened to all values that were ever
+    tried), and as user attributes ``trial_id, config_id, seed, state, reason`` and ``fresh_scores``, the scores of the
+    same config on fresh seeds. Fresh seeds are no trials of their own: repeats would distort importances.
+
+    Args:
+        tables: The tables of a sweep, with the metric mIoU.
+        out: The file to make: a journal if it ends in ``.journal`` or ``.log``, else an SQLite data base.
+
+    Returns:
+        How many trials each study got.
+
+    Raises:
+        InputError: The file is already there.
+    """
+    if out.exists():
+        raise InputError(f"{out} is already there: give another file with --out, or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    storage = _storage(out)
+    ended = tables["trials"][(tables["trials"]["phase"] == "search") & tables["trials"]["state"].isin(list(STATES))]
+    name, counts = tables["sweeps"]["name"].iloc[0], {}
+    for study_name in tables["studies"]["study"]:
+        trials = ended[ended["study"] == study_name].sort_values("number")
+        study = optuna.create_study(storage=storage, study_name=f"{name}/{study_name}", direction="maximize")
+        study.set_user_attr("sweep_id", str(tables["sweeps"]["sweep_id"].iloc[0]))
+        study.add_trials(list(_frozen(tables, trials, spaces(tables)[study_name])))
+        counts[str(study_name)] = len(trials)
+    return counts
+
+
+def _storage(out: Path) -> BaseStorage:
+    if out.suffix in JOURNALS:
+        return JournalStorage(JournalFileBackend(str(out)))
+    return RDBStorage(f"sqlite:///{out}")
+
+
+def _frozen(tables: Tables, trials: pd.DataFrame, space: dict[str, Any]) -> Iterator[FrozenTrial]:
+    params = tables["params"][(tables["params"]["role"] == "nuisance")]
+    params = params[params["trial_id"].isin(trials["trial_id"])]
+    values = {trial: _values(mine) for trial, mine in params.groupby("trial_id")}
+    distributions = {
+        name: _distribution(space.get(name), [mine[name] for mine in values.values() if name in mine])
+        for name in dict.fromkeys(params["name"])
+    }
+    metrics = tables["metrics"]
+    metrics = metrics[(metrics["name"] == METRIC) & metrics["trial_id"].isin(trials["trial_id"])].dropna(subset="value")
+    curves = {
+        trial: dict(zip(map(int, mine["epoch"]), map(float, mine["value"]), strict=True))
+        for trial, mine in metrics.groupby("trial_id")
+    }
+    fresh = tables["trials"][(tables["trials"]["phase"] == "confirm") & tables["trials"]["score"].notna()]
+    again = {origin: list(map(float, mine["score"])) for origin, mine in fresh.groupby("candidate_of")}
+    for number, trial in enumerate(trials.to_dict("records")):
+        trial_id = trial["trial_id"]
+        mine, curve = values.get(trial_id, {}), curves.get(trial_id, {})
+        state, value = _outcome(trial, curve)
+        told = {key: trial[key] for key in ("trial_id", "config_id", "state", "reason") if isinstance(trial[key], str)}
+        yield FrozenTrial(
+            number=number,
+            trial_id=number,
+            state=state,
+            value=value,
+            datetime_start=_naive(trial["started_at"]),
+            datetime_complete=_naive(trial["ended_at"]),
+            params={name: _fitting(mine[name]) for name in mine},
+            distributions={name: distributions[name] for name in mine},
+            user_attrs={**told, "seed": int(trial["seed"]), "fresh_scores": again.get(trial_id, [])},
+            system_attrs={},
+            intermediate_values=curve,
+        )
+
+
+def _outcome(trial: Mapping[Any, Any], curve: dict[int, float]) -> tuple[TrialState, float | None]:
+    """A pruned trial is worth what its curve last showed; a complete one without a score has failed."""
+    state = STATES[trial["state"]]
+    if state is TrialState.PRUNED:
+        return state, curve[max(curve)] if curve else None
+    if state is TrialState.COMPLETE and pd.notna(trial["score"]):
+        return state, float(trial["score"])
+    return TrialState.FAIL, None
+
+
+def _values(params: pd.DataFrame) -> dict[str, Any]:
+    return {name: json.loads(text) for name, text in zip(params["name"], params["value_json"], strict=True)}
+
+
+def _distribution(domain: Any, tried: list[Any]) -> BaseDistribution:
+    """The domain as it stands in the table, with all that was tried, be it under another one."""
+    numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
+    if isinstance(domain, dict) and "low" in domain and len(numbers) == len(tried):
+        low, high = min([domain["low"], *numbers]), max([domain["high"], *numbers])
+        log = bool(domain.get("log")) and low > 0
+        if domain.get("integer") and all(float(value).is_integer() for value in numbers):
+            return IntDistribution(int(low), int(high), log=log)
+        return FloatDistribution(float(low), float(high), log=log)
+    choices = domain.get("choices", []) if isinstance(domain, dict) else domain if isinstance(domain, list) else []
+    return CategoricalDistribution(list(dict.fromkeys(map(_fitting, [*choices, *tried]))))
+
+
+def _fitting(value: Any) -> Any:
+    """Optuna takes no lists, nor numbers that JSON lacks: as text then."""
+    plain = value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    return value if plain else json.dumps(value)
+
+
+def _naive(when: Any) -> Any:
+    """Optuna keeps times without a zone."""
+    return None if pd.isna(when) else when.tz_convert(UTC).tz_localize(None).to_pydatetime()

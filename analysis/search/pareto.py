@@ -1,0 +1,95 @@
+"""What quality costs: configs of which no other is better in mIoU, training time, size and latency at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.selection.finalists import finalists, trials_of
+from analysis.selection.one_standard_error import pooled_sd
+from analysis.tables.files import Tables
+
+COSTS = ("cost_s", "params", "latency_ms")
+"""Less is better."""
+REPLICATES = 4000
+LIKELY = 0.2
+"""A config that is on the front with at least this probability is to be shown as a candidate."""
+
+
+def pareto(tables: Tables, seed: int = 0) -> pd.DataFrame:
+    """The configs that were trained on fresh seeds, with the front of mIoU against what each costs.
+
+    With a few seeds the front itself is uncertain: ``p_front`` is the share of redraws of all means, from the
+    standard deviation pooled over the configs and its own uncertainty, in which the config is on the front. Costs
+    are taken as known. Configs whose search score is all there is are not on any front.
+
+    Args:
+        tables: The tables of a sweep.
+        seed: Of the redraws.
+
+    Returns:
+        One row per config, best mean first: ``study, config_id, mean`` (mIoU on role ``select``, fraction), ``n``
+        (seeds), ``cost_s`` (seconds of one training, with its share of fitting the teacher and of
+        recording its answers), ``params, latency_ms`` (the least that was measured of the same student on the same
+        device), ``on_front, p_front``. A cost that is not known of every config, or a latency measured on several
+        devices, decides nothing.
+    """
+    ranked = finalists(tables)
+    found = ranked[ranked["confirmed"].astype(bool)].sort_values("mean", ascending=False, kind="stable")
+    found = found.reset_index(drop=True)
+    trials = [trials_of(tables, row) for _, row in found.iterrows()]
+    latency, devices = _latencies(tables, trials)
+    found = found.assign(latency_ms=latency)
+    decided = [name for name in COSTS if len(found) and found[name].notna().all()]
+    if devices > 1 and "latency_ms" in decided:
+        decided.remove("latency_ms")
+    costs = found[decided].to_numpy(dtype=float)
+    means = found["mean"].to_numpy(dtype=float)
+    redrawn = _redrawn(found, seed)
+    chance = np.mean([on_front(draw, costs) for draw in redrawn], axis=0) if len(redrawn) else np.nan
+    found = found.assign(on_front=on_front(means, costs), p_front=chance)
+    return found[["study", "config_id", "mean", "n", *COSTS, "on_front", "p_front"]]
+
+
+def on_front(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Which of several configs are beaten by no other.
+
+    Args:
+        scores: More is better (K,).
+        costs: Less is better (K, M).
+
+    Returns:
+        ``(K,)``; False where another is at least as good in everything and better in something.
+    """
+    losses = np.column_stack([-scores, costs])
+    no_worse = np.all(losses[None] <= losses[:, None], axis=2)
+    better = np.any(losses[None] < losses[:, None], axis=2)
+    return ~np.any(no_worse & better, axis=1)
+
+
+def _redrawn(found: pd.DataFrame, seed: int) -> np.ndarray:
+    """Means as other seeds might have given them (replicates, K); none where no spread is known."""
+    sd = pooled_sd(found["scores"].tolist())
+    if np.isnan(sd):
+        return np.empty((0, len(found)))
+    n = found["n"].to_numpy(dtype=float)
+    df = (n - 1).sum()
+    rng = np.random.default_rng(seed)
+    spread = sd * np.sqrt(df / rng.chisquare(df, (REPLICATES, 1)))
+    return found["mean"].to_numpy(dtype=float) + rng.normal(size=(REPLICATES, len(found))) * spread / np.sqrt(n)
+
+
+def _latencies(tables: Tables, trials: Sequence[pd.DataFrame]) -> tuple[list[float], int]:
+    """Per config, from all measurements of networks of its size; and on how many devices they were made.
+
+    What disturbs a measurement only makes it longer, and one student takes the same time however it was trained.
+    """
+    measured = tables["trials"].dropna(subset=["latency_ms"])
+    keys = ["params", "macs", "latency_device"]
+    least = measured.groupby(keys, dropna=False)["latency_ms"].min()
+    found, devices = [], set()
+    for group in trials:
+        mine = group.dropna(subset=["latency_ms"])
+        found.append(float(least[tuple(mine[keys].iloc[0])]) if len(mine) else float("nan"))
+        devices |= set(mine["latency_device"])
+    return found, len(devices)

@@ -1,0 +1,193 @@
+"""The finalists of a sweep: configs trained again on fresh seeds, so that a lucky search does not count."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from analysis.conditions.hardware import mixed
+from analysis.conditions.time_spent import recording
+from analysis.selection.halving import all_seeds, entered, schedule
+from analysis.selection.one_standard_error import decide
+from analysis.tables.files import Tables
+from analysis.tables.ranges import distance
+
+COLUMNS = [
+    "sweep_id",
+    "study",
+    "trial_id",
+    "config_id",
+    "screen_score",
+    "seeds",
+    "scores",
+    "mean",
+    "sd",
+    "n",
+    "planned_seeds",
+    "optimism",
+    "confirmed",
+    "rounds",
+    "unstable",
+    "cost_s",
+    "params",
+    "distance",
+    "config_json",
+]
+
+
+def finalists(tables: Tables) -> pd.DataFrame:
+    """Every config that stands for its study: the chosen one first, then best first.
+
+    A finalist is a config that was trained on fresh seeds (phase ``confirm``), as many as the rounds that it came
+    through gave it (``rounds``, see ``analysis.selection.halving``). ``rank`` goes by mean over those seeds, but behind
+    those of the last round come those that went out before it, then configs that lack a seed, then those that are
+    ``unstable``: a fresh seed diverged, failed or collapsed. ``optimism`` is the score that made a config a
+    finalist (``screen_score``, from its search trial ``trial_id``) minus its fresh mean.
+
+    Of those of the last round that lack nothing, all within one pooled standard error of the best are the tie set
+    (``tie``), and the cheapest of it is ``chosen``, with the reason in ``why``; a frozen selection stays what it
+    is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included.
+
+    Without any confirmed config the best trial of each study stands in (``confirmed`` is False): one seed,
+    the very score that found it, so its optimism is unknown, and the highest is chosen.
+
+    Returns:
+        One row per finalist with ``COLUMNS`` and ``rank, tie, chosen, why``; ``trial_id``, ``screen_score`` and
+        ``optimism`` are missing for a config that was not searched, ``sd`` (n - 1) for one seed. Empty if no trial
+        is complete.
+    """
+    trials = tables["trials"]
+    complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
+    rows = _confirmed(tables, complete) or _screened(complete)
+    if not rows:
+        kinds = {"confirmed": "bool", "n": "int64", "rank": "int64", "tie": "bool", "chosen": "bool"}
+        return pd.DataFrame(columns=[*COLUMNS, "rank", "tie", "chosen", "why"]).astype(kinds)
+
+    def timed(tied: pd.DataFrame) -> bool:
+        return not any(mix.kind == "hardware" and mix.spans(tied["study"]) for mix in mixed(tables))
+
+    return decide(_with_costs(tables, pd.DataFrame(rows)), timed, frozen_selection(tables))
+
+
+def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
+    """The complete trials behind the scores of a finalist (anything with study, config_id, confirmed)."""
+    trials = tables["trials"]
+    mine = trials[
+        (trials["study"] == finalist["study"])
+        & (trials["config_id"] == finalist["config_id"])
+        & (trials["phase"] == ("confirm" if finalist["confirmed"] else "search"))
+        & (trials["state"] == "complete")
+    ]
+    return mine.sort_values("seed")
+
+
+def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[dict[str, Any]]:
+    searched = complete[complete["phase"] == "search"].set_index("trial_id")
+    confirm = tables["trials"][tables["trials"]["phase"] == "confirm"]
+    sweeps = tables["sweeps"]
+    rounds = schedule(int(sweeps["confirm_top"].max()), int(sweeps["confirm_seeds"].max())) if len(sweeps) else ()
+    finished = bool(sweeps["finished"].all())
+    groups = [(str(study), str(config), group) for (study, config), group in confirm.groupby(["study", "config_id"])]
+    reached: dict[str, int] = {}
+    for study, _, group in groups:
+        reached[study] = max(reached.get(study, 0), entered(rounds, group["seed"].nunique()))
+    rows = []
+    for study, config_id, group in groups:
+        done = group[group.index.isin(complete.index)].drop_duplicates("seed", keep="last").sort_values("seed")
+        if done.empty:
+            continue
+        origin = group["candidate_of"].dropna()
+        trial_id = origin.iloc[0] if len(origin) else None
+        screen = searched.loc[trial_id] if trial_id in searched.index else None
+        mean, runs = float(done["score"].mean()), group["seed"].nunique()
+        own = entered(rounds, runs)
+        all_begun = finished or own < reached[study]  # it went out, or there is no more to come
+        rows.append(
+            {
+                "sweep_id": done["sweep_id"].iloc[0],
+                "study": study,
+                "trial_id": trial_id,
+                "config_id": config_id,
+                "screen_score": None if screen is None else float(screen["score"]),
+                "seeds": done["seed"].tolist(),
+                "scores": done["score"].tolist(),
+                "mean": mean,
+                "sd": float(done["score"].std(ddof=1)) if len(done) > 1 else None,
+                "n": len(done),
+                "optimism": None if screen is None else float(screen["score"]) - mean,
+                "config_json": (done.iloc[0] if screen is None else screen)["config_json"],
+                "planned_seeds": runs if all_begun else max(all_seeds(rounds), runs),
+                "confirmed": True,
+                "rounds": own,
+                "unstable": _broken(group),
+                "cost_s": done["seconds"].mean(),
+                "params": done["params"].max(),
+            }
+        )
+    return rows
+
+
+def _screened(complete: pd.DataFrame) -> list[dict[str, Any]]:
+    ordered = complete[complete["phase"] == "search"].sort_values(
+        ["score", "number"], ascending=[False, True], kind="stable"
+    )
+    return [
+        {
+            "sweep_id": trial["sweep_id"],
+            "study": trial["study"],
+            "trial_id": trial["trial_id"],
+            "config_id": trial["config_id"],
+            "screen_score": trial["score"],
+            "seeds": [int(trial["seed"])],
+            "scores": [trial["score"]],
+            "mean": trial["score"],
+            "sd": None,
+            "n": 1,
+            "optimism": None,
+            "config_json": trial["config_json"],
+            "planned_seeds": 1,
+            "confirmed": False,
+            "rounds": 0,
+            "unstable": None,
+            "cost_s": trial["seconds"],
+            "params": trial["params"],
+        }
+        for _, trial in ordered.drop_duplicates("study").iterrows()
+    ]
+
+
+def _broken(runs: pd.DataFrame) -> str | None:
+    """Of the fresh seeds of one config, those that gave no score."""
+    broken = runs[runs["state"].isin(["diverged", "failed"])].sort_values("seed")
+    told = [f"seed {seed} {state}" for seed, state in zip(broken["seed"], broken["state"], strict=True)]
+    return ", ".join(told) or None
+
+
+def _with_costs(tables: Tables, frame: pd.DataFrame) -> pd.DataFrame:
+    """What a choice between equals goes by: the teacher's share as well, and the distance from published values."""
+    taught = frame["config_json"].map(_uses_teacher).astype("float64")
+    pairs = zip(frame["study"], frame["trial_id"], strict=True)
+    return frame.assign(
+        cost_s=frame["cost_s"].astype("float64") + taught * _teacher_share(tables),
+        distance=[distance(tables, study, trial_id) for study, trial_id in pairs],
+    )[COLUMNS]
+
+
+def _teacher_share(tables: Tables) -> float:
+    """Seconds of fitting the teacher and of recording its answers, shared by all trials that led to the choice."""
+    spent = tables["teachers"]["seconds"].sum() + recording(tables)["record_teacher"]
+    trials = tables["trials"]
+    trials = trials[trials["phase"] != "report"]
+    taught = [study for study, text in trials.groupby("study")["config_json"].first().items() if _uses_teacher(text)]
+    return float(spent) / max(1, int(trials["study"].isin(taught).sum()))
+
+
+def _uses_teacher(config_json: str) -> bool:
+    return json.loads(config_json).get("teacher") is not None
+
+
+def frozen_selection(tables: Tables) -> dict[str, Any] | None:
+    """The selection that was frozen; None as long as there is none."""
+    known = tables["sweeps"]["frozen_json"].dropna()
+    found: dict[str, Any] | None = json.loads(known.iloc[0]) if len(known) else None
+    return found

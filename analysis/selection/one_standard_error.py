@@ -1,0 +1,192 @@
+"""Which of several configs to take when seeds are noisy: pure functions of their scores and costs.
+
+The one-standard-error rule (Breiman et al. 1984): whatever is within one standard error of the best mean cannot be
+told from it, so of these the cheapest is taken.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.formats import points
+
+RULE = "cheapest of all that lie within one pooled standard error of the best mean over fresh seeds"
+COLLAPSE_SD = 4.0
+"""A seed so many standard deviations below the others of its config has collapsed."""
+SAME_COST = 0.05
+"""Training times that differ by less than this share count as equal: they vary with the machine's load."""
+_RESAMPLES = 4000
+
+
+def decide(
+    finalists: pd.DataFrame,
+    timed: Callable[[pd.DataFrame], bool] = lambda tied: True,
+    frozen: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Rank the finalists of a sweep and choose one; what is meant is said in `analysis.selection.finalists.finalists`.
+
+    Args:
+        finalists: One row per config, with at least ``study, config_id, seeds, scores, mean, n, planned_seeds,
+            confirmed, rounds, unstable, cost_s, params, distance``.
+        timed: Told the tie set: whether its training times can be compared.
+        frozen: A selection that is final.
+
+    Returns:
+        The same rows, the chosen one first and then by rank, with ``rank, tie, chosen, why``, and ``unstable`` also
+        where a seed has collapsed.
+    """
+    frame = finalists.assign(unstable=_unstable(finalists))
+    order = frame.assign(stable=frame["unstable"].isna(), whole=frame["n"] >= frame["planned_seeds"]).sort_values(
+        ["stable", "whole", "rounds", "mean", "study", "config_id"], ascending=[False, False, False, False, True, True]
+    )
+    frame = frame.loc[order.index].reset_index(drop=True)
+    frame = frame.assign(rank=range(1, len(frame) + 1), tie=_ties(frame))
+    choice = _choice(frame, timed, frozen)
+    chosen = frame.index == choice.label
+    frame = frame.assign(chosen=chosen, why=pd.Series(choice.why, frame.index).where(chosen))
+    return frame.sort_values("chosen", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def pooled_sd(scores: Sequence[Sequence[float]]) -> float:
+    """The standard deviation between seeds of one config, pooled over configs; NaN if none has two seeds."""
+    spread, freedom = _spread(scores)
+    return math.sqrt(spread / freedom) if freedom else math.nan
+
+
+def collapsed(scores: Sequence[Sequence[float]]) -> list[int | None]:
+    """Per config the place of its worst seed if that has collapsed, else None.
+
+    Collapsed is what lies further below the mean of the config's other seeds than `COLLAPSE_SD` standard deviations,
+    pooled over the other configs; since that is an estimate from few values, the limit is the quantile of Student's t
+    which is as rare as `COLLAPSE_SD` of a normal distribution.
+    """
+    found: list[int | None] = []
+    for index, own in enumerate(scores):
+        spread, freedom = _spread([*scores[:index], *scores[index + 1 :]])
+        found.append(_collapsed(own, math.sqrt(spread / freedom), freedom) if freedom and len(own) > 1 else None)
+    return found
+
+
+def within_one_se(means: Sequence[float], sd: float, n: int) -> list[bool]:
+    """Which means are within one standard error ``sd / sqrt(n)`` of the best; the best alone where `sd` is NaN."""
+    best = max(means)
+    margin = 0.0 if math.isnan(sd) else sd / math.sqrt(n)
+    return [mean >= best - margin for mean in means]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The config that is taken: its label in the frame, and what has decided for it."""
+
+    label: Hashable
+    why: str
+
+
+def cheapest(tied: pd.DataFrame, timed: bool = True) -> Choice:
+    """The cheapest of a tie set: least training time, then fewest parameters, then closest to its published values.
+
+    Args:
+        tied: One row per config, with ``mean``, ``cost_s``, ``params`` and ``distance`` (from the published values);
+            what is missing decides nothing.
+        timed: Whether the times can be compared at all.
+    """
+    of = f"of {len(tied)} that are within one standard error of the best mean"
+    if len(tied) == 1:
+        return Choice(tied.index[0], "no other is within one standard error of it")
+    left = tied
+    for column, slack, said in (
+        ("cost_s", SAME_COST, "the cheapest to train"),
+        ("params", 0.0, "the smallest"),
+        ("distance", 0.0, "the closest to its published values"),
+    ):
+        values = left[column].astype("float64")
+        if values.isna().any() or (column == "cost_s" and not timed):
+            continue
+        left = left[values <= values.min() * (1 + slack)]
+        if len(left) == 1:
+            return Choice(left.index[0], f"{said} {of}")
+    return Choice(left["mean"].astype("float64").idxmax(), f"the highest mean {of}, which cost the same")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a config stands: its rank lies between `low` and `high` in 95 % of resamples; `best` is P(rank 1)."""
+
+    low: int
+    high: int
+    best: float
+
+
+def standings(means: Sequence[float], sd: float, n: int) -> list[Standing] | None:
+    """Rank intervals by resampling every mean from a normal distribution with the pooled standard error.
+
+    Returns:
+        One per config; None where the standard deviation is not known.
+    """
+    if math.isnan(sd):
+        return None
+    noise = np.random.default_rng(0).normal(0.0, sd / math.sqrt(n), (_RESAMPLES, len(means)))
+    ranks = stats.rankdata(-(np.asarray(means) + noise), axis=1, method="ordinal")
+    low, high = np.quantile(ranks, [0.025, 0.975], axis=0, method="inverted_cdf")
+    best = (ranks == 1).mean(axis=0)
+    return [Standing(int(a), int(b), float(p)) for a, b, p in zip(low, high, best, strict=True)]
+
+
+def contenders(frame: pd.DataFrame) -> pd.DataFrame:
+    """The finalists among which the choice is made: stable, and with a score on every seed of the last round."""
+    able = frame[frame["confirmed"] & frame["unstable"].isna() & (frame["n"] >= frame["planned_seeds"])]
+    return able[able["n"] == able["n"].max()]
+
+
+def seed_sd(frame: pd.DataFrame) -> float:
+    """The seeds' standard deviation pooled over the stable finalists; NaN if none has two seeds."""
+    return pooled_sd(frame.loc[frame["confirmed"] & frame["unstable"].isna(), "scores"].tolist())
+
+
+def _ties(frame: pd.DataFrame) -> pd.Series:
+    able = contenders(frame)
+    if able.empty:
+        return pd.Series(False, index=frame.index)
+    tied = within_one_se(able["mean"].tolist(), seed_sd(frame), int(able["n"].iloc[0]))
+    return pd.Series(frame.index.isin(able.index[tied]), index=frame.index)
+
+
+def _choice(frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: Mapping[str, Any] | None) -> Choice:
+    if frozen is not None:
+        held = frozen["chosen"]
+        same = frame[(frame["study"] == held["study"]) & (frame["config_id"] == held["config_id"])]
+        if len(same):
+            return Choice(same.index[0], frozen["why"])
+    tied = frame[frame["tie"]]
+    if tied.empty:
+        return Choice(frame.index[0], "the best of what is there, for want of a config with every fresh seed")
+    return cheapest(tied, len(tied) > 1 and timed(tied))
+
+
+def _unstable(frame: pd.DataFrame) -> pd.Series:
+    """What is known to be wrong with the seeds of each config, collapsed ones included."""
+    rows = list(zip(frame["unstable"], frame["seeds"], frame["scores"], strict=True))
+    worst = collapsed([list(scores) for _, _, scores in rows])
+    told = [
+        f"seed {seeds[place]} collapsed to {points(scores[place])}" if pd.isna(known) and place is not None else known
+        for (known, seeds, scores), place in zip(rows, worst, strict=True)
+    ]
+    return pd.Series(told, frame.index, dtype=object)
+
+
+def _spread(scores: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Sum of squares within configs, and its degrees of freedom."""
+    known = [np.asarray(own, dtype=float) for own in scores if len(own) > 1]
+    return float(sum(((own - own.mean()) ** 2).sum() for own in known)), sum(len(own) - 1 for own in known)
+
+
+def _collapsed(own: Sequence[float], sd: float, freedom: int) -> int | None:
+    worst = int(np.argmin(own))
+    others = [score for place, score in enumerate(own) if place != worst]
+    limit = stats.t.isf(stats.norm.sf(COLLAPSE_SD), freedom) * sd * math.sqrt(1 + 1 / len(others))
+    return worst if own[worst] < np.mean(others) - limit else None

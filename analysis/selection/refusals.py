@@ -1,0 +1,98 @@
+"""Comparisons that are not made, however good the numbers look: the baseline was missing or searched less.
+
+A baseline that is tuned less than the method beside it loses by that alone; in this field whole gains were nothing
+else (Niemann et al. 2023; Musgrave et al. 2020).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.conditions.hardware import mixed
+from analysis.tables.files import Tables
+from analysis.tables.ranges import spaces
+
+TOLERANCE = 0.10
+"""Budgets that differ by no more than this share count as equal."""
+
+
+def refused(tables: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Why each study may not be compared with the baseline, as sentences; an empty list where it may.
+
+    The budget is judged in the unit in which it was granted (epochs or trials); the last training of an epoch budget
+    may exceed it. Where the granted budget is equal, unequal training time is no ground for a refusal, since a method
+    that asks a teacher takes longer for the same epochs: ``compare`` warns of it.
+
+    Args:
+        tables: The tables of a sweep.
+        rows: One per study with ``study, is_baseline, searched_parameters, budget_epochs, search_trials,
+            search_epochs, search_s``.
+    """
+    baseline = next((row for row in rows if row["is_baseline"]), None)
+    if baseline is None:
+        return {row["study"]: ["there is no baseline study to compare it with"] for row in rows}
+    ranges, shared = spaces(tables), _shared(tables["sweeps"])
+    code = [mix for mix in mixed(tables) if mix.kind == "code"]
+    found: dict[str, list[str]] = {baseline["study"]: []}
+    for row in rows:
+        if row is not baseline:
+            found[row["study"]] = [
+                *_search(ranges, shared, row, baseline),
+                *_budget(tables["trials"], row, baseline),
+                *(
+                    f"it and the baseline {baseline['study']} ran on different code"
+                    for mix in code
+                    if mix.spans({row["study"], baseline["study"]})
+                ),
+            ]
+    return found
+
+
+def refusals(comparison: pd.DataFrame) -> list[str]:
+    """Every refused comparison by name, one sentence each, from the column ``refused`` of ``compare``."""
+    return [
+        f"{study} is not compared with the baseline: {reason}."
+        for study, reasons in zip(comparison["study"], comparison["refused"], strict=True)
+        for reason in reasons
+    ]
+
+
+def granted_unit(row: Mapping[str, Any]) -> str:
+    """The unit in which a study's budget was granted: ``epochs`` or ``trials``."""
+    return "epochs" if pd.notna(row["budget_epochs"]) else "trials"
+
+
+def _shared(sweeps: pd.DataFrame) -> set[str]:
+    """Parameters that the spec of a sweep searches in every study."""
+    return {name for text in sweeps["spec_json"] for name in json.loads(text).get("space", {})}
+
+
+def _search(
+    ranges: dict[str, dict[str, Any]], shared: set[str], row: Mapping[str, Any], baseline: Mapping[str, Any]
+) -> list[str]:
+    name = baseline["study"]
+    if row["searched_parameters"] and not baseline["searched_parameters"]:
+        return [f"the baseline {name} was not searched"]
+    if lacking := [key for key in ranges[row["study"]] if key in shared and key not in ranges[name]]:
+        return [f"the baseline {name} was not searched over {', '.join(lacking)}"]
+    return []
+
+
+def _budget(trials: pd.DataFrame, row: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
+    unit = granted_unit(row)
+    mine, theirs = row[f"search_{unit}"], baseline[f"search_{unit}"]
+    if not row["searched_parameters"] or theirs >= mine * (1 - TOLERANCE):
+        return []
+    if unit == "epochs" and mine - theirs < trials["epochs_planned"].max():
+        return []
+    share = 1 - theirs / mine
+    time = _less_time(row, baseline)
+    return [f"the baseline {baseline['study']} was searched with {share:.0%} less: {theirs} of {mine} {unit}{time}"]
+
+
+def _less_time(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    if not row["search_s"] or baseline["search_s"] >= row["search_s"] * (1 - TOLERANCE):
+        return ""
+    return f", and {1 - baseline['search_s'] / row['search_s']:.0%} less training time"

@@ -1,0 +1,112 @@
+"""What a frozen selection scores on seeds that nobody chose by, and on the images of role ``report``.
+
+The only honest numbers of a sweep: a config's fresh seeds have helped to choose it, these have not.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.selection.finalists import frozen_selection
+from analysis.stats.seed_contrasts import effects
+from analysis.tables.files import Tables
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The frozen config on its reporting seeds. Scores are mIoU as fractions 0..1.
+
+    Attributes:
+        seeds: The seeds of which training and evaluation are complete.
+        planned: How many there will be.
+        select: Score per seed on role ``select``, the images of the search.
+        report: Score per seed on role ``report``; empty where the data have no such role.
+    """
+
+    study: str
+    config_id: str
+    seeds: tuple[int, ...]
+    planned: int
+    select: tuple[float, ...]
+    report: tuple[float, ...]
+
+    @property
+    def role(self) -> str:
+        """The role whose scores are to be published."""
+        return "report" if self.report else "select"
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """Those scores."""
+        return self.report or self.select
+
+    @property
+    def mean(self) -> float:
+        """Their mean; NaN before the first seed."""
+        return float(np.mean(self.scores)) if self.scores else float("nan")
+
+    @property
+    def select_mean(self) -> float:
+        """Mean on role ``select``; NaN before the first seed."""
+        return float(np.mean(self.select)) if self.select else float("nan")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Chosen minus baseline on the reporting seeds: seed by seed, their mean, and its 95 % interval (pooled t)."""
+
+    seeds: tuple[int, ...]
+    each: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+
+
+def reported(tables: Tables, of: str = "chosen") -> Reported | None:
+    """The frozen config, or with ``baseline`` the baseline, on its reporting seeds; None where there is none."""
+    frozen = frozen_selection(tables)
+    if frozen is None or frozen[of] is None:
+        return None
+    study, config_id = frozen[of]["study"], frozen[of]["config_id"]
+    trials, evaluations = tables["trials"], tables["evaluations"]
+    runs = trials[
+        (trials["phase"] == "report")
+        & (trials["study"] == study)
+        & (trials["config_id"] == config_id)
+        & (trials["state"] == "complete")
+    ]
+    held_out = evaluations[evaluations["role"] == "report"].drop_duplicates("trial_id", keep="last")
+    on_report = frozen.get("role", "report") == "report"
+    both = runs.merge(held_out[["trial_id", "miou"]], on="trial_id", how="left").sort_values("seed")
+    both = both.dropna(subset=["score", "miou"] if on_report else ["score"])
+    return Reported(
+        study=study,
+        config_id=config_id,
+        seeds=tuple(int(seed) for seed in both["seed"]),
+        planned=len(frozen["seeds"]),
+        select=tuple(both["score"].astype(float)),
+        report=tuple(both["miou"].astype(float)) if on_report else (),
+    )
+
+
+def reported_difference(tables: Tables) -> Difference | None:
+    """The frozen config against the baseline on the seeds that both have; None where it is the baseline itself."""
+    chosen, baseline = reported(tables), reported(tables, "baseline")
+    if chosen is None or baseline is None or (chosen.study, chosen.config_id) == (baseline.study, baseline.config_id):
+        return None
+    shared = [seed for seed in chosen.seeds if seed in baseline.seeds]
+    if not shared:
+        return None
+    scores = {name: dict(zip(one.seeds, one.scores, strict=True)) for name, one in (("b", baseline), ("c", chosen))}
+    long = pd.DataFrame(
+        [{"config": name, "seed": seed, "score": own[seed]} for name, own in scores.items() for seed in shared]
+    )
+    row = effects(long, "b").frame.iloc[0]
+    return Difference(
+        seeds=tuple(shared),
+        each=tuple(scores["c"][seed] - scores["b"][seed] for seed in shared),
+        mean=float(row["difference"]),
+        low=float(row["low"]),
+        high=float(row["high"]),
+    )

@@ -1,0 +1,178 @@
+"""Which config to ship: the cheapest of the best finalists on fresh seeds, with what speaks for it."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from analysis.errors import InputError
+from analysis.selection.compare import compare
+from analysis.selection.finalists import finalists, frozen_selection
+from analysis.selection.one_standard_error import RULE, contenders, seed_sd, standings
+from analysis.selection.reporting_seeds import Reported, reported, reported_difference
+from analysis.tables.files import Tables
+from analysis.tables.ranges import crowded_edges
+from analysis.tables.schemas import SCHEMAS
+
+
+def select(tables: Tables) -> pd.DataFrame:
+    """Every finalist by rank, as rows of the table ``selections`` (see ``analysis.selection.finalists``).
+
+    ``rank`` goes by mean and counts over all studies; ``chosen`` is the cheapest of the ties for the first rank. Empty
+    if no trial is complete.
+    """
+    return finalists(tables).sort_values("rank")[SCHEMAS["selections"].names].reset_index(drop=True)
+
+
+def best(tables: Tables) -> dict[str, Any]:
+    """The chosen config and what speaks for it, in plain values that YAML can hold.
+
+    Returns:
+        ``config`` (as it was trained, seed included) and ``evidence``: study, method, trial, screen score,
+        every fresh seed with its score, mean, n, optimism, the ``selection`` (rule, why, tie set, pooled SD, rank
+        interval), the baseline with the difference per seed, the runners-up, ranges that were too narrow, the teacher,
+        ``report`` (the frozen config on seeds and images that were not used to choose) and the warnings. Scores are
+        mIoU on role ``select`` as fractions 0..1, those in ``report`` as they say.
+
+    Raises:
+        InputError: No trial is complete, so there is nothing to choose from.
+    """
+    ranked = finalists(tables)
+    if ranked.empty:
+        counts = tables["trials"]["state"].value_counts()
+        states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no trials"
+        raise InputError(f"nothing to choose from: no trial of this sweep is complete ({states})")
+    winner = ranked.iloc[0]
+    comparison = compare(tables).set_index("study")
+    row = comparison.loc[winner["study"]]
+    evidence = {
+        "study": winner["study"],
+        "method": row["method"],
+        "trial": plain(winner["trial_id"]),
+        "config_id": winner["config_id"],
+        "score": "mIoU on role select at the last evaluated epoch, fraction 0..1",
+        "confirmed_on_fresh_seeds": bool(winner["confirmed"]),
+        "screen_score": plain(winner["screen_score"]),
+        **_seeds(winner),
+        "optimism": plain(winner["optimism"]),
+        "selection": _selection(ranked, winner),
+        "baseline": _baseline(comparison, row),
+        "runners_up": [
+            {"study": other["study"], "config_id": other["config_id"], **_seeds(other)}
+            for _, other in ranked.iloc[1:4].iterrows()
+        ],
+        "space_edges": crowded_edges(tables, winner["study"]),
+        "report": _report(tables, winner),
+        "teacher": _teacher(tables),
+        "warnings": list(row["warnings"]),
+    }
+    return {"config": json.loads(winner["config_json"]), "evidence": evidence}
+
+
+def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, Any]:
+    """Why this config: the rule, and what it was applied to."""
+    able, sd = contenders(ranked), seed_sd(ranked)
+    found: dict[str, Any] = {"rule": RULE if len(able) else "highest score", "why": winner["why"]}
+    if len(able):
+        n = int(able["n"].iloc[0])
+        found["pooled_sd"] = plain(sd)
+        found["standard_error"] = plain(sd / n**0.5)
+        found["tie_set"] = [
+            {
+                "study": row["study"],
+                "config_id": row["config_id"],
+                "mean": float(row["mean"]),
+                "cost_s": plain(row["cost_s"]),
+            }
+            for _, row in ranked[ranked["tie"]].sort_values("rank").iterrows()
+        ]
+        places, known = list(able.index), standings(able["mean"].tolist(), sd, n)
+        if known is not None and winner.name in places:
+            own = known[places.index(winner.name)]
+            found["rank_interval"] = f"{own.low} to {own.high} of {len(able)}"
+            found["probability_of_best"] = round(own.best, 2)
+    if told := [f"{row['study']} {row['config_id']}: {row['unstable']}" for _, row in _unstable(ranked).iterrows()]:
+        found["unstable"] = told
+    return found
+
+
+def _unstable(ranked: pd.DataFrame) -> pd.DataFrame:
+    return ranked[ranked["unstable"].notna()]
+
+
+def _report(tables: Tables, winner: pd.Series) -> dict[str, Any] | str:
+    """The frozen config on its reporting seeds, beside the baseline."""
+    frozen, own = frozen_selection(tables), reported(tables)
+    if frozen is None or own is None:
+        return "role report is read once the selection is frozen: kdsweep best --freeze"
+    baseline = reported(tables, "baseline")
+    is_baseline = baseline is not None and baseline.config_id == own.config_id and baseline.study == own.study
+    found: dict[str, Any] = {"frozen_at": frozen["at"], **_reported(own)}
+    if own.seeds and pd.notna(winner["screen_score"]):
+        screen = float(winner["screen_score"])
+        found["optimism_gap"] = {"screen_score_minus_role_select": screen - own.select_mean}
+        if own.report:
+            found["optimism_gap"]["screen_score_minus_role_report"] = screen - own.mean
+    if is_baseline:
+        found["baseline"] = "the chosen config is the baseline"
+    elif baseline is not None:
+        found["baseline"] = {"study": baseline.study, "config_id": baseline.config_id, **_reported(baseline)}
+        if (difference := reported_difference(tables)) is not None:
+            found["difference"] = {
+                "on": f"role {own.role}, chosen minus baseline",
+                "seeds": list(difference.seeds),
+                "each": list(difference.each),
+                "mean": difference.mean,
+                "low": plain(difference.low),
+                "high": plain(difference.high),
+            }
+    return found
+
+
+def _reported(one: Reported) -> dict[str, Any]:
+    return {
+        "seeds": list(one.seeds),
+        "planned_seeds": one.planned,
+        "scores_on_role_report": list(one.report),
+        "scores_on_role_select": list(one.select),
+        "mean": plain(one.mean),
+        "role": one.role,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A numpy or pandas scalar as a plain Python value; None where it is missing."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _seeds(row: pd.Series) -> dict[str, Any]:
+    return {
+        "seeds": [int(seed) for seed in row["seeds"]],
+        "scores": [float(score) for score in row["scores"]],
+        "mean": plain(row["mean"]),
+        "n": int(row["n"]),
+    }
+
+
+def _baseline(comparison: pd.DataFrame, row: pd.Series) -> dict[str, Any] | None:
+    baselines = comparison[comparison["is_baseline"]]
+    if baselines.empty:
+        return None
+    baseline = baselines.iloc[0]
+    return {
+        "study": baseline.name,
+        "config_id": plain(baseline["config_id"]),
+        **_seeds(baseline),
+        "difference": plain(row["difference"]),
+        "differences": [float(value) for value in row["differences"]],
+        "paired_seeds": [int(seed) for seed in row["paired_seeds"]],
+    }
+
+
+def _teacher(tables: Tables) -> dict[str, Any] | None:
+    if tables["teachers"].empty:
+        return None
+    teacher = tables["teachers"].iloc[0]
+    return {name: plain(teacher[name]) for name in ("name", "digest", "miou", "role")}

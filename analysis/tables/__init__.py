@@ -1,0 +1,1 @@
+"""Tables on disk: reading, writing, schemas, and what a trial is worth."""

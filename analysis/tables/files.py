@@ -1,0 +1,197 @@
+"""The tables of a sweep: one Parquet file each, written whole or not at all, read from a disk or an object store."""
+
+import io
+import os
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from analysis.errors import InputError
+from analysis.tables.schemas import LATER, SCHEMAS
+
+FOLDER = "tables"
+
+Tables = dict[str, pd.DataFrame]
+"""The tables of a sweep, by name."""
+Rows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]] | pd.DataFrame
+"""Rows of one table: a list of dicts, or a dict of columns (for the long tables), or a frame."""
+
+
+def empty_tables() -> dict[str, pd.DataFrame]:
+    """Every table without a row, with the columns and types of its schema."""
+    return {name: schema.empty_table().to_pandas() for name, schema in SCHEMAS.items()}
+
+
+def arrow_table(name: str, rows: Rows) -> pa.Table:
+    """Rows as a table with its declared schema.
+
+    Args:
+        name: One of ``SCHEMAS``.
+        rows: The rows, in the order in which they are stored. A field that may be null may be left out.
+
+    Raises:
+        InputError: An unknown table or column, a missing required value, a value of the wrong type.
+    """
+    if name not in SCHEMAS:
+        raise InputError(f"table: one of {', '.join(SCHEMAS)} is allowed, got '{name}'")
+    schema = SCHEMAS[name]
+    given = set(rows.keys()) if isinstance(rows, pd.DataFrame | Mapping) else set().union(*rows)
+    if unknown := sorted(given - set(schema.names)):
+        raise InputError(f"table {name}: unknown column '{unknown[0]}'; known: {', '.join(schema.names)}")
+    try:
+        if isinstance(rows, pd.DataFrame):
+            table = pa.Table.from_pandas(rows.reindex(columns=schema.names), schema, preserve_index=False)
+            table = table.replace_schema_metadata(None)
+        elif isinstance(rows, Mapping):
+            length = len(next(iter(rows.values()), []))
+            columns = {column: rows.get(column, [None] * length) for column in schema.names}
+            table = pa.Table.from_pydict(columns, schema)
+        else:
+            table = pa.Table.from_pylist(list(rows), schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        raise InputError(f"table {name}: a value does not fit its column: {error}") from error
+    for field, column in zip(schema, table.columns, strict=True):
+        if not field.nullable and column.null_count:
+            raise InputError(f"table {name}: '{field.name}' is required, {column.null_count} rows lack it")
+    return table
+
+
+def parquet(table: pa.Table) -> bytes:
+    """The file of a table (zstd): the same rows give the same bytes."""
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    return file.getvalue()
+
+
+def write_table(folder: str | Path, name: str, rows: Rows) -> Path:
+    """Write ``folder/<name>.parquet`` on a disk: whole or not at all.
+
+    Args:
+        folder: The folder of the tables themselves (``D/tables`` of a sweep ``D``); made if missing.
+        name: See ``arrow_table``.
+        rows: See ``arrow_table``.
+
+    Raises:
+        InputError: See ``arrow_table``.
+    """
+    content = parquet(arrow_table(name, rows))
+    target = Path(folder) / f"{name}.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{name}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).replace(target)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def read_tables(
+    sweep: str | Path,
+    names: Collection[str] = tuple(SCHEMAS),
+    only: Mapping[str, tuple[str, Collection[str]]] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """The tables of a sweep ``D`` (files ``D/tables/<name>.parquet``).
+
+    Args:
+        sweep: The folder ``D``, or a URI that pyarrow knows, such as ``s3://bucket/folder?region=eu-west-1``.
+        names: Which tables to read; the others come empty (``confusion`` and ``metrics`` may be long).
+        only: Per table a column of text and the values whose rows are wanted, so that a long table need not
+            fit into memory: ``{"metrics": ("name", ["miou"])}``.
+
+    Returns:
+        One frame per name in ``SCHEMAS``; a table whose file is not there is empty. Nullable integers come as
+        floats with NaN where a value is missing, lists as numpy arrays.
+
+    Raises:
+        InputError: There is no table at all, one does not read or lacks a column, or the store does not answer.
+    """
+    system, files = locate(sweep)
+    tables = empty_tables()
+    for name in names:
+        if name in files:
+            try:
+                tables[name] = _read(system, files[name], name, (only or {}).get(name))
+            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+                raise InputError(
+                    f"table {_shown(sweep, f'{FOLDER}/{name}.parquet')} does not read ({_reason(error)}): "
+                    f"rebuild it with `kdsweep tables {sweep}`"
+                ) from error
+    return tables
+
+
+def locate(sweep: str | Path) -> tuple[fs.FileSystem, dict[str, str]]:
+    """Where the tables of a sweep lie: the file system, and the path there of every table that exists.
+
+    Raises:
+        InputError: There is no table at all, or the store does not answer.
+    """
+    system, root = _open(sweep)
+    folder = f"{root}/{FOLDER}"
+    try:
+        found = {info.base_name for info in system.get_file_info(fs.FileSelector(folder, allow_not_found=True))}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{sweep} cannot be read ({_reason(error)})") from error
+    if "trials.parquet" not in found:
+        raise InputError(
+            f"no tables in {_shown(sweep, FOLDER)} (looked for trials.parquet): run `kdsweep tables {sweep}` "
+            "or give the folder of a sweep"
+        )
+    return system, {name: f"{folder}/{name}.parquet" for name in SCHEMAS if f"{name}.parquet" in found}
+
+
+def _is_local(sweep: str | Path) -> bool:
+    return "://" not in str(sweep)
+
+
+def _shown(sweep: str | Path, key: str) -> str:
+    return str(Path(sweep) / key) if _is_local(sweep) else f"{key} of {sweep}"
+
+
+def _open(sweep: str | Path) -> tuple[fs.FileSystem, str]:
+    """The file system of a sweep, and its path there."""
+    if _is_local(sweep):
+        return fs.LocalFileSystem(), str(sweep)
+    try:
+        system, root = fs.FileSystem.from_uri(str(sweep))
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{sweep} cannot be opened ({_reason(error)})") from error
+    return system, root.rstrip("/")
+
+
+def _read(system: fs.FileSystem, path: str, name: str, only: tuple[str, Collection[str]] | None = None) -> pd.DataFrame:
+    schema = SCHEMAS[name]
+    with system.open_input_file(path) as file:
+        stored = pq.ParquetFile(file)
+        there = set(stored.schema_arrow.names)
+        missing = [column for column in LATER.get(name, ()) if column not in there]
+        columns = [column for column in schema.names if column not in missing]
+        table = stored.read(columns) if only is None else _matching(stored, columns, *only)
+    for column in missing:
+        table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
+    return table.select(schema.names).cast(schema).to_pandas()
+
+
+def _matching(stored: pq.ParquetFile, columns: list[str], column: str, values: Collection[str]) -> pa.Table:
+    """The rows of a file in which a column has one of some values, read piece by piece."""
+    wanted = pa.array(list(values), pa.string())
+    pieces = (
+        pa.Table.from_batches([batch]).filter(pc.is_in(batch[column], wanted))
+        for batch in stored.iter_batches(batch_size=1 << 17, columns=columns)
+    )
+    return pa.concat_tables([stored.schema_arrow.empty_table().select(columns), *pieces])
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,81 @@
+"""Where a training computes, and in which precision."""
+
+import ctypes
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, Literal
+
+import torch
+
+from kdtrain.config import Machine
+from kdtrain.errors import InputError
+from kdtrain.explain import first_line
+
+
+def find_device(machine: Machine, rank: int = 0) -> torch.device:
+    """The device that the machine names; for several processes, that of the process `rank`.
+
+    Raises:
+        InputError: If it is not to be had.
+    """
+    name = machine.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if machine.processes > 1 and name != "cpu":
+        if name != "cuda":
+            raise InputError(
+                f"device: must be auto, cpu or cuda for {machine.processes} processes, got {machine.device!r}"
+            )
+        if 0 < torch.cuda.device_count() < machine.processes:
+            raise InputError(
+                f"processes: each needs a GPU of its own, got {machine.processes} processes for "
+                f"{torch.cuda.device_count()} visible GPUs"
+            )
+        name = f"cuda:{rank}"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device: {machine.device!r} is not available ({first_line(error)})") from error
+    return device
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory of freed tensors, where the C library is glibc.
+
+    By default it gives every large block back to the system, which hands it out again page by page and zeroed: on a CPU
+    that was measured as a sixth of a training step (`docs/performance.md`).
+    """
+    with suppress(OSError, AttributeError):
+        set_option = ctypes.CDLL("libc.so.6").mallopt
+        for option, value in _MALLOC.items():
+            set_option(option, value)
+
+
+_MALLOC = {-3: 2**30, -1: 2**31 - 1, -2: 2**26}
+"""M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of `malloc.h`: from which size on blocks are the system's own, how
+much lies free before any is given back, and how much is asked for at once; in bytes."""
+
+
+def precision(machine: Machine, device: torch.device) -> Literal["off", "bfloat16", "float16"]:
+    """What `amp` comes to on a device."""
+    if machine.amp != "auto":
+        return machine.amp
+    if device.type != "cuda":
+        return "off"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def mixed_precision(
+    machine: Machine, device: torch.device
+) -> tuple[Callable[[], AbstractContextManager[Any]], torch.amp.GradScaler]:
+    """What makes a context of mixed precision, and the scaler of its gradients; neither does anything if off."""
+    kind = precision(machine, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=kind == "float16" and device.type == "cuda")
+
+    def autocast() -> AbstractContextManager[Any]:
+        if kind == "off":
+            return nullcontext()
+        return torch.autocast(device.type, getattr(torch, kind))
+
+    return autocast, scaler

@@ -1,0 +1,190 @@
+"""Evaluation: one confusion matrix over the whole data set, kept per image."""
+
+import base64
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kdtrain.data import Images
+from kdtrain.runtime.process_group import ALONE, ProcessGroup
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network predicted on one role of the data.
+
+    Attributes:
+        role: The role.
+        digest: Digest of the role's images and labels.
+        image_ids: The images, in order.
+        groups: Sequence or city of every image.
+        classes: Class names.
+        confusion: Pixels, `(images, classes, classes)`, truth by prediction; ignored pixels are in no cell.
+    """
+
+    role: str
+    digest: str
+    image_ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+    confusion: np.ndarray[Any, np.dtype[np.int64]]
+
+    @property
+    def total(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The confusion matrix over the data set, `(classes, classes)`."""
+        total: np.ndarray[Any, np.dtype[np.int64]] = self.confusion.sum(axis=0)
+        return total
+
+    @property
+    def iou(self) -> Floats:
+        """Intersection over union per class; NaN for a class that is in neither truth nor prediction."""
+        hits = np.diag(self.total)
+        return _ratio(hits, self.total.sum(axis=0) + self.total.sum(axis=1) - hits)
+
+    @property
+    def precision(self) -> Floats:
+        """Share of a class's predicted pixels that are right; NaN where none was predicted."""
+        return _ratio(np.diag(self.total), self.total.sum(axis=0))
+
+    @property
+    def recall(self) -> Floats:
+        """Share of a class's true pixels that were found; NaN where there are none."""
+        return _ratio(np.diag(self.total), self.total.sum(axis=1))
+
+    @property
+    def f1(self) -> Floats:
+        """Harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN); NaN for an absent class."""
+        hits = np.diag(self.total)
+        return _ratio(2 * hits, self.total.sum(axis=0) + self.total.sum(axis=1))
+
+    @property
+    def miou(self) -> float | None:
+        """Mean IoU over the classes that occur; none where no pixel counts."""
+        present = self.iou[~np.isnan(self.iou)]
+        return float(present.mean()) if present.size else None
+
+    @property
+    def pixel_accuracy(self) -> float | None:
+        """Share of right pixels; none where no pixel counts."""
+        pixels = self.total.sum()
+        return float(np.diag(self.total).sum() / pixels) if pixels else None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The scalar metrics by name."""
+        values = {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; the confusion matrices are kept as their non-zero cells, compressed."""
+        cells = np.nonzero(self.confusion)
+        table = np.stack([*cells, self.confusion[cells]]).astype("<i8")
+        return {
+            "role": self.role,
+            "digest": self.digest,
+            "image_ids": list(self.image_ids),
+            "groups": list(self.groups),
+            "classes": list(self.classes),
+            "cells": base64.b64encode(zlib.compress(table.tobytes(), 6)).decode(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Evaluation":
+        """The inverse of `to_dict`."""
+        table = np.frombuffer(zlib.decompress(base64.b64decode(content["cells"])), dtype="<i8").reshape(4, -1)
+        num_classes = len(content["classes"])
+        confusion = np.zeros((len(content["image_ids"]), num_classes, num_classes), dtype=np.int64)
+        confusion[table[0], table[1], table[2]] = table[3]
+        return cls(
+            role=content["role"],
+            digest=content["digest"],
+            image_ids=tuple(content["image_ids"]),
+            groups=tuple(content["groups"]),
+            classes=tuple(content["classes"]),
+            confusion=confusion,
+        )
+
+
+def evaluate(
+    logits_of: Callable[[Tensor], Tensor],
+    images: Images,
+    role: str,
+    batch_size: int,
+    scale: float,
+    device: torch.device,
+    world: ProcessGroup = ALONE,
+    between: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Evaluate a network on every image of a role at the labels' own size.
+
+    Args:
+        logits_of: Images `(N, 3, H, W)` in [0, 1] to logits `(N, C, h, w)` of any size.
+        images: The data.
+        role: Their role.
+        batch_size: Images of equal size that go through together.
+        scale: Factor on the images' size before the network; labels stay as they are.
+        device: Where the network is.
+        world: The processes that share the images of every batch.
+        between: Called between batches; may end the evaluation by raising.
+    """
+    num_classes = len(images.classes)
+    confusion = np.zeros((len(images), num_classes, num_classes), dtype=np.int64)
+    with torch.inference_mode():
+        for number, chunk in enumerate(_chunks(images, batch_size)):
+            if number > 0:
+                between()
+            if own := world.share(chunk):
+                pixels, labels = load_batch(images, own, device)
+                predicted = predict(logits_of, pixels, scale)
+                confusion[own] = confusion_matrices(predicted, labels, num_classes).cpu().numpy()
+    confusion = world.sum(torch.from_numpy(confusion)).numpy()
+    return Evaluation(role, images.digest, images.ids, images.groups, images.classes, confusion)
+
+
+def _chunks(images: Images, batch_size: int) -> Iterator[list[int]]:
+    """The images in order, cut into batches of equal size."""
+    for _, same_size in groupby(range(len(images)), key=lambda i: images.get(i)[1].shape):
+        indices = list(same_size)
+        for start in range(0, len(indices), batch_size):
+            yield indices[start : start + batch_size]
+
+
+def load_batch(images: Images, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images `(N, 3, H, W)` float in [0, 1] and labels `(N, H, W)` of equal size, as stored."""
+    pairs = [images.get(index) for index in indices]
+    pixels = torch.from_numpy(np.stack([image for image, _ in pairs])).to(device).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(np.stack([label for _, label in pairs])).to(device)
+    return pixels.float().div_(255), labels
+
+
+def predict(logits_of: Callable[[Tensor], Tensor], pixels: Tensor, scale: float) -> Tensor:
+    """Predicted class ids `(N, H, W)` at the size of the given images `(N, 3, H, W)`."""
+    size = pixels.shape[-2:]
+    inputs = pixels
+    if scale != 1:
+        scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        inputs = functional.interpolate(pixels, size=scaled, mode="bilinear", align_corners=False, antialias=True)
+    logits = logits_of(inputs.contiguous(memory_format=torch.channels_last)).float()
+    return functional.interpolate(logits, size=size, mode="bilinear", align_corners=True).argmax(dim=1)
+
+
+def confusion_matrices(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Confusion matrix of every image, `(N, C, C)` truth by prediction; labels from `C` on are ignored."""
+    labels = labels.long()
+    image = torch.arange(len(labels), device=labels.device).view(-1, 1, 1)
+    cell = (image * num_classes + labels) * num_classes + predicted
+    counts = torch.bincount(cell[labels < num_classes], minlength=len(labels) * num_classes**2)
+    return counts.view(len(labels), num_classes, num_classes)
+
+
+def _ratio(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> Floats:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

@@ -1,0 +1,92 @@
+"""The teacher of a training: checked at once, loaded when it is first asked."""
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdtrain.data import Images
+from kdtrain.errors import InputError
+from kdtrain.explain import first_line
+from kdtrain.models import TappedNetwork
+from kdtrain.replay import TensorSpec
+from kdtrain.teacher import load_model, read_card
+
+
+class FrozenTeacher:
+    """A teacher folder that answers.
+
+    Args:
+        folder: The teacher folder.
+        digest: The digest that it must have.
+        images: The data, whose classes it must know.
+        device: Where it computes.
+        autocast: Makes the context of mixed precision.
+        rounded: The type that its answers are rounded to; None leaves them as they are.
+
+    Attributes:
+        digest: Of the teacher.
+        shown: Images that it was shown so far, and those of them whose answers were recorded.
+        rounded: As above.
+
+    Raises:
+        InputError: If the folder is none, holds another teacher, or one of other classes.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        digest: str,
+        images: Images,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        rounded: torch.dtype | None = None,
+    ) -> None:
+        if folder is None:
+            raise InputError(f"teacher: the config asks for the teacher {digest}; name its folder by --teacher")
+        card = read_card(folder, digest)
+        if card.classes != images.classes:
+            raise InputError(
+                f"teacher: it knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
+                f"have {len(images.classes)} ({', '.join(images.classes[:4])}, ...)"
+            )
+        self.digest, self.shown = digest, torch.zeros(2, dtype=torch.int64)
+        self._folder, self._device, self._autocast, self.rounded = folder, device, autocast, rounded
+        self._tapped: frozenset[str] | None = None
+
+    @cached_property
+    def network(self) -> TappedNetwork:
+        """The network, loaded now."""
+        _, network = load_model(self._folder, self.digest)
+        return network.to(self._device).to(memory_format=torch.channels_last)
+
+    def ask(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """Its maps `(N, C, h, w)` at some layers, contiguous, for images `(N, 3, H, W)` on its device."""
+        if self._tapped != frozenset(layers):
+            self.network.tap(sorted(layers))
+            self._tapped = frozenset(layers)
+        with torch.no_grad(), self._autocast():
+            maps = self.network(images)
+        self.shown[0] += len(images)
+        # Contiguous, so that what is read back from a disk is laid out as what was just computed: sums depend on it.
+        return {layer: maps[layer].to(self.rounded or maps[layer].dtype).contiguous() for layer in layers}
+
+    def forms(self, layers: Collection[str], size: tuple[int, int]) -> Mapping[str, TensorSpec]:
+        """What one image's maps are at some layers, for images of `size` (height, width).
+
+        Raises:
+            InputError: If it does not take the size, or has no such layer.
+        """
+        try:
+            maps = self.ask(torch.zeros(1, 3, *size, device=self._device).to(memory_format=torch.channels_last), layers)
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            name = type(self.network.net).__name__
+            raise InputError(f"{name} does not take images of {size[0]} x {size[1]}: {first_line(error)}") from error
+        self.shown[0] -= 1
+        return {layer: TensorSpec(tuple(values.shape[1:]), values.dtype) for layer, values in maps.items()}

@@ -1,0 +1,46 @@
+"""Evaluation of a student that was trained and saved."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kdtrain.config import Machine, TrainConfig
+from kdtrain.data import open_role
+from kdtrain.errors import InputError
+from kdtrain.loop.device import find_device, mixed_precision
+from kdtrain.loop.evaluate import Evaluation, evaluate
+from kdtrain.teacher import load_model
+
+
+def measure(
+    student: Path,
+    config: TrainConfig,
+    role: str,
+    machine: Machine | None = None,
+    between: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Evaluate a saved student on a role of its data, in the way of its training.
+
+    Args:
+        student: Its folder, `student/` of a run.
+        config: What it was trained with: data, batch size and scale.
+        role: The role. Nothing else in a sweep's life reads `report`.
+        machine: Where and with what.
+        between: Called between batches; may end the evaluation by raising.
+
+    Raises:
+        InputError: If the folder is no student's, or the data have no such role.
+    """
+    machine = machine or Machine()
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+    device = find_device(machine)
+    images = open_role(config.data, role, machine.data_root, machine.cache)
+    card, network = load_model(student)
+    if card.classes != tuple(images.classes):
+        raise InputError(f"{student} knows the classes {', '.join(card.classes)}, but not those of the role {role}")
+    network.to(device).to(memory_format=torch.channels_last)
+    autocast, _ = mixed_precision(machine, device)
+    with autocast():
+        return evaluate(network.logits, images, role, config.batch_size, config.eval_scale, device, between=between)

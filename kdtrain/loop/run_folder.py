@@ -1,0 +1,110 @@
+"""The folder of one run: whose it is, its checkpoints, its result, its student."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from kdtrain.config import TrainConfig
+from kdtrain.errors import DamagedError
+from kdtrain.loop.reports import TrainResult
+from kdtrain.runtime.atomic_files import check_writable, load_checkpoint, save_checkpoint, write_atomically
+from kdtrain.teacher import save_model
+
+CHECKPOINTS, CONFIG, RESULT, STUDENT = "checkpoints", "config.json", "result.json", "student"
+
+
+class RunFolder:
+    """The files of one run; without a path, nothing is kept.
+
+    Args:
+        path: The folder.
+        config: What is trained in it.
+
+    Raises:
+        DamagedError: If the folder is of another run.
+        StorageError: If it takes no file.
+    """
+
+    def __init__(self, path: Path | None, config: TrainConfig) -> None:
+        self.path, self.config = path, config
+        if path is not None:
+            check_writable(path)
+            self._check_own(path)
+
+    def result(self) -> TrainResult | None:
+        """The result of a run that is over."""
+        if self.path is None or not (file := self.path / RESULT).is_file():
+            return None
+        try:
+            result = TrainResult.from_dict(json.loads(file.read_bytes()))
+        except Exception as error:
+            raise DamagedError(f"{file} is damaged ({type(error).__name__}); delete it to train anew") from error
+        self._drop_checkpoints(self.path)
+        return result
+
+    def claim(self) -> None:
+        """Note whose folder it is."""
+        if self.path is not None:
+            own = {
+                "config_id": self.config.config_id,
+                "seed": self.config.seed,
+                "config": self.config.model_dump(mode="json"),
+            }
+            write_atomically(self.path / CONFIG, json.dumps(own, indent=1).encode())
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The newest state that is whole."""
+        return load_checkpoint(self.path / CHECKPOINTS) if self.path is not None else None
+
+    def save_checkpoint(self, epoch: int, state: Mapping[str, Any], step: int = 0) -> None:
+        """Save the state after `epoch` whole epochs and `step` steps of the next."""
+        if self.path is not None:
+            save_checkpoint(self.path / CHECKPOINTS, epoch, dict(state), step)
+
+    def save_student(self, net: nn.Module, classes: tuple[str, ...], result: TrainResult) -> None:
+        """Save what was trained, as a network that can teach."""
+        if self.path is None or result.evaluation is None:
+            return
+        facts: dict[str, object] = {
+            "network": self.config.student.model_copy(update={"weights": "none"}),
+            "classes": classes,
+            "trained_on": self.config.data.name,
+            "macs": result.student["macs"],
+            "miou": result.evaluation.miou,
+            "role": result.evaluation.role,
+            "iou": [None if math.isnan(value) else float(value) for value in result.evaluation.iou],
+            "epochs": self.config.epochs,
+            "seconds": result.seconds,
+        }
+        save_model(self.path / STUDENT, net, facts)
+
+    def conclude(self, result: TrainResult) -> TrainResult:
+        """Write the result of a run that is over; the checkpoints go."""
+        if self.path is not None:
+            write_atomically(self.path / RESULT, json.dumps(result.to_dict()).encode())
+            self._drop_checkpoints(self.path)
+        return result
+
+    def _check_own(self, folder: Path) -> None:
+        path = folder / CONFIG
+        if not path.is_file():
+            return
+        try:
+            there = json.loads(path.read_bytes())
+            found = (there["config_id"], there["seed"])
+        except (ValueError, KeyError, TypeError):
+            raise DamagedError(f"{path} is damaged; delete the folder to train anew") from None
+        own = (self.config.config_id, self.config.seed)
+        if found != own:
+            raise DamagedError(
+                f"{folder} holds the run {found[0]} with seed {found[1]}, not {own[0]} with seed {own[1]}; "
+                "choose another folder"
+            )
+
+    def _drop_checkpoints(self, folder: Path) -> None:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -1,0 +1,270 @@
+"""One array of one view on disk: written chunk by chunk, read memory-mapped, every chunk with its checksum.
+
+`<name>.<digest>.bin` holds the rows one after the other, sparse where nothing is written yet, so that every chunk has
+its fixed place. `<name>.<digest>.idx` holds a header, which says all about the layout, and an entry per chunk: length,
+CRC-32 of its bytes, CRC-32 of the entry. The digest in the names is that of the header: arrays of another shape or
+type never share a file.
+
+Nothing is flushed to the disk on purpose. A killed process loses nothing that it has written; after a crash of the
+machine a chunk is either there, or its checksum says that it is not.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kdtrain.replay.locks import open_file
+
+FORMAT = 1
+_HEADER = 1024
+_FACTS = struct.Struct("<QI")  # length, CRC-32 of the data
+_ENTRY = struct.Struct("<QII")  # these, and the CRC-32 of the entry
+_LONGEST_WRITE = 1 << 28
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+class TensorSpec(NamedTuple):
+    """What one row of a track is."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+def bytes_of(rows: int, forms: Mapping[str, TensorSpec]) -> int:
+    """What so many rows of each of these tracks take on disk, indexes not counted."""
+    return rows * sum(form.row_bytes for form in forms.values())
+
+
+class ArrayFile:
+    """An open track.
+
+    Args:
+        folder: Of the view; it exists.
+        name: Such as "images" or "encoder.4".
+        form: Of a row.
+        rows: In the whole view.
+        chunk_rows: In every chunk; the last may have fewer.
+        stream: Whose track it is: a digest, in the header.
+        known: Entries of chunks whose bytes have been compared with their checksum before; kept by the caller, so
+            that a process does it once.
+        complain: Told what the disk has refused.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        form: TensorSpec,
+        rows: int,
+        chunk_rows: int,
+        stream: str,
+        known: dict[int, bytes],
+        complain: Callable[[OSError], None] = lambda error: None,
+    ) -> None:
+        """Prepare, but touch no file: see `open`."""
+        self.form = form
+        self.rows = rows
+        self.chunk_rows = chunk_rows
+        self.chunks = -(-rows // chunk_rows)
+        self.size = rows * form.row_bytes
+        self._header = _header(name, form, rows, chunk_rows, stream)
+        stem = f"{name}.{hashlib.sha256(self._header).hexdigest()[:8]}"
+        self.data_path, self._index_path = folder / f"{stem}.bin", folder / f"{stem}.idx"
+        self._known = known
+        self._complain = complain
+        self._asked: set[int] = set()
+        """Chunks that `has` has found; no other is read, lest a hole be taken for a sample."""
+        self._data = self._index = -1
+        self.writable = False
+        """Whether chunks can be added: not on a read-only disk, and no more after the disk has refused one."""
+
+    @property
+    def missing_bytes(self) -> int:
+        """What creating the track will promise to the disk: 0 if it is there."""
+        try:
+            return self.size - self.data_path.stat().st_size
+        except OSError:
+            return self.size
+
+    def open(self, create: bool) -> bool:
+        """Open the files; with `create`, make them, or make them anew if they are damaged.
+
+        Returns:
+            Whether the track is open.
+
+        Raises:
+            OSError: If the disk refuses.
+        """
+        if not create and not (self.data_path.exists() and self._index_path.exists()):
+            return False
+        self._index, index_writable = open_file(self._index_path)
+        self._data, data_writable = open_file(self.data_path)
+        self.writable = index_writable and data_writable
+        sound = self._sound()
+        if not sound and create:
+            self._reset()
+            sound = True
+        if not sound:
+            self.close()
+        return sound
+
+    def close(self) -> None:
+        """Close the files; tensors that have been read stay valid."""
+        for file in (self._index, self._data):
+            if file >= 0:
+                os.close(file)
+        self._index = self._data = -1
+        self.writable = False
+        self._asked.clear()
+
+    def has(self, chunk: int) -> bool:
+        """Whether a chunk is written, and its bytes are those that were written."""
+        there = self._verified(chunk)
+        (self._asked.add if there else self._asked.discard)(chunk)
+        return there
+
+    def write(self, chunk: int, rows: Tensor) -> bool:
+        """Write a chunk; only who has claimed it may.
+
+        Args:
+            chunk: Its number.
+            rows: `(n, *shape)` of the dtype of the track, on any device.
+
+        Returns:
+            False if the disk has refused; nothing of the chunk is visible then.
+
+        Raises:
+            ValueError: If the rows are not those of the track.
+        """
+        start, length = self._place(chunk)
+        expected = (length // self.form.row_bytes, *self.form.shape)
+        if tuple(rows.shape) != expected or rows.dtype != self.form.dtype:
+            came = f"{tuple(rows.shape)} of {rows.dtype}"
+            raise ValueError(f"chunk {chunk} of {self.data_path.name} is {expected} of {self.form.dtype}, not {came}")
+        data = rows.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+        entry = self._entry(chunk, data)
+        try:
+            _write_all(self._data, data, start)
+            _write_all(self._index, memoryview(entry), _HEADER + chunk * _ENTRY.size)
+        except OSError as error:
+            self.writable = False
+            self._complain(error)
+            return False
+        self._known[chunk] = entry
+        self._asked.add(chunk)
+        return True
+
+    def read(self, rows: Sequence[int] | slice) -> Tensor:
+        """Rows, `(n, *shape)`, from chunks that `has` has found.
+
+        Adjacent rows are not copied. They are mapped for this call alone, and privately: what is done to the tensor
+        stays in the tensor.
+
+        Raises:
+            LookupError: If there are no such rows, or `has` was not asked.
+        """
+        wanted = range(*rows.indices(self.rows)) if isinstance(rows, slice) else rows
+        if len(wanted) == 0:
+            return torch.empty((0, *self.form.shape), dtype=self.form.dtype)
+        first, last = min(wanted), max(wanted)
+        if first < 0 or last >= self.rows:
+            raise IndexError(f"{self.data_path.name} has rows 0 to {self.rows - 1}, not {first} to {last}")
+        if unasked := {row // self.chunk_rows for row in wanted} - self._asked:
+            raise LookupError(f"chunk {min(unasked)} of {self.data_path.name} is not there, or `has` was not asked")
+        count = last - first + 1
+        size = self.form.row_bytes
+        mapped, skip = self._map(first * size, count * size, mmap.ACCESS_COPY)
+        numbers = count * size // self.form.dtype.itemsize
+        tensor = torch.frombuffer(mapped, dtype=self.form.dtype, count=numbers, offset=skip)
+        tensor = tensor.view(count, *self.form.shape)
+        if len(wanted) == count and all(row == first + i for i, row in enumerate(wanted)):
+            return tensor
+        return tensor[torch.tensor([row - first for row in wanted])]
+
+    def _verified(self, chunk: int) -> bool:
+        try:
+            if os.fstat(self._data).st_size != self.size:
+                if self.writable:
+                    self._reset()
+                return False
+            entry = os.pread(self._index, _ENTRY.size, _HEADER + chunk * _ENTRY.size)
+            if entry == self._known.get(chunk):
+                return True
+            start, length = self._place(chunk)
+            if len(entry) < _ENTRY.size or _ENTRY.unpack(entry)[0] != length:
+                return False
+            mapped, skip = self._map(start, length)
+            with mapped, memoryview(mapped) as whole, whole[skip:] as data:
+                if entry != self._entry(chunk, data):
+                    return False
+        except (OSError, ValueError):
+            return False
+        self._known[chunk] = entry
+        return True
+
+    def _sound(self) -> bool:
+        """Whether header and sizes are what they must be."""
+        return (
+            os.pread(self._index, _HEADER, 0) == self._header
+            and os.fstat(self._index).st_size == _HEADER + self.chunks * _ENTRY.size
+            and os.fstat(self._data).st_size == self.size
+        )
+
+    def _reset(self) -> None:
+        # First no chunk is there any more, then the file has its size: never holes under old entries.
+        _write_all(self._index, memoryview(self._header + bytes(self.chunks * _ENTRY.size)), 0)
+        os.ftruncate(self._index, _HEADER + self.chunks * _ENTRY.size)
+        os.ftruncate(self._data, self.size)
+
+    def _place(self, chunk: int) -> tuple[int, int]:
+        """Offset and length of a chunk, in bytes."""
+        if not 0 <= chunk < self.chunks:
+            raise IndexError(f"{self.data_path.name} has chunks 0 to {self.chunks - 1}, not {chunk}")
+        first = chunk * self.chunk_rows
+        return first * self.form.row_bytes, min(self.chunk_rows, self.rows - first) * self.form.row_bytes
+
+    def _map(self, start: int, length: int, access: int = mmap.ACCESS_READ) -> tuple[mmap.mmap, int]:
+        """A map of these bytes, and how many bytes of it come before them: maps begin with a page."""
+        skip = start % mmap.ALLOCATIONGRANULARITY
+        return mmap.mmap(self._data, length + skip, access=access, offset=start - skip), skip
+
+    def _entry(self, chunk: int, data: memoryview) -> bytes:
+        facts = _FACTS.pack(data.nbytes, zlib.crc32(data))
+        return facts + struct.pack("<I", zlib.crc32(facts, zlib.crc32(struct.pack("<Q", chunk) + self._header)))
+
+
+def _header(name: str, form: TensorSpec, rows: int, chunk_rows: int, stream: str) -> bytes:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"the name of a track is up to 100 letters, digits, '_', '.' and '-', not {name!r}")
+    facts = {
+        "format": FORMAT,
+        "stream": stream,
+        "track": name,
+        "rows": rows,
+        "rows_per_chunk": chunk_rows,
+        "shape": form.shape,
+        "dtype": str(form.dtype).removeprefix("torch."),
+    }
+    return json.dumps(facts).encode().ljust(_HEADER - 1) + b"\n"
+
+
+def _write_all(file: int, data: memoryview, offset: int) -> None:
+    # Never through a map: there a full disk is no error but a signal that ends the process.
+    while data.nbytes:
+        written = os.pwrite(file, data[:_LONGEST_WRITE], offset)
+        data, offset = data[written:], offset + written

@@ -1,0 +1,1 @@
+"""Processes, random streams and files: knows nothing of distillation."""

@@ -1,0 +1,211 @@
+"""The teacher of a sweep: fitted by it into `D/teacher`, or a folder that is given."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from pydantic import Field, ValidationError
+
+from kdtrain import EpochReport, InputError, Machine, TrainConfig, TrainResult, train
+from kdtrain.config_base import Strict
+from kdtrain.data import DataConfig, Images, open_role
+from kdtrain.errors import StorageError
+from kdtrain.explain import sentence
+from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.run_folder import STUDENT
+from kdtrain.models import Network
+from kdtrain.models.ensemble import Average
+from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.teacher import CARD, WEIGHTS, ModelCard, import_model, load_model, make_ensemble, parse_card, read_card
+from sweeps.attempt.attempt import train_in
+from sweeps.attempt.signals import Interrupted
+from sweeps.spec.spec import SweepSpec
+from sweeps.store.store import Store
+
+Fit = Callable[[TrainConfig, Machine, Store], TrainResult]
+"""Trains a teacher in a folder of a store, here or on a cluster."""
+FITTED = "teacher"
+"""Where a sweep keeps the teacher that it fitted."""
+
+
+class Teacher(NamedTuple):
+    """The teacher of a sweep: its folder, wherever that is, and its card."""
+
+    store: Store
+    card: ModelCard
+
+
+def teacher_store(spec: SweepSpec, sweep: Store) -> Store | None:
+    """Where the teacher of a sweep lies; none for a sweep without one."""
+    if spec.teacher is None:
+        return None
+    return Store(spec.teacher.path) if spec.teacher.path is not None else sweep.below(FITTED)
+
+
+def card_of(teacher: Store) -> ModelCard:
+    """The card of a teacher folder.
+
+    Raises:
+        InputError: If the folder is not one, or its card does not read.
+    """
+    if teacher.local is not None:
+        return read_card(teacher.local)
+    if not (teacher.exists(CARD) and teacher.exists(WEIGHTS)):
+        raise InputError(f"teacher: {teacher} is not a teacher folder, it must hold {CARD} and {WEIGHTS}")
+    return parse_card(teacher.read(CARD), f"{teacher}/{CARD}")
+
+
+def prepare_teacher(spec: SweepSpec, sweep: Store, machine: Machine, fit: Fit) -> Teacher | None:
+    """The sweep's teacher; it is fitted first where the sweep says so and it is not there yet, or not whole.
+
+    Raises:
+        InputError: If the given folder is no teacher or is damaged, or the fitting did not come to its end.
+        Interrupted: If the fitting was interrupted.
+    """
+    store = teacher_store(spec, sweep)
+    if store is None:
+        return None
+    if spec.teacher_config is not None and not _is_whole(store):
+        fit_teacher(spec.teacher_config, machine, store, fit)
+    return Teacher(store, _checked_card(store))
+
+
+def _is_whole(teacher: Store) -> bool:
+    try:
+        _checked_card(teacher)
+    except StorageError:
+        raise
+    except InputError:
+        return False
+    return True
+
+
+def _checked_card(teacher: Store) -> ModelCard:
+    """The card, once the weights are known to be those that it names."""
+    card = card_of(teacher)
+    if hashlib.sha256(teacher.read(WEIGHTS)).hexdigest() != card.weights_sha256:
+        raise InputError(
+            f"teacher: {teacher}/{WEIGHTS} is damaged, its hash is not the one in {CARD}; put it back from a copy, or "
+            "make the teacher again"
+        )
+    return card
+
+
+def fit_teacher(config: TrainConfig, machine: Machine, store: Store, fit: Fit) -> ModelCard:
+    """Train a network and leave it in a folder as a teacher; an interrupted fit goes on.
+
+    Raises:
+        InputError: If the training diverged.
+        Interrupted: If it was interrupted.
+    """
+    fitting = store.below("fit")
+    result = fit(config, machine, fitting)
+    if result.state == "interrupted":
+        raise Interrupted(f"the teacher is saved after {result.epochs_run} of {config.epochs} epochs")
+    if result.state != "complete":
+        raise InputError(f"teacher: its training {result.state} ({result.reason}); lower teacher.fit.optimizer.lr")
+    for name in (WEIGHTS, CARD):
+        store.write(name, fitting.read(f"{STUDENT}/{name}"))
+    return card_of(store)
+
+
+def fit_here(tell: Callable[[EpochReport], None], interrupt: Callable[[], bool]) -> Fit:
+    """Fit in this process."""
+
+    def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
+        return train_in(store, "", train, config, machine, tell, interrupt)
+
+    return fit
+
+
+class _Measured(Strict):
+    """On what a teacher is measured."""
+
+    data: DataConfig
+    eval_scale: float = Field(default=1.0, gt=0)
+
+
+_Content = TypeVar("_Content", bound=_Measured)
+
+
+class _Import(_Measured):
+    """What must be known of weights that were trained elsewhere."""
+
+    network: Network
+
+
+def import_teacher(weights: Path, content: Mapping[str, Any], folder: Path, machine: Machine) -> ModelCard:
+    """Make a teacher folder from weights that were trained elsewhere, measured on the select role.
+
+    Args:
+        weights: A safetensors file that covers the whole network.
+        content: `network`, `data`, and perhaps `eval_scale`, as in a config; the channels of the logits must be in the
+            order of the data's classes.
+        folder: The folder to make.
+        machine: Where the data lie.
+
+    Raises:
+        InputError: If weights, network and data do not fit one another.
+    """
+    wanted = _parsed(_Import, content)
+    images = open_role(wanted.data, "select", machine.data_root, machine.cache)
+    import_model(weights, wanted.network, tuple(images.classes), wanted.data.name, folder)
+    return _measure(folder, images, wanted.eval_scale)
+
+
+def ensemble_teacher(
+    members: Sequence[Path],
+    folder: Path,
+    average: Average,
+    temperature: float,
+    flip: bool,
+    content: Mapping[str, Any] | None,
+    machine: Machine,
+) -> ModelCard:
+    """Make a teacher folder of several teachers, measured on the select role if `content` says of what.
+
+    Args:
+        members: Their folders.
+        folder: The folder to make.
+        average: As in `make_ensemble`.
+        temperature: As in `make_ensemble`.
+        flip: As in `make_ensemble`.
+        content: `data`, and perhaps `eval_scale`; none for an ensemble that is not measured.
+        machine: Where the data lie.
+
+    Raises:
+        InputError: If members and data do not fit one another.
+    """
+    if content is None:
+        return make_ensemble(members, folder, average, temperature, flip)
+    wanted = _parsed(_Measured, content)
+    images = open_role(wanted.data, "select", machine.data_root, machine.cache)
+    known = read_card(members[0]).classes
+    if known != tuple(images.classes):
+        raise InputError(f"teacher: {members[0]} knows the classes {', '.join(known)}, but not those of the data")
+    make_ensemble(members, folder, average, temperature, flip)
+    return _measure(folder, images, wanted.eval_scale)
+
+
+def _parsed(kind: type[_Content], content: Mapping[str, Any]) -> _Content:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(sentence(error, kind)) from None
+
+
+def _measure(folder: Path, images: Images, eval_scale: float) -> ModelCard:
+    """Write the score on the select role into the card of a teacher folder."""
+    card, network = load_model(folder)
+    found = evaluate(network.logits, images, "select", 4, eval_scale, torch.device("cpu"))
+    measured = {
+        "miou": found.miou,
+        "role": "select",
+        "iou": [None if math.isnan(iou) else float(iou) for iou in found.iou],
+    }
+    card = ModelCard.model_validate(card.model_dump() | measured)
+    write_atomically(folder / CARD, card.model_dump_json(indent=2).encode())
+    return card

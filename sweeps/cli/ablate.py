@@ -1,0 +1,98 @@
+"""The command `kdsweep ablate`: write the spec of an ablation."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from kdtrain import InputError
+from sweeps.cli.options import console
+
+
+def ablate(
+    source: Annotated[str, typer.Argument(metavar="SPEC-or-D", help="A sweep, for its best config, or a spec.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The spec to write; by default one named after the sweep and the design, here.")
+    ] = None,
+    design: Annotated[
+        str,
+        typer.Option(
+            help="leave-one-out, add-one-in, one-factor, factorial, fractional, layer-grid, response, or several "
+            "with commas between them."
+        ),
+    ] = "leave-one-out",
+    study: Annotated[
+        str | None,
+        typer.Option(help="The study to take apart; by default the best one with a teacher, or the last of a spec."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
+    factors: Annotated[
+        str | None, typer.Option(metavar="A,B", help="The terms that it is about; by default all but cross-entropy.")
+    ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=V,W", help="Values to try, as in channel_wise.temperature=1,2,4; may be repeated."),
+    ] = None,
+    retune: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=N", help="Search so many values, or those given, again in each cell."),
+    ] = None,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Of none, none_equal_time, placebo, smoothed; by default the first three, none at all for ''.",
+        ),
+    ] = None,
+    time_ratio: Annotated[
+        float | None, typer.Option(min=0, help="How much longer the reference trains; by default as the sweep says.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(min=4, max=5, help="Of the design fractional.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Write it even with more than 200 runs.")] = False,
+) -> None:
+    """Write the spec of an ablation around a config, and say what it will cost and could see.
+
+    Example: [bold]kdsweep ablate runs/camvid --design leave-one-out --out ablation.yaml[/]
+    """
+    from sweeps.designs import Options, TimeRatio, ablation
+    from sweeps.designs.controls import DEFAULT
+    from sweeps.designs.forecast import MOST_RUNS, forecast
+    from sweeps.designs.origin import originate
+
+    found = originate(source, study)
+    ratio = found.measured.ratio if time_ratio is None else TimeRatio(time_ratio, "as given")
+    options = Options(
+        factors=tuple(_listed(factors)),
+        values=_fields("--values", values),
+        retune=_fields("--retune", retune),
+        controls=DEFAULT if controls is None else tuple(_listed(controls)),
+        time_ratio=ratio,
+        resolution=resolution,
+    )
+    spec = ablation(design, found.config, found.spec, seeds, options)
+    expected = forecast(spec, found.measured)
+    console.print("\n".join(expected.lines()))
+    if expected.runs > MOST_RUNS and not yes:
+        raise InputError(
+            f"design {design}: {expected.runs} runs are more than {MOST_RUNS}; give fewer factors, values or seeds, "
+            "or say --yes"
+        )
+    out = out or Path(f"{spec.name}.yaml")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(spec.dump(), encoding="utf-8")
+    console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with kdsweep run {out} --dir ...")
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _fields(option: str, given: list[str] | None) -> dict[str, tuple[Any, ...]]:
+    result = {}
+    for one in given or []:
+        field, equals, values = one.partition("=")
+        if not equals or not field or not _listed(values):
+            raise InputError(f"{option}: must be FIELD=VALUE,VALUE, as in {option} optimizer.lr=3, got {one!r}")
+        result[field] = tuple(yaml.safe_load(value) for value in _listed(values))
+    return result

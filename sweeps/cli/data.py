@@ -1,0 +1,134 @@
+"""The commands `kdsweep data ...`: fetch a public data set, look at a whole one."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kdtrain import InputError
+from kdtrain.data import ROLES, has_report
+from kdtrain.data.check import Findings, check_role
+from kdtrain.explain import meant
+from sweeps.cli.options import Data, console, machine_of
+from sweeps.spec.spec import SweepSpec, load_spec
+
+app = typer.Typer(no_args_is_help=True, help="Fetch a public data set, or look at a whole one.")
+
+_LINE_EVERY_S = 10.0
+_BAD_SHOWN = 200
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="camvid or voc.")],
+    data: Data = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another place of the archive; file:// for one on a disk.")
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="The checksum that the archive must have.")] = None,
+) -> None:
+    """Fetch a data set from where it is published; the same command goes on where it broke off.
+
+    Example: [bold]kdsweep data get camvid --data data[/]
+    """
+    from kdtrain.data.fetch import SOURCES, fetch
+
+    if name not in SOURCES:
+        raise InputError(f"{name} cannot be fetched{meant(name, SOURCES)}")
+    checksum = f"sha256:{sha256}" if sha256 is not None else None
+    with _shown(f"fetching {name}", in_bytes=True) as update:
+        folder = fetch(SOURCES[name], machine_of(data, None).data_root, source, checksum, update, console.print)
+    console.print(f"{name}: {folder}")
+
+
+@app.command()
+def check(
+    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")],
+    data: Data = None,
+) -> None:
+    """Read every image of a sweep's data: counts, sizes, classes and all bad files; exit code 2 if any are bad.
+
+    Example: [bold]kdsweep data check sweeps/specs/camvid.yaml --data data[/]
+    """
+    spec = load_spec(spec_file)
+    found = list(_findings(spec, machine_of(data, None).data_root))
+    for one in found:
+        console.print(_described(one))
+    labelled = [one for one in found if one.classes]
+    console.print(_class_table(labelled))
+    for one in labelled:
+        if one.absent:
+            console.print(f"role {one.role} has no pixel of {', '.join(one.absent)}")
+    bad = [(one.role, *each) for one in found for each in one.bad]
+    for role, image_id, reason in bad[:_BAD_SHOWN]:
+        console.print(f"bad: {role} {image_id}: {reason}", markup=False)
+    if bad:
+        more = f" ({len(bad) - _BAD_SHOWN} of them not shown)" if len(bad) > _BAD_SHOWN else ""
+        raise InputError(f"{len(bad)} of {sum(one.images for one in found)} images are bad{more}")
+    console.print("all images can be read and all labels have a meaning")
+
+
+def _findings(spec: SweepSpec, root: Path) -> Iterator[Findings]:
+    source = spec.data.open(root)
+    for role in ROLES:
+        if role == "report":
+            if not has_report(spec.data):
+                continue
+            try:
+                source.ids(role)
+            except InputError as error:
+                console.print(f"report: not there, but needed once a selection is frozen: {error}", markup=False)
+                continue
+        with _shown(f"reading role {role}") as update:
+            yield check_role(source, role, update)
+    for further in spec.unlabelled:
+        with _shown(f"reading {further.images}") as update:
+            yield check_role(further.open(root), f"unlabelled {further.images}", update)
+
+
+def _described(found: Findings) -> str:
+    common = found.sizes.most_common(3)
+    sizes = ", ".join(f"{count} of {width}x{height}" for (height, width), count in common)
+    rest = len(found.sizes) - len(common)
+    more = f" and {rest} further sizes" if rest else ""
+    ignored = f", {found.ignored_share:.1%} of the pixels ignored" if found.classes and found.sizes else ""
+    bad = f", {len(found.bad)} bad" if found.bad else ""
+    return f"{found.role}: {found.images} images{bad}: {sizes or 'none can be read'}{more}{ignored}"
+
+
+def _class_table(found: Sequence[Findings]) -> Table:
+    """The percentage of the labelled pixels by class and role."""
+    table = Table("class", *(f"{one.role} %" for one in found), title="labelled pixels")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for index, name in enumerate(found[0].classes):
+        shares = ("absent" if one.pixels[index] == 0 else f"{100 * one.shares[index]:.3f}" for one in found)
+        table.add_row(name, *shares)
+    return table
+
+
+@contextlib.contextmanager
+def _shown(what: str, in_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Progress as a bar on a terminal, and as a line now and then in a log."""
+    if console.is_terminal:
+        amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
+        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        return
+    last = time.monotonic()
+
+    def line(done: int, total: int | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY_S:
+            last = time.monotonic()
+            sizes = [f"{count / 1e6:.0f} MB" if in_bytes else str(count) for count in (done, total) if count]
+            console.print(f"{what}: {' of '.join(sizes)}")
+
+    yield line

@@ -1,0 +1,82 @@
+"""What the commands share: options, the console, leaving in an orderly way."""
+
+import contextlib
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from kdtrain import InputError, Machine
+from sweeps.attempt.signals import Interrupted, StopRequest, departure
+
+console = Console(highlight=False, soft_wrap=True)
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")]
+SweepDir = Annotated[str, typer.Argument(metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.")]
+NewSweep = Annotated[
+    str,
+    typer.Option("--dir", metavar="D", help="The folder (or s3://... URI) to write to; the same one resumes."),
+]
+NewDir = Annotated[Path, typer.Option("--dir", metavar="D", help="The folder to write to; the same one resumes.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="The folder in which data sets lie (KDSWEEP_DATA; default: data)."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        help="A folder of encoder weights, <encoder>.safetensors, where no hub is reached (KDSWEEP_WEIGHTS).",
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change a field of the spec by its dotted path; may be repeated."
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of one training; by default what it may take.")]
+Workers = Annotated[int, typer.Option(help="Processes per training that make samples; 0 makes them in place.")]
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[StopRequest]:
+    """For the time of a long command: leave in an orderly way when asked to, and say how to go on."""
+    with departure() as asked:
+        try:
+            yield asked
+        except Interrupted as left:
+            said = f"left on {asked.signal.name} after {asked.seconds:.0f} s" if asked.signal else "left"
+            console.print(f"{said}: {left}; nothing is lost, to go on:\n  {shlex.join(['kdsweep', *sys.argv[1:]])}")
+            sys.exit(128 + (asked.signal or signal.SIGINT))
+
+
+def machine_of(data: Path | None, weights: Path | None, **facts: Any) -> Machine:
+    """The machine that the options describe."""
+    named = {"data_root": data, "weights": weights}
+    return Machine(**{name: value for name, value in named.items() if value is not None}, **facts)
+
+
+def changes_of(changes: list[str] | None) -> dict[str, Any]:
+    """What `--set` says, by field."""
+    result = {}
+    for change in changes or []:
+        field, equals, value = change.partition("=")
+        if not equals or not field:
+            raise InputError(f"--set: must be FIELD=VALUE, as in --set budget.trials=4, got {change!r}")
+        result[field] = yaml.safe_load(value)
+    return result
+
+
+def print_epoch(report: Any) -> None:
+    """A line about an epoch."""
+    score = f"mIoU {100 * report.metrics['miou']:5.1f}" if "miou" in report.metrics else "not evaluated"
+    losses = "  ".join(f"{name} {values['weighted']:.3f}" for name, values in report.losses.items())
+    console.print(f"epoch {report.epoch}/{report.epochs}  {score}  {losses}  {report.seconds['total']:.1f} s")

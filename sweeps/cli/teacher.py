@@ -1,0 +1,106 @@
+"""The commands `kdsweep teacher ...`: make a teacher folder."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kdtrain import InputError
+from sweeps.cli.options import (
+    Data,
+    Device,
+    NewDir,
+    Set,
+    Threads,
+    Weights,
+    Workers,
+    changes_of,
+    console,
+    leaving,
+    machine_of,
+    print_epoch,
+)
+from sweeps.spec.spec import load_spec
+
+app = typer.Typer(no_args_is_help=True, help="Make a teacher folder.")
+
+
+@app.command("fit")
+def teacher_fit(
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config."),
+    ],
+    folder: NewDir,
+    data: Data = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 0,
+    changes: Set = None,
+) -> None:
+    """Train a teacher.
+
+    Example: [bold]kdsweep teacher fit sweeps/specs/camvid.yaml --dir runs/teacher --data data[/]
+    """
+    from sweeps.attempt.teachers import fit_here, fit_teacher
+    from sweeps.outcome.best_file import read_config, read_mapping
+    from sweeps.store.store import Store
+
+    content = read_mapping(config)
+    if "studies" in content:
+        found = load_spec(config, changes_of(changes)).teacher_config
+        if found is None:
+            raise InputError(f"{config}: teacher.fit is missing, so there is nothing to fit")
+    else:
+        found = read_config(config)[0]
+    machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
+    with leaving() as asked:
+        card = fit_teacher(found, machine, Store(folder), fit_here(print_epoch, lambda: bool(asked)))
+    console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+
+
+@app.command("import")
+def teacher_import(
+    weights_file: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A safetensors file of the whole network.")],
+    spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
+    folder: NewDir,
+    data: Data = None,
+) -> None:
+    """Make a teacher folder from weights that were trained elsewhere, and measure it on the select role.
+
+    Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
+    """
+    from sweeps.attempt.teachers import import_teacher
+    from sweeps.outcome.best_file import read_mapping
+
+    card = import_teacher(weights_file, read_mapping(spec_file), folder, machine_of(data, None))
+    console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+
+
+@app.command("ensemble")
+def teacher_ensemble(
+    members: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Teacher folders of the same classes.")],
+    folder: NewDir,
+    average: Annotated[Literal["probability", "logit"], typer.Option(help="What is averaged.")] = "probability",
+    temperature: Annotated[
+        float, typer.Option(help="Of the probabilities: give the temperature of the terms that learn from them.")
+    ] = 1.0,
+    flip: Annotated[bool, typer.Option("--flip", help="Every member also looks at the mirrored image.")] = False,
+    spec_file: Annotated[
+        Path | None, typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Make a teacher of several teachers: terms see the mean of what they say, at the layer logits.
+
+    Example: [bold]kdsweep teacher ensemble runs/a runs/b --dir runs/both --flip[/]
+    """
+    from sweeps.attempt.teachers import ensemble_teacher
+    from sweeps.outcome.best_file import read_mapping
+
+    content = None if spec_file is None else read_mapping(spec_file)
+    machine = machine_of(data, None)
+    card = ensemble_teacher(members, folder, average, temperature, flip, content, machine)
+    score = "not measured" if card.miou is None else f"mIoU {100 * card.miou:.1f} on select"
+    console.print(f"teacher {card.digest} in {folder}, {card.network.title}: {score}")

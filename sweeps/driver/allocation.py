@@ -1,0 +1,148 @@
+"""Which study is next: first the one that has spent least, then every study's best configs race on fresh seeds.
+
+Once a selection is frozen, its config and the baseline's are trained on seeds of their own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from analysis.selection.halving import survivors
+from sweeps.ledger.state import UNFINISHED, Phase, SweepState, TrialRecord
+from sweeps.spec.spec import Study, SweepSpec
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A training of a config on a fresh seed: a searched trial's config, or that of a study that searched nothing."""
+
+    phase: Phase
+    study: Study
+    seed: int
+    candidate: TrialRecord | None = None
+
+
+def confirms(spec: SweepSpec) -> bool:
+    """Whether there is a confirm phase at all."""
+    return bool(spec.confirm.rounds)
+
+
+def searches(spec: SweepSpec, study: Study) -> bool:
+    """Whether a study has a search phase; one with a single config goes straight to the confirm phase."""
+    return bool(spec.space_of(study)) or not confirms(spec)
+
+
+def spent_trials(state: SweepState, study: Study) -> int:
+    """Configs that a study has proposed."""
+    return len(state.of_study(study.name, "search"))
+
+
+def spent_epochs(state: SweepState, study: Study) -> int:
+    """Epochs of a study's search: of ended trials those that were run, of others those that are planned."""
+    return sum(trial.committed for trial in state.of_study(study.name, "search"))
+
+
+def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
+    """The study that proposes next: of those with budget left the one that has spent least.
+
+    Ties go to the one that has tried less, lest a study whose trials all fail at once keeps the others waiting; then by
+    order.
+    """
+    open_studies = [study for study in spec.studies if _proposes(spec, state, study)]
+    spent = {study.name: (spent_epochs(state, study), spent_trials(state, study)) for study in open_studies}
+    return min(open_studies, key=lambda study: spent[study.name], default=None)
+
+
+def search_over(spec: SweepSpec, state: SweepState, study: Study) -> bool:
+    """Whether nothing more can come from a study's search."""
+    running = any(trial.state in UNFINISHED for trial in state.of_study(study.name, "search"))
+    return not running and not _proposes(spec, state, study)
+
+
+def candidates(spec: SweepSpec, state: SweepState, study: Study) -> list[TrialRecord]:
+    """The best configs of a study's search, each once, best first; of equals the earlier."""
+    scored = [(trial, trial.score) for trial in state.of_study(study.name, "search")]
+    ranked = sorted((pair for pair in scored if pair[1] is not None), key=lambda pair: -float(pair[1] or 0.0))
+    distinct: dict[str, TrialRecord] = {}
+    for trial, _ in ranked:
+        distinct.setdefault(trial.config_id, trial)
+    return list(distinct.values())[: spec.confirm.top]
+
+
+def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRecord | None]]:
+    """The configs in every round of a study's confirm phase that has begun; none before its search is over.
+
+    A round ends when all its trainings have ended, and its better half goes on. `None` stands for the config of a study
+    that searches nothing, which is trained on the seeds of every round.
+    """
+    if not confirms(spec):
+        return []
+    if not searches(spec, study):
+        return [[None] for _ in spec.confirm.rounds]
+    if not search_over(spec, state, study) or not (first := candidates(spec, state, study)):
+        return []
+    runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, "confirm")}
+    in_round = [first]
+    rounds = spec.confirm.rounds
+    for following, so_far in zip(rounds[1:], accumulate(each.seeds for each in rounds), strict=False):
+        seeds = spec.confirm_seeds[:so_far]
+        ran = {trial.id: [runs.get((trial.id, seed)) for seed in seeds] for trial in in_round[-1]}
+        if any(run is None or run.state in UNFINISHED for found in ran.values() for run in found):
+            break
+        scores = {trial: [run.score for run in found if run is not None] for trial, found in ran.items()}
+        kept = survivors(scores, following.alive)
+        in_round.append([trial for trial in in_round[-1] if trial.id in kept])
+    return [list[TrialRecord | None](alive) for alive in in_round]
+
+
+def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
+    """The next training of the rounds that have begun, seed by seed over all studies."""
+    return _first_new(_confirmations(spec, state), state, "confirm")
+
+
+def next_reporting(spec: SweepSpec, state: SweepState) -> Rerun | None:
+    """The next training of the frozen config or of the baseline's, on a seed of their own."""
+    return _first_new(reportings(spec, state), state, "report")
+
+
+def reporting_runs(spec: SweepSpec) -> int:
+    """Trainings on reporting seeds that a frozen selection leads to at most."""
+    return spec.confirm.report_seeds * (1 if spec.baseline is None else min(2, len(spec.studies)))
+
+
+def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
+    """All trainings of the frozen config and of the baseline's, which may be the same, on seeds of their own."""
+    if state.frozen is None:
+        return
+    held = {(one["study"], one["trial"]): one for one in (state.frozen["chosen"], state.frozen["baseline"]) if one}
+    for seed in state.frozen["seeds"]:
+        for study, trial in held:
+            yield Rerun("report", spec.study(study), seed, state.trials[trial] if trial else None)
+
+
+def _first_new(wanted: Iterator[Rerun], state: SweepState, phase: Phase) -> Rerun | None:
+    done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase(phase)}
+    for run in wanted:
+        if (run.study.name, run.candidate.id if run.candidate else None, run.seed) not in done:
+            return run
+    return None
+
+
+def _proposes(spec: SweepSpec, state: SweepState, study: Study) -> bool:
+    if not searches(spec, study) or study.name in state.exhausted:
+        return False
+    budget, begun = spec.budget, spent_trials(state, study)
+    within_trials = budget.trials is None or begun < budget.trials
+    if not within_trials or budget.epochs is None or begun == 0:
+        return within_trials
+    # One more only if it brings the epochs closer to the budget: studies differ by half a trial at the most.
+    return spent_epochs(state, study) + spec.epochs[study.name] / 2 <= budget.epochs
+
+
+def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
+    races = [(study, race(spec, state, study)) for study in spec.studies]
+    round_of_seed = [number for number, each in enumerate(spec.confirm.rounds) for _ in range(each.seeds)]
+    for seed, number in zip(spec.confirm_seeds, round_of_seed, strict=True):
+        for study, in_round in races:
+            for candidate in in_round[number] if number < len(in_round) else []:
+                yield Rerun("confirm", study, seed, candidate)

@@ -1,0 +1,65 @@
+"""The same sweep in this process, one trial after the other: for the debugger, and without Ray."""
+
+from collections.abc import Callable
+
+from kdtrain.config import Machine, TrainConfig
+from kdtrain.loop.reports import EpochReport, TrainResult
+from sweeps.attempt.attempt import TRIALS, Train, held_out, train_in
+from sweeps.attempt.signals import StopRequest
+from sweeps.driver.driver import Driver, Idle
+from sweeps.ledger.failure import Crash
+
+
+def run_inline(
+    driver: Driver,
+    train: Train,
+    machine: Machine | None = None,
+    on_step: Callable[[], None] = lambda: None,
+    asked: StopRequest | None = None,
+) -> None:
+    """Run what is left of a sweep; asked to leave, the trial saves itself and the same command goes on from there.
+
+    Args:
+        driver: Decides and remembers.
+        train: `kdtrain.train`.
+        machine: Passed to it.
+        on_step: Called after every epoch and every trial, to show progress.
+        asked: Whether to leave.
+
+    Raises:
+        SweepAborted: If all trials fail in the same way.
+        StorageError: If something cannot be written any more.
+    """
+    asked = StopRequest() if asked is None else asked
+    while True:
+        if asked.signal is not None:
+            driver.leave(f"asked to by {asked.signal.name}")
+        if isinstance(trial := driver.next(), Idle):
+            return
+        trial_id = trial.id
+        driver.started(trial_id)
+        driver.located(trial_id, driver.environment)
+        on_step()
+        failure: list[Exception] = []
+
+        def listen(report: EpochReport, trial_id: str = trial_id, failure: list[Exception] = failure) -> str:
+            try:
+                answer = driver.report(trial_id, report)
+                on_step()
+            except Exception as error:  # the driver's own, not the training's
+                failure.append(error)
+                raise
+            return answer
+
+        outcome: TrainResult | Crash
+        try:
+            here = machine or Machine()
+            config, folder = TrainConfig.parse(trial.config), f"{TRIALS}/{trial_id}"
+            work = held_out(train) if trial.phase == "report" else train
+            outcome = train_in(driver.store, folder, work, config, here, listen, lambda: bool(asked))
+        except Exception as error:
+            if failure:
+                raise failure[0] from None
+            outcome = Crash.of(error)
+        driver.ended(trial_id, outcome)
+        on_step()

@@ -1,0 +1,1 @@
+"""What happened in a sweep: the append-only ledger and the state that follows from it."""

@@ -1,0 +1,233 @@
+"""What a sweep runs on and with: environment, data and teacher, described for the ledger."""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import kdtrain
+from kdtrain.config import Machine, TrainConfig
+from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
+from kdtrain.loop.device import precision
+from kdtrain.teacher import ModelCard
+
+_PACKAGES = (
+    "torch",
+    "ray",
+    "optuna",
+    "numpy",
+    "timm",
+    "segmentation-models-pytorch",
+    "torchvision",
+    "pyarrow",
+)
+
+
+@dataclass(frozen=True)
+class TrainContext:
+    """What the driver records beside the spec."""
+
+    data: dict[str, Any]
+    """name, classes, palette (`#rrggbb`), images and digests by role: from `describe_data`."""
+    environment: dict[str, Any]
+    """Of the driver's process: a row of the table of environments, and its node; from `describe_environment`."""
+    teacher: dict[str, Any] | None = None
+    """A row of the table of teachers, without its sweep: from `describe_teacher`."""
+
+
+def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unlabelled] = ()) -> dict[str, Any]:
+    """Classes, colors and digests of the data that a search sees; builds their store where it is missing.
+
+    Images without labels count as a role `unlabelled:<folder>`.
+
+    Raises:
+        InputError: If the data are not what they must be.
+    """
+    opened = {role: open_role(config, role, machine.data_root, machine.cache) for role in ("train", "select")}
+    for further in unlabelled:
+        opened[f"unlabelled:{further.images}"] = open_unlabelled(further, machine.data_root, machine.cache)
+    train = opened["train"]
+    return {
+        "name": config.name,
+        "classes": list(train.classes),
+        "palette": ["#{:02x}{:02x}{:02x}".format(*color) for color in train.palette],
+        "images": {role: len(images) for role, images in opened.items()},
+        "digests": {role: images.digest for role, images in opened.items()},
+    }
+
+
+def describe_teacher(card: ModelCard, source: str, config: TrainConfig | None = None) -> dict[str, Any]:
+    """A teacher as the tables have it; `source` is `fitted` (by this sweep) or `given`."""
+    network = card.network
+    return {
+        "digest": card.digest,
+        "name": network.title,
+        "arch": network.arch,
+        "encoder": None if network.is_custom or network.is_ensemble else network.encoder,
+        "params": card.params,
+        "macs": card.macs,
+        "trained_on": card.trained_on,
+        "miou": card.miou,
+        "role": card.role,
+        "seconds": card.seconds,
+        "source": source,
+        "iou": list(card.iou) or None,
+        "config_json": None if config is None else json.dumps(config.model_dump(mode="json"), sort_keys=True),
+    }
+
+
+def describe_environment(machine: Machine) -> dict[str, Any]:
+    """The software and hardware of this process, with an id made of all of it but the node's name.
+
+    To be called in the process that trains: the flags of determinism are those of the process.
+    """
+    facts = {**_hardware(machine), **_software(), **_numerics(machine)}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return {"environment_id": digest[:12], "node": socket.gethostname(), **facts}
+
+
+def _device(machine: Machine) -> tuple[torch.device, bool]:
+    """The device that the machine means, and whether it is a GPU that is to be had here."""
+    there = torch.cuda.is_available()
+    name = machine.device
+    if name == "auto":
+        name = "cuda" if there else "cpu"
+    device = torch.device(name)
+    return device, there and device.type == "cuda"
+
+
+def _hardware(machine: Machine) -> dict[str, Any]:
+    device, on_gpu = _device(machine)
+    cpu = _cpu_name()
+    gpu = torch.cuda.get_device_properties(device) if on_gpu else None
+    return {
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": gpu.name if gpu else cpu,
+        "gpu_count": torch.cuda.device_count() if gpu else None,
+        "gpu_memory_bytes": gpu.total_memory if gpu else None,
+        "cpu_name": cpu,
+        "cpu_count": os.cpu_count(),
+        "num_threads": machine.threads or torch.get_num_threads(),
+        "processes": machine.processes,
+    }
+
+
+@functools.cache
+def _software() -> dict[str, Any]:
+    """Versions and code; they do not change while a process runs."""
+    versions = {name: found for name in _PACKAGES if (found := package_version(name)) is not None}
+    on_gpu = torch.cuda.is_available()
+    commit, dirty = _git()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ray": versions.get("ray"),
+        "optuna": versions.get("optuna"),
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cudnn": _cudnn() if on_gpu else None,
+        "gpu_driver": _gpu_driver() if on_gpu else None,
+        "versions_json": json.dumps(versions, sort_keys=True),
+        "kdsweep_version": package_version("kdsweep") or "unknown",
+        "code_digest": _code_digest(Path(kdtrain.__file__).parent),
+        "git_commit": commit,
+        "git_dirty": dirty,
+    }
+
+
+def _numerics(machine: Machine) -> dict[str, Any]:
+    """What decides how a number is rounded, and whether a run repeats to the last bit."""
+    device, on_gpu = _device(machine)
+    known = on_gpu or device.type == "cpu"
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic if on_gpu else None,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark if on_gpu else None,
+        "tf32": _tf32() if on_gpu else None,
+        "amp": precision(machine, device) if known else None,
+    }
+
+
+def _tf32() -> str:
+    """Which operations may round to TF32: `none`, `convolution`, `matmul` or both."""
+    backends = torch.backends
+    convolution = backends.cudnn.conv  # type: ignore[attr-defined]
+    told = {"convolution": convolution.fp32_precision, "matmul": backends.cuda.matmul.fp32_precision}
+    return " and ".join(name for name, kind in told.items() if kind == "tf32") or "none"
+
+
+def _cudnn() -> str | None:
+    found = torch.backends.cudnn.version()  # slow: it loads the library
+    return None if found is None else str(found)
+
+
+def _gpu_driver() -> str | None:
+    """The version of the GPU's driver: from its own file, where that can be read, else from `nvidia-smi`."""
+    try:
+        told = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        told = ""
+    if found := re.search(r"Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", told):
+        return found[1]
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip().split("\n")[0] or None
+
+
+@functools.cache
+def _cpu_name() -> str:
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        told = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _code_digest(package: Path) -> str:
+    """Hash of the sources that a training runs: it names the code also where there is no git, as in a wheel."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a package; none where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that this code runs from, and whether it was changed since; else none."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None, None
+    quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=quiet).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip(), bool(git("status", "--porcelain", "--untracked-files=no").strip())
+    except (OSError, subprocess.SubprocessError):
+        return None, None

@@ -1,0 +1,1 @@
+"""What follows from a ledger: tables, best config, frozen selection."""

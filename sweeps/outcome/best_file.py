@@ -1,0 +1,109 @@
+"""`best.yaml`: the way from a finished sweep back to training, through a file."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from analysis import read_tables
+from analysis.selection.select import select
+from kdtrain import InputError, TrainConfig
+from kdtrain.explain import meant
+from sweeps.attempt.teachers import teacher_store
+from sweeps.outcome.tabulate import load_state
+from sweeps.spec.settings import TeacherSource
+from sweeps.spec.spec import SweepSpec, load_spec
+from sweeps.store.store import Store
+
+TEACHER = "teacher"
+"""Where the file says which teacher folder the config was trained with, relative to the file."""
+
+
+def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Store) -> str:
+    """The chosen config of a sweep as YAML, with its evidence.
+
+    Args:
+        chosen: From `analysis.selection.select.best`.
+        teacher: The teacher folder of the sweep.
+        beside: The folder that the file will lie in: on a disk, the teacher is named relative to it.
+    """
+    content: dict[str, Any] = {"config": chosen["config"]}
+    if teacher is not None and chosen["config"].get("teacher"):
+        on_disk = teacher.local is not None and beside.local is not None
+        content[TEACHER] = os.path.relpath(str(teacher), str(beside)) if on_disk else str(teacher)
+    content["evidence"] = chosen["evidence"]
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def candidate(source: str, study: str | None) -> tuple[dict[str, Any], SweepSpec]:
+    """The config that an ablation takes apart, in plain values, and the spec that it comes from.
+
+    Args:
+        source: The folder of a sweep, for its chosen config; or a spec, for the published one of a study.
+        study: Of this study; by default the best one of a sweep that has a teacher, or the last one of a spec.
+
+    Raises:
+        InputError: If there is no such study, or it has no complete trial.
+    """
+    sweep = Store(source)
+    if sweep.local is not None and not sweep.local.is_dir():
+        spec = load_spec(source)
+        names = [known.name for known in spec.studies]
+        if study is not None and study not in names:
+            raise InputError(f"{source}: there is no study {study!r}{meant(study, names)}")
+        of = spec.study(study) if study else spec.studies[-1]
+        return spec.config_for(of).model_dump(mode="json"), spec
+    spec, _ = load_state(sweep)
+    teacher = teacher_store(spec, sweep)
+    if teacher is not None:
+        spec = spec.model_copy(update={"teacher": TeacherSource(path=str(teacher))})
+    ranked = select(read_tables(source)).sort_values(["chosen", "rank"], ascending=[False, True])
+    configs = [json.loads(row["config_json"]) for _, row in ranked.iterrows() if study in (None, row["study"])]
+    if not configs:
+        raise InputError(f"{source}: no trial{f' of the study {study}' if study else ''} is complete to take apart")
+    taught = (config for config in configs if config["teacher"] is not None)
+    return next(taught, configs[0]), spec
+
+
+def read_config(path: Path) -> tuple[TrainConfig, Store | None]:
+    """A config from `best.yaml`, or from a file that is nothing but a config; and the teacher folder that it names.
+
+    Raises:
+        InputError: If the file does not read, or holds no valid config.
+    """
+    content = read_mapping(path)
+    if "config" not in content:
+        return _parse(path, content), None
+    unknown = set(content) - {"config", TEACHER, "evidence"}
+    if unknown:
+        raise InputError(f"{path}: unknown key {sorted(unknown)[0]}; known: config, {TEACHER}, evidence")
+    named = content.get(TEACHER)
+    teacher = Store(named if "://" in str(named) else path.parent / named) if named else None
+    return _parse(path, content["config"]), teacher
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping.
+
+    Raises:
+        InputError: If it does not.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a mapping")
+    return content
+
+
+def _parse(path: Path, content: Mapping[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig.parse(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,77 @@
+"""The freeze of a sweep's selection: the point after which nothing can change it any more.
+
+Only then are the chosen config and the baseline trained on seeds of their own and looked at on the role report, so that
+what is reported was not used to choose.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.selection.finalists import finalists
+from analysis.tables.files import arrow_table
+from kdtrain.data import has_report
+from kdtrain.errors import InputError
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.state import SweepState
+from sweeps.outcome.tabulate import rows, short_frames
+from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.store.store import Store
+
+
+def freeze(sweep: Store) -> dict[str, Any]:
+    """Make the selection of a finished sweep final, by a record in its ledger.
+
+    Returns:
+        The record: ``chosen`` and ``baseline`` (study, candidate trial, config_id; the baseline is none where the sweep
+        has none, and equals the chosen one where nothing beat it), ``tie`` (the configs among which it was chosen),
+        ``why``, ``seeds`` (the reporting seeds), the ``role`` that they are reported on (`select` where the data have
+        no other), ``records`` (how many records of the ledger it is based on).
+
+    Raises:
+        InputError: If there is no sweep, it is not finished, nothing can be chosen, or it is frozen already.
+    """
+    ledger = Ledger(sweep)
+    try:
+        state = SweepState.of(ledger.found)
+        if not state.sweep:
+            raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with")
+        if state.frozen is not None:
+            raise InputError(
+                f"the selection of {sweep} is frozen already, since {state.frozen['at'][:16]}: "
+                f"config {state.frozen['chosen']['config_id']} of study {state.frozen['chosen']['study']}"
+            )
+        if not state.finished:
+            raise InputError(
+                f"{sweep} is not finished, so its selection cannot be frozen; run {sweep}/spec.yaml with the same "
+                "--dir to its end first"
+            )
+        spec = parse_spec(state.sweep["spec"])
+        made = {name: arrow_table(name, found) for name, found in rows(state, spec).items()}
+        record = _selection(spec, state, finalists(short_frames(made)), str(sweep))
+        ledger.append("frozen", record)
+        return record
+    finally:
+        ledger.close()
+
+
+def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: str) -> dict[str, Any]:
+    if ranked.empty:
+        raise InputError(f"{sweep}: no trial is complete, so there is nothing to choose and to freeze")
+    chosen = ranked[ranked["chosen"]].iloc[0]
+    of_baseline = ranked[ranked["study"] == (spec.baseline.name if spec.baseline else None)]
+    first = max(spec.seed, *spec.confirm_seeds, *(trial.seed for trial in state.trials.values())) + 1
+    return {
+        "chosen": _named(chosen),
+        "baseline": _named(of_baseline.iloc[0]) if len(of_baseline) else None,
+        "tie": [_named(row) for _, row in ranked[ranked["tie"]].iterrows()],
+        "why": chosen["why"],
+        "seeds": list(range(first, first + spec.confirm.report_seeds)),
+        "role": "report" if has_report(spec.data) else "select",
+        "records": state.last.n if state.last else 0,
+    }
+
+
+def _named(row: pd.Series) -> dict[str, Any]:
+    trial = row["trial_id"] if isinstance(row["trial_id"], str) else None
+    return {"study": row["study"], "trial": trial, "config_id": row["config_id"]}

@@ -1,0 +1,123 @@
+"""What follows from a sweep's ledger and trials: tables, best config, pictures and report."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import read_tables
+from analysis.report.sweep_report import write_report
+from analysis.selection.select import best
+from kdtrain import Machine
+from kdtrain.errors import is_full, refused
+from kdtrain.loop.run_folder import STUDENT
+from kdtrain.runtime.atomic_files import write_atomically
+from sweeps.attempt.attempt import TRIALS, staged
+from sweeps.attempt.teachers import Teacher
+from sweeps.ledger.ledger import FOLDER as LEDGER
+from sweeps.outcome.best_file import best_document
+from sweeps.outcome.predictions import draw_predictions
+from sweeps.outcome.tabulate import write_tables
+from sweeps.spec.spec import SweepSpec
+from sweeps.store.store import Store
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a sweep leaves behind. `best` is none where no trial completed; see `analysis.selection.select.best`."""
+
+    report: str
+    best_file: str | None
+    best: dict[str, Any] | None
+
+
+@contextlib.contextmanager
+def desk(sweep: Store) -> Iterator[Path]:
+    """A local folder with the sweep's ledger, in which results are made; leaving the block brings them to the sweep.
+
+    On a disk it is the sweep's folder itself.
+
+    Raises:
+        StorageError: If a disk is full.
+    """
+    if sweep.local is not None:
+        with _full_disk_named(sweep.local):
+            yield sweep.local
+        return
+    folder = Path(tempfile.mkdtemp(prefix="kdsweep-"))
+    try:
+        for part in (LEDGER, "predictions"):
+            sweep.pull(part, folder / part)
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+        with _full_disk_named(folder):
+            yield folder
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and before.get(path) != path.stat().st_mtime_ns:
+                sweep.write(path.relative_to(folder).as_posix(), path.read_bytes())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise refused(error.filename or folder, error) from error
+        raise
+
+
+def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:
+    """Write all that follows from the ledger and the trials' folders."""
+    with desk(sweep) as folder:
+        write_tables(folder)
+        tables = read_tables(folder)
+        chosen = best(tables) if len(tables["selections"]) else None
+        if chosen is not None:
+            text = best_document(chosen, teacher.store if teacher else None, sweep)
+            write_atomically(folder / "best.yaml", text.encode())
+        eval_scale = spec.config_for(spec.studies[0]).eval_scale
+        with tempfile.TemporaryDirectory(prefix="kdsweep-") as scratch:
+            models = {name: _at_hand(store, Path(scratch) / name) for name, store in _students(spec, sweep, tables)}
+            if teacher is not None:
+                local = teacher.store.local or staged(teacher.store, teacher.card.digest, machine.cache)
+                models = {"teacher": local, **models}
+            draw_predictions(folder / "predictions", spec.data, machine, models, eval_scale)
+        report = write_report(folder).relative_to(folder).as_posix()
+    return Results(_named(sweep, report), _named(sweep, "best.yaml") if chosen else None, chosen)
+
+
+def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Store]]:
+    """Students to show predictions of: the first fresh seed of the baseline and of the best."""
+    trials, selections = tables["trials"], tables["selections"]
+    trials = trials[trials["state"] == "complete"]
+    baseline = spec.baseline.name if spec.baseline else None
+    for column, of in (("baseline", selections["study"] == baseline), ("best", selections["chosen"])):
+        rows = selections[of].sort_values("rank")
+        if rows.empty:
+            continue
+        row = rows.iloc[0]
+        runs = trials[(trials["study"] == row["study"]) & (trials["config_id"] == row["config_id"])]
+        for _, run in runs.sort_values(["phase", "seed"]).iterrows():  # confirm comes before search
+            trained = run["reused_from"] if isinstance(run["reused_from"], str) else run["trial_id"]
+            student = sweep.below(f"{TRIALS}/{trained}/{STUDENT}")
+            if student.names(""):
+                yield column, student
+                break
+
+
+def _at_hand(store: Store, folder: Path) -> Path:
+    if store.local is not None:
+        return store.local
+    store.pull("", folder)
+    return folder
+
+
+def _named(sweep: Store, key: str) -> str:
+    return str(sweep.local / key) if sweep.local is not None else f"{sweep}: {key}"

@@ -1,0 +1,318 @@
+"""From the ledger to the tables: a pure function, so that the tables can be rebuilt at any time."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.selection.select import select
+from analysis.tables import scores
+from analysis.tables.files import FOLDER, Rows, arrow_table, parquet
+from kdtrain.errors import InputError
+from kdtrain.loop.evaluate import Evaluation
+from kdtrain.methods import get_method
+from sweeps.ledger.ledger import read
+from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.store.store import Store, open_store
+
+_LONG = ("metrics", "confusion")
+"""Tables that a selection does not look at."""
+
+
+def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
+    """Spec and state of a sweep, also while it runs.
+
+    Raises:
+        InputError: If there is no sweep, or its ledger is damaged.
+    """
+    state = SweepState.of(read(sweep))
+    if not state.sweep:
+        raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with")
+    return parse_spec(state.sweep["spec"]), state
+
+
+def write_tables(sweep: Store | Path | str) -> dict[str, str]:
+    """Write `D/tables/*.parquet`: the same ledger gives the same bytes.
+
+    Returns:
+        The key of every table in the sweep's store, by the table's name.
+
+    Raises:
+        InputError: If there is no sweep, or its ledger is damaged.
+        StorageError: If the store cannot be written.
+    """
+    store = open_store(sweep)
+    spec, state = load_state(store)
+    made = {name: arrow_table(name, found) for name, found in rows(state, spec).items()}
+    made["selections"] = arrow_table("selections", select(short_frames(made)))
+    keys = {name: f"{FOLDER}/{name}.parquet" for name in made}
+    for name, table in made.items():
+        store.write(keys[name], parquet(table))
+    return keys
+
+
+def short_frames(made: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
+    """The tables that a selection looks at."""
+    return {name: table.to_pandas() for name, table in made.items() if name not in _LONG}
+
+
+def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
+    """All tables but `selections`, which follow from the others."""
+    sweep_id = state.sweep["sweep_id"]
+    trials = list(state.trials.values())
+    evaluated = [(trial, found) for trial in trials for found in _evaluations(trial)]
+
+    def labelled(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{"sweep_id": sweep_id, **item} for item in items]
+
+    return {
+        "sweeps": labelled([_sweep(state, spec)]),
+        "studies": labelled(_studies(state, spec)),
+        "trials": labelled([_trial(trial) for trial in trials]),
+        "params": labelled([row for trial in trials for row in _params(trial, spec)]),
+        "metrics": _metrics(sweep_id, trials),
+        "evaluations": labelled([_evaluation_row(sweep_id, trial, found) for trial, found in evaluated]),
+        "confusion": _confusion([(_eval_id(sweep_id, trial, found), found) for trial, found in evaluated]),
+        "teachers": labelled([state.teacher] if state.teacher else []),
+        "environments": [_environment(known) for known in state.environments.values()],
+        "decisions": labelled([{**decision, "at": _time(decision["at"])} for decision in state.decisions]),
+        "cells": labelled(
+            [
+                {
+                    **cell.model_dump(exclude={"study", "levels"}),
+                    "cell": cell.study,
+                    "design": cell.design or spec.design or spec.purpose,
+                    "levels_json": None if cell.levels is None else _json(cell.levels),
+                }
+                for cell in spec.cells
+            ]
+        ),
+    }
+
+
+def _sweep(state: SweepState, spec: SweepSpec) -> dict[str, Any]:
+    data = state.sweep["data"]
+    baseline = spec.baseline
+    return {
+        "name": spec.name,
+        "created_at": _time(state.sweep["created_at"]),
+        "kdsweep_version": state.sweep["kdsweep_version"],
+        "objective": scores.OBJECTIVE,
+        "direction": scores.DIRECTION,
+        "seed": spec.seed,
+        "sampler": spec.sampler.name,
+        "scheduler": spec.scheduler.name,
+        "budget_trials": spec.budget.trials,
+        "budget_epochs": spec.budget.epochs,
+        "confirm_top": spec.confirm.top,
+        "confirm_seeds": spec.confirm.seeds,
+        "baseline": baseline.name if baseline else None,
+        "purpose": spec.purpose,
+        "design": spec.design,
+        "spec_json": _json(state.sweep["spec"]),
+        "data_name": data["name"],
+        "num_classes": len(data["classes"]),
+        "classes": data["classes"],
+        "palette": data["palette"],
+        "finished": state.finished,
+        "frozen_json": None if state.frozen is None else _json(state.frozen),
+    }
+
+
+def _studies(state: SweepState, spec: SweepSpec) -> list[dict[str, Any]]:
+    found = []
+    baseline = spec.baseline
+    for study in spec.studies:
+        space = spec.space_of(study)
+        searched, defaults = state.of_study(study.name, "search"), spec.defaults(study)
+        found.append(
+            {
+                "study": study.name,
+                "method": study.method or "custom",
+                "scientific_json": _json(study.set),
+                "space_json": _json({path: domain.model_dump(mode="json") for path, domain in space.items()}),
+                "defaults_json": None if defaults is None else _json(defaults),
+                "citation": get_method(study.method).citation if study.method else None,
+                "searched_parameters": len(space),
+                "budget_trials": spec.budget.trials,
+                "budget_epochs": spec.budget.epochs,
+                "spent_trials": len(searched),
+                "spent_epochs": sum(trial.epochs_run for trial in searched),
+                "spent_s": sum(trial.seconds for trial in searched),
+                "is_baseline": study == baseline,
+            }
+        )
+    return found
+
+
+def _trial(trial: TrialRecord) -> dict[str, Any]:
+    student = trial.result.get("student") or {}
+    return {
+        "trial_id": trial.id,
+        "study": trial.study,
+        "number": trial.number,
+        "phase": trial.phase,
+        "candidate_of": trial.candidate_of,
+        "config_id": trial.config_id,
+        "seed": trial.seed,
+        "state": trial.state,
+        "reason": trial.reason.partition("\n")[0] if trial.reason else None,
+        "traceback": (trial.reason or "").partition("\n")[2] or None,
+        "failure": trial.failure,
+        "attempts": trial.attempts,
+        "retries": trial.retries,
+        "epochs_planned": trial.epochs,
+        "epochs_run": trial.epochs_run,
+        "started_at": _time(trial.started_at),
+        "ended_at": _time(trial.ended_at),
+        "seconds": trial.seconds if trial.reports or trial.result else None,
+        "teacher_s": trial.result.get("teacher_s"),
+        "parts_json": _parts(trial),
+        "asked": _sum(trial, "asked"),
+        "recorded": _sum(trial, "recorded"),
+        "score": trial.score,
+        "params": student.get("params"),
+        "macs": student.get("macs"),
+        "latency_ms": student.get("latency_ms"),
+        "latency_device": student.get("latency_device"),
+        "environment_id": trial.environment_id,
+        "node": trial.node,
+        "peak_memory_bytes": _peak_memory(trial),
+        "reused_from": trial.reused_from,
+        "config_json": _json(trial.config),
+    }
+
+
+def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the node: many nodes share an environment, and each trial names its own."""
+    return {name: value for name, value in known.items() if name != "node"}
+
+
+def _peak_memory(trial: TrialRecord) -> int | None:
+    told = (report.get("peak_memory_bytes") for report in trial.reports.values())
+    return max((int(peak) for peak in told if peak is not None), default=None)
+
+
+def _counted(trial: TrialRecord) -> list[dict[str, Any]]:
+    """The reports of the epochs that count: a pruned trial may have begun more."""
+    return [report for epoch, report in sorted(trial.reports.items()) if epoch <= trial.epochs_run]
+
+
+def _parts(trial: TrialRecord) -> str | None:
+    """Seconds by part, over all epochs."""
+    parts: Counter[str] = Counter()
+    for report in _counted(trial):
+        parts.update(report["seconds"])
+    return _json(parts) if parts else None
+
+
+def _sum(trial: TrialRecord, name: str) -> int | None:
+    """A count over all epochs; none where no report tells it."""
+    told = [report[name] for report in _counted(trial) if report.get(name) is not None]
+    return sum(told) if told else None
+
+
+def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    for role, values in (("nuisance", trial.params), ("scientific", spec.study(trial.study).set)):
+        for name, value in values.items():
+            number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+            yield {
+                "trial_id": trial.id,
+                "name": name,
+                "value_json": _json(value),
+                "value": number,
+                "role": role,
+            }
+
+
+def _metrics(sweep_id: str, trials: Sequence[TrialRecord]) -> dict[str, list[Any]]:
+    """In columns: this is the longest table."""
+    columns: dict[str, list[Any]] = {"sweep_id": [], "trial_id": [], "epoch": [], "name": [], "value": []}
+    for trial in trials:
+        for epoch, report in sorted(trial.reports.items()):
+            values = _report_values(report)
+            columns["sweep_id"] += [sweep_id] * len(values)
+            columns["trial_id"] += [trial.id] * len(values)
+            columns["epoch"] += [epoch] * len(values)
+            columns["name"] += list(values)
+            columns["value"] += list(values.values())
+    return columns
+
+
+def _report_values(report: Mapping[str, Any]) -> dict[str, float | None]:
+    values = {**report["metrics"], "lr": report["lr"]}
+    for term, parts in report["losses"].items():
+        values |= {f"term/{term}/{part}": value for part, value in parts.items()}
+    values |= {f"seconds/{part}": value for part, value in report["seconds"].items()}
+    if report.get("peak_memory_bytes") is not None:
+        values["peak_memory_bytes"] = float(report["peak_memory_bytes"])
+    if report.get("asked"):
+        values["teacher_images"] = float(report["asked"])
+    return values
+
+
+def _evaluations(trial: TrialRecord) -> list[Evaluation]:
+    """On role select, and of what was frozen on role report."""
+    contents = (trial.result.get(name) for name in ("evaluation", "held_out"))
+    return [Evaluation.from_dict(content) for content in contents if content]
+
+
+def _eval_id(sweep_id: str, trial: TrialRecord, found: Evaluation) -> str:
+    return f"{sweep_id}/{trial.id}/{found.role}"
+
+
+def _evaluation_row(sweep_id: str, trial: TrialRecord, found: Evaluation) -> dict[str, Any]:
+    return {
+        "eval_id": _eval_id(sweep_id, trial, found),
+        "trial_id": trial.id,
+        "epoch": trial.epochs_run,
+        "role": found.role,
+        "data_digest": found.digest,
+        "n_images": len(found.image_ids),
+        "miou": found.miou,
+        "pixel_accuracy": found.pixel_accuracy,
+        "iou": _list(found.iou),
+        "precision": _list(found.precision),
+        "recall": _list(found.recall),
+        "f1": _list(found.f1),
+    }
+
+
+def _confusion(evaluations: Sequence[tuple[str, Evaluation]]) -> dict[str, list[Any]]:
+    """The cells that are not zero, in columns."""
+    columns: dict[str, list[Any]] = {
+        "eval_id": [],
+        "image_id": [],
+        "group_id": [],
+        "gt": [],
+        "pred": [],
+        "n": [],
+    }
+    for eval_id, found in evaluations:
+        image, truth, predicted = np.nonzero(found.confusion)
+        columns["eval_id"] += [eval_id] * len(image)
+        columns["image_id"] += [found.image_ids[i] for i in image]
+        columns["group_id"] += [found.groups[i] for i in image]
+        columns["gt"] += truth.tolist()
+        columns["pred"] += predicted.tolist()
+        columns["n"] += found.confusion[image, truth, predicted].tolist()
+    return columns
+
+
+def _list(values: np.ndarray[Any, Any]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,219 @@
+"""The page of a sweep that is still running: how far, how healthy, no verdict. It is made from files alone.
+
+While trials are still to come, what leads is partly chance, looked at again and again; so methods are neither
+ranked nor compared here.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.live import Live
+
+from analysis.figures import svg as sketch
+from analysis.figures.canvas import BASELINE
+from analysis.figures.results import colors
+from analysis.formats import duration, points, share
+from analysis.report import html as page
+from analysis.report.html import Cell, number
+from analysis.tables.ranges import edge
+from kdtrain.loop.reports import OUTSIDE
+from kdtrain.space import Range
+from sweeps.ledger.ledger import now
+from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.outcome.tabulate import load_state
+from sweeps.show.progress import Summary, health, show_status, summarize
+from sweeps.spec.spec import SweepSpec
+from sweeps.store.store import Store
+
+OPTIMISTIC = "screen, 1 seed, optimistic"
+SHOWN = 5
+STALE = 5.0
+"""A trial is called stale if it was silent for so many times its usual epoch."""
+
+
+def watch_page(sweep: Store, target: Path, every: float | None, say: Callable[[str], None]) -> None:
+    """Write the page, and rewrite it until the sweep has finished.
+
+    Args:
+        sweep: The sweep `D`.
+        target: The file to write.
+        every: Seconds between two looks; one look alone, if none.
+        say: Takes a line at the start and at the end.
+
+    Raises:
+        InputError: If there is no sweep, or its ledger is damaged.
+    """
+    while True:
+        spec, state = load_state(sweep)
+        over = every is None or _over(state)
+        fresh = target.exists()
+        page.write(target, live_page(spec, state, health(sweep, state), None if over else max(1, round(every or 0))))
+        if not fresh or every is None:
+            say(str(target))
+        if over or every is None:
+            return
+        time.sleep(every)
+
+
+def watch_terminal(sweep: Store, every: float | None, console: Console) -> None:
+    """The same on a terminal: the table of `kdsweep status`, in place where it can be, until the sweep has finished.
+
+    Raises:
+        InputError: If there is no sweep, or its ledger is damaged.
+    """
+    if every is None:
+        console.print(show_status(sweep))
+        return
+    with Live(show_status(sweep), console=console, auto_refresh=False) as live:
+        while not _over(load_state(sweep)[1]):
+            time.sleep(every)
+            live.update(show_status(sweep), refresh=True)
+
+
+def _over(state: SweepState) -> bool:
+    return state.finished or bool(state.aborted)
+
+
+def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | None = 10) -> str:
+    """The page.
+
+    Args:
+        spec: The sweep.
+        state: How far it is.
+        healthy: Whether it is alive, in words.
+        refresh: The browser loads the page again after so many seconds; never, if none.
+    """
+    summary = summarize(spec, state)
+    palette = _colors(spec)
+    best = (
+        "no trial of a search is complete yet"
+        if summary.best is None
+        else f"{points(summary.best[1])} mIoU, {summary.best[0]} ({OPTIMISTIC})"
+    )
+    lines = [
+        ("State", f"{summary.phase}; {healthy}", "" if not state.aborted else "red"),
+        ("Trials", ", ".join(f"{count} {name}" for name, count in summary.states.items()) or "none yet", ""),
+        ("Time left", _left(summary), ""),
+        ("Failures", *_failures(state, summary)),
+        ("Running best", best, ""),
+    ]
+    stale = _stale(state)
+    if stale:
+        lines.append(("Silent", "; ".join(stale), "amber"))
+    if summary.memory:
+        lines.append(("GPU memory", summary.memory, ""))
+    body = [
+        f'<p class="eyebrow">{page.escape(spec.name)} · live, as of {now():%Y-%m-%d %H:%M:%S} UTC</p>',
+        f"<h1>{page.escape(spec.name)}: {page.escape(summary.phase)}</h1>{page.verdict(lines)}",
+        '<p class="aside below"><b>Not claimed.</b> This page compares no methods: while trials are still to come, '
+        "the leader is partly chance. The report compares, once the sweep has finished.</p>",
+        page.section("budget", "Budget and trials", _budgets(summary, palette)),
+    ]
+    if drawn := _curves(state, palette):
+        body.append(page.section("curves", "Learning curves", drawn))
+    if edges := _edges(spec, state):
+        body.append(page.section("edges", "At the edge of a range", page.warnings(edges)))
+    return page.document(f"{spec.name}: live", "".join(body), figures=False, refresh=refresh)
+
+
+def _colors(spec: SweepSpec) -> dict[str, str]:
+    baseline = [study == spec.baseline for study in spec.studies]
+    return colors(pd.DataFrame({"study": [study.name for study in spec.studies], "is_baseline": baseline}))
+
+
+def _left(summary: Summary) -> str:
+    if summary.phase in ("finished", "aborted"):
+        return "none"
+    known = summary.seconds_left
+    return "not known before the first epoch" if known is None else f"about {duration(known)} at the pace so far"
+
+
+def _failures(state: SweepState, summary: Summary) -> tuple[str, str]:
+    ended = [trial for trial in state.trials.values() if trial.state not in ("planned", "running")]
+    wrong = [trial for trial in ended if trial.state in ("failed", "diverged")]
+    if not wrong:
+        retried = sum(trial.retries for trial in state.trials.values())
+        return (f"none; {retried} attempts were repeated after an error" if retried else "none"), ""
+    last = max(wrong, key=lambda trial: trial.ended_at or "")
+    reason = (last.reason or "no reason recorded").strip().splitlines()[-1]
+    said = f"{len(wrong)} of {len(ended)} ended trials ({share(len(wrong) / len(ended))}); last {last.id}: {reason}"
+    return said, "amber"
+
+
+def _stale(state: SweepState) -> list[str]:
+    """Trials that run but have long said nothing; only the ledger's own clock is looked at."""
+    if state.last is None:
+        return []
+    paces = [
+        seconds
+        for trial in state.trials.values()
+        for report in trial.reports.values()
+        if (seconds := report["seconds"].get("total"))
+    ]
+    if not paces:
+        return []
+    usual = sorted(paces)[len(paces) // 2]
+    found = []
+    for trial in state.trials.values():
+        if trial.state != "running" or trial.started_at is None:
+            continue
+        told = sum(r["seconds"].get(part, 0.0) for r in trial.reports.values() for part in ("total", *OUTSIDE))
+        silent = (now() - datetime.fromisoformat(trial.started_at)).total_seconds() - told
+        if silent > max(60.0, STALE * usual):
+            found.append(f"{trial.id} said nothing for about {duration(silent)}")
+    return found
+
+
+def _budgets(summary: Summary, palette: dict[str, str]) -> str:
+    states = list(summary.states)
+    rows = [
+        [
+            Cell(html=page.key(study.name, palette[study.name])),
+            Cell(html=sketch.bar(study.spent, palette[study.name]), small=study.budget, sort=study.spent),
+            *(number(str(study.states.get(name, 0)), study.states.get(name, 0)) for name in states),
+            number("" if study.best is None else points(study.best), study.best, OPTIMISTIC if study.best else ""),
+        ]
+        for study in summary.studies
+    ]
+    columns = ["Study", "Budget of the search", *(name.capitalize() for name in states), "Best so far"]
+    return page.table(columns, rows)
+
+
+def _curves(state: SweepState, palette: dict[str, str]) -> str:
+    """Those trials of the search that stand highest now, whatever epoch they are in."""
+    known = [trial for trial in state.trials.values() if trial.phase == "search" and trial.curve]
+    top = sorted(known, key=lambda trial: -_last(trial))[:SHOWN]
+    curves = {trial.id: [(epoch, 100 * miou) for epoch, miou in sorted(trial.curve.items())] for trial in top}
+    looks = {trial.id: palette.get(trial.study, BASELINE) for trial in top}
+    drawn = sketch.lines(curves, looks, "epoch", "mIoU on select (points)")
+    names = {f"{trial.id} ({trial.state})": looks[trial.id] for trial in top}
+    rest = f"{len(top)} of {len(known)} search trials, at their last evaluated epoch; {OPTIMISTIC}."
+    return page.figure(page.keys(names) + drawn, "The trials that stand highest now.", rest) if drawn else ""
+
+
+def _last(trial: TrialRecord) -> float:
+    value = trial.curve[max(trial.curve)]
+    return value if math.isfinite(value) else -math.inf
+
+
+def _edges(spec: SweepSpec, state: SweepState) -> list[str]:
+    """The best trial of each study, where a value of it lies at the edge of its range."""
+    found = []
+    for study in spec.studies:
+        complete = [trial for trial in state.of_study(study.name, "search") if trial.score is not None]
+        if not complete:
+            continue
+        best = max(complete, key=lambda trial: trial.score or 0.0)
+        for name, domain in spec.space_of(study).items():
+            value = best.params.get(name)
+            side = edge(float(value), domain.model_dump()) if isinstance(value, int | float) else None
+            if side and isinstance(domain, Range):
+                found.append(
+                    f"{best.id}: {name} = {value:.3g}, at the {side} edge of {domain.low:g} to {domain.high:g}"
+                )
+    return found

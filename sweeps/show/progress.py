@@ -1,0 +1,354 @@
+"""How far a sweep is: while it runs, on a terminal or in a log, and from its files at any time."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from analysis.conditions.memory import advice
+from analysis.selection.halving import all_seeds, trainings
+from sweeps.driver.allocation import confirms, race, reporting_runs, reportings, searches, spent_epochs, spent_trials
+from sweeps.driver.driver import Driver
+from sweeps.ledger.ledger import now
+from sweeps.ledger.state import PHASES, UNFINISHED, SweepState, TrialRecord
+from sweeps.outcome.tabulate import load_state
+from sweeps.spec.spec import Study, SweepSpec
+from sweeps.store.lock import is_driven
+from sweeps.store.store import Store
+
+OPTIMISTIC = "best mIoU so far (1 seed, optimistic)"
+"""What a search's best score is: the maximum of noisy values."""
+CONFIRMED = "mIoU on fresh seeds"
+_STATES = ("complete", "running", "planned", "pruned", "diverged", "failed")
+_REDRAW, _REPRINT = 0.5, 5.0
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """One study: trials by state, budget spent (0..1), best searched score, best mean on fresh seeds."""
+
+    name: str
+    states: dict[str, int]
+    spent: float
+    budget: str
+    best: float | None
+    confirmed: float | None
+    fresh_runs: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole sweep. `seconds_left` is none as long as no epoch was timed."""
+
+    name: str
+    phase: str
+    studies: tuple[StudyProgress, ...]
+    best: tuple[str, float] | None
+    seconds_left: float | None
+    failures: tuple[str, ...]
+    memory: str
+    """What trials hold of a GPU, and what follows from it; empty on a CPU."""
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Trials by state, over all studies."""
+        total: Counter[str] = Counter()
+        for study in self.studies:
+            total.update(study.states)
+        return {state: total[state] for state in _STATES if total[state]}
+
+
+def summarize(spec: SweepSpec, state: SweepState) -> Summary:
+    """What is to be said about a sweep."""
+    searched = [(trial, trial.score) for trial in state.trials.values() if trial.phase == "search"]
+    scored = [(trial.id, score) for trial, score in searched if score is not None]
+    failed = [trial for trial in state.trials.values() if trial.state == "failed"]
+    return Summary(
+        name=spec.name,
+        phase=_phase(spec, state),
+        studies=tuple(_study(spec, state, study) for study in spec.studies),
+        best=max(scored, key=lambda pair: pair[1], default=None),
+        seconds_left=_seconds_left(spec, state),
+        failures=tuple(f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason),
+        memory=_memory(spec, state),
+    )
+
+
+def line(summary: Summary) -> str:
+    """The sweep in one plain line."""
+    parts = [f"{summary.name}: {summary.phase}"]
+    parts.append(_states(summary))
+    parts.append("budget " + ", ".join(f"{study.name} {study.spent:.0%}" for study in summary.studies))
+    if summary.best is not None:
+        parts.append(f"{OPTIMISTIC} {points(summary.best[1])} {summary.best[0]}")
+    if left := _left(summary):
+        parts.append(left)
+    return " | ".join(parts)
+
+
+def points(score: float) -> str:
+    """A fraction in points, as the field writes it."""
+    return f"{100 * score:.1f}"
+
+
+def table(summary: Summary) -> Group:
+    """The sweep as it stands on a terminal."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    grid.add_column("study")
+    grid.add_column("budget of its search")
+    grid.add_column("")
+    for state in summary.states:
+        grid.add_column(state, justify="right")
+    grid.add_column(OPTIMISTIC, justify="right")
+    grid.add_column(CONFIRMED, justify="right")
+    for study in summary.studies:
+        grid.add_row(
+            study.name,
+            ProgressBar(total=1.0, completed=min(1.0, study.spent), width=20),
+            study.budget,
+            *(str(study.states.get(state, 0) or "") for state in summary.states),
+            "" if study.best is None else points(study.best),
+            "" if study.confirmed is None else f"{points(study.confirmed)} (n={study.fresh_runs})",
+        )
+    head = Text.assemble((summary.name, "bold"), f"  {summary.phase}  {_states(summary)}  {_left(summary)}")
+    failures = [Text(f"failed {failure}", style="red") for failure in summary.failures[-3:]]
+    memory = [Text(summary.memory, style="dim")] if summary.memory else []
+    return Group(head, grid, *memory, *failures)
+
+
+def show_status(sweep: Store) -> Group:
+    """Progress and health of a sweep, from its files.
+
+    Raises:
+        InputError: If there is no sweep in the folder, or its ledger is damaged.
+    """
+    spec, state = load_state(sweep)
+    told = [*_fresh_seeds(spec, state), health(sweep, state)]
+    return Group(table(summarize(spec, state)), Text("\n".join(told)))
+
+
+def health(sweep: Store, state: SweepState) -> str:
+    """Whether a sweep is alive, in words."""
+    assert state.last is not None
+    age = max(0.0, (now() - datetime.fromisoformat(state.last.at)).total_seconds())
+    heard = f"last heard of {_ago(age)} ago"
+    if state.aborted:
+        return f"aborted: {state.aborted}"
+    if is_driven(sweep):
+        return f"running, {heard}"
+    if not state.finished:
+        return f"not running here, {heard}; run {sweep}/spec.yaml with the same --dir to go on"
+    return heard
+
+
+def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
+    """What fresh seeds cost beside the search, and where the selection stands."""
+    epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in PHASES}
+    told = []
+    if epochs["search"] and epochs["confirm"]:
+        share = epochs["search"] / (epochs["search"] + epochs["confirm"])
+        begun = min(len(race(spec, state, study)) for study in spec.studies)
+        told.append(
+            f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; the search took {share:.0%} of the epochs so "
+            "far (a good split: about two thirds)"
+        )
+    if state.frozen is not None:
+        chosen, wanted = state.frozen["chosen"], len(list(reportings(spec, state)))
+        ended = sum(trial.state not in UNFINISHED for trial in state.of_phase("report"))
+        told.append(
+            f"selection frozen at {state.frozen['at'][:16]}: config {chosen['config_id']} of {chosen['study']}; "
+            f"reporting seeds: {ended} of {wanted} runs"
+        )
+    elif state.finished and (runs := reporting_runs(spec)):
+        told.append(f"selection not frozen; `kdsweep best --freeze` opens the way to {runs} runs on reporting seeds")
+    return told
+
+
+class Display:
+    """Shows a running sweep: a table in place on a terminal, else a plain line now and then."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        driver: Driver,
+        say: Callable[[str], None] = print,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make it; it shows nothing before it is entered.
+
+        Args:
+            spec: The sweep.
+            driver: Whose state is shown.
+            say: Takes the plain lines.
+            console: Where the table is drawn if it is a terminal; standard output where none is given.
+            clock: Seconds, for tests.
+        """
+        self._spec, self._driver, self._say, self._clock = spec, driver, say, clock
+        self._console = console or Console()
+        self._live: Live | None = None
+        self._shown_at, self._shown = -math.inf, ""
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self.update()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._show()
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self) -> None:
+        """Show the state of now, unless it was shown a moment ago."""
+        if self._clock() - self._shown_at >= (_REDRAW if self._live else _REPRINT):
+            self._show()
+
+    def _show(self) -> None:
+        self._shown_at = self._clock()
+        summary = summarize(self._spec, self._driver.state)
+        if self._live is not None:
+            self._live.update(table(summary), refresh=True)
+        elif (text := line(summary)) != self._shown:
+            self._shown = text
+            self._say(text)
+
+
+def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
+    trials = state.of_study(study.name)
+    scores = [score for trial in trials if trial.phase == "search" and (score := trial.score) is not None]
+    fresh = _fresh_scores(trials)
+    best_fresh = max(fresh, key=lambda scores: sum(scores) / len(scores), default=[])
+    spent, budget = _spent(spec, state, study)
+    return StudyProgress(
+        name=study.name,
+        states={name: count for name in _STATES if (count := sum(trial.state == name for trial in trials))},
+        spent=spent,
+        budget=budget,
+        best=max(scores, default=None),
+        confirmed=sum(best_fresh) / len(best_fresh) if best_fresh else None,
+        fresh_runs=len(best_fresh),
+    )
+
+
+def _fresh_scores(trials: list[TrialRecord]) -> list[list[float]]:
+    by_config: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial.phase == "confirm" and (score := trial.score) is not None:
+            by_config.setdefault(trial.config_id, []).append(score)
+    return list(by_config.values())
+
+
+def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str]:
+    if not searches(spec, study):
+        return 1.0, "nothing to search"
+    if study.name in state.exhausted:
+        return 1.0, state.exhausted[study.name]
+    shares = []
+    for unit, spent, budget in (
+        ("trials", spent_trials(state, study), spec.budget.trials),
+        ("epochs", spent_epochs(state, study), spec.budget.epochs),
+    ):
+        if budget is not None:
+            shares.append((spent / budget, f"{spent}/{budget} {unit}"))
+    return max(shares)
+
+
+def _memory(spec: SweepSpec, state: SweepState) -> str:
+    """The most that any trial has held of its GPU, seen from its first epoch on."""
+    found: list[tuple[int, int]] = []
+    for trial in state.trials.values():
+        peak = max((report.get("peak_memory_bytes") or 0 for report in trial.reports.values()), default=0)
+        total = state.environments.get(trial.environment_id or "", {}).get("gpu_memory_bytes")
+        if peak and total:
+            found.append((peak, total))
+    if not found:
+        return ""
+    peak, total = max(found, key=lambda pair: pair[0] / pair[1])
+    fitting = advice(peak, total)
+    return (
+        f"GPU memory: a trial holds up to {peak / 2**30:.1f} of {total / 2**30:.0f} GiB: {fitting.fit} would fit "
+        f"(resources.gpu: {fitting.fraction:g}, now {spec.resources.gpu:g})"
+    )
+
+
+def _phase(spec: SweepSpec, state: SweepState) -> str:
+    if state.aborted:
+        return "aborted"
+    if state.finished:
+        return "finished"
+    if not state.trials:
+        return "starting"
+    if state.frozen is not None:
+        return "training on reporting seeds"
+    searching = any(trial.phase == "search" and trial.state in UNFINISHED for trial in state.trials.values())
+    confirming = any(trial.phase == "confirm" for trial in state.trials.values())
+    if searching and confirming:
+        return "searching and confirming"
+    return "confirming on fresh seeds" if confirming else "searching"
+
+
+def _states(summary: Summary) -> str:
+    return ", ".join(f"{count} {state}" for state, count in summary.states.items()) or "no trials yet"
+
+
+def _left(summary: Summary) -> str:
+    if summary.seconds_left is None or summary.phase in ("finished", "aborted"):
+        return ""
+    minutes = math.ceil(summary.seconds_left / 60)
+    return f"about {minutes} min left" if minutes < 120 else f"about {minutes / 60:.1f} h left"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
+    """Epochs that are still to come, at the mean pace so far, shared among the trials that run at once."""
+    timed = [
+        report["seconds"].get("total", 0.0) for trial in state.trials.values() for report in trial.reports.values()
+    ]
+    if not timed:
+        return None
+    at_once = max(1, sum(trial.state == "running" for trial in state.trials.values()))
+    return _epochs_left(spec, state) * sum(timed) / len(timed) / at_once
+
+
+def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
+    left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state in UNFINISHED))
+    if state.frozen is not None:
+        to_come = [run.study.name for run in reportings(spec, state)][len(state.of_phase("report")) :]
+        return left + sum(spec.epochs[study] for study in to_come)
+    for study in spec.studies:
+        epochs = spec.config_for(study).epochs
+        searched = state.of_study(study.name, "search")
+        if searches(spec, study) and study.name not in state.exhausted:
+            ended = [trial.epochs_run for trial in searched if trial.state not in UNFINISHED]
+            usual = sum(ended) / len(ended) if ended else float(epochs)
+            lefts = []
+            if spec.budget.trials is not None:
+                lefts.append((spec.budget.trials - len(searched)) * usual)
+            if spec.budget.epochs is not None:
+                lefts.append(float(spec.budget.epochs - spent_epochs(state, study)))
+            left += max(0.0, min(lefts))
+        if confirms(spec):
+            rounds = spec.confirm.rounds
+            runs = trainings(rounds, spec.confirm.top) if searches(spec, study) else all_seeds(rounds)
+            begun = len(state.of_study(study.name, "confirm"))
+            left += max(0, runs - begun) * epochs
+    return left

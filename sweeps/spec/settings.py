@@ -1,0 +1,129 @@
+"""The parts of a sweep's spec that are plain settings: budget, sampler, scheduler, resources and so on."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from analysis.selection.halving import Round, schedule
+from kdtrain.config_base import Strict
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+"""What may be a folder: letters, digits, `_ . + -`."""
+
+
+class Budget(Strict):
+    """What every study may spend on its search; whichever is reached first ends it."""
+
+    trials: int | None = Field(default=None, gt=0)
+    """Configs tried per study."""
+    epochs: int | None = Field(default=None, gt=0)
+    """Epochs trained per study, pruned trials included; hit to within half a trial, since trials are not cut short."""
+
+    @model_validator(mode="after")
+    def _limited(self) -> "Budget":
+        if self.trials is None and self.epochs is None:
+            raise ValueError("give trials, epochs or both, per study")
+        return self
+
+
+class Sampler(Strict):
+    """How configs are proposed."""
+
+    name: Literal["tpe", "random"] = "tpe"
+    startup: int = Field(default=6, ge=1)
+    """Random trials of a study before TPE learns from them."""
+
+
+class Scheduler(Strict):
+    """How bad trials are stopped early."""
+
+    name: Literal["none", "halving"] = "none"
+    grace: int = Field(default=1, ge=1)
+    """Epochs before the first rung."""
+    factor: int = Field(default=3, ge=2)
+    """One in `factor` goes on at every rung, and the rungs' epochs grow by it."""
+
+
+class Confirm(Strict):
+    """Re-training of the best configs of every study on seeds that the search never saw, in rounds that halve them."""
+
+    top: int = Field(default=2, ge=0)
+    """Configs per study that enter the first round."""
+    seeds: int = Field(default=3, ge=0)
+    """Fresh seeds per config on average, the same ones for all: the sweep's seed + 1, + 2, ... A study may spend
+    top x seeds trainings: the better half of a round goes on to more seeds, see `analysis.selection.halving`."""
+    report_seeds: int = Field(default=3, ge=0)
+    """Seeds of their own on which the chosen config and the baseline are trained once the selection is frozen."""
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """The rounds; none where nothing is confirmed."""
+        return schedule(self.top, self.seeds)
+
+
+class Resources(Strict):
+    """What one trial takes of the machine or cluster."""
+
+    cpu: float = Field(default=1, gt=0)
+    gpu: float = Field(default=0, ge=0)
+    """A fraction lets several trials share a GPU; their memory is not kept apart."""
+    concurrent: int | None = Field(default=None, gt=0)
+    """Most trials at once; none for as many as fit."""
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_above_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"must be a fraction below 1 or a whole number, got {value:g}")
+        return value
+
+    @property
+    def processes(self) -> int:
+        """Processes of one training: one for each GPU of several, which lie on one node."""
+        return max(1, int(self.gpu))
+
+
+class ReplaySettings(Strict):
+    """The store of what is recorded once and replayed in every trial."""
+
+    gigabytes: float = Field(default=20.0, ge=0)
+    """What it may take on a node, in its cache; 0 records nothing."""
+
+
+class TeacherSource(Strict):
+    """Where the teacher comes from: trained by the sweep, or a teacher folder."""
+
+    fit: dict[str, Any] | None = None
+    """`network` and what differs from the recipe under `train`."""
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TeacherSource":
+        if (self.fit is None) == (self.path is None):
+            raise ValueError("give either fit (a network and its training) or path (a teacher folder)")
+        if self.fit is not None and "network" not in self.fit:
+            raise ValueError("fit.network: is required, with arch and encoder of the teacher")
+        return self
+
+
+class Cell(Strict):
+    """What a study is in the design of an ablation."""
+
+    study: str
+    role: Literal["reference", "cell", "control"] = "cell"
+    design: str | None = None
+    """The design that it belongs to, where a sweep has several; each has a reference of its own."""
+    factor: str | None = None
+    """What differs from the reference."""
+    level: str | None = None
+    """How it differs."""
+    family: str = "all"
+    """The comparisons among which errors are counted together, declared before anything runs."""
+    levels: dict[str, str] | None = None
+    """The levels of all factors of the design."""
+    retuned: str | None = None
+    """What is searched again in this cell, in words."""
+    published: float | None = Field(default=None, ge=0, le=1)
+    """The published score, a fraction."""
+    source: str | None = None
+    """Who published it, and where."""

@@ -1,0 +1,381 @@
+"""What a sweep is asked to do: one YAML file, or the same object in Python."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from analysis.selection.halving import all_seeds
+from kdtrain.config import TrainConfig
+from kdtrain.config_base import Strict
+from kdtrain.data import DataConfig, Unlabelled
+from kdtrain.errors import InputError
+from kdtrain.explain import meant, sentence
+from kdtrain.methods import Term, get_method, parse_term
+from kdtrain.models import Network
+from kdtrain.space import Choice, Domain, Range, parse_domain
+from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
+from sweeps.spec.settings import (
+    Budget,
+    Cell,
+    Confirm,
+    Name,
+    ReplaySettings,
+    Resources,
+    Sampler,
+    Scheduler,
+    TeacherSource,
+)
+
+UNKNOWN_TEACHER = "0" * 16
+"""Stands for the teacher's digest until it is fitted or loaded."""
+_OWN = ("data", "student", "teacher", "terms", "seed")
+"""Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
+_FIXED = ("data", "teacher", "seed", "data_seed")
+"""Fields that no study may change, or trials could not be compared."""
+
+
+class Study(Strict):
+    """One setting of the scientific parameters, and the nuisance parameters searched for it."""
+
+    name: Name
+    method: str | None = None
+    """A published method, as the source of the terms."""
+    terms: tuple[SerializeAsAny[Term], ...] | None = None
+    """The terms themselves, where no method has them."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Scientific parameters by dotted path."""
+    space: dict[str, Domain] | Literal["default"] = "default"
+    """Nuisance parameters by dotted path; `default` takes the ranges that the method recommends."""
+    baseline: bool = False
+    """Whether this is the untaught student; unless told, the first study without a teacher is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_method(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"method": value}
+        if isinstance(value, Mapping) and "name" not in value and isinstance(value.get("method"), str):
+            value = {"name": value["method"], **value}
+        return value
+
+    @field_validator("terms", mode="before")
+    @classmethod
+    def _parse_terms(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return tuple(term if isinstance(term, Term) else parse_term(term) for term in value)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _parse_space(cls, value: Any) -> Any:
+        return _parse_domains(value)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Study":
+        if (self.method is None) == (self.terms is None):
+            raise ValueError("give either method or terms")
+        if self.method is not None:
+            get_method(self.method)
+        return self
+
+    @property
+    def base_terms(self) -> tuple[Term, ...]:
+        """The terms before anything is set or searched."""
+        return get_method(self.method).terms if self.method is not None else self.terms or ()
+
+    @property
+    def own_space(self) -> Space:
+        """What this study alone searches: a parameter that it sets is not searched by default."""
+        if self.space != "default":
+            return self.space
+        search = get_method(self.method).search if self.method is not None else {}
+        return {f"terms.{key}": domain for key, domain in search.items() if f"terms.{key}" not in self.set}
+
+
+class SweepSpec(Strict):
+    """A sweep: data, teacher, student, recipe, studies, and one budget for every study."""
+
+    name: Name
+    data: DataConfig
+    student: Network = Field(default_factory=Network)
+    teacher: TeacherSource | None = None
+    train: dict[str, Any] = Field(default_factory=dict)
+    """Fields of TrainConfig that differ from their defaults, for all trials."""
+    studies: tuple[Study, ...] = Field(min_length=1)
+    space: dict[str, Domain] = Field(default_factory=dict)
+    """Nuisance parameters that every study searches, such as optimizer.lr."""
+    budget: Budget
+    sampler: Sampler = Field(default_factory=Sampler)
+    scheduler: Scheduler = Field(default_factory=Scheduler)
+    confirm: Confirm = Field(default_factory=Confirm)
+    resources: Resources = Field(default_factory=Resources)
+    replay: ReplaySettings = Field(default_factory=ReplaySettings)
+    retries: int = Field(default=1, ge=0)
+    """How often a trial that crashed is tried again."""
+    seed: int = Field(default=0, ge=0)
+    purpose: Literal["search", "ablation"] = "search"
+    design: str | None = None
+    cells: tuple[Cell, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader of the results has to know of the design."""
+    smallest_effect: float = Field(default=0.3, ge=0)
+    """The smallest difference that matters, in points of mIoU; declared before anything runs."""
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _parse_space(cls, value: Any) -> Any:
+        return _parse_domains(value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SweepSpec":
+        for key in _OWN:
+            if key in self.train:
+                raise ValueError(f"train.{key}: belongs to the sweep, not to its recipe")
+        names = [study.name for study in self.studies]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"studies: the names must differ, but {', '.join(twice)} comes twice")
+        if sum(study.baseline for study in self.studies) > 1:
+            raise ValueError("studies: only one study can be the baseline")
+        if unknown := [cell.study for cell in self.cells if cell.study not in names]:
+            raise ValueError(f"cells: there is no study {unknown[0]}{meant(unknown[0], names)}")
+        _ = self.teacher_config
+        for study in self.studies:
+            self._check_study(study)
+        baseline = self.baseline
+        if self.purpose == "search" and baseline is not None and not self.space_of(baseline):
+            tuned = [study.name for study in self.studies if self.space_of(study)]
+            if tuned:
+                raise ValueError(
+                    f"studies.{baseline.name}: the baseline searches nothing while {tuned[0]} does, which "
+                    "makes any gain unfair; give all studies a shared space, for instance "
+                    "space: {optimizer.lr: {low: 0.005, high: 0.1, log: true}}"
+                )
+        return self
+
+    def _check_study(self, study: Study) -> None:
+        at = f"studies.{study.name}"
+        own = {} if study.space == "default" else study.space
+        for path in (*study.set, *self.space_of(study)):
+            if path.split(".")[0] in _FIXED:
+                raise InputError(
+                    f"{at}: {path} is the same for all trials of a sweep and can be neither set nor searched"
+                )
+        for path in study.set:
+            if path in self.space or path in own:
+                raise InputError(f"{at}: {path} is both set and searched")
+        if {"unlabelled", "unlabelled.images"} & set(self.space_of(study)):
+            raise InputError(f"{at}: unlabelled.images cannot be searched; let studies of their own set it")
+        if "epochs" in self.space_of(study):
+            raise InputError(f"{at}: epochs cannot be searched, because trials of different length cannot be compared")
+        config = self.config_for(study)
+        if config.uses_teacher and self.teacher is None:
+            term = next(term.name for term in config.active_terms if term.needs_teacher)
+            raise InputError(
+                f"{at}: {term} needs a teacher, but the sweep has none; "
+                "give teacher: {path: ...} or teacher: {fit: ...}"
+            )
+        for path, domain in self.space_of(study).items():
+            for value in extremes(domain):
+                self.config_for(study, {path: value})
+
+    @property
+    def baseline(self) -> Study | None:
+        """The untaught student that every method is compared with."""
+        marked = (study for study in self.studies if study.baseline)
+        untaught = (study for study in self.studies if not self.config_for(study).uses_teacher)
+        return next(marked, None) or next(untaught, None)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the whole spec."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def confirm_seeds(self) -> tuple[int, ...]:
+        """Seeds that the search never saw, in the order of the rounds of the confirm phase."""
+        return tuple(range(self.seed + 1, self.seed + 1 + all_seeds(self.confirm.rounds)))
+
+    @property
+    def teacher_config(self) -> TrainConfig | None:
+        """How the teacher is trained, where the sweep trains it: its recipe and what differs from it."""
+        if self.teacher is None or self.teacher.fit is None:
+            return None
+        own = {key: value for key, value in self.teacher.fit.items() if key != "network"}
+        recipe = {key: value for key, value in self.train.items() if key != "unlabelled"}  # nobody teaches the teacher
+        content = {
+            "seed": self.seed,
+            "data": self.data,
+            **_merged(recipe, own),
+            "student": self.teacher.fit["network"],
+        }
+        return _parse_config(content, "teacher.fit")
+
+    @cached_property
+    def epochs(self) -> dict[str, int]:
+        """The epochs of a trial, by study."""
+        return {study.name: self.config_for(study).epochs for study in self.studies}
+
+    @property
+    def unlabelled(self) -> tuple[Unlabelled, ...]:
+        """The images without labels that trainings use, one for each folder."""
+        fit = self.teacher_config
+        configs = [self.config_for(study) for study in self.studies] + ([fit] if fit is not None else [])
+        found = {c.unlabelled.images: c.unlabelled for c in configs if c.unlabelled is not None}
+        return tuple(found.values())
+
+    def study(self, name: str) -> Study:
+        """The study of a name."""
+        return next(study for study in self.studies if study.name == name)
+
+    def space_of(self, study: Study) -> Space:
+        """All that a study searches, by dotted path."""
+        return {**self.space, **study.own_space}
+
+    def config_for(
+        self,
+        study: Study,
+        params: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        teacher: str | None = UNKNOWN_TEACHER,
+    ) -> TrainConfig:
+        """The config of one trial.
+
+        Args:
+            study: Its study.
+            params: What the search chose, by dotted path; what it leaves out keeps the method's or recipe's
+                default.
+            seed: The trial's seed; the sweep's where none is given.
+            teacher: The teacher's digest; left out of the config where no term looks at the teacher, as are images
+                without labels.
+
+        Raises:
+            InputError: If there is no such path, or a value is not allowed there.
+        """
+        at = f"studies.{study.name}"
+        recipe = {
+            **self.train,
+            "data": self.data,
+            "student": self.student,
+            "teacher": teacher or UNKNOWN_TEACHER,
+        }
+        recipe |= {"seed": self.seed if seed is None else seed}
+        base = _parse_config({**recipe, "terms": study.base_terms}, "train")
+        try:
+            content = replaced(base.model_dump(), {**study.set, **(params or {})})
+        except InputError as error:
+            raise InputError(f"{at}: {error}") from None
+        config = _parse_config(content, at)
+        return config if config.uses_teacher else config.model_copy(update={"teacher": None, "unlabelled": None})
+
+    def defaults(self, study: Study) -> dict[str, Any] | None:
+        """The published values of what a study searches; none if one of them lies outside of the space."""
+        content = self.config_for(study).model_dump()
+        values = {path: lookup(content, path) for path in self.space_of(study)}
+        return values if all(contains(domain, values[path]) for path, domain in self.space_of(study).items()) else None
+
+    def dump(self) -> str:
+        """The spec as YAML; what was left out is written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def parse_spec(content: Mapping[str, Any]) -> SweepSpec:
+    """Read a spec from plain values.
+
+    Raises:
+        InputError: In one sentence, with the field named.
+    """
+    try:
+        return SweepSpec.model_validate(content)
+    except ValidationError as error:
+        raise InputError(sentence(error, SweepSpec)) from None
+
+
+def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> SweepSpec:
+    """Read a spec from a YAML file.
+
+    Args:
+        path: The file.
+        overrides: Values to put in its place by dotted path, as in `budget.trials`; a study is addressed by
+            its name.
+
+    Raises:
+        InputError: In one sentence, with file and field named.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+    except OSError as error:
+        raise InputError(f"spec: {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"spec: {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"spec: {path} must hold a mapping with name, data, studies and budget")
+    try:
+        for key, value in (overrides or {}).items():
+            _override(content, key, value)
+        return parse_spec(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as everybody expects; in YAML 1.1 it is text."""
+
+
+_Loader.yaml_implicit_resolvers = dict(yaml.SafeLoader.yaml_implicit_resolvers)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _parse_domains(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    parsed: dict[str, Range | Choice] = {}
+    for path, domain in value.items():
+        try:
+            parsed[str(path)] = parse_domain(domain)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return parsed
+
+
+def _parse_config(content: Mapping[str, Any], at: str) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(content)
+    except ValidationError as error:
+        raise InputError(sentence(error, TrainConfig, at)) from None
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings, the second laid over the first."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if both else value
+    return result
+
+
+def _override(content: dict[str, Any], path: str, value: Any) -> None:
+    at: Any = content
+    *steps, last = path.split(".")
+    for step in steps:
+        if isinstance(at, list):
+            named = [item for item in at if isinstance(item, dict) and step in (item.get("name"), item.get("method"))]
+            at = named[0] if named else None
+        elif isinstance(at, dict):
+            at = at.setdefault(step, {})
+        if not isinstance(at, dict | list):
+            raise InputError(f"{path}: there is no {step} to change")
+    if not isinstance(at, dict):
+        raise InputError(f"{path}: {'.'.join(steps)} is a list; give the name of what to change in it")
+    at[last] = value

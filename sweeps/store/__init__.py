@@ -1,0 +1,1 @@
+"""Where a sweep lies, and who may write to it."""

@@ -1,0 +1,319 @@
+"""The folder `D` of a sweep, on a disk or in an object store, through one interface.
+
+A store knows whole files by key only: `write` replaces a file or leaves it as it was, there is no appending. That
+is what a disk, NFS and an object store all can do.
+"""
+
+import contextlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pyarrow import fs
+
+from kdtrain.errors import InputError, StorageError
+from kdtrain.runtime.atomic_files import check_writable, write_atomically
+
+_T = TypeVar("_T")
+
+PATIENCE_S = 180.0
+"""How long a store that is reached over a network may refuse before the sweep is stopped."""
+GREETING_S = 10.0
+"""The same for a store that has not answered yet, where a mistake in its name is likelier than an outage."""
+_BUCKET = "there is no such bucket; make it, or name another one"
+_CREDENTIALS = (
+    "the credentials are not accepted; put them right (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile) "
+    "and run the same command again"
+)
+_REGION = "the bucket is in another region; give it as in s3://bucket/folder?region=eu-west-1"
+_FULL = "it is full; make room and run the same command again"
+_HOPELESS = {
+    "NO_SUCH_BUCKET": _BUCKET,
+    "Bucket does not exist": _BUCKET,
+    "StorageFull": _FULL,
+    "QuotaExceeded": _FULL,
+    "HTTP status 507": _FULL,
+    "ACCESS_DENIED": _CREDENTIALS,
+    "INVALID_ACCESS_KEY_ID": _CREDENTIALS,
+    "SIGNATURE_DOES_NOT_MATCH": _CREDENTIALS,
+    "ExpiredToken": _CREDENTIALS,
+    "HTTP status 401": _CREDENTIALS,
+    "HTTP status 403": _CREDENTIALS,
+    "PermanentRedirect": _REGION,
+    "HTTP status 301": _REGION,
+}
+"""Answers that waiting does not change, and what they mean."""
+
+
+class Store:
+    """Files by key below one root; a key is a relative path with `/`. Pickles as its address.
+
+    Attributes:
+        address: The path or URI that it was opened with.
+        local: The folder, where it is one of this machine's file system.
+    """
+
+    def __init__(self, where: Path | str, patience_s: float = PATIENCE_S, known: bool = False) -> None:
+        """Open the store; nothing is written yet.
+
+        Args:
+            where: A folder, or a URI that pyarrow knows, such as `s3://bucket/folder?region=eu-west-1`.
+            patience_s: Seconds to go on trying while a remote store refuses.
+            known: Whether it has answered before, to another process, so that its silence is an outage.
+
+        Raises:
+            InputError: If the URI cannot be understood.
+        """
+        self.address, self._patience_s, self._known = str(where), patience_s, known
+        self.local: Path | None = None
+        if re.match(r"[a-z][a-z0-9+]+:/(?!/)", self.address):
+            raise InputError(f"--dir: {self.address} is no URI, which has two slashes, as in s3://bucket/folder")
+        self.notice: Callable[[str], None] = lambda text: None
+        """Told when a remote store makes us wait."""
+        self.hurry: Callable[[], bool] = lambda: False
+        """Asked while waiting: whether to give up at once."""
+        if "://" not in self.address or self.address.startswith("file://"):
+            self.local = Path(self.address.removeprefix("file://")).absolute()
+            self._fs, self._root = fs.LocalFileSystem(), str(self.local)
+            return
+        self._fs, self._root = _open_remote(self.address)
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, float, bool]]:
+        return Store, (str(self), self._patience_s, self._known)
+
+    def __str__(self) -> str:
+        return str(self.local) if self.local is not None else self.address
+
+    def below(self, prefix: str) -> "Store":
+        """The store of what lies below a prefix."""
+        if self.local is not None:
+            return Store(self.local / prefix)
+        path, mark, options = self.address.partition("?")
+        found = Store(f"{path.rstrip('/')}/{prefix}{mark}{options}", self._patience_s, self._known)
+        found.notice, found.hurry = self.notice, self.hurry
+        return found
+
+    def read(self, key: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            StorageError: If the store does not answer.
+        """
+
+        def attempt() -> bytes:
+            with self._fs.open_input_stream(self._path(key)) as stream:
+                content: bytes = stream.read()
+            return content
+
+        return self._patiently(attempt, f"read {key} in")
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write a file: whole, or not at all.
+
+        Raises:
+            StorageError: If it cannot be written, for instance on a full disk.
+        """
+        if self.local is not None:
+            write_atomically(self.local / key, content)
+            return
+
+        def attempt() -> None:
+            with self._fs.open_output_stream(self._path(key)) as stream:
+                stream.write(content)
+
+        self._patiently(attempt, f"write {key} to")
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of the files right below a prefix, sorted; half-written ones are not among them."""
+        selector = fs.FileSelector(self._path(prefix), allow_not_found=True)
+        found = self._patiently(lambda: self._fs.get_file_info(selector), f"list {prefix} in")
+        return sorted(info.base_name for info in found if info.type == fs.FileType.File and info.base_name[0] != ".")
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file of that key."""
+        found = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
+        return bool(found.type == fs.FileType.File)
+
+    def written_at(self, key: str) -> float | None:
+        """When a file was written, in seconds of the store's own clock; none if it is not there."""
+        found = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
+        return None if found.type != fs.FileType.File else found.mtime_ns / 1e9
+
+    def delete(self, key: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._patiently(lambda: self._fs.delete_file(self._path(key)), f"delete {key} in")
+
+    def check_writable(self) -> None:
+        """Prove that the store takes a file.
+
+        Raises:
+            StorageError: If it does not.
+        """
+        if self.local is not None:
+            check_writable(self.local)
+            return
+        self.write("probe", b"\0")
+        self.delete("probe")
+
+    def pull(self, prefix: str, folder: Path) -> None:
+        """Copy all files below a prefix to a local folder."""
+        base = self._path(prefix)
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
+        for info in self._patiently(lambda: self._fs.get_file_info(selector), f"list {prefix} in"):
+            if info.type == fs.FileType.File:
+                name = info.path.removeprefix(base).lstrip("/")
+                write_atomically(folder / name, self.read(_key(prefix, name)))
+
+    def move(self, prefix: str, to: str) -> None:
+        """Move all files below a prefix."""
+        if self.local is not None:
+            shutil.rmtree(self.local / to, ignore_errors=True)
+            (self.local / to).parent.mkdir(parents=True, exist_ok=True)
+            (self.local / prefix).rename(self.local / to)
+            return
+        with tempfile.TemporaryDirectory(prefix="kdsweep-") as scratch:
+            self.pull(prefix, Path(scratch))
+            names = [str(path.relative_to(scratch)) for path in sorted(Path(scratch).rglob("*")) if path.is_file()]
+            for name in names:
+                self.write(_key(to, name), (Path(scratch) / name).read_bytes())
+            for name in names:
+                self.delete(_key(prefix, name))
+
+    @contextlib.contextmanager
+    def workplace(self, prefix: str) -> Iterator["Workplace"]:
+        """A local folder with the files below a prefix, to work in.
+
+        On a disk it is the folder itself. Otherwise it is a copy, of which `Workplace.save` brings to the store what
+        has changed; leaving the block saves once more, unless by an error.
+        """
+        if self.local is not None:
+            yield Workplace(self, prefix, self.local / prefix)
+            return
+        scratch = Path(tempfile.mkdtemp(prefix="kdsweep-"))
+        try:
+            self.pull(prefix, scratch)
+            work = Workplace(self, prefix, scratch)
+            yield work
+            work.save()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}" if key else self._root
+
+    def _patiently(self, attempt: Callable[[], _T], what: str) -> _T:
+        """Try until it works, as long as the store is remote and there is hope."""
+        start, pause = time.monotonic(), 0.5
+        while True:
+            try:
+                found = attempt()
+            except FileNotFoundError:
+                self._known = True
+                raise
+            except OSError as error:
+                patience = self._patience_s if self._known else min(self._patience_s, GREETING_S)
+                left = patience - (time.monotonic() - start)
+                meaning = _hopeless(error)
+                if self.local is not None or meaning or left <= 0 or self.hurry():
+                    todo = "put it right" if self.local is not None else "once it answers again"
+                    todo = meaning or f"{todo}, run the same command again"
+                    raise StorageError(f"cannot {what} {self}: {todo} ({_said(error)})") from error
+                if pause == 0.5:
+                    self.notice(f"cannot {what} {self} ({_said(error)}); trying again for {left:.0f} s")
+            else:
+                self._known = True
+                return found
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, 10.0)
+
+
+class Workplace:
+    """A local folder that stands for the files below a prefix of a store."""
+
+    def __init__(self, store: Store, prefix: str, folder: Path) -> None:
+        """Work in `folder`, which holds what the store has."""
+        self._store, self._prefix, self.folder = store, prefix, folder
+        self._saved = self._seen()
+
+    def save(self) -> None:
+        """Bring to the store what has changed, in the order in which it was made; then remove what is no longer there.
+
+        So a run's result, which is written last, is not there before what belongs to it.
+
+        Raises:
+            StorageError: If the store refuses.
+        """
+        if self._store.local is not None:
+            return
+        seen = self._seen()
+        for name, stamp in sorted(seen.items(), key=lambda item: item[1]):
+            if self._saved.get(name) != stamp:
+                self._store.write(_key(self._prefix, name), (self.folder / name).read_bytes())
+        for name in self._saved.keys() - seen.keys():
+            self._store.delete(_key(self._prefix, name))
+        self._saved = seen
+
+    def _seen(self) -> dict[str, tuple[int, int]]:
+        if self._store.local is not None:
+            return {}
+        files = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+        return {str(path.relative_to(self.folder)): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+def open_store(where: "Store | Path | str") -> Store:
+    """A store from whatever names it."""
+    return where if isinstance(where, Store) else Store(where)
+
+
+def _key(prefix: str, name: str) -> str:
+    return f"{prefix}/{name}" if prefix else name
+
+
+def _open_remote(address: str) -> tuple[fs.FileSystem, str]:
+    if "@" in urlsplit(address).netloc:
+        raise InputError(
+            "--dir: a key and secret in the URI would be printed and recorded; give them by AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or a profile"
+        )
+    try:
+        found, root = fs.FileSystem.from_uri(address)
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"--dir: {address} cannot be opened ({_said(error)})") from None
+    if not root.strip("/"):
+        raise InputError(f"--dir: {address} names no bucket; give one, as in s3://bucket/folder")
+    return _brisk(found) if isinstance(found, fs.S3FileSystem) else found, root.rstrip("/")
+
+
+def _brisk(found: fs.S3FileSystem) -> fs.S3FileSystem:
+    """The same file system, which writes a file in one request instead of three, and tells soon that it cannot.
+
+    By itself it would ask a store that refuses 31 times in 6 seconds, and a silent one for 99. A URI has no words for
+    that, so it is made anew from what it tells of itself for pickling.
+    """
+    make, (options,) = found.__reduce__()
+    remade: fs.S3FileSystem = make(
+        {
+            **options,
+            "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=3),
+            "connect_timeout": 5.0,
+            "request_timeout": 10.0,
+            "allow_delayed_open": True,
+            "background_writes": False,
+        }
+    )
+    return remade
+
+
+def _hopeless(error: OSError) -> str | None:
+    return next((meaning for sign, meaning in _HOPELESS.items() if sign in str(error)), None)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
