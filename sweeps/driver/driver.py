@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -22,6 +22,7 @@ from sweeps.driver.allocation import next_confirmation, next_reporting, next_stu
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import difference, grown
 from sweeps.driver.sampler import propose
+from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger.environment import TrainContext, package_version
 from sweeps.ledger.failure import Crash, Failure
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now, read
@@ -65,6 +66,7 @@ class Driver:
         notice: Callable[[str], None] = lambda text: None,
         clock: Callable[[], datetime] = now,
         lock: Lock | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         """Open the ledger and take up what it says.
 
@@ -75,6 +77,8 @@ class Driver:
             notice: Told what the user should know but cannot change, such as a torn record.
             clock: The time of day, for tests.
             lock: The sweep's lock, where the caller holds it.
+            watchers: Told of every record that is appended, those of this opening included, see
+                `sweeps.driver.watchers`.
 
         Raises:
             InputError: If `D` holds another sweep, is held by another driver, or is damaged.
@@ -83,6 +87,7 @@ class Driver:
         self.spec, self.store = spec, open_store(sweep)
         self.store.check_writable()
         self._context, self._notice = context, notice
+        self._watchers = Watchers(watchers, notice)
         self._ledger = Ledger(self.store, notice, clock, lock)
         self._handed_out: set[str] = set()
         self._leaving = False
@@ -406,7 +411,9 @@ class Driver:
         return len(causes) == 1
 
     def _append(self, kind: str, **data: Any) -> None:
-        self.state.apply(self._ledger.append(kind, data))
+        record = self._ledger.append(kind, data)
+        self.state.apply(record)
+        self._watchers.tell(record, self.state)
 
 
 def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
