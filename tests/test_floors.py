@@ -54,7 +54,8 @@ def test_a_file_imports_only_what_its_floor_may(path):
     found = imports(path)
     assert {name for name in found if name.partition(".")[0] in FORBIDDEN[floor]} == set()
     assert {name for name in found if name.startswith(".")} == set(), "imports are absolute"
-    assert {name for name in found if f"{name}.".startswith("sweeps.cli.")} == set(), "nothing imports the roof"
+    if path.parent != ROOT / "sweeps/cli":
+        assert {name for name in found if f"{name}.".startswith("sweeps.cli.")} == set(), "nothing imports the commands"
 
 
 def test_files_are_named_after_an_idea():
