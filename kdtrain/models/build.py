@@ -1,7 +1,5 @@
 """From the config of a network to the network."""
 
-import importlib
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from torch import nn
 
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line, sentence
+from kdtrain.foreign import load_foreign
 from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
@@ -89,16 +88,15 @@ def check_classes(network: Network, shapes: Mapping[str, tuple[int, ...]], num_c
 
 
 def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module:
-    module_name, _, function_name = network.arch.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:
+        function = load_foreign(network.arch)
+    except InputError as error:
+        raise InputError(f"arch: {error}") from error
+    if not callable(function):
         raise InputError(
-            f"arch: {network.arch!r} cannot be imported ({first_line(error)}); the module must be importable from here"
-        ) from error
+            f"arch: {network.arch} must be a function or a class, called as (num_classes=..., **options), "
+            f"got {type(function).__name__}"
+        )
     try:
         net = function(num_classes=num_classes, **network.options)
     except Exception as error:

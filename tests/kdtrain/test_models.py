@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import timm
 import torch
@@ -7,7 +9,6 @@ from torch.nn import functional
 
 from kdtrain.errors import InputError
 from kdtrain.models import Network, build_network, check_layers, layer_channels
-from kdtrain.models import build as build_module
 from kdtrain.models.library import ARCHITECTURES
 
 ENCODER = "tu-mobilenetv3_small_050"
@@ -230,7 +231,7 @@ def test_a_network_of_ones_own_lies_in_the_working_directory(tmp_path, monkeypat
     (tmp_path / "networks_of_mine.py").write_text(
         "from torch import nn\ndef small(num_classes):\n    return nn.Conv2d(3, num_classes, 1)\n"
     )
-    monkeypatch.setattr(build_module.sys, "path", [*build_module.sys.path])
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     shapes = check_layers(Network(arch="networks_of_mine:small"), CLASSES, (), (5, 6))
     assert shapes == {"logits": (CLASSES, 5, 6)}
