@@ -6,6 +6,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -16,18 +17,16 @@ def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -
         model: The class that was validated: its fields are the keys that could have been meant.
         prefix: The dotted path of the validated object inside its file.
     """
-    first = error.errors(include_url=False)[0]
-    loc = tuple(first["loc"])
-    text = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        known, shown = _walk(model, loc[:-1])
-        return f"{_dotted(prefix, *shown, loc[-1])}: unknown key{meant(str(loc[-1]), known)}"
-    where = _dotted(prefix, *_walk(model, loc)[1])
-    if first["type"] == "missing":
-        text = "is required"
-    elif first["type"] not in ("value_error", "assertion_error"):
-        text = f"{text[0].lower()}{text[1:]}, got {_short(first['input'])}"
-    return f"{where}: {text}" if where else text
+    where, text = _first_mistake(error, model)
+    path = _dotted(prefix, *where)
+    return f"{path}: {text}" if path else text
+
+
+def explained(error: ValidationError, model: type[BaseModel]) -> ValidationError:
+    """The first mistake in the words of `sentence`, for a validator of a field to raise whose type is not `model`."""
+    where, text = _first_mistake(error, model)
+    mistake = PydanticCustomError("value_error", "{text}", {"text": text})
+    return ValidationError.from_exception_data(model.__name__, [InitErrorDetails(type=mistake, loc=where, input=None)])
 
 
 def first_line(error: Exception) -> str:
@@ -42,6 +41,21 @@ def meant(name: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean {near[0]}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
+    """The place of the first mistake, as the user wrote it, and what is wrong there."""
+    first = error.errors(include_url=False)[0]
+    loc = tuple(first["loc"])
+    if first["type"] == "extra_forbidden":
+        known, shown = _walk(model, loc[:-1])
+        return (*shown, loc[-1]), f"unknown key{meant(str(loc[-1]), known)}"
+    text = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "missing":
+        text = "is required"
+    elif first["type"] not in ("value_error", "assertion_error"):
+        text = f"{text[0].lower()}{text[1:]}, got {_short(first['input'])}"
+    return tuple(_walk(model, loc)[1]), text
 
 
 def _dotted(*parts: Any) -> str:

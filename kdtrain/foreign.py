@@ -15,6 +15,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line, meant
 
@@ -59,6 +61,13 @@ def load_foreign(reference: str) -> object:
         raise InputError(f"{reference!r} cannot be imported ({error}){meant(name, names)}") from None
 
 
+def called_by_reference(kind: type[BaseModel], field: str, content: object) -> object:
+    """The content of a config whose class gives `field` no value: the field becomes the reference to the class."""
+    if isinstance(content, Mapping) and field not in content and not kind.model_fields[field].default:
+        return {field: f"{kind.__module__}:{kind.__qualname__}", **content}
+    return content
+
+
 def imported_modules() -> tuple[str, ...]:
     """The modules of other people that this process has imported because a config or spec names them."""
     return tuple(_imported)
@@ -69,7 +78,7 @@ def installed(group: str) -> dict[str, EntryPoint]:
     return {name: points[0] for name, points in _offers(group).items()}
 
 
-def find_object(name: str, ours: Mapping[str, object], group: str, kind: str) -> object:
+def find_object(name: str, ours: Mapping[str, object], group: str, kind: str, where: str = "") -> object:
     """The object of a name: one of ours, the one that a reference names, or one that an installed package offers.
 
     Args:
@@ -77,6 +86,7 @@ def find_object(name: str, ours: Mapping[str, object], group: str, kind: str) ->
         ours: The objects of this project, which nobody else can replace.
         group: The entry points that are looked through.
         kind: What the object is, for the errors: `loss`, `method`.
+        where: Where the name stands, for the errors: ` in a term`.
 
     Raises:
         InputError: If there is no such object, it cannot be imported, or two packages offer the name.
@@ -94,7 +104,12 @@ def find_object(name: str, ours: Mapping[str, object], group: str, kind: str) ->
     names = known_names(ours, group)
     near = meant(name, names)
     hint = near if near.startswith("; did") else ""
-    raise InputError(f"unknown {kind} {name!r}: known are {', '.join(names)}, or package.module:name{hint}")
+    raise InputError(f"unknown {kind} {name!r}{where}: known are {', '.join(names)}, or package.module:name{hint}")
+
+
+def kind_of(value: object) -> str:
+    """What an object of the wrong kind is, for the end of a sentence."""
+    return f"the class {value.__name__}" if isinstance(value, type) else f"an object of {type(value).__name__}"
 
 
 def known_names(ours: Iterable[str], group: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from kdtrain.config_base import Strict
+from kdtrain.data.data_set import DataSet
 from kdtrain.data.labels import LabelIds
 from kdtrain.data.pairs import Pairs, PairSource, find_pairs
 from kdtrain.data.source import DataSource, Palette, Role, dataset_root
@@ -53,7 +53,7 @@ UNLABELLED = 0
 TODO = "unpack ADEChallengeData2016.zip of the scene parsing benchmark in the data root"
 
 
-class ADE20K(Strict):
+class ADE20K(DataSet):
     """ADE20K (Zhou et al. 2017): `ADEChallengeData2016/images` and `/annotations` in the data root.
 
     `report` is the official validation. As the labels of test are not public, `select` is carved out of training.

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from kdtrain.config_base import Strict
+from kdtrain.data.data_set import DataSet
 from kdtrain.data.files import read_list
 from kdtrain.data.labels import LabelColors, LabelIds, few
 from kdtrain.data.pairs import Pairs, PairSource, find_pairs, listed_pairs
@@ -58,7 +58,7 @@ FULL_TODO = "unpack 701_StillsRaw_full.zip and LabeledApproved_full.zip of CamVi
 LISTS_TODO = "the lists of the SegNet tutorial (train.txt, val.txt, test.txt) say which frame is in which role"
 
 
-class CamVid(Strict):
+class CamVid(DataSet):
     """CamVid (Brostow et al. 2009): `train`, `trainannot`, `val`, ... in the root or in `camvid/`."""
 
     name: Literal["camvid"] = "camvid"
@@ -80,7 +80,7 @@ class CamVid(Strict):
         return PairSource(CLASSES, COLORS, LabelIds(len(CLASSES), ignore=[VOID]), find, GROUP)
 
 
-class CamVidFull(Strict):
+class CamVidFull(DataSet):
     """CamVid at 720 x 960 with label maps `*_L.png` in colors, split by `train.txt`, `val.txt` and `test.txt`.
 
     Images lie in `701_StillsRaw_full` and labels in `LabeledApproved_full`, or in `images` and `labels`; these and the

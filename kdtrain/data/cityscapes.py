@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from kdtrain.config_base import Strict
+from kdtrain.data.data_set import DataSet
 from kdtrain.data.labels import LabelIds, few
 from kdtrain.data.pairs import Pairs, PairSource, find_pairs
 from kdtrain.data.source import DataSource, Palette, Role, dataset_root
@@ -30,7 +30,7 @@ TODO = (
 )
 
 
-class Cityscapes(Strict):
+class Cityscapes(DataSet):
     """Cityscapes (Cordts et al. 2016): `leftImg8bit` and `gtFine` in `cityscapes/` or in the data root.
 
     `report` is the official val. As the labels of test are not public, `select` is whole cities of the official train.

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from kdtrain.config_base import Strict
+from kdtrain.data.data_set import DataSet
 from kdtrain.data.labels import LabelIds
 from kdtrain.data.pairs import Pairs, PairSource, find_pairs
 from kdtrain.data.palette import distinct_colors, parse_colors
@@ -44,7 +45,7 @@ class Folders(Strict):
         return self
 
 
-class Folder(Strict):
+class Folder(DataSet):
     """Images and label maps of your own."""
 
     name: Literal["folder"] = "folder"
@@ -87,6 +88,11 @@ class Folder(Strict):
         if clash := sorted(set(self.ids if self.ids is not None else range(count)) & {*self.ignore, IGNORE}):
             raise ValueError(f"the file id {clash[0]} is both a class and ignored")
         return self
+
+    @property
+    def has_test(self) -> bool:
+        """Whether its folders are given."""
+        return self.folders.report is not None
 
     def open(self, data_root: Path | None) -> DataSource:
         """The files under `data_root`."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kdtrain.config_base import Strict
+from kdtrain.data.data_set import DataSet
 from kdtrain.data.scene import BLOCK, CLASSES, draw_scene
 from kdtrain.data.source import IGNORE, DataSource, Palette, Pixels, checked_role
 from kdtrain.errors import InputError
@@ -29,7 +30,7 @@ class Counts(Strict):
     report: int = Field(default=128, ge=1)
 
 
-class Streets(Strict):
+class Streets(DataSet):
     """Generated street scenes; nothing is read from a disk."""
 
     name: Literal["streets"] = "streets"

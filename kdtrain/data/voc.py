@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from kdtrain.config_base import Strict
+from kdtrain.data.data_set import DataSet
 from kdtrain.data.files import read_list
 from kdtrain.data.labels import LabelIds, few
 from kdtrain.data.pairs import Pairs, PairSource, listed_pairs
@@ -28,7 +28,7 @@ SBD_TODO = (
 )
 
 
-class VOC(Strict):
+class VOC(DataSet):
     """Pascal VOC 2012 (Everingham et al. 2015): `VOCdevkit/VOC2012` in the data root.
 
     `report` is the official val. As the labels of test are not public, `select` is carved out of train.

@@ -1,5 +1,6 @@
 """What a method is made of: terms (configs of losses), their modules, and the method that lists them."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
+from kdtrain.foreign import called_by_reference, is_reference
 from kdtrain.losses.maps import precise, resize_map
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.space import Domain
@@ -161,15 +163,21 @@ class Term(Strict):
     disagreements: ClassVar[tuple[str, ...]] = ()
     """Where paper and code, or codes, differ."""
 
-    loss: str
-    """Which loss: a key of the registry, one literal per subclass."""
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default_factory=lambda data: data["loss"])
+    loss: str = ""
+    """Which loss: a key of `TERMS` or an entry point, one literal per subclass; a class of somebody else that leaves
+    the field out is called `package.module:Class`."""
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default_factory=lambda data: default_name(data["loss"]))
     """What reports and search spaces call the term; unique in a config."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     student_layer: Layers = "logits"
     teacher_layer: Layers = "logits"
     schedule: WeightSchedule = WeightSchedule()
     """How the weight changes over the training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _called_by_its_reference(cls, content: object) -> object:
+        return called_by_reference(cls, "loss", content)
 
     @model_validator(mode="after")
     def _paired(self) -> "Term":
@@ -236,6 +244,13 @@ class Term(Strict):
         return PlainModule(self)
 
 
+def default_name(loss: str) -> str:
+    """The name of a term that is given none: the loss, or the name of its class in lower case with underscores."""
+    if not is_reference(loss):
+        return loss
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", loss.rpartition(":")[2]).lower()
+
+
 def _parted(layers: str) -> tuple[str, ...]:
     return tuple(layer.strip() for layer in layers.split(","))
 
@@ -245,6 +260,7 @@ class Method:
     """A named list of terms with published defaults, and the ranges worth searching."""
 
     name: str
+    """Letters, digits, `_ . + -`: studies are named after their method."""
     title: str
     citation: str
     terms: tuple[Term, ...]
@@ -254,6 +270,8 @@ class Method:
     """Piece -> `stated: ...`, `secondary: ...` or `inferred: ...`."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", self.name):
+            raise InputError(f"the name of a method holds letters, digits and _ . + -, got {self.name!r}")
         terms = {term.name: term for term in self.terms}
         if len(terms) < len(self.terms):
             raise InputError(f"method {self.name!r} names two terms alike: {[t.name for t in self.terms]}")

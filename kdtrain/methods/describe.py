@@ -1,12 +1,14 @@
 """All that is known of terms and methods, as Markdown: what `kdsweep methods` prints and `docs/methods.md` holds."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from kdtrain import foreign
 from kdtrain.errors import InputError
 from kdtrain.explain import meant
-from kdtrain.methods import METHODS, TERMS
+from kdtrain.foreign import installed, is_reference, known_names, load_foreign
+from kdtrain.methods import METHODS, TERMS, find_term, get_method
 from kdtrain.methods.base import Method, Term
 from kdtrain.space import Choice, Domain
 
@@ -39,17 +41,35 @@ def overview() -> list[tuple[str, str, str]]:
 
 
 def describe(name: str) -> str:
-    """A method with all its terms, or a term.
+    """A method with all its terms, or a term; ours or somebody else's.
 
     Raises:
         InputError: If there is neither.
     """
-    if name in METHODS:
-        terms = {term.loss: TERMS[term.loss] for term in METHODS[name].terms}
-        return "\n".join([describe_method(METHODS[name]), *(describe_term(term) for term in terms.values())])
-    if name in TERMS:
-        return describe_term(TERMS[name])
-    raise InputError(f"there is no method or term {name}{meant(name, [*METHODS, *TERMS])}")
+    if name in known_names(METHODS, foreign.METHODS):
+        return _describe_with_terms(get_method(name))
+    if name in known_names(TERMS, foreign.LOSSES):
+        return describe_term(find_term(name))
+    if not is_reference(name):
+        names = [*known_names(METHODS, foreign.METHODS), *known_names(TERMS, foreign.LOSSES)]
+        raise InputError(f"there is no method or term {name}{meant(name, names)}")
+    if isinstance(method := load_foreign(name), Method):
+        return _describe_with_terms(method)
+    return describe_term(find_term(name))
+
+
+def offers() -> list[tuple[str, str]]:
+    """What installed packages offer, without importing it: `method my_kd`, and the module with its name."""
+    groups: tuple[tuple[str, Collection[str], str], ...] = (
+        ("method", METHODS, foreign.METHODS),
+        ("term", TERMS, foreign.LOSSES),
+    )
+    return [
+        (f"{kind} {name}", f"{point.module}:{point.attr}")
+        for kind, ours, group in groups
+        for name, point in installed(group).items()
+        if name not in ours
+    ]
 
 
 def describe_method(method: Method) -> str:
@@ -71,7 +91,7 @@ def describe_method(method: Method) -> str:
 
 def describe_term(term: type[Term]) -> str:
     """One term: its formula, source, options with defaults, and what is not as published."""
-    default = term()  # type: ignore[call-arg]
+    default = term()
     lines = [f"### {default.loss}", "", inspect.getdoc(term) or "", "", f"    {term.formula}", "", term.source, ""]
     layers = "" if term.needs_teacher else " Needs no teacher."
     if term.needs_teacher and {default.student_layer, default.teacher_layer} != {"logits"}:
@@ -87,6 +107,11 @@ def describe_term(term: type[Term]) -> str:
     lines += [*_facts(term.status), *_blank_after(term.status)]
     lines += [*(f"- Differs: {said}" for said in term.disagreements), *_blank_after(term.disagreements)]
     return "\n".join(lines)
+
+
+def _describe_with_terms(method: Method) -> str:
+    terms = {term.loss: type(term) for term in method.terms}
+    return "\n".join([describe_method(method), *(describe_term(term) for term in terms.values())])
 
 
 def describe_domain(domain: Domain) -> str:

@@ -31,7 +31,7 @@ def methods(
     from rich.markdown import Markdown
     from rich.table import Table
 
-    from kdtrain.methods.describe import describe, overview
+    from kdtrain.methods.describe import describe, offers, overview
 
     if name is not None:
         console.print(Markdown(describe(name)), soft_wrap=False)
@@ -40,6 +40,8 @@ def methods(
     for row in overview():
         table.add_row(*row)
     console.print(table, soft_wrap=False)
+    for name, reference in offers():
+        console.print(f"installed: {name} ({reference})", markup=False)
     console.print("\nMore about one, or about a term: [bold]kdsweep methods NAME[/]")
 
 

@@ -17,6 +17,7 @@ from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import meant, sentence
+from kdtrain.foreign import is_reference
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, parse_domain
@@ -46,7 +47,8 @@ class Study(Strict):
 
     name: Name
     method: str | None = None
-    """A published method, as the source of the terms."""
+    """A method, as the source of the terms: one of ours, `package.module:NAME`, or one that an installed package
+    offers. A study without a name is called as its method."""
     terms: tuple[SerializeAsAny[Term], ...] | None = None
     """The terms themselves, where no method has them."""
     set: dict[str, Any] = Field(default_factory=dict)
@@ -62,7 +64,8 @@ class Study(Strict):
         if isinstance(value, str):
             value = {"method": value}
         if isinstance(value, Mapping) and "name" not in value and isinstance(value.get("method"), str):
-            value = {"name": value["method"], **value}
+            method = value["method"]
+            value = {"name": get_method(method).name if is_reference(method) else method, **value}
         return value
 
     @field_validator("terms", mode="before")

@@ -1,0 +1,38 @@
+"""The base of the configs of data sets."""
+
+from pathlib import Path
+
+from pydantic import model_validator
+
+from kdtrain.config_base import Strict
+from kdtrain.data.source import DataSource
+from kdtrain.foreign import called_by_reference
+
+
+class DataSet(Strict):
+    """Which images, without any path of this machine; `open` finds them."""
+
+    name: str = ""
+    """A key of `DATA_SETS` or an entry point, one literal per subclass; a class of somebody else that leaves the field
+    out is called `package.module:Class`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _called_by_its_reference(cls, content: object) -> object:
+        return called_by_reference(cls, "name", content)
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a role `test` at all."""
+        return True
+
+    def open(self, data_root: Path | None) -> DataSource:
+        """Find the images.
+
+        Args:
+            data_root: The folder in which data sets lie.
+
+        Raises:
+            InputError: If they are not there or are not what they must be.
+        """
+        raise NotImplementedError
