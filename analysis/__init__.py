@@ -1,6 +1,9 @@
 """What a sweep's tables say: comparison, selection, ablation, report. Knows neither Ray nor torch."""
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.tables.files import read_tables
 
-__all__ = ["InputError", "read_tables"]
+InputError = AnalysisError
+"""The earlier name of `AnalysisError`."""
+
+__all__ = ["AnalysisError", "InputError", "read_tables"]

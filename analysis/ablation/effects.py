@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.selection.finalists import finalists
 from analysis.stats.seed_contrasts import effects, smallest_effect
 from analysis.tables.files import Tables
+from analysis.tables.states import State
 
 Levels = dict[str, str]
 
@@ -156,5 +157,5 @@ def _judged(
 
 
 def _spent(trials: pd.DataFrame) -> pd.DataFrame:
-    begun = trials[trials["state"] != "planned"].groupby("study")
+    begun = trials[trials["state"] != State.PLANNED].groupby("study")
     return begun.agg(runs=("trial_id", "size"), seconds=("seconds", "sum"))

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.tables.files import Tables
+from analysis.tables.states import State
 
-_OUTCOMES = ("complete", "pruned", "diverged")
+_OUTCOMES = (State.COMPLETE, State.PRUNED, State.DIVERGED)
 """States of trials that say something about their study."""
 _PACKAGES = ("numpy", "timm", "segmentation-models-pytorch", "torchvision")
 """What a training computes with, beside torch."""

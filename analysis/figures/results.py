@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from analysis.figures.canvas import BASELINE, TEACHER, add, canvas, upright
 from analysis.figures.canvas import INK as _INK
 from analysis.formats import duration, points
+from analysis.tables.states import BROKEN, Phase, State
 
 Colors = dict[str, str]
 
@@ -20,7 +21,7 @@ _CYCLE = (
     *("#3f7fd6", "#2a9d7f", "#c4559b", "#d9542f", "#8a68d4", "#2ba3bd"),
     *("#8f9a2b", "#a9714b", "#d98aa8", "#5f8f4e", "#6d7fb3", "#9c4a6b"),
 )
-_USES = {"search": 1.0, "search, pruned": 0.55, "lost": 0.25, "fresh seeds": 0.8, "reporting seeds": 0.9}
+_USES = {"search": 1.0, "search, pruned": 0.55, "lost": 0.25, "fresh seeds": 0.8, "final seeds": 0.9}
 
 
 def colors(studies: pd.DataFrame) -> Colors:
@@ -102,12 +103,12 @@ def learning_curves(
     figure = canvas(height=230, x="epoch", y="mIoU")
     mine, color = curves[curves["study"] == study], palette.get(study, _INK)
     best = mine[mine["config_id"] == config_id]
-    phase = "confirm" if (best["phase"] == "confirm").any() else "search"
+    phase = Phase.CONFIRM if (best["phase"] == Phase.CONFIRM).any() else Phase.SEARCH
     best = best[best["phase"] == phase]
-    thin = mine[(mine["phase"] == "search") & ~mine["trial_id"].isin(best["trial_id"])]
+    thin = mine[(mine["phase"] == Phase.SEARCH) & ~mine["trial_id"].isin(best["trial_id"])]
     line = {"color": color, "width": 1}
     add(figure, **_polyline(thin), mode="lines", line=line, opacity=0.4, hoverinfo="skip")
-    stopped = thin[thin["state"].isin(["pruned", "diverged", "failed"])].drop_duplicates("trial_id", keep="last")
+    stopped = thin[thin["state"].isin([State.PRUNED, *BROKEN])].drop_duplicates("trial_id", keep="last")
     text = [f"{trial}: {state}" for trial, state in zip(stopped["trial_id"], stopped["state"], strict=True)]
     cross = {"symbol": "x-thin", "size": 6, "line": {"width": 1.5, "color": color}}
     y = 100 * stopped["miou"].to_numpy()

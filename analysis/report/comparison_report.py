@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.conditions.hardware import mixed
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.figures import results as plots
 from analysis.figures.canvas import add, canvas
 from analysis.formats import count, duration, interval, missing, plural, points, signed, text
@@ -19,6 +19,7 @@ from analysis.report.verdict import Line, refusal, verdict
 from analysis.search.expected_best import ONE_SWEEP, method_claim
 from analysis.tables.files import read_tables
 from analysis.tables.schemas import SCHEMAS
+from analysis.tables.states import Role
 
 METHOD_CLAIM = "A claim about methods: what searching them again, with another search seed, gives."
 _LONG = ("metrics", "confusion")
@@ -33,11 +34,11 @@ def write_comparison(sweeps: Sequence[str | Path], out: Path) -> Path:
         out: The HTML file.
 
     Raises:
-        InputError: Fewer than two sweeps, the same one twice, or sweeps that cannot be compared: other classes, or
+        AnalysisError: Fewer than two sweeps, the same one twice, or sweeps that cannot be compared: other classes, or
             other images of role select.
     """
     if len(sweeps) < 2:
-        raise InputError("two sweeps at least are needed to set them side by side: give more folders")
+        raise AnalysisError("two sweeps at least are needed to set them side by side: give more folders")
     short = [name for name in SCHEMAS if name not in _LONG]
     found = [findings(read_tables(sweep, short)) for sweep in sweeps]
     labels = _labels(found)
@@ -52,7 +53,7 @@ def _labels(found: Sequence[Findings]) -> list[str]:
     for names in zip(*told, strict=True):
         if len(set(names)) == len(names):
             return list(map(str, names))
-    raise InputError(f"every sweep is allowed once, but {sweeps[0]['sweep_id']} or another came twice")
+    raise AnalysisError(f"every sweep is allowed once, but {sweeps[0]['sweep_id']} or another came twice")
 
 
 def _comparable(found: Sequence[Findings], labels: Sequence[str]) -> None:
@@ -60,13 +61,13 @@ def _comparable(found: Sequence[Findings], labels: Sequence[str]) -> None:
     for one, label in zip(found[1:], labels[1:], strict=True):
         classes, other = (list(tables["sweeps"]["classes"].iloc[0]) for tables in (first, one.tables))
         if classes != other:
-            raise InputError(
+            raise AnalysisError(
                 f"sweeps with other classes cannot be compared: {labels[0]} has {len(classes)}, "
                 f"{label} has {len(other)}{'' if len(classes) != len(other) else ' with other names'}"
             )
         digests, others = (_digests(tables) for tables in (first, one.tables))
         if digests and others and digests != others:
-            raise InputError(
+            raise AnalysisError(
                 f"scores on other images cannot be compared: role select of {labels[0]} is "
                 f"{', '.join(sorted(digests))}, of {label} {', '.join(sorted(others))}"
             )
@@ -74,7 +75,7 @@ def _comparable(found: Sequence[Findings], labels: Sequence[str]) -> None:
 
 def _digests(tables: dict[str, pd.DataFrame]) -> set[str]:
     evaluations = tables["evaluations"]
-    return {digest[:12] for digest in evaluations.loc[evaluations["role"] == "select", "data_digest"]}
+    return {digest[:12] for digest in evaluations.loc[evaluations["role"] == Role.SELECT, "data_digest"]}
 
 
 def _html(found: Sequence[Findings], labels: Sequence[str]) -> str:
@@ -164,7 +165,7 @@ def _methods(found: Sequence[Findings], palette: plots.Colors) -> tuple[str, str
         return "No claim about methods before all sweeps have finished.", ""
     try:
         claim = method_claim([one.tables for one in found])
-    except InputError as error:
+    except AnalysisError as error:
         return f"No claim about methods: {error}.", ""
     known = claim.frame[claim.frame["low"].notna()]
     rows = [

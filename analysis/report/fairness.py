@@ -8,10 +8,10 @@ from analysis.figures.results import Colors
 from analysis.formats import MISSING, big, count, duration, missing, plural, points, share, size, text
 from analysis.report import html as page
 from analysis.report.html import Cell, number
-from analysis.selection.compare import STATES
 from analysis.selection.refusals import refusals
 from analysis.tables.files import Tables
 from analysis.tables.ranges import spaces
+from analysis.tables.states import BROKEN, State
 
 FAILURES = {
     "out_of_memory": "out of memory",
@@ -45,12 +45,12 @@ def _studies(tables: Tables, comparison: pd.DataFrame, palette: Colors) -> str:
     rows = []
     for _, row in comparison.iterrows():
         space = "; ".join(f"{name} {_range(domain)}" for name, domain in ranges[row["study"]].items())
-        cells = [number(str(row[state]), row[state]) for state in STATES]
+        cells = [number(str(row[state]), row[state]) for state in State]
         name = Cell(html=page.key(row["study"], palette[row["study"]]))
         latency = "" if missing(row["latency_ms"]) else f"{row['latency_ms']:.1f}\u00a0ms"
         cost = number(big(row["params"]), row["params"], latency)
         rows.append([name, *cells, cost, Cell(space or "nothing", wide=True)])
-    columns = ["Study", *(state.capitalize() for state in STATES), "Student", "Searched over"]
+    columns = ["Study", *(state.capitalize() for state in State), "Student", "Searched over"]
     heading = "<h3>Trials by state, over search and fresh seeds</h3>"
     return heading + page.table(columns, rows) + _reused(tables["trials"])
 
@@ -82,7 +82,7 @@ def _sources(comparison: pd.DataFrame, palette: Colors) -> str:
 def _reasons(tables: Tables) -> str:
     """Trials that diverged, failed or had to be tried again, by the kind of failure."""
     trials = tables["trials"].fillna({"retries": 0})
-    wrong = trials[trials["state"].isin(["diverged", "failed"]) | (trials["retries"] > 0)]
+    wrong = trials[trials["state"].isin(BROKEN) | (trials["retries"] > 0)]
     if wrong.empty:
         return ""
     events = tables["decisions"]

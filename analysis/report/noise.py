@@ -8,7 +8,7 @@ from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.report.html import Cell, number
 from analysis.selection.finalists import trials_of
-from analysis.stats.image_bootstrap import Counts, Estimate, counts, difference, evaluation_of, miou
+from analysis.stats.image_bootstrap import ClassCounts, Estimate, counts, difference, evaluation_of, miou
 from analysis.stats.seed_contrasts import Effects, effects, smallest_effect
 from analysis.tables.files import Tables
 
@@ -49,7 +49,7 @@ def evaluated(found: Findings) -> dict[str, str]:
     return chosen
 
 
-def iid_error(one: Counts) -> float:
+def iid_error(one: ClassCounts) -> float:
     """Standard error of the mIoU if every image were independent of every other (fraction)."""
     images = len(one.images)
     return float(np.sqrt(images / (images - 1) * (one.per_image**2).sum())) if images > 1 else float("nan")
@@ -122,7 +122,7 @@ def _drawn(estimate: Estimate) -> str:
     return f"{estimate.clusters} clusters: {estimate.clustering}"
 
 
-def _counts(tables: Tables, trial_id: str) -> Counts | None:
+def _counts(tables: Tables, trial_id: str) -> ClassCounts | None:
     eval_id = evaluation_of(tables, trial_id)
     return None if eval_id is None else counts(tables, eval_id)
 

@@ -32,7 +32,7 @@ def write_report(sweep: str | Path) -> Path:
         The path of the HTML file.
 
     Raises:
-        InputError: There are no tables, or they do not read.
+        AnalysisError: There are no tables, or they do not read.
     """
     folder = Path(sweep)
     short = [name for name in SCHEMAS if name != "confusion"]

@@ -10,7 +10,7 @@ from analysis.conditions.hardware import mixed
 from analysis.conditions.time_spent import recording
 from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
 from analysis.selection.compare import teacher_miou
-from analysis.selection.reporting_seeds import reported, reported_difference
+from analysis.selection.final_seeds import final_difference, final_scores
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.files import Tables
 
@@ -128,11 +128,11 @@ def _chosen(winner: pd.Series, tied: int) -> str:
 
 def _held_out(tables: Tables) -> list[Line]:
     """The number for a paper: on seeds by which nobody chose, once the selection is frozen."""
-    chosen, difference = reported(tables), reported_difference(tables)
+    chosen, difference = final_scores(tables), final_difference(tables)
     if chosen is None:
         return []
     if not chosen.scores:
-        todo = f"none of the {chosen.planned} reporting seeds is complete; run the same command again"
+        todo = f"none of the {chosen.planned} final seeds is complete; run the same command again"
         return [Line("After the freeze", f"The selection is frozen, but {todo}.", "amber")]
     told = f"{points(chosen.mean)} on role {chosen.role} over {plural(len(chosen.seeds), 'seed')} that nobody chose by"
     if difference is not None:
@@ -257,8 +257,8 @@ def _not_claimed(winner: pd.Series, comparison: pd.DataFrame, finished: bool) ->
     if comparison["finalists"].sum() > 1:
         told.append(f"The first of {comparison['finalists'].sum()} finalists is still a little lucky.")
     told.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
-    if not len(winner["report_scores"]):
-        told.append("The search saw these images; the held-out role report was not read.")
+    if not len(winner["test_scores"]):
+        told.append("The search saw these images; the held-out role test was not read.")
     return " ".join(told)
 
 

@@ -14,11 +14,12 @@ from opda.nonparametric import EmpiricalDistribution
 from scipy import stats
 from scipy.special import gammaln
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.formats import plural
 from analysis.selection.compare import compare
 from analysis.stats.holm import holm
 from analysis.tables.files import Tables
+from analysis.tables.states import BROKEN, Phase, Role, State
 
 TRUSTED = 4
 """A curve is trusted up to this part of its trials: beyond, its band covers 76 % and less of 95 % (simulated)."""
@@ -28,7 +29,7 @@ ENOUGH_SWEEPS = 3
 ONE_SWEEP = "one sweep per method; tuning luck not measured"
 _SAME = ("data", "student", "teacher", "train", "studies", "space", "budget", "sampler", "scheduler", "confirm")
 _IID = ("random",)
-_ENDED = ("complete", "diverged", "failed")
+_ENDED = (State.COMPLETE, *BROKEN)
 _POINTS = 40
 _CELLS = 4_000_000
 
@@ -127,13 +128,13 @@ def independent_scores(tables: Tables, searched: pd.DataFrame) -> tuple[pd.DataF
     """
     complete = searched[searched["score"].notna()]
     trials = tables["trials"]
-    fresh = trials[(trials["phase"] == "confirm") & (trials["state"] == "complete")]
+    fresh = trials[(trials["phase"] == Phase.CONFIRM) & (trials["state"] == State.COMPLETE)]
     means = complete["config_id"].map(fresh.groupby("config_id")["score"].mean())
     if len(complete) and means.notna().all():
         index = pd.Index(complete["trial_id"], name="trial_id")
         return pd.DataFrame({"choose": complete["score"].array, "score": means.array}, index=index), "fresh seeds"
     evaluations = tables["evaluations"]
-    mine = evaluations[(evaluations["role"] == "select") & evaluations["trial_id"].isin(complete["trial_id"])]
+    mine = evaluations[(evaluations["role"] == Role.SELECT) & evaluations["trial_id"].isin(complete["trial_id"])]
     last = mine.sort_values("epoch").drop_duplicates("trial_id", keep="last").set_index("eval_id")["trial_id"]
     confusion = tables["confusion"]
     confusion = confusion[confusion["eval_id"].isin(last.index)]
@@ -165,7 +166,7 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
     """Does a method beat the baseline if both are searched, each time anew? Welch's test over independent sweeps.
 
     Each sweep (same spec, other seed) gives one number per study: the mean of its best finalist on the seeds that
-    chose nothing (phase ``report`` where there are any, else ``confirm``); none where it is refused to compare the
+    chose nothing (phase ``final`` where there are any, else ``confirm``); none where it is refused to compare the
     study (see ``analysis.selection.refusals``). Holm over the studies; intervals agree with ``p_holm``. With fewer than
     ``ENOUGH_SWEEPS`` sweeps nothing is claimed.
 
@@ -174,7 +175,7 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
         confidence: Of the intervals.
 
     Raises:
-        InputError: No sweep, two with the same seed, or sweeps that did not ask the same.
+        AnalysisError: No sweep, two with the same seed, or sweeps that did not ask the same.
     """
     _independent(sweeps)
     scores = pd.DataFrame([_winners(tables) for tables in sweeps])
@@ -192,8 +193,8 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
 
 
 def _searched(trials: pd.DataFrame) -> pd.DataFrame:
-    ended = trials[(trials["phase"] == "search") & trials["state"].isin(_ENDED)]
-    return ended.assign(score=ended["score"].where(ended["state"] == "complete"))
+    ended = trials[(trials["phase"] == Phase.SEARCH) & trials["state"].isin(_ENDED)]
+    return ended.assign(score=ended["score"].where(ended["state"] == State.COMPLETE))
 
 
 def _against_trials(trials: pd.DataFrame, independent: pd.DataFrame) -> pd.DataFrame:
@@ -283,14 +284,14 @@ def _half_scores(confusion: pd.DataFrame, classes: int) -> tuple[pd.Index, np.nd
 
 def _independent(sweeps: Sequence[Tables]) -> None:
     if not sweeps:
-        raise InputError("sweeps: the tables of at least one are wanted, got none")
+        raise AnalysisError("sweeps: the tables of at least one are wanted, got none")
     rows = pd.concat([tables["sweeps"] for tables in sweeps])
     if len(twice := rows[rows.duplicated("seed")]):
-        raise InputError(f"sweeps: each must have a seed of its own, but seed {twice['seed'].iloc[0]} comes twice")
+        raise AnalysisError(f"sweeps: each must have a seed of its own, but seed {twice['seed'].iloc[0]} comes twice")
     asked = [json.loads(text) for text in rows["spec_json"]]
     for field in _SAME:
         if any(spec.get(field) != asked[0].get(field) for spec in asked):
-            raise InputError(f"sweeps: all must ask the same with another seed, but their '{field}' differs")
+            raise AnalysisError(f"sweeps: all must ask the same with another seed, but their '{field}' differs")
 
 
 def _winners(tables: Tables) -> dict[str, float]:
@@ -300,8 +301,8 @@ def _winners(tables: Tables) -> dict[str, float]:
     for _, top in compare(tables).iterrows():
         if top["confirmed"] and not top["refused"]:
             mine = trials[(trials["study"] == top["study"]) & (trials["config_id"] == top["config_id"])]
-            reporting = mine.loc[(mine["phase"] == "report") & (mine["state"] == "complete"), "score"].dropna()
-            found[str(top["study"])] = float(reporting.mean()) if len(reporting) else float(top["mean"])
+            final = mine.loc[(mine["phase"] == Phase.FINAL) & (mine["state"] == State.COMPLETE), "score"].dropna()
+            found[str(top["study"])] = float(final.mean()) if len(final) else float(top["mean"])
     return found
 
 

@@ -5,8 +5,7 @@ import pandas as pd
 from analysis.tables.files import Tables
 from analysis.tables.ranges import spaces
 from analysis.tables.scores import METRIC
-
-ENDED = ("complete", "pruned", "diverged", "failed")
+from analysis.tables.states import BROKEN, ENDED, Phase, State
 
 
 def incumbents(tables: Tables) -> pd.DataFrame:
@@ -20,7 +19,7 @@ def incumbents(tables: Tables) -> pd.DataFrame:
         by the study up to and with this trial, ``best`` is NaN before the first complete trial.
     """
     trials = tables["trials"]
-    ended = trials[(trials["phase"] == "search") & trials["state"].isin(ENDED)]
+    ended = trials[(trials["phase"] == Phase.SEARCH) & trials["state"].isin(ENDED)]
     ended = ended.sort_values(["study", "ended_at", "number"], kind="stable")
     by_study = ended.groupby("study", sort=False)
     return pd.DataFrame(
@@ -48,11 +47,11 @@ def learning_curves(tables: Tables, per_study: int = 40) -> pd.DataFrame:
         Columns ``study, trial_id, phase, state, config_id, epoch, miou``.
     """
     trials = tables["trials"].sort_values(["study", "number"])
-    search = trials[trials["phase"] == "search"]
+    search = trials[trials["phase"] == Phase.SEARCH]
     place = search.groupby("study").cumcount()
     size = search.groupby("study")["trial_id"].transform("size").clip(lower=1)
     kept = (place * per_study // size).groupby(search["study"]).diff().fillna(1).ne(0) | (size <= per_study)
-    shown = pd.concat([search[kept], trials[trials["phase"] == "confirm"]])
+    shown = pd.concat([search[kept], trials[trials["phase"] == Phase.CONFIRM]])
     metrics = tables["metrics"]
     curves = metrics.loc[metrics["name"] == METRIC, ["trial_id", "epoch", "value"]].dropna()
     columns = ["study", "trial_id", "phase", "state", "config_id", "number"]
@@ -65,15 +64,15 @@ def spending(tables: Tables) -> pd.DataFrame:
 
     Returns:
         Columns ``study, use, trials, epochs, seconds``; ``use`` is ``search``, ``search, pruned``,
-        ``lost`` (diverged or failed), ``fresh seeds`` or ``reporting seeds``.
+        ``lost`` (diverged or failed), ``fresh seeds`` or ``final seeds``.
     """
     trials = tables["trials"]
-    trials = trials[trials["state"] != "planned"]
+    trials = trials[trials["state"] != State.PLANNED]
     use = pd.Series("search", index=trials.index, dtype=object)
-    use[trials["state"] == "pruned"] = "search, pruned"
-    use[trials["phase"] == "confirm"] = "fresh seeds"
-    use[trials["phase"] == "report"] = "reporting seeds"
-    use[trials["state"].isin(["diverged", "failed"])] = "lost"
+    use[trials["state"] == State.PRUNED] = "search, pruned"
+    use[trials["phase"] == Phase.CONFIRM] = "fresh seeds"
+    use[trials["phase"] == Phase.FINAL] = "final seeds"
+    use[trials["state"].isin(BROKEN)] = "lost"
     grouped = trials.assign(use=use).groupby(["study", "use"])
     named = {"trials": ("trial_id", "size"), "epochs": ("epochs_run", "sum"), "seconds": ("seconds", "sum")}
     return grouped.agg(**named).reset_index()
@@ -87,7 +86,7 @@ def responses(tables: Tables) -> pd.DataFrame:
         that is not a number.
     """
     trials = tables["trials"]
-    complete = trials[(trials["phase"] == "search") & (trials["state"] == "complete")]
+    complete = trials[(trials["phase"] == Phase.SEARCH) & (trials["state"] == State.COMPLETE)]
     searched = tables["params"][tables["params"]["role"] == "nuisance"]
     rows = searched.merge(complete[["trial_id", "study", "score"]], on="trial_id").dropna(subset="score")
     logs = {

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.tables.files import Tables
 from analysis.tables.ranges import spaces
+from analysis.tables.states import Phase, State
 
 if TYPE_CHECKING:
     import optuna
@@ -57,7 +58,7 @@ def importance(tables: Tables, study: str, draws: int = 5, replicates: int = 20,
         scatter plots are all there is; ``cautions`` says so.
 
     Raises:
-        InputError: There is no such study.
+        AnalysisError: There is no such study.
     """
     configs, space = searched(tables, study)
     if len(configs) < FEWEST or not space:
@@ -113,11 +114,13 @@ def isolation(tables: Tables, study: str, name: str) -> pd.DataFrame:
         ``best`` and ``upper`` (the upper quartile of the scores).
 
     Raises:
-        InputError: There is no such study, or it searches no such parameter.
+        AnalysisError: There is no such study, or it searches no such parameter.
     """
     configs, space = searched(tables, study)
     if name not in space:
-        raise InputError(f"name: a searched parameter of {study} is wanted ({', '.join(space) or 'none'}), got {name}")
+        raise AnalysisError(
+            f"name: a searched parameter of {study} is wanted ({', '.join(space) or 'none'}), got {name}"
+        )
     known = configs.dropna(subset=name)
     domain, values = space[name], known[name]
     if "choices" in domain:
@@ -151,13 +154,13 @@ def searched(tables: Tables, study: str) -> tuple[pd.DataFrame, dict[str, dict[s
         parameter as in the table ``studies``, a range widened to what was tried.
 
     Raises:
-        InputError: There is no such study.
+        AnalysisError: There is no such study.
     """
     known = spaces(tables)
     if study not in known:
-        raise InputError(f"study: one of {', '.join(known) or 'none'} is wanted, got {study}")
+        raise AnalysisError(f"study: one of {', '.join(known) or 'none'} is wanted, got {study}")
     trials = tables["trials"]
-    mine = trials[(trials["study"] == study) & (trials["phase"] == "search") & (trials["state"] == "complete")]
+    mine = trials[(trials["study"] == study) & (trials["phase"] == Phase.SEARCH) & (trials["state"] == State.COMPLETE)]
     mine = mine[mine["score"].notna()]
     if mine.empty:
         return pd.DataFrame({"score": []}), {}

@@ -14,16 +14,17 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.tables.files import Tables
 from analysis.tables.ranges import spaces
 from analysis.tables.scores import METRIC
+from analysis.tables.states import Phase, State
 
 STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "diverged": TrialState.FAIL,
-    "failed": TrialState.FAIL,
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.DIVERGED: TrialState.FAIL,
+    State.FAILED: TrialState.FAIL,
 }
 """Trials that have not ended are left out: nobody would ever end them in the exported study."""
 JOURNALS = (".journal", ".log")
@@ -44,13 +45,13 @@ def export_optuna(tables: Tables, out: Path) -> dict[str, int]:
         How many trials each study got.
 
     Raises:
-        InputError: The file is already there.
+        AnalysisError: The file is already there.
     """
     if out.exists():
-        raise InputError(f"{out} is already there: give another file with --out, or remove it")
+        raise AnalysisError(f"{out} is already there: give another file with --out, or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
     storage = _storage(out)
-    ended = tables["trials"][(tables["trials"]["phase"] == "search") & tables["trials"]["state"].isin(list(STATES))]
+    ended = tables["trials"][(tables["trials"]["phase"] == Phase.SEARCH) & tables["trials"]["state"].isin(list(STATES))]
     name, counts = tables["sweeps"]["name"].iloc[0], {}
     for study_name in tables["studies"]["study"]:
         trials = ended[ended["study"] == study_name].sort_values("number")
@@ -81,7 +82,7 @@ def _frozen(tables: Tables, trials: pd.DataFrame, space: dict[str, Any]) -> Iter
         trial: dict(zip(map(int, mine["epoch"]), map(float, mine["value"]), strict=True))
         for trial, mine in metrics.groupby("trial_id")
     }
-    fresh = tables["trials"][(tables["trials"]["phase"] == "confirm") & tables["trials"]["score"].notna()]
+    fresh = tables["trials"][(tables["trials"]["phase"] == Phase.CONFIRM) & tables["trials"]["score"].notna()]
     again = {origin: list(map(float, mine["score"])) for origin, mine in fresh.groupby("candidate_of")}
     for number, trial in enumerate(trials.to_dict("records")):
         trial_id = trial["trial_id"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.conditions.hardware import Mix, mixed
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.formats import points
 from analysis.selection.claims import NOTHING, claim_columns, config_claim
 from analysis.selection.finalists import finalists, trials_of
@@ -14,8 +14,8 @@ from analysis.selection.refusals import TOLERANCE, granted_unit, refused
 from analysis.stats.seed_contrasts import Effects, smallest_effect
 from analysis.tables.files import Tables
 from analysis.tables.ranges import edges
+from analysis.tables.states import BROKEN, Phase, Role, State
 
-STATES = ("planned", "running", "complete", "pruned", "diverged", "failed")
 SMALLEST_GAP = 0.02
 """With a teacher less than this above the baseline, a share of the gap would be noise over noise."""
 
@@ -38,15 +38,15 @@ def compare(tables: Tables) -> pd.DataFrame:
         ``gap_closed, gap_low, gap_high``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
         ``budget_ratio, time_ratio``, what the search spent relative to the baseline's, in the unit that was granted
         and in seconds;
-        ``report_scores, report_mean`` on role ``report``, if evaluated; ``params, latency_ms``;
+        ``test_scores, test_mean`` on role ``test``, if evaluated; ``params, latency_ms``;
         ``search_trials, search_epochs, search_s, confirm_s`` and one count of trials per state;
         ``warnings``, a list of sentences.
 
     Raises:
-        InputError: The tables hold no study.
+        AnalysisError: The tables hold no study.
     """
     if tables["studies"].empty or tables["sweeps"].empty:
-        raise InputError("the tables hold no study: nothing was planned or they are incomplete; rebuild them")
+        raise AnalysisError("the tables hold no study: nothing was planned or they are incomplete; rebuild them")
     ranked = finalists(tables)
     tops = ranked.drop_duplicates("study").set_index("study", drop=False)
     spent = _spent(tables["trials"])
@@ -81,7 +81,7 @@ def compare(tables: Tables) -> pd.DataFrame:
 def teacher_miou(tables: Tables) -> float:
     """The teacher's mIoU on role ``select``; NaN if it is not known on that role."""
     teachers = tables["teachers"]
-    known = teachers.loc[teachers["role"] == "select", "miou"].dropna()
+    known = teachers.loc[teachers["role"] == Role.SELECT, "miou"].dropna()
     return float(known.iloc[0]) if len(known) else float("nan")
 
 
@@ -101,7 +101,7 @@ def per_class(tables: Tables, comparison: pd.DataFrame) -> pd.DataFrame:
         if len(rows):
             frame[column] = _mean_iou(tables, rows.iloc[0], len(classes))
     teachers = tables["teachers"]
-    known = teachers[(teachers["role"] == "select") & teachers["iou"].notna()]
+    known = teachers[(teachers["role"] == Role.SELECT) & teachers["iou"].notna()]
     if len(known) and len(known["iou"].iloc[0]) == len(classes):
         frame["teacher"] = np.asarray(known["iou"].iloc[0], dtype=float)
     return frame
@@ -114,16 +114,16 @@ def _identity(study: pd.Series) -> dict[str, Any]:
 
 def _scores(tables: Tables, top: pd.Series | None) -> dict[str, Any]:
     if top is None:
-        numbers = ("screen_score", "optimism", "mean", "minimum", "maximum", "report_mean", "params")
+        numbers = ("screen_score", "optimism", "mean", "minimum", "maximum", "test_mean", "params")
         return {
             **dict.fromkeys((*numbers, "latency_ms"), float("nan")),
-            **{name: [] for name in ("seeds", "scores", "report_scores")},
+            **{name: [] for name in ("seeds", "scores", "test_scores")},
             **{"config_id": None, "trial_id": None, "n": 0, "planned_seeds": 0, "confirmed": False},
         }
     trials = trials_of(tables, top)
     everywhere = tables["trials"]
     same = everywhere[(everywhere["study"] == top["study"]) & (everywhere["config_id"] == top["config_id"])]
-    held_out = _last_evaluations(tables, same["trial_id"], "report")["miou"].dropna().tolist()
+    held_out = _last_evaluations(tables, same["trial_id"], Role.TEST)["miou"].dropna().tolist()
     return {
         **{name: top[name] for name in ("config_id", "trial_id", "screen_score", "optimism", "mean")},
         **{name: top[name] for name in ("n", "planned_seeds", "confirmed")},
@@ -131,8 +131,8 @@ def _scores(tables: Tables, top: pd.Series | None) -> dict[str, Any]:
         "scores": [float(score) for score in top["scores"]],
         "minimum": min(top["scores"]),
         "maximum": max(top["scores"]),
-        "report_scores": held_out,
-        "report_mean": float(np.mean(held_out)) if held_out else float("nan"),
+        "test_scores": held_out,
+        "test_mean": float(np.mean(held_out)) if held_out else float("nan"),
         "params": trials["params"].max(),
         "latency_ms": trials["latency_ms"].median(),
     }
@@ -185,7 +185,7 @@ def _ratio(mine: float, theirs: float) -> float:
 
 def _spent_nothing() -> dict[str, Any]:
     return {
-        **dict.fromkeys(STATES, 0),
+        **dict.fromkeys(State, 0),
         "search_trials": 0,
         "search_epochs": 0,
         "search_s": 0.0,
@@ -197,10 +197,10 @@ def _spent(trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """What each study used: trials per state over both phases, epochs and seconds of each phase."""
     spent = {}
     for study, group in trials.groupby("study"):
-        search = group[(group["phase"] == "search") & (group["state"] != "planned")]
-        confirm = group[group["phase"] == "confirm"]
+        search = group[(group["phase"] == Phase.SEARCH) & (group["state"] != State.PLANNED)]
+        confirm = group[group["phase"] == Phase.CONFIRM]
         spent[str(study)] = {
-            **{state: int((group["state"] == state).sum()) for state in STATES},
+            **{state.value: int((group["state"] == state).sum()) for state in State},
             "search_trials": len(search),
             "search_epochs": int(search["epochs_run"].sum()),
             "search_s": float(search["seconds"].sum()),
@@ -229,8 +229,8 @@ def _warnings(tables: Tables, row: dict[str, Any], baseline: dict[str, Any] | No
         found += _unequal_budget(row, baseline)
         found += _low_teacher(tables, baseline)
     found += at_edge
-    total = sum(row[state] for state in STATES)
-    found += [f"{row[state]} of {total} trials {state}" for state in ("diverged", "failed") if row[state]]
+    total = sum(row[state] for state in State)
+    found += [f"{row[state]} of {total} trials {state}" for state in BROKEN if row[state]]
     if not tables["sweeps"]["finished"].all():
         found.append("the sweep has not finished")
     return found
@@ -267,7 +267,7 @@ def _last_evaluations(tables: Tables, trial_ids: pd.Series, role: str) -> pd.Dat
 
 def _mean_iou(tables: Tables, row: pd.Series, classes: int) -> np.ndarray:
     """Mean IoU per class over the seeds of one config, NaN where no seed has the class."""
-    last = _last_evaluations(tables, trials_of(tables, row)["trial_id"], "select")
+    last = _last_evaluations(tables, trials_of(tables, row)["trial_id"], Role.SELECT)
     stacked = [np.asarray(iou, dtype=float) for iou in last["iou"] if len(iou) == classes]
     if not stacked:
         return np.full(classes, np.nan)

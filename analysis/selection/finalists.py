@@ -11,6 +11,7 @@ from analysis.selection.halving import all_seeds, entered, schedule
 from analysis.selection.one_standard_error import decide
 from analysis.tables.files import Tables
 from analysis.tables.ranges import distance
+from analysis.tables.states import BROKEN, Phase, State
 
 COLUMNS = [
     "sweep_id",
@@ -57,7 +58,7 @@ def finalists(tables: Tables) -> pd.DataFrame:
         is complete.
     """
     trials = tables["trials"]
-    complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
+    complete = trials[(trials["state"] == State.COMPLETE) & trials["score"].notna()]
     rows = _confirmed(tables, complete) or _screened(complete)
     if not rows:
         kinds = {"confirmed": "bool", "n": "int64", "rank": "int64", "tie": "bool", "chosen": "bool"}
@@ -75,15 +76,15 @@ def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
     mine = trials[
         (trials["study"] == finalist["study"])
         & (trials["config_id"] == finalist["config_id"])
-        & (trials["phase"] == ("confirm" if finalist["confirmed"] else "search"))
-        & (trials["state"] == "complete")
+        & (trials["phase"] == (Phase.CONFIRM if finalist["confirmed"] else Phase.SEARCH))
+        & (trials["state"] == State.COMPLETE)
     ]
     return mine.sort_values("seed")
 
 
 def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[dict[str, Any]]:
-    searched = complete[complete["phase"] == "search"].set_index("trial_id")
-    confirm = tables["trials"][tables["trials"]["phase"] == "confirm"]
+    searched = complete[complete["phase"] == Phase.SEARCH].set_index("trial_id")
+    confirm = tables["trials"][tables["trials"]["phase"] == Phase.CONFIRM]
     sweeps = tables["sweeps"]
     rounds = schedule(int(sweeps["confirm_top"].max()), int(sweeps["confirm_seeds"].max())) if len(sweeps) else ()
     finished = bool(sweeps["finished"].all())
@@ -128,7 +129,7 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _screened(complete: pd.DataFrame) -> list[dict[str, Any]]:
-    ordered = complete[complete["phase"] == "search"].sort_values(
+    ordered = complete[complete["phase"] == Phase.SEARCH].sort_values(
         ["score", "number"], ascending=[False, True], kind="stable"
     )
     return [
@@ -158,7 +159,7 @@ def _screened(complete: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _broken(runs: pd.DataFrame) -> str | None:
     """Of the fresh seeds of one config, those that gave no score."""
-    broken = runs[runs["state"].isin(["diverged", "failed"])].sort_values("seed")
+    broken = runs[runs["state"].isin(BROKEN)].sort_values("seed")
     told = [f"seed {seed} {state}" for seed, state in zip(broken["seed"], broken["state"], strict=True)]
     return ", ".join(told) or None
 
@@ -177,7 +178,7 @@ def _teacher_share(tables: Tables) -> float:
     """Seconds of fitting the teacher and of recording its answers, shared by all trials that led to the choice."""
     spent = tables["teachers"]["seconds"].sum() + recording(tables)["record_teacher"]
     trials = tables["trials"]
-    trials = trials[trials["phase"] != "report"]
+    trials = trials[trials["phase"] != Phase.FINAL]
     taught = [study for study, text in trials.groupby("study")["config_json"].first().items() if _uses_teacher(text)]
     return float(spent) / max(1, int(trials["study"].isin(taught).sum()))
 

@@ -80,14 +80,14 @@ def within_one_se(means: Sequence[float], sd: float, n: int) -> list[bool]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ConfigChoice:
     """The config that is taken: its label in the frame, and what has decided for it."""
 
     label: Hashable
     why: str
 
 
-def cheapest(tied: pd.DataFrame, timed: bool = True) -> Choice:
+def cheapest(tied: pd.DataFrame, timed: bool = True) -> ConfigChoice:
     """The cheapest of a tie set: least training time, then fewest parameters, then closest to its published values.
 
     Args:
@@ -97,7 +97,7 @@ def cheapest(tied: pd.DataFrame, timed: bool = True) -> Choice:
     """
     of = f"of {len(tied)} that are within one standard error of the best mean"
     if len(tied) == 1:
-        return Choice(tied.index[0], "no other is within one standard error of it")
+        return ConfigChoice(tied.index[0], "no other is within one standard error of it")
     left = tied
     for column, slack, said in (
         ("cost_s", SAME_COST, "the cheapest to train"),
@@ -109,8 +109,8 @@ def cheapest(tied: pd.DataFrame, timed: bool = True) -> Choice:
             continue
         left = left[values <= values.min() * (1 + slack)]
         if len(left) == 1:
-            return Choice(left.index[0], f"{said} {of}")
-    return Choice(left["mean"].astype("float64").idxmax(), f"the highest mean {of}, which cost the same")
+            return ConfigChoice(left.index[0], f"{said} {of}")
+    return ConfigChoice(left["mean"].astype("float64").idxmax(), f"the highest mean {of}, which cost the same")
 
 
 @dataclass(frozen=True)
@@ -156,15 +156,17 @@ def _ties(frame: pd.DataFrame) -> pd.Series:
     return pd.Series(frame.index.isin(able.index[tied]), index=frame.index)
 
 
-def _choice(frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: Mapping[str, Any] | None) -> Choice:
+def _choice(
+    frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: Mapping[str, Any] | None
+) -> ConfigChoice:
     if frozen is not None:
         held = frozen["chosen"]
         same = frame[(frame["study"] == held["study"]) & (frame["config_id"] == held["config_id"])]
         if len(same):
-            return Choice(same.index[0], frozen["why"])
+            return ConfigChoice(same.index[0], frozen["why"])
     tied = frame[frame["tie"]]
     if tied.empty:
-        return Choice(frame.index[0], "the best of what is there, for want of a config with every fresh seed")
+        return ConfigChoice(frame.index[0], "the best of what is there, for want of a config with every fresh seed")
     return cheapest(tied, len(tied) > 1 and timed(tied))
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.selection.compare import compare
+from analysis.selection.final_seeds import FinalScores, final_difference, final_scores
 from analysis.selection.finalists import finalists, frozen_selection
 from analysis.selection.one_standard_error import RULE, contenders, seed_sd, standings
-from analysis.selection.reporting_seeds import Reported, reported, reported_difference
 from analysis.tables.files import Tables
 from analysis.tables.ranges import crowded_edges
 from analysis.tables.schemas import SCHEMAS
@@ -31,17 +31,17 @@ def best(tables: Tables) -> dict[str, Any]:
         ``config`` (as it was trained, seed included) and ``evidence``: study, method, trial, screen score,
         every fresh seed with its score, mean, n, optimism, the ``selection`` (rule, why, tie set, pooled SD, rank
         interval), the baseline with the difference per seed, the runners-up, ranges that were too narrow, the teacher,
-        ``report`` (the frozen config on seeds and images that were not used to choose) and the warnings. Scores are
-        mIoU on role ``select`` as fractions 0..1, those in ``report`` as they say.
+        ``test`` (the frozen config on seeds and images that were not used to choose) and the warnings. Scores are
+        mIoU on role ``select`` as fractions 0..1, those in ``test`` on the role that it names.
 
     Raises:
-        InputError: No trial is complete, so there is nothing to choose from.
+        AnalysisError: No trial is complete, so there is nothing to choose from.
     """
     ranked = finalists(tables)
     if ranked.empty:
         counts = tables["trials"]["state"].value_counts()
         states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no trials"
-        raise InputError(f"nothing to choose from: no trial of this sweep is complete ({states})")
+        raise AnalysisError(f"nothing to choose from: no trial of this sweep is complete ({states})")
     winner = ranked.iloc[0]
     comparison = compare(tables).set_index("study")
     row = comparison.loc[winner["study"]]
@@ -62,7 +62,7 @@ def best(tables: Tables) -> dict[str, Any]:
             for _, other in ranked.iloc[1:4].iterrows()
         ],
         "space_edges": crowded_edges(tables, winner["study"]),
-        "report": _report(tables, winner),
+        "test": _test(tables, winner),
         "teacher": _teacher(tables),
         "warnings": list(row["warnings"]),
     }
@@ -100,26 +100,26 @@ def _unstable(ranked: pd.DataFrame) -> pd.DataFrame:
     return ranked[ranked["unstable"].notna()]
 
 
-def _report(tables: Tables, winner: pd.Series) -> dict[str, Any] | str:
-    """The frozen config on its reporting seeds, beside the baseline."""
-    frozen, own = frozen_selection(tables), reported(tables)
-    if frozen is None or own is None:
-        return "role report is read once the selection is frozen: kdsweep best --freeze"
-    baseline = reported(tables, "baseline")
-    is_baseline = baseline is not None and baseline.config_id == own.config_id and baseline.study == own.study
-    found: dict[str, Any] = {"frozen_at": frozen["at"], **_reported(own)}
-    if own.seeds and pd.notna(winner["screen_score"]):
+def _test(tables: Tables, winner: pd.Series) -> dict[str, Any] | str:
+    """The frozen config on the final seeds, beside the baseline."""
+    frozen, chosen = frozen_selection(tables), final_scores(tables)
+    if frozen is None or chosen is None:
+        return "role test is read once the selection is frozen: kdsweep best --freeze"
+    baseline = final_scores(tables, "baseline")
+    is_baseline = baseline is not None and baseline.config_id == chosen.config_id and baseline.study == chosen.study
+    found: dict[str, Any] = {"frozen_at": frozen["at"], **_final_scores(chosen)}
+    if chosen.seeds and pd.notna(winner["screen_score"]):
         screen = float(winner["screen_score"])
-        found["optimism_gap"] = {"screen_score_minus_role_select": screen - own.select_mean}
-        if own.report:
-            found["optimism_gap"]["screen_score_minus_role_report"] = screen - own.mean
+        found["optimism_gap"] = {"screen_score_minus_role_select": screen - chosen.select_mean}
+        if chosen.test:
+            found["optimism_gap"]["screen_score_minus_role_test"] = screen - chosen.mean
     if is_baseline:
         found["baseline"] = "the chosen config is the baseline"
     elif baseline is not None:
-        found["baseline"] = {"study": baseline.study, "config_id": baseline.config_id, **_reported(baseline)}
-        if (difference := reported_difference(tables)) is not None:
+        found["baseline"] = {"study": baseline.study, "config_id": baseline.config_id, **_final_scores(baseline)}
+        if (difference := final_difference(tables)) is not None:
             found["difference"] = {
-                "on": f"role {own.role}, chosen minus baseline",
+                "on": f"role {chosen.role}, chosen minus baseline",
                 "seeds": list(difference.seeds),
                 "each": list(difference.each),
                 "mean": difference.mean,
@@ -129,14 +129,14 @@ def _report(tables: Tables, winner: pd.Series) -> dict[str, Any] | str:
     return found
 
 
-def _reported(one: Reported) -> dict[str, Any]:
+def _final_scores(scores: FinalScores) -> dict[str, Any]:
     return {
-        "seeds": list(one.seeds),
-        "planned_seeds": one.planned,
-        "scores_on_role_report": list(one.report),
-        "scores_on_role_select": list(one.select),
-        "mean": plain(one.mean),
-        "role": one.role,
+        "seeds": list(scores.seeds),
+        "planned_seeds": scores.planned,
+        "scores_on_role_test": list(scores.test),
+        "scores_on_role_select": list(scores.select),
+        "mean": plain(scores.mean),
+        "role": scores.role,
     }
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.formats import plural
 from analysis.stats.holm import holm
 from analysis.tables.files import Tables
+from analysis.tables.states import Role
 
 REPLICATES = 2000
 ENOUGH_GROUPS = 5
@@ -24,7 +25,7 @@ BLOCK = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Counts:
+class ClassCounts:
     """Pixels of one evaluation, by image and class.
 
     Attributes:
@@ -92,19 +93,19 @@ class Estimate:
     clustering: str
 
 
-def counts(tables: Tables, eval_id: str) -> Counts:
+def counts(tables: Tables, eval_id: str) -> ClassCounts:
     """The counts of one evaluation, from the table ``confusion``.
 
     Clusters are the groups of the images (video sequences). With fewer than ``ENOUGH_GROUPS`` of them they are
     blocks of about ``BLOCK`` images of one group that are consecutive by image id.
 
     Raises:
-        InputError: Nothing was stored of this evaluation.
+        AnalysisError: Nothing was stored of this evaluation.
     """
     confusion = tables["confusion"]
     mine = confusion[confusion["eval_id"] == eval_id]
     if mine.empty:
-        raise InputError(f"eval_id: an evaluation with a confusion matrix per image is wanted, got '{eval_id}'")
+        raise AnalysisError(f"eval_id: an evaluation with a confusion matrix per image is wanted, got '{eval_id}'")
     classes = int(tables["sweeps"]["num_classes"].max())
     image, images = pd.factorize(mine["image_id"], sort=True)
     truth, predicted = mine["gt"].to_numpy(), mine["pred"].to_numpy()
@@ -117,10 +118,10 @@ def counts(tables: Tables, eval_id: str) -> Counts:
     groups = mine.drop_duplicates("image_id").set_index("image_id")["group_id"].loc[list(images)].to_numpy()
     clusters, clustering = _clusters(groups)
     union = table(truth, pixels) + table(predicted, pixels) - correct
-    return Counts(tuple(map(str, images)), clusters, correct, union, clustering)
+    return ClassCounts(tuple(map(str, images)), clusters, correct, union, clustering)
 
 
-def evaluation_of(tables: Tables, trial_id: str, role: str = "select") -> str | None:
+def evaluation_of(tables: Tables, trial_id: str, role: str = Role.SELECT) -> str | None:
     """The last evaluation of a trial on a role of which the counts are stored; None if there is none."""
     evaluations = tables["evaluations"]
     mine = evaluations[(evaluations["trial_id"] == trial_id) & (evaluations["role"] == role)]
@@ -128,17 +129,17 @@ def evaluation_of(tables: Tables, trial_id: str, role: str = "select") -> str | 
     return str(mine["eval_id"].iloc[-1]) if len(mine) else None
 
 
-def miou(one: Counts, confidence: float = 0.95, seed: int = 0) -> Estimate:
+def miou(one: ClassCounts, confidence: float = 0.95, seed: int = 0) -> Estimate:
     """The mIoU of one checkpoint with its interval over images."""
     weights = _weights(one, seed)
     return _estimate(one, one.miou, one.influence, _replicates(one, weights), confidence)
 
 
-def difference(one: Counts, other: Counts, confidence: float = 0.95, seed: int = 0) -> Estimate:
+def difference(one: ClassCounts, other: ClassCounts, confidence: float = 0.95, seed: int = 0) -> Estimate:
     """The mIoU of ``one`` minus that of ``other``, paired: every replicate weights the same images for both.
 
     Raises:
-        InputError: They were evaluated on different images.
+        AnalysisError: They were evaluated on different images.
     """
     _same_images(one, other)
     weights = _weights(one, seed)
@@ -147,7 +148,7 @@ def difference(one: Counts, other: Counts, confidence: float = 0.95, seed: int =
     return _estimate(one, value, influence[:, None], replicates, confidence)
 
 
-def class_differences(one: Counts, other: Counts, confidence: float = 0.95) -> pd.DataFrame:
+def class_differences(one: ClassCounts, other: ClassCounts, confidence: float = 0.95) -> pd.DataFrame:
     """IoU of ``one`` minus that of ``other`` class by class, paired by image, Holm over the classes.
 
     t intervals from the influence of the clusters, which agree with ``p_holm``
@@ -159,7 +160,7 @@ def class_differences(one: Counts, other: Counts, confidence: float = 0.95) -> p
         NaN where one of the two never has the class.
 
     Raises:
-        InputError: They were evaluated on different images.
+        AnalysisError: They were evaluated on different images.
     """
     _same_images(one, other)
     value = one.iou - other.iou
@@ -174,14 +175,14 @@ def class_differences(one: Counts, other: Counts, confidence: float = 0.95) -> p
     return pd.DataFrame({"class_id": np.arange(len(value)), **columns, "clusters": occurs})
 
 
-def image_differences(one: Counts, other: Counts) -> pd.DataFrame:
+def image_differences(one: ClassCounts, other: ClassCounts) -> pd.DataFrame:
     """What each image contributes to the difference in mIoU, to first order; the worst for ``one`` first.
 
     Returns:
         Columns ``image_id, contribution`` (fraction; relative to the average image, so that they sum to 0).
 
     Raises:
-        InputError: They were evaluated on different images.
+        AnalysisError: They were evaluated on different images.
     """
     _same_images(one, other)
     frame = pd.DataFrame({"image_id": one.images, "contribution": one.per_image - other.per_image})
@@ -226,7 +227,7 @@ def _standard_error(influence: np.ndarray) -> np.ndarray:
     return np.sqrt(clusters / (clusters - 1) * (influence**2).sum(0))
 
 
-def _weights(one: Counts, seed: int) -> np.ndarray:
+def _weights(one: ClassCounts, seed: int) -> np.ndarray:
     """Weights of the clusters (replicates, M): a Bayesian bootstrap, so that no class is ever absent.
 
     The parameter of the Dirichlet distribution gives every weight the variance 1, which makes the spread of the
@@ -238,13 +239,15 @@ def _weights(one: Counts, seed: int) -> np.ndarray:
     return draws / draws.mean(1, keepdims=True)
 
 
-def _replicates(one: Counts, weights: np.ndarray) -> np.ndarray:
+def _replicates(one: ClassCounts, weights: np.ndarray) -> np.ndarray:
     """The mIoU under every row of weights."""
     ratio = _iou(weights @ _sums(one.correct, one.clusters), weights @ _sums(one.union, one.clusters))
     return np.nanmean(ratio, axis=1)
 
 
-def _estimate(one: Counts, value: float, influence: np.ndarray, replicates: np.ndarray, confidence: float) -> Estimate:
+def _estimate(
+    one: ClassCounts, value: float, influence: np.ndarray, replicates: np.ndarray, confidence: float
+) -> Estimate:
     """Percentile interval, expanded to the quantiles of Student's t for few clusters (Hesterberg 2015)."""
     clusters = len(influence)
     se = float(_standard_error(_mean(influence)[:, None])[0])
@@ -255,9 +258,9 @@ def _estimate(one: Counts, value: float, influence: np.ndarray, replicates: np.n
     return Estimate(value, se, float(low), float(high), len(one.images), clusters, one.clustering)
 
 
-def _same_images(one: Counts, other: Counts) -> None:
+def _same_images(one: ClassCounts, other: ClassCounts) -> None:
     if one.images != other.images:
-        raise InputError(
+        raise AnalysisError(
             f"evaluations: the same images are wanted for both, but {len(one.images)} and {len(other.images)} were "
             f"evaluated, {len(set(one.images) & set(other.images))} of them in common"
         )

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import special
 from statsmodels.regression.linear_model import OLS
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.formats import missing
 from analysis.stats.judge import NO_NOISE, POWER, detectable, judged
 
@@ -87,7 +87,7 @@ def effects(
             failed must not make the others look better.
 
     Raises:
-        InputError: The reference has no score, or a config has two scores for one seed.
+        AnalysisError: The reference has no score, or a config has two scores for one seed.
     """
     names, values = _by_seed(scores, reference)
     alpha = 1 - confidence
@@ -169,13 +169,15 @@ def _by_seed(scores: pd.DataFrame, reference: str) -> tuple[list[str], np.ndarra
     names = list(dict.fromkeys([reference, *(config for config, _, _ in known)]))
     if all(config != reference for config, _, _ in known):
         found = ", ".join(map(str, names[1:])) or "none"
-        raise InputError(f"reference: a config with a score is wanted ({found}), got {reference}")
+        raise AnalysisError(f"reference: a config with a score is wanted ({found}), got {reference}")
     place = {name: row for row, name in enumerate(names)}
     column = {seed: number for number, seed in enumerate(sorted({seed for _, seed, _ in known}))}
     values = np.full((len(names), len(column)), np.nan)
     for config, seed, score in known:
         if np.isfinite(values[place[config], column[seed]]):
-            raise InputError(f"scores: one score per config and seed is allowed, but {config} has two for seed {seed}")
+            raise AnalysisError(
+                f"scores: one score per config and seed is allowed, but {config} has two for seed {seed}"
+            )
         values[place[config], column[seed]] = score
     return names, values
 

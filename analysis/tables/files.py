@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.tables.schemas import LATER, SCHEMAS
+from analysis.tables.states import ALLOWED, EARLIER
 
 FOLDER = "tables"
 
@@ -37,14 +38,15 @@ def arrow_table(name: str, rows: Rows) -> pa.Table:
         rows: The rows, in the order in which they are stored. A field that may be null may be left out.
 
     Raises:
-        InputError: An unknown table or column, a missing required value, a value of the wrong type.
+        AnalysisError: An unknown table or column, a missing required value, a value of the wrong type, a state, phase
+            or role that does not exist.
     """
     if name not in SCHEMAS:
-        raise InputError(f"table: one of {', '.join(SCHEMAS)} is allowed, got '{name}'")
+        raise AnalysisError(f"table: one of {', '.join(SCHEMAS)} is allowed, got '{name}'")
     schema = SCHEMAS[name]
     given = set(rows.keys()) if isinstance(rows, pd.DataFrame | Mapping) else set().union(*rows)
     if unknown := sorted(given - set(schema.names)):
-        raise InputError(f"table {name}: unknown column '{unknown[0]}'; known: {', '.join(schema.names)}")
+        raise AnalysisError(f"table {name}: unknown column '{unknown[0]}'; known: {', '.join(schema.names)}")
     try:
         if isinstance(rows, pd.DataFrame):
             table = pa.Table.from_pandas(rows.reindex(columns=schema.names), schema, preserve_index=False)
@@ -56,10 +58,14 @@ def arrow_table(name: str, rows: Rows) -> pa.Table:
         else:
             table = pa.Table.from_pylist(list(rows), schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
-        raise InputError(f"table {name}: a value does not fit its column: {error}") from error
+        raise AnalysisError(f"table {name}: a value does not fit its column: {error}") from error
     for field, column in zip(schema, table.columns, strict=True):
         if not field.nullable and column.null_count:
-            raise InputError(f"table {name}: '{field.name}' is required, {column.null_count} rows lack it")
+            raise AnalysisError(f"table {name}: '{field.name}' is required, {column.null_count} rows lack it")
+    table = _in_current_words(name, table)
+    for (of, column), words in ALLOWED.items():
+        if of == name and (unknown := sorted(set(table[column].unique().to_pylist()) - {None, *words})):
+            raise AnalysisError(f"table {name}: {column} must be one of {', '.join(words)}, got '{unknown[0]}'")
     return table
 
 
@@ -79,7 +85,7 @@ def write_table(folder: str | Path, name: str, rows: Rows) -> Path:
         rows: See ``arrow_table``.
 
     Raises:
-        InputError: See ``arrow_table``.
+        AnalysisError: See ``arrow_table``.
     """
     content = parquet(arrow_table(name, rows))
     target = Path(folder) / f"{name}.parquet"
@@ -115,7 +121,7 @@ def read_tables(
         floats with NaN where a value is missing, lists as numpy arrays.
 
     Raises:
-        InputError: There is no table at all, one does not read or lacks a column, or the store does not answer.
+        AnalysisError: There is no table at all, one does not read or lacks a column, or the store does not answer.
     """
     system, files = locate(sweep)
     tables = empty_tables()
@@ -124,7 +130,7 @@ def read_tables(
             try:
                 tables[name] = _read(system, files[name], name, (only or {}).get(name))
             except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-                raise InputError(
+                raise AnalysisError(
                     f"table {_shown(sweep, f'{FOLDER}/{name}.parquet')} does not read ({_reason(error)}): "
                     f"rebuild it with `kdsweep tables {sweep}`"
                 ) from error
@@ -135,20 +141,20 @@ def locate(sweep: str | Path) -> tuple[fs.FileSystem, dict[str, str]]:
     """Where the tables of a sweep lie: the file system, and the path there of every table that exists.
 
     Raises:
-        InputError: There is no table at all, or the store does not answer.
+        AnalysisError: There is no table at all, or the store does not answer.
     """
     system, root = _open(sweep)
     folder = f"{root}/{FOLDER}"
     try:
-        found = {info.base_name for info in system.get_file_info(fs.FileSelector(folder, allow_not_found=True))}
+        names = {info.base_name for info in system.get_file_info(fs.FileSelector(folder, allow_not_found=True))}
     except (OSError, ValueError) as error:
-        raise InputError(f"{sweep} cannot be read ({_reason(error)})") from error
-    if "trials.parquet" not in found:
-        raise InputError(
+        raise AnalysisError(f"{sweep} cannot be read ({_reason(error)})") from error
+    if "trials.parquet" not in names:
+        raise AnalysisError(
             f"no tables in {_shown(sweep, FOLDER)} (looked for trials.parquet): run `kdsweep tables {sweep}` "
             "or give the folder of a sweep"
         )
-    return system, {name: f"{folder}/{name}.parquet" for name in SCHEMAS if f"{name}.parquet" in found}
+    return system, {name: f"{folder}/{name}.parquet" for name in SCHEMAS if f"{name}.parquet" in names}
 
 
 def _is_local(sweep: str | Path) -> bool:
@@ -166,7 +172,7 @@ def _open(sweep: str | Path) -> tuple[fs.FileSystem, str]:
     try:
         system, root = fs.FileSystem.from_uri(str(sweep))
     except (OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{sweep} cannot be opened ({_reason(error)})") from error
+        raise AnalysisError(f"{sweep} cannot be opened ({_reason(error)})") from error
     return system, root.rstrip("/")
 
 
@@ -177,20 +183,33 @@ def _read(system: fs.FileSystem, path: str, name: str, only: tuple[str, Collecti
         there = set(stored.schema_arrow.names)
         missing = [column for column in LATER.get(name, ()) if column not in there]
         columns = [column for column in schema.names if column not in missing]
-        table = stored.read(columns) if only is None else _matching(stored, columns, *only)
+        table = (
+            _in_current_words(name, stored.read(columns)) if only is None else _matching(name, stored, columns, *only)
+        )
     for column in missing:
         table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
     return table.select(schema.names).cast(schema).to_pandas()
 
 
-def _matching(stored: pq.ParquetFile, columns: list[str], column: str, values: Collection[str]) -> pa.Table:
+def _matching(name: str, stored: pq.ParquetFile, columns: list[str], column: str, values: Collection[str]) -> pa.Table:
     """The rows of a file in which a column has one of some values, read piece by piece."""
-    wanted = pa.array(list(values), pa.string())
+    allowed = pa.array(list(values), pa.string())
     pieces = (
-        pa.Table.from_batches([batch]).filter(pc.is_in(batch[column], wanted))
+        _in_current_words(name, pa.Table.from_batches([batch]))
         for batch in stored.iter_batches(batch_size=1 << 17, columns=columns)
     )
-    return pa.concat_tables([stored.schema_arrow.empty_table().select(columns), *pieces])
+    matching = (piece.filter(pc.is_in(piece[column], allowed)) for piece in pieces)
+    return pa.concat_tables([stored.schema_arrow.empty_table().select(columns), *matching])
+
+
+def _in_current_words(name: str, table: pa.Table) -> pa.Table:
+    """A table with the words of earlier versions replaced by those of today."""
+    for (of, column), words in EARLIER.items():
+        if of == name and column in table.column_names:
+            for earlier, word in words.items():
+                replaced = pc.if_else(pc.equal(table[column], earlier), str(word), table[column])
+                table = table.set_column(table.column_names.index(column), table.field(column), replaced)
+    return table
 
 
 def _reason(error: Exception) -> str:

@@ -6,9 +6,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.tables.files import locate
 from analysis.tables.schemas import SCHEMAS
+from analysis.tables.states import EARLIER
 
 
 def query(sweep: str | Path, sql: str) -> pa.Table:
@@ -22,28 +23,42 @@ def query(sweep: str | Path, sql: str) -> pa.Table:
         sql: One statement, for instance ``select study, max(score) from trials group by study``.
 
     Raises:
-        InputError: There are no tables, or DuckDB refuses the statement.
+        AnalysisError: There are no tables, or DuckDB refuses the statement.
     """
     system, files = locate(sweep)
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:
         connection.execute("set python_enable_replacements = false; set timezone = 'UTC'")
         for name, schema in SCHEMAS.items():
             plain = pa.schema([field.with_nullable(True) for field in schema])
-            there = ds.dataset(files[name], plain, "parquet", system) if name in files else plain.empty_table()
-            connection.register(name, there)
+            stored = ds.dataset(files[name], plain, "parquet", system) if name in files else plain.empty_table()
+            if columns := _in_current_words(name):
+                connection.register(f"stored_{name}", stored)
+                connection.execute(f"create view {name} as select * replace ({columns}) from stored_{name}")
+            else:
+                connection.register(name, stored)
         connection.execute("set lock_configuration = true")
         try:
             answer = connection.sql(sql)
             if answer is None:
-                raise InputError("the query gives no table: a select is wanted")
+                raise AnalysisError("the query gives no table: write a select")
             return answer.to_arrow_table()
         except duckdb.Error as error:
-            raise InputError(f"the query was refused: {_first_lines(error)}") from error
+            raise AnalysisError(f"the query was refused: {_first_lines(error)}") from error
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"a table of {sweep} does not read: rebuild them with `kdsweep tables`") from error
+            raise AnalysisError(f"a table of {sweep} does not read: rebuild them with `kdsweep tables`") from error
+
+
+def _in_current_words(name: str) -> str:
+    """The columns of a table in which earlier versions wrote other words, as expressions that give those of today."""
+    replaced = []
+    for (of, column), words in EARLIER.items():
+        if of == name:
+            cases = " ".join(f"when '{earlier}' then '{word}'" for earlier, word in words.items())
+            replaced.append(f"case {column} {cases} else {column} end as {column}")
+    return ", ".join(replaced)
 
 
 def _first_lines(error: Exception) -> str:
     """What went wrong and what may have been meant, without the echo of the statement."""
-    told = [line.strip() for line in str(error).splitlines()]
-    return "; ".join(line for line in told if line and not line.startswith(("LINE ", "^")))
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(("LINE ", "^")))

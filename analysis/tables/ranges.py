@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from analysis.tables.files import Tables
+from analysis.tables.states import Phase
 
 EDGE = 0.05
 """A value within this share of its range (on the log scale of a log range) lies at the edge."""
@@ -36,7 +37,7 @@ def edges(tables: Tables, trial_ids: list[str]) -> dict[str, list[str]]:
 def crowded_edges(tables: Tables, study: str, top: int = 5, at_least: int = 2) -> list[str]:
     """One sentence for every searched number of which several of the best trials lie at the same edge of its range."""
     trials = tables["trials"]
-    searched = trials[(trials["study"] == study) & (trials["phase"] == "search") & trials["score"].notna()]
+    searched = trials[(trials["study"] == study) & (trials["phase"] == Phase.SEARCH) & trials["score"].notna()]
     best = searched.sort_values("score", ascending=False, kind="stable").head(top)
     params = tables["params"]
     values = params[params["trial_id"].isin(best["trial_id"]) & params["value"].notna()]

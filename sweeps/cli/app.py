@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from analysis.errors import InputError as AnalysisInputError
+from analysis.errors import AnalysisError
 from kdtrain import InputError, Machine
 from sweeps.cli.ablate import ablate
 from sweeps.cli.data import app as data_app
@@ -55,7 +55,7 @@ def main() -> None:
     """Run the command line; wrong input is one line and exit code 2."""
     try:
         app()
-    except (InputError, AnalysisInputError) as error:
+    except (InputError, AnalysisError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
@@ -311,9 +311,9 @@ def _run(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inl
     evidence = outcome.best["evidence"]
     seeds = f"mean of {evidence['n']} fresh seeds" if evidence["confirmed_on_fresh_seeds"] else "1 seed, optimistic"
     console.print(f"best:   {outcome.best_file}: {evidence['study']}, mIoU {100 * evidence['mean']:.1f} ({seeds})")
-    if isinstance(evidence["report"], dict) and evidence["report"]["mean"] is not None:
-        told, n = evidence["report"], len(evidence["report"]["seeds"])
-        console.print(f"report: mIoU {100 * told['mean']:.1f} on role {told['role']} (mean of {n} reporting seeds)")
+    if isinstance(evidence["test"], dict) and evidence["test"]["mean"] is not None:
+        told, n = evidence["test"], len(evidence["test"]["seeds"])
+        console.print(f"report: mIoU {100 * told['mean']:.1f} on role {told['role']} (mean of {n} final seeds)")
     if "://" not in sweep:
         console.print(f"train it: kdsweep train {outcome.best_file} --dir {sweep}-student")
 
@@ -339,4 +339,4 @@ def _freeze(store: "Store") -> None:
     console.print(f"frozen: config {chosen['config_id']} {what} ({frozen['why']})")
     if frozen["seeds"]:
         seeds = ", ".join(map(str, frozen["seeds"]))
-        console.print(f"run {store}/spec.yaml with the same --dir to train on the reporting seeds {seeds}")
+        console.print(f"run {store}/spec.yaml with the same --dir to train on the final seeds {seeds}")

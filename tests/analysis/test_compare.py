@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.selection.compare import compare, per_class
 from analysis.selection.refusals import refusals
 
@@ -188,20 +188,20 @@ def test_a_teacher_which_is_no_better_gives_no_share_of_a_gap(sweep):
 
 
 def test_a_teacher_scored_on_another_role_is_not_compared(sweep):
-    sweep.rows["teachers"][0]["role"] = "report"
+    sweep.rows["teachers"][0]["role"] = "test"
     assert np.isnan(rows(sweep.tables()).loc["cwd", "gap_closed"])
 
 
-def test_role_report_is_shown_apart(sweep):
+def test_role_test_is_shown_apart(sweep):
     for trial_id, miou in (("cwd-3", 0.44), ("cwd-4", 0.46)):
-        sweep.evaluation(trial_id, miou, [miou, miou], role="report")
+        sweep.evaluation(trial_id, miou, [miou, miou], role="test")
     row = rows(sweep.tables()).loc["cwd"]
-    assert row["report_mean"] == pytest.approx(0.45)
+    assert row["test_mean"] == pytest.approx(0.45)
     assert row["mean"] == pytest.approx(0.48)
 
 
 def test_no_study_is_one_sentence(empty_sweep):
-    with pytest.raises(InputError, match="no study"):
+    with pytest.raises(AnalysisError, match="no study"):
         compare(empty_sweep().tables())
 
 

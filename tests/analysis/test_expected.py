@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from opda.nonparametric import EmpiricalDistribution
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.search.expected_best import ONE_SWEEP, expected_best, method_claim, refusal, weights
 
 
@@ -159,19 +159,19 @@ def test_a_refused_comparison_is_refused_over_many_sweeps_too(empty_sweep):
 
 def test_the_same_sweep_twice_is_no_second_sweep(empty_sweep):
     tables = confirmed(empty_sweep, 0, 0.1).tables()
-    with pytest.raises(InputError, match="seed 0 comes twice"):
+    with pytest.raises(AnalysisError, match="seed 0 comes twice"):
         method_claim([tables, tables])
 
 
 def test_sweeps_that_ask_different_things_are_not_pooled(empty_sweep):
     specs = [json.dumps({"budget": {"trials": trials}}) for trials in (3, 6)]
     made = [confirmed(empty_sweep, seed, 0.1, spec_json=specs[seed]).tables() for seed in (0, 1)]
-    with pytest.raises(InputError, match="their 'budget' differs"):
+    with pytest.raises(AnalysisError, match="their 'budget' differs"):
         method_claim(made)
 
 
 def test_no_sweep_is_one_sentence():
-    with pytest.raises(InputError, match="at least one"):
+    with pytest.raises(AnalysisError, match="at least one"):
         method_claim([])
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.stats.image_bootstrap import class_differences, counts, difference, evaluation_of, image_differences, miou
 
 
@@ -140,13 +140,13 @@ def test_the_worst_image_comes_first(pair):
 
 def test_other_images_cannot_be_compared(pair):
     read = tables({"one": pair["one"][:40], "other": pair["other"]})
-    with pytest.raises(InputError, match="40 and 80 were evaluated, 40 of them in common"):
+    with pytest.raises(AnalysisError, match="40 and 80 were evaluated, 40 of them in common"):
         difference(counts(read, "one"), counts(read, "other"))
 
 
 def test_an_evaluation_without_counts_is_named(pair):
     read = tables(pair)
     assert evaluation_of(read, "one") == "one"
-    assert evaluation_of(read, "one", role="report") is None
-    with pytest.raises(InputError, match="got 'nobody'"):
+    assert evaluation_of(read, "one", role="test") is None
+    with pytest.raises(AnalysisError, match="got 'nobody'"):
         counts(read, "nobody")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.errors import InputError
+from analysis.errors import AnalysisError
 from analysis.figures import importance as plots_importance
 from analysis.search.history import responses
 from analysis.search.importance import cautions, importance, isolation, lifted, searched
@@ -130,7 +130,7 @@ def test_isolation_shows_how_good_it_gets_where(search):
 
 def test_whoever_asks_for_what_is_not_there_is_told_what_is(search):
     tables = search(trials=5)
-    with pytest.raises(InputError, match="one of cwd is wanted, got csc"):
+    with pytest.raises(AnalysisError, match="one of cwd is wanted, got csc"):
         importance(tables, "csc")
-    with pytest.raises(InputError, match=r"optimizer\.lr.*got lr"):
+    with pytest.raises(AnalysisError, match=r"optimizer\.lr.*got lr"):
         isolation(tables, "cwd", "lr")

@@ -4,7 +4,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.search.optuna_export import export_optuna
 
 
@@ -48,6 +48,6 @@ def test_ranges_are_widened_to_all_that_was_tried(exported):
 def test_a_file_that_is_there_is_left_alone(exported, tables):
     out, _ = exported
     content = out.read_bytes()
-    with pytest.raises(InputError, match="already there"):
+    with pytest.raises(AnalysisError, match="already there"):
         export_optuna(tables, out)
     assert out.read_bytes() == content

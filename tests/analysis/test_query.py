@@ -1,6 +1,6 @@
 import pytest
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.tables.query import query
 
 
@@ -20,7 +20,7 @@ def test_a_table_that_is_not_there_is_empty(sweep, tmp_path):
         ("select nothing from trials", "nothing"),
         ("select * from trialz", "trialz"),
         ("selekt 1", "syntax"),
-        ("", "select is wanted"),
+        ("", "write a select"),
         ("select * from read_csv('/etc/hostname')", "disabled"),
         ("copy trials to '{folder}/stolen.csv'", "disabled"),
         ("set enable_external_access = true", "locked"),
@@ -28,12 +28,12 @@ def test_a_table_that_is_not_there_is_empty(sweep, tmp_path):
 )
 def test_what_is_wrong_or_reaches_out_is_refused_in_one_line(sweep, tmp_path, sql, said):
     sweep.write(tmp_path)
-    with pytest.raises(InputError, match=said) as refusal:
+    with pytest.raises(AnalysisError, match=said) as refusal:
         query(tmp_path, sql.format(folder=tmp_path))
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "stolen.csv").exists()
 
 
 def test_no_tables_is_one_sentence(tmp_path):
-    with pytest.raises(InputError, match="no tables"):
+    with pytest.raises(AnalysisError, match="no tables"):
         query(tmp_path, "select 1")

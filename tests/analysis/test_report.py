@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.report.sweep_report import write_report
 
 VOID = {"meta", "img", "br", "circle", "path"}
@@ -167,7 +167,7 @@ def test_outcomes_that_were_taken_over_are_told(sweep, tmp_path):
 
 
 def test_no_tables_is_one_sentence(tmp_path):
-    with pytest.raises(InputError, match="no tables"):
+    with pytest.raises(AnalysisError, match="no tables"):
         write_report(tmp_path)
 
 

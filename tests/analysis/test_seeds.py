@@ -4,7 +4,7 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.stats.holm import holm
 from analysis.stats.seed_contrasts import SMALLEST, effects, smallest_detectable, smallest_effect
 
@@ -124,12 +124,12 @@ def test_the_correlation_between_paired_seeds_is_measured():
 
 def test_a_config_with_two_scores_for_a_seed_is_refused():
     scores = pd.concat([frame(base=[0.6, 0.6], a=[0.5]), frame(a=[0.6])])
-    with pytest.raises(InputError, match="a has two for seed 0"):
+    with pytest.raises(AnalysisError, match="a has two for seed 0"):
         effects(scores, "base")
 
 
 def test_a_reference_without_scores_is_refused():
-    with pytest.raises(InputError, match=r"reference: .*\(a\), got base"):
+    with pytest.raises(AnalysisError, match=r"reference: .*\(a\), got base"):
         effects(frame(base=[None], a=[0.6, 0.5]), "base")
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.selection.select import best, select
 from analysis.tables.files import SCHEMAS, write_table
 
@@ -72,7 +72,7 @@ def test_nothing_complete_is_one_sentence(empty_sweep):
     sweep.study("none", is_baseline=True)
     sweep.trial("none", None)
     assert select(sweep.tables()).empty
-    with pytest.raises(InputError, match="no trial of this sweep is complete \\(1 failed\\)"):
+    with pytest.raises(AnalysisError, match="no trial of this sweep is complete \\(1 failed\\)"):
         best(sweep.tables())
 
 

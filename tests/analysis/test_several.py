@@ -1,6 +1,6 @@
 import pytest
 
-from analysis import InputError
+from analysis import AnalysisError
 from analysis.report.comparison_report import write_comparison
 
 
@@ -27,7 +27,7 @@ def test_sweeps_side_by_side(again, tmp_path):
 
 
 def test_other_classes_are_refused(again, tmp_path):
-    with pytest.raises(InputError, match="other classes"):
+    with pytest.raises(AnalysisError, match="other classes"):
         write_comparison(again(2, classes=["road", "bus"]), tmp_path / "compared.html")
 
 
@@ -37,12 +37,12 @@ def test_other_images_are_refused(again, sweep, tmp_path):
         row["data_digest"] = "other"
     sweep.rows["sweeps"][0]["seed"] = 9
     second = sweep.write(tmp_path / "second")
-    with pytest.raises(InputError, match="other images"):
+    with pytest.raises(AnalysisError, match="other images"):
         write_comparison([first, second], tmp_path / "compared.html")
 
 
 def test_one_sweep_or_the_same_twice_is_refused(again, tmp_path):
     (only,) = again(1)
     for folders, said in (([only], "two sweeps"), ([only, only], "once")):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(AnalysisError, match=said):
             write_comparison(folders, tmp_path / "compared.html")

@@ -2,13 +2,16 @@ import datetime as dt
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from analysis import InputError, read_tables
+from analysis import AnalysisError, read_tables
 from analysis.tables.files import arrow_table, empty_tables, parquet, write_table
+from analysis.tables.query import query
 from analysis.tables.schemas import LATER, SCHEMAS
+from analysis.tables.states import ALLOWED
 
 CONFUSION = {"eval_id": "e", "image_id": "i", "group_id": "g", "gt": 0, "pred": 1, "n": 12}
 
@@ -83,25 +86,25 @@ def test_times_come_back_in_utc(tmp_path):
     ],
 )
 def test_a_wrong_row_is_one_sentence(tmp_path, change, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(AnalysisError, match=words):
         write_table(tmp_path, "confusion", [{**CONFUSION, **change}])
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_table_is_named():
-    with pytest.raises(InputError, match="got 'trails'"):
+    with pytest.raises(AnalysisError, match="got 'trails'"):
         write_table("anywhere", "trails", [])
 
 
 def test_a_folder_without_tables_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match="kdsweep tables"):
+    with pytest.raises(AnalysisError, match="kdsweep tables"):
         read_tables(tmp_path)
 
 
 def test_a_broken_table_is_named(sweep, tmp_path):
     sweep.write(tmp_path)
     (tmp_path / "tables" / "metrics.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(InputError, match=r"metrics\.parquet does not read"):
+    with pytest.raises(AnalysisError, match=r"metrics\.parquet does not read"):
         read_tables(tmp_path)
 
 
@@ -109,7 +112,7 @@ def test_a_table_that_lacks_a_column_is_named(sweep, tmp_path):
     sweep.write(tmp_path)
     path = tmp_path / "tables" / "trials.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["score"]), path)
-    with pytest.raises(InputError, match=r"trials\.parquet does not read"):
+    with pytest.raises(AnalysisError, match=r"trials\.parquet does not read"):
         read_tables(tmp_path)
 
 
@@ -125,6 +128,45 @@ def test_tables_from_before_read_with_nulls_for_what_they_lack(sweep, tmp_path):
         assert tables[name][list(columns)].isna().all(axis=None)
 
 
+@pytest.fixture
+def earlier(sweep, tmp_path):
+    """A sweep whose tables were written with the earlier words for phase and role."""
+    trial_id = sweep.trial("cwd", 0.5, seed=21, of="cwd-0", phase="final")
+    sweep.evaluation(trial_id, 0.4, [0.4, 0.4], role="test")
+    sweep.write(tmp_path)
+    for name, column, word in (("trials", "phase", "final"), ("evaluations", "role", "test")):
+        path = tmp_path / "tables" / f"{name}.parquet"
+        table = pq.read_table(path)
+        words = ["report" if value == word else value for value in table[column].to_pylist()]
+        pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(words)), path)
+    return tmp_path
+
+
+def test_earlier_words_for_phase_and_role_read_as_those_of_today(earlier):
+    assert "report" in pq.read_table(earlier / "tables" / "trials.parquet")["phase"].to_pylist()
+    tables = read_tables(earlier, only={"evaluations": ("role", ["test"])})
+    assert set(tables["trials"]["phase"]) == {"search", "confirm", "final"}
+    assert tables["evaluations"]["miou"].tolist() == [0.4]
+
+
+def test_a_query_sees_the_words_of_today(earlier):
+    sql = "select (select count(*) from trials where phase = 'final') f, (select min(miou) from evaluations where role"
+    assert query(earlier, f"{sql} = 'test') m").to_pylist() == [{"f": 1, "m": 0.4}]
+
+
+def test_rows_with_earlier_words_are_written_with_those_of_today(sweep):
+    sweep.trial("cwd", 0.5, phase="report")
+    assert arrow_table("trials", sweep.rows["trials"])["phase"].to_pylist()[-1] == "final"
+
+
+@pytest.mark.parametrize(("table", "column"), ALLOWED)
+def test_a_word_that_no_table_may_hold_is_refused(sweep, table, column):
+    sweep.teacher(0.5)
+    sweep.rows[table][0][column] = "finished"
+    with pytest.raises(AnalysisError, match=f"table {table}: {column} must be one of .*, got 'finished'"):
+        arrow_table(table, sweep.rows[table])
+
+
 def test_an_object_store_gives_what_a_folder_gives(sweep, tmp_path, s3_folder):
     system, root = fs.FileSystem.from_uri(s3_folder)
     for name, rows in sweep.rows.items():
@@ -136,8 +178,8 @@ def test_an_object_store_gives_what_a_folder_gives(sweep, tmp_path, s3_folder):
 
 
 def test_an_empty_store_and_one_that_is_not_there(s3_folder):
-    with pytest.raises(InputError, match=r"no tables in tables of s3://.* `kdsweep tables s3://"):
+    with pytest.raises(AnalysisError, match=r"no tables in tables of s3://.* `kdsweep tables s3://"):
         read_tables(s3_folder)
     for wrong, words in (("s3://", "cannot be"), ("ftp://host/folder", "cannot be opened")):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(AnalysisError, match=words):
             read_tables(wrong)

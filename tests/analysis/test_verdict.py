@@ -23,7 +23,7 @@ def test_the_verdict_of_a_finished_sweep(sweep):
     assert "55.00 on one seed; fresh seeds give 48.00, a correction of -7.00" in lines["Optimism removed"]
     assert lines["Warnings"] == "None were raised."
     assert "Intervals are about retraining these very configs" in found.not_claimed
-    assert "role report was not read" in found.not_claimed
+    assert "role test was not read" in found.not_claimed
 
 
 def test_a_baseline_that_wins_is_said_plainly(sweep):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.stats.image_bootstrap import Counts, difference, miou
+from analysis.stats.image_bootstrap import ClassCounts, difference, miou
 from analysis.stats.seed_contrasts import effects, smallest_detectable
 
 pytestmark = pytest.mark.slow
@@ -101,7 +101,7 @@ def street(rng, clusters, skill=0.7, rare=0.15):
         rate = 1 / (1 + np.exp(-(np.log(skill / (1 - skill)) + gain + ease + own)))
         correct = size * rate
         union = size + size * 0.3 * (1 - rate)
-        made.append(Counts(tuple(map(str, range(len(images)))), images, correct, union, "drawn"))
+        made.append(ClassCounts(tuple(map(str, range(len(images)))), images, correct, union, "drawn"))
     return made
 
 
@@ -119,7 +119,7 @@ def test_image_intervals_cover_when_images_come_in_clusters(clusters, least):
         found = difference(better, one, seed=world)
         paired.append(found.low <= gain <= found.high)
         if world < 60:
-            naive = Counts(one.images, np.arange(len(one.images)), one.correct, one.union, "as if independent")
+            naive = ClassCounts(one.images, np.arange(len(one.images)), one.correct, one.union, "as if independent")
             found = miou(naive, seed=world)
             alone.append(found.low <= true <= found.high)
     assert least <= np.mean(single) <= 0.98

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from analysis import read_tables
-from analysis.selection.reporting_seeds import reported, reported_difference
+from analysis.selection.final_seeds import final_difference, final_scores
 from analysis.selection.select import best
 from kdtrain.data import Streets
 from kdtrain.errors import InputError
@@ -77,7 +77,7 @@ def test_before_the_freeze_nothing_reads_the_role_report(fake, tmp_path, reading
     assert readings == []
     evaluations = tables_of(tmp_path)["evaluations"]
     assert set(evaluations["role"]) == {"select"}
-    assert "kdsweep best --freeze" in best(read_tables(tmp_path))["evidence"]["report"]
+    assert "kdsweep best --freeze" in best(read_tables(tmp_path))["evidence"]["test"]
 
 
 def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, readings):
@@ -98,23 +98,23 @@ def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, r
     assert readings == [("report", trial.config_id, trial.seed) for trial in runs]
 
     tables = tables_of(tmp_path)
-    held_out = tables["evaluations"][tables["evaluations"]["role"] == "report"]
+    held_out = tables["evaluations"][tables["evaluations"]["role"] == "test"]
     assert held_out["trial_id"].tolist() == [trial.id for trial in runs]
     assert set(tables["confusion"]["eval_id"]) >= set(held_out["eval_id"])
     decisions = tables["decisions"]
     assert (decisions["kind"] == "frozen").sum() == 1
     assert decisions.loc[decisions["kind"] == "report_read", "trial_id"].tolist() == [trial.id for trial in runs]
 
-    evidence = yaml.safe_load(yaml.safe_dump(best(tables)))["evidence"]["report"]
-    own, theirs = reported(tables), reported(tables, "baseline")
+    evidence = yaml.safe_load(yaml.safe_dump(best(tables)))["evidence"]["test"]
+    own, theirs = final_scores(tables), final_scores(tables, "baseline")
     assert own.seeds == theirs.seeds == tuple(evidence["seeds"]) == (10, 11, 12)
     assert evidence["mean"] == pytest.approx(held_out["miou"].iloc[::2].mean())
     assert evidence["difference"]["mean"] == pytest.approx(own.mean - theirs.mean)
-    assert reported_difference(tables).each == pytest.approx([0.0, 0.0, 0.0])
+    assert final_difference(tables).each == pytest.approx([0.0, 0.0, 0.0])
     gap = evidence["optimism_gap"]
     screen = tables["selections"].set_index("study").loc["kd", "screen_score"]
     assert gap["screen_score_minus_role_select"] == pytest.approx(screen - own.select_mean)
-    assert gap["screen_score_minus_role_report"] == pytest.approx(screen - own.mean)
+    assert gap["screen_score_minus_role_test"] == pytest.approx(screen - own.mean)
 
 
 def test_reporting_seeds_change_no_selection(fake, tmp_path, readings):
@@ -135,7 +135,7 @@ def test_a_baseline_that_nothing_beat_is_trained_once(fake, tmp_path, readings):
     assert record["chosen"] == record["baseline"]
     state = fake.run(spec, tmp_path, train)
     assert [trial.study for trial in state.of_phase("report")] == ["none"] * 3
-    evidence = best(tables_of(tmp_path))["evidence"]["report"]
+    evidence = best(tables_of(tmp_path))["evidence"]["test"]
     assert evidence["baseline"] == "the chosen config is the baseline"
     assert "difference" not in evidence
 
@@ -187,7 +187,7 @@ def test_a_reading_that_was_cut_off_is_done_again(fake, tmp_path, readings):
     assert state.finished
     kinds = [record.kind for record in read(tmp_path)]
     assert kinds.count("report_read") == 3, "every reading is on record, the one cut off as well"
-    assert len(reported(tables_of(tmp_path)).seeds) == 1
+    assert len(final_scores(tables_of(tmp_path)).seeds) == 1
 
 
 def test_an_interrupted_reading_goes_on_later(fake, tmp_path, monkeypatch):
@@ -265,13 +265,13 @@ def test_poisoned_report_images_harm_no_sweep_before_its_freeze(tmp_path, monkey
         run(*command)
         run("report", sweep)
         run("best", sweep)
-        assert "reporting seeds 2" in run("best", sweep, "--freeze")
-    assert "on role report (mean of 1 reporting seeds)" in run(*command)
-    evidence = yaml.safe_load((sweep / "best.yaml").read_text())["evidence"]["report"]
+        assert "final seeds 2" in run("best", sweep, "--freeze")
+    assert "on role test (mean of 1 final seeds)" in run(*command)
+    evidence = yaml.safe_load((sweep / "best.yaml").read_text())["evidence"]["test"]
     tables = read_tables(sweep)
-    row = tables["evaluations"][tables["evaluations"]["role"] == "report"].iloc[0]
+    row = tables["evaluations"][tables["evaluations"]["role"] == "test"].iloc[0]
     assert row["n_images"] == 3
-    assert evidence["scores_on_role_report"] == [pytest.approx(row["miou"])]
+    assert evidence["scores_on_role_test"] == [pytest.approx(row["miou"])]
 
 
 def test_data_without_a_role_report_are_reported_on_the_role_select(fake, tmp_path, readings):
@@ -282,7 +282,7 @@ def test_data_without_a_role_report_are_reported_on_the_role_select(fake, tmp_pa
     assert freeze(Store(tmp_path))["role"] == "select"
     fake.run(spec, tmp_path)
     assert readings == []
-    evidence = best(tables_of(tmp_path))["evidence"]["report"]
-    assert (evidence["role"], evidence["scores_on_role_report"]) == ("select", [])
+    evidence = best(tables_of(tmp_path))["evidence"]["test"]
+    assert (evidence["role"], evidence["scores_on_role_test"]) == ("select", [])
     assert evidence["mean"] == pytest.approx(sum(evidence["scores_on_role_select"]) / 3)
     assert list(evidence["optimism_gap"]) == ["screen_score_minus_role_select"]

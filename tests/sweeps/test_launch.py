@@ -63,7 +63,7 @@ def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in (sweep / "tables").iterdir()}
 
     freeze(Store(sweep))
-    assert "on role report (mean of 3 reporting seeds)" in command.finish()
+    assert "on role test (mean of 3 final seeds)" in command.finish()
     tables = read_tables(sweep)
     runs = tables["trials"][tables["trials"]["phase"] == "report"]
     held_out = tables["evaluations"][tables["evaluations"]["role"] == "report"]

@@ -12,6 +12,7 @@ from analysis.search.expected_best import expected_best
 from analysis.search.history import incumbents, spending
 from analysis.search.importance import cautions, importance, isolation
 from analysis.search.pareto import LIKELY, pareto
+from analysis.tables.states import Phase, State
 
 MANY_DOTS = 2000
 _DRAWS, _REPLICATES = 3, 8
@@ -27,17 +28,17 @@ def curves(found: Findings) -> str:
     reference = frame.iloc[:0]
     if baseline is not None:
         own = (frame["study"] == baseline["study"]) & (frame["config_id"] == baseline["config_id"])
-        phase = "confirm" if baseline["confirmed"] else "search"
+        phase = Phase.CONFIRM if baseline["confirmed"] else Phase.SEARCH
         reference = frame[own & (frame["phase"] == phase)]
     trials = found.tables["trials"]
-    searched = trials[(trials["phase"] == "search") & (trials["state"] != "planned")].groupby("study").size()
+    searched = trials[(trials["phase"] == Phase.SEARCH) & (trials["state"] != State.PLANNED)].groupby("study").size()
     drawn = []
     for _, row in found.comparison.iterrows():
         study, mine = row["study"], frame[frame["study"] == row["study"]]
-        shown = mine.loc[mine["phase"] == "search", "trial_id"].nunique()
+        shown = mine.loc[mine["phase"] == Phase.SEARCH, "trial_id"].nunique()
         others = reference.iloc[:0] if row["is_baseline"] else reference
         drawing = plots.learning_curves(frame, study, row["config_id"], others, found.palette)
-        fresh = mine.loc[mine["phase"] == "confirm", "trial_id"].nunique()
+        fresh = mine.loc[mine["phase"] == Phase.CONFIRM, "trial_id"].nunique()
         note = f"{count(shown)} of {count(searched.get(study, 0))} search trials drawn, {fresh} on fresh seeds"
         title = f'<h3>{page.key(study, found.palette[study])}<span class="aside">, {note}</span></h3>'
         drawn.append(f"<div>{title}{page.plot(drawing)}</div>")

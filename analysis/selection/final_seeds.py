@@ -1,4 +1,4 @@
-"""What a frozen selection scores on seeds that nobody chose by, and on the images of role ``report``.
+"""What a frozen selection scores on seeds that nobody chose by, and on the images of role ``test``.
 
 The only honest numbers of a sweep: a config's fresh seeds have helped to choose it, these have not.
 """
@@ -11,17 +11,18 @@ import pandas as pd
 from analysis.selection.finalists import frozen_selection
 from analysis.stats.seed_contrasts import effects
 from analysis.tables.files import Tables
+from analysis.tables.states import Phase, Role, State, role
 
 
 @dataclass(frozen=True)
-class Reported:
-    """The frozen config on its reporting seeds. Scores are mIoU as fractions 0..1.
+class FinalScores:
+    """A config on the final seeds. Scores are mIoU as fractions 0..1.
 
     Attributes:
         seeds: The seeds of which training and evaluation are complete.
         planned: How many there will be.
         select: Score per seed on role ``select``, the images of the search.
-        report: Score per seed on role ``report``; empty where the data have no such role.
+        test: Score per seed on role ``test``; empty where the data have no such role.
     """
 
     study: str
@@ -29,21 +30,21 @@ class Reported:
     seeds: tuple[int, ...]
     planned: int
     select: tuple[float, ...]
-    report: tuple[float, ...]
+    test: tuple[float, ...]
 
     @property
     def role(self) -> str:
         """The role whose scores are to be published."""
-        return "report" if self.report else "select"
+        return (Role.TEST if self.test else Role.SELECT).value
 
     @property
     def scores(self) -> tuple[float, ...]:
-        """Those scores."""
-        return self.report or self.select
+        """Scores on `role`."""
+        return self.test or self.select
 
     @property
     def mean(self) -> float:
-        """Their mean; NaN before the first seed."""
+        """Mean of `scores`; NaN before the first seed."""
         return float(np.mean(self.scores)) if self.scores else float("nan")
 
     @property
@@ -54,7 +55,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Difference:
-    """Chosen minus baseline on the reporting seeds: seed by seed, their mean, and its 95 % interval (pooled t)."""
+    """Chosen minus baseline on the final seeds: seed by seed, their mean, and its 95 % interval (pooled t)."""
 
     seeds: tuple[int, ...]
     each: tuple[float, ...]
@@ -63,36 +64,36 @@ class Difference:
     high: float
 
 
-def reported(tables: Tables, of: str = "chosen") -> Reported | None:
-    """The frozen config, or with ``baseline`` the baseline, on its reporting seeds; None where there is none."""
+def final_scores(tables: Tables, of: str = "chosen") -> FinalScores | None:
+    """The frozen config, or with ``baseline`` the baseline, on the final seeds; None where there is none."""
     frozen = frozen_selection(tables)
     if frozen is None or frozen[of] is None:
         return None
     study, config_id = frozen[of]["study"], frozen[of]["config_id"]
     trials, evaluations = tables["trials"], tables["evaluations"]
     runs = trials[
-        (trials["phase"] == "report")
+        (trials["phase"] == Phase.FINAL)
         & (trials["study"] == study)
         & (trials["config_id"] == config_id)
-        & (trials["state"] == "complete")
+        & (trials["state"] == State.COMPLETE)
     ]
-    held_out = evaluations[evaluations["role"] == "report"].drop_duplicates("trial_id", keep="last")
-    on_report = frozen.get("role", "report") == "report"
+    held_out = evaluations[evaluations["role"] == Role.TEST].drop_duplicates("trial_id", keep="last")
+    on_test = role(frozen.get("role", Role.TEST)) == Role.TEST
     both = runs.merge(held_out[["trial_id", "miou"]], on="trial_id", how="left").sort_values("seed")
-    both = both.dropna(subset=["score", "miou"] if on_report else ["score"])
-    return Reported(
+    both = both.dropna(subset=["score", "miou"] if on_test else ["score"])
+    return FinalScores(
         study=study,
         config_id=config_id,
         seeds=tuple(int(seed) for seed in both["seed"]),
         planned=len(frozen["seeds"]),
         select=tuple(both["score"].astype(float)),
-        report=tuple(both["miou"].astype(float)) if on_report else (),
+        test=tuple(both["miou"].astype(float)) if on_test else (),
     )
 
 
-def reported_difference(tables: Tables) -> Difference | None:
+def final_difference(tables: Tables) -> Difference | None:
     """The frozen config against the baseline on the seeds that both have; None where it is the baseline itself."""
-    chosen, baseline = reported(tables), reported(tables, "baseline")
+    chosen, baseline = final_scores(tables), final_scores(tables, "baseline")
     if chosen is None or baseline is None or (chosen.study, chosen.config_id) == (baseline.study, baseline.config_id):
         return None
     shared = [seed for seed in chosen.seeds if seed in baseline.seeds]

@@ -1,0 +1,56 @@
+"""The words of the columns ``state``, ``phase`` and ``role``: where a trial stands, why it ran, which images it saw."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a trial stands."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+class Phase(StrEnum):
+    """What a trial was trained for: to search, to confirm finalists, or for the final seeds of a frozen selection."""
+
+    SEARCH = "search"
+    CONFIRM = "confirm"
+    FINAL = "final"
+
+
+class Role(StrEnum):
+    """Which images of the data an evaluation looked at."""
+
+    TRAIN = "train"
+    SELECT = "select"
+    TEST = "test"
+
+
+ENDED = (State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED)
+"""States that a trial does not leave by itself."""
+BROKEN = (State.DIVERGED, State.FAILED)
+"""States of trials that ended without a score of their own fault."""
+
+ALLOWED: Mapping[tuple[str, str], type[StrEnum]] = {
+    ("trials", "state"): State,
+    ("trials", "phase"): Phase,
+    ("evaluations", "role"): Role,
+    ("teachers", "role"): Role,
+}
+"""Per table and column the words that it may hold."""
+EARLIER: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("trials", "phase"): {"report": Phase.FINAL},
+    ("evaluations", "role"): {"report": Role.TEST},
+    ("teachers", "role"): {"report": Role.TEST},
+}
+"""Per table and column the words of earlier versions, and what they are called now."""
+
+
+def role(word: str) -> Role:
+    """A data role by its name or its earlier name."""
+    return Role(EARLIER["evaluations", "role"].get(word, word))
