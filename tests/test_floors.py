@@ -1,6 +1,10 @@
-"""Who may import whom: kdtrain and analysis nothing of ours, sweeps both, Ray only in sweeps/launch."""
+"""Who may import whom, between packages and between the rooms of a package; `python tests/test_floors.py` draws it.
+
+A room is a folder or a file directly below a package. Ray is imported in sweeps/launch alone.
+"""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -8,64 +12,188 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path for floor in ("kdtrain", "analysis", "sweeps") for path in (ROOT / floor).rglob("*.py"))
+ROOMS = {  # from top to bottom: a room imports only rooms of the lines below its own
+    "sweeps": (
+        "testing",
+        "cli",
+        "__init__",
+        "run",
+        "plan",
+        "designs launch show",
+        "driver outcome",
+        "attempt ledger",
+        "spec store",
+    ),
+    "analysis": (
+        "__init__",
+        "report",
+        "figures",
+        "ablation search",
+        "selection",
+        "conditions stats",
+        "tables",
+        "errors formats",
+    ),
+    "kdtrain": (
+        "testing",
+        "__init__",
+        "loop",
+        "config teacher",
+        "data methods models replay",
+        "foreign losses runtime space",
+        "config_base errors explain",
+    ),
+}
 FORBIDDEN = {
     "kdtrain": {"analysis", "sweeps", "ray", "optuna", "pandas", "pyarrow"},
     "analysis": {"kdtrain", "sweeps", "ray", "torch"},
     "sweeps": {"ray"},
     "sweeps/launch": set[str](),
 }
+FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 BLOCKED = """
 import importlib, sys
 from importlib.machinery import PathFinder
-found = PathFinder.find_spec
+find = PathFinder.find_spec
 def find_spec(name, *rest):
-    return None if name.partition(".")[0] in {blocked!r} else found(name, *rest)
+    return None if name.partition(".")[0] in {blocked!r} else find(name, *rest)
 PathFinder.find_spec = find_spec
 for name in {modules!r}:
     importlib.import_module(name)
 """
 
 
-def imports(path: Path) -> set[str]:
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """Modules that a file imports, at its top or within functions; a relative import starts with a dot."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            found |= {module} | {f"{module}.{name.name}" for name in node.names}
-    return found
+            members = {f"{module}.{name.name}" for name in node.names}
+            names |= members & MODULES.keys()
+            if not members <= MODULES.keys():
+                names.add(module)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "import_module":
+            names |= {word.value for word in node.args[:1] if isinstance(word, ast.Constant)}
+    return frozenset(names)
 
 
-def named(path: Path) -> str:
+def label(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def room_of(module: str) -> str:
+    """The room of a module: that of `sweeps.store.lock` is `store`; that of a package itself is `__init__`."""
+    return [*module.split("."), "__init__"][1]
+
+
+def arrows(package: str) -> dict[str, set[str]]:
+    """The rooms of a package, each with the other rooms of the package that it imports."""
+    found: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        if module.partition(".")[0] == package:
+            targets = {room_of(name) for name in imports(path) if name.partition(".")[0] == package}
+            found.setdefault(room_of(module), set()).update(targets - {room_of(module)})
+    return found
+
+
+def neighbors(package: str) -> set[str]:
+    """The other packages that a package imports."""
+    names = {
+        name.partition(".")[0]
+        for module, path in MODULES.items()
+        if module.partition(".")[0] == package
+        for name in imports(path)
+    }
+    return names & ROOMS.keys() - {package}
+
+
+def heights(package: str) -> dict[str, int]:
+    """How far above the ground each room of the table stands."""
+    return {room: height for height, line in enumerate(reversed(ROOMS[package])) for room in line.split()}
+
+
+def picture() -> str:
+    """The packages, their rooms from top to bottom, and below whom each room stands."""
+    lines = []
+    for package, table in ROOMS.items():
+        drawn, below = arrows(package), sorted(neighbors(package))
+        lines += [f"{package}/" + (f"  -> {', '.join(below)}" if below else "")]
+        for room in (room for line in table for room in line.split() if room in drawn):
+            lines += [f"  {room:<12}" + (f" -> {', '.join(sorted(drawn[room]))}" if drawn[room] else "")]
+    return "\n".join(lines)
+
+
+def test_packages_import_only_packages_below_them():
+    assert {package: neighbors(package) for package in ROOMS} == {
+        "sweeps": {"analysis", "kdtrain"},
+        "analysis": set(),
+        "kdtrain": set(),
+    }
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_stands_in_the_table_once(package):
+    rooms = [room for line in ROOMS[package] for room in line.split()]
+    assert len(rooms) == len(set(rooms))
+    assert arrows(package).keys() - set(rooms) == set(), "a room that the table does not name"
+    assert set(rooms) - arrows(package).keys() <= {"testing"}, "a room that is not there"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_imports_only_rooms_below_it(package):
+    level = heights(package)
+    up = [
+        f"{room} -> {target}"
+        for room, below in arrows(package).items()
+        for target in below
+        if level[target] >= level[room]
+    ]
+    assert up == []
+
+
+def test_imports_within_functions_and_by_name_count(tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text(
+        "def late():\n"
+        "    import sweeps.run\n"
+        "    from sweeps.store import lock, Missing\n"
+        "    return importlib.import_module('sweeps.cli.app')\n"
+    )
+    assert imports(file) == {"sweeps.run", "sweeps.store", "sweeps.store.lock", "sweeps.cli.app"}
+
+
+def test_the_picture_names_every_room_and_its_arrows():
+    drawn = picture()
+    assert drawn.startswith("sweeps/  -> analysis, kdtrain\n")
+    assert "\n  spec" in drawn
+    assert sum(line.startswith("  ") for line in drawn.splitlines()) == sum(len(arrows(package)) for package in ROOMS)
+
+
 def test_there_are_files_on_every_floor():
-    assert {named(path).split("/")[0] for path in FILES} == {"kdtrain", "analysis", "sweeps"}
+    assert {label(path).split("/")[0] for path in FILES} == {"kdtrain", "analysis", "sweeps"}
     assert any(name.startswith("ray") for path in FILES for name in imports(path))
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
+@pytest.mark.parametrize("path", FILES, ids=label)
 def test_a_file_imports_only_what_its_floor_may(path):
-    floor = max((floor for floor in FORBIDDEN if named(path).startswith(f"{floor}/")), key=len)
+    floor = max((floor for floor in FORBIDDEN if label(path).startswith(f"{floor}/")), key=len)
     found = imports(path)
     assert {name for name in found if name.partition(".")[0] in FORBIDDEN[floor]} == set()
     assert {name for name in found if name.startswith(".")} == set(), "imports are absolute"
-    if path.parent != ROOT / "sweeps/cli":
-        assert {name for name in found if f"{name}.".startswith("sweeps.cli.")} == set(), "nothing imports the commands"
 
 
 def test_files_are_named_after_an_idea():
     vague = {"utils", "util", "utilities", "helpers", "helper", "common", "misc", "tools", "stuff"}
-    assert [named(path) for path in FILES if vague & {path.stem, *path.stem.split("_"), path.parent.name}] == []
+    assert [label(path) for path in FILES if vague & {path.stem, *path.stem.split("_"), path.parent.name}] == []
 
 
 def modules(floor: str) -> list[str]:
-    found = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
-    return [name.removesuffix(".__init__") for name in found if name.partition(".")[0] == floor]
+    return [name for name in MODULES if name.partition(".")[0] == floor]
 
 
 @pytest.mark.parametrize(
@@ -81,3 +209,7 @@ def test_a_floor_works_without_what_it_may_not_know(floor, blocked):
 def test_commands_start_without_the_library_of_networks():
     code = "import sys, sweeps.cli; sys.exit(any(name in sys.modules for name in ('timm', 'torchvision', 'ray')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    print(picture())
