@@ -19,15 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from replay import STUDENT, TEACHER, make_teacher
-from rich.console import Console
 
 from analysis.tables.files import read_tables
 from kdtrain import Machine
 from kdtrain.data.camvid import CLASSES
-from sweeps.attempt.signals import departure
 from sweeps.run import run_sweep
 from sweeps.spec.spec import SweepSpec, parse_spec
-from sweeps.store.store import Store
 
 METHODS = ["kd", "cwd", "csc_ace", "cskd"]
 
@@ -84,9 +81,7 @@ def main() -> None:
         make_teacher(folder / "teacher", CLASSES, options.encoder)
         machine = Machine(data_root=folder / "data", cache=folder / "cache", threads=1)
         begin = time.monotonic()
-        with departure() as asked:
-            sweep = Store(str(folder / "sweep"))
-            run_sweep(make_spec(folder / "teacher", options), sweep, machine, Console(), asked)
+        run_sweep(make_spec(folder / "teacher", options), folder / "sweep", machine)
         ours_s = time.monotonic() - begin
         ours = scores(folder / "sweep")
         begin = time.monotonic()

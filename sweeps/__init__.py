@@ -1,0 +1,44 @@
+"""Sweeps for knowledge distillation: from a spec to trials, tables, a report and the chosen config.
+
+For use from Python::
+
+    from sweeps import best_config, load_spec, run_sweep
+
+    spec = load_spec("sweeps/specs/demo.yaml", {"budget.trials": 2})
+    run_sweep(spec, "runs/demo", inline=True)
+    config = best_config("runs/demo")
+
+The names are imported when they are first used, so that `import sweeps.x` does not import everything.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sweeps.packages import hidden_package
+
+if (_problem := hidden_package()) is not None:
+    raise ImportError(_problem)
+
+if TYPE_CHECKING:
+    from sweeps.outcome.best_file import best_config
+    from sweeps.run import run_sweep
+    from sweeps.spec.spec import SweepSpec, load_spec
+
+__all__ = ["SweepSpec", "best_config", "load_spec", "run_sweep"]
+
+_MODULES = {
+    "SweepSpec": "sweeps.spec.spec",
+    "load_spec": "sweeps.spec.spec",
+    "run_sweep": "sweeps.run",
+    "best_config": "sweeps.outcome.best_file",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

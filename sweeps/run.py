@@ -1,15 +1,16 @@
-"""A whole sweep: teacher, search, confirmation, and what follows from them."""
+"""A whole sweep: teacher, search, confirmation, and the report at the end."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
 from kdtrain.data import has_report
 from sweeps.attempt.attempt import staged
-from sweeps.attempt.signals import Interrupted, StopRequest
+from sweeps.attempt.signals import Interrupted, StopRequest, departure
 from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher
 from sweeps.driver.driver import Driver, check_begun
 from sweeps.launch.inline import run_inline
@@ -17,9 +18,9 @@ from sweeps.ledger.environment import TrainContext, describe_data, describe_envi
 from sweeps.outcome.results import Results, conclude
 from sweeps.plan import check
 from sweeps.show.progress import Display, points
-from sweeps.spec.spec import SweepSpec
+from sweeps.spec.spec import SweepSpec, load_spec
 from sweeps.store.lock import take_lock
-from sweeps.store.store import Store
+from sweeps.store.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -31,36 +32,60 @@ class Place:
 
 
 def run_sweep(
+    spec: SweepSpec | Path | str,
+    sweep: Store | Path | str,
+    machine: Machine | None = None,
+    *,
+    address: str | None = None,
+    inline: bool = False,
+    console: Console | None = None,
+    stop: StopRequest | None = None,
+) -> Results:
+    """Run a sweep to its end; on the folder of a sweep that was begun, resume it.
+
+    `kdsweep run` is this function. Progress is printed as by the command. Ctrl-C, SIGTERM and SIGUSR1 stop the sweep in
+    an orderly way: running trials save themselves, and the same call resumes them.
+
+    Args:
+        spec: What to do: a spec, or the path of its YAML file.
+        sweep: The folder `D` of the sweep, or a URI such as `s3://bucket/runs/a`; made if missing.
+        machine: Device, data folder, cache and so on; as the environment variables say where none is given.
+        address: A running Ray cluster, as `auto` or `host:port`; without it Ray is started on this machine.
+        inline: Run one trial after the other in this process, without Ray.
+        console: Where progress is printed; standard output by default, nothing with `Console(quiet=True)`.
+        stop: Whether somebody asks the sweep to stop; by default the signals of this process do.
+
+    Returns:
+        Where the report and `best.yaml` lie, and the chosen config with its evidence.
+
+    Raises:
+        InputError: If an argument, the spec, the data or the teacher is wrong; before any training where that can be
+            known.
+        SweepAborted: If all trials fail in the same way.
+        StorageError: If a file cannot be written.
+        Interrupted: If the sweep was asked to stop and has saved itself.
+    """
+    spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
+    listening: AbstractContextManager[StopRequest] = departure() if stop is None else nullcontext(stop)
+    with listening as stop:
+        console = console or Console(highlight=False, soft_wrap=True)
+        return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline)
+
+
+def _run(
     spec: SweepSpec,
     sweep: Store,
     machine: Machine,
     console: Console,
-    asked: StopRequest,
-    address: str | None = None,
-    inline: bool = False,
+    stop: StopRequest,
+    address: str | None,
+    inline: bool,
 ) -> Results:
-    """Run a sweep to its end, or take it up where it was left.
-
-    Args:
-        spec: What to do.
-        sweep: The sweep `D`.
-        machine: Where and with what.
-        console: Where progress is shown.
-        asked: Whether to leave.
-        address: A running Ray cluster; one of our own on this machine where none is given.
-        inline: One trial after the other in this process, without Ray.
-
-    Raises:
-        InputError: If anything that was handed in is wrong; before any training where it can be known.
-        SweepAborted: If all trials fail in the same way.
-        StorageError: If something cannot be written any more.
-        Interrupted: If it was asked to leave, and has.
-    """
-    sweep.notice, sweep.hurry = console.print, lambda: asked.overdue
+    sweep.notice, sweep.hurry = console.print, lambda: stop.overdue
     begun = check_begun(spec, sweep)
     checked = check(spec, machine)
     if begun.frozen is not None and has_report(spec.data):
-        spec.data.open(machine.data_root).ids("report")  # whether they are there, before anything is trained for them
+        spec.data.open(machine.data_root).ids("report")  # fails now rather than after the trainings
     data = describe_data(spec.data, machine, spec.unlabelled)
     sweep.check_writable()
     processes = spec.resources.processes
@@ -68,47 +93,45 @@ def run_sweep(
     machine = machine.model_copy(update={"threads": threads, "processes": processes})
     with (
         closing(take_lock(sweep, console.print)) as lock,
-        _place(inline, address, spec, sweep, console, asked) as place,
+        _place(inline, address, spec, sweep, console, stop) as place,
     ):
         teacher = prepare_teacher(spec, sweep, machine, place.fit)
-        about_teacher = None
+        teacher_row = None
         if teacher is not None:
             source, card = "fitted" if spec.teacher_config else "given", teacher.card
-            about_teacher = describe_teacher(card, source, spec.teacher_config)
-            console.print(f"teacher {card.digest}: {_said(card.miou)} on {card.role or 'nothing measured'}")
+            teacher_row = describe_teacher(card, source, spec.teacher_config)
+            console.print(f"teacher {card.digest}: {_score_text(card.miou)} on {card.role or 'no data'}")
             machine = machine.model_copy(update={"teacher": teacher.store.local})
         machine = checked.replay.on(machine)
-        context = TrainContext(data, describe_environment(machine), about_teacher)
+        context = TrainContext(data, describe_environment(machine), teacher_row)
         with Driver(spec, sweep, context, notice=console.print, lock=lock) as driver:
             with Display(spec, driver, console.print, console) as display:
                 place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished
-            saved = sum(trial.state in ("planned", "running") for trial in driver.state.trials.values())
+            unfinished = sum(trial.state in ("planned", "running") for trial in driver.state.trials.values())
     if not finished:
-        raise Interrupted(
-            f"{saved} trial{' is' if saved == 1 else 's are'} saved in the middle" if saved else "between two trials"
-        )
+        saved = f"{unfinished} trial{' is' if unfinished == 1 else 's are'} saved in the middle"
+        raise Interrupted(saved if unfinished else "between two trials")
     return conclude(spec, sweep, machine, teacher)
 
 
 @contextmanager
 def _place(
-    inline: bool, address: str | None, spec: SweepSpec, sweep: Store, console: Console, asked: StopRequest
+    inline: bool, address: str | None, spec: SweepSpec, sweep: Store, console: Console, stop: StopRequest
 ) -> Iterator[Place]:
-    def tell(report: EpochReport) -> None:
-        console.print(f"teacher: epoch {report.epoch}/{report.epochs}  {_said(report.metrics.get('miou'))}")
+    def print_teacher_epoch(report: EpochReport) -> None:
+        console.print(f"teacher: epoch {report.epoch}/{report.epochs}  {_score_text(report.metrics.get('miou'))}")
 
-    here = fit_here(tell, lambda: bool(asked))
+    in_process = fit_here(print_teacher_epoch, lambda: bool(stop))
     if inline:
 
         def run_here(driver: Driver, machine: Machine, on_step: Callable[[], None], teacher: Teacher | None) -> None:
             if teacher is not None and teacher.store.local is None:
-                machine = machine.model_copy(
-                    update={"teacher": staged(teacher.store, teacher.card.digest, machine.cache)}
-                )
-            run_inline(driver, train, machine, on_step, asked)
+                local = staged(teacher.store, teacher.card.digest, machine.cache)
+                machine = machine.model_copy(update={"teacher": local})
+            run_inline(driver, train, machine, on_step, stop)
 
-        yield Place(here, run_here)
+        yield Place(in_process, run_here)
         return
     from sweeps.launch.nodes import check_nodes
     from sweeps.launch.tune import cluster, fit_on_ray, run_on_ray
@@ -118,11 +141,12 @@ def _place(
             check_nodes(sweep, console.print)
 
         def run_there(driver: Driver, machine: Machine, on_step: Callable[[], None], teacher: Teacher | None) -> None:
-            far = teacher is not None and (address is not None or teacher.store.local is None)
-            run_on_ray(driver, machine, on_step, asked, teacher if far else None)
+            remote = teacher is not None and (address is not None or teacher.store.local is None)
+            run_on_ray(driver, machine, on_step, stop, teacher if remote else None)
 
-        yield Place(here if address is None else fit_on_ray(spec.resources, tell, asked), run_there)
+        on_cluster = in_process if address is None else fit_on_ray(spec.resources, print_teacher_epoch, stop)
+        yield Place(on_cluster, run_there)
 
 
-def _said(miou: float | None) -> str:
+def _score_text(miou: float | None) -> str:
     return "not evaluated" if miou is None else f"mIoU {points(miou)}"

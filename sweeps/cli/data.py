@@ -1,4 +1,4 @@
-"""The commands `kdsweep data ...`: fetch a public data set, look at a whole one."""
+"""The commands `kdsweep data ...`: fetch a public data set, check all of its images."""
 
 import contextlib
 import time
@@ -17,13 +17,10 @@ from kdtrain.explain import meant
 from sweeps.cli.options import Data, console, machine_of
 from sweeps.spec.spec import SweepSpec, load_spec
 
-app = typer.Typer(no_args_is_help=True, help="Fetch a public data set, or look at a whole one.")
-
 _LINE_EVERY_S = 10.0
 _BAD_SHOWN = 200
 
 
-@app.command()
 def get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="camvid or voc.")],
     data: Data = None,
@@ -32,7 +29,7 @@ def get(
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="The checksum that the archive must have.")] = None,
 ) -> None:
-    """Fetch a data set from where it is published; the same command goes on where it broke off.
+    """Fetch a data set from where it is published; the same command resumes a broken download.
 
     Example: [bold]kdsweep data get camvid --data data[/]
     """
@@ -46,7 +43,6 @@ def get(
     console.print(f"{name}: {folder}")
 
 
-@app.command()
 def check(
     spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")],
     data: Data = None,

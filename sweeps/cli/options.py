@@ -1,4 +1,4 @@
-"""What the commands share: options, the console, leaving in an orderly way."""
+"""What the commands share: options, the console, an orderly stop."""
 
 import contextlib
 import shlex
@@ -12,7 +12,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from kdtrain import InputError, Machine
+from kdtrain import EpochReport, InputError, Machine
 from sweeps.attempt.signals import Interrupted, StopRequest, departure
 
 console = Console(highlight=False, soft_wrap=True)
@@ -47,26 +47,27 @@ Workers = Annotated[int, typer.Option(help="Processes per training that make sam
 
 
 @contextlib.contextmanager
-def leaving() -> Iterator[StopRequest]:
-    """For the time of a long command: leave in an orderly way when asked to, and say how to go on."""
-    with departure() as asked:
+def stoppable() -> Iterator[StopRequest]:
+    """Stop a long command in an orderly way when a signal asks for it, and print the command that resumes it."""
+    with departure() as stop:
         try:
-            yield asked
-        except Interrupted as left:
-            said = f"left on {asked.signal.name} after {asked.seconds:.0f} s" if asked.signal else "left"
-            console.print(f"{said}: {left}; nothing is lost, to go on:\n  {shlex.join(['kdsweep', *sys.argv[1:]])}")
-            sys.exit(128 + (asked.signal or signal.SIGINT))
+            yield stop
+        except Interrupted as interrupted:
+            stopped = f"stopped on {stop.signal.name} after {stop.seconds:.0f} s" if stop.signal else "stopped"
+            command = shlex.join(["kdsweep", *sys.argv[1:]])
+            console.print(f"{stopped}: {interrupted}; nothing is lost, to resume:\n  {command}")
+            sys.exit(128 + (stop.signal or signal.SIGINT))
 
 
-def machine_of(data: Path | None, weights: Path | None, **facts: Any) -> Machine:
+def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> Machine:
     """The machine that the options describe."""
-    named = {"data_root": data, "weights": weights}
-    return Machine(**{name: value for name, value in named.items() if value is not None}, **facts)
+    folders = {"data_root": data, "weights": weights}
+    return Machine(**{name: folder for name, folder in folders.items() if folder is not None}, **fields)
 
 
-def changes_of(changes: list[str] | None) -> dict[str, Any]:
-    """What `--set` says, by field."""
-    result = {}
+def changes_of(changes: list[str] | None) -> dict[str, object]:
+    """The values given with `--set`, by field."""
+    result: dict[str, object] = {}
     for change in changes or []:
         field, equals, value = change.partition("=")
         if not equals or not field:
@@ -75,8 +76,8 @@ def changes_of(changes: list[str] | None) -> dict[str, Any]:
     return result
 
 
-def print_epoch(report: Any) -> None:
-    """A line about an epoch."""
+def print_epoch(report: EpochReport) -> None:
+    """Print a line about an epoch."""
     score = f"mIoU {100 * report.metrics['miou']:5.1f}" if "miou" in report.metrics else "not evaluated"
     losses = "  ".join(f"{name} {values['weighted']:.3f}" for name, values in report.losses.items())
     console.print(f"epoch {report.epoch}/{report.epochs}  {score}  {losses}  {report.seconds['total']:.1f} s")

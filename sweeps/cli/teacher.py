@@ -1,4 +1,4 @@
-"""The commands `kdsweep teacher ...`: make a teacher folder."""
+"""The commands `kdsweep teacher ...`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,17 +16,14 @@ from sweeps.cli.options import (
     Workers,
     changes_of,
     console,
-    leaving,
     machine_of,
     print_epoch,
+    stoppable,
 )
 from sweeps.spec.spec import load_spec
 
-app = typer.Typer(no_args_is_help=True, help="Make a teacher folder.")
 
-
-@app.command("fit")
-def teacher_fit(
+def fit(
     config: Annotated[
         Path,
         typer.Argument(metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config."),
@@ -49,19 +46,18 @@ def teacher_fit(
 
     content = read_mapping(config)
     if "studies" in content:
-        found = load_spec(config, changes_of(changes)).teacher_config
-        if found is None:
+        training = load_spec(config, changes_of(changes)).teacher_config
+        if training is None:
             raise InputError(f"{config}: teacher.fit is missing, so there is nothing to fit")
     else:
-        found = read_config(config)[0]
+        training = read_config(config)[0]
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
-    with leaving() as asked:
-        card = fit_teacher(found, machine, Store(folder), fit_here(print_epoch, lambda: bool(asked)))
+    with stoppable() as stop:
+        card = fit_teacher(training, machine, Store(folder), fit_here(print_epoch, lambda: bool(stop)))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
-@app.command("import")
-def teacher_import(
+def import_weights(
     weights_file: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A safetensors file of the whole network.")],
     spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
     folder: NewDir,
@@ -78,21 +74,20 @@ def teacher_import(
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
-@app.command("ensemble")
-def teacher_ensemble(
+def ensemble_of_teachers(
     members: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Teacher folders of the same classes.")],
     folder: NewDir,
     average: Annotated[Literal["probability", "logit"], typer.Option(help="What is averaged.")] = "probability",
     temperature: Annotated[
-        float, typer.Option(help="Of the probabilities: give the temperature of the terms that learn from them.")
+        float, typer.Option(help="Of the probabilities; take the temperature of the terms that learn from them.")
     ] = 1.0,
-    flip: Annotated[bool, typer.Option("--flip", help="Every member also looks at the mirrored image.")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Every member also predicts the mirrored image.")] = False,
     spec_file: Annotated[
         Path | None, typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.")
     ] = None,
     data: Data = None,
 ) -> None:
-    """Make a teacher of several teachers: terms see the mean of what they say, at the layer logits.
+    """Make a teacher of several teachers: terms see the mean of their predictions, at the layer logits.
 
     Example: [bold]kdsweep teacher ensemble runs/a runs/b --dir runs/both --flip[/]
     """

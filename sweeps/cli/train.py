@@ -1,4 +1,4 @@
-"""The commands `kdsweep methods` and `kdsweep train`: one method, one training."""
+"""The command `kdsweep train`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,34 +15,10 @@ from sweeps.cli.options import (
     Weights,
     Workers,
     console,
-    leaving,
     machine_of,
     print_epoch,
+    stoppable,
 )
-
-
-def methods(
-    name: Annotated[str | None, typer.Argument(help="A method, or a term; by default all methods.")] = None,
-) -> None:
-    """List the distillation methods, or say all about one: formula, source, status, defaults, what to search.
-
-    Example: [bold]kdsweep methods cwd[/]
-    """
-    from rich.markdown import Markdown
-    from rich.table import Table
-
-    from kdtrain.methods.describe import describe, offers, overview
-
-    if name is not None:
-        console.print(Markdown(describe(name)), soft_wrap=False)
-        return
-    table = Table("method", "what it is", "terms with their published weights", box=None, header_style="bold")
-    for row in overview():
-        table.add_row(*row)
-    console.print(table, soft_wrap=False)
-    for name, reference in offers():
-        console.print(f"installed: {name} ({reference})", markup=False)
-    console.print("\nMore about one, or about a term: [bold]kdsweep methods NAME[/]")
 
 
 def train(
@@ -58,7 +34,7 @@ def train(
     workers: Workers = 0,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
 ) -> None:
-    """Train one config to its end and save the student, in the form of a teacher folder.
+    """Train one config to its end and save the student as a teacher folder.
 
     Example: [bold]kdsweep train runs/camvid/best.yaml --dir runs/student[/]
     """
@@ -66,17 +42,17 @@ def train(
     from sweeps.attempt.attempt import staged
     from sweeps.outcome.best_file import read_config
 
-    found, named_teacher = read_config(config)
+    student_config, named_teacher = read_config(config)
     if seed is not None:
-        found = found.model_copy(update={"seed": seed})
+        student_config = student_config.model_copy(update={"seed": seed})
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers, teacher=teacher)
     if teacher is None and named_teacher is not None:
-        local = named_teacher.local or staged(named_teacher, found.teacher or "none", machine.cache)
+        local = named_teacher.local or staged(named_teacher, student_config.teacher or "none", machine.cache)
         machine = machine.model_copy(update={"teacher": local})
-    with leaving() as asked:
-        result = train_student(found, machine, print_epoch, folder, lambda: bool(asked))
+    with stoppable() as stop:
+        result = train_student(student_config, machine, print_epoch, folder, lambda: bool(stop))
         if result.state == "interrupted":
-            raise Interrupted(f"the training is saved after {result.epochs_run} of {found.epochs} epochs")
+            raise Interrupted(f"the training is saved after {result.epochs_run} of {student_config.epochs} epochs")
     if result.evaluation is None:
         raise InputError(f"the training {result.state}: {result.reason}")
     miou = result.evaluation.miou

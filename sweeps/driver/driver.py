@@ -18,12 +18,13 @@ from typing import Any, Literal
 from kdtrain.errors import InputError, StorageError
 from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.loop.run_folder import CONFIG
+from kdtrain.version import __version__
 from sweeps.driver.allocation import next_confirmation, next_reporting, next_study
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import difference, grown
 from sweeps.driver.sampler import propose
 from sweeps.driver.watchers import Watcher, Watchers
-from sweeps.ledger.environment import TrainContext, package_version
+from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.failure import Crash, Failure
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now, read
 from sweeps.ledger.state import UNFINISHED, Phase, SweepState, TrialRecord
@@ -229,7 +230,7 @@ class Driver:
         unique = hashlib.sha256(f"{self.spec.digest} {created.isoformat()}".encode()).hexdigest()[:8]
         return {
             "sweep_id": f"{self.spec.name}-{unique}",
-            "kdsweep_version": package_version("kdsweep") or "unknown",
+            "kdsweep_version": __version__,
             "spec": self.spec.model_dump(mode="json"),
             "data": context.data,
         }

@@ -21,6 +21,7 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
 from kdtrain.loop.device import precision
 from kdtrain.teacher import ModelCard
+from kdtrain.version import __version__
 
 _PACKAGES = (
     "torch",
@@ -139,7 +140,7 @@ def _software() -> dict[str, Any]:
         "cudnn": _cudnn() if on_gpu else None,
         "gpu_driver": _gpu_driver() if on_gpu else None,
         "versions_json": json.dumps(versions, sort_keys=True),
-        "kdsweep_version": package_version("kdsweep") or "unknown",
+        "kdsweep_version": __version__,
         "code_digest": _code_digest(Path(kdtrain.__file__).parent),
         "git_commit": commit,
         "git_dirty": dirty,

@@ -9,14 +9,15 @@ from typing import Any
 import yaml
 
 from analysis import read_tables
+from analysis.selection.finalists import finalists
 from analysis.selection.select import select
 from kdtrain import InputError, TrainConfig
 from kdtrain.explain import meant
 from sweeps.attempt.teachers import teacher_store
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.spec.settings import TeacherSource
 from sweeps.spec.spec import SweepSpec, load_spec
-from sweeps.store.store import Store
+from sweeps.store.store import Store, open_store
 
 TEACHER = "teacher"
 """Where the file says which teacher folder the config was trained with, relative to the file."""
@@ -36,6 +37,25 @@ def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Stor
         content[TEACHER] = os.path.relpath(str(teacher), str(beside)) if on_disk else str(teacher)
     content["evidence"] = chosen["evidence"]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def best_config(sweep: Store | Path | str) -> TrainConfig:
+    """The chosen config of a sweep, as it was trained; `kdsweep best` shows the same one with its evidence.
+
+    Nothing is written. Of a sweep that still runs, the config is the best so far. To train it again, give its teacher:
+    `train(best_config(D), Machine(teacher=D / "teacher"), workdir=...)`.
+
+    Args:
+        sweep: The folder `D` of the sweep, or a URI.
+
+    Raises:
+        InputError: If there is no sweep in the folder, its ledger is damaged, or no trial is complete.
+    """
+    spec, state = load_state(open_store(sweep))
+    ranked = finalists(short_frames(state, spec))
+    if ranked.empty:
+        raise InputError(f"{sweep}: no trial is complete, so there is no best config; run the sweep on")
+    return TrainConfig.parse(json.loads(ranked.iloc[0]["config_json"]))
 
 
 def candidate(source: str, study: str | None) -> tuple[dict[str, Any], SweepSpec]:

@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.selection.finalists import finalists
-from analysis.tables.files import arrow_table
 from kdtrain.data import has_report
 from kdtrain.errors import InputError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
-from sweeps.outcome.tabulate import rows, short_frames
+from sweeps.outcome.tabulate import short_frames
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
 
@@ -47,8 +46,7 @@ def freeze(sweep: Store) -> dict[str, Any]:
                 "--dir to its end first"
             )
         spec = parse_spec(state.sweep["spec"])
-        made = {name: arrow_table(name, found) for name, found in rows(state, spec).items()}
-        record = _selection(spec, state, finalists(short_frames(made)), str(sweep))
+        record = _selection(spec, state, finalists(short_frames(state, spec)), str(sweep))
         ledger.append("frozen", record)
         return record
     finally:

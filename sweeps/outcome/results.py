@@ -37,7 +37,7 @@ class Results:
 
 
 @contextlib.contextmanager
-def desk(sweep: Store) -> Iterator[Path]:
+def local_folder(sweep: Store) -> Iterator[Path]:
     """A local folder with the sweep's ledger, in which results are made; leaving the block brings them to the sweep.
 
     On a disk it is the sweep's folder itself.
@@ -75,7 +75,7 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
 
 def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:
     """Write all that follows from the ledger and the trials' folders."""
-    with desk(sweep) as folder:
+    with local_folder(sweep) as folder:
         write_tables(folder)
         tables = read_tables(folder)
         chosen = best(tables) if len(tables["selections"]) else None

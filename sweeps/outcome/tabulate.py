@@ -50,17 +50,25 @@ def write_tables(sweep: Store | Path | str) -> dict[str, str]:
     """
     store = open_store(sweep)
     spec, state = load_state(store)
-    made = {name: arrow_table(name, found) for name, found in rows(state, spec).items()}
-    made["selections"] = arrow_table("selections", select(short_frames(made)))
-    keys = {name: f"{FOLDER}/{name}.parquet" for name in made}
-    for name, table in made.items():
+    tables = _tables(state, spec)
+    tables["selections"] = arrow_table("selections", select(_short_frames(tables)))
+    keys = {name: f"{FOLDER}/{name}.parquet" for name in tables}
+    for name, table in tables.items():
         store.write(keys[name], parquet(table))
     return keys
 
 
-def short_frames(made: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
-    """The tables that a selection looks at."""
-    return {name: table.to_pandas() for name, table in made.items() if name not in _LONG}
+def short_frames(state: SweepState, spec: SweepSpec) -> dict[str, pd.DataFrame]:
+    """The tables that a selection looks at, without writing them."""
+    return _short_frames(_tables(state, spec))
+
+
+def _tables(state: SweepState, spec: SweepSpec) -> dict[str, pa.Table]:
+    return {name: arrow_table(name, table_rows) for name, table_rows in rows(state, spec).items()}
+
+
+def _short_frames(tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
+    return {name: table.to_pandas() for name, table in tables.items() if name not in _LONG}
 
 
 def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
+import kdtrain
 from analysis import read_tables
 from kdtrain.teacher import read_card
 from sweeps.cli import main
+from sweeps.cli.app import COMMANDS
 from sweeps.ledger.environment import describe_teacher
 
 Command = Callable[..., tuple[int, str, str]]
@@ -238,3 +241,16 @@ def test_a_full_disk_is_said_before_training(
     monkeypatch.setattr(os, "fsync", full)
     said = refused(command, "run", spec_file(), "--dir", tmp_path / "sweep", "--inline")
     assert "No space left" in said
+
+
+def test_the_version_has_one_source(command: Command) -> None:
+    stated = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
+    assert command("--version") == (0, f"kdsweep {stated}\n", "")
+    assert stated == kdtrain.__version__
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_has_help_with_an_example(command: Command, words: str) -> None:
+    code, out, _ = command(*words.split(), "--help")
+    assert code == 0
+    assert f"Example: kdsweep {words}" in " ".join(out.split())

@@ -1,0 +1,66 @@
+"""The command `kdsweep best`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.cli.options import SweepDir, console
+
+if TYPE_CHECKING:
+    from sweeps.store.store import Store
+
+
+def best(
+    sweep: SweepDir,
+    out: Annotated[Path | None, typer.Option(help="Write it to this YAML file, which `kdsweep train` takes.")] = None,
+    freeze: Annotated[
+        bool,
+        typer.Option(
+            "--freeze",
+            help="Make the selection final. Only then does the sweep's run command train the chosen config and the "
+            "baseline on final seeds and read the role test. The sweep cannot grow after it.",
+        ),
+    ] = False,
+) -> None:
+    """Show the chosen config with its evidence.
+
+    Example: [bold]kdsweep best runs/camvid --out best.yaml[/]
+    """
+    from analysis import read_tables
+    from analysis.selection.select import best as choose
+    from sweeps.attempt.teachers import teacher_store
+    from sweeps.outcome.best_file import best_document
+    from sweeps.outcome.tabulate import load_state, write_tables
+    from sweeps.store.store import Store
+
+    store = Store(sweep)
+    spec, _ = load_state(store)
+    if freeze:
+        _freeze(store)
+    write_tables(store)
+    chosen = choose(read_tables(sweep))
+    beside = Store(out.parent) if out is not None else store
+    text = best_document(chosen, teacher_store(spec, store), beside)
+    if freeze:
+        store.write("best.yaml", best_document(chosen, teacher_store(spec, store), store).encode())
+        if out is None:
+            return
+    if out is None:
+        print(text, end="")
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+        console.print(str(out))
+
+
+def _freeze(store: "Store") -> None:
+    from sweeps.outcome.freeze import freeze
+
+    frozen = freeze(store)
+    chosen = frozen["chosen"]
+    what = "the baseline, which nothing beat" if chosen == frozen["baseline"] else f"of study {chosen['study']}"
+    console.print(f"frozen: config {chosen['config_id']} {what} ({frozen['why']})")
+    if frozen["seeds"]:
+        seeds = ", ".join(map(str, frozen["seeds"]))
+        console.print(f"run {store}/spec.yaml with the same --dir to train on the final seeds {seeds}")

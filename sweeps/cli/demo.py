@@ -1,0 +1,27 @@
+"""The command `kdsweep demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdtrain import Machine
+from sweeps.cli.options import NewDir, console
+from sweeps.cli.run import run_and_print
+from sweeps.spec.spec import load_spec
+
+_SPEC = Path(__file__).parents[1] / "specs" / "demo.yaml"
+
+
+def demo(
+    sweep: NewDir = Path("kdsweep-demo"),
+    inline: Annotated[bool, typer.Option(help="Without Ray, in this process.")] = False,
+) -> None:
+    """Run the main job with nothing given: generated street scenes, a teacher, five studies, report and best config.
+
+    Example: [bold]kdsweep demo --dir runs/demo[/]
+    """
+    console.print(
+        "Generated street scenes, one teacher, five studies with the same budget each. This takes a few minutes."
+    )
+    run_and_print(load_spec(_SPEC), str(sweep), Machine(cache=sweep / "cache"), None, inline)

@@ -1,0 +1,31 @@
+"""The command `kdsweep methods`."""
+
+from typing import Annotated
+
+import typer
+
+from sweeps.cli.options import console
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, or a term; by default all methods.")] = None,
+) -> None:
+    """List the distillation methods, or describe one: formula, source, status, defaults, what to search.
+
+    Example: [bold]kdsweep methods cwd[/]
+    """
+    from rich.markdown import Markdown
+    from rich.table import Table
+
+    from kdtrain.methods.describe import describe, offers, overview
+
+    if name is not None:
+        console.print(Markdown(describe(name)), soft_wrap=False)
+        return
+    table = Table("method", "what it is", "terms with their published weights", box=None, header_style="bold")
+    for row in overview():
+        table.add_row(*row)
+    console.print(table, soft_wrap=False)
+    for offered, reference in offers():
+        console.print(f"installed: {offered} ({reference})", markup=False)
+    console.print("\nMore about a method or a term: [bold]kdsweep methods NAME[/]")

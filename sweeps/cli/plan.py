@@ -1,0 +1,14 @@
+"""The command `kdsweep plan`."""
+
+from sweeps.cli.options import Data, Set, SpecFile, Weights, changes_of, console, machine_of
+from sweeps.spec.spec import load_spec
+
+
+def plan(spec_file: SpecFile, data: Data = None, weights: Weights = None, changes: Set = None) -> None:
+    """Show what would run, and find every mistake that can be found before a GPU is used.
+
+    Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data[/]
+    """
+    from sweeps.plan import plan as make_plan
+
+    console.print(make_plan(load_spec(spec_file, changes_of(changes)), machine_of(data, weights)).render())

@@ -1,0 +1,27 @@
+"""The command `kdsweep query`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sweeps.cli.options import SweepDir, console
+
+
+def query(
+    sweep: SweepDir,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="A select; every table is a view of its name.")],
+    csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV, instead of a table of the first rows.")] = False,
+) -> None:
+    """Ask the tables of a sweep a question in SQL; nothing is written.
+
+    Example: [bold]kdsweep query runs/camvid "select study, max(score) from trials group by study"[/]
+    """
+    from analysis.tables.query import query as ask
+    from sweeps.show.query_answer import as_csv, as_table
+
+    answer = ask(sweep, sql)
+    if csv:
+        sys.stdout.write(as_csv(answer))
+    else:
+        console.print(as_table(answer))

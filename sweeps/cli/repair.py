@@ -1,0 +1,19 @@
+"""The command `kdsweep repair`."""
+
+from sweeps.cli.options import SweepDir, console
+
+
+def repair(sweep: SweepDir) -> None:
+    """Cut a damaged ledger back to what is whole, so that the same `kdsweep run` resumes from there.
+
+    Example: [bold]kdsweep repair runs/camvid[/]
+    """
+    from sweeps.ledger.ledger import SET_ASIDE
+    from sweeps.ledger.ledger import repair as cut_back
+
+    left, aside = cut_back(sweep)
+    if not aside:
+        console.print(f"the ledger is whole: {left} records")
+        return
+    console.print(f"{left} records are left; set aside in {sweep}/{SET_ASIDE}: {', '.join(aside)}")
+    console.print("run the sweep's command again: trials of the lost records are proposed again")

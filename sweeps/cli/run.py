@@ -1,0 +1,66 @@
+"""The command `kdsweep run`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from kdtrain import Machine
+from sweeps.cli.options import (
+    Data,
+    Device,
+    NewSweep,
+    Set,
+    SpecFile,
+    Threads,
+    Weights,
+    Workers,
+    changes_of,
+    console,
+    machine_of,
+    stoppable,
+)
+from sweeps.spec.spec import SweepSpec, load_spec
+
+
+def run(
+    spec_file: SpecFile,
+    sweep: NewSweep,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A running Ray cluster, such as auto or host:port; by default one is started here."),
+    ] = None,
+    inline: Annotated[bool, typer.Option(help="Without Ray, one trial after the other in this process.")] = False,
+    data: Data = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 0,
+    changes: Set = None,
+) -> None:
+    """Run a sweep; the same command resumes it.
+
+    Example: [bold]kdsweep run sweeps/specs/camvid.yaml --dir runs/camvid --data data[/]
+    """
+    machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
+    run_and_print(load_spec(spec_file, changes_of(changes)), sweep, machine, address, inline)
+
+
+def run_and_print(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool) -> None:
+    """Run a sweep and print where the results are; exit code 1 if no trial completed."""
+    from sweeps.run import run_sweep
+
+    with stoppable() as stop:
+        results = run_sweep(spec, sweep, machine, address=address, inline=inline, console=console, stop=stop)
+    console.print(f"\nreport: {results.report}")
+    if results.best is None:
+        console.print("no config was chosen: no trial completed; the report says why")
+        sys.exit(1)
+    evidence = results.best["evidence"]
+    seeds = f"mean of {evidence['n']} fresh seeds" if evidence["confirmed_on_fresh_seeds"] else "1 seed, optimistic"
+    console.print(f"best:   {results.best_file}: {evidence['study']}, mIoU {100 * evidence['mean']:.1f} ({seeds})")
+    if isinstance(evidence["test"], dict) and evidence["test"]["mean"] is not None:
+        final, n = evidence["test"], len(evidence["test"]["seeds"])
+        console.print(f"final:  mIoU {100 * final['mean']:.1f} on role {final['role']} (mean of {n} final seeds)")
+    if "://" not in sweep:
+        console.print(f"train it: kdsweep train {results.best_file} --dir {sweep}-student")

@@ -1,0 +1,34 @@
+"""The command `kdsweep status`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeps.cli.options import SweepDir, console
+
+
+def status(
+    sweep: SweepDir,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until the sweep has finished.")] = False,
+    page: Annotated[
+        bool, typer.Option("--html", help="Write a small page that reloads itself, instead of the terminal.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The file of the page; by default D/report/live.html, for a URI ./live.html.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+) -> None:
+    """Show how far a sweep is, from its files, while it runs or after.
+
+    Example: [bold]kdsweep status runs/camvid --watch --html[/]
+    """
+    from sweeps.show.live_page import watch_page, watch_terminal
+    from sweeps.store.store import Store
+
+    store = Store(sweep)
+    if page or out is not None:
+        target = out or (store.local / "report" / "live.html" if store.local is not None else Path("live.html"))
+        watch_page(store, target, every if watch else None, console.print)
+    else:
+        watch_terminal(store, every if watch else None, console)

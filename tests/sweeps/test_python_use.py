@@ -1,0 +1,71 @@
+"""The package as Python users see it: four names, and a sweep in a few lines."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import sweeps
+from kdtrain import InputError, Machine, TrainConfig
+from sweeps import SweepSpec, best_config, load_spec, run_sweep
+from sweeps.attempt.signals import Interrupted, StopRequest
+
+SPEC = {
+    "name": "tiny",
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "report": 1}},
+    "student": {
+        "arch": "FPN",
+        "encoder": "tu-mobilenetv3_small_050",
+        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    },
+    "train": {"epochs": 1, "batch_size": 4},
+    "studies": ["none"],
+    "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
+    "budget": {"trials": 5},
+    "confirm": {"top": 1, "seeds": 1},
+}
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(SPEC))
+    return path
+
+
+def test_a_sweep_in_a_few_lines(spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_spec(spec_file, {"budget.trials": 2})
+    assert isinstance(spec, SweepSpec)
+    folder, machine = tmp_path / "sweep", Machine(cache=tmp_path / "cache", threads=1)
+
+    results = run_sweep(spec, folder, machine, inline=True)
+    assert Path(results.report).is_file()
+    assert "3 complete" in capsys.readouterr().out
+    config = best_config(folder)
+    assert isinstance(config, TrainConfig)
+    assert results.best is not None
+    assert config.config_id == results.best["evidence"]["config_id"]
+
+    stop = StopRequest()
+    stop.ask(15)
+    with pytest.raises(Interrupted):  # a longer sweep in the same folder, by path, with a request to stop
+        run_sweep(spec_file, str(folder), machine, inline=True, stop=stop)
+    assert best_config(str(folder)) == config
+
+
+def test_a_folder_without_a_sweep_has_no_best_config(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no sweep in"):
+        best_config(tmp_path)
+
+
+def test_names_are_listed_and_others_refused() -> None:
+    assert set(sweeps.__all__) <= set(dir(sweeps))
+    with pytest.raises(AttributeError, match="run_sweeps"):
+        _ = sweeps.run_sweeps
+
+
+def test_a_module_of_the_package_does_not_import_everything() -> None:
+    code = "import sys, sweeps.spec.paths; sys.exit('sweeps.run' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
