@@ -1,9 +1,28 @@
-"""An empty figure in the look of the report: it reads on white and on black, and on a narrow screen."""
+"""An empty figure in the look of the report: it reads on white and on black, and on a narrow screen.
 
+Backgrounds are transparent and every color is a middle tone. A study has one color in all figures. A figure draws a
+frame that was computed elsewhere.
+"""
+
+import pandas as pd
 import plotly.graph_objects as go
+
+Colors = dict[str, str]
+"""The color of every study, by its name."""
 
 BASELINE, TEACHER = "#868c96", "#c48a00"
 INK, GRID = "#7b818b", "rgba(128,134,145,0.25)"
+_CYCLE = (
+    *("#3f7fd6", "#2a9d7f", "#c4559b", "#d9542f", "#8a68d4", "#2ba3bd"),
+    *("#8f9a2b", "#a9714b", "#d98aa8", "#5f8f4e", "#6d7fb3", "#9c4a6b"),
+)
+
+
+def colors(studies: pd.DataFrame) -> Colors:
+    """One color per study, in the order of the table; the baseline is gray. Many studies share colors."""
+    others = [study for study, base in zip(studies["study"], studies["is_baseline"], strict=True) if not base]
+    chosen = {study: _CYCLE[position % len(_CYCLE)] for position, study in enumerate(others)}
+    return {study: chosen.get(study, BASELINE) for study in studies["study"]}
 
 
 def canvas(height: int, x: str = "", y: str = "") -> go.Figure:

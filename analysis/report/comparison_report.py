@@ -9,20 +9,18 @@ import pandas as pd
 
 from analysis.conditions.hardware import mixed
 from analysis.errors import AnalysisError
-from analysis.figures import results as plots
-from analysis.figures.canvas import add, canvas
+from analysis.figures.canvas import Colors, add, canvas, colors
 from analysis.formats import count, duration, interval, missing, plural, points, signed, text
 from analysis.report import html as page
-from analysis.report.findings import Findings, findings
-from analysis.report.html import Cell, number
+from analysis.report.findings import Findings, read_findings
+from analysis.report.html import TableCell, number
 from analysis.report.verdict import Line, refusal, verdict
 from analysis.search.expected_best import ONE_SWEEP, method_claim
-from analysis.tables.files import read_tables
-from analysis.tables.schemas import SCHEMAS
+from analysis.tables.atomic_write import write_atomically
+from analysis.tables.files import Tables
 from analysis.tables.states import Role
 
 METHOD_CLAIM = "A claim about methods: what searching them again, with another search seed, gives."
-_LONG = ("metrics", "confusion")
 _WORTH_TELLING = ("student", "train", "budget", "sampler", "scheduler", "confirm", "space")
 
 
@@ -39,11 +37,10 @@ def write_comparison(sweeps: Sequence[str | Path], out: Path) -> Path:
     """
     if len(sweeps) < 2:
         raise AnalysisError("two sweeps at least are needed to set them side by side: give more folders")
-    short = [name for name in SCHEMAS if name not in _LONG]
-    found = [findings(read_tables(sweep, short)) for sweep in sweeps]
+    found = [read_findings(sweep) for sweep in sweeps]
     labels = _labels(found)
     _comparable(found, labels)
-    return page.write(out, _html(found, labels))
+    return write_atomically(out, _html(found, labels).encode())
 
 
 def _labels(found: Sequence[Findings]) -> list[str]:
@@ -73,7 +70,7 @@ def _comparable(found: Sequence[Findings], labels: Sequence[str]) -> None:
             )
 
 
-def _digests(tables: dict[str, pd.DataFrame]) -> set[str]:
+def _digests(tables: Tables) -> set[str]:
     evaluations = tables["evaluations"]
     return {digest[:12] for digest in evaluations.loc[evaluations["role"] == Role.SELECT, "data_digest"]}
 
@@ -81,7 +78,7 @@ def _digests(tables: dict[str, pd.DataFrame]) -> set[str]:
 def _html(found: Sequence[Findings], labels: Sequence[str]) -> str:
     studies = list(dict.fromkeys(study for one in found for study in one.comparison["study"]))
     every = pd.concat([one.tables["studies"] for one in found]).drop_duplicates("study")
-    palette = plots.colors(every)
+    palette = colors(every)
     sentence, claims = _methods(found, palette)
     differing = _differing(found, labels)
     lines = [
@@ -110,8 +107,8 @@ def _overview(found: Sequence[Findings], labels: Sequence[str]) -> str:
         state = "finished" if sweep["finished"] else "not finished"
         rows.append(
             [
-                Cell(label, small=f"{sweep['created_at']:%Y-%m-%d}, {state}"),
-                Cell(words.headline, wide=True),
+                TableCell(label, small=f"{sweep['created_at']:%Y-%m-%d}, {state}"),
+                TableCell(words.headline, wide=True),
                 number(str(sweep["seed"]), sweep["seed"], sweep["sampler"]),
                 number(count(len(trials)), len(trials), duration(trials["seconds"].sum())),
             ]
@@ -119,7 +116,7 @@ def _overview(found: Sequence[Findings], labels: Sequence[str]) -> str:
     return page.table(["Sweep", "Verdict by itself", "Search seed", "Trials"], rows)
 
 
-def _studies(found: Sequence[Findings], labels: Sequence[str], studies: list[str], palette: plots.Colors) -> str:
+def _studies(found: Sequence[Findings], labels: Sequence[str], studies: list[str], palette: Colors) -> str:
     figure = canvas(height=90 + 36 * len(studies), x="mIoU (points), the best config of each sweep on fresh seeds")
     rows = []
     for place, study in enumerate(reversed(studies)):
@@ -129,7 +126,7 @@ def _studies(found: Sequence[Findings], labels: Sequence[str], studies: list[str
         x = [100 * row["mean"] for _, row in means]
         said = [f"{study}, {label}: {points(row['mean'])} (n={row['n']})" for label, row in means]
         add(figure, x=x, y=[place] * len(x), mode="markers", marker=marker, text=said)
-        rows.append([Cell(html=page.key(study, palette[study])), *(_cell(row) for _, row in known)])
+        rows.append([TableCell(html=page.key(study, palette[study])), *(_cell(row) for _, row in known)])
     figure.update_yaxes(tickvals=list(range(len(studies))), ticktext=studies[::-1], showgrid=False)
     figure.update_yaxes(range=[-0.7, len(studies) - 0.3])
     note = "Every dot is one sweep: the mean over fresh seeds of the config that it returned. Not confirmed: no dot."
@@ -146,7 +143,7 @@ def _row(one: Findings, study: str) -> pd.Series | None:
     return rows.iloc[0] if len(rows) else None
 
 
-def _cell(row: pd.Series | None) -> Cell:
+def _cell(row: pd.Series | None) -> TableCell:
     if row is None:
         return number("", None, "not in this sweep")
     if not row["n"]:
@@ -159,7 +156,7 @@ def _cell(row: pd.Series | None) -> Cell:
     return number(f"{points(row['mean'])} (n={row['n']})", row["mean"], own)
 
 
-def _methods(found: Sequence[Findings], palette: plots.Colors) -> tuple[str, str]:
+def _methods(found: Sequence[Findings], palette: Colors) -> tuple[str, str]:
     """What may be said about the methods, and the table behind it."""
     if not all(one.finished for one in found):
         return "No claim about methods before all sweeps have finished.", ""
@@ -170,7 +167,7 @@ def _methods(found: Sequence[Findings], palette: plots.Colors) -> tuple[str, str
     known = claim.frame[claim.frame["low"].notna()]
     rows = [
         [
-            Cell(html=page.key(row["study"], palette[row["study"]])),
+            TableCell(html=page.key(row["study"], palette[row["study"]])),
             number(signed(row["difference"]), row["difference"], interval(row["low"], row["high"])),
             number(f"{row['p_holm']:.2g}", row["p_holm"]),
             number(str(row["sweeps"]), row["sweeps"]),

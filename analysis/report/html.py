@@ -4,7 +4,6 @@ import base64
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -125,7 +124,7 @@ function sort(head) {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One cell of a table.
 
     Attributes:
@@ -154,12 +153,12 @@ class Cell:
         return f"<td{attribute}>{self.html or escape(self.text)}{small}</td>"
 
 
-def number(text: str, sort: float | None, small: str = "") -> Cell:
+def number(text: str, sort: float | None, small: str = "") -> TableCell:
     """A cell of a column of numbers; ``sort`` is the number that ``text`` shows."""
-    return Cell(text, small=small, sort=float("nan") if sort is None else float(sort), number=True)
+    return TableCell(text, small=small, sort=float("nan") if sort is None else float(sort), number=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], bold: Collection[int] = ()) -> str:
+def table(columns: Sequence[str], rows: Sequence[Sequence[TableCell]], bold: Collection[int] = ()) -> str:
     """A table that reads without a script and sorts with one; the rows ``bold`` are set in bold."""
     aligned = [all(row[place].number for row in rows) and bool(rows) for place in range(len(columns))]
     head = "".join(
@@ -255,12 +254,3 @@ def document(title: str, body: str, figures: bool = True, refresh: int | None = 
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>{body}</main>"
         f"{library}<script>{SCRIPT}</script></body></html>\n"
     )
-
-
-def write(target: Path, content: str) -> Path:
-    """Write a page whole or not at all, so that a reader never sees half of it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.tmp")
-    scratch.write_text(content, encoding="utf-8")
-    scratch.replace(target)
-    return target

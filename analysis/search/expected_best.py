@@ -120,7 +120,8 @@ def independent_scores(tables: Tables, searched: pd.DataFrame) -> tuple[pd.DataF
     """For every complete search trial two scores of which one did not help to choose it.
 
     Means over fresh seeds if all of them have some; else the halves of its images on role ``select``, split between
-    video sequences, or in the middle if there is only one.
+    video sequences, or in the middle if there is only one. The halves need the table ``confusion``; where ``tables``
+    come without it, fresh seeds are the only source.
 
     Returns:
         Columns ``choose, score`` indexed by trial (a trial may have two rows: each half chooses once), and what the
@@ -136,7 +137,7 @@ def independent_scores(tables: Tables, searched: pd.DataFrame) -> tuple[pd.DataF
     evaluations = tables["evaluations"]
     mine = evaluations[(evaluations["role"] == Role.SELECT) & evaluations["trial_id"].isin(complete["trial_id"])]
     last = mine.sort_values("epoch").drop_duplicates("trial_id", keep="last").set_index("eval_id")["trial_id"]
-    confusion = tables["confusion"]
+    confusion = tables.get("confusion", pd.DataFrame({"eval_id": []}))
     confusion = confusion[confusion["eval_id"].isin(last.index)]
     if confusion.empty or confusion["eval_id"].nunique() < len(complete):
         return pd.DataFrame(columns=["choose", "score"]), ""

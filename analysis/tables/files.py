@@ -1,8 +1,6 @@
 """The tables of a sweep: one Parquet file each, written whole or not at all, read from a disk or an object store."""
 
 import io
-import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from analysis.errors import AnalysisError
+from analysis.tables.atomic_write import write_atomically
 from analysis.tables.schemas import LATER, SCHEMAS
 from analysis.tables.states import ALLOWED, EARLIER
 
@@ -87,20 +86,7 @@ def write_table(folder: str | Path, name: str, rows: Rows) -> Path:
     Raises:
         AnalysisError: See ``arrow_table``.
     """
-    content = parquet(arrow_table(name, rows))
-    target = Path(folder) / f"{name}.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{name}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).replace(target)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    return target
+    return write_atomically(Path(folder) / f"{name}.parquet", parquet(arrow_table(name, rows)))
 
 
 def read_tables(

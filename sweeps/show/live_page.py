@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.live import Live
 
 from analysis.figures import svg as sketch
-from analysis.figures.canvas import BASELINE
-from analysis.figures.results import colors
+from analysis.figures.canvas import BASELINE, colors
 from analysis.formats import duration, points, share
 from analysis.report import html as page
-from analysis.report.html import Cell, number
+from analysis.report.html import TableCell, number
+from analysis.tables.atomic_write import write_atomically
 from analysis.tables.ranges import edge
 from kdtrain.loop.reports import OUTSIDE
 from kdtrain.space import Range
@@ -52,7 +52,8 @@ def watch_page(sweep: Store, target: Path, every: float | None, say: Callable[[s
         spec, state = load_state(sweep)
         over = every is None or _over(state)
         fresh = target.exists()
-        page.write(target, live_page(spec, state, health(sweep, state), None if over else max(1, round(every or 0))))
+        shown = live_page(spec, state, health(sweep, state), None if over else max(1, round(every or 0)))
+        write_atomically(target, shown.encode())
         if not fresh or every is None:
             say(str(target))
         if over or every is None:
@@ -173,8 +174,8 @@ def _budgets(summary: Summary, palette: dict[str, str]) -> str:
     states = list(summary.states)
     rows = [
         [
-            Cell(html=page.key(study.name, palette[study.name])),
-            Cell(html=sketch.bar(study.spent, palette[study.name]), small=study.budget, sort=study.spent),
+            TableCell(html=page.key(study.name, palette[study.name])),
+            TableCell(html=sketch.bar(study.spent, palette[study.name]), small=study.budget, sort=study.spent),
             *(number(str(study.states.get(name, 0)), study.states.get(name, 0)) for name in states),
             number("" if study.best is None else points(study.best), study.best, OPTIMISTIC if study.best else ""),
         ]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from analysis.conditions.time_spent import PARTS, bill, recording
-from analysis.report.findings import findings
+from analysis.report.findings import findings_of
 from analysis.report.sections.time_spent import recording_sentence, section, teacher_sentence
 
 ONCE = {"record": 300.0, "record_teacher": 1200.0, "wait": 2.0}
@@ -40,14 +40,14 @@ def test_seconds_by_part_of_every_study(billed):
 
 def test_what_is_done_once_for_all_is_of_no_study(billed):
     assert recording(billed.tables()).to_dict() == ONCE
-    html = section(findings(billed.tables()))
+    html = section(findings_of(billed.tables()))
     assert (
         "done once for all trials: 5.0 min for recording samples, 20.0 min for the teacher&#x27;s answers, 2 s" in html
     )
 
 
 def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(billed):
-    html = section(findings(billed.tables()))
+    html = section(findings_of(billed.tables()))
     for heading in ("One trial", "Data", "Teacher", "Student", "Backward", "Start", "The rest"):
         assert f">{heading}</th>" in html
     for missing in ("Optimizer", "Losses", "Evaluate", "Record"):
@@ -58,7 +58,7 @@ def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(billed):
 
 def test_where_the_tables_do_not_tell_there_is_no_section(sweep):
     assert bill(sweep.tables()).empty
-    assert section(findings(sweep.tables())) == ""
+    assert section(findings_of(sweep.tables())) == ""
 
 
 def test_what_did_not_happen_is_not_spoken_of(sweep):

@@ -1,11 +1,11 @@
 import csv
 
-from analysis.report.findings import findings
+from analysis.report.findings import findings_of
 from analysis.report.paper.tables import ablation_sheets, comparison_sheet, latex, markdown, write_paper
 
 
 def test_files_of_the_same_cells(tables, tmp_path):
-    paths = write_paper(tmp_path, findings(tables))
+    paths = write_paper(tmp_path, findings_of(tables))
     assert [path.name for path in paths] == [*(f"comparison.{ending}" for ending in ("md", "tex", "csv", "pdf"))]
     with (tmp_path / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -19,8 +19,8 @@ def test_files_of_the_same_cells(tables, tmp_path):
 
 
 def test_the_same_tables_give_the_same_files(tables, tmp_path):
-    first = [path.read_bytes() for path in write_paper(tmp_path / "a", findings(tables))]
-    assert [path.read_bytes() for path in write_paper(tmp_path / "b", findings(tables))] == first
+    first = [path.read_bytes() for path in write_paper(tmp_path / "a", findings_of(tables))]
+    assert [path.read_bytes() for path in write_paper(tmp_path / "b", findings_of(tables))] == first
 
 
 def test_latex_is_escaped_and_set_with_booktabs(sweep):
@@ -28,7 +28,7 @@ def test_latex_is_escaped_and_set_with_booktabs(sweep):
     for trial in sweep.rows["trials"]:
         if trial["study"] == "cwd":
             trial["study"] = "csc_ace & 100%"
-    text = latex(comparison_sheet(findings(sweep.tables())))
+    text = latex(comparison_sheet(findings_of(sweep.tables())))
     assert r"csc\_ace \& 100\%" in text
     assert "$+7.00$" in text
     assert r"\toprule" in text
@@ -41,7 +41,7 @@ def test_the_tie_set_is_set_in_bold_as_a_whole(sweep):
     for trial in sweep.rows["trials"]:
         if trial["study"] == "none" and trial["phase"] == "confirm":
             trial["score"] += 0.065
-    lines = markdown(comparison_sheet(findings(sweep.tables()))).splitlines()
+    lines = markdown(comparison_sheet(findings_of(sweep.tables()))).splitlines()
     assert [line.startswith("| **") for line in lines[4:6]] == [True, True]
     assert len({line.count("|") for line in lines[2:6]}) == 1
 
@@ -50,7 +50,7 @@ def test_unconfirmed_scores_say_so(empty_sweep):
     sweep = empty_sweep()
     sweep.study("none", is_baseline=True)
     sweep.trial("none", 0.4)
-    assert comparison_sheet(findings(sweep.tables())).caption.startswith("Not confirmed")
+    assert comparison_sheet(findings_of(sweep.tables())).caption.startswith("Not confirmed")
 
 
 def test_an_ablation_shows_what_is_on_in_which_cell(empty_sweep, tmp_path):
@@ -63,7 +63,7 @@ def test_an_ablation_shows_what_is_on_in_which_cell(empty_sweep, tmp_path):
     for cell, (cwd, kd) in told.items():
         sweep.cell(cell, "reference" if cell == "full" else "cell")
         sweep.rows["cells"][-1]["levels_json"] = f'{{"cwd": "{cwd}", "kd": "{kd}"}}'
-    found = findings(sweep.tables())
+    found = findings_of(sweep.tables())
     (sheet,) = ablation_sheets(found)
     assert sheet.columns[:3] == ("Cell", "cwd", "kd")
     assert [row[1:3] for row in sheet.rows] == [("✓", "✓"), ("", "✓"), ("✓", "")]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis.report.terms import terms
+from analysis.search.loss_terms import loss_terms
 from analysis.tables.files import empty_tables
 
 
@@ -20,18 +20,14 @@ def test_first_and_last_values_of_every_term():
         *metrics("kd-0", "miou", [(1, 0.3)]),
         *metrics("other-0", "term/task/raw", [(1, 9.0)]),
     ]
-    tables = empty_tables() | {
-        "metrics": pd.DataFrame(rows),
-        "trials": pd.DataFrame({"trial_id": ["kd-0", "other-0"], "study": ["kd", "other"]}),
-    }
-    found = terms(tables, ["kd-0"]).set_index("term")
-    assert list(found.index) == ["pixel_kd", "task"]
-    assert set(found["study"]) == {"kd"}
-    kd = found.loc["pixel_kd"]
+    terms = loss_terms(pd.DataFrame(rows), {"kd-0": "kd"}).set_index("term")
+    assert list(terms.index) == ["pixel_kd", "task"]
+    assert set(terms["study"]) == {"kd"}
+    kd = terms.loc["pixel_kd"]
     assert (kd["first"], kd["last"], kd["weighted"]) == (0.8, 0.5, 0.0)
     assert (kd["share_first"], kd["share_last"]) == pytest.approx((0.25, 0.75))
-    assert found.loc["task", ["weighted", "share_first"]].isna().all()
+    assert terms.loc["task", ["weighted", "share_first"]].isna().all()
 
 
 def test_sweeps_without_metrics_have_no_terms():
-    assert terms(empty_tables(), []).empty
+    assert loss_terms(empty_tables()["metrics"], {}).empty

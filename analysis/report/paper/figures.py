@@ -1,5 +1,6 @@
 """Figures for a paper as PDF: every seed of every study, and the forest of an ablation's effects."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from analysis.figures.canvas import BASELINE
 from analysis.formats import missing
 from analysis.report.findings import Findings
+from analysis.tables.atomic_write import write_atomically
 
 WIDTH = 5.5
 """Inches: the text of a single-column paper."""
@@ -72,5 +74,6 @@ def _axes(rows: int, label: str, names: Iterable[Any]) -> tuple[Figure, Any]:
 def _saved(figure: Figure, path: Path) -> list[Path]:
     """Without a date, so that the same tables give the same file."""
     FigureCanvasPdf(figure)
-    figure.savefig(path, metadata={"CreationDate": None, "Creator": "kdsweep"})
-    return [path]
+    file = io.BytesIO()
+    figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Creator": "kdsweep"})
+    return [write_atomically(path, file.getvalue())]

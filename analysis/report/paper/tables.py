@@ -15,6 +15,7 @@ from analysis.formats import MISSING, each, interval, missing, points, share, si
 from analysis.report.findings import Findings
 from analysis.report.paper.figures import ablation_figure, comparison_figure
 from analysis.report.verdict import refusal
+from analysis.tables.atomic_write import write_atomically
 
 ROLE = "mIoU (points) on role select at the last evaluated epoch"
 
@@ -52,9 +53,7 @@ def write_paper(folder: Path, found: Findings) -> list[Path]:
     written = []
     for sheet in (comparison_sheet(found, marks), *ablation_sheets(found, marks)):
         for ending, render in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
-            path = folder / f"{sheet.name}.{ending}"
-            path.write_text(render(sheet), encoding="utf-8")
-            written.append(path)
+            written.append(write_atomically(folder / f"{sheet.name}.{ending}", render(sheet).encode()))
     written += comparison_figure(folder / "comparison.pdf", found)
     for design, frame in found.ablation.groupby("design", sort=False):
         written += ablation_figure(folder / f"{_file(design)}.pdf", str(design), frame)

@@ -9,36 +9,36 @@ from analysis.ablation.factorial import MAIN, factorial_effects
 from analysis.ablation.layers import LayerGrid, layer_grids
 from analysis.ablation.published import replays
 from analysis.ablation.response import ResponseCurve, response_curves
-from analysis.figures import ablation as plots_ablation
+from analysis.figures import ablation as plots
 from analysis.formats import each, interval, missing, plural, points, share, signed, text
 from analysis.report import html as page
+from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
-from analysis.report.html import Cell, number
-from analysis.report.sections.results import CONFIG_CLAIM
+from analysis.report.html import TableCell, number
 from analysis.stats.seed_contrasts import smallest_effect
 
 _BOTH = ("leave-one-out", "add-one-in")
 
 
-def ablation(found: Findings) -> str:
+def section(findings: Findings) -> str:
     """Every design with its effects: tables, forest plots, factorials, layer grids and response curves."""
-    if found.ablation.empty:
+    if findings.ablation.empty:
         return ""
-    smallest = smallest_effect(found.tables["sweeps"])
-    factorials = factorial_effects(found.tables)
-    grids = {grid.design: grid for grid in layer_grids(found.tables)}
-    curves = response_curves(found.tables)
+    smallest = smallest_effect(findings.tables["sweeps"])
+    factorials = factorial_effects(findings.tables)
+    grids = {grid.design: grid for grid in layer_grids(findings.tables)}
+    curves = response_curves(findings.tables)
     parts = []
-    for design, frame in found.ablation.groupby("design", sort=False):
+    for design, frame in findings.ablation.groupby("design", sort=False):
         effects = factorials[factorials["design"] == design]
         parts += [
             f"<h3>{page.escape(str(design))}</h3>{_about(frame)}",
             *_factorial(effects, smallest),
             *([_grid(grids[str(design)])] if design in grids else []),
             *(_response(curve) for curve in curves if curve.design == design),
-            *_cells(found, frame, smallest, drawn=effects.empty),
+            *_cells(findings, frame, smallest, drawn=effects.empty),
         ]
-    return "".join(parts) + _worth(found, smallest) + _published(found)
+    return "".join(parts) + _worth(findings, smallest) + _published(findings)
 
 
 def _about(frame: pd.DataFrame) -> str:
@@ -50,13 +50,13 @@ def _about(frame: pd.DataFrame) -> str:
     return f'<p class="aside">{page.escape(" ".join(said))}</p>'
 
 
-def _cells(found: Findings, frame: pd.DataFrame, smallest: float, drawn: bool) -> Iterator[str]:
+def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool) -> Iterator[str]:
     columns = ["Cell", "Change", "mIoU", "Against the reference", "Verdict", "n"]
     has_published = frame["published"].notna().any()
     rows = [
         [
-            Cell(html=page.key(row["cell"], found.palette.get(row["cell"], "")), small=row["role"]),
-            Cell(" = ".join(filter(None, (text(row["factor"]), text(row["level"]))))),
+            TableCell(html=page.key(row["cell"], findings.palette.get(row["cell"], "")), small=row["role"]),
+            TableCell(" = ".join(filter(None, (text(row["factor"]), text(row["level"]))))),
             number(points(row["mean"]), row["mean"], each(row["scores"])),
             number(signed(row["difference"]), row["difference"], _seen(row)),
             _word(row),
@@ -73,9 +73,7 @@ def _cells(found: Findings, frame: pd.DataFrame, smallest: float, drawn: bool) -
             f"{CONFIG_CLAIM} Cell minus reference at the same seed: negative where the change hurts. Dots are seeds, "
             f"filled marks separated from 0; gray: differences that do not matter. {_sentence(how)}"
         )
-        yield page.figure(
-            page.plot(plots_ablation.forest(cells, smallest)), "What each change costs or brings.", rest.strip()
-        )
+        yield page.figure(page.plot(plots.forest(cells, smallest)), "What each change costs or brings.", rest.strip())
 
 
 def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
@@ -83,12 +81,12 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
         return
     rows = [
         [
-            Cell(row["effect"], small=row["contrast"] if row["kind"] == MAIN else "works together"),
+            TableCell(row["effect"], small=row["contrast"] if row["kind"] == MAIN else "works together"),
             number(signed(row["difference"]), row["difference"], interval(row["low"], row["high"])),
             _word(row),
             number(signed(row["simple"]), row["simple"], interval(row["simple_low"], row["simple_high"])),
             number(share(row["share"]), row["share"]),
-            Cell(", ".join(row["aliases"])),
+            TableCell(", ".join(row["aliases"])),
         ]
         for _, row in effects.iterrows()
     ]
@@ -101,10 +99,10 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
     )
     if lacking := text(first["missing"]) if isinstance(first["missing"], str) else ", ".join(first["missing"]):
         rest += f" Without a score: {lacking}."
-    yield page.figure(page.plot(plots_ablation.main_effects(effects, smallest)), "What each factor is worth.", rest)
+    yield page.figure(page.plot(plots.main_effects(effects, smallest)), "What each factor is worth.", rest)
     if (effects["kind"] != MAIN).any():
         yield page.figure(
-            page.plot(plots_ablation.interactions(effects)),
+            page.plot(plots.interactions(effects)),
             "Which factors work together.",
             "Main effects on the diagonal, interactions below: positive where two factors help each other. "
             "Points; bold: separated from 0.",
@@ -112,40 +110,38 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
 
 
 def _grid(grid: LayerGrid) -> str:
-    return page.figure(
-        page.plot(plots_ablation.layer_grid(grid)), "Which layers to pair.", f"{CONFIG_CLAIM} {grid.note}"
-    )
+    return page.figure(page.plot(plots.layer_grid(grid)), "Which layers to pair.", f"{CONFIG_CLAIM} {grid.note}")
 
 
 def _response(curve: ResponseCurve) -> str:
     rest = f"{CONFIG_CLAIM} Quadratic in the logarithm; all else as in the reference; 95 % at each value by itself."
-    return page.figure(page.plot(plots_ablation.response(curve)), f"{curve.factor}: {curve.sentence}", rest)
+    return page.figure(page.plot(plots.response(curve)), f"{curve.factor}: {curve.sentence}", rest)
 
 
-def _worth(found: Findings, smallest: float) -> str:
+def _worth(findings: Findings, smallest: float) -> str:
     """Leaving out and adding in side by side, where both were run."""
-    if not set(_BOTH) <= set(found.ablation["design"]):
+    if not set(_BOTH) <= set(findings.ablation["design"]):
         return ""
-    frame = worth(found.ablation)
+    frame = worth(findings.ablation)
     rest = (
         f"{CONFIG_CLAIM} Two answers to one question: what is lost without it in the full config, and what it "
         "brings to cross-entropy alone. Far apart: the terms work together, or do each other's work."
     )
-    drawing = plots_ablation.forest(frame, smallest, x="worth of the term (points)")
+    drawing = plots.forest(frame, smallest, x="worth of the term (points)")
     return page.figure(page.plot(drawing), "What each term is worth, left out and added in.", rest)
 
 
-def _published(found: Findings) -> str:
+def _published(findings: Findings) -> str:
     """Our effects beside those of the paper that the design replays."""
-    frame = replays(found.tables)
+    frame = replays(findings.tables)
     if frame.empty:
         return ""
     rows = [
         [
-            Cell(row["cell"], small=row["design"]),
+            TableCell(row["cell"], small=row["design"]),
             number(signed(row["difference"]), row["difference"], interval(row["low"], row["high"])),
             number(signed(row["published"]), row["published"]),
-            Cell(row["verdict"], small=row["why"], wide=True),
+            TableCell(row["verdict"], small=row["why"], wide=True),
         ]
         for _, row in frame.iterrows()
     ]
@@ -157,11 +153,11 @@ def _published(found: Findings) -> str:
     return page.figure(table, "Beside the published numbers.", f"{CONFIG_CLAIM} {rest}")
 
 
-def _word(row: pd.Series) -> Cell:
+def _word(row: pd.Series) -> TableCell:
     if not text(row["word"]):
-        return Cell()
+        return TableCell()
     seen = "" if missing(row["mde"]) else f"blind below {points(row['mde'])}"
-    return Cell(row["word"], small=seen if row["word"] == "not separated" else "")
+    return TableCell(row["word"], small=seen if row["word"] == "not separated" else "")
 
 
 def _seen(row: pd.Series) -> str:

@@ -5,15 +5,15 @@ import pandas as pd
 from analysis.conditions.time_spent import ONCE, PARTS, REST, bill, recording
 from analysis.formats import count, duration, share
 from analysis.report.findings import Findings
-from analysis.report.html import Cell, figure, key, number, table
+from analysis.report.html import TableCell, figure, key, number, table
 
 SHOWN = 0.005
 """A part is shown if it takes more than this share in any study."""
 
 
-def section(found: Findings) -> str:
+def section(findings: Findings) -> str:
     """The bill of every study as HTML; empty where the tables do not tell."""
-    frame = bill(found.tables).set_index("study")
+    frame = bill(findings.tables).set_index("study")
     whole = frame["seconds"].sum()
     if not whole > 0:
         return ""
@@ -21,20 +21,20 @@ def section(found: Findings) -> str:
     shown = [part for part in PARTS if (shares[part] > SHOWN).any()]
     rows = [
         [
-            Cell(html=key(study, found.palette[study])),
+            TableCell(html=key(study, findings.palette[study])),
             number(duration(mean := frame.loc[study, "seconds"] / frame.loc[study, "trials"]), mean),
             *(number(share(shares.loc[study, part]), shares.loc[study, part]) for part in shown),
         ]
-        for study in found.comparison["study"]
+        for study in findings.comparison["study"]
         if study in frame.index
     ]
     columns = ["Study", "One trial", *(f"{'the ' if part == REST else ''}{part}".capitalize() for part in shown)]
     rest = (
         f"Shares of all seconds of {count(frame['trials'].sum())} trials, however they ended; the mean of one trial. "
-        f"{recording_sentence(recording(found.tables))}"
+        f"{recording_sentence(recording(findings.tables))}"
         f"{teacher_sentence(frame['asked'].sum(), frame['recorded'].sum())}"
     ).rstrip()
-    if found.tables["environments"]["device"].eq("cuda").any():
+    if findings.tables["environments"]["device"].eq("cuda").any():
         rest += " On a GPU, parts are the seconds of the host, which waits for it now and then."
     return figure(table(columns, rows), f"{duration(whole)} by what they were spent on.", rest)
 

@@ -8,13 +8,15 @@ import numpy as np
 from PIL import Image
 
 from analysis.report import html as page
+from analysis.report.findings import Findings
 
 PREDICTED = ("teacher", "baseline", "best")
 _WRONG, _RIGHT, _VOID = (217, 58, 47, 255), (128, 134, 145, 70), (0, 0, 0, 0)
 
 
-def pictures(folder: Path) -> str:
-    """The images that ``folder/index.json`` lists, each network's prediction over the map of its errors."""
+def section(findings: Findings) -> str:
+    """The images that ``D/predictions/index.json`` lists, each network's prediction over the map of its errors."""
+    folder = findings.folder / "predictions"
     if not (folder / "index.json").is_file():
         return ""
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -51,14 +53,14 @@ def errors(prediction: np.ndarray, truth: np.ndarray, known: np.ndarray) -> tupl
     return shown, float(wrong.sum() / labelled.sum()) if labelled.any() else float("nan")
 
 
-def _cell(kind: str, path: Path, truth: Path | None, labels: dict[str, str], image_id: str) -> str:
+def _cell(kind: str, path: Path, truth: Path | None, colors: dict[str, str], image_id: str) -> str:
     drawn = page.image(path.read_bytes(), f"{kind} of {image_id}")
-    if kind not in PREDICTED or truth is None or not labels:
+    if kind not in PREDICTED or truth is None or not colors:
         return f"<div>{drawn}<span>{page.escape(kind)}</span></div>"
     predicted, true = (np.asarray(Image.open(file).convert("RGB")) for file in (path, truth))
     if predicted.shape != true.shape:
         return f"<div>{drawn}<span>{page.escape(kind)}</span></div>"
-    known = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in labels.values()])
+    known = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors.values()])
     shown, share = errors(predicted, true, known)
     file = io.BytesIO()
     Image.fromarray(shown).quantize(4).save(file, "PNG", optimize=True)

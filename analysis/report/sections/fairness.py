@@ -1,13 +1,14 @@
-"""The part of the report that lets a reader judge whether the comparison was fair."""
+"""What lets a reader judge whether the comparison was fair: trials, ranges, failures, teacher, hardware, memory."""
 
 import pandas as pd
 
 from analysis.conditions.hardware import code, hardware, known, mixed
 from analysis.conditions.memory import memory
-from analysis.figures.results import Colors
+from analysis.figures.canvas import Colors
 from analysis.formats import MISSING, big, count, duration, missing, plural, points, share, size, text
 from analysis.report import html as page
-from analysis.report.html import Cell, number
+from analysis.report.findings import Findings
+from analysis.report.html import TableCell, number
 from analysis.selection.refusals import refusals
 from analysis.tables.files import Tables
 from analysis.tables.ranges import spaces
@@ -25,8 +26,9 @@ FAILURES = {
 """Of what a trial's last failed attempt died, in words."""
 
 
-def fairness(tables: Tables, comparison: pd.DataFrame, palette: Colors) -> str:
-    """Trials and ranges per study, sources, what went wrong, the teacher, where it ran, memory: as HTML."""
+def section(findings: Findings) -> str:
+    """Trials and ranges per study, sources, what went wrong, the teacher, where it ran, memory."""
+    tables, comparison, palette = findings.tables, findings.comparison, findings.palette
     return "".join(
         (
             page.warnings(refusals(comparison)),
@@ -46,10 +48,10 @@ def _studies(tables: Tables, comparison: pd.DataFrame, palette: Colors) -> str:
     for _, row in comparison.iterrows():
         space = "; ".join(f"{name} {_range(domain)}" for name, domain in ranges[row["study"]].items())
         cells = [number(str(row[state]), row[state]) for state in State]
-        name = Cell(html=page.key(row["study"], palette[row["study"]]))
+        name = TableCell(html=page.key(row["study"], palette[row["study"]]))
         latency = "" if missing(row["latency_ms"]) else f"{row['latency_ms']:.1f}\u00a0ms"
         cost = number(big(row["params"]), row["params"], latency)
-        rows.append([name, *cells, cost, Cell(space or "nothing", wide=True)])
+        rows.append([name, *cells, cost, TableCell(space or "nothing", wide=True)])
     columns = ["Study", *(state.capitalize() for state in State), "Student", "Searched over"]
     heading = "<h3>Trials by state, over search and fresh seeds</h3>"
     return heading + page.table(columns, rows) + _reused(tables["trials"])
@@ -70,9 +72,9 @@ def _sources(comparison: pd.DataFrame, palette: Colors) -> str:
     cited = comparison[comparison["citation"].map(text) != ""]
     rows = [
         [
-            Cell(html=page.key(row["study"], palette[row["study"]])),
-            Cell(row["method"]),
-            Cell(row["citation"], wide=True),
+            TableCell(html=page.key(row["study"], palette[row["study"]])),
+            TableCell(row["method"]),
+            TableCell(row["citation"], wide=True),
         ]
         for _, row in cited.iterrows()
     ]
@@ -97,11 +99,11 @@ def _reasons(tables: Tables) -> str:
         reason, others = group["reason"].mode().iloc[0], group["reason"].nunique() - 1
         rows.append(
             [
-                *(Cell(str(name)) for name in (study, state, kind)),
+                *(TableCell(str(name)) for name in (study, state, kind)),
                 number(str(len(group)), len(group)),
                 number(f"{group['retries'].sum():.0f}", group["retries"].sum()),
-                Cell(group["trial_id"].iloc[0]),
-                Cell(reason, wide=True, small=f"and {plural(others, 'other reason')}" if others else ""),
+                TableCell(group["trial_id"].iloc[0]),
+                TableCell(reason, wide=True, small=f"and {plural(others, 'other reason')}" if others else ""),
             ]
         )
     columns = ["Study", "State", "Failure", "Trials", "Retries", "First", "Most frequent reason"]
@@ -117,12 +119,12 @@ def _reason(trial: pd.Series, retried: dict[str, str]) -> str:
 def _teachers(teachers: pd.DataFrame) -> str:
     rows = [
         [
-            Cell(row["name"], small=row["digest"][:12]),
-            Cell(" · ".join(filter(None, (row["arch"], text(row["encoder"]))))),
+            TableCell(row["name"], small=row["digest"][:12]),
+            TableCell(" · ".join(filter(None, (row["arch"], text(row["encoder"]))))),
             number(big(row["params"]), row["params"]),
             number(points(row["miou"]), row["miou"], text(row["role"])),
-            Cell(text(row["trained_on"])),
-            Cell(row["source"], small="" if missing(row["seconds"]) else duration(row["seconds"])),
+            TableCell(text(row["trained_on"])),
+            TableCell(row["source"], small="" if missing(row["seconds"]) else duration(row["seconds"])),
         ]
         for _, row in teachers.iterrows()
     ]
@@ -140,10 +142,10 @@ def _environments(tables: Tables) -> str:
         count, spread = trials.get(row["environment_id"], 0), nodes.get(row["environment_id"], 0)
         rows.append(
             [
-                Cell(hardware(row), wide=True, small=_about_hardware(row)),
-                Cell(f"python {row['python']}, torch {row['torch']}", wide=True, small=_about_software(row)),
+                TableCell(hardware(row), wide=True, small=_about_hardware(row)),
+                TableCell(f"python {row['python']}, torch {row['torch']}", wide=True, small=_about_software(row)),
                 number(str(count), count, f"on {plural(spread, 'node')}" if spread else ""),
-                Cell(code(row), small=_commit(row)),
+                TableCell(code(row), small=_commit(row)),
             ]
         )
     marks = page.warnings(mix.sentence for mix in mixed(tables))
@@ -175,25 +177,25 @@ def _commit(row: pd.Series) -> str:
 
 
 def _memory(tables: Tables) -> str:
-    found = memory(tables)
-    if found.empty:
+    measured = memory(tables)
+    if measured.empty:
         return ""
     rows = [
         [
-            Cell(row["study"]),
-            Cell(row["gpu"], small=f"{size(row['gpu_memory_bytes'])} each"),
+            TableCell(row["study"]),
+            TableCell(row["gpu"], small=f"{size(row['gpu_memory_bytes'])} each"),
             number(size(row["peak_memory_bytes"]), row["peak_memory_bytes"]),
             number(share(row["share"]), row["share"]),
             number(count(row["fit"]), row["fit"]),
             number(MISSING if missing(row["fraction"]) else f"{row['fraction']:g}", row["fraction"]),
         ]
-        for _, row in found.iterrows()
+        for _, row in measured.iterrows()
     ]
-    least = found["fit"].min(skipna=False)
+    least = measured["fit"].min(skipna=False)
     advised = (
         ""
         if missing(least)
-        else f"All studies run with <code>resources.gpu: {found['fraction'].max():g}</code>, {least:.0f} on a GPU. "
+        else f"All studies run with <code>resources.gpu: {measured['fraction'].max():g}</code>, {least:.0f} on a GPU. "
     )
     died = int((tables["trials"]["failure"] == "out_of_memory").sum())
     unmeasured = f"{plural(died, 'trial')} ran out of memory, with no peak measured. " if died else ""

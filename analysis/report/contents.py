@@ -1,0 +1,62 @@
+"""All sections of a report, in the order of the page. A new section is one file in `sections/` and one line here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis.report.findings import Findings
+from analysis.report.sections import (
+    ablation,
+    budget,
+    classes,
+    comparison,
+    costs,
+    expected_best,
+    fairness,
+    finalists,
+    learning_curves,
+    loss_terms,
+    noise,
+    parameters,
+    predictions,
+    rebuild,
+    selection,
+    time_spent,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page.
+
+    Attributes:
+        anchor: Its id on the page, for links.
+        title: Its heading.
+        body: Writes its HTML; a section without any (an empty text) is left out.
+        in_ablation: Whether the report of an ablation has it. There every cell is compared with the reference and no
+            config is chosen.
+    """
+
+    anchor: str
+    title: str
+    body: Callable[[Findings], str]
+    in_ablation: bool = True
+
+
+SECTIONS = (
+    Section("comparison", "Comparison", comparison.section, in_ablation=False),
+    Section("seeds", "Every finalist, every seed", finalists.section),
+    Section("expected", "Expected best score", expected_best.section, in_ablation=False),
+    Section("budget", "Budget", budget.section),
+    Section("time", "Where the time went", time_spent.section),
+    Section("costs", "Quality and cost", costs.section, in_ablation=False),
+    Section("selection", "Selection", selection.section, in_ablation=False),
+    Section("ablation", "Ablation", ablation.section),
+    Section("classes", "Classes", classes.section),
+    Section("pictures", "Predictions", predictions.section),
+    Section("parameters", "Searched parameters", parameters.section),
+    Section("curves", "Learning curves", learning_curves.section),
+    Section("terms", "Loss terms", loss_terms.section),
+    Section("noise", "Noise", noise.section),
+    Section("fairness", "Fairness and data", fairness.section),
+    Section("rebuild", "How to rebuild", rebuild.section),
+)

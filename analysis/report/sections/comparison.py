@@ -1,0 +1,101 @@
+"""The studies beside each other, each represented by its best config."""
+
+import pandas as pd
+
+from analysis.conditions.hardware import mixed
+from analysis.formats import count, duration, each, interval, missing, plural, points, share, signed, text
+from analysis.report import html as page
+from analysis.report.captions import CONFIG_CLAIM
+from analysis.report.findings import Findings
+from analysis.report.html import TableCell, number
+from analysis.report.verdict import refusal
+
+INTERVALS = "Intervals: 95 %, over seeds, one block model over all finalists, Holm-adjusted."
+
+
+def section(findings: Findings) -> str:
+    """Every study by its best config, beside the baseline."""
+    frame, baseline = findings.comparison, findings.baseline()
+    all_scores = [score for scores in frame["scores"] for score in scores]
+    low, high = (min(all_scores), max(all_scores)) if all_scores else (0.0, 1.0)
+    mark = float("nan") if baseline is None else baseline["mean"]
+    columns = ["Study", "mIoU", "Seeds", "Over baseline", "Verdict", "Gap closed", "In the search", "Budget"]
+    tied = findings.tied()
+    rows = []
+    for _, row in frame.iterrows():
+        color = findings.palette[row["study"]]
+        about = ["baseline"] if row["is_baseline"] else []
+        about += [row["method"]] if row["method"] != row["study"] else []
+        about += ["in the tie set"] if row["study"] in tied and len(tied) > 1 else []
+        drawn = page.strip(row["scores"], low, high, color, mark) if row["n"] else ""
+        correction = "" if missing(row["optimism"]) else f"then {signed(-row['optimism'])}"
+        limits = interval(row.get("low"), row.get("high")) if findings.finished else ""
+        rows.append(
+            [
+                TableCell(html=page.key(row["study"], color), small=" · ".join(about)),
+                number(points(row["mean"]), row["mean"], f"n={row['n']}"),
+                TableCell(html=drawn, small=each(row["scores"]), sort=row["maximum"]),
+                number(signed(row["difference"]), row["difference"], limits or _seedwise(row["differences"])),
+                _word(findings, row),
+                number(share(row["gap_closed"]), row["gap_closed"], _shares(row)),
+                number(points(row["screen_score"]), row["screen_score"], correction),
+                _spent(row),
+            ]
+        )
+    bold = [place for place, study in enumerate(frame["study"]) if study in tied]
+    marks = page.warnings(mix.sentence for mix in mixed(findings.tables))
+    note = f'<p class="aside">{_how_to_read(findings)}</p>'
+    return page.table(columns, rows, bold) + marks + _doubts(frame) + note
+
+
+def _doubts(frame: pd.DataFrame) -> str:
+    """What speaks against each study's place in the comparison."""
+    told = [
+        f"<li>{page.escape(row['study'])}: {page.escape('; '.join(row['warnings']))}</li>"
+        for _, row in frame.iterrows()
+        if row["warnings"]
+    ]
+    return f'<h3>Doubts</h3><ul class="doubts warn">{"".join(told)}</ul>' if told else ""
+
+
+def _how_to_read(findings: Findings) -> str:
+    if not findings.confirmed:
+        return (
+            "Nothing is confirmed on fresh seeds yet: every mIoU here is the best of several single-seed "
+            "scores, hence too high, and a difference between two of them says little."
+        )
+    bold = " Bold: the tie set, which the seeds cannot tell apart." if findings.tied() else ""
+    verdicts = f" {INTERVALS}" if "word" in findings.comparison and findings.finished else ""
+    return (
+        f"{CONFIG_CLAIM} Every study is represented by its best config. mIoU is the mean over fresh seeds, which the "
+        "search never saw; the dots are those seeds, the dotted line is the baseline. Over baseline: the mean "
+        f"difference, below it its interval.{verdicts} In the search: the single-seed score that made the "
+        "config a finalist, then the step from there to the fresh mean. Budget: the search (trials, epochs, "
+        f"time, parameters searched); after the plus, the time of the fresh seeds.{bold}"
+    )
+
+
+def _word(findings: Findings, row: pd.Series) -> TableCell:
+    if told := refusal(row):
+        return TableCell(html=f'<span class="warn">refused</span><small>{page.escape(told)}</small>', wide=True)
+    if not findings.finished:
+        return TableCell(small="" if row.get("is_baseline") else "none before the end")
+    word, least = text(row.get("word")), row.get("mde")
+    return TableCell(word, small="" if missing(least) or word != "not separated" else f"blind below {points(least)}")
+
+
+def _spent(row: pd.Series) -> TableCell:
+    """Budget of the search of one study, the time of its fresh seeds behind a plus."""
+    words = f"{count(row['search_trials'])} trials, {count(row['search_epochs'])} epochs"
+    time = f"{duration(row['search_s'])} + {duration(row['confirm_s'])}"
+    more = f"{time}; {plural(row['searched_parameters'], 'parameter')}"
+    return number(words, row["search_epochs"], more)
+
+
+def _seedwise(differences: list[float]) -> str:
+    return each(differences, sign=True) if len(differences) > 1 else ""
+
+
+def _shares(row: pd.Series) -> str:
+    low, high = row.get("gap_low"), row.get("gap_high")
+    return "" if missing(low) or missing(high) else f"{share(low)} to {share(high)}"

@@ -1,0 +1,28 @@
+"""What a search of a given size finds on average, or why that cannot be said."""
+
+from analysis.figures import search as plots
+from analysis.report import html as page
+from analysis.report.captions import SCORE
+from analysis.report.findings import Findings
+from analysis.search.expected_best import expected_best
+
+
+def section(findings: Findings) -> str:
+    """What a search of a given size finds on average, or why that cannot be said."""
+    expected = expected_best(findings.tables)
+    if expected.refused or expected.by_trials.empty:
+        return f'<p class="aside">{page.escape(expected.refused)}</p>' if expected.refused else ""
+    scored = (
+        f" Thick: the score of that config on {expected.held_out}, which did not choose it."
+        if expected.held_out
+        else ""
+    )
+    rest = (
+        "A claim about methods, from one search each: the luck of other searches is not in it. U-statistic over all "
+        f"orders of the trials; 80 % band. Thin: the score that chooses, optimistic.{scored} Dotted beyond a quarter "
+        f"of the trials, where it cannot be trusted. {SCORE}"
+    )
+    by_trials = page.plot(plots.expected_by_trials(expected.by_trials, findings.palette))
+    by_hours = page.plot(plots.expected_by_hours(expected.by_hours, findings.palette))
+    body = page.keys(findings.palette) + f'<div class="grid"><div>{by_trials}</div><div>{by_hours}</div></div>'
+    return page.figure(body, "Expected best score against budget.", rest)

@@ -1,0 +1,39 @@
+"""The learning curves of every study."""
+
+from analysis.figures import search as plots
+from analysis.formats import count
+from analysis.report import html as page
+from analysis.report.findings import Findings
+from analysis.tables.states import Phase, State
+
+
+def section(findings: Findings) -> str:
+    """The learning curves of every study."""
+    frame = findings.curves
+    if frame.empty:
+        return ""
+    baseline = findings.baseline()
+    reference = frame.iloc[:0]
+    if baseline is not None:
+        own = (frame["study"] == baseline["study"]) & (frame["config_id"] == baseline["config_id"])
+        phase = Phase.CONFIRM if baseline["confirmed"] else Phase.SEARCH
+        reference = frame[own & (frame["phase"] == phase)]
+    trials = findings.tables["trials"]
+    searched = trials[(trials["phase"] == Phase.SEARCH) & (trials["state"] != State.PLANNED)].groupby("study").size()
+    drawn = []
+    for _, row in findings.comparison.iterrows():
+        study, mine = row["study"], frame[frame["study"] == row["study"]]
+        shown = mine.loc[mine["phase"] == Phase.SEARCH, "trial_id"].nunique()
+        others = reference.iloc[:0] if row["is_baseline"] else reference
+        drawing = plots.learning_curves(frame, study, row["config_id"], others, findings.palette)
+        fresh = mine.loc[mine["phase"] == Phase.CONFIRM, "trial_id"].nunique()
+        note = f"{count(shown)} of {count(searched.get(study, 0))} search trials drawn, {fresh} on fresh seeds"
+        title = f'<h3>{page.key(study, findings.palette[study])}<span class="aside">, {note}</span></h3>'
+        drawn.append(f"<div>{title}{page.plot(drawing)}</div>")
+    best = "the seeds of the best config" if findings.confirmed else "the best trial"
+    rest = (
+        f"Thick: {best}; thin: the search; a cross ends a trial that was pruned, "
+        "diverged or failed; dotted gray: the baseline's best config. mIoU on the role select, in points, "
+        "one axis for all. Where not all search trials are drawn, they are spread evenly over their order of starting."
+    )
+    return page.figure(f'<div class="grid">{"".join(drawn)}</div>', "How each study learned.", rest)

@@ -1,0 +1,73 @@
+"""Score against the value of every searched parameter, and which of them mattered."""
+
+from analysis.figures import importance as importance_plots
+from analysis.figures import search as plots
+from analysis.formats import count
+from analysis.report import html as page
+from analysis.report.captions import SCORE
+from analysis.report.findings import Findings
+from analysis.search.importance import cautions, importance, isolation
+
+MANY_DOTS = 2000
+_DRAWS, _REPLICATES = 3, 8
+"""Of probes and of bootstraps: few, since a forest takes a second."""
+
+
+def section(findings: Findings) -> str:
+    """Score against the value of every searched parameter, and which of them mattered."""
+    return _responses(findings) + _importance(findings)
+
+
+def _importance(findings: Findings) -> str:
+    parts = []
+    for study in findings.comparison["study"]:
+        warned = cautions(findings.tables, study)
+        frame = importance(findings.tables, study, draws=_DRAWS, replicates=_REPLICATES)
+        parts += [f'<p class="aside">{page.escape(sentence)}</p>' for sentence in warned]
+        if frame["value"].isna().all():
+            continue
+        configs = int(frame["configs"].max())
+        rest = (
+            f"{count(configs)} configs of {study}, one seed each or their mean. Filled: above the noise floor "
+            "(dotted), which is what columns of random numbers reach; 90 % bootstrap intervals over configs."
+        )
+        drawing = page.plot(importance_plots.importance(frame))
+        parts.append(page.figure(drawing, f"Which parameters of {study} moved the score.", rest))
+        parts.append(_isolation(findings, study, list(dict.fromkeys(frame["name"]))))
+    return "".join(parts)
+
+
+def _isolation(findings: Findings, study: str, names: list[str]) -> str:
+    dots = findings.responses
+    drawn = []
+    for name in names:
+        mine = dots[(dots["study"] == study) & (dots["name"] == name)]
+        drawing = importance_plots.isolation(isolation(findings.tables, study, name), mine, bool(mine["log"].any()))
+        drawn.append(f"<div><h3><code>{page.escape(name)}</code></h3>{page.plot(drawing)}</div>")
+    rest = (
+        "Thin: the best of each part of the range, which grows with the number of configs in it; thick: the upper "
+        f"quartile; all other parameters as they came. {SCORE}"
+    )
+    return page.figure(f'<div class="grid">{"".join(drawn)}</div>', f"How good {study} gets where.", rest)
+
+
+def _responses(findings: Findings) -> str:
+    """Score against the value of every searched parameter."""
+    frame = findings.responses
+    if frame.empty:
+        return ""
+    drawn, partly = [], ""
+    for name, dots in frame.groupby("name", sort=True):
+        shown = dots.iloc[:: -(-len(dots) // MANY_DOTS)]
+        if len(shown) < len(dots):
+            partly = "Where not all trials are drawn, one in several is, evenly over their order. "
+        title = page.escape(str(name))
+        note = f'<span class="aside"> {count(len(shown))} of {count(len(dots))} trials</span>'
+        drawing = page.plot(plots.response(shown, findings.palette))
+        drawn.append(f"<div><h3><code>{title}</code>{note}</h3>{drawing}</div>")
+    rest = (
+        f"Every dot is one complete search trial, {count(frame['trial_id'].nunique())} in all, one seed each. {partly}"
+        f"{SCORE} A search looks more often where it found good scores: do not read an average off a cloud."
+    )
+    body = page.keys(findings.palette) + f'<div class="grid">{"".join(drawn)}</div>'
+    return page.figure(body, "Score against the value of each searched parameter.", rest)

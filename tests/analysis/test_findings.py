@@ -1,0 +1,64 @@
+"""What a section of the report gets: short tables whole, rows of long tables by name."""
+
+import pytest
+
+from analysis import read_tables
+from analysis.report.contents import SECTIONS
+from analysis.report.findings import LONG, findings_of, read_findings
+from analysis.tables.schemas import SCHEMAS
+
+
+@pytest.fixture
+def detailed(sweep):
+    """The sweep of two studies with values of loss terms, and confusion matrices of every trial."""
+    for trial in sweep.rows["trials"]:
+        for epoch in (1, 2):
+            row = {"sweep_id": "s1", "trial_id": trial["trial_id"], "epoch": epoch, "name": "term/kd/raw", "value": 1.0}
+            sweep.rows["metrics"].append(row)
+        right = round(1000 * trial["score"])
+        for image in range(12):
+            for label in (0, 1):
+                row = {"eval_id": f"{trial['trial_id']}/select", "image_id": f"i{image:02d}", "gt": label}
+                row |= {"group_id": f"g{image // 2}", "n": right + image}
+                missed = {**row, "pred": 1 - label, "n": 1000 - right + image % 3}
+                sweep.rows["confusion"] += [{**row, "pred": label}, missed]
+    return sweep
+
+
+def test_a_long_table_is_never_given_as_if_it_were_whole(tables):
+    short = findings_of(tables).tables
+    assert set(short) == set(SCHEMAS) - set(LONG)
+    for name in LONG:
+        with pytest.raises(KeyError, match=r"Findings\.rows"):
+            short[name]
+
+
+def test_every_section_says_the_same_of_a_folder_as_of_whole_tables(detailed, tmp_path):
+    folder = detailed.write(tmp_path)
+    read, whole = read_findings(folder), findings_of(read_tables(folder), folder)
+    bodies = {section.anchor: section.body(read) for section in SECTIONS}
+    assert bodies == {section.anchor: section.body(whole) for section in SECTIONS}
+    for anchor in ("curves", "terms", "noise", "classes"):  # those that read rows of long tables
+        assert bodies[anchor]
+
+
+def test_a_section_reads_only_the_rows_that_it_names(detailed, tmp_path):
+    read = read_findings(detailed.write(tmp_path))
+    assert set(read.checkpoint_confusion["eval_id"]) == {"cwd-4/select", "none-3/select"}
+    assert set(read.curves["trial_id"]) == {trial["trial_id"] for trial in detailed.rows["trials"]}
+    assert read.representatives == {"cwd": "cwd-4", "none": "none-3"}
+
+
+def test_anchors_and_titles_of_sections_are_unique():
+    assert (
+        len({section.anchor for section in SECTIONS}) == len({section.title for section in SECTIONS}) == len(SECTIONS)
+    )
+
+
+def test_classes_have_intervals_over_images(detailed, tmp_path):
+    read = read_findings(detailed.write(tmp_path))
+    classes = next(section for section in SECTIONS if section.anchor == "classes").body(read)
+    assert "A claim about two checkpoints on such images" in classes
+    assert "Holm over 2 classes" in classes
+    assert "6 sequences" in classes
+    assert ">Two checkpoints</th>" in classes
