@@ -23,6 +23,15 @@ from typing import Any
 import numpy as np
 
 from analysis.tables.files import write_table
+from analysis.tables.metric_names import (
+    LEARNING_RATE,
+    MIOU,
+    PIXEL_ACCURACY,
+    TOTAL,
+    TermPart,
+    seconds_metric,
+    term_metric,
+)
 
 CLASSES = 19
 IMAGES = 100
@@ -35,9 +44,9 @@ PARAMETERS = {
 }
 PARTS = ("data", "student", "teacher", "losses", "backward", "optimizer")
 METRICS = (
-    *("miou", "pixel_accuracy", "lr", "term/cross_entropy/raw", "term/cross_entropy/weighted"),
-    *("term/main/raw", "term/main/weighted"),
-    *(f"seconds/{part}" for part in ("total", *PARTS)),
+    *(MIOU, PIXEL_ACCURACY, LEARNING_RATE),
+    *(term_metric(term, part) for term in ("cross_entropy", "main") for part in (TermPart.RAW, TermPart.WEIGHTED)),
+    *(seconds_metric(part) for part in (TOTAL, *PARTS)),
 )
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 REPORT = "import sys; from analysis.report.sweep_report import write_report; write_report(sys.argv[1])"
@@ -70,7 +79,7 @@ def make_trials(trials: int, epochs: int, rng: np.random.Generator) -> list[dict
             **{"config_id": f"{study}-c{number}", "seed": seed, "state": state, "attempts": 1},
             **{"epochs_planned": epochs, "epochs_run": ran, "started_at": begin},
             **{"ended_at": begin + timedelta(seconds=9 * ran), "seconds": 9.0 * ran, "params": 1_700_000},
-            **{"parts_json": json.dumps({"total": 9.0 * ran, **dict.fromkeys(PARTS, 0.8 * ran)})},
+            **{"parts_json": json.dumps({TOTAL: 9.0 * ran, **dict.fromkeys(PARTS, 0.8 * ran)})},
             **{"asked": 50 * ran, "recorded": 0},
             **{"macs": 10**9, "latency_ms": 12.5, "latency_device": "cpu", "environment_id": "e1"},
             **{"score": score if state == "complete" else None, "config_json": json.dumps(config)},

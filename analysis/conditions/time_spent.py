@@ -1,51 +1,48 @@
-"""Where the seconds of the trials went, and what the teacher was asked."""
+"""Where the seconds of the trials went, and how many images the teacher was shown."""
 
 import json
 
 import pandas as pd
 
 from analysis.tables.files import Tables
+from analysis.tables.metric_names import INSIDE, ONCE, OUTSIDE, TOTAL
 
-INSIDE = ("data", "teacher", "student", "losses", "gradients", "backward", "optimizer", "evaluate")
-"""Parts of an epoch, within its ``total``."""
-OUTSIDE = ("checkpoint", "start")
-"""Parts that come on top of it."""
-ONCE = ("record", "record_teacher", "wait")
-"""Done for all trials by those that came first: samples, the teacher's answers, waiting for one another."""
 REST = "rest"
+"""What an epoch took beyond the parts that are measured."""
 PARTS = (*INSIDE, *OUTSIDE, REST)
 
 
-def bill(tables: Tables) -> pd.DataFrame:
+def time_spent(tables: Tables) -> pd.DataFrame:
     """Seconds by part, summed over the trials of every study that ran themselves.
 
-    A trial that took over another's outcome has cost nothing; a trial whose parts are not known is left out. What was
-    done once for all trials is no study's: see ``recording``.
+    A trial that took over another's outcome has cost nothing; a trial without parts is left out. What was done once
+    for all trials belongs to no study: see ``recording``.
 
     Returns:
         One row per study: ``study, trials, seconds``, a column for every one of ``PARTS`` (seconds; 0 where it never
         occurred), and ``asked, recorded``: images that the teacher was shown, and those of them whose answers were
-        recorded for all trials (missing where no trial tells).
+        recorded for all trials (missing where no trial states them).
     """
-    known = _known(tables)
+    trials = _measured(tables)
     columns = ["study", "trials", "seconds", *PARTS, "asked", "recorded"]
-    if known.empty:
+    if trials.empty:
         return pd.DataFrame(columns=columns)
-    told = pd.DataFrame([json.loads(text) for text in known["parts_json"]], index=known.index)
-    parts = told.reindex(columns=["total", *INSIDE, *OUTSIDE]).fillna(0.0).astype("float64")
-    parts[REST] = (parts["total"] - parts[list(INSIDE)].sum(axis="columns")).clip(lower=0.0)
-    parts["seconds"] = parts[["total", *OUTSIDE]].sum(axis="columns")
-    by_study = parts.drop(columns="total").assign(trials=1).groupby(known["study"]).sum()
-    asked = known.groupby("study")[["asked", "recorded"]].sum(min_count=1)
-    return by_study.join(asked).reset_index()[columns]
+    stored = pd.DataFrame([json.loads(text) for text in trials["parts_json"]], index=trials.index)
+    parts = stored.reindex(columns=[TOTAL, *INSIDE, *OUTSIDE]).fillna(0.0).astype("float64")
+    parts[REST] = (parts[TOTAL] - parts[list(INSIDE)].sum(axis="columns")).clip(lower=0.0)
+    parts["seconds"] = parts[[TOTAL, *OUTSIDE]].sum(axis="columns")
+    by_study = parts.drop(columns=TOTAL).assign(trials=1).groupby(trials["study"]).sum()
+    images = trials.groupby("study")[["asked", "recorded"]].sum(min_count=1)
+    return by_study.join(images).reset_index()[columns]
 
 
 def recording(tables: Tables) -> pd.Series:
     """Seconds spent once for all trials of the sweep, by the parts of ``ONCE``."""
-    told = [json.loads(text) for text in _known(tables)["parts_json"]]
-    return pd.Series({part: sum((parts.get(part, 0.0) for parts in told), 0.0) for part in ONCE})
+    stored = [json.loads(text) for text in _measured(tables)["parts_json"]]
+    return pd.Series({part: sum((parts.get(part, 0.0) for parts in stored), 0.0) for part in ONCE})
 
 
-def _known(tables: Tables) -> pd.DataFrame:
+def _measured(tables: Tables) -> pd.DataFrame:
+    """The trials that ran themselves and state where their seconds went."""
     trials = tables["trials"]
     return trials[trials["parts_json"].notna() & trials["reused_from"].isna()]

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.tables.metric_names import TermPart, is_term, parse_terms
+
 COLUMNS = ["study", "trial_id", "term", "first", "last", "weighted", "share_first", "share_last"]
 _SOURCES = {
-    "first": ("first", "raw"),
-    "last": ("last", "raw"),
-    "weighted": ("last", "weighted"),
-    "share_first": ("first", "gradient_share"),
-    "share_last": ("last", "gradient_share"),
+    "first": ("first", TermPart.RAW),
+    "last": ("last", TermPart.RAW),
+    "weighted": ("last", TermPart.WEIGHTED),
+    "share_first": ("first", TermPart.GRADIENT_SHARE),
+    "share_last": ("last", TermPart.GRADIENT_SHARE),
 }
 """For every column whether it is the first or the last value, and of which part of a term."""
 
@@ -27,10 +29,9 @@ def loss_terms(metrics: pd.DataFrame, studies: Mapping[str, str]) -> pd.DataFram
         which it was computed, its ``weighted`` value in the last epoch, and its share of the sum of all terms' gradient
         lengths where that was first and last measured; missing where it was not.
     """
-    rows = metrics[metrics["trial_id"].isin(list(studies)) & metrics["name"].str.startswith("term/")]
+    rows = metrics[metrics["trial_id"].isin(list(studies)) & is_term(metrics["name"])]
     rows = rows.sort_values("epoch")
-    names = rows["name"].str.extract(r"^term/(?P<term>.+)/(?P<part>[^/]+)$")
-    values = rows[["trial_id", "epoch", "value"]].join(names)
+    values = rows[["trial_id", "epoch", "value"]].join(parse_terms(rows["name"]))
     ends = values.groupby(["trial_id", "term", "part"], sort=False)["value"].agg(["first", "last"]).unstack("part")
     columns = {column: ends.get(source, float("nan")) for column, source in _SOURCES.items()}
     frame = pd.DataFrame(columns, index=ends.index).reset_index()

@@ -8,9 +8,11 @@ choose its stopping point on the data that it is judged by.
 import math
 from collections.abc import Iterable, Mapping
 
+from analysis.tables.metric_names import MIOU
+
 OBJECTIVE = "select/miou"
 DIRECTION = "maximize"
-METRIC = "miou"
+METRIC = MIOU
 """The name under which a report carries the objective (reports during training are on role ``select``)."""
 
 Report = tuple[int, Mapping[str, float]]

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.selection.select import select
-from analysis.tables import scores
+from analysis.tables import metric_names, scores
 from analysis.tables.files import FOLDER, Rows, arrow_table, parquet
 from kdtrain.errors import InputError
 from kdtrain.loop.evaluate import Evaluation
@@ -245,7 +245,7 @@ def _metrics(sweep_id: str, trials: Sequence[TrialRecord]) -> dict[str, list[Any
     columns: dict[str, list[Any]] = {"sweep_id": [], "trial_id": [], "epoch": [], "name": [], "value": []}
     for trial in trials:
         for epoch, report in sorted(trial.reports.items()):
-            values = _report_values(report)
+            values = report_values(report)
             columns["sweep_id"] += [sweep_id] * len(values)
             columns["trial_id"] += [trial.id] * len(values)
             columns["epoch"] += [epoch] * len(values)
@@ -254,15 +254,16 @@ def _metrics(sweep_id: str, trials: Sequence[TrialRecord]) -> dict[str, list[Any
     return columns
 
 
-def _report_values(report: Mapping[str, Any]) -> dict[str, float | None]:
-    values = {**report["metrics"], "lr": report["lr"]}
+def report_values(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics of one epoch by name."""
+    values = {**report["metrics"], metric_names.LEARNING_RATE: report["lr"]}
     for term, parts in report["losses"].items():
-        values |= {f"term/{term}/{part}": value for part, value in parts.items()}
-    values |= {f"seconds/{part}": value for part, value in report["seconds"].items()}
+        values |= {metric_names.term_metric(term, part): value for part, value in parts.items()}
+    values |= {metric_names.seconds_metric(part): value for part, value in report["seconds"].items()}
     if report.get("peak_memory_bytes") is not None:
-        values["peak_memory_bytes"] = float(report["peak_memory_bytes"])
+        values[metric_names.PEAK_MEMORY] = float(report["peak_memory_bytes"])
     if report.get("asked"):
-        values["teacher_images"] = float(report["asked"])
+        values[metric_names.TEACHER_IMAGES] = float(report["asked"])
     return values
 
 

@@ -2,18 +2,19 @@
 
 import pandas as pd
 
-from analysis.conditions.time_spent import ONCE, PARTS, REST, bill, recording
+from analysis.conditions.time_spent import PARTS, REST, recording, time_spent
 from analysis.formats import count, duration, share
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, figure, key, number, table
+from analysis.tables.metric_names import ONCE
 
 SHOWN = 0.005
 """A part is shown if it takes more than this share in any study."""
 
 
 def section(findings: Findings) -> str:
-    """The bill of every study as HTML; empty where the tables do not tell."""
-    frame = bill(findings.tables).set_index("study")
+    """The time that every study took as HTML; empty where the tables do not tell."""
+    frame = time_spent(findings.tables).set_index("study")
     whole = frame["seconds"].sum()
     if not whole > 0:
         return ""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from analysis.conditions.time_spent import PARTS, bill, recording
+from analysis.conditions.time_spent import PARTS, recording, time_spent
 from analysis.report.findings import findings_of
 from analysis.report.sections.time_spent import recording_sentence, section, teacher_sentence
 
@@ -12,7 +12,7 @@ ONCE = {"record": 300.0, "record_teacher": 1200.0, "wait": 2.0}
 
 
 @pytest.fixture
-def billed(empty_sweep):
+def timed(empty_sweep):
     """Two studies with a teacher that was asked in one trial and read in the others."""
     sweep = empty_sweep()
     sweep.study("none", is_baseline=True)
@@ -29,8 +29,8 @@ def billed(empty_sweep):
     return sweep
 
 
-def test_seconds_by_part_of_every_study(billed):
-    frame = bill(billed.tables()).set_index("study")
+def test_seconds_by_part_of_every_study(timed):
+    frame = time_spent(timed.tables()).set_index("study")
     none, kd = frame.loc["none"], frame.loc["kd"]
     assert none[["trials", "seconds", "rest", "start", "checkpoint"]].tolist() == pytest.approx([2, 20, 1.99, 2, 2])
     assert (kd["trials"], kd["seconds"], kd["teacher"], kd["rest"]) == (2, 40, 10, 11)
@@ -38,16 +38,16 @@ def test_seconds_by_part_of_every_study(billed):
     assert frame[list(PARTS)].sum(axis="columns").tolist() == pytest.approx(frame["seconds"].tolist())
 
 
-def test_what_is_done_once_for_all_is_of_no_study(billed):
-    assert recording(billed.tables()).to_dict() == ONCE
-    html = section(findings_of(billed.tables()))
+def test_what_is_done_once_for_all_is_of_no_study(timed):
+    assert recording(timed.tables()).to_dict() == ONCE
+    html = section(findings_of(timed.tables()))
     assert (
         "done once for all trials: 5.0 min for recording samples, 20.0 min for the teacher&#x27;s answers, 2 s" in html
     )
 
 
-def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(billed):
-    html = section(findings_of(billed.tables()))
+def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(timed):
+    html = section(findings_of(timed.tables()))
     for heading in ("One trial", "Data", "Teacher", "Student", "Backward", "Start", "The rest"):
         assert f">{heading}</th>" in html
     for missing in ("Optimizer", "Losses", "Evaluate", "Record"):
@@ -57,7 +57,7 @@ def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(billed):
 
 
 def test_where_the_tables_do_not_tell_there_is_no_section(sweep):
-    assert bill(sweep.tables()).empty
+    assert time_spent(sweep.tables()).empty
     assert section(findings_of(sweep.tables())) == ""
 
 
