@@ -223,9 +223,7 @@ def _same_results() -> SameResults:
 def parts_of_all() -> dict[str, str]:
     """The digests, by part, of all that this package ships."""
     roots = {TRAINING: f"{PACKAGE}.loop.trainer"}
-    roots |= {
-        f"data {kind.model_fields['name'].default}": kind.__module__ for kind in get_args(get_args(DataConfig)[0])
-    }
+    roots |= {f"data {name}": kind.__module__ for name, kind in DATA_SETS.items()}
     roots |= {f"loss {name}": term.__module__ for name, term in TERMS.items()}
     return {part: digest_of(modules_of(root)) for part, root in roots.items()}
 

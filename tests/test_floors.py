@@ -37,7 +37,7 @@ ROOMS = {  # from top to bottom: a room imports only rooms of the lines below it
     "kdtrain": (
         "testing",
         "__init__",
-        "loop",
+        "code_digest loop",
         "config teacher",
         "data methods models replay",
         "foreign losses runtime space",
