@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from kdtrain.config import TrainConfig
+from kdtrain.data import DATA_SETS
 from kdtrain.methods import TERMS
 
 Parts = dict[str, dict[str, str]]
