@@ -28,7 +28,7 @@ import yaml
 
 SPEC: dict[str, Any] = {
     "name": "cluster",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 16, "select": 6, "report": 1}},
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 16, "select": 6, "test": 1}},
     "student": {
         "arch": "FPN",
         "encoder": "tu-mobilenetv3_small_050",
@@ -176,7 +176,7 @@ def two_devices(scratch: Path) -> Iterator[tuple[str, str, float, str]]:
 def losses(scratch: Path, node: subprocess.Popen[bytes]) -> Iterator[tuple[str, str, float, str]]:
     """One sweep that loses a trial's process, and then a whole node."""
     resources = {"cpu": 1, "gpu": 1}
-    data = {**SPEC["data"], "size": [96, 128], "counts": {"train": 48, "select": 6, "report": 1}}
+    data = {**SPEC["data"], "size": [96, 128], "counts": {"train": 48, "select": 6, "test": 1}}
     changes = {"data": data, "train": {"epochs": 12, "batch_size": 8}, "budget": {"trials": 3}, "retries": 1}
     spec, sweep = written(scratch / "losing.yaml", resources=resources, **changes), scratch / "losing"
     driver = start_sweep(spec, sweep)

@@ -44,7 +44,7 @@ from sweeps.outcome.tabulate import load_state, rows
 
 SPEC: dict[str, Any] = {
     "name": "kills",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 8, "select": 4, "report": 1}},
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 8, "select": 4, "test": 1}},
     "student": {
         "arch": "FPN",
         "encoder": "tu-mobilenetv3_small_050",

@@ -166,6 +166,7 @@ class TrainConfig(Strict):
     def config_id(self) -> str:
         """Hash of everything but the seed: runs that differ by their seed alone share it."""
         content = _without_later(self.model_dump(mode="json", exclude={"seed"}), _LATER)
+        content["data"] = self.data.hashed()
         content["terms"] = [_without_later(term, _LATER_IN_TERMS) for term in content["terms"]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,4 +1,6 @@
-"""The base of every config: frozen, and deaf to no misspelt key."""
+"""The base of every config: frozen, with misspelt keys refused."""
+
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
@@ -9,3 +11,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
     )
+
+
+def renamed(content: object, names: Mapping[str, str]) -> object:
+    """The content of a config with its fields under other names: `names` maps the given name to the other one.
+
+    Raises:
+        ValueError: If a field stands there under both names.
+    """
+    if not isinstance(content, Mapping):
+        return content
+    if twice := [name for name in names if name in content and names[name] in content]:
+        raise ValueError(f"{names[twice[0]]} and {twice[0]} are names of one field: give it once")
+    return {names.get(name, name): value for name, value in content.items()}

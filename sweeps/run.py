@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
-from kdtrain.data import has_report
 from sweeps.attempt.attempt import staged
 from sweeps.attempt.signals import Interrupted, StopRequest, departure
 from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher
@@ -84,8 +83,8 @@ def _run(
     sweep.notice, sweep.hurry = console.print, lambda: stop.overdue
     begun = check_begun(spec, sweep)
     checked = check(spec, machine)
-    if begun.frozen is not None and has_report(spec.data):
-        spec.data.open(machine.data_root).ids("report")  # fails now rather than after the trainings
+    if begun.frozen is not None and spec.data.has_test:
+        spec.data.open(machine.data_root).ids("test")  # fails now rather than after the trainings
     data = describe_data(spec.data, machine, spec.unlabelled)
     sweep.check_writable()
     processes = spec.resources.processes

@@ -10,7 +10,7 @@ from kdtrain.data.folder import Folder
 from kdtrain.data.lookup import DataConfig, find_data, parse_data
 from kdtrain.data.palette import colorize
 from kdtrain.data.registry import DATA_SETS
-from kdtrain.data.roles import has_report, open_role
+from kdtrain.data.roles import open_role
 from kdtrain.data.source import IGNORE, ROLES, DataSource
 from kdtrain.data.store import Images
 from kdtrain.data.streets import Streets
@@ -40,7 +40,6 @@ __all__ = [
     "colorize",
     "epoch_order",
     "find_data",
-    "has_report",
     "open_role",
     "open_unlabelled",
     "parse_data",

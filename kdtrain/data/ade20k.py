@@ -56,7 +56,7 @@ TODO = "unpack ADEChallengeData2016.zip of the scene parsing benchmark in the da
 class ADE20K(DataSet):
     """ADE20K (Zhou et al. 2017): `ADEChallengeData2016/images` and `/annotations` in the data root.
 
-    `report` is the official validation. As the labels of test are not public, `select` is carved out of training.
+    `test` is the official validation. As the labels of test are not public, `select` is carved out of training.
     """
 
     name: Literal["ade20k"] = "ade20k"
@@ -70,9 +70,9 @@ class ADE20K(DataSet):
         )
 
         def find(role: Role) -> Pairs:
-            split = "validation" if role == "report" else "training"
+            split = "validation" if role == "test" else "training"
             pairs = find_pairs(f"ADE20K's {split}", root / "images" / split, root / "annotations" / split)
-            return pairs if role == "report" else carved(pairs, role, self.select, None)
+            return pairs if role == "test" else carved(pairs, role, self.select, None)
 
         ids = {train_id + 1: train_id for train_id in range(len(CLASSES))}
         return PairSource(CLASSES, COLORS, LabelIds(len(CLASSES), ids, [UNLABELLED]), find, None)

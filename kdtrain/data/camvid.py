@@ -19,7 +19,7 @@ COLORS: Palette = (
     (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
 )  # fmt: skip
 VOID = 11
-SPLITS: dict[Role, str] = {"train": "train", "select": "val", "report": "test"}
+SPLITS: dict[Role, str] = {"train": "train", "select": "val", "test": "test"}
 GROUP = "^([^_]+)"
 """The sequence that a frame is of."""
 

@@ -15,7 +15,7 @@ from kdtrain.errors import InputError
 
 
 @dataclass(frozen=True)
-class Findings:
+class RoleCheck:
     """What the images of one role hold."""
 
     role: str
@@ -49,7 +49,7 @@ class Findings:
         return tuple(name for name, count in zip(self.classes, self.pixels, strict=True) if count == 0)
 
 
-def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] = lambda done, total: None) -> Findings:
+def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] = lambda done, total: None) -> RoleCheck:
     """Read all images of a role, several at once.
 
     Args:
@@ -73,7 +73,7 @@ def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] =
             pixels += counts[:count]
             ignored += int(counts[source.ignore_index])
         seen(done, len(ids))
-    return Findings(role, source.classes, len(ids), sizes, pixels, ignored, tuple(bad))
+    return RoleCheck(role, source.classes, len(ids), sizes, pixels, ignored, tuple(bad))
 
 
 _Look = tuple[tuple[int, int], npt.NDArray[np.int64]] | str

@@ -33,7 +33,7 @@ TODO = (
 class Cityscapes(DataSet):
     """Cityscapes (Cordts et al. 2016): `leftImg8bit` and `gtFine` in `cityscapes/` or in the data root.
 
-    `report` is the official val. As the labels of test are not public, `select` is whole cities of the official train.
+    `test` is the official val. As the labels of test are not public, `select` is whole cities of the official train.
     """
 
     name: Literal["cityscapes"] = "cityscapes"
@@ -47,10 +47,10 @@ class Cityscapes(DataSet):
         root = dataset_root(data_root, self.name, ("cityscapes", "."), ("leftImg8bit",), TODO)
 
         def find(role: Role) -> Pairs:
-            split = "val" if role == "report" else "train"
+            split = "val" if role == "test" else "train"
             images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
             pairs = find_pairs(f"Cityscapes' {split}", images, labels, "_leftImg8bit", "_gtFine_labelIds")
-            return pairs if role == "report" else self._part(pairs, role)
+            return pairs if role == "test" else self._part(pairs, role)
 
         ids = {label: train_id for train_id, label in enumerate(LABEL_IDS)}
         return PairSource(CLASSES, COLORS, LabelIds(len(CLASSES), ids, VOID), find, GROUP)

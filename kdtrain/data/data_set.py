@@ -26,6 +26,10 @@ class DataSet(Strict):
         """Whether there is a role `test` at all."""
         return True
 
+    def hashed(self) -> dict[str, object]:
+        """What `config_id` is made of: the fields, under the names that they had when they first were in a config."""
+        return self.model_dump(mode="json")
+
     def open(self, data_root: Path | None) -> DataSource:
         """Find the images.
 

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from kdtrain.config_base import Strict
+from kdtrain.config_base import Strict, renamed
 from kdtrain.data.data_set import DataSet
 from kdtrain.data.labels import LabelIds
 from kdtrain.data.pairs import Pairs, PairSource, find_pairs
 from kdtrain.data.palette import distinct_colors, parse_colors
-from kdtrain.data.source import IGNORE, DataSource, RelativeFolder, Role, checked_root
+from kdtrain.data.source import FORMER_NAMES, IGNORE, DataSource, RelativeFolder, Role, checked_root, written_name
 from kdtrain.data.split import Split, carved
 from kdtrain.errors import InputError
 
@@ -34,11 +34,16 @@ class Folders(Strict):
 
     train: PairFolders
     select: PairFolders | Split = Split()
-    report: PairFolders | None = None
+    test: PairFolders | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, content: object) -> object:
+        return renamed(content, FORMER_NAMES)
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Folders":
-        folders = [f for f in (self.train, self.select, self.report) if isinstance(f, PairFolders)]
+        folders = [f for f in (self.train, self.select, self.test) if isinstance(f, PairFolders)]
         places = [(str(Path(f.images)), f.image_suffix) for f in folders]
         if twice := [place for place in places if places.count(place) > 1]:
             raise ValueError(f"two roles read the same images: {twice[0][0]}")
@@ -89,10 +94,16 @@ class Folder(DataSet):
             raise ValueError(f"the file id {clash[0]} is both a class and ignored")
         return self
 
+    def hashed(self) -> dict[str, object]:
+        """The fields, with the roles as they are written."""
+        content = self.model_dump(mode="json")
+        folders = {written_name(role): where for role, where in content["folders"].items()}
+        return {**content, "folders": folders}
+
     @property
     def has_test(self) -> bool:
         """Whether its folders are given."""
-        return self.folders.report is not None
+        return self.folders.test is not None
 
     def open(self, data_root: Path | None) -> DataSource:
         """The files under `data_root`."""
@@ -108,7 +119,7 @@ class Folder(DataSet):
             split, where = self.folders.select, getattr(self.folders, role)
             if where is None:
                 raise InputError(f"the data have no role {role}: folders.{role} is not set")
-            if role == "report" or isinstance(split, PairFolders):
+            if role == "test" or isinstance(split, PairFolders):
                 return in_folders(role, where)
             return carved(in_folders("train", self.folders.train), role, split, self.group)
 

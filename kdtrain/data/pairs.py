@@ -14,7 +14,7 @@ from kdtrain.data.files import (
     listed_files,
 )
 from kdtrain.data.labels import LabelMeaning, few, read_image
-from kdtrain.data.source import IGNORE, Palette, Pixels, Role, checked_role
+from kdtrain.data.source import IGNORE, Palette, Pixels, Role, checked_role, written_name
 from kdtrain.errors import InputError
 
 Pairs = Mapping[str, tuple[Path, Path]]
@@ -108,8 +108,9 @@ class PairSource:
         return files_digest(self._identity(role), self._find(checked_role(role)))
 
     def _identity(self, role: str) -> bytes:
+        pattern = self._group and self._group.pattern
         return (
-            f"{role}|{self.classes}|{self.palette}|{self._group and self._group.pattern}|".encode() + self._labels.key
+            f"{written_name(checked_role(role))}|{self.classes}|{self.palette}|{pattern}|".encode() + self._labels.key
         )
 
 

@@ -9,8 +9,10 @@ from pydantic import AfterValidator
 
 from kdtrain.errors import InputError
 
-Role = Literal["train", "select", "report"]
-ROLES: tuple[Role, ...] = ("train", "select", "report")
+Role = Literal["train", "select", "test"]
+ROLES: tuple[Role, ...] = ("train", "select", "test")
+FORMER_NAMES = {"report": "test"}
+"""Former names of roles; configs, and functions that take a role, still accept them."""
 IGNORE = 255
 
 
@@ -28,7 +30,7 @@ Palette = tuple[tuple[int, int, int], ...]
 
 
 class DataSource(Protocol):
-    """Labelled images in up to three roles: `train`, `select` (a search sees it), `report` (read once).
+    """Labelled images in up to three roles: `train`, `select` (a search sees it), `test` (read once).
 
     Made by the `open` of a data config, which checks the folders of train and select.
     """
@@ -58,12 +60,17 @@ class DataSource(Protocol):
         ...
 
 
-def checked_role(role: str) -> Role:
-    """The role itself, or InputError if there is no role of that name."""
-    for known in ROLES:
-        if role == known:
-            return known
-    raise InputError(f"a role is one of {', '.join(ROLES)}, got {role!r}")
+def checked_role(name: str) -> Role:
+    """The role of a name, which may be a former one; InputError if there is no such role."""
+    for role in ROLES:
+        if FORMER_NAMES.get(name, name) == role:
+            return role
+    raise InputError(f"a role is one of {', '.join(ROLES)}, got {name!r}")
+
+
+def written_name(role: str) -> str:
+    """What a role is called in digests, image ids, random streams and the image cache, where names never change."""
+    return "report" if role == "test" else role
 
 
 def checked_root(data_root: Path | None, name: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kdtrain.data.source import DataSource, Palette, Pixels
+from kdtrain.data.source import FORMER_NAMES, DataSource, Palette, Pixels, written_name
 from kdtrain.errors import refused
 
 FORMAT = 1
@@ -34,7 +34,7 @@ class Images:
         self.palette: Palette = tuple((r, g, b) for r, g, b in index["palette"])
         self.ignore_index: int = index["ignore_index"]
         self.digest: str = index["digest"]
-        self.role: str = index["role"]
+        self.role: str = FORMER_NAMES.get(index["role"], index["role"])
         self.sizes: tuple[tuple[int, int], ...] = tuple((h, w) for h, w in index["sizes"])
         self._starts = [0, *np.cumsum([h * w for h, w in self.sizes]).tolist()]
         self._images = np.asarray(np.memmap(folder / _IMAGES, dtype=np.uint8, mode="r"))
@@ -64,7 +64,7 @@ def open_store(source: DataSource, role: str, cache: Path) -> Images:
     with _writing_to(cache):
         cache.mkdir(parents=True, exist_ok=True)
         digest = remembered_digest(source, role, cache)
-        folder = cache / f"{role}-{digest}"
+        folder = cache / f"{written_name(role)}-{digest}"
         if not is_sound(folder, digest):
             with _lock(cache / f".{folder.name}.lock") as alone:
                 if not is_sound(folder, digest):
@@ -136,7 +136,7 @@ def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
             files[name]["mtime_ns"] = (building / name).stat().st_mtime_ns
         index = {
             "format": FORMAT,
-            "role": role,
+            "role": written_name(role),
             "digest": digest,
             "classes": source.classes,
             "palette": source.palette,

@@ -4,12 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kdtrain.config_base import Strict
+from kdtrain.config_base import Strict, renamed
 from kdtrain.data.data_set import DataSet
 from kdtrain.data.scene import BLOCK, CLASSES, draw_scene
-from kdtrain.data.source import IGNORE, DataSource, Palette, Pixels, checked_role
+from kdtrain.data.source import FORMER_NAMES, IGNORE, DataSource, Palette, Pixels, checked_role, written_name
 from kdtrain.errors import InputError
 
 VERSION = 1
@@ -22,12 +22,17 @@ COLORS: Palette = (
 Side = Annotated[int, Field(ge=32, le=1024)]
 
 
-class Counts(Strict):
+class RoleCounts(Strict):
     """Images per role."""
 
     train: int = Field(default=128, ge=1)
     select: int = Field(default=64, ge=1)
-    report: int = Field(default=128, ge=1)
+    test: int = Field(default=128, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, content: object) -> object:
+        return renamed(content, FORMER_NAMES)
 
 
 class Streets(DataSet):
@@ -36,8 +41,13 @@ class Streets(DataSet):
     name: Literal["streets"] = "streets"
     size: tuple[Side, Side] = (48, 64)
     """Height and width in pixels."""
-    counts: Counts = Counts()
+    counts: RoleCounts = RoleCounts()
     seed: int = 0
+
+    def hashed(self) -> dict[str, object]:
+        """The fields, with the roles as they are written."""
+        counts = {written_name(role): count for role, count in self.counts}
+        return {**super().hashed(), "counts": counts}
 
     def open(self, data_root: Path | None = None) -> DataSource:
         """The scenes; `data_root` is not used."""
@@ -57,8 +67,9 @@ class StreetSource:
 
     def ids(self, role: str) -> tuple[str, ...]:
         """`<role><block>_<image>`."""
-        count = getattr(self.config.counts, checked_role(role))
-        return tuple(f"{role}{i // BLOCK:03d}_{i:04d}" for i in range(count))
+        role = checked_role(role)
+        count = getattr(self.config.counts, role)
+        return tuple(f"{written_name(role)}{i // BLOCK:03d}_{i:04d}" for i in range(count))
 
     def group(self, image_id: str) -> str:
         """The block."""
@@ -68,7 +79,8 @@ class StreetSource:
         """Draw one scene."""
         if image_id not in self.ids(role):
             raise InputError(f"the streets have no image {image_id!r} in the role {role}")
-        return draw_scene(self.config.size, self.config.seed, role, int(image_id.split("_")[1]))
+        stream = written_name(checked_role(role))
+        return draw_scene(self.config.size, self.config.seed, stream, int(image_id.split("_")[1]))
 
     def listing(self, role: str) -> str:
         """The same as the digest."""
@@ -76,6 +88,7 @@ class StreetSource:
 
     def digest(self, role: str) -> str:
         """A hash of what decides the pixels."""
-        count = getattr(self.config.counts, checked_role(role))
-        text = f"streets {VERSION} {self.config.size} {self.config.seed} {role} {count}"
+        role = checked_role(role)
+        count = getattr(self.config.counts, role)
+        text = f"streets {VERSION} {self.config.size} {self.config.seed} {written_name(role)} {count}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -31,7 +31,7 @@ SBD_TODO = (
 class VOC(DataSet):
     """Pascal VOC 2012 (Everingham et al. 2015): `VOCdevkit/VOC2012` in the data root.
 
-    `report` is the official val. As the labels of test are not public, `select` is carved out of train.
+    `test` is the official val. As the labels of test are not public, `select` is carved out of train.
     """
 
     name: Literal["voc"] = "voc"
@@ -47,7 +47,7 @@ class VOC(DataSet):
         lists, images = root / "ImageSets" / "Segmentation", root / "JPEGImages"
 
         def find(role: Role) -> Pairs:
-            if role == "report":
+            if role == "test":
                 return listed_pairs("VOC's val", read_list("VOC's val", lists / "val.txt"), images, labels)
             names = self._training(lists)
             pairs = listed_pairs("VOC's train", names, images, root / "SegmentationClassAug" if self.sbd else labels)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.data import has_report
 from kdtrain.loop.held_out import measure
 from kdtrain.loop.reports import EpochReport, Report, TrainResult
 from kdtrain.loop.run_folder import STUDENT
@@ -79,7 +78,7 @@ def held_out(train: Train) -> Train:
                 raise _LeftError
 
         result = train(config, machine, report, workdir, interrupt)
-        if result.state != "complete" or workdir is None or not has_report(config.data):
+        if result.state != "complete" or workdir is None or not config.data.has_test:
             return result
         try:
             return replace(result, held_out=measure(workdir / STUDENT, config, "report", machine, between))

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from kdtrain import InputError
-from kdtrain.data import ROLES, has_report
-from kdtrain.data.check import Findings, check_role
+from kdtrain.data import ROLES
+from kdtrain.data.check import RoleCheck, check_role
 from kdtrain.explain import meant
 from sweeps.cli.options import Data, console, machine_of
 from sweeps.spec.spec import SweepSpec, load_spec
@@ -69,16 +69,16 @@ def check(
     console.print("all images can be read and all labels have a meaning")
 
 
-def _findings(spec: SweepSpec, root: Path) -> Iterator[Findings]:
+def _findings(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
     source = spec.data.open(root)
     for role in ROLES:
-        if role == "report":
-            if not has_report(spec.data):
+        if role == "test":
+            if not spec.data.has_test:
                 continue
             try:
                 source.ids(role)
             except InputError as error:
-                console.print(f"report: not there, but needed once a selection is frozen: {error}", markup=False)
+                console.print(f"test: not there, but needed once a selection is frozen: {error}", markup=False)
                 continue
         with _shown(f"reading role {role}") as update:
             yield check_role(source, role, update)
@@ -87,7 +87,7 @@ def _findings(spec: SweepSpec, root: Path) -> Iterator[Findings]:
             yield check_role(further.open(root), f"unlabelled {further.images}", update)
 
 
-def _described(found: Findings) -> str:
+def _described(found: RoleCheck) -> str:
     common = found.sizes.most_common(3)
     sizes = ", ".join(f"{count} of {width}x{height}" for (height, width), count in common)
     rest = len(found.sizes) - len(common)
@@ -97,7 +97,7 @@ def _described(found: Findings) -> str:
     return f"{found.role}: {found.images} images{bad}: {sizes or 'none can be read'}{more}{ignored}"
 
 
-def _class_table(found: Sequence[Findings]) -> Table:
+def _class_table(found: Sequence[RoleCheck]) -> Table:
     """The percentage of the labelled pixels by class and role."""
     table = Table("class", *(f"{one.role} %" for one in found), title="labelled pixels")
     for column in table.columns[1:]:

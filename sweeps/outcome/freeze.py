@@ -9,7 +9,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.selection.finalists import finalists
+<<<<<<< HEAD
 from kdtrain.data import has_report
+=======
+from analysis.tables.files import arrow_table
+>>>>>>> 3bbc2ff (The data role report is called test; the former name stays readable, and names that are written stay)
 from kdtrain.errors import InputError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
@@ -65,7 +69,7 @@ def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: 
         "tie": [_named(row) for _, row in ranked[ranked["tie"]].iterrows()],
         "why": chosen["why"],
         "seeds": list(range(first, first + spec.confirm.report_seeds)),
-        "role": "report" if has_report(spec.data) else "select",
+        "role": "report" if spec.data.has_test else "select",
         "records": state.last.n if state.last else 0,
     }
 

@@ -15,7 +15,7 @@ from kdtrain.models import Network, build_network
 from kdtrain.teacher import ModelCard, save_model
 
 NETWORKS = Path(__file__).parent / "networks"
-STREETS = {"name": "streets", "size": (32, 48), "counts": {"train": 16, "select": 6, "report": 2}}
+STREETS = {"name": "streets", "size": (32, 48), "counts": {"train": 16, "select": 6, "test": 2}}
 Configs = Callable[..., TrainConfig]
 Outcome = Callable[[TrainResult, Path], dict[str, Any]]
 

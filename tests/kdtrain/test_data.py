@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from kdtrain import TrainConfig
 from kdtrain.data import CamVid, DataConfig, Folder, Streets, colorize, open_role
 from kdtrain.data.palette import distinct_colors
 from kdtrain.data.split import Split, set_aside
@@ -85,12 +86,12 @@ def test_camvid_takes_jpg_images(camvid):
     assert CamVid().open(camvid).ids("train") == ("01_a", "01_b", "02_a")
 
 
-def test_the_report_role_is_missed_only_when_asked_for(camvid):
+def test_the_test_role_is_missed_only_when_asked_for(camvid):
     source = CamVid().open(camvid)
-    with pytest.raises(InputError, match=r"report.*test"):
-        source.ids("report")
-    with pytest.raises(InputError, match="train, select, report"):
+    with pytest.raises(InputError, match=r"role test .*camvid.test"):
         source.ids("test")
+    with pytest.raises(InputError, match="train, select, test, got 'val'"):
+        source.ids("val")
 
 
 def break_missing_labels(root):
@@ -222,8 +223,8 @@ def test_select_is_carved_out_of_train_by_whole_groups(folder):
     assert sorted(train + select) == [f"city{i // 2}_{i}" for i in range(10)]
     assert not {source.group(i) for i in train} & {source.group(i) for i in select}
     assert config.open(folder).ids("select") == select
-    with pytest.raises(InputError, match=r"folders\.report is not set"):
-        source.ids("report")
+    with pytest.raises(InputError, match=r"folders\.test is not set"):
+        source.ids("test")
 
 
 def test_a_group_pattern_that_does_not_match_is_found_before_decoding(folder):
@@ -254,7 +255,7 @@ def test_a_split_needs_two_groups_and_leaves_some_for_training():
         ({"folders": {"train": {"images": "/data/images", "labels": "l"}}}, "relative to the data root"),
         ({"group": "city"}, "parentheses"),
         ({"group": "("}, "regular expression"),
-        ({"folders": {"train": TRAIN, "report": {"images": "i", "labels": "m"}}}, "same images"),
+        ({"folders": {"train": TRAIN, "test": {"images": "i", "labels": "m"}}}, "same images"),
     ],
 )  # fmt: skip
 def test_a_wrong_folder_config_is_refused(changes, says):
@@ -273,3 +274,42 @@ def test_colorize_paints_classes_and_blackens_the_rest():
 def test_streets_open_without_a_data_root(tmp_path):
     images = open_role(Streets(counts={"train": 2}), "train", None, tmp_path)
     assert len(images) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "config_id", "folder"),
+    [
+        ({"name": "camvid"}, "df675205a36042b2", "report-df0110c734404e7fa9c4ab85387ff0ec"),
+        (
+            {
+                "name": "folder",
+                "classes": ["a", "b"],
+                "folders": {
+                    "train": {"images": "camvid/train", "labels": "camvid/trainannot"},
+                    "report": {"images": "camvid/test", "labels": "camvid/testannot"},
+                },
+            },
+            "d3d362b5a6d020fd",
+            "report-cf78ebbac72b1f0da16f48487fb372a3",
+        ),
+    ],
+)
+def test_the_role_that_was_called_report_keeps_its_hashes(tmp_path, data, config_id, folder):
+    """Ids of configs and names of folders of the version in which the role `test` was called `report`."""
+    for role, name in enumerate(("train", "val", "test")):
+        for i in range(3):
+            put(tmp_path / "camvid" / name, f"{role}{i}_a.png", np.full((4, 6, 3), 10 * role + i))
+            put(tmp_path / "camvid" / f"{name}annot", f"{role}{i}_a.png", np.full((4, 6), (10 * role + i) % 2))
+    config = TrainConfig.parse({"data": data})
+    assert config.config_id == config_id
+    assert TrainConfig.parse(config.model_dump(mode="json")).config_id == config_id
+    for role in ("test", "report"):
+        assert open_role(config.data, role, tmp_path, tmp_path / "cache").folder.name == folder
+
+
+def test_a_folder_without_a_role_test_keeps_its_id():
+    config = TrainConfig(
+        data=Folder(classes=("a", "b"), folders={"train": {"images": "camvid/train", "labels": "camvid/trainannot"}})
+    )
+    assert not config.data.has_test
+    assert config.config_id == "2feab921e4ea2274"

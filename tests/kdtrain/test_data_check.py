@@ -47,8 +47,8 @@ def test_all_bad_files_are_found_each_with_its_reason(camvid):
 
 
 def test_a_role_that_is_not_there_is_an_error(camvid):
-    with pytest.raises(InputError, match="report"):
-        check_role(CamVid().open(camvid), "report")
+    with pytest.raises(InputError, match="role test"):
+        check_role(CamVid().open(camvid), "test")
 
 
 def test_other_sources_can_be_looked_at_too(tmp_path):

@@ -16,7 +16,6 @@ from kdtrain.data import (
     ade20k,
     camvid,
     cityscapes,
-    has_report,
     open_role,
     voc,
 )
@@ -107,7 +106,7 @@ def test_cityscapes_maps_ids_and_sets_cities_aside(cities, tmp_path):
     source = Cityscapes(cities=("bremen",)).open(cities)
     assert source.ids("train") == tuple(f"{c}/{c}_00000{i}_000019" for c in ("aachen", "ulm") for i in range(2))
     assert source.ids("select") == ("bremen/bremen_000000_000019", "bremen/bremen_000001_000019")
-    assert source.ids("report") == ("lindau/lindau_000000_000019", "lindau/lindau_000001_000019")
+    assert source.ids("test") == ("lindau/lindau_000000_000019", "lindau/lindau_000001_000019")
     assert source.group("bremen/bremen_000000_000019") == "bremen"
     np.testing.assert_array_equal(source.read("train", source.ids("train")[0])[1], [[0, 18, 255], [13, 255, 255]])
     images = open_role(Cityscapes(), "select", cities, tmp_path / "cache")
@@ -142,7 +141,7 @@ def test_voc_reads_palette_images_as_indices(pascal, tmp_path):
     source = VOC().open(data)
     assert len(source.ids("train")) == 8
     assert len(source.ids("select")) == 2
-    assert source.ids("report") == ("2008_000001",)
+    assert source.ids("test") == ("2008_000001",)
     images = open_role(VOC(), "train", data, tmp_path / "cache")
     np.testing.assert_array_equal(images.get(0)[1], [[0, 1, 255], [20, 15, 0]])
     assert VOC(select={"seed": 3}).open(data).ids("select") != source.ids("select")
@@ -154,7 +153,7 @@ def test_voc_with_sbd_trains_on_its_list(pascal):
     names = (*source.ids("train"), *source.ids("select"))
     assert len(source.ids("select")) == 6
     assert sorted(names) == [*(f"2007_{i:06d}" for i in range(10)), *(f"2009_{i:06d}" for i in range(5))]
-    assert source.ids("report") == ("2008_000001",)
+    assert source.ids("test") == ("2008_000001",)
 
 
 def test_voc_never_trains_on_val(pascal):
@@ -191,12 +190,12 @@ def test_ade20k_ignores_zero_and_counts_from_it(ade, tmp_path):
     source = ADE20K().open(ade)
     assert len(source.ids("train")) == 9
     assert len(source.ids("select")) == 1
-    assert source.ids("report") == ("ADE_val_00000001", "ADE_val_00000002")
-    np.testing.assert_array_equal(source.read("report", "ADE_val_00000001")[1], [[255, 0, 149], [1, 148, 255]])
+    assert source.ids("test") == ("ADE_val_00000001", "ADE_val_00000002")
+    np.testing.assert_array_equal(source.read("test", "ADE_val_00000001")[1], [[255, 0, 149], [1, 148, 255]])
     assert len(open_role(ADE20K(), "train", ade, tmp_path / "cache")) == 9
     put(ade / "ADEChallengeData2016/annotations/validation/ADE_val_00000002.png", [[151, 0, 0], [0, 0, 0]])
     with pytest.raises(InputError, match="holds the id 151, allowed are 0 to 150, 255"):
-        source.read("report", "ADE_val_00000002")
+        source.read("test", "ADE_val_00000002")
 
 
 def test_ade20k_has_150_classes():
@@ -207,7 +206,7 @@ def test_ade20k_has_150_classes():
 def test_camvid_groups_its_colors(stills, tmp_path):
     source = CamVidFull().open(stills)
     assert source.ids("train") == ("0001TP_a", "0006R0_b")
-    assert (source.ids("select"), source.ids("report")) == (("0016E5_c",), ("Seq05VD_d",))
+    assert (source.ids("select"), source.ids("test")) == (("0016E5_c",), ("Seq05VD_d",))
     assert source.group("0016E5_c") == "0016E5"
     names = source.classes
     expected = [[names.index("Sky"), names.index("Building"), 255],
@@ -304,7 +303,7 @@ def test_wrong_trees_are_named_in_one_sentence(stills, tmp_path, broken):
 )
 def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path, name, says):
     config = TypeAdapter(DataConfig).validate_python({"name": name})
-    assert has_report(config)
+    assert config.has_test
     with pytest.raises(InputError, match=says):
         config.open(tmp_path)
 

@@ -13,7 +13,7 @@ from kdtrain.data import store as store_module
 from kdtrain.data.store import open_store
 from kdtrain.errors import InputError, StorageError
 
-CONFIG = Streets(size=(32, 32), counts={"train": 7, "select": 2, "report": 1})
+CONFIG = Streets(size=(32, 32), counts={"train": 7, "select": 2, "test": 1})
 
 
 class Mixed:

@@ -1,12 +1,16 @@
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from kdtrain.data import Streets
+from kdtrain import TrainConfig
+from kdtrain.data import Streets, open_role
 from kdtrain.data.scene import INFO, POLE, WARNING
 from kdtrain.errors import InputError
 
-SMALL = {"train": 24, "select": 12, "report": 12}
+SMALL = {"train": 24, "select": 12, "test": 12}
 
 
 def test_scenes_are_a_function_of_seed_role_and_index():
@@ -22,7 +26,7 @@ def test_scenes_are_a_function_of_seed_role_and_index():
 
 def test_roles_share_no_id_and_no_group():
     source = Streets(counts=SMALL).open()
-    ids = [source.ids(role) for role in ("train", "select", "report")]
+    ids = [source.ids(role) for role in ("train", "select", "test")]
     assert [len(i) for i in ids] == [24, 12, 12]
     assert len({i for role in ids for i in role}) == 48
     assert len({source.group(i) for role in ids for i in role}) == 4 + 2 + 2
@@ -62,7 +66,7 @@ def test_color_alone_does_not_tell_the_kind_of_sign():
 
 def test_the_digest_follows_what_decides_the_pixels():
     base = Streets(counts=SMALL).open()
-    assert base.digest("train") == Streets(counts=SMALL | {"report": 1}).open().digest("train")
+    assert base.digest("train") == Streets(counts=SMALL | {"test": 1}).open().digest("train")
     others = [
         Streets(counts=SMALL, seed=1),
         Streets(counts=SMALL, size=(64, 64)),
@@ -78,3 +82,27 @@ def test_wrong_input_is_refused():
         Streets().open().ids("val")
     with pytest.raises(ValidationError):
         Streets(size=(8, 8))
+
+
+def test_the_role_that_was_called_report_keeps_its_name_in_what_is_written(tmp_path):
+    """Names, ids and hashes of the version in which the role `test` was called `report`."""
+    streets = {"name": "streets", "size": [32, 48]}
+    former = TrainConfig.parse({"data": {**streets, "counts": {"train": 4, "select": 2, "report": 3}}})
+    config = TrainConfig.parse({"data": {**streets, "counts": {"train": 4, "select": 2, "test": 3}}})
+    assert former == config
+    assert config.data.model_dump()["counts"] == {"train": 4, "select": 2, "test": 3}
+    assert config.config_id == "d07972316e299999"
+    assert TrainConfig().config_id == "bbde7ff065f51f0e"
+    images = open_role(config.data, "report", None, tmp_path)
+    assert images.folder.name == "report-6433350a65d2a5efb36932cf10e00c97"
+    assert json.loads((images.folder / "index.json").read_text())["role"] == "report"
+    assert images.role == "test"
+    assert images.ids == ("report000_0000", "report000_0001", "report000_0002")
+    pixels = hashlib.sha256((images.folder / "images.bin").read_bytes()).hexdigest()
+    assert pixels.startswith("41da152622db80ec")
+    assert open_role(config.data, "test", None, tmp_path).folder == images.folder
+
+
+def test_a_count_is_not_given_under_both_names():
+    with pytest.raises(ValidationError, match="test and report are names of one field"):
+        Streets(counts={"report": 3, "test": 3})

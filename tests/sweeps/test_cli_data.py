@@ -52,7 +52,7 @@ def test_the_command_tells_what_is_in_the_data(command, camvid, tmp_path):
     assert (code, err) == (0, "")
     assert "train: 4 images: 3 of 3x2, 1 of 4x1, 18.2% of the pixels ignored" in out
     assert "select: 1 images: 1 of 2x1, 50.0% of the pixels ignored" in out
-    assert "report: not there" in out
+    assert "test: not there" in out
     assert "role select has no pixel of Building, Pole, Road" in out
     assert [line for line in out.splitlines() if "Road" in line and "50.000" in line and "absent" in line]
     assert "all images can be read" in out
@@ -108,7 +108,7 @@ def test_get_brings_data_that_check_can_read(command, tmp_path):
     assert f"camvid: {tmp_path / 'data' / 'camvid'}" in out
     code, out, _ = command("check", tmp_path / "spec.yaml", "--data", tmp_path / "data")
     assert code == 0
-    assert "report: 1 images" in out
+    assert "test: 1 images" in out
 
 
 def with_unlabelled(**more):
