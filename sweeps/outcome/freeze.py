@@ -9,11 +9,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.selection.finalists import finalists
-<<<<<<< HEAD
-from kdtrain.data import has_report
-=======
-from analysis.tables.files import arrow_table
->>>>>>> 3bbc2ff (The data role report is called test; the former name stays readable, and names that are written stay)
 from kdtrain.errors import InputError
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
