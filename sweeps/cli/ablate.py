@@ -8,6 +8,8 @@ import yaml
 
 from kdtrain import InputError
 from sweeps.cli.options import console
+from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
+from sweeps.designs.controls import DEFAULT
 
 
 def ablate(
@@ -17,10 +19,7 @@ def ablate(
     ] = None,
     design: Annotated[
         str,
-        typer.Option(
-            help="leave-one-out, add-one-in, one-factor, factorial, fractional, layer-grid, response, or several "
-            "with commas between them."
-        ),
+        typer.Option(help=f"{', '.join(DESIGNS)}, or several with commas between them."),
     ] = "leave-one-out",
     study: Annotated[
         str | None,
@@ -28,7 +27,7 @@ def ablate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
     factors: Annotated[
-        str | None, typer.Option(metavar="A,B", help="The terms that it is about; by default all but cross-entropy.")
+        str | None, typer.Option(metavar="A,B", help="The terms to take apart; by default all but cross-entropy.")
     ] = None,
     values: Annotated[
         list[str] | None,
@@ -36,32 +35,31 @@ def ablate(
     ] = None,
     retune: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD=N", help="Search so many values, or those given, again in each cell."),
+        typer.Option(metavar="FIELD=N", help="Search N values, or the given values, again in each cell."),
     ] = None,
     controls: Annotated[
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Of none, none_equal_time, placebo, smoothed; by default the first three, none at all for ''.",
+            help="Of none, none_equal_time, placebo, smoothed; by default the first three, no control for ''.",
         ),
     ] = None,
     time_ratio: Annotated[
-        float | None, typer.Option(min=0, help="How much longer the reference trains; by default as the sweep says.")
+        float | None,
+        typer.Option(min=0, help="How much longer the reference trains; by default as measured in the sweep."),
     ] = None,
     resolution: Annotated[int | None, typer.Option(min=4, max=5, help="Of the design fractional.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Write it even with more than 200 runs.")] = False,
 ) -> None:
-    """Write the spec of an ablation around a config, and say what it will cost and could see.
+    """Write the spec of an ablation around a config, and print what it will cost and which effects it could find.
 
     Example: [bold]kdsweep ablate runs/camvid --design leave-one-out --out ablation.yaml[/]
     """
-    from sweeps.designs import Options, TimeRatio, ablation
-    from sweeps.designs.controls import DEFAULT
     from sweeps.designs.forecast import MOST_RUNS, forecast
     from sweeps.designs.origin import originate
 
-    found = originate(source, study)
-    ratio = found.measured.ratio if time_ratio is None else TimeRatio(time_ratio, "as given")
+    origin = originate(source, study)
+    ratio = origin.measured.ratio if time_ratio is None else TimeRatio(time_ratio, "as given")
     options = Options(
         factors=tuple(_listed(factors)),
         values=_fields("--values", values),
@@ -70,13 +68,13 @@ def ablate(
         time_ratio=ratio,
         resolution=resolution,
     )
-    spec = ablation(design, found.config, found.spec, seeds, options)
-    expected = forecast(spec, found.measured)
+    spec = ablation(design, origin.config, origin.spec, seeds, options)
+    expected = forecast(spec, origin.measured)
     console.print("\n".join(expected.lines()))
     if expected.runs > MOST_RUNS and not yes:
         raise InputError(
             f"design {design}: {expected.runs} runs are more than {MOST_RUNS}; give fewer factors, values or seeds, "
-            "or say --yes"
+            "or give --yes"
         )
     out = out or Path(f"{spec.name}.yaml")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,9 +88,9 @@ def _listed(text: str | None) -> list[str]:
 
 def _fields(option: str, given: list[str] | None) -> dict[str, tuple[Any, ...]]:
     result = {}
-    for one in given or []:
-        field, equals, values = one.partition("=")
+    for text in given or []:
+        field, equals, values = text.partition("=")
         if not equals or not field or not _listed(values):
-            raise InputError(f"{option}: must be FIELD=VALUE,VALUE, as in {option} optimizer.lr=3, got {one!r}")
+            raise InputError(f"{option}: must be FIELD=VALUE,VALUE, as in {option} optimizer.lr=3, got {text!r}")
         result[field] = tuple(yaml.safe_load(value) for value in _listed(values))
     return result

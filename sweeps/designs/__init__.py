@@ -8,7 +8,7 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.explain import meant
 from sweeps.designs import controls, factorial, retune, terms, values
-from sweeps.designs.arms import Arm, Drawn, Request
+from sweeps.designs.arms import Arm, Arms, Request
 from sweeps.designs.controls import TimeRatio
 from sweeps.spec.paths import size
 from sweeps.spec.settings import Budget, Cell, Confirm, Sampler, Scheduler
@@ -17,22 +17,35 @@ from sweeps.spec.spec import SweepSpec, parse_spec
 SEEDS = 3
 _OF_SPEC = {"data", "student", "teacher", "terms", "seed"}
 
-DESIGNS: dict[str, Callable[[Request], Drawn]] = {
-    "leave-one-out": terms.leave_one_out,
-    "add-one-in": terms.add_one_in,
-    "one-factor": values.one_factor,
-    "factorial": factorial.full,
-    "fractional": factorial.fractional,
-    "layer-grid": values.layer_grid,
-    "response": values.response,
+
+@dataclass(frozen=True)
+class Design:
+    """A kind of ablation.
+
+    Attributes:
+        arms: Makes its arms for a request; raises `InputError` where the design does not fit the config.
+        takes_values: Whether `--values` mean something to it.
+    """
+
+    arms: Callable[[Request], Arms]
+    takes_values: bool = True
+
+
+DESIGNS: Mapping[str, Design] = {
+    "leave-one-out": Design(terms.leave_one_out, takes_values=False),
+    "add-one-in": Design(terms.add_one_in, takes_values=False),
+    "one-factor": Design(values.one_factor),
+    "factorial": Design(factorial.full),
+    "fractional": Design(factorial.fractional),
+    "layer-grid": Design(values.layer_grid),
+    "response": Design(values.response),
 }
-_ABOUT_TERMS = ("leave-one-out", "add-one-in")
-"""Designs that take no values."""
+"""All designs by name. A new design is a file in this folder and an entry here."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be said about an ablation besides its design."""
+    """The options of an ablation besides its design."""
 
     factors: tuple[str, ...] = ()
     """Terms by name."""
@@ -52,15 +65,15 @@ def ablation(
 ) -> SweepSpec:
     """The sweep of one or several designs around a config.
 
-    Every cell is a study with terms of its own; what two designs have in common is trained once. The seeds are
-    others than those on which the config was chosen.
+    Every cell is a study with its own terms; what two designs have in common is trained once. The seeds differ from
+    those on which the config was chosen.
 
     Args:
         design: A key of `DESIGNS`, or several with commas between them.
         content: A config's plain values, or those of a best.yaml, which has them under `config`.
         spec: The sweep that the config comes from, for the teacher, the resources and the number of seeds.
         seeds: Fresh seeds per cell; as many as that sweep has where none is given.
-        options: What else is wanted.
+        options: Further options.
 
     Raises:
         InputError: If there is no such design, it does not fit, or the config is not one.
@@ -69,17 +82,17 @@ def ablation(
     names = [name.strip() for name in design.split(",")]
     for name in names:
         if name not in DESIGNS:
-            raise InputError(f"design: there is no {name!r}{meant(name, DESIGNS)} (known: {', '.join(DESIGNS)})")
-    if options.values and all(name in _ABOUT_TERMS for name in names):
+            raise InputError(f"design: must be one of {', '.join(DESIGNS)}, got {name!r}{meant(name, DESIGNS)}")
+    if options.values and not any(DESIGNS[name].takes_values for name in names):
         raise InputError(f"design {design}: is about whole terms and takes no --values; take one-factor or factorial")
     if options.resolution and "fractional" not in names:
         raise InputError(f"design {design}: only the design fractional has a --resolution")
     config = TrainConfig.parse(content.get("config", content))
     request = Request(config, options.factors, options.values, options.resolution)
-    drawn = {name: DESIGNS[name](request) for name in names}
+    arms_of = {name: DESIGNS[name].arms(request) for name in names}
     extra, notes = controls.controls(request, options.controls, options.time_ratio)
     searched = retune.retuning(request, options.retune)
-    arms, cells = _placed(drawn, extra, searched)
+    arms, cells = _placed(arms_of, extra, searched)
     trials = max(int(size(retune.space_of(arm, searched))) for arm in arms)
     return parse_spec(
         {
@@ -99,30 +112,30 @@ def ablation(
             "purpose": "ablation",
             "design": names[0] if len(names) == 1 else None,
             "cells": tuple(cells),
-            "notes": (*(note for found in drawn.values() for note in found.notes), *notes),
+            "notes": (*(note for each in arms_of.values() for note in each.notes), *notes),
             "smallest_effect": spec.smallest_effect,
         }
     )
 
 
 def _placed(
-    drawn: Mapping[str, Drawn], extra: Sequence[Arm], searched: Mapping[str, Any]
+    arms_of: Mapping[str, Arms], extra: Sequence[Arm], searched: Mapping[str, Any]
 ) -> tuple[list[Arm], list[Cell]]:
     """All arms, each training once, and the cells of every design; controls belong to the first design."""
     arms: list[Arm] = []
     cells: list[Cell] = []
-    first = next(iter(drawn))
-    for design, found in drawn.items():
+    first = next(iter(arms_of))
+    for design, made in arms_of.items():
         in_design: list[Arm] = []
-        for arm in (*found.arms, *(extra if design == first else ())):
-            if any(arm.same_training(other) for other in in_design):
+        for arm in (*made.arms, *(extra if design == first else ())):
+            if any(arm.same_training(placed) for placed in in_design):
                 continue
             in_design.append(arm)
-            known = next((other for other in arms if arm.same_training(other)), None)
-            if known is None:
-                taken = {other.name for other in arms}
-                known = arm if arm.name not in taken else replace(arm, name=f"{arm.name}-{len(arms)}")
-                arms.append(known)
-            retuned = retune.in_words(retune.space_of(known, searched))
-            cells.append(replace(arm, name=known.name).placed(design=design, retuned=retuned))
+            trained = next((placed for placed in arms if arm.same_training(placed)), None)
+            if trained is None:
+                taken = {placed.name for placed in arms}
+                trained = arm if arm.name not in taken else replace(arm, name=f"{arm.name}-{len(arms)}")
+                arms.append(trained)
+            retuned = retune.in_words(retune.space_of(trained, searched))
+            cells.append(replace(arm, name=trained.name).placed(design=design, retuned=retuned))
     return arms, cells

@@ -1,4 +1,4 @@
-"""What designs are made of: the request, its factors, and the arms that a design answers with."""
+"""What designs are made of: a request, and the arms that a design makes for it."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,7 @@ TERMS = "terms."
 
 @dataclass(frozen=True)
 class Request:
-    """The config to take apart, and what the user said about how."""
+    """The config to take apart, and the options of the design."""
 
     config: TrainConfig
     factors: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Request:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """The terms that count."""
+        """The terms with a weight above 0."""
         return self.config.active_terms
 
     @property
@@ -42,23 +42,24 @@ class Request:
         return tuple(term for term in self.terms if term.loss == "cross_entropy") or (_cross_entropy(1.0),)
 
     def removable(self, design: str) -> tuple[str, ...]:
-        """The terms to leave out: those asked for, or all but cross-entropy.
+        """The terms to leave out: the factors, or all terms but cross-entropy.
 
         Raises:
-            InputError: If there is none, or one that was asked for is not among them.
+            InputError: If there is none, or a factor is not among them.
         """
-        found = tuple(term.name for term in self.terms if term.loss != "cross_entropy")
-        if not found:
+        names = tuple(term.name for term in self.terms if term.loss != "cross_entropy")
+        if not names:
             raise InputError(
-                f"design {design}: the config has cross-entropy alone, so that there is nothing to leave out"
+                f"design {design}: the config has no term but cross-entropy, so there is nothing to leave out; "
+                "take another config"
             )
         for name in self.factors:
-            if name not in found:
+            if name not in names:
                 raise InputError(
-                    f"--factors: the config has no term {name!r} that could be left out{meant(name, found)}"
-                    f" (it has {', '.join(found)})"
+                    f"--factors: the config has no term {name!r} that could be left out{meant(name, names)}"
+                    f" (it has {', '.join(names)})"
                 )
-        return tuple(name for name in found if name in self.factors) or found
+        return tuple(name for name in names if name in self.factors) or names
 
     def paths(self) -> dict[str, tuple[Any, ...]]:
         """The values to try by full dotted path.
@@ -68,7 +69,7 @@ class Request:
         """
         names, content = {term.name for term in self.terms}, self.config.model_dump(mode="json")
         content["terms"] = [term.model_dump(mode="json") for term in self.terms]
-        found = {}
+        paths = {}
         for given, values in self.values.items():
             path = TERMS + given if given.split(".")[0] in names else given
             try:
@@ -77,11 +78,11 @@ class Request:
                 raise InputError(f"--values: {error}") from None
             if len({text(value) for value in values}) < len(values):
                 raise InputError(f"--values: {given} names a value twice: {', '.join(map(text, values))}")
-            found[path] = tuple(values)
-        return found
+            paths[path] = tuple(values)
+        return paths
 
-    def own(self, path: str) -> Any:
-        """The config's own value at a full path."""
+    def value(self, path: str) -> Any:
+        """The value in the config at a full path."""
         return lookup(self.config.model_dump(mode="json"), path)
 
 
@@ -96,9 +97,9 @@ class Arm:
     cell: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Cell`."""
 
-    def same_training(self, other: "Arm") -> bool:
+    def same_training(self, arm: "Arm") -> bool:
         """Whether both train the same."""
-        return self.terms == other.terms and dict(self.changes) == dict(other.changes)
+        return self.terms == arm.terms and dict(self.changes) == dict(arm.changes)
 
     def study(self, baseline: bool, **fields: Any) -> Study:
         """The arm as a study."""
@@ -110,8 +111,8 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What a design answers: its arms, the reference first, and what a reader has to know."""
+class Arms:
+    """The arms of a design, the reference first, and notes for the reader of the results."""
 
     arms: tuple[Arm, ...]
     notes: tuple[str, ...] = ()
@@ -123,7 +124,7 @@ def reference(request: Request, family: str, levels: Mapping[str, str] | None) -
 
 
 def without(terms: Sequence[Term], names: Collection[str]) -> tuple[Term, ...]:
-    """The terms without those named; cross-entropy takes the place and weight of the last loss on labels."""
+    """The terms without those of some names; cross-entropy takes the place and weight of the last loss on labels."""
     rest = tuple(term for term in terms if term.name not in names)
     if any(term.loss in TASK_LOSSES for term in rest):
         return rest
@@ -137,13 +138,13 @@ def changed(request: Request, changes: Mapping[str, Any]) -> tuple[tuple[Term, .
     rest = {
         path: value
         for path, value in changes.items()
-        if value != request.own(path) and not (path.startswith(TERMS) and path.split(".")[1] in gone)
+        if value != request.value(path) and not (path.startswith(TERMS) and path.split(".")[1] in gone)
     }
     return (without(request.terms, gone) if gone else request.terms), rest
 
 
 def short(path: str) -> str:
-    """A path as readers know it."""
+    """A path without `terms.`, for tables and messages."""
     return path.removeprefix(TERMS)
 
 

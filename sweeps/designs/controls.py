@@ -12,7 +12,7 @@ NONE, EQUAL_TIME, PLACEBO, SMOOTHED = "none", "none_equal_time", "placebo", "smo
 KNOWN = {
     NONE: "cross-entropy alone",
     EQUAL_TIME: "cross-entropy alone, trained for as long as the reference takes",
-    PLACEBO: "the reference, with a teacher that speaks of another image of the batch",
+    PLACEBO: "the reference, with what the teacher predicts for another image of the batch",
     SMOOTHED: "cross-entropy against smoothed labels",
 }
 DEFAULT = (NONE, EQUAL_TIME, PLACEBO)
@@ -22,29 +22,29 @@ _SMOOTHING = 0.1
 
 @dataclass(frozen=True)
 class TimeRatio:
-    """How much longer an epoch of the reference takes than one of cross-entropy alone, and who says so."""
+    """How much longer an epoch of the reference takes than one of cross-entropy alone, and where that is from."""
 
     value: float
     source: str
 
 
-def controls(request: Request, wanted: tuple[str, ...], ratio: TimeRatio | None) -> tuple[list[Arm], list[str]]:
-    """The arms of the controls that are wanted, and what a reader has to know of them.
+def controls(request: Request, names: tuple[str, ...], ratio: TimeRatio | None) -> tuple[list[Arm], list[str]]:
+    """The arms of some controls, and notes for the reader of the results.
 
     Raises:
         InputError: If there is no such control.
     """
-    for name in wanted:
+    for name in names:
         if name not in KNOWN:
             raise InputError(f"--controls: there is no {name!r}{meant(name, KNOWN)} (known: {', '.join(KNOWN)})")
     arms, notes = [], []
-    if NONE in wanted:
+    if NONE in names:
         arms.append(_arm(NONE, request))
-    if EQUAL_TIME in wanted:
+    if EQUAL_TIME in names:
         if ratio is None:
             notes.append(
-                "controls: cross-entropy at equal time is left out, because nothing says how much longer the reference "
-                "takes; give --time-ratio, or the folder of a sweep in which both ran"
+                "controls: cross-entropy at equal time is left out, because it is not known how much longer the "
+                "reference takes; give --time-ratio, or the folder of a sweep in which both ran"
             )
         elif (epochs := round(request.config.epochs * ratio.value)) <= request.config.epochs:
             notes.append(
@@ -57,13 +57,13 @@ def controls(request: Request, wanted: tuple[str, ...], ratio: TimeRatio | None)
                 f"controls: {EQUAL_TIME} trains {epochs} instead of {request.config.epochs} epochs, as an epoch of the "
                 f"reference takes {ratio.value:.2f} times as long ({ratio.source})"
             )
-    if PLACEBO in wanted and request.config.uses_teacher:
+    if PLACEBO in names and request.config.uses_teacher:
         if request.config.batch_size < 2:
             notes.append("controls: the placebo is left out, because a batch of one image has no other one")
         else:
             cell = {"role": "control", "factor": PLACEBO, "family": FAMILY}
             arms.append(Arm(PLACEBO, request.terms, {"teacher_order": "shuffled"}, cell))
-    if SMOOTHED in wanted:
+    if SMOOTHED in names:
         smoothed = [{**term.model_dump(), "smoothing": _SMOOTHING} for term in request.plain]
         cell = {"role": "control", "factor": SMOOTHED, "family": FAMILY}
         arms.append(Arm(SMOOTHED, tuple(map(parse_term, smoothed)), {}, cell))

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyDOE3
 
 from kdtrain.errors import InputError
-from sweeps.designs.arms import OFF, ON, TERMS, Arm, Drawn, Request, reference, short, slug, text, without
+from sweeps.designs.arms import OFF, ON, TERMS, Arm, Arms, Request, reference, short, slug, text, without
 
 FAMILY = "factorial"
 """Main effects and interactions of two are one family."""
@@ -19,29 +18,30 @@ _ROMAN = {3: "III", 4: "IV", 5: "V", 6: "VI", 7: "VII", 8: "VIII", 9: "IX"}
 
 @dataclass(frozen=True)
 class Factor:
-    """Something with two levels: the config's own, and another."""
+    """A factor with two levels: that of the config, and the changed one."""
 
     name: str
-    own: str
-    other: str
+    level: str
+    changed_level: str
     path: str | None = None
     """Of a value; none for a term, which is on or off."""
     value: Any = None
+    """The value at the changed level."""
 
     @property
-    def said(self) -> str:
-        """The other level, as part of a study's name."""
-        return self.name if self.path is None else slug(self.name, self.other)
+    def slug(self) -> str:
+        """The changed level, as part of a study's name."""
+        return self.name if self.path is None else slug(self.name, self.changed_level)
 
 
-def full(request: Request) -> Drawn:
+def full(request: Request) -> Arms:
     """All combinations of the factors' two levels; the config itself is one of them."""
     factors = _factors(request, "factorial")
     corners = itertools.product((False, True), repeat=len(factors))
-    return Drawn(tuple(_arm(request, factors, corner) for corner in corners))
+    return Arms(tuple(_arm(request, factors, corner) for corner in corners))
 
 
-def fractional(request: Request) -> Drawn:
+def fractional(request: Request) -> Arms:
     """A part of all combinations that still tells the main effects apart; the config itself is in it.
 
     Resolution IV keeps main effects apart from interactions of two, V these from each other as well. What stays
@@ -57,7 +57,7 @@ def fractional(request: Request) -> Drawn:
         f"fractional: {len(signs)} of {2 ** len(factors)} combinations (1/{share}), resolution {_ROMAN[resolution]}; "
         + (f"cannot be told apart: {'; '.join(mixed)}" if mixed else "no two interactions of two are mixed")
     ]
-    return Drawn(arms, tuple(notes))
+    return Arms(arms, tuple(notes))
 
 
 def aliases(names: Sequence[str], signs: np.ndarray) -> list[str]:
@@ -68,29 +68,31 @@ def aliases(names: Sequence[str], signs: np.ndarray) -> list[str]:
         signs: `(cells, factors)`, 1 or -1.
     """
     effects = {name: signs[:, index] for index, name in enumerate(names)}
-    for (i, one), (j, other) in itertools.combinations(enumerate(names), 2):
-        effects[f"{one}:{other}"] = signs[:, i] * signs[:, j]
+    for (i, first), (j, second) in itertools.combinations(enumerate(names), 2):
+        effects[f"{first}:{second}"] = signs[:, i] * signs[:, j]
     groups: dict[tuple[float, ...], list[str]] = {}
     for name, column in effects.items():
         groups.setdefault(tuple(column * column[0]), []).append(name)
     return [" = ".join(group) for group in groups.values() if len(group) > 1]
 
 
-def _fraction(count: int, wanted: int | None) -> tuple[np.ndarray, int]:
-    """The smallest fraction with the resolution wanted (by default V, or IV where V would be the whole)."""
+def _fraction(count: int, resolution: int | None) -> tuple[np.ndarray, int]:
+    """The smallest fraction with at least a resolution (by default V, or IV where V would be the whole)."""
+    import pyDOE3  # slow to import, and every `kdsweep` would wait for it
+
     if not 4 <= count <= _MOST_FACTORS:
         raise InputError(
             f"design fractional: needs 4 to {_MOST_FACTORS} factors, but there are {count}"
             + ("; take factorial, which has few enough cells" if count < 4 else "")
         )
-    for least in (wanted,) if wanted else (5, 4):
+    for least in (resolution,) if resolution else (5, 4):
         for erased in range(count - 3, 0, -1):
             generators, _, _ = pyDOE3.fracfact_opt(count, erased)
             signs = np.asarray(pyDOE3.fracfact(generators), dtype=float)
-            if (found := _resolution(signs)) >= least:
-                return signs, found
+            if (reached := _resolution(signs)) >= least:
+                return signs, reached
     raise InputError(
-        f"--resolution: {wanted} is not possible with less than all combinations of {count} factors; "
+        f"--resolution: {resolution} is not possible with less than all combinations of {count} factors; "
         f"take {count - 1 if count > 4 else 4} or less, or the design factorial"
     )
 
@@ -109,33 +111,33 @@ def _factors(request: Request, design: str) -> list[Factor]:
     values = request.paths()
     named = request.factors or not values
     terms = request.removable(design) if named else ()
-    found = [Factor(name, ON, OFF) for name in terms]
+    factors = [Factor(name, ON, OFF) for name in terms]
     for path, both in values.items():
-        own = request.own(path)
-        others = [value for value in both if value != own]
+        level = request.value(path)
+        others = [value for value in both if value != level]
         if len(both) > 2 or len(others) != 1:
             raise InputError(
-                f"--values: {short(path)} needs two levels in the design {design}, of which one is the config's own "
-                f"({text(own)}), got {', '.join(map(text, both))}"
+                f"--values: {short(path)} needs two levels in the design {design}, one of them that of the config "
+                f"({text(level)}), got {', '.join(map(text, both))}"
             )
         if path.startswith(TERMS) and path.split(".")[1] in terms:
             raise InputError(
                 f"design {design}: {short(path)} means nothing where {path.split('.')[1]} is off; leave that out of "
                 "--factors"
             )
-        found.append(Factor(short(path), text(own), text(others[0]), path, others[0]))
-    if len(found) < 2:
+        factors.append(Factor(short(path), text(level), text(others[0]), path, others[0]))
+    if len(factors) < 2:
         raise InputError(
-            f"design {design}: needs at least two factors, but there is only {found[0].name}; take leave-one-out"
+            f"design {design}: needs at least two factors, but there is only {factors[0].name}; take leave-one-out"
         )
-    if len(found) > _MOST_FACTORS:
-        raise InputError(f"design {design}: takes at most {_MOST_FACTORS} factors, got {len(found)}")
-    return found
+    if len(factors) > _MOST_FACTORS:
+        raise InputError(f"design {design}: takes at most {_MOST_FACTORS} factors, got {len(factors)}")
+    return factors
 
 
 def _arm(request: Request, factors: Sequence[Factor], changed: Sequence[bool]) -> Arm:
-    """One corner: which factors are at the level that is not the config's own."""
-    levels = {f.name: f.other if off else f.own for f, off in zip(factors, changed, strict=True)}
+    """One corner: `changed` says which factors are at their changed level."""
+    levels = {f.name: f.changed_level if off else f.level for f, off in zip(factors, changed, strict=True)}
     moved = [factor for factor, off in zip(factors, changed, strict=True) if off]
     if not moved:
         return reference(request, FAMILY, levels)
@@ -145,10 +147,10 @@ def _arm(request: Request, factors: Sequence[Factor], changed: Sequence[bool]) -
     if not set_to and terms == request.plain:
         name = "none"
     else:
-        name = "+".join((["without_" + "+".join(gone)] if gone else []) + [factor.said for factor in set_to])
+        name = "+".join((["without_" + "+".join(gone)] if gone else []) + [factor.slug for factor in set_to])
     cell = {
         "factor": " + ".join(factor.name for factor in moved),
-        "level": " + ".join(factor.other for factor in moved) if set_to else OFF,
+        "level": " + ".join(factor.changed_level for factor in moved) if set_to else OFF,
         "family": FAMILY,
         "levels": levels,
     }

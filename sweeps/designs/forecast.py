@@ -1,4 +1,4 @@
-"""What an ablation will cost and could see, told before anything runs."""
+"""What an ablation will cost and could see, before anything runs."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from sweeps.spec.settings import Cell
 from sweeps.spec.spec import Study, SweepSpec
 
 MOST_RUNS = 200
-"""More trainings than this have to be asked for."""
+"""More trainings than this need `--yes`."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,19 @@ class Forecast:
     def lines(self) -> list[str]:
         """The forecast to be read."""
         cost = f", about {self.hours:.1f} hours of training" if self.hours is not None else ""
-        found = [
+        lines = [
             f"{self.cells} cells x {self.seeds} fresh seeds: {self.runs} runs, {self.epochs} epochs{cost}",
             f"seeds spread by {100 * self.sd:.2f} points ({self.sd_source})",
         ]
-        found += [f"family {one.design}/{one.name}: {one.what}; {_sees(one)}" for one in self.families]
+        lines += [f"family {each.design}/{each.name}: {each.what}; {_sees(each)}" for each in self.families]
         weakest = max((f.detectable for f in self.families if not math.isnan(f.detectable)), default=0.0)
         if 100 * weakest > self.smallest_effect:
-            found.append(
+            lines.append(
                 f"effects between {self.smallest_effect:g} points, the smallest that matters, and {100 * weakest:.1f} "
-                "points will mostly stay unseen: more seeds narrow the gap"
+                "points will mostly not be found: more seeds narrow the gap"
             )
-        found += [f"searched again in each cell: {text}" for text in self.retuned]
-        return found + [f"note: {note}" for note in self.notes]
+        lines += [f"searched again in each cell: {text}" for text in self.retuned]
+        return lines + [f"note: {note}" for note in self.notes]
 
 
 def forecast(spec: SweepSpec, measured: Measured | None = None) -> Forecast:
@@ -67,11 +67,11 @@ def forecast(spec: SweepSpec, measured: Measured | None = None) -> Forecast:
 
     Args:
         spec: The ablation.
-        measured: What is known from a sweep before; an assumed spread of seeds where nothing is.
+        measured: From an earlier sweep; without it a spread of seeds is assumed.
     """
-    known = measured or Measured()
-    sd = known.sd if known.sd is not None else ASSUMED_SD
-    source = f"measured in {known.name}, {known.df} degrees of freedom" if known.sd is not None else "assumed"
+    facts = measured or Measured()
+    sd = facts.sd if facts.sd is not None else ASSUMED_SD
+    source = f"measured in {facts.name}, {facts.df} degrees of freedom" if facts.sd is not None else "assumed"
     counts = {study.name: runs(spec, study) for study in spec.studies}
     epochs = {study.name: counts[study.name] * spec.epochs[study.name] for study in spec.studies}
     return Forecast(
@@ -79,7 +79,7 @@ def forecast(spec: SweepSpec, measured: Measured | None = None) -> Forecast:
         seeds=spec.confirm.seeds if confirms(spec) else 1,
         runs=sum(counts.values()),
         epochs=sum(epochs.values()),
-        hours=_hours(spec, epochs, known),
+        hours=_hours(spec, epochs, facts),
         sd=sd,
         sd_source=source,
         families=tuple(_families(spec, sd)),
@@ -113,10 +113,10 @@ def _sees(family: Family) -> str:
     return f"sees effects from {points:.1f} points on in 80 of 100 cases"
 
 
-def _hours(spec: SweepSpec, epochs: dict[str, int], known: Measured) -> float | None:
-    if known.taught is None or known.untaught is None:
+def _hours(spec: SweepSpec, epochs: dict[str, int], facts: Measured) -> float | None:
+    if facts.taught is None or facts.untaught is None:
         return None
-    pace = {True: known.taught, False: known.untaught}
+    pace = {True: facts.taught, False: facts.untaught}
     seconds = sum(count * pace[spec.config_for(spec.study(name)).uses_teacher] for name, count in epochs.items())
     return seconds / 3600
 

@@ -1,4 +1,4 @@
-"""What a sweep that has run says about the next one: how long an epoch takes, and how far seeds spread."""
+"""What a finished sweep tells about the next one: how long an epoch takes, and how far seeds spread."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ ASSUMED_SD = 0.004
 
 @dataclass(frozen=True)
 class Measured:
-    """Facts about trainings, each missing where nothing says it."""
+    """Facts about trainings; a fact that was not measured is none."""
 
     sd: float | None = None
     """Standard deviation of the score over seeds, pooled over configs (fraction)."""
@@ -50,9 +50,9 @@ def measure(tables: dict[str, pd.DataFrame], config: Mapping[str, Any]) -> Measu
     same = {**config, "seed": None}
     alike = trials["config_json"].map(lambda text: {**json.loads(text), "seed": None} == same)
     study = next(iter(trials.loc[alike, "study"]), "")
-    return Measured(sd, df, _known(pace, study), _known(pace, baseline), str(tables["sweeps"]["name"].iloc[0]))
+    return Measured(sd, df, _pace_of(pace, study), _pace_of(pace, baseline), str(tables["sweeps"]["name"].iloc[0]))
 
 
-def _known(pace: pd.Series, study: Any) -> float | None:
-    found = pace.get(study)
-    return float(found) if found is not None and found > 0 else None
+def _pace_of(pace: pd.Series, study: Any) -> float | None:
+    seconds = pace.get(study)
+    return float(seconds) if seconds is not None and seconds > 0 else None

@@ -9,35 +9,36 @@ from sweeps.designs.arms import Arm, Request, short, text
 
 NOTHING = "nothing: learning rate and weights as in the reference, which favours the reference"
 _STEP = 2.0
-"""Factor between neighbouring values where only their number is given."""
+"""Factor between neighboring values where only their number is given."""
 
 
-def retuning(request: Request, wanted: Mapping[str, Sequence[Any]]) -> dict[str, Choice]:
+def retuning(request: Request, values_by_path: Mapping[str, Sequence[Any]]) -> dict[str, Choice]:
     """The values searched again, by dotted path.
 
     Args:
         request: The config.
-        wanted: Values by path; a single whole number is how many to take, a factor of 2 apart, around the config's own.
+        values_by_path: Values by path; a single whole number is how many values to take, a factor of 2 apart,
+            around that of the config.
 
     Raises:
         InputError: If there is no such field, or it cannot be searched like that.
     """
-    paths = Request(request.config, values=dict.fromkeys(wanted, ())).paths()
-    found = {}
-    for path, values in zip(paths, wanted.values(), strict=True):
-        own = request.own(path)
+    paths = Request(request.config, values=dict.fromkeys(values_by_path, ())).paths()
+    space = {}
+    for path, values in zip(paths, values_by_path.values(), strict=True):
+        value = request.value(path)
         if len(values) == 1:
             count = values[0]
-            numeric = isinstance(own, int | float) and not isinstance(own, bool) and own > 0
+            numeric = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
             if not (isinstance(count, int) and not isinstance(count, bool) and count >= 2 and numeric):
                 raise InputError(
                     f"--retune: {short(path)} needs a number of values of 2 or more, or the values themselves, as in "
                     f"--retune optimizer.lr=3 or --retune optimizer.lr=0.01,0.02,0.04, got {text(count)}"
                 )
-            kind = type(own)
-            values = [kind(float(f"{own * _STEP ** (i - (count - 1) / 2):.4g}")) for i in range(count)]
-        found[path] = Choice(choices=tuple(dict.fromkeys(values)))
-    return found
+            kind = type(value)
+            values = [kind(float(f"{value * _STEP ** (i - (count - 1) / 2):.4g}")) for i in range(count)]
+        space[path] = Choice(choices=tuple(dict.fromkeys(values)))
+    return space
 
 
 def space_of(arm: Arm, retuned: Mapping[str, Choice]) -> dict[str, Choice]:

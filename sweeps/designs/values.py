@@ -5,60 +5,61 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pyDOE3
 
 from kdtrain.errors import InputError
 from kdtrain.methods import Term
-from sweeps.designs.arms import TERMS, Arm, Drawn, Request, changed, reference, short, slug, text
+from sweeps.designs.arms import TERMS, Arm, Arms, Request, changed, reference, short, slug, text
 
 _LAYERS = ("student_layer", "teacher_layer")
 _REACH = {"weight": 10.0, "temperature": 2.0}
-"""How far a response goes from the config's own value to both sides, as a factor, where no values are given."""
+"""How far a response goes from the config's value to both sides, as a factor, where no values are given."""
 
 
-def one_factor(request: Request) -> Drawn:
+def one_factor(request: Request) -> Arms:
     """One parameter at a time, all others as in the config; every parameter is a family of its own."""
     paths = request.paths()
     if not paths:
         raise InputError("design one-factor: needs --values, as in --values channel_wise.temperature=1,2,4,8")
-    own = {short(path): text(request.own(path)) for path in paths}
-    arms = [reference(request, "all", own)]
+    of_config = {short(path): text(request.value(path)) for path in paths}
+    arms = [reference(request, "all", of_config)]
     for path, values in paths.items():
-        others = [value for value in values if value != request.own(path)]
+        others = [value for value in values if value != request.value(path)]
         if not others:
-            raise InputError(f"--values: {short(path)} has the config's own value {text(values[0])} alone")
-        arms += [_arm(request, {path: value}, short(path), text(value), short(path), own) for value in others]
-    return Drawn(tuple(arms))
+            raise InputError(
+                f"--values: {short(path)} must have a value besides that of the config, got {text(values[0])} alone"
+            )
+        arms += [_arm(request, {path: value}, short(path), text(value), short(path), of_config) for value in others]
+    return Arms(tuple(arms))
 
 
-def layer_grid(request: Request) -> Drawn:
+def layer_grid(request: Request) -> Arms:
     """Every layer of the student with every layer of the teacher, for one term.
 
-    The config is a cell of the grid if its layers are among those asked for, and stands beside it otherwise.
+    The config is a cell of the grid if its layers are among the values, and is a cell beside the grid otherwise.
     """
     term = _one_term(request, "layer-grid", lambda term: term.needs_teacher)
     paths = request.paths()
-    wanted = [f"{TERMS}{term.name}.{layer}" for layer in _LAYERS]
-    if set(paths) != set(wanted):
+    axes = [f"{TERMS}{term.name}.{layer}" for layer in _LAYERS]
+    if set(paths) != set(axes):
         raise InputError(
             f"design layer-grid: needs two lists of layers, as in --values {term.name}.student_layer=decoder,encoder.4"
             f" --values {term.name}.teacher_layer=decoder,encoder.4"
         )
-    grid = list(itertools.product(*(paths[path] for path in wanted)))
+    grid = list(itertools.product(*(paths[path] for path in axes)))
     if len(grid) < 2:
         raise InputError("design layer-grid: one pair of layers is no grid; give several layers of student or teacher")
-    own = tuple(request.own(path) for path in wanted)
+    of_config = tuple(request.value(path) for path in axes)
     family = f"{term.name} layers"
-    arms = [reference(request, family, _levels(wanted, own) if own in grid else None)]
+    arms = [reference(request, family, _levels(axes, of_config) if of_config in grid else None)]
     for pair in grid:
-        if pair != own:
-            at = dict(zip(wanted, pair, strict=True))
-            arms.append(_arm(request, at, term.name, " - ".join(pair), family, _levels(wanted, pair)))
+        if pair != of_config:
+            at = dict(zip(axes, pair, strict=True))
+            arms.append(_arm(request, at, term.name, " - ".join(pair), family, _levels(axes, pair)))
     notes = [f"layer-grid: the best of {len(grid)} pairs is a selection: confirm the best four on fresh seeds"]
-    return Drawn(tuple(arms), tuple(notes))
+    return Arms(tuple(arms), tuple(notes))
 
 
-def response(request: Request) -> Drawn:
+def response(request: Request) -> Arms:
     """The score over the logarithm of one term's weight, and of its temperature where it has one.
 
     Two values of a parameter are the ends of its range, on which a central composite design is laid (Box & Wilson
@@ -68,28 +69,26 @@ def response(request: Request) -> Drawn:
     term = _one_term(request, "response", lambda term: term.loss != "cross_entropy")
     paths = request.paths()
     weight = f"{TERMS}{term.name}.weight"
-    own_axes = [weight, *([f"{TERMS}{term.name}.temperature"] if "temperature" in type(term).model_fields else [])]
-    if stray := [path for path in paths if path not in own_axes]:
-        raise InputError(
-            f"design response: takes values of {' and '.join(map(short, own_axes))}, got {short(stray[0])}"
-        )
-    axes = {path: paths.get(path) or _around(request.own(path), path) for path in own_axes}
+    allowed = [weight, *([f"{TERMS}{term.name}.temperature"] if "temperature" in type(term).model_fields else [])]
+    if stray := [path for path in paths if path not in allowed]:
+        raise InputError(f"design response: takes values of {' and '.join(map(short, allowed))}, got {short(stray[0])}")
+    axes = {path: paths.get(path) or _around(request.value(path), path) for path in allowed}
     for path, values in axes.items():
         if any(isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 for value in values):
             raise InputError(f"--values: {short(path)} must be numbers above 0; a weight of 0 is tried anyway")
     points = list(_grid(axes) if any(len(values) > 2 for values in axes.values()) else _composite(axes))
-    own = tuple(request.own(path) for path in axes)
+    of_config = tuple(request.value(path) for path in axes)
     family = f"{term.name} response"
-    inside = any(np.allclose(np.log(point), np.log(own), atol=0.02) for point in points)
-    arms = [reference(request, family, _levels(axes, own))]
+    inside = any(np.allclose(np.log(point), np.log(of_config), atol=0.02) for point in points)
+    arms = [reference(request, family, _levels(axes, of_config))]
     for point in points:
-        if not np.allclose(np.log(point), np.log(own), atol=0.02):
+        if not np.allclose(np.log(point), np.log(of_config), atol=0.02):
             at = dict(zip(axes, point, strict=True))
             level = ", ".join(f"{path.rpartition('.')[2]} {text(value)}" for path, value in at.items())
             arms.append(_arm(request, at, term.name, level, family, _levels(axes, point)))
     arms.append(_arm(request, {weight: 0}, term.name, "weight 0", family, {}))
     notes = [] if inside else ["response: the config lies beside the points of the design and counts as one more"]
-    return Drawn(tuple(arms), tuple(notes))
+    return Arms(tuple(arms), tuple(notes))
 
 
 def _arm(
@@ -101,8 +100,8 @@ def _arm(
     levels: Mapping[str, str],
 ) -> Arm:
     terms, changes = changed(request, at)
-    ours = {short(path): text(value) for path, value in at.items()}
-    cell = {"factor": factor, "level": level, "family": family, "levels": {**levels, **ours}}
+    moved = {short(path): text(value) for path, value in at.items()}
+    cell = {"factor": factor, "level": level, "family": family, "levels": {**levels, **moved}}
     parts = [part for path, value in at.items() for part in (path.rpartition(".")[2], text(value))]
     holder = short(next(iter(at))).rpartition(".")[0]
     name = slug(factor, text(next(iter(at.values())))) if len(at) == 1 and factor != holder else slug(holder, *parts)
@@ -115,21 +114,21 @@ def _levels(paths: Any, values: Any) -> dict[str, str]:
 
 def _one_term(request: Request, design: str, fits: Any) -> Term:
     """The term that factors or values name, or the only one that fits."""
-    known = [term for term in request.terms if fits(term)]
+    fitting = [term for term in request.terms if fits(term)]
     named = {*request.factors, *(short(path).split(".")[0] for path in request.paths())}
-    found = [term for term in known if not named or term.name in named]
-    if len(found) != 1 or (named and named != {found[0].name}):
+    chosen = [term for term in fitting if not named or term.name in named]
+    if len(chosen) != 1 or (named and named != {chosen[0].name}):
         raise InputError(
-            f"design {design}: is about one term; name it by --factors, one of {', '.join(term.name for term in known)}"
-            if known
+            f"design {design}: is about one term; give --factors, one of {', '.join(term.name for term in fitting)}"
+            if fitting
             else f"design {design}: the config has no term that it could be about"
         )
-    return found[0]
+    return chosen[0]
 
 
-def _around(own: float, path: str) -> tuple[float, float]:
+def _around(value: float, path: str) -> tuple[float, float]:
     reach = _REACH[path.rpartition(".")[2]]
-    return (own / reach, own * reach)
+    return (value / reach, value * reach)
 
 
 def _grid(axes: Mapping[str, tuple[float, ...]]) -> Iterator[tuple[float, ...]]:
@@ -137,7 +136,9 @@ def _grid(axes: Mapping[str, tuple[float, ...]]) -> Iterator[tuple[float, ...]]:
 
 
 def _composite(axes: Mapping[str, tuple[float, ...]]) -> Iterator[tuple[float, ...]]:
-    """Corners, axial points and one centre (seeds repeat it) on log axes, all within their ranges."""
+    """Corners, axial points and one center (seeds repeat it) on log axes, all within their ranges."""
+    import pyDOE3  # slow to import, and every `kdsweep` would wait for it
+
     if len(axes) == 1:
         coded = np.linspace(-1, 1, 5)[:, None]
     else:

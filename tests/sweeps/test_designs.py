@@ -102,7 +102,7 @@ def test_controls(fake):
 
 
 def test_what_is_not_known_is_left_out_and_said(fake):
-    assert any("equal time is left out, because nothing says" in note for note in make(fake, "kd").notes)
+    assert any("equal time is left out, because it is not known" in note for note in make(fake, "kd").notes)
     spec = make(fake, "kd", time_ratio=TimeRatio(1.01, "as told"))
     assert "none_equal_time" not in terms(spec)
     assert any("the reference takes no longer" in note for note in spec.notes)
@@ -273,11 +273,16 @@ LAYERS = {"cam_cka.student_layer": ("decoder",), "cam_cka.teacher_layer": ("deco
     ("method", "design", "options", "said"),
     [
         ("none", "leave-one-out", {}, "nothing to leave out"),
-        ("cskd", "leave-one-in", {}, "there is no 'leave-one-in'; did you mean leave-one-out"),
+        ("cskd", "leave-one-in", {}, "got 'leave-one-in'; did you mean leave-one-out"),
         ("cskd", "leave-one-out", {"factors": ("cam",)}, "--factors: the config has no term 'cam' .*cam_cka"),
         ("cskd", "leave-one-out", {"values": VALUES}, "is about whole terms and takes no --values"),
         ("cwd", "factorial", {}, "needs at least two factors, but there is only channel_wise"),
-        ("cskd", "factorial", {"values": {"channel_wise.temperature": (1, 4)}}, "one is the config's own"),
+        (
+            "cskd",
+            "factorial",
+            {"values": {"channel_wise.temperature": (1, 4)}},
+            "one of them that of the config \\(2\\), got 1, 4",
+        ),
         (
             "cskd",
             "factorial",
@@ -288,10 +293,15 @@ LAYERS = {"cam_cka.student_layer": ("decoder",), "cam_cka.teacher_layer": ("deco
         ("cskd", "leave-one-out", {"resolution": 4}, "only the design fractional"),
         ("cskd", "one-factor", {}, "needs --values, as in"),
         ("cskd", "one-factor", {"values": {"channel_wise.temprature": (1,)}}, "--values: .*has no temprature; did you"),
-        ("cskd", "one-factor", {"values": {"channel_wise.temperature": (2,)}}, "the config's own value 2 alone"),
+        (
+            "cskd",
+            "one-factor",
+            {"values": {"channel_wise.temperature": (2,)}},
+            "must have a value besides that of the config, got 2 alone",
+        ),
         ("cskd", "one-factor", {"values": {"channel_wise.temperature": (4, 4.0)}}, "names a value twice: 4, 4"),
         ("cskd", "one-factor", {"values": {"optimizer.lr": (-1,)}}, "optimizer.lr: input should be greater than 0"),
-        ("cskd", "layer-grid", {}, "is about one term; name it by --factors, one of channel_wise, cam_cka"),
+        ("cskd", "layer-grid", {}, "is about one term; give --factors, one of channel_wise, cam_cka"),
         ("cskd", "layer-grid", {"factors": ("cam_cka",)}, "two lists of layers, as in --values cam_cka.student_layer"),
         ("cskd", "layer-grid", {"values": LAYERS}, "one pair of layers is no grid"),
         ("none", "response", {}, "the config has no term that it could be about"),

@@ -117,7 +117,7 @@ def test_plan_and_ablate_say_the_same(tmp_path, monkeypatch, capsys):
     code, _, error = run(*many)
     assert code == 2
     assert (
-        "error: design factorial: 270 runs are more than 200; give fewer factors, values or seeds, or say --yes"
+        "error: design factorial: 270 runs are more than 200; give fewer factors, values or seeds, or give --yes"
         in error
     )
     assert not (tmp_path / "many.yaml").exists()
