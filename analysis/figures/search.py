@@ -1,12 +1,13 @@
 """Figures of a search: how trainings went, what was spent, what a budget brings, what quality costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.figures.canvas import BASELINE, INK, Colors, add, canvas
+from analysis.figures.canvas import BASELINE, INK, TEACHER, Colors, add, canvas
 from analysis.formats import big, duration, points, share
 from analysis.tables.states import BROKEN, Phase, State
 
@@ -58,19 +59,22 @@ def learning_curves(
     return figure
 
 
-def budget(spent: pd.DataFrame, order: Sequence[str], palette: Colors) -> go.Figure:
-    """Training time per study as stacked bars: search, pruned, lost, fresh seeds.
+def budget(
+    spent: pd.DataFrame, order: Sequence[str], palette: Colors, once: Mapping[str, float] = MappingProxyType({})
+) -> go.Figure:
+    """Training time per study as stacked bars: search, pruned, lost, fresh seeds; below them what was done once.
 
     Args:
         spent: From ``history.spending``.
         order: Studies from top to bottom.
         palette: From ``canvas.colors``.
+        once: Seconds of what was done once for all studies, by what it was.
     """
-    longest = spent.groupby("study")["seconds"].sum().max() if len(spent) else 0.0
+    longest = max([sum(once.values()), *spent.groupby("study")["seconds"].sum()])
     divisor, unit = next(
         u for u in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if longest >= 2 * u[0] or u[0] == 1
     )
-    figure = canvas(height=90 + 32 * len(order), x=f"training time ({unit})")
+    figure = canvas(height=90 + 32 * (len(order) + bool(once)), x=f"training time ({unit})")
     studies = list(reversed(order))
     for use, opacity in _USES.items():
         part = spent[spent["use"] == use].set_index("study").reindex(studies)
@@ -83,8 +87,14 @@ def budget(spent: pd.DataFrame, order: Sequence[str], palette: Colors) -> go.Fig
         x = part["seconds"].fillna(0).to_numpy() / divisor
         bar = {"orientation": "h", "marker": marker, "hovertext": text, "hoverinfo": "text", "name": use}
         figure.add_trace(go.Bar(x=x, y=list(range(len(studies))), showlegend=False, **bar))
+    for (what, seconds), opacity in zip(once.items(), (0.9, 0.6, 0.35), strict=False):
+        look = {"orientation": "h", "marker": {"color": TEACHER, "opacity": opacity}, "showlegend": False}
+        hover = [f"once for all studies, {what}: {duration(seconds)}"]
+        figure.add_trace(go.Bar(x=[seconds / divisor], y=[-1], hovertext=hover, hoverinfo="text", name=what, **look))
     figure.update_layout(barmode="stack", bargap=0.35)
-    figure.update_yaxes(tickvals=list(range(len(studies))), ticktext=studies, showgrid=False)
+    rows = {-1: "once for all"} if once else {}
+    rows |= dict(enumerate(studies))
+    figure.update_yaxes(tickvals=list(rows), ticktext=list(rows.values()), showgrid=False)
     return figure
 
 

@@ -1,9 +1,8 @@
-"""Several sweeps beside each other: every study in every sweep, and what may be said about the methods themselves."""
+"""Several sweeps beside each other: every study in every sweep, and what may be claimed about the methods."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -21,7 +20,7 @@ from analysis.tables.files import Tables
 from analysis.tables.states import Role
 
 METHOD_CLAIM = "A claim about methods: what searching them again, with another search seed, gives."
-_WORTH_TELLING = ("student", "train", "budget", "sampler", "scheduler", "confirm", "space")
+_COMPARED = ("student", "train", "budget", "sampler", "scheduler", "confirm", "space")
 
 
 def write_comparison(sweeps: Sequence[str | Path], out: Path) -> Path:
@@ -36,37 +35,39 @@ def write_comparison(sweeps: Sequence[str | Path], out: Path) -> Path:
             other images of role select.
     """
     if len(sweeps) < 2:
-        raise AnalysisError("two sweeps at least are needed to set them side by side: give more folders")
-    found = [read_findings(sweep) for sweep in sweeps]
-    labels = _labels(found)
-    _comparable(found, labels)
-    return write_atomically(out, _html(found, labels).encode())
+        raise AnalysisError(f"two sweeps or more are needed for a comparison, got {len(sweeps)}: give more folders")
+    all_findings = [read_findings(sweep) for sweep in sweeps]
+    labels = _labels(all_findings)
+    _check_comparable(all_findings, labels)
+    return write_atomically(out, _page(all_findings, labels).encode())
 
 
-def _labels(found: Sequence[Findings]) -> list[str]:
-    """Names of the sweeps, told apart by their seed, or their id where that is not enough."""
-    sweeps = [one.tables["sweeps"].iloc[0] for one in found]
-    told = [(sweep["name"], f"{sweep['name']}, seed {sweep['seed']}", sweep["sweep_id"]) for sweep in sweeps]
-    for names in zip(*told, strict=True):
+def _labels(all_findings: Sequence[Findings]) -> list[str]:
+    """Names of the sweeps; with their seed, or in place of them the id, where several have the same."""
+    sweeps = [findings.tables["sweeps"].iloc[0] for findings in all_findings]
+    choices = [(sweep["name"], f"{sweep['name']}, seed {sweep['seed']}", sweep["sweep_id"]) for sweep in sweeps]
+    for names in zip(*choices, strict=True):
         if len(set(names)) == len(names):
             return list(map(str, names))
-    raise AnalysisError(f"every sweep is allowed once, but {sweeps[0]['sweep_id']} or another came twice")
+    raise AnalysisError(
+        f"every sweep is allowed once, got {', '.join(sweep['sweep_id'] for sweep in sweeps)}: leave out the copies"
+    )
 
 
-def _comparable(found: Sequence[Findings], labels: Sequence[str]) -> None:
-    first = found[0].tables
-    for one, label in zip(found[1:], labels[1:], strict=True):
-        classes, other = (list(tables["sweeps"]["classes"].iloc[0]) for tables in (first, one.tables))
-        if classes != other:
+def _check_comparable(all_findings: Sequence[Findings], labels: Sequence[str]) -> None:
+    first = all_findings[0].tables
+    for findings, label in zip(all_findings[1:], labels[1:], strict=True):
+        classes, others = (list(tables["sweeps"]["classes"].iloc[0]) for tables in (first, findings.tables))
+        if classes != others:
             raise AnalysisError(
                 f"sweeps with other classes cannot be compared: {labels[0]} has {len(classes)}, "
-                f"{label} has {len(other)}{'' if len(classes) != len(other) else ' with other names'}"
+                f"{label} has {len(others)}{'' if len(classes) != len(others) else ' with other names'}"
             )
-        digests, others = (_digests(tables) for tables in (first, one.tables))
-        if digests and others and digests != others:
+        images, other_images = (_digests(tables) for tables in (first, findings.tables))
+        if images and other_images and images != other_images:
             raise AnalysisError(
                 f"scores on other images cannot be compared: role select of {labels[0]} is "
-                f"{', '.join(sorted(digests))}, of {label} {', '.join(sorted(others))}"
+                f"{', '.join(sorted(images))}, that of {label} is {', '.join(sorted(other_images))}"
             )
 
 
@@ -75,12 +76,12 @@ def _digests(tables: Tables) -> set[str]:
     return {digest[:12] for digest in evaluations.loc[evaluations["role"] == Role.SELECT, "data_digest"]}
 
 
-def _html(found: Sequence[Findings], labels: Sequence[str]) -> str:
-    studies = list(dict.fromkeys(study for one in found for study in one.comparison["study"]))
-    every = pd.concat([one.tables["studies"] for one in found]).drop_duplicates("study")
+def _page(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
+    studies = list(dict.fromkeys(study for findings in all_findings for study in findings.comparison["study"]))
+    every = pd.concat([findings.tables["studies"] for findings in all_findings]).drop_duplicates("study")
     palette = colors(every)
-    sentence, claims = _methods(found, palette)
-    differing = _differing(found, labels)
+    sentence, claims = _methods(all_findings, palette)
+    differing = _differing(all_findings, labels)
     lines = [
         Line("Methods", sentence, "" if len(claims) else "amber"),
         Line(
@@ -89,21 +90,21 @@ def _html(found: Sequence[Findings], labels: Sequence[str]) -> str:
             "amber" if differing else "",
         ),
     ]
-    head = page.escape(f"{plural(len(found), 'sweep')} side by side")
+    head = page.escape(f"{plural(len(all_findings), 'sweep')} side by side")
     body = (
         f'<p class="eyebrow">{page.escape(" · ".join(labels))}</p><h1>{head}</h1>{page.verdict(lines)}'
-        + page.section("sweeps", "The sweeps", _overview(found, labels))
-        + page.section("studies", "Every study in every sweep", _studies(found, labels, studies, palette))
+        + page.section("sweeps", "The sweeps", _overview(all_findings, labels))
+        + page.section("studies", "Every study in every sweep", _studies(all_findings, labels, studies, palette))
         + (page.section("methods", "Methods against the baseline", claims) if claims else "")
     )
-    return page.document(f"{len(found)} sweeps", body)
+    return page.document(f"{len(all_findings)} sweeps", body)
 
 
-def _overview(found: Sequence[Findings], labels: Sequence[str]) -> str:
+def _overview(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
     rows = []
-    for one, label in zip(found, labels, strict=True):
-        sweep, trials = one.tables["sweeps"].iloc[0], one.tables["trials"]
-        words = verdict(one.tables, one.comparison, one.ablation, len(one.tie_set))
+    for findings, label in zip(all_findings, labels, strict=True):
+        sweep, trials = findings.tables["sweeps"].iloc[0], findings.tables["trials"]
+        words = verdict(findings.tables, findings.comparison, findings.ablation, len(findings.tie_set))
         state = "finished" if sweep["finished"] else "not finished"
         rows.append(
             [
@@ -116,17 +117,17 @@ def _overview(found: Sequence[Findings], labels: Sequence[str]) -> str:
     return page.table(["Sweep", "Verdict by itself", "Search seed", "Trials"], rows)
 
 
-def _studies(found: Sequence[Findings], labels: Sequence[str], studies: list[str], palette: Colors) -> str:
+def _studies(all_findings: Sequence[Findings], labels: Sequence[str], studies: list[str], palette: Colors) -> str:
     figure = canvas(height=90 + 36 * len(studies), x="mIoU (points), the best config of each sweep on fresh seeds")
     rows = []
     for place, study in enumerate(reversed(studies)):
-        known = [(label, _row(one, study)) for one, label in zip(found, labels, strict=True)]
-        means = [(label, row) for label, row in known if row is not None and row["confirmed"]]
+        of_sweeps = [(label, _row(findings, study)) for findings, label in zip(all_findings, labels, strict=True)]
+        means = [(label, row) for label, row in of_sweeps if row is not None and row["confirmed"]]
         marker = {"size": 11, "color": palette[study], "opacity": 0.75}
         x = [100 * row["mean"] for _, row in means]
-        said = [f"{study}, {label}: {points(row['mean'])} (n={row['n']})" for label, row in means]
-        add(figure, x=x, y=[place] * len(x), mode="markers", marker=marker, text=said)
-        rows.append([TableCell(html=page.key(study, palette[study])), *(_cell(row) for _, row in known)])
+        hover = [f"{study}, {label}: {points(row['mean'])} (n={row['n']})" for label, row in means]
+        add(figure, x=x, y=[place] * len(x), mode="markers", marker=marker, text=hover)
+        rows.append([TableCell(html=page.key(study, palette[study])), *(_cell(row) for _, row in of_sweeps)])
     figure.update_yaxes(tickvals=list(range(len(studies))), ticktext=studies[::-1], showgrid=False)
     figure.update_yaxes(range=[-0.7, len(studies) - 0.3])
     note = "Every dot is one sweep: the mean over fresh seeds of the config that it returned. Not confirmed: no dot."
@@ -138,8 +139,8 @@ def _studies(found: Sequence[Findings], labels: Sequence[str], studies: list[str
     return page.table(["Study", *labels], rows[::-1]) + below + drawn
 
 
-def _row(one: Findings, study: str) -> pd.Series | None:
-    rows = one.comparison[one.comparison["study"] == study]
+def _row(findings: Findings, study: str) -> pd.Series | None:
+    rows = findings.comparison[findings.comparison["study"] == study]
     return rows.iloc[0] if len(rows) else None
 
 
@@ -150,21 +151,21 @@ def _cell(row: pd.Series | None) -> TableCell:
         return number("", None, "no complete trial")
     if not row["confirmed"]:
         return number(points(row["mean"]), row["mean"], "1 seed, not confirmed")
-    told = "refused" if refusal(row) else "" if missing(row["difference"]) else signed(row["difference"])
+    difference = "refused" if refusal(row) else "" if missing(row["difference"]) else signed(row["difference"])
     limits = "" if refusal(row) else interval(row.get("low"), row.get("high"))
-    own = "baseline" if row["is_baseline"] else " ".join(filter(None, (told, limits, text(row.get("word")))))
-    return number(f"{points(row['mean'])} (n={row['n']})", row["mean"], own)
+    against = "baseline" if row["is_baseline"] else " ".join(filter(None, (difference, limits, text(row.get("word")))))
+    return number(f"{points(row['mean'])} (n={row['n']})", row["mean"], against)
 
 
-def _methods(found: Sequence[Findings], palette: Colors) -> tuple[str, str]:
-    """What may be said about the methods, and the table behind it."""
-    if not all(one.finished for one in found):
+def _methods(all_findings: Sequence[Findings], palette: Colors) -> tuple[str, str]:
+    """The claim about the methods as a sentence, and the table behind it as HTML."""
+    if not all(findings.finished for findings in all_findings):
         return "No claim about methods before all sweeps have finished.", ""
     try:
-        claim = method_claim([one.tables for one in found])
+        claim = method_claim([findings.tables for findings in all_findings])
     except AnalysisError as error:
         return f"No claim about methods: {error}.", ""
-    known = claim.frame[claim.frame["low"].notna()]
+    tested = claim.frame[claim.frame["low"].notna()]
     rows = [
         [
             TableCell(html=page.key(row["study"], palette[row["study"]])),
@@ -172,7 +173,7 @@ def _methods(found: Sequence[Findings], palette: Colors) -> tuple[str, str]:
             number(f"{row['p_holm']:.2g}", row["p_holm"]),
             number(str(row["sweeps"]), row["sweeps"]),
         ]
-        for _, row in known.iterrows()
+        for _, row in tested.iterrows()
     ]
     if not rows:
         return claim.sentence or ONE_SWEEP, ""
@@ -180,19 +181,20 @@ def _methods(found: Sequence[Findings], palette: Colors) -> tuple[str, str]:
     return claim.sentence, page.table(["Study", "Over the baseline", "p (Holm)", "Sweeps"], rows) + note
 
 
-def _differing(found: Sequence[Findings], labels: Sequence[str]) -> list[str]:
-    """What the sweeps did not have in common, one clause each."""
-    specs: list[dict[str, Any]] = [json.loads(one.tables["sweeps"]["spec_json"].iloc[0] or "{}") for one in found]
-    told = []
-    names = [name for name in _WORTH_TELLING if len({json.dumps(spec.get(name), sort_keys=True) for spec in specs}) > 1]
+def _differing(all_findings: Sequence[Findings], labels: Sequence[str]) -> list[str]:
+    """What differs between the sweeps, one clause each."""
+    specs = [json.loads(findings.tables["sweeps"]["spec_json"].iloc[0] or "{}") for findings in all_findings]
+    clauses = []
+    names = [name for name in _COMPARED if len({json.dumps(spec.get(name), sort_keys=True) for spec in specs}) > 1]
     if names:
-        told.append(f"the specs differ in {', '.join(names)}")
-    teachers = {tuple(sorted(one.tables["teachers"]["digest"].str[:12])) for one in found}
+        clauses.append(f"the specs differ in {', '.join(names)}")
+    teachers = {tuple(sorted(findings.tables["teachers"]["digest"].str[:12])) for findings in all_findings}
     if len(teachers) > 1:
-        told.append("the teachers differ")
-    together = {
-        name: pd.concat([one.tables[name] for one in found], ignore_index=True) for name in ("trials", "environments")
+        clauses.append("the teachers differ")
+    joined = {
+        name: pd.concat([findings.tables[name] for findings in all_findings], ignore_index=True)
+        for name in ("trials", "environments")
     }
-    told += [f"mixed {mix.kind}" for mix in mixed(together)]
-    unfinished = [label for one, label in zip(found, labels, strict=True) if not one.finished]
-    return told + ([f"not finished: {', '.join(unfinished)}"] if unfinished else [])
+    clauses += [f"mixed {mix.kind}" for mix in mixed(joined)]
+    unfinished = [label for findings, label in zip(all_findings, labels, strict=True) if not findings.finished]
+    return clauses + ([f"not finished: {', '.join(unfinished)}"] if unfinished else [])

@@ -1,6 +1,7 @@
 """One self-contained HTML page: typography, tables which need no script, figures which carry their data."""
 
 import base64
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -154,7 +155,8 @@ class TableCell:
 
 
 def number(text: str, sort: float | None, small: str = "") -> TableCell:
-    """A cell of a column of numbers; ``sort`` is the number that ``text`` shows."""
+    """A cell of a column of numbers; ``sort`` is the number that ``text`` shows. An interval is not broken in two."""
+    small = re.sub(r"\[[^]]*\]", lambda interval: interval[0].replace(" ", "\u00a0"), small)
     return TableCell(text, small=small, sort=float("nan") if sort is None else float(sort), number=True)
 
 
@@ -230,8 +232,8 @@ def section(anchor: str, title: str, *parts: str) -> str:
 def verdict(lines: Iterable[tuple[str, str, str]], color: str = "") -> str:
     """The box on top: label, sentence and mark (``amber``, ``red`` or none) of each line."""
     drawn = "".join(
-        f'<div><dt>{escape(label)}</dt><dd class="{mark}">{_SIGNS.get(mark, "")}{escape(said)}</dd></div>'
-        for label, said, mark in lines
+        f'<div><dt>{escape(label)}</dt><dd class="{mark}">{_SIGNS.get(mark, "")}{escape(sentence)}</dd></div>'
+        for label, sentence, mark in lines
     )
     style = f' style="--mark:{escape(color)}"' if color else ""
     return f'<dl class="verdict"{style}>{drawn}</dl>'

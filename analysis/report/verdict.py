@@ -1,7 +1,8 @@
-"""What a sweep says in a few lines, and what it does not say."""
+"""The result of a sweep in a few sentences, and what must not be read into it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from enum import StrEnum
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -11,11 +12,31 @@ from analysis.conditions.time_spent import recording
 from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
 from analysis.selection.compare import teacher_miou
 from analysis.selection.final_seeds import final_difference, final_scores
+from analysis.stats.judge import WORDS
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.files import Tables
 
+SEPARATED, NOT_SEPARATED, EQUIVALENT = WORDS
+
 Mark = Literal["", "amber", "red"]
 """How loud a line is: red where the result must not be used as it stands, amber where it is to be read with care."""
+
+
+class Headline(StrEnum):
+    """What a headline says where the words of ``analysis.stats.judge`` do not fit; the guide to the report has each."""
+
+    NO_RESULT = "No result"
+    SO_FAR = "So far"
+    NOT_CONFIRMED = "not confirmed"
+    NOT_FINISHED = "no verdict before the sweep has finished"
+    BASELINE_WON = "Nothing beat the baseline"
+    FIRST = "came out first"
+    REFUSED = "not compared with the baseline"
+    ABLATION_SEPARATED = "separated from 0"
+    ABLATION_NONE = "is separated from 0"
+    ABLATION_UNTESTED = "untested"
+    ABLATION_NO_LOSS = "No cell is worse than the reference"
+    ABLATION_UNPAIRED = "No cell shares a seed with its reference"
 
 
 class Line(NamedTuple):
@@ -44,22 +65,22 @@ class Verdict:
 def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, tied: int = 0) -> Verdict:
     """Put the comparison (or, in a sweep that is an ablation, its cells) into words.
 
-    While a sweep is unfinished nothing is said to be separated or equivalent: looking again and again until it is
-    would make chance findings.
+    While a sweep is unfinished nothing is called separated or equivalent: looking again and again until something is
+    would turn chance into a result.
 
     Args:
         tables: The tables of a sweep.
         comparison: From ``compare``.
         ablation: From ``ablate``; may be empty.
-        tied: How many configs the tie set holds; 0 if there is none to tell.
+        tied: How many configs the tie set holds; 0 where nothing is confirmed.
     """
     finished = bool(tables["sweeps"]["finished"].all())
     budget = Line("Budget", _budget(tables, comparison))
     warnings = _warnings(tables, comparison)
     chosen = comparison[comparison["chosen"]]
-    so_far = "" if finished else "So far: "
+    so_far = "" if finished else f"{Headline.SO_FAR}: "
     if chosen.empty:
-        return Verdict(f"{so_far}No result, because no trial is complete", (budget, warnings), "")
+        return Verdict(f"{so_far}{Headline.NO_RESULT}, because no trial is complete", (budget, warnings), "")
     winner = chosen.iloc[0]
     baselines = comparison[comparison["is_baseline"]]
     baseline = baselines.iloc[0] if len(baselines) else None
@@ -67,11 +88,11 @@ def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, ti
     lines = [Line("Chosen", _chosen(winner, tied)), *_held_out(tables), against]
     headline = _headline(tables, winner, baseline, finished)
     if len(ablation):
-        told = _ablation(tables, ablation, finished)
+        effects = _ablation(tables, ablation, finished)
         if tables["sweeps"]["purpose"].iloc[0] == "ablation":
-            headline, lines = told.text.split(";")[0].removesuffix("."), [told]
+            headline, lines = effects.text.split(";")[0].removesuffix("."), [effects]
         else:
-            lines.append(told)
+            lines.append(effects)
     lines += [Line("Optimism removed", *_optimism(winner)), budget, warnings]
     not_claimed = _not_claimed(winner, comparison, finished)
     if any(mix.kind == "code" for mix in mixed(tables)):
@@ -81,41 +102,41 @@ def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, ti
 
 def refusal(row: pd.Series) -> str:
     """Why a study may not be compared with the baseline; empty if it may."""
-    told = row.get("refused")
-    if isinstance(told, str):
-        return told
-    return "; ".join(told) if isinstance(told, list | tuple) else ""
+    reasons = row.get("refused")
+    if isinstance(reasons, str):
+        return reasons
+    return "; ".join(reasons) if isinstance(reasons, list | tuple) else ""
 
 
 def effect(row: pd.Series, of: str, seeds: int) -> str:
-    """A difference with its interval and what could have been seen, ``word`` in front: as a clause of a sentence."""
+    """A difference with its interval and what could have been detected, its word in front: a clause of a sentence."""
     word, limits = text(row.get("word")), interval(row.get("low"), row.get("high"))
     if not word or not limits:
         return ""
-    told = f"{signed(row['difference'])} points {limits} over {plural(seeds, 'seed')}"
-    if word == "not separated":
+    difference = f"{signed(row['difference'])} points {limits} over {plural(seeds, 'seed')}"
+    if word == NOT_SEPARATED:
         least = row.get("mde")
         blind = "" if missing(least) else f", which could not have seen less than {points(least)}"
-        return f"not separated from {of}: {told}{blind}"
-    return f"{word} {'to' if word == 'equivalent' else 'from'} {of}: {told}"
+        return f"{word} from {of}: {difference}{blind}"
+    return f"{word} {'to' if word == EQUIVALENT else 'from'} {of}: {difference}"
 
 
 def _headline(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> str:
     study, mean = winner["study"], points(winner["mean"])
     if not winner["confirmed"]:
-        return f"{study} leads with {mean} mIoU on the one seed that found it; not confirmed"
+        return f"{study} leads with {mean} mIoU on the one seed of its search trial; {Headline.NOT_CONFIRMED}"
     on = f"on {winner['n']} fresh seeds" if winner["n"] > 1 else "on one fresh seed"
     if not finished:
-        return f"{study} leads with {mean} mIoU {on}; no verdict before the sweep has finished"
+        return f"{study} leads with {mean} mIoU {on}; {Headline.NOT_FINISHED}"
     if winner["is_baseline"]:
-        return f"Nothing beat the baseline {study}: {mean} mIoU {on}"
-    first = f"{study} came out first: {mean} mIoU {on}"
+        return f"{Headline.BASELINE_WON} {study}: {mean} mIoU {on}"
+    first = f"{study} {Headline.FIRST}: {mean} mIoU {on}"
     if baseline is None:
         return first
     if refusal(winner):
-        return f"{first}; not compared with the baseline {baseline['study']}, see below"
-    if told := effect(winner, f"the baseline {baseline['study']}", _pairs(winner)):
-        return f"{study} is {told}"
+        return f"{first}; {Headline.REFUSED} {baseline['study']}, see below"
+    if clause := effect(winner, f"the baseline {baseline['study']}", _pairs(winner)):
+        return f"{study} is {clause}"
     return first
 
 
@@ -127,20 +148,20 @@ def _chosen(winner: pd.Series, tied: int) -> str:
 
 
 def _held_out(tables: Tables) -> list[Line]:
-    """The number for a paper: on seeds by which nobody chose, once the selection is frozen."""
+    """The number for a paper, once the selection is frozen: on seeds that have chosen nothing."""
     chosen, difference = final_scores(tables), final_difference(tables)
     if chosen is None:
         return []
     if not chosen.scores:
         todo = f"none of the {chosen.planned} final seeds is complete; run the same command again"
         return [Line("After the freeze", f"The selection is frozen, but {todo}.", "amber")]
-    told = f"{points(chosen.mean)} on role {chosen.role} over {plural(len(chosen.seeds), 'seed')} that nobody chose by"
+    result = f"{points(chosen.mean)} on role {chosen.role} over {plural(len(chosen.seeds), 'seed')} that chose nothing"
     if difference is not None:
         limits = interval(difference.low, difference.high)
-        told += f"; {signed(difference.mean)} points {limits}".rstrip() + " over the baseline on the same seeds"
+        result += f"; {signed(difference.mean)} points {limits}".rstrip() + " over the baseline on the same seeds"
     lacking = len(chosen.seeds) < chosen.planned
     more = f" {len(chosen.seeds)} of {chosen.planned} planned seeds." if lacking else ""
-    return [Line("After the freeze", f"{told}.{more}", "amber" if lacking else "")]
+    return [Line("After the freeze", f"{result}.{more}", "amber" if lacking else "")]
 
 
 def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> tuple[str, Mark]:
@@ -154,8 +175,8 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
     name = f"{baseline['study']} ({searched})"
     if winner["is_baseline"]:
         return f"The chosen config is the baseline itself ({searched}).", ""
-    if told := refusal(winner):
-        return f"The comparison with {name} is refused: {told}.", "red"
+    if reason := refusal(winner):
+        return f"The comparison with {name} is refused: {reason}.", "red"
     if missing(winner["difference"]):
         return f"No seed in common with the baseline {name}, so no difference is given.", "amber"
     gap, teacher = "", teacher_miou(tables)
@@ -164,11 +185,11 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
     elif not missing(teacher):
         gap = f" The teacher ({points(teacher)}) is hardly above the baseline, if at all."
     seeds = f"; seed by seed {each(winner['differences'], sign=True)}" if len(winner["differences"]) else ""
-    told = effect(winner, name, _pairs(winner)) if finished else ""
-    if not told:
+    clause = effect(winner, name, _pairs(winner)) if finished else ""
+    if not clause:
         return f"{signed(winner['difference'])} points over {name}{seeds}.{gap}", "amber"
-    worth = f" Declared worth having: {points(smallest_effect(tables['sweeps']))} points."
-    return f"{told[0].upper()}{told[1:]}{seeds}.{gap}{worth}", "" if winner["word"] == "separated" else "amber"
+    worth = f" The smallest difference that matters was declared as {points(smallest_effect(tables['sweeps']))} points."
+    return f"{clause[0].upper()}{clause[1:]}{seeds}.{gap}{worth}", "" if winner["word"] == SEPARATED else "amber"
 
 
 def _pairs(row: pd.Series) -> int:
@@ -178,39 +199,39 @@ def _pairs(row: pd.Series) -> int:
 def _ablation(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
     cells = frame[(frame["role"] == "cell") & frame["difference"].notna()].assign(what=lambda rows: rows["cell"])
     if cells.empty:
-        return Line("Ablation", "No cell shares a seed with its reference yet.", "amber")
+        return Line("Ablation", f"{Headline.ABLATION_UNPAIRED} yet.", "amber")
     tested = _tested(tables, cells) if finished else cells.iloc[:0]
     if tested.empty:
         hardest = cells.sort_values("difference", kind="stable").iloc[0]
         if hardest["difference"] >= 0:
-            return Line("Ablation", "No cell is worse than the reference on average.", "amber")
+            return Line("Ablation", f"{Headline.ABLATION_NO_LOSS} on average.", "amber")
         seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
-        told = f"{signed(hardest['difference'])} points against the reference, untested; {seeds}"
-        return Line("Ablation", f"{hardest['what']} is lowest: {told}.", "amber")
+        against = f"{signed(hardest['difference'])} points against the reference, {Headline.ABLATION_UNTESTED}; {seeds}"
+        return Line("Ablation", f"{hardest['what']} is lowest: {against}.", "amber")
     blind = "" if missing(least := tested["mde"].max()) else f"; effects below {points(least)} could not have been seen"
-    apart = tested[tested["word"] == "separated"]
+    apart = tested[tested["word"] == SEPARATED]
     if apart.empty:
-        none = f"None of {plural(len(tested), 'effect')} is separated from 0"
+        none = f"None of {plural(len(tested), 'effect')} {Headline.ABLATION_NONE}"
         return Line("Ablation", f"{none}{blind}.", "amber")
-    said = f"{len(apart)} of {plural(len(tested), 'effect')} separated from 0"
+    share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}"
     most = apart.iloc[int(apart["difference"].abs().argmax())]
-    told = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
-    return Line("Ablation", f"{said}, {told}{blind}.")
+    largest = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
+    return Line("Ablation", f"{share_apart}, {largest}{blind}.")
 
 
 def _tested(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
     """The effects of all designs that a test has judged: cells against their reference, factors of a factorial."""
     effects = factorial_effects(tables).rename(columns={"effect": "what"})
     columns = ["what", "difference", "low", "high", "mde", "word"]
-    found = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
-    return pd.concat(found, ignore_index=True)
+    judged = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
+    return pd.concat(judged, ignore_index=True)
 
 
 def _optimism(winner: pd.Series) -> tuple[str, Mark]:
     if not winner["confirmed"]:
-        return "None: the score is the one that found the config, so it is too high by an unknown amount.", "red"
+        return "None: the score is the one that chose the config, so it is too high by an unknown amount.", "red"
     if missing(winner["optimism"]):
-        return "Nothing was searched for this config, so there is none to remove.", ""
+        return "This config was not searched, so its score holds no optimism.", ""
     return (
         f"The search had shown {points(winner['screen_score'])} on one seed; fresh seeds give "
         f"{points(winner['mean'])}, a correction of {signed(-winner['optimism'])} points."
@@ -233,15 +254,15 @@ def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
     if teacher:
         parts.append(f"{duration(teacher)} to fit the teacher")
     if recorded := recording(tables)[["record", "record_teacher"]].sum():
-        parts.append(f"{duration(recorded)} to record samples and the teacher's answers once for all trials")
+        parts.append(f"{duration(recorded)} to record samples and the teacher's answers, once for all trials")
     grant = f"{' and '.join(limits)} granted to each study. " if limits else ""
     return f"{grant}Spent: {', '.join(parts)}."
 
 
 def _warnings(tables: Tables, comparison: pd.DataFrame) -> Line:
-    told = [(row["study"], doubt) for _, row in comparison.iterrows() for doubt in row["warnings"]]
-    common = set.intersection(*(set(doubts) for doubts in comparison["warnings"]))
-    parts = [*sorted(common), *(f"{study}: {doubt}" for study, doubt in told if doubt not in common)]
+    doubts = [(row["study"], doubt) for _, row in comparison.iterrows() for doubt in row["warnings"]]
+    common = set.intersection(*map(set, comparison["warnings"]))
+    parts = [*sorted(common), *(f"{study}: {doubt}" for study, doubt in doubts if doubt not in common)]
     if not parts:
         return Line("Warnings", "None were raised.")
     severe = not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
@@ -249,19 +270,18 @@ def _warnings(tables: Tables, comparison: pd.DataFrame) -> Line:
 
 
 def _not_claimed(winner: pd.Series, comparison: pd.DataFrame, finished: bool) -> str:
-    told = ["No significance was computed: read the seeds, not only the mean."]
+    sentences = ["No significance was computed: read the seeds, not only the mean."]
     if finished and _has_words(comparison):
-        told = ["Intervals are about retraining these very configs on new seeds, not about the methods as such."]
+        sentences = ["Intervals are about retraining these very configs on new seeds, not about the methods as such."]
     if comparison["searched_parameters"].any():
-        told.append("Each study was searched once, so the luck of a search is not measured.")
+        sentences.append("Each study was searched once, so the luck of a search is not measured.")
     if comparison["finalists"].sum() > 1:
-        told.append(f"The first of {comparison['finalists'].sum()} finalists is still a little lucky.")
-    told.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
+        sentences.append(f"The first of {comparison['finalists'].sum()} finalists is still a little lucky.")
+    sentences.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
     if not len(winner["test_scores"]):
-        told.append("The search saw these images; the held-out role test was not read.")
-    return " ".join(told)
+        sentences.append("The search saw these images; the held-out role test was not read.")
+    return " ".join(sentences)
 
 
 def _has_words(comparison: pd.DataFrame) -> bool:
-    words: Any = comparison.get("word")
-    return words is not None and bool((words.map(text) != "").any())
+    return "word" in comparison and bool((comparison["word"].map(text) != "").any())

@@ -55,9 +55,25 @@ def test_anchors_and_titles_of_sections_are_unique():
     )
 
 
+def body(findings, anchor):
+    return next(section for section in SECTIONS if section.anchor == anchor).body(findings)
+
+
+def test_the_budget_shows_what_the_teacher_took(sweep):
+    assert "fitting the teacher 5.0 min" in body(findings_of(sweep.tables()), "budget")
+
+
+def test_every_reading_of_the_test_images_is_listed(sweep):
+    assert "No trial was evaluated on the role test." in body(findings_of(sweep.tables()), "fairness")
+    sweep.evaluation("cwd-3", 0.4, [0.4, 0.4], role="test")
+    sweep.evaluation("cwd-4", 0.4, [0.4, 0.4], role="test")
+    shown = body(findings_of(sweep.tables()), "fairness")
+    assert '<td>cwd</td><td>confirm</td><td class="n" data-sort="2">2</td>' in shown
+
+
 def test_classes_have_intervals_over_images(detailed, tmp_path):
     read = read_findings(detailed.write(tmp_path))
-    classes = next(section for section in SECTIONS if section.anchor == "classes").body(read)
+    classes = body(read, "classes")
     assert "A claim about two checkpoints on such images" in classes
     assert "Holm over 2 classes" in classes
     assert "6 sequences" in classes

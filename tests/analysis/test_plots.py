@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.figures import results as plots
@@ -52,3 +53,21 @@ def test_a_parameter_of_names_gets_an_axis_of_names(tables):
     palette = colors(tables["studies"])
     assert search_plots.response(frame[frame["name"] == "act"], palette).layout.xaxis.type == "category"
     assert search_plots.response(frame[frame["name"] == "optimizer.lr"], palette).layout.xaxis.type == "log"
+
+
+def test_what_was_done_once_for_all_studies_has_a_bar_of_its_own(tables):
+    once = {"fitting the teacher": 300.0, "recording samples": 60.0}
+    drawing = search_plots.budget(spending(tables), ["cwd", "none"], colors(tables["studies"]), once)
+    bars = {trace.name: (trace.x, trace.y) for trace in drawing.data if trace.y == (-1,)}
+    assert {name: x[0] for name, (x, _) in bars.items()} == {"fitting the teacher": 5.0, "recording samples": 1.0}
+    assert drawing.layout.yaxis.ticktext == ("once for all", "none", "cwd")
+    assert drawing.layout.xaxis.title.text == "training time (minutes)"
+
+
+def test_a_class_difference_is_filled_where_its_interval_leaves_out_zero():
+    columns = {"difference": [0.02, -0.01], "low": [0.01, -0.03], "high": [0.03, 0.01], "clusters": [6, 6]}
+    drawing = plots.class_differences(pd.DataFrame(columns, index=["road", "car"]), "cwd", {"cwd": "#123456"})
+    intervals, marks = drawing.data
+    assert [value for value in intervals.x if value == value] == pytest.approx([-3, 1, 1, 3])
+    assert list(marks.marker.symbol) == ["square-open", "square"]
+    assert drawing.layout.yaxis.ticktext == ("car", "road")

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 from analysis.ablation.effects import ablate
-from analysis.report.verdict import verdict
+from analysis.report.verdict import Headline, verdict
 from analysis.selection.compare import compare
+from analysis.stats.judge import WORDS
 
 
 def words(sweep):
@@ -38,7 +41,7 @@ def test_an_unfinished_unconfirmed_sweep_is_no_result_yet(empty_sweep):
     sweep.study("none", is_baseline=True)
     sweep.trial("none", 0.4)
     found = words(sweep)
-    assert found.headline == "So far: none leads with 40.00 mIoU on the one seed that found it; not confirmed"
+    assert found.headline == "So far: none leads with 40.00 mIoU on the one seed of its search trial; not confirmed"
     assert "too high by an unknown amount" in told(found)["Optimism removed"]
 
 
@@ -56,3 +59,8 @@ def test_no_baseline_no_gain(empty_sweep):
     sweep.study("kd")
     sweep.trial("kd", 0.4)
     assert "no gain can be stated" in told(words(sweep))["Against the baseline"]
+
+
+def test_the_guide_explains_all_that_a_headline_can_say():
+    guide = " ".join((Path(__file__).parents[2] / "docs" / "reading-a-report.md").read_text().split())
+    assert [phrase for phrase in (*WORDS, *Headline) if f"**{phrase}**" not in guide] == []

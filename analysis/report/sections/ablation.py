@@ -44,10 +44,10 @@ def section(findings: Findings) -> str:
 def _about(frame: pd.DataFrame) -> str:
     """What was spent, what was searched again, and how the differences were estimated."""
     retuned = next(iter(frame["retuned"].dropna().unique()), "")
-    said = [f"{plural(int(frame['runs'].sum()), 'run')}."]
+    sentences = [f"{plural(int(frame['runs'].sum()), 'run')}."]
     if retuned:
-        said.append(f"Searched again in each cell: {retuned}.")
-    return f'<p class="aside">{page.escape(" ".join(said))}</p>'
+        sentences.append(f"Searched again in each cell: {retuned}.")
+    return f'<p class="aside">{page.escape(" ".join(sentences))}</p>'
 
 
 def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool) -> Iterator[str]:

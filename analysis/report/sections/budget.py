@@ -1,5 +1,6 @@
 """What was spent on what, and the best score so far against the budget spent."""
 
+from analysis.conditions.time_spent import recording
 from analysis.figures import search as plots
 from analysis.formats import count, duration
 from analysis.report import html as page
@@ -13,12 +14,14 @@ def section(findings: Findings) -> str:
     spent, steps = spending(findings.tables), incumbents(findings.tables)
     if spent.empty:
         return ""
-    trials = findings.tables["trials"]
+    trials, once = findings.tables["trials"], _once(findings)
+    parts = ", ".join(f"{what} {duration(seconds)}" for what, seconds in once.items())
+    shared = f" Amber: what was done once for all studies and is in no bar of a study: {parts}." if once else ""
     bars = page.figure(
-        page.plot(plots.budget(spent, list(findings.comparison["study"]), findings.palette)),
-        f"Training took {duration(spent['seconds'].sum())} in all.",
-        f"{count(len(trials))} trials; full color: search, fainter: pruned, faintest: diverged or failed, "
-        "hatched: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.",
+        page.plot(plots.budget(spent, list(findings.comparison["study"]), findings.palette, once)),
+        f"Training the students took {duration(spent['seconds'].sum())} in all.",
+        f"{count(len(trials))} trials. Full color: search; fainter: pruned; faintest: diverged or failed; "
+        f"hatched: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.{shared}",
     )
     if steps["best"].isna().all():
         return bars
@@ -28,3 +31,14 @@ def section(findings: Findings) -> str:
         f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose. {SCORE}",
     )
     return bars + lines
+
+
+def _once(findings: Findings) -> dict[str, float]:
+    """Seconds of what was done once for all studies, by what it was; what never happened is left out."""
+    recorded = recording(findings.tables)
+    seconds = {
+        "fitting the teacher": float(findings.tables["teachers"]["seconds"].sum()),
+        "recording samples": float(recorded["record"]),
+        "recording the teacher's answers": float(recorded["record_teacher"]),
+    }
+    return {what: spent for what, spent in seconds.items() if spent > 0}

@@ -8,7 +8,7 @@ from analysis.report import html as page
 from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
-from analysis.report.verdict import refusal
+from analysis.report.verdict import NOT_SEPARATED, refusal
 
 INTERVALS = "Intervals: 95 %, over seeds, one block model over all finalists, Holm-adjusted."
 
@@ -50,12 +50,12 @@ def section(findings: Findings) -> str:
 
 def _doubts(frame: pd.DataFrame) -> str:
     """What speaks against each study's place in the comparison."""
-    told = [
+    doubts = [
         f"<li>{page.escape(row['study'])}: {page.escape('; '.join(row['warnings']))}</li>"
         for _, row in frame.iterrows()
         if row["warnings"]
     ]
-    return f'<h3>Doubts</h3><ul class="doubts warn">{"".join(told)}</ul>' if told else ""
+    return f'<h3>Doubts</h3><ul class="doubts warn">{"".join(doubts)}</ul>' if doubts else ""
 
 
 def _how_to_read(findings: Findings) -> str:
@@ -68,20 +68,22 @@ def _how_to_read(findings: Findings) -> str:
     verdicts = f" {INTERVALS}" if "word" in findings.comparison and findings.finished else ""
     return (
         f"{CONFIG_CLAIM} Every study is represented by its best config. mIoU is the mean over fresh seeds, which the "
-        "search never saw; the dots are those seeds, the dotted line is the baseline. Over baseline: the mean "
-        f"difference, below it its interval.{verdicts} In the search: the single-seed score that made the "
+        "search never used; the dots are those seeds, the dotted line is the baseline. Over baseline: the mean "
+        f"difference, with its interval below.{verdicts} In the search: the single-seed score that made the "
         "config a finalist, then the step from there to the fresh mean. Budget: the search (trials, epochs, "
         f"time, parameters searched); after the plus, the time of the fresh seeds.{bold}"
     )
 
 
 def _word(findings: Findings, row: pd.Series) -> TableCell:
-    if told := refusal(row):
-        return TableCell(html=f'<span class="warn">refused</span><small>{page.escape(told)}</small>', wide=True)
+    if reason := refusal(row):
+        return TableCell(html=f'<span class="warn">refused</span><small>{page.escape(reason)}</small>', wide=True)
     if not findings.finished:
         return TableCell(small="" if row.get("is_baseline") else "none before the end")
     word, least = text(row.get("word")), row.get("mde")
-    return TableCell(word, small="" if missing(least) or word != "not separated" else f"blind below {points(least)}")
+    notes = ["unstable seeds, judged by itself"] if row.get("unstable") else []
+    notes += [f"blind below {points(least)}"] if word == NOT_SEPARATED and not missing(least) else []
+    return TableCell(word, small="; ".join(notes))
 
 
 def _spent(row: pd.Series) -> TableCell:

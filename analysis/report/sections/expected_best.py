@@ -1,4 +1,4 @@
-"""What a search of a given size finds on average, or why that cannot be said."""
+"""The score that a search of a given size reaches on average, or why it cannot be computed."""
 
 from analysis.figures import search as plots
 from analysis.report import html as page
@@ -8,7 +8,7 @@ from analysis.search.expected_best import expected_best
 
 
 def section(findings: Findings) -> str:
-    """What a search of a given size finds on average, or why that cannot be said."""
+    """The score that a search of a given size reaches on average, or why it cannot be computed."""
     expected = expected_best(findings.tables)
     if expected.refused or expected.by_trials.empty:
         return f'<p class="aside">{page.escape(expected.refused)}</p>' if expected.refused else ""

@@ -12,7 +12,7 @@ from analysis.report.html import TableCell, number
 from analysis.selection.refusals import refusals
 from analysis.tables.files import Tables
 from analysis.tables.ranges import spaces
-from analysis.tables.states import BROKEN, State
+from analysis.tables.states import BROKEN, Role, State
 
 FAILURES = {
     "out_of_memory": "out of memory",
@@ -23,7 +23,7 @@ FAILURES = {
     "storage": "storage",
     "damaged": "damaged files",
 }
-"""Of what a trial's last failed attempt died, in words."""
+"""The kinds of failure of a trial's last failed attempt, in words."""
 
 
 def section(findings: Findings) -> str:
@@ -36,6 +36,7 @@ def section(findings: Findings) -> str:
             _sources(comparison, palette),
             _reasons(tables),
             _teachers(tables["teachers"]),
+            _test_readings(tables),
             _environments(tables),
             _memory(tables),
         )
@@ -64,7 +65,7 @@ def _reused(trials: pd.DataFrame) -> str:
     counts = ", ".join(f"{study} {count}" for study, count in reused.groupby("study", sort=False).size().items())
     return (
         f'<p class="aside">{plural(len(reused), "trial")} ({page.escape(counts)}) had the config and seed of a trial '
-        "that had been run already: its outcome was taken over, and its cost counts for this study too.</p>"
+        "that had been run already. Its outcome was taken over, and its cost counts for this study too.</p>"
     )
 
 
@@ -92,8 +93,8 @@ def _reasons(tables: Tables) -> str:
     why = dict(zip(retried["trial_id"], retried["detail"], strict=True))
     reasons = [_reason(trial, why) for _, trial in wrong.iterrows()]
     kinds = wrong["failure"].map(FAILURES).fillna("")
-    told = wrong.assign(reason=reasons, kind=kinds)
-    groups = sorted(told.groupby(["study", "state", "kind"], sort=False), key=lambda item: -len(item[1]))
+    wrong = wrong.assign(reason=reasons, kind=kinds)
+    groups = sorted(wrong.groupby(["study", "state", "kind"], sort=False), key=lambda item: -len(item[1]))
     rows = []
     for (study, state, kind), group in groups:
         reason, others = group["reason"].mode().iloc[0], group["reason"].nunique() - 1
@@ -111,9 +112,9 @@ def _reasons(tables: Tables) -> str:
 
 
 def _reason(trial: pd.Series, retried: dict[str, str]) -> str:
-    """The last line of what was said when a trial ended, or was tried again."""
-    said = text(trial["reason"]) or text(retried.get(trial["trial_id"])) or "no reason recorded"
-    return said.strip().splitlines()[-1]
+    """The last line of the reason why a trial ended, or was tried again."""
+    reason = text(trial["reason"]) or text(retried.get(trial["trial_id"])) or "no reason recorded"
+    return reason.strip().splitlines()[-1]
 
 
 def _teachers(teachers: pd.DataFrame) -> str:
@@ -130,6 +131,21 @@ def _teachers(teachers: pd.DataFrame) -> str:
     ]
     columns = ["Teacher", "Network", "Parameters", "mIoU", "Trained on", "Source"]
     return "<h3>Teacher</h3>" + page.table(columns, rows) if rows else ""
+
+
+def _test_readings(tables: Tables) -> str:
+    """Who has looked at the images of the role test: before a selection is frozen nobody should have."""
+    evaluations = tables["evaluations"]
+    readings = evaluations[evaluations["role"] == Role.TEST]
+    if readings.empty:
+        return '<p class="aside">No trial was evaluated on the role test.</p>'
+    by = readings.merge(tables["trials"][["trial_id", "study", "phase"]], on="trial_id")
+    counts = by.groupby(["study", "phase"], sort=False).size()
+    rows = [
+        [TableCell(row["study"]), TableCell(row["phase"]), number(str(row["times"]), row["times"])]
+        for row in counts.rename("times").reset_index().to_dict("records")
+    ]
+    return "<h3>Readings of the role test</h3>" + page.table(["Study", "Phase", "Evaluations"], rows)
 
 
 def _environments(tables: Tables) -> str:
@@ -149,24 +165,26 @@ def _environments(tables: Tables) -> str:
             ]
         )
     marks = page.warnings(mix.sentence for mix in mixed(tables))
-    heading = "<h3>Where it ran</h3>"
+    heading = "<h3>Where the trials ran</h3>"
     return heading + marks + page.table(["Hardware", "Software", "Trials", "Code"], rows) if rows else ""
 
 
 def _about_hardware(row: pd.Series) -> str:
-    told = [size(row["gpu_memory_bytes"])] if known(row, "gpu_memory_bytes") else []
-    told += [row["cpu_name"]] if known(row, "cpu_name") and row["device"] != "cpu" else []
-    told += [f"{row['cpu_count']:.0f} CPUs"] if known(row, "cpu_count") else []
-    return ", ".join([*told, row["platform"]])
+    facts = [size(row["gpu_memory_bytes"])] if known(row, "gpu_memory_bytes") else []
+    facts += [row["cpu_name"]] if known(row, "cpu_name") and row["device"] != "cpu" else []
+    facts += [f"{row['cpu_count']:.0f} CPUs"] if known(row, "cpu_count") else []
+    return ", ".join([*facts, row["platform"]])
 
 
 def _about_software(row: pd.Series) -> str:
     names = {"cuda": "CUDA", "cudnn": "cuDNN", "gpu_driver": "driver", "amp": "mixed precision", "tf32": "TF32"}
-    told = [f"{label} {row[name]}" for name, label in names.items() if known(row, name)]
+    facts = [f"{label} {row[name]}" for name, label in names.items() if known(row, name)]
     if known(row, "deterministic_algorithms") is not None:
-        told.append("deterministic algorithms" if row["deterministic_algorithms"] else "not forced to be deterministic")
-    told += ["cuDNN benchmark"] if known(row, "cudnn_benchmark") else []
-    return ", ".join(told)
+        facts.append(
+            "deterministic algorithms" if row["deterministic_algorithms"] else "not forced to be deterministic"
+        )
+    facts += ["cuDNN benchmark"] if known(row, "cudnn_benchmark") else []
+    return ", ".join(facts)
 
 
 def _commit(row: pd.Series) -> str:

@@ -25,9 +25,9 @@ def section(findings: Findings) -> str:
         teacher, far = float("nan"), f" The teacher, at {points(teacher)}, is off the scale."
     drawing = plots.seeds(shown, findings.palette, mark, teacher)
     claim = (
-        "Dots are fresh seeds of a config, bars their mean, hollow diamonds the score that found it."
+        "Dots are fresh seeds of a config, bars their mean, hollow diamonds its score in the search."
         if findings.confirmed
-        else "Best search trial of each study: one seed, the score that found it."
+        else "Best search trial of each study: one seed each, and so optimistic."
     )
     partly = f"The first {len(shown)} of " if len(shown) < len(findings.ranked) else ""
     rest = (

@@ -19,11 +19,10 @@ def section(findings: Findings) -> str:
 
 
 def _importance(findings: Findings) -> str:
-    parts = []
+    warned, parts = [], []
     for study in findings.comparison["study"]:
-        warned = cautions(findings.tables, study)
+        warned += [page.escape(sentence) for sentence in cautions(findings.tables, study)]
         frame = importance(findings.tables, study, draws=_DRAWS, replicates=_REPLICATES)
-        parts += [f'<p class="aside">{page.escape(sentence)}</p>' for sentence in warned]
         if frame["value"].isna().all():
             continue
         configs = int(frame["configs"].max())
@@ -34,7 +33,8 @@ def _importance(findings: Findings) -> str:
         drawing = page.plot(importance_plots.importance(frame))
         parts.append(page.figure(drawing, f"Which parameters of {study} moved the score.", rest))
         parts.append(_isolation(findings, study, list(dict.fromkeys(frame["name"]))))
-    return "".join(parts)
+    aside = f'<p class="aside">{"<br>".join(warned)}</p>' if warned else ""
+    return aside + "".join(parts)
 
 
 def _isolation(findings: Findings, study: str, names: list[str]) -> str:
@@ -67,7 +67,7 @@ def _responses(findings: Findings) -> str:
         drawn.append(f"<div><h3><code>{title}</code>{note}</h3>{drawing}</div>")
     rest = (
         f"Every dot is one complete search trial, {count(frame['trial_id'].nunique())} in all, one seed each. {partly}"
-        f"{SCORE} A search looks more often where it found good scores: do not read an average off a cloud."
+        f"{SCORE} A search tries more values where scores were good: do not read an average off a cloud."
     )
     body = page.keys(findings.palette) + f'<div class="grid">{"".join(drawn)}</div>'
     return page.figure(body, "Score against the value of each searched parameter.", rest)

@@ -18,7 +18,7 @@ def section(findings: Findings) -> str:
     chosen = findings.chosen()
     if chosen is None:
         return ""
-    told = _funnel(findings)
+    content = _funnel(findings)
     rose = findings.ranked[findings.ranked["confirmed"] & findings.ranked["screen_score"].notna()]
     if len(rose):
         shown = rose.head(MANY_FINALISTS)
@@ -26,17 +26,17 @@ def section(findings: Findings) -> str:
             f"{len(shown)} of {len(rose)} finalists drawn" if len(shown) < len(rose) else plural(len(rose), "config")
         )
         fell = int((rose["optimism"] > 0).sum())
-        told += page.figure(
+        content += page.figure(
             page.keys(findings.palette) + page.plot(plots.slopes(shown, findings.palette)),
             f"{fell} of {len(rose)} finalists scored lower on fresh seeds than in the search that chose them.",
-            f"{partly}: left the one seed that found it, right the mean over {seed_counts(rose)}. The fall is the "
-            f"optimism of picking a maximum, not a fault of the config. {SCORE}",
+            f"{partly}: left the one seed of its search trial, right the mean over {seed_counts(rose)}. The fall is "
+            f"the optimism of picking a maximum, not a fault of the config. {SCORE}",
         )
     row = findings.ranked[findings.ranked["config_id"] == chosen["config_id"]].iloc[0]
     config = yaml.safe_dump(json.loads(row["config_json"]), sort_keys=False, allow_unicode=True)
     name = row["trial_id"] if isinstance(row["trial_id"], str) else row["config_id"]
     shown_config = f"<pre><code>{page.escape(config)}</code></pre>"
-    return f"{told}<details><summary>The chosen config {page.escape(name)} as YAML</summary>{shown_config}</details>"
+    return f"{content}<details><summary>The chosen config {page.escape(name)} as YAML</summary>{shown_config}</details>"
 
 
 def _funnel(findings: Findings) -> str:
