@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.loop.reports import EpochReport, Report, TrainResult
+from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline
@@ -56,7 +56,7 @@ print("seconds", time.monotonic() - start)
 def nothing(
     config: TrainConfig,
     machine: Machine | None = None,
-    report: Report | None = None,
+    report: OnEpoch | None = None,
     workdir: Path | None = None,
     interrupt: Callable[[], bool] | None = None,
 ) -> TrainResult:

@@ -22,7 +22,8 @@ from kdtrain.data.batches import Key
 from kdtrain.errors import StorageError
 from kdtrain.loop.device import precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
-from kdtrain.loop.reports import Stopwatch
+from kdtrain.loop.reports import Part
+from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.loop.teacher_request import Maps, TeacherRequest
 from kdtrain.replay.array_file import ArrayFile, TensorSpec
 from kdtrain.replay.recording import ensure
@@ -54,9 +55,9 @@ class LiveBatches:
     def __init__(self, batches: TrainBatches) -> None:
         self._batches = batches
 
-    def forms(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, TensorSpec]:
+    def map_specs(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, TensorSpec]:
         """What one image's maps are at some layers of the teacher."""
-        return teacher.forms(layers, self._batches.size)
+        return teacher.map_specs(layers, self._batches.size)
 
     def prepare(
         self, epoch: int, start: int, wanted: TeacherRequest, watch: Stopwatch, pause: Callable[[], None]
@@ -135,7 +136,7 @@ class ReplayedBatches(LiveBatches):
         self._of_terms: dict[str, str] = {}
         """The tracks of kernels, by term."""
 
-    def forms(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, TensorSpec]:
+    def map_specs(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, TensorSpec]:
         """What one image's maps are: from a note in the store, lest the teacher be loaded to tell."""
         assert self._maps is not None
         path = self._maps.folder / "forms.json"
@@ -145,7 +146,7 @@ class ReplayedBatches(LiveBatches):
         except (OSError, ValueError, TypeError, AttributeError):
             known = {}
         if not wanted <= known.keys():
-            known |= super().forms(teacher, sorted(wanted))
+            known |= super().map_specs(teacher, sorted(wanted))
             with suppress(StorageError):  # then the next training asks again
                 write_atomically(path, json.dumps({name: _noted(form) for name, form in known.items()}).encode())
         return {layer: known[layer] for layer in layers}
@@ -173,7 +174,7 @@ class ReplayedBatches(LiveBatches):
         self._tracks |= tracks
 
         def samples(chunk: int) -> Maps:
-            with watch("record"):
+            with watch(Part.RECORD):
                 pairs = [self._batches.samples.cut_out(key) for key in self._keys(number, chunk)]
                 images, labels = zip(*pairs, strict=True)
                 return {"images": torch.from_numpy(np.stack(images)), "labels": torch.from_numpy(np.stack(labels))}
@@ -223,7 +224,7 @@ class ReplayedBatches(LiveBatches):
     ) -> Mapping[str, ArrayFile]:
         """The tracks of the teacher's maps and kernels, complete as far as the disk allows."""
         wanted, rows_each = self._wanted, self._layout.rows
-        forms = self.forms(teacher, sorted(wanted.layers if self._layers is None else self._layers))
+        forms = self.map_specs(teacher, sorted(wanted.layers if self._layers is None else self._layers))
         if (maps := view.tracks(self._rows, forms)) is None:
             return {}
         of_kernels = {name: wanted.form(term, rows_each, self._device) for term, name in self._of_terms.items()}
@@ -232,7 +233,7 @@ class ReplayedBatches(LiveBatches):
         tracks = {**maps, **kernels}
 
         def answers(chunk: int) -> Maps:
-            with watch("record_teacher"):
+            with watch(Part.RECORD_TEACHER):
                 keys, rows = self._keys(view.number, chunk), self._rows_of(chunk)
                 missing = {name for name, track in tracks.items() if not track.has(chunk)}
                 terms = [term for term, name in self._of_terms.items() if name in missing]
@@ -243,7 +244,7 @@ class ReplayedBatches(LiveBatches):
                     images, _ = self._stored(keys, rows[: len(keys)])
                     images = images.to(self._device, memory_format=torch.channels_last)
                     found |= teacher.ask(images, layers - known)
-                    teacher.shown[1] += len(images)
+                    teacher.note_recorded(len(images))
                 found |= {self._of_terms[term]: wanted.rows(term, found, view.number, chunk) for term in terms}
                 return {name: found[name].cpu() for name in missing}
 

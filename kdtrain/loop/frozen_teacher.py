@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,35 @@ from kdtrain.replay import TensorSpec
 from kdtrain.teacher import load_model, read_card
 
 
+@dataclass(frozen=True)
+class TeacherUse:
+    """How many images a teacher was shown.
+
+    Attributes:
+        asked: All of them.
+        recorded: Those whose maps were recorded for all trainings.
+    """
+
+    asked: int = 0
+    recorded: int = 0
+
+    def __add__(self, more: "TeacherUse") -> "TeacherUse":
+        return TeacherUse(self.asked + more.asked, self.recorded + more.recorded)
+
+    def __sub__(self, before: "TeacherUse") -> "TeacherUse":
+        return TeacherUse(self.asked - before.asked, self.recorded - before.recorded)
+
+    def to_tensor(self) -> Tensor:
+        """Both counts, int64 `(2)`: so they are summed over processes and saved in checkpoints."""
+        return torch.tensor([self.asked, self.recorded], dtype=torch.int64)
+
+    @classmethod
+    def from_tensor(cls, counts: Tensor) -> "TeacherUse":
+        """The inverse of `to_tensor`."""
+        asked, recorded = counts.tolist()
+        return cls(asked, recorded)
+
+
 class FrozenTeacher:
     """A teacher folder that answers.
 
@@ -30,7 +60,7 @@ class FrozenTeacher:
 
     Attributes:
         digest: Of the teacher.
-        shown: Images that it was shown so far, and those of them whose answers were recorded.
+        use: How many images it was shown so far.
         rounded: As above.
 
     Raises:
@@ -54,7 +84,7 @@ class FrozenTeacher:
                 f"teacher: it knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
                 f"have {len(images.classes)} ({', '.join(images.classes[:4])}, ...)"
             )
-        self.digest, self.shown = digest, torch.zeros(2, dtype=torch.int64)
+        self.digest, self.use = digest, TeacherUse()
         self._folder, self._device, self._autocast, self.rounded = folder, device, autocast, rounded
         self._tapped: frozenset[str] | None = None
 
@@ -71,11 +101,15 @@ class FrozenTeacher:
             self._tapped = frozenset(layers)
         with torch.no_grad(), self._autocast():
             maps = self.network(images)
-        self.shown[0] += len(images)
+        self.use += TeacherUse(asked=len(images))
         # Contiguous, so that what is read back from a disk is laid out as what was just computed: sums depend on it.
         return {layer: maps[layer].to(self.rounded or maps[layer].dtype).contiguous() for layer in layers}
 
-    def forms(self, layers: Collection[str], size: tuple[int, int]) -> Mapping[str, TensorSpec]:
+    def note_recorded(self, images: int) -> None:
+        """Count images whose maps were recorded."""
+        self.use += TeacherUse(recorded=images)
+
+    def map_specs(self, layers: Collection[str], size: tuple[int, int]) -> Mapping[str, TensorSpec]:
         """What one image's maps are at some layers, for images of `size` (height, width).
 
         Raises:
@@ -88,5 +122,5 @@ class FrozenTeacher:
         except Exception as error:
             name = type(self.network.net).__name__
             raise InputError(f"{name} does not take images of {size[0]} x {size[1]}: {first_line(error)}") from error
-        self.shown[0] -= 1
+        self.use -= TeacherUse(asked=1)
         return {layer: TensorSpec(tuple(values.shape[1:]), values.dtype) for layer, values in maps.items()}

@@ -33,7 +33,7 @@ _BLAME_S = 5.0
 
 
 @contextlib.contextmanager
-def together(size: int, work: Work) -> Iterator[ProcessGroup]:
+def spawn(size: int, work: Work) -> Iterator[ProcessGroup]:
     """Start the other processes of a training; inside the block, this process does its part.
 
     Args:

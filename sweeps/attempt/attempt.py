@@ -10,7 +10,7 @@ from typing import Protocol
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.loop.held_out import measure
-from kdtrain.loop.reports import EpochReport, Report, TrainResult
+from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from kdtrain.loop.run_folder import STUDENT
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.teacher import CARD
@@ -26,7 +26,7 @@ class Train(Protocol):
         self,
         config: TrainConfig,
         machine: Machine | None,
-        report: Report | None,
+        report: OnEpoch | None,
         workdir: Path | None,
         interrupt: Callable[[], bool] | None,
         /,
@@ -41,7 +41,7 @@ def train_in(
     train: Train,
     config: TrainConfig,
     machine: Machine,
-    report: Report,
+    report: OnEpoch,
     interrupt: Callable[[], bool],
 ) -> TrainResult:
     """Train in a folder of a store; an epoch is reported once its checkpoint is safe there.
@@ -69,7 +69,7 @@ def held_out(train: Train) -> Train:
     def train_and_measure(
         config: TrainConfig,
         machine: Machine | None,
-        report: Report | None,
+        report: OnEpoch | None,
         workdir: Path | None,
         interrupt: Callable[[], bool] | None,
     ) -> TrainResult:

@@ -145,7 +145,7 @@ def test_the_seconds_of_all_attempts_add_up(make_config, machine, tmp_path):
 
 
 def test_what_broke_before_the_interrupt_is_not_lost(make_config, machine, tmp_path, monkeypatch):
-    monkeypatch.setattr("kdtrain.loop.reports.LossMeter.__init__", _rarely())
+    monkeypatch.setattr("kdtrain.loop.epoch.LossMeter.__init__", _rarely())
     config = make_config(student={"arch": "tiny_networks:breaks", "options": {"at": 2}})
     result = train(config, machine, workdir=tmp_path, interrupt=At(3))
     assert (result.state, result.reason) == ("diverged", "the loss of cross_entropy was not finite in epoch 1")
@@ -153,7 +153,7 @@ def test_what_broke_before_the_interrupt_is_not_lost(make_config, machine, tmp_p
 
 def _rarely():
     """A meter that looks as rarely as on a GPU."""
-    from kdtrain.loop.reports import LossMeter
+    from kdtrain.loop.epoch import LossMeter
 
     made = LossMeter.__init__
     return lambda meter, terms, every: made(meter, terms, 16)

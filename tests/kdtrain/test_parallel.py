@@ -17,7 +17,7 @@ from torch import distributed, nn
 
 from kdtrain import InputError, train
 from kdtrain.runtime.process_group import SpawnedGroup
-from kdtrain.runtime.processes import together
+from kdtrain.runtime.processes import spawn
 
 NETWORKS = Path(__file__).parent / "networks"
 METHODS = {
@@ -58,10 +58,10 @@ def test_two_processes_give_what_one_gives(make_config, machine, tmp_path):
     configs["diverged"] = make_config("none", student={"arch": "tiny_networks:breaks", "options": {"at": 6}})
     counts = iter(range(1, 100))
     options = {
-        "stopped": {"report": lambda past: "stop" if past.epoch == 2 else None},
+        "stopped": {"on_epoch": lambda past: "stop" if past.epoch == 2 else None},
         "interrupted": {"interrupt": lambda: next(counts) == 5},
     }
-    with together(2, partial(train_all, configs, machine, tmp_path)) as world:
+    with spawn(2, partial(train_all, configs, machine, tmp_path)) as world:
         results = train_all(configs, machine, tmp_path, world, **options)
     for name in METHODS:
         alone = train(configs[name], machine, workdir=tmp_path / name / "alone")
@@ -120,11 +120,11 @@ def test_a_batch_must_be_divisible(make_config, machine):
 
 def test_devices_must_suffice(make_config, machine, monkeypatch):
     several = machine.model_copy(update={"processes": 3})
-    monkeypatch.setattr(sys.modules["kdtrain.loop.trainer"], "together", lambda size, work: together(1, work))
+    monkeypatch.setattr(sys.modules["kdtrain.loop.trainer"], "spawn", lambda size, work: spawn(1, work))
     with pytest.raises(InputError, match="device: must be auto, cpu or cuda for 3 processes, got 'cuda:1'"):
         train(make_config(batch_size=6), several.model_copy(update={"device": "cuda:1"}))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(InputError, match="came 3 processes for 2 visible GPUs"):
+    with pytest.raises(InputError, match="got 3 processes for 2 visible GPUs"):
         train(make_config(batch_size=6), several.model_copy(update={"device": "cuda"}))
 
 

@@ -1,17 +1,14 @@
 """Weights that change over a training."""
 
-import sys
-
 import pytest
 import torch
 
 from kdtrain import InputError, train
+from kdtrain.loop import step
 from kdtrain.loop.frozen_teacher import FrozenTeacher
 from kdtrain.loop.gradients import looks_at_gradients
 from kdtrain.methods import METHODS, parse_term
 from kdtrain.methods.schedule import WeightSchedule
-
-training = sys.modules["kdtrain.loop.trainer"]
 
 
 def factors(steps=20, **options):
@@ -78,7 +75,7 @@ def test_a_term_that_has_stopped_is_not_computed_nor_is_the_teacher(make_config,
 
 def test_the_gradient_of_every_term_is_measured(make_config, machine, monkeypatch):
     seen = []
-    norms = training.gradient_norms
+    norms = step.gradient_norms
 
     def measured(weighted, student, scaler, world):
         found = norms(weighted, student, scaler, world)
@@ -90,7 +87,7 @@ def test_the_gradient_of_every_term_is_measured(make_config, machine, monkeypatc
         return found
 
     alone = train(make_config("kd", epochs=5), machine)
-    monkeypatch.setattr(training, "gradient_norms", measured)
+    monkeypatch.setattr(step, "gradient_norms", measured)
     result = train(make_config("kd", epochs=5), machine)
     assert [found for found, _ in seen] == pytest.approx([expected for _, expected in seen], rel=1e-4)
     looked = [past.epoch for past in result.reports if "gradient" in past.losses["pixel_kd"]]

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 
 from kdtrain import EpochReport, InputError, TrainResult, train
 from kdtrain.errors import StorageError
+from kdtrain.loop import setup, trainer
 from kdtrain.loop.evaluate import evaluate
 from kdtrain.loop.run_folder import RunFolder
 from kdtrain.models import Network, build_network
 from kdtrain.runtime import atomic_files as checkpoint
 from kdtrain.teacher import load_model
 
-training = sys.modules["kdtrain.loop.trainer"]
 NETWORKS = Path(__file__).parent / "networks"
 
 
@@ -129,7 +129,7 @@ def test_a_finished_training_returns_its_result_at_once(make_config, machine, tm
     config = make_config("none", epochs=2)
     result = train(config, machine, workdir=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "result.json", "student"]
-    monkeypatch.setattr(training, "open_role", None)
+    monkeypatch.setattr(setup, "open_role", None)
     heard: list[EpochReport] = []
     again = train(config, machine, heard.append, tmp_path)
     assert again.to_dict() == result.to_dict()
@@ -221,7 +221,7 @@ def test_a_training_that_diverges_ends_and_says_where(method, changes, epochs, r
 
 def test_a_term_of_weight_zero_computes_nothing(make_config, machine, tmp_path, monkeypatch):
     plain = train(make_config("none", epochs=2), machine, workdir=tmp_path / "plain")
-    monkeypatch.setattr(training, "FrozenTeacher", None)
+    monkeypatch.setattr(setup, "FrozenTeacher", None)
     config = make_config(
         "none", epochs=2, terms=[{"loss": "cross_entropy"}, {"loss": "channel_wise", "weight": 0}], teacher="x"
     )
@@ -334,7 +334,7 @@ class TestWrongInput:
 
     @pytest.fixture
     def refused(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(training, "moved", None)
+        monkeypatch.setattr(trainer, "moved", None)
 
         def refuse(config, machine, workdir=tmp_path / "run") -> str:
             with pytest.raises(InputError) as error:

@@ -14,7 +14,7 @@ import pytest
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.loop.evaluate import Evaluation
-from kdtrain.loop.reports import EpochReport, Report, TrainResult
+from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext
@@ -80,7 +80,7 @@ class FakeTrain:
         self,
         config: TrainConfig,
         machine: Machine | None = None,
-        report: Report | None = None,
+        report: OnEpoch | None = None,
         workdir: Path | None = None,
         interrupt: Callable[[], bool] | None = None,
     ) -> TrainResult:

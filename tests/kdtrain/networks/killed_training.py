@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from kdtrain import Machine, TrainConfig, train
-from kdtrain.loop import reports as progress
+from kdtrain.loop import epoch as progress
 from kdtrain.loop import run_folder
 from kdtrain.runtime import atomic_files as checkpoint
 
@@ -28,7 +28,7 @@ def save(folder: Path, number: int, state: dict[str, object], step: int) -> None
 
 def report(past: object) -> None:
     if past.epoch == epoch - 1:
-        progress.LossMeter.add = lambda meter, raw, weights, look: die()
+        progress.LossMeter.add = lambda meter, raw, weights: die()
 
 
 if where == "checkpoint":

@@ -1,0 +1,155 @@
+"""One training step: a batch goes through teacher and student, the losses are weighed, the weights are moved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kdtrain.loop.batches import DistillBatch
+from kdtrain.loop.gradients import gradient_norms
+from kdtrain.loop.placebo import in_order
+from kdtrain.loop.reports import Part
+from kdtrain.loop.schedules import Clock
+from kdtrain.loop.setup import Run
+from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.loop.teacher_request import TeacherRequest
+from kdtrain.methods import Term
+from kdtrain.methods.base import TermInput
+from kdtrain.runtime.random_streams import generator, seed_torch
+
+Maps = Mapping[str, Tensor]
+"""Maps `(N, C, H, W)` by layer."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step computed; all tensors are scalars without gradient.
+
+    Attributes:
+        loss: The sum of the weighted terms.
+        raw: The value before its weight of every term that was computed, by the term's name.
+        weights: The weight of every term; 0 for a term that was not computed.
+        gradients: The length of the gradient of every computed term, in steps that measure it; else empty.
+    """
+
+    loss: Tensor
+    raw: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    gradients: Mapping[str, float]
+
+
+class TrainStep:
+    """Takes the steps of a training.
+
+    Args:
+        run: The training, whose networks and optimizer are changed.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __call__(self, batch: DistillBatch, clock: Clock, stopwatch: Stopwatch) -> StepResult:
+        """Take one step.
+
+        Args:
+            batch: This process's share of a batch, on the device.
+            clock: When the step is taken.
+            stopwatch: Counts the seconds of the step's parts.
+        """
+        run = self._run
+        seed_torch(run.device, run.config.seed, "dropout", *clock, run.group.rank)
+        self._set_learning_rate(clock)
+        weights = run.schedules.term_weights(clock)
+        active_terms = run.schedules.active_terms(weights)
+        request = run.schedules.teacher_request(weights)
+
+        teacher_maps = self._teacher_maps(batch, request, clock, stopwatch)
+        with stopwatch(Part.STUDENT):
+            student_maps = self._student_maps(batch, active_terms)
+        with stopwatch(Part.LOSSES):
+            kernels = self._kernels(batch, request, teacher_maps)
+            raw = self._term_values(batch, active_terms, student_maps, teacher_maps, kernels, clock)
+            weighted = {name: weights[name] * value for name, value in raw.items()}
+            loss = torch.stack(list(weighted.values())).sum()
+
+        gradients: Mapping[str, float] = {}
+        if run.schedules.measures_gradients(clock):
+            with stopwatch(Part.GRADIENTS):
+                gradients = gradient_norms(weighted, run.student, run.scaler, run.group)
+        with stopwatch(Part.BACKWARD):
+            self._backward(loss)
+        with stopwatch(Part.OPTIMIZER):
+            self._update()
+        return StepResult(loss.detach(), {name: value.detach() for name, value in raw.items()}, weights, gradients)
+
+    def _set_learning_rate(self, clock: Clock) -> None:
+        for parameter_group in self._run.optimizer.param_groups:
+            parameter_group["lr"] = self._run.schedules.learning_rate(clock)
+
+    def _teacher_maps(self, batch: DistillBatch, request: TeacherRequest, clock: Clock, stopwatch: Stopwatch) -> Maps:
+        """The teacher's maps of the whole batch: those stored in it, and others computed now."""
+        run = self._run
+        layers = request.maps_without(batch.kernels.keys())
+        maps = batch.maps
+        if run.teacher is not None and (unknown := layers - maps.keys()):
+            with stopwatch(Part.TEACHER):
+                maps = maps | run.teacher.ask(batch.images, unknown)
+        widened = {layer: maps[layer].float() if run.rounds_teacher else maps[layer] for layer in sorted(layers)}
+        gathered = {layer: run.group.gather(values) for layer, values in widened.items()}
+        return in_order(run.config.teacher_order, gathered, run.config.seed, *clock)
+
+    def _student_maps(self, batch: DistillBatch, active_terms: list[Term]) -> Maps:
+        """The student's maps of the whole batch; those of this process's share have a gradient."""
+        run = self._run
+        with run.autocast(), run.group.whole_batch_norm():
+            maps = run.student(batch.images)
+            layers = dict.fromkeys(layer for term in active_terms for layer in term.student_layers)
+            return {layer: run.group.gather(maps[layer]) for layer in layers}
+
+    def _kernels(self, batch: DistillBatch, request: TeacherRequest, teacher_maps: Maps) -> Mapping[str, Tensor]:
+        """By term, the kernel of the whole batch: as it is stored, or computed from the teacher's maps."""
+        unknown = sorted(request.kernels.keys() - batch.kernels.keys())
+        return batch.kernels | {term: request.rows(term, teacher_maps, batch.view, batch.number) for term in unknown}
+
+    def _term_values(
+        self,
+        batch: DistillBatch,
+        active_terms: list[Term],
+        student_maps: Maps,
+        teacher_maps: Maps,
+        kernels: Mapping[str, Tensor],
+        clock: Clock,
+    ) -> dict[str, Tensor]:
+        """The value of every active term before its weight, with gradient."""
+        run = self._run
+        labels = run.group.gather(batch.labels)
+        values = {}
+        for term in active_terms:
+            kernel = kernels.get(term.name)
+            term_input = TermInput(
+                students=tuple(student_maps[layer] for layer in term.student_layers),
+                teachers=tuple(teacher_maps[layer] for layer in term.teacher_layers) if kernel is None else (),
+                labels=labels,
+                num_classes=run.num_classes,
+                ignore_index=run.ignore_index,
+                generator=generator(run.config.seed, "term", term.name, *clock),
+                broadcast_=run.group.broadcast_,
+                kernel=kernel,
+            )
+            values[term.name] = run.module_of(term)(term_input)
+        return values
+
+    def _backward(self, loss: Tensor) -> None:
+        run = self._run
+        run.optimizer.zero_grad(set_to_none=True)
+        run.scaler.scale(loss).backward()
+        run.group.sum_gradients(run.student.parameters(), run.term_modules.parameters())
+
+    def _update(self) -> None:
+        run = self._run
+        if run.config.clip_norm is not None:
+            run.scaler.unscale_(run.optimizer)
+            nn.utils.clip_grad_norm_(run.parameters, run.config.clip_norm)
+        run.scaler.step(run.optimizer)
+        run.scaler.update()
