@@ -164,6 +164,33 @@ def test_a_scale_changes_what_the_network_sees_and_never_the_labels(scale, seen)
         np.testing.assert_array_equal(found.confusion[index].sum(axis=1), [(labels == c).sum() for c in range(4)])
 
 
+def triangle_filtered(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image `(h, w, 3)` brought to a smaller size by the triangle filter of the size of the output's pixels."""
+
+    def weights(before: int, after: int) -> np.ndarray:
+        step = before / after
+        centers = (np.arange(after) + 0.5) * step
+        distances = np.abs(np.arange(before) + 0.5 - centers[:, None]) / step
+        triangle = np.maximum(0.0, 1.0 - distances)
+        return triangle / triangle.sum(axis=1, keepdims=True)
+
+    rows, columns = (weights(before, after) for before, after in zip(pixels.shape, size, strict=False))
+    return np.einsum("hH,wW,HWc->hwc", rows, columns, pixels)
+
+
+def test_an_image_is_made_smaller_without_aliasing():
+    """Of every pixel of the image something reaches the network: the resize filter widens with the factor."""
+    pictures, seen = Pictures([(24, 32)]), []
+
+    def network(pixels: Tensor) -> Tensor:
+        seen.append(pixels)
+        return colors(pixels)
+
+    evaluate(network, pictures, "select", 1, 0.25, CPU)
+    expected = triangle_filtered(pictures.pairs[0][0] / 255, (6, 8))
+    np.testing.assert_allclose(seen[0][0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
 def test_small_logits_are_brought_to_the_size_of_the_image():
     halves = torch.tensor([[5.0, -5.0]]).view(1, 1, 1, 2)
     predicted = predict(lambda pixels: torch.cat([halves, -halves], dim=1), torch.zeros(1, 3, 5, 6), 1.0)

@@ -165,6 +165,17 @@ def test_a_training_stopped_by_its_listener_can_go_on(make_config, machine, tmp_
     assert result.evaluation.to_dict() == train(config, machine).evaluation.to_dict()
 
 
+def test_an_epoch_is_reported_when_its_checkpoint_is_on_the_disk(make_config, machine, tmp_path):
+    seen = []
+
+    def report(past: EpochReport) -> None:
+        state = torch.load(tmp_path / "checkpoints" / f"epoch-{past.epoch:05d}.pt", weights_only=True)
+        seen.append([content["epoch"] for content in state["reports"]])
+
+    train(make_config("none", epochs=2), machine, report, tmp_path)
+    assert seen == [[1], [1, 2]]
+
+
 def test_a_listener_may_stop_at_a_report_of_before_the_resume(make_config, machine, tmp_path):
     config = make_config("none")
     with pytest.raises(BreakOffError):
