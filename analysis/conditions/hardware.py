@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.conditions.code_versions import Places, mixed_parts
 from analysis.tables.files import Tables
 from analysis.tables.states import State
 
@@ -35,16 +36,30 @@ class Mix:
     Attributes:
         kind: ``hardware``, ``software`` or ``code``.
         places: How many trials of each study ran where: by the name of the place, then by study.
+        parts: The same by part of the code, where parts are told apart: then ``places`` is for reading alone.
+        differs: The modules that are not the same.
     """
 
     kind: str
-    places: dict[str, dict[str, int]]
+    places: Mapping[str, Mapping[str, int]]
+    parts: tuple[Places, ...] = ()
+    differs: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
         """Which studies ran on what, and why it matters."""
-        told = "; ".join(f"{place} ({_listed(studies)})" for place, studies in self.places.items())
-        return f"Mixed {self.kind}: {told}. {_MEANING[self.kind]}"
+        places = "; ".join(f"{place} ({_listed(studies)})" for place, studies in self.places.items())
+        return f"Mixed {self.kind}: {places}. {self.remedy}{_MEANING[self.kind]}"
+
+    @property
+    def remedy(self) -> str:
+        """Which modules differ, and what to do about it; empty where neither is known."""
+        if not self.differs:
+            return ""
+        return (
+            f"The versions differ in {', '.join(self.differs)}: put back the version of the earlier trials and train "
+            "the later ones again in a new --dir, or train all of them on one version. "
+        )
 
     @property
     def doubt(self) -> str:
@@ -54,7 +69,8 @@ class Mix:
     def spans(self, studies: Iterable[str]) -> bool:
         """Whether the trials of these studies alone ran in more than one place."""
         named = set(studies)
-        return sum(bool(named & counts.keys()) for counts in self.places.values()) > 1
+        partitions = self.parts or (self.places,)
+        return any(sum(bool(named & counts.keys()) for counts in places.values()) > 1 for places in partitions)
 
 
 def mixed(tables: Tables) -> list[Mix]:
@@ -69,8 +85,10 @@ def mixed(tables: Tables) -> list[Mix]:
     names = {
         "hardware": [hardware(row) for row in rows],
         "software": _software_names(rows),
-        "code": [code(row) for row in rows],
     }
+    versions = tables["code"]
+    if versions.empty:  # tables that were written before the parts of the code were told apart
+        names["code"] = [code(row) for row in rows]
     found = []
     for kind, named in names.items():
         place_of = {str(row.name): name for row, name in zip(rows, named, strict=True)}
@@ -80,7 +98,19 @@ def mixed(tables: Tables) -> list[Mix]:
             for (place, study), count in Counter(pairs).items():
                 places.setdefault(place, {})[study] = count
             found.append(Mix(kind, places))
+    if not versions.empty:
+        found += _mixed_code(told.dropna(subset=["code_digest"]), versions)
     return found
+
+
+def _mixed_code(trials: pd.DataFrame, versions: pd.DataFrame) -> list[Mix]:
+    parts = mixed_parts(trials, versions)
+    if not parts.by_part:
+        return []
+    partitions = tuple(parts.by_part.values())
+    different = {json.dumps(list(places.values())): places for places in partitions}
+    places = {place: studies for one in different.values() for place, studies in one.items()}
+    return [Mix("code", places, partitions, parts.modules)]
 
 
 def hardware(row: Mapping[str, Any] | pd.Series) -> str:

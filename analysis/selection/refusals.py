@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.conditions.hardware import mixed
+from analysis.conditions.hardware import Mix, mixed
 from analysis.tables.files import Tables
 from analysis.tables.ranges import spaces
 
@@ -42,12 +42,17 @@ def refused(tables: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
                 *_search(ranges, shared, row, baseline),
                 *_budget(tables["trials"], row, baseline),
                 *(
-                    f"it and the baseline {baseline['study']} ran on different code"
+                    f"it and the baseline {baseline['study']} ran on different code{_remedy(mix)}"
                     for mix in code
                     if mix.spans({row["study"], baseline["study"]})
                 ),
             ]
     return found
+
+
+def _remedy(mix: Mix) -> str:
+    remedy = mix.remedy.strip().removesuffix(".")
+    return f". {remedy}" if remedy else ""
 
 
 def refusals(comparison: pd.DataFrame) -> list[str]:

@@ -98,6 +98,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         latency_ms_or_null=(_REAL, "ms"),
         latency_device_or_null=_TEXT,
         environment_id_or_null=_TEXT,
+        code_digest_or_null=_TEXT,
         node_or_null=_TEXT,
         peak_memory_bytes_or_null=(_INT, "bytes of one GPU, held at most"),
         reused_from_or_null=_TEXT,
@@ -186,6 +187,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         versions_json=_TEXT,
         kdsweep_version=_TEXT,
     ),
+    "code": _schema(
+        code_digest=_TEXT,
+        part=_TEXT,
+        part_digest=_TEXT,
+        module_or_null=_TEXT,
+        module_digest_or_null=_TEXT,
+    ),
     "decisions": _schema(
         sweep_id=_TEXT,
         n=(_INT, "ledger record"),
@@ -241,7 +249,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "cells": ("levels_json", "retuned", "published", "source"),
     "trials": (
         *("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
-        *("parts_json", "asked", "recorded"),
+        *("parts_json", "asked", "recorded", "code_digest"),
     ),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),
