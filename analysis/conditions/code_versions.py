@@ -1,9 +1,10 @@
-"""Which versions of the training code trials ran on, part by part, from the table ``code``.
+"""Which versions of the training code trials ran on, part by part, from ``code_json`` in the table ``sweeps``.
 
 A training executes parts: the training loop, a data set, its losses. Two trials are comparable if every part that both
 executed was the same for both; a part that only one of them executed says nothing.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,12 +28,29 @@ class MixedParts:
     modules: tuple[str, ...]
 
 
+def code_parts(sweeps: pd.DataFrame) -> pd.DataFrame:
+    """Columns ``code_digest, part, part_digest, module, module_digest``, one row per module of every part.
+
+    The last two are null for a part of which only its digest is known. Empty for tables that were written before
+    the parts of the code were told apart.
+    """
+    rows = [
+        (code_digest, part, version["digest"], module, module_digest)
+        for text in sweeps["code_json"].dropna()
+        for code_digest, parts in json.loads(text).items()
+        for part, version in parts.items()
+        for module, module_digest in (version["modules"] or {None: None}).items()
+    ]
+    columns = ["code_digest", "part", "part_digest", "module", "module_digest"]
+    return pd.DataFrame(rows, columns=columns, dtype=object).drop_duplicates()
+
+
 def mixed_parts(trials: pd.DataFrame, code: pd.DataFrame) -> MixedParts:
     """The parts of which these trials ran on more than one version.
 
     Args:
         trials: Rows of the table ``trials``.
-        code: The table ``code``.
+        code: From ``code_parts``.
     """
     counts = Counter(zip(trials["code_digest"], trials["study"], strict=True))
     used = code[code["code_digest"].isin({digest for digest, _ in counts})]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.conditions.code_versions import Places, mixed_parts
+from analysis.conditions.code_versions import Places, code_parts, mixed_parts
 from analysis.tables.files import Tables
 from analysis.tables.states import State
 
@@ -86,7 +86,7 @@ def mixed(tables: Tables) -> list[Mix]:
         "hardware": [hardware(row) for row in rows],
         "software": _software_names(rows),
     }
-    versions = tables["code"]
+    versions = code_parts(tables["sweeps"])
     if versions.empty:  # tables that were written before the parts of the code were told apart
         names["code"] = [code(row) for row in rows]
     found = []

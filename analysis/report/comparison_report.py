@@ -193,7 +193,7 @@ def _differing(all_findings: Sequence[Findings], labels: Sequence[str]) -> list[
         clauses.append("the teachers differ")
     joined = {
         name: pd.concat([findings.tables[name] for findings in all_findings], ignore_index=True)
-        for name in ("trials", "environments")
+        for name in ("sweeps", "trials", "environments")
     }
     clauses += [f"mixed {mix.kind}" for mix in mixed(joined)]
     unfinished = [label for findings, label in zip(all_findings, labels, strict=True) if not findings.finished]

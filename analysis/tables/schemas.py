@@ -48,6 +48,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         palette=(_TEXTS, "#rrggbb"),
         finished=_FLAG,
         frozen_json_or_null=_TEXT,
+        code_json_or_null=_TEXT,
     ),
     "studies": _schema(
         sweep_id=_TEXT,
@@ -187,13 +188,6 @@ SCHEMAS: dict[str, pa.Schema] = {
         versions_json=_TEXT,
         kdsweep_version=_TEXT,
     ),
-    "code": _schema(
-        code_digest=_TEXT,
-        part=_TEXT,
-        part_digest=_TEXT,
-        module_or_null=_TEXT,
-        module_digest_or_null=_TEXT,
-    ),
     "decisions": _schema(
         sweep_id=_TEXT,
         n=(_INT, "ledger record"),
@@ -243,7 +237,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "sweeps": ("frozen_json",),
+    "sweeps": ("frozen_json", "code_json"),
     "studies": ("defaults_json",),
     "selections": ("rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),
