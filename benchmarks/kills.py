@@ -39,7 +39,6 @@ import sweeps.outcome.results
 import sweeps.run
 import sweeps.store.store
 from sweeps.cli import main as command_line
-from sweeps.ledger.state import UNFINISHED
 from sweeps.outcome.tabulate import load_state, rows
 
 SPEC: dict[str, Any] = {
@@ -253,7 +252,7 @@ class Bench:
         found = comparable(sweep)
         expected = {trial["trial_id"] for trial in self.whole["trials"]}
         _, state = load_state(sweep)
-        ended = {trial.id for trial in state.trials.values() if trial.state not in UNFINISHED}
+        ended = {trial.id for trial in state.trials.values() if trial.state.is_over}
         asked = [(trial.study, trial.seed, json.dumps(trial.params)) for trial in state.trials.values()]
         differs = difference(self.whole, found)
         return Outcome(

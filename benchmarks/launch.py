@@ -8,6 +8,7 @@ cost; and the memory of the driver. All figures come with the load average, sinc
 
 import argparse
 import cProfile
+import json
 import os
 import pstats
 import subprocess
@@ -26,6 +27,7 @@ from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_environment
+from sweeps.ledger.events import Note, TeacherKnown
 from sweeps.ledger.ledger import Ledger, read
 from sweeps.ledger.state import SweepState
 from sweeps.spec.spec import SweepSpec, parse_spec
@@ -93,7 +95,7 @@ def make_spec(trials: int, sampler: str) -> SweepSpec:
 def open_driver(folder: str, trials: int, sampler: str) -> Driver:
     """A driver of a sweep of which neither data nor teacher exist."""
     facts = {"name": "streets", "classes": ["a"], "palette": ["#000000"], "images": {}, "digests": {}}
-    teacher = {"digest": "feedfacefeedface", "name": "none"}
+    teacher = TeacherKnown("feedfacefeedface", "none", "FPN", None, 0, None, None, None, None, None, "given")
     return Driver(make_spec(trials, sampler), folder, TrainContext(facts, describe_environment(Machine()), teacher))
 
 
@@ -188,10 +190,10 @@ def ledger_costs(trials: int) -> None:
             driver.report("none-0", EpochReport.from_dict({**listed[0].to_dict(), "epoch": epoch + 1, "epochs": count}))
         say("a report: ledger, state, decision", f"{1e6 * (time.perf_counter() - start) / count:.0f} us")
     with tempfile.TemporaryDirectory() as folder:
-        ledger, content = Ledger(folder), {"trial": "none-0", "report": listed[0].to_dict()}
+        ledger, note = Ledger(folder), Note(json.dumps(listed[0].to_dict()))
         start = time.perf_counter()
         for _ in range(200):
-            ledger.append("note", content)
+            ledger.append(note)
         say("a commit (fsync, the newest file written anew)", f"{1e3 * (time.perf_counter() - start) / 200:.2f} ms")
         ledger.close()
         size = sum(path.stat().st_size for path in Path(folder, "ledger").glob("*.jsonl"))

@@ -11,7 +11,8 @@ from kdtrain import EpochReport, Machine, train
 from sweeps.attempt.attempt import staged
 from sweeps.attempt.signals import Interrupted, StopRequest, departure
 from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher
-from sweeps.driver.driver import Driver, check_begun
+from sweeps.driver.driver import Driver
+from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
 from sweeps.outcome.results import Results, conclude
@@ -107,7 +108,7 @@ def _run(
             with Display(spec, driver, console.print, console) as display:
                 place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished
-            unfinished = sum(trial.state in ("planned", "running") for trial in driver.state.trials.values())
+            unfinished = sum(trial.state.is_unfinished for trial in driver.state.trials.values())
     if not finished:
         saved = f"{unfinished} trial{' is' if unfinished == 1 else 's are'} saved in the middle"
         raise Interrupted(saved if unfinished else "between two trials")

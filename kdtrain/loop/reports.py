@@ -74,7 +74,7 @@ class EpochReport:
         images: Images trained on in this epoch.
         peak_memory_bytes: Most GPU memory that the (first) process has held for tensors so far, its allocator's
             reserve included: what decides how many trainings share a GPU. None on a CPU.
-        asked: Images that the teacher was shown in this epoch.
+        asked: Images that the teacher was shown in this epoch; none in the ledger of a version that did not count them.
         recorded: Those of them for which its maps were recorded for all trainings.
     """
 
@@ -86,8 +86,8 @@ class EpochReport:
     seconds: dict[str, float]
     images: int
     peak_memory_bytes: int | None = None
-    asked: int = 0
-    recorded: int = 0
+    asked: int | None = 0
+    recorded: int | None = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

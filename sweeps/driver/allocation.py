@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from analysis.selection.halving import survivors
-from sweeps.ledger.state import UNFINISHED, Phase, SweepState, TrialRecord
+from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import Study, SweepSpec
 
 
@@ -34,19 +35,19 @@ def searches(spec: SweepSpec, study: Study) -> bool:
 
 def spent_trials(state: SweepState, study: Study) -> int:
     """Configs that a study has proposed."""
-    return len(state.of_study(study.name, "search"))
+    return len(state.of_study(study.name, Phase.SEARCH))
 
 
 def spent_epochs(state: SweepState, study: Study) -> int:
     """Epochs of a study's search: of ended trials those that were run, of others those that are planned."""
-    return sum(trial.committed for trial in state.of_study(study.name, "search"))
+    return sum(trial.committed for trial in state.of_study(study.name, Phase.SEARCH))
 
 
 def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
     """The study that proposes next: of those with budget left the one that has spent least.
 
-    Ties go to the one that has tried less, lest a study whose trials all fail at once keeps the others waiting; then by
-    order.
+    Ties go to the one that has tried less, so that a study whose trials all fail at once does not keep the others
+    waiting; then by order.
     """
     open_studies = [study for study in spec.studies if _proposes(spec, state, study)]
     spent = {study.name: (spent_epochs(state, study), spent_trials(state, study)) for study in open_studies}
@@ -55,13 +56,13 @@ def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
 
 def search_over(spec: SweepSpec, state: SweepState, study: Study) -> bool:
     """Whether nothing more can come from a study's search."""
-    running = any(trial.state in UNFINISHED for trial in state.of_study(study.name, "search"))
+    running = any(trial.state.is_unfinished for trial in state.of_study(study.name, Phase.SEARCH))
     return not running and not _proposes(spec, state, study)
 
 
 def candidates(spec: SweepSpec, state: SweepState, study: Study) -> list[TrialRecord]:
     """The best configs of a study's search, each once, best first; of equals the earlier."""
-    scored = [(trial, trial.score) for trial in state.of_study(study.name, "search")]
+    scored = [(trial, trial.score) for trial in state.of_study(study.name, Phase.SEARCH)]
     ranked = sorted((pair for pair in scored if pair[1] is not None), key=lambda pair: -float(pair[1] or 0.0))
     distinct: dict[str, TrialRecord] = {}
     for trial, _ in ranked:
@@ -81,15 +82,15 @@ def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRec
         return [[None] for _ in spec.confirm.rounds]
     if not search_over(spec, state, study) or not (first := candidates(spec, state, study)):
         return []
-    runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, "confirm")}
+    runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, Phase.CONFIRM)}
     in_round = [first]
     rounds = spec.confirm.rounds
     for following, so_far in zip(rounds[1:], accumulate(each.seeds for each in rounds), strict=False):
         seeds = spec.confirm_seeds[:so_far]
         ran = {trial.id: [runs.get((trial.id, seed)) for seed in seeds] for trial in in_round[-1]}
-        if any(run is None or run.state in UNFINISHED for found in ran.values() for run in found):
+        if any(run is None or run.state.is_unfinished for reruns in ran.values() for run in reruns):
             break
-        scores = {trial: [run.score for run in found if run is not None] for trial, found in ran.items()}
+        scores = {trial: [run.score for run in reruns if run is not None] for trial, reruns in ran.items()}
         kept = survivors(scores, following.alive)
         in_round.append([trial for trial in in_round[-1] if trial.id in kept])
     return [list[TrialRecord | None](alive) for alive in in_round]
@@ -97,12 +98,12 @@ def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRec
 
 def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
     """The next training of the rounds that have begun, seed by seed over all studies."""
-    return _first_new(_confirmations(spec, state), state, "confirm")
+    return _first_new(_confirmations(spec, state), state, Phase.CONFIRM)
 
 
 def next_reporting(spec: SweepSpec, state: SweepState) -> Rerun | None:
     """The next training of the frozen config or of the baseline's, on a seed of their own."""
-    return _first_new(reportings(spec, state), state, "report")
+    return _first_new(reportings(spec, state), state, Phase.FINAL)
 
 
 def reporting_runs(spec: SweepSpec) -> int:
@@ -114,10 +115,11 @@ def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
     """All trainings of the frozen config and of the baseline's, which may be the same, on seeds of their own."""
     if state.frozen is None:
         return
-    held = {(one["study"], one["trial"]): one for one in (state.frozen["chosen"], state.frozen["baseline"]) if one}
-    for seed in state.frozen["seeds"]:
-        for study, trial in held:
-            yield Rerun("report", spec.study(study), seed, state.trials[trial] if trial else None)
+    frozen = (state.frozen.chosen, state.frozen.baseline)
+    configs = dict.fromkeys((config.study, config.trial) for config in frozen if config is not None)
+    for seed in state.frozen.seeds:
+        for study, trial in configs:
+            yield Rerun(Phase.FINAL, spec.study(study), seed, state.trials[trial] if trial else None)
 
 
 def _first_new(wanted: Iterator[Rerun], state: SweepState, phase: Phase) -> Rerun | None:
@@ -145,4 +147,4 @@ def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
     for seed, number in zip(spec.confirm_seeds, round_of_seed, strict=True):
         for study, in_round in races:
             for candidate in in_round[number] if number < len(in_round) else []:
-                yield Rerun("confirm", study, seed, candidate)
+                yield Rerun(Phase.CONFIRM, study, seed, candidate)

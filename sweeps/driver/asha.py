@@ -16,8 +16,8 @@ Curve = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a report means for its trial. `rung` is the epoch of the rung entered by it, if it entered one."""
+class RungDecision:
+    """What a report means for its trial. `rung` is the epoch of the rung that it enters, if it enters one."""
 
     action: Literal["continue", "stop"]
     rung: int | None = None
@@ -41,7 +41,7 @@ def entry(curve: Curve, rung: int) -> tuple[int, float] | None:
     return None if epoch is None else (epoch, curve[epoch])
 
 
-def decide(curve: Curve, epoch: int, others: Iterable[Curve], rungs: Iterable[int], factor: int) -> Verdict:
+def decide(curve: Curve, epoch: int, others: Iterable[Curve], rungs: Iterable[int], factor: int) -> RungDecision:
     """Whether a trial that has just reported `epoch` goes on.
 
     Args:
@@ -51,12 +51,13 @@ def decide(curve: Curve, epoch: int, others: Iterable[Curve], rungs: Iterable[in
         rungs: From `milestones`.
         factor: One in `factor` goes on.
     """
-    entered = [rung for rung in rungs if (found := entry(curve, rung)) and found[0] == epoch]
+    entries = {rung: entry(curve, rung) for rung in rungs}
+    entered = [rung for rung, first in entries.items() if first is not None and first[0] == epoch]
     if not entered:
-        return Verdict("continue")
+        return RungDecision("continue")
     rung, value = max(entered), curve[epoch]
-    rivals = [found[1] for other in others if (found := entry(other, rung))]
+    rivals = [first[1] for rival in others if (first := entry(rival, rung)) is not None]
     count = len(rivals) + 1
     kept = count if count < factor else math.ceil(count / factor)
     better = sum(rival > value for rival in rivals)
-    return Verdict("continue" if better < kept else "stop", rung, count, kept)
+    return RungDecision("continue" if better < kept else "stop", rung, count, kept)

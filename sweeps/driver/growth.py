@@ -1,11 +1,13 @@
-"""What may change in the spec of a sweep that was begun: it may grow, but what ran must stay valid."""
+"""What may change in a sweep that was begun: its spec may grow, but what ran must stay valid."""
 
 import contextlib
 import reprlib
 from collections.abc import Mapping
-from typing import Any
 
 from kdtrain.errors import InputError
+from sweeps.ledger.environment import TrainContext
+from sweeps.ledger.events import Content
+from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
@@ -16,88 +18,128 @@ FREE = (*PLACE, "budget", "confirm")
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
 
 
+def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
+    """Make sure that a sweep can go on with a spec, before anything long is done for it.
+
+    Returns:
+        What the sweep holds.
+
+    Raises:
+        InputError: If the sweep holds something else, or is damaged.
+    """
+    state = SweepState.of(read(sweep))
+    if state.begun is not None:
+        grown(state, spec, sweep)
+    return state
+
+
+def check_inputs(state: SweepState, context: TrainContext, sweep: str) -> None:
+    """Make sure that a sweep goes on with the data and the teacher that it was begun with.
+
+    Args:
+        state: The sweep so far.
+        context: Data and teacher of now.
+        sweep: Where the sweep lies, for messages.
+
+    Raises:
+        InputError: If they have changed.
+    """
+    if changed := difference(state.sweep.data, context.data):
+        path, before, after = changed
+        raise InputError(
+            f"the data have changed since {sweep} was begun: {path} was {before} and is {after}; "
+            "put the data back, or start a new sweep in another --dir"
+        )
+    if state.teacher and context.teacher and state.teacher.digest != context.teacher.digest:
+        raise InputError(
+            f"teacher: {sweep} was begun with the teacher {state.teacher.digest}, but this one is "
+            f"{context.teacher.digest}; put the teacher back, or start a new sweep in another --dir"
+        )
+
+
 def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     """What has grown in a sweep that was begun, in words.
 
     Raises:
         InputError: As `growth`, and if anything grows that could lead to another selection than the frozen one.
     """
-    changes = growth(state.sweep["spec"], spec, str(sweep))
+    changes = growth(state.sweep.spec, spec, str(sweep))
     more = [change for change in changes if not change.startswith(PLACE)]
-    if state.frozen is not None and more:
+    if state.frozen_by is not None and more:
         raise InputError(
-            f"the selection of {sweep} was frozen at {state.frozen['at'][:16]} and the sweep cannot grow any more "
+            f"the selection of {sweep} was frozen at {state.frozen_by.at[:16]} and the sweep cannot grow any more "
             f"({more[0]}); start a new sweep in another --dir, or run {sweep}/spec.yaml to go on with this one"
         )
     return changes
 
 
-def growth(old: Mapping[str, Any], new: SweepSpec, where: str) -> list[str]:
+def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     """What has grown, in words; nothing if nothing has changed.
 
     Args:
-        old: The spec as the ledger has it, in plain values.
-        new: The spec as it is given now.
-        where: The sweep, for messages.
+        begun_with: The spec as the ledger has it, in plain values.
+        new: The spec of now.
+        sweep: Where the sweep lies, for messages.
 
     Raises:
         InputError: If a field has changed on which trials that ran depend.
     """
+    before = dict(begun_with)
     with contextlib.suppress(InputError):  # so that a field that is new to this version has its default
-        old = parse_spec(old).model_dump(mode="json")
-    content = new.model_dump(mode="json")
-    known = {study["name"]: study for study in old["studies"]}
-    given = {study["name"]: study for study in content["studies"]}
-    if lost := [name for name in known if name not in given]:
+        before = parse_spec(begun_with).model_dump(mode="json")
+    after = new.model_dump(mode="json")
+    studies_before = {study["name"]: study for study in before["studies"]}
+    studies_after = {study["name"]: study for study in after["studies"]}
+    if lost := [name for name in studies_before if name not in studies_after]:
         raise InputError(
-            f"{where} already holds the sweep {old['name']} with the study {lost[0]}, which is missing now; "
-            f"{_way_out(where)}"
+            f"{sweep} already holds the sweep {before['name']} with the study {lost[0]}, which is missing now; "
+            f"{_way_out(sweep)}"
         )
-    cells = content["cells"][: len(old["cells"])]
-    same = {**content, "studies": [given[name] for name in known], "cells": cells}
-    if found := difference(old, same, skip=FREE):
-        path, was, now = found
+    cells = after["cells"][: len(before["cells"])]
+    comparable = {**after, "studies": [studies_after[name] for name in studies_before], "cells": cells}
+    if changed := difference(before, comparable, skip=FREE):
+        path, was, now = changed
         raise InputError(
-            f"{where} already holds the sweep {old['name']}, in which {path} is {was} and not {now}; {_way_out(where)}"
+            f"{sweep} already holds the sweep {before['name']}, in which {path} is {was} and not {now}; "
+            f"{_way_out(sweep)}"
         )
-    changes = [f"study {name} is new" for name in given if name not in known]
+    changes = [f"study {name} is new" for name in studies_after if name not in studies_before]
     for field in FREE:
-        before, after = _at(old, field), _at(content, field)
-        if found := difference(before, after, tuple(field.split("."))):
-            changes.append(f"{found[0]}: {found[1]} -> {found[2]}")
+        if changed := difference(_at(before, field), _at(after, field), tuple(field.split("."))):
+            path, was, now = changed
+            changes.append(f"{path}: {was} -> {now}")
     return changes
 
 
 def difference(
-    old: Any, new: Any, path: tuple[str, ...] = (), skip: tuple[str, ...] = ()
+    before: object, after: object, path: tuple[str, ...] = (), skip: tuple[str, ...] = ()
 ) -> tuple[str, str, str] | None:
     """The first dotted path at which two plain values differ, and both values there, shortened."""
-    if ".".join(path) in skip or old == new:
+    if ".".join(path) in skip or before == after:
         return None
-    pairs: list[tuple[str, Any, Any]] = []
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        pairs = [(str(key), old.get(key), new.get(key)) for key in {**old, **new}]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = [(_label(one, index), one, other) for index, (one, other) in enumerate(zip(old, new, strict=True))]
+    pairs: list[tuple[str, object, object]] = []
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        pairs = [(str(key), before.get(key), after.get(key)) for key in {**before, **after}]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = [(_label(was, index), was, now) for index, (was, now) in enumerate(zip(before, after, strict=True))]
     if not pairs:
-        return ".".join(path), reprlib.repr(old), reprlib.repr(new)
-    found = (difference(one, other, (*path, label), skip) for label, one, other in pairs)
-    return next((difference for difference in found if difference), None)
+        return ".".join(path), reprlib.repr(before), reprlib.repr(after)
+    differences = (difference(was, now, (*path, label), skip) for label, was, now in pairs)
+    return next((each for each in differences if each), None)
 
 
-def _label(item: Any, index: int) -> str:
+def _label(item: object, index: int) -> str:
     return str(item["name"]) if isinstance(item, Mapping) and "name" in item else str(index)
 
 
-def _at(content: Mapping[str, Any], path: str) -> Any:
-    found: Any = content
+def _at(content: object, path: str) -> object:
     for step in path.split("."):
-        found = found.get(step) if isinstance(found, Mapping) else None
-    return found
+        content = content.get(step) if isinstance(content, Mapping) else None
+    return content
 
 
-def _way_out(where: str) -> str:
+def _way_out(sweep: str) -> str:
     return (
         "what may change in a sweep that was begun: budget, confirm, resources, retries, and studies may be added; "
-        f"choose another --dir, or run {where}/spec.yaml to go on with it"
+        f"choose another --dir, or run {sweep}/spec.yaml to go on with it"
     )

@@ -17,6 +17,7 @@ from optuna.trial import TrialState as OptunaState
 from kdtrain.runtime.random_streams import derive, numpy_rng
 from kdtrain.space import Choice, Domain
 from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.paths import Space, grid, size
 from sweeps.spec.spec import Sampler
 
@@ -116,12 +117,12 @@ def _as_optuna(trial: TrialRecord, distributions: dict[str, BaseDistribution]) -
     """
     about: dict[str, Any] = {"params": trial.params, "distributions": distributions}
     score = trial.score
-    if trial.state in ("planned", "running"):
+    if trial.state.is_unfinished:
         return create_trial(state=OptunaState.RUNNING, **about)
-    if trial.state == "pruned":
+    if trial.state is TrialState.PRUNED:
         return create_trial(state=OptunaState.PRUNED, intermediate_values=trial.curve, **about)
-    if trial.state == "diverged":
+    if trial.state is TrialState.DIVERGED:
         return create_trial(value=0.0, constraints={"diverged": 1.0}, **about)
-    if trial.state == "complete" and score is not None:
+    if trial.state is TrialState.COMPLETE and score is not None:
         return create_trial(value=score, **about)
     return create_trial(state=OptunaState.FAIL, **about)

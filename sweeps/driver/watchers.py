@@ -7,11 +7,8 @@ full disk, may pass.
 
 from collections.abc import Callable, Sequence
 
-from sweeps.ledger.ledger import Record
+from sweeps.ledger.events import Event
 from sweeps.ledger.state import SweepState
-
-Event = Record
-"""What happened."""
 
 Watcher = Callable[[Event, SweepState], None]
 """Takes what has just happened and the sweep's state after it."""

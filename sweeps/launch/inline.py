@@ -8,6 +8,7 @@ from sweeps.attempt.attempt import TRIALS, Train, held_out, train_in
 from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import Driver, Idle
 from sweeps.ledger.failure import Crash
+from sweeps.ledger.trial_state import Phase
 
 
 def run_inline(
@@ -15,7 +16,7 @@ def run_inline(
     train: Train,
     machine: Machine | None = None,
     on_step: Callable[[], None] = lambda: None,
-    asked: StopRequest | None = None,
+    stop_request: StopRequest | None = None,
 ) -> None:
     """Run what is left of a sweep; asked to leave, the trial saves itself and the same command goes on from there.
 
@@ -24,16 +25,16 @@ def run_inline(
         train: `kdtrain.train`.
         machine: Passed to it.
         on_step: Called after every epoch and every trial, to show progress.
-        asked: Whether to leave.
+        stop_request: Whether to stop.
 
     Raises:
         SweepAborted: If all trials fail in the same way.
         StorageError: If something cannot be written any more.
     """
-    asked = StopRequest() if asked is None else asked
+    stop_request = StopRequest() if stop_request is None else stop_request
     while True:
-        if asked.signal is not None:
-            driver.leave(f"asked to by {asked.signal.name}")
+        if stop_request.signal is not None:
+            driver.stop(f"asked to by {stop_request.signal.name}")
         if isinstance(trial := driver.next(), Idle):
             return
         trial_id = trial.id
@@ -55,8 +56,8 @@ def run_inline(
         try:
             here = machine or Machine()
             config, folder = TrainConfig.parse(trial.config), f"{TRIALS}/{trial_id}"
-            work = held_out(train) if trial.phase == "report" else train
-            outcome = train_in(driver.store, folder, work, config, here, listen, lambda: bool(asked))
+            work = held_out(train) if trial.phase is Phase.FINAL else train
+            outcome = train_in(driver.store, folder, work, config, here, listen, lambda: bool(stop_request))
         except Exception as error:
             if failure:
                 raise failure[0] from None

@@ -45,6 +45,7 @@ from sweeps.launch.job import run_trial
 from sweeps.launch.stop_signal import listener, ring
 from sweeps.ledger.failure import Crash, Failure
 from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import Resources
 from sweeps.store.store import Store
 
@@ -215,7 +216,7 @@ class TuneBridge:
         with self.keeping_failure():
             if self.asked.signal is not None and self._rung is None:
                 self._ring()
-                self.driver.leave(f"asked to by {self.asked.signal.name}")
+                self.driver.stop(f"asked to by {self.asked.signal.name}")
             self.driver.tick()
             self.on_step()
 
@@ -269,7 +270,7 @@ class TuneBridge:
             "store": str(self.driver.store),
             "trial": trial.id,
             "config": trial.config,
-            "held_out": trial.phase == "report",
+            "held_out": trial.phase is Phase.FINAL,
             "machine": self.machine.model_dump(mode="json"),
             "teacher": self._teacher,
             "bell": self._bell,

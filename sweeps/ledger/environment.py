@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,6 +21,7 @@ from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
 from kdtrain.loop.device import precision
 from kdtrain.teacher import ModelCard
 from kdtrain.version import __version__
+from sweeps.ledger.events import DataFacts, Environment, TeacherKnown
 
 _PACKAGES = (
     "torch",
@@ -39,15 +39,15 @@ _PACKAGES = (
 class TrainContext:
     """What the driver records beside the spec."""
 
-    data: dict[str, Any]
-    """name, classes, palette (`#rrggbb`), images and digests by role: from `describe_data`."""
-    environment: dict[str, Any]
-    """Of the driver's process: a row of the table of environments, and its node; from `describe_environment`."""
-    teacher: dict[str, Any] | None = None
-    """A row of the table of teachers, without its sweep: from `describe_teacher`."""
+    data: DataFacts
+    """From `describe_data`."""
+    environment: Environment
+    """The environment of the driver's process, from `describe_environment`."""
+    teacher: TeacherKnown | None = None
+    """From `describe_teacher`; none for a sweep without a teacher."""
 
 
-def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unlabelled] = ()) -> dict[str, Any]:
+def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unlabelled] = ()) -> DataFacts:
     """Classes, colors and digests of the data that a search sees; builds their store where it is missing.
 
     Images without labels count as a role `unlabelled:<folder>`.
@@ -68,27 +68,27 @@ def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unl
     }
 
 
-def describe_teacher(card: ModelCard, source: str, config: TrainConfig | None = None) -> dict[str, Any]:
-    """A teacher as the tables have it; `source` is `fitted` (by this sweep) or `given`."""
+def describe_teacher(card: ModelCard, source: str, config: TrainConfig | None = None) -> TeacherKnown:
+    """A teacher as the ledger records it; `source` is `fitted` (by this sweep) or `given`."""
     network = card.network
-    return {
-        "digest": card.digest,
-        "name": network.title,
-        "arch": network.arch,
-        "encoder": None if network.is_custom or network.is_ensemble else network.encoder,
-        "params": card.params,
-        "macs": card.macs,
-        "trained_on": card.trained_on,
-        "miou": card.miou,
-        "role": card.role,
-        "seconds": card.seconds,
-        "source": source,
-        "iou": list(card.iou) or None,
-        "config_json": None if config is None else json.dumps(config.model_dump(mode="json"), sort_keys=True),
-    }
+    return TeacherKnown(
+        digest=card.digest,
+        name=network.title,
+        arch=network.arch,
+        encoder=None if network.is_custom or network.is_ensemble else network.encoder,
+        params=card.params,
+        macs=card.macs,
+        trained_on=card.trained_on,
+        miou=card.miou,
+        role=card.role,
+        seconds=card.seconds,
+        source=source,
+        iou=list(card.iou) or None,
+        config_json=None if config is None else json.dumps(config.model_dump(mode="json"), sort_keys=True),
+    )
 
 
-def describe_environment(machine: Machine) -> dict[str, Any]:
+def describe_environment(machine: Machine) -> dict[str, object]:
     """The software and hardware of this process, with an id made of all of it but the node's name.
 
     To be called in the process that trains: the flags of determinism are those of the process.
@@ -108,7 +108,7 @@ def _device(machine: Machine) -> tuple[torch.device, bool]:
     return device, there and device.type == "cuda"
 
 
-def _hardware(machine: Machine) -> dict[str, Any]:
+def _hardware(machine: Machine) -> dict[str, object]:
     device, on_gpu = _device(machine)
     cpu = _cpu_name()
     gpu = torch.cuda.get_device_properties(device) if on_gpu else None
@@ -126,7 +126,7 @@ def _hardware(machine: Machine) -> dict[str, Any]:
 
 
 @functools.cache
-def _software() -> dict[str, Any]:
+def _software() -> dict[str, object]:
     """Versions and code; they do not change while a process runs."""
     versions = {name: found for name in _PACKAGES if (found := package_version(name)) is not None}
     on_gpu = torch.cuda.is_available()
@@ -147,7 +147,7 @@ def _software() -> dict[str, Any]:
     }
 
 
-def _numerics(machine: Machine) -> dict[str, Any]:
+def _numerics(machine: Machine) -> dict[str, object]:
     """What decides how a number is rounded, and whether a run repeats to the last bit."""
     device, on_gpu = _device(machine)
     known = on_gpu or device.type == "cpu"

@@ -6,6 +6,7 @@ with every commit until it is long enough; that costs little, and is the one way
 and in an object store, where nothing can be appended to.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -14,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from kdtrain.errors import InputError
+from sweeps.ledger.events import MAY_WAIT, Content, Event, parse_event
 from sweeps.store.lock import Lock, take_lock
 from sweeps.store.store import Store, open_store
 
@@ -24,19 +25,27 @@ FOLDER = "ledger"
 SEGMENT_BYTES = 1 << 16
 """A file of the ledger is closed once it is longer than this."""
 SET_ASIDE = "ledger-set-aside"
-_LAZY = {"report", "started", "promoted", "located"}
-"""Records that may wait for company: should they be lost, the trial tells them again."""
-_LAZY_S = 1.0
+_WAIT_S = 1.0
+"""Seconds that records of events that may wait do so."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One line: its running number, when (UTC, ISO 8601), what kind, and its content."""
+    """One line: its running number, when (UTC, ISO 8601), what kind of event, and the event's content."""
 
     n: int
     at: str
     kind: str
-    data: dict[str, Any]
+    data: Content
+
+    @functools.cached_property
+    def event(self) -> Event:
+        """What happened.
+
+        Raises:
+            InputError: If a later version wrote the record.
+        """
+        return parse_event(self.n, self.kind, self.data)
 
     def line(self) -> bytes:
         """The line as written."""
@@ -67,17 +76,17 @@ def read(sweep: Store | Path | str, notice: Callable[[str], None] = lambda text:
 
     Args:
         sweep: The sweep `D`.
-        notice: Told if the last record was torn by a crash and is left out.
+        notice: Takes a sentence if the last record was torn by a crash and is left out.
 
     Raises:
         InputError: If a record in the middle is damaged or missing.
     """
-    found = _scan(open_store(sweep))
-    if found.damage is not None:
-        raise InputError(_offer(found))
-    if found.torn is not None:
-        notice(found.torn)
-    return found.records
+    scan = _scan(open_store(sweep))
+    if scan.damage is not None:
+        raise InputError(_offer(scan))
+    if scan.torn is not None:
+        notice(scan.torn)
+    return scan.records
 
 
 def repair(sweep: Store | Path | str) -> tuple[int, list[str]]:
@@ -95,19 +104,23 @@ def repair(sweep: Store | Path | str) -> tuple[int, list[str]]:
     store = open_store(sweep)
     lock = take_lock(store)
     try:
-        found = _scan(store)
-        if found.damage is None and found.torn is None:
-            return len(found.records), []
-        for name in found.after:
+        scan = _scan(store)
+        if scan.damage is None and scan.torn is None:
+            return len(scan.records), []
+        for name in scan.after:
             store.write(f"{SET_ASIDE}/{name}", store.read(f"{FOLDER}/{name}"))
-        _cut(store, found)
-        return len(found.records), found.after
+        _cut(store, scan)
+        return len(scan.records), scan.after
     finally:
         lock.close()
 
 
 class Ledger:
-    """The ledger of one sweep, open for appending; only one can be open at a time."""
+    """The ledger of one sweep, open for appending; only one can be open at a time.
+
+    Attributes:
+        records: The records that were there when it was opened.
+    """
 
     def __init__(
         self,
@@ -116,11 +129,11 @@ class Ledger:
         clock: Callable[[], datetime] = now,
         lock: Lock | None = None,
     ):
-        """Drop a torn last line, and read what is there into `found`.
+        """Drop a torn last line, and read what is there.
 
         Args:
             sweep: The sweep `D`.
-            notice: Told what the user should know.
+            notice: Takes what the user should know, in a sentence.
             clock: The time of day, for tests.
             lock: The sweep's lock, if the caller has taken it; otherwise it is taken and given back here.
 
@@ -128,25 +141,25 @@ class Ledger:
             InputError: If another driver holds the lock, the store cannot be written, or the ledger is damaged.
         """
         self._store, self._clock = open_store(sweep), clock
-        self._own_lock = lock is None
+        self._gives_lock_back = lock is None
         self._lock = lock or take_lock(self._store, notice)
         self._segment: list[bytes] = []
         self._first, self._waiting, self._committed_at = 0, False, -math.inf
         try:
-            found = _scan(self._store)
-            if found.damage is not None:
-                raise InputError(_offer(found))
-            if found.torn is not None:
-                notice(found.torn)
-                _cut(self._store, found)
+            scan = _scan(self._store)
+            if scan.damage is not None:
+                raise InputError(_offer(scan))
+            if scan.torn is not None:
+                notice(scan.torn)
+                _cut(self._store, scan)
         except BaseException:
             self.close()
             raise
-        self.found = tuple(found.records)
-        self._count = len(self.found)
+        self.records = tuple(scan.records)
+        self._count = len(self.records)
 
-    def append(self, kind: str, data: Mapping[str, Any]) -> Record:
-        """Add one record; when this returns, a crash does not lose it, unless it is of those that may wait a second.
+    def append(self, event: Event) -> Record:
+        """Add one record; when this returns, a crash does not lose it, unless it is one that may wait a second.
 
         Numbers that are not finite are written as null.
 
@@ -154,16 +167,16 @@ class Ledger:
             StorageError: If it cannot be written, for instance on a full disk.
             InputError: If another driver has taken over.
         """
-        record = Record(self._count + 1, self._clock().isoformat(), kind, _plain(data))
+        record = Record(self._count + 1, self._clock().isoformat(), event.kind, _finite(event.to_json()))
         if not self._segment:
             self._first = record.n
         self._segment.append(record.line())
         self._count, self._waiting = record.n, True
         try:
-            if kind not in _LAZY:
-                self.commit()
-            else:
+            if isinstance(event, MAY_WAIT):
                 self.tick()
+            else:
+                self.commit()
         except BaseException:
             self._segment.pop()
             self._count = record.n - 1
@@ -172,7 +185,7 @@ class Ledger:
 
     def tick(self) -> None:
         """Write records that have waited for a second."""
-        if self._waiting and time.monotonic() - self._committed_at >= _LAZY_S:
+        if self._waiting and time.monotonic() - self._committed_at >= _WAIT_S:
             self.commit()
 
     def commit(self) -> None:
@@ -196,11 +209,11 @@ class Ledger:
         try:
             self.commit()
         finally:
-            if self._own_lock:
+            if self._gives_lock_back:
                 self._lock.close()
 
 
-def _body(n: int, at: str, kind: str, data: Mapping[str, Any]) -> str:
+def _body(n: int, at: str, kind: str, data: Content) -> str:
     return json.dumps({"n": n, "at": at, "kind": kind, "data": data}, separators=(",", ":"), allow_nan=False)
 
 
@@ -208,11 +221,15 @@ def _checksum(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:12]
 
 
-def _plain(value: Any) -> Any:
+def _finite(data: Content) -> Content:
+    return {str(key): _finite_value(value) for key, value in data.items()}
+
+
+def _finite_value(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return _finite(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_finite_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -260,20 +277,20 @@ def _scan(store: Store) -> _Scan:
     return _Scan(records)
 
 
-def _cut(store: Store, found: _Scan) -> None:
+def _cut(store: Store, scan: _Scan) -> None:
     """Remove what is not whole: from the back, so that a crash in between leaves nothing worse."""
-    for name in reversed(found.after[1:]):
+    for name in reversed(scan.after[1:]):
         store.delete(f"{FOLDER}/{name}")
-    if found.kept:
-        store.write(f"{FOLDER}/{found.after[0]}", found.kept)
+    if scan.kept:
+        store.write(f"{FOLDER}/{scan.after[0]}", scan.kept)
     else:
-        store.delete(f"{FOLDER}/{found.after[0]}")
+        store.delete(f"{FOLDER}/{scan.after[0]}")
 
 
-def _offer(found: _Scan) -> str:
-    before = f"records 1 to {len(found.records)} before it are whole" if found.records else "there is none before it"
+def _offer(scan: _Scan) -> str:
+    before = f"records 1 to {len(scan.records)} before it are whole" if scan.records else "there is none before it"
     return (
-        f"the ledger is damaged: {found.damage}; {before}: put back the file from a copy, or go on from there by "
+        f"the ledger is damaged: {scan.damage}; {before}: put back the file from a copy, or go on from there by "
         "`kdsweep repair` and the same command again"
     )
 

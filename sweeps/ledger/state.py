@@ -1,18 +1,17 @@
 """What is known about a sweep: a fold over the records of its ledger. `SweepState.apply` alone changes it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import assert_never, cast
 
 from analysis.tables import scores
+from kdtrain.loop.reports import EpochReport
+from kdtrain.space import Scalar
+from sweeps.ledger import events
+from sweeps.ledger.events import Event, TrialOutcome
 from sweeps.ledger.failure import Failure
 from sweeps.ledger.ledger import Record
-
-TrialState = Literal["planned", "running", "complete", "pruned", "diverged", "failed"]
-Phase = Literal["search", "confirm", "report"]
-"""Searching, fresh seeds for the best configs, and seeds of their own for what is frozen."""
-PHASES = get_args(Phase)
-UNFINISHED = ("planned", "running")
+from sweeps.ledger.trial_state import Phase, TrialState
 
 
 @dataclass
@@ -25,31 +24,31 @@ class TrialRecord:
     phase: Phase
     candidate_of: str | None
     seed: int
-    params: dict[str, Any]
+    params: Mapping[str, Scalar]
     """What the search chose, by dotted path; empty where nothing is searched."""
-    config: dict[str, Any]
+    config: Mapping[str, object]
     config_id: str
-    state: TrialState = "planned"
+    state: TrialState = TrialState.PLANNED
     reason: str | None = None
     attempts: int = 0
     crashes: dict[Failure, int] = field(default_factory=dict)
     """Attempts that ended in an error, by kind; others were cut short together with their driver."""
     retries: int = 0
-    """How often it was tried again after an error."""
+    """How often the trial was tried again after an error."""
     failure: Failure | None = None
-    """Of what its last attempt died, if it did."""
+    """The kind of error that ended the last attempt, if one did."""
     gpu: float | None = None
-    """The share of a GPU that it was given after it had run out of memory; none for that of all trials."""
+    """The share of a GPU that the trial gets after it ran out of memory; none for the share of all trials."""
     reused_from: str | None = None
-    """The trial whose outcome was taken over, because it had been run already."""
+    """The trial whose outcome was taken over, because the config had been trained on this seed already."""
     node: str | None = None
-    """Where its last attempt ran."""
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Where the last attempt ran."""
+    reports: dict[int, EpochReport] = field(default_factory=dict)
     """The first report of every epoch."""
-    verdict: dict[str, Any] | None = None
-    """The decision to stop it, once taken."""
-    result: dict[str, Any] = field(default_factory=dict)
-    """epochs_run, seconds, teacher_s, student, evaluation, held_out: what it ended with."""
+    stopped: events.Stopped | None = None
+    """The decision to stop the trial early, once it is taken."""
+    result: TrialOutcome = field(default_factory=TrialOutcome)
+    """What the trial ended with."""
     started_at: str | None = None
     ended_at: str | None = None
     environment_id: str | None = None
@@ -57,51 +56,63 @@ class TrialRecord:
     @property
     def epochs(self) -> int:
         """The epochs that were planned."""
-        return int(self.config["epochs"])
+        return cast(int, self.config["epochs"])
 
     @property
     def epochs_run(self) -> int:
         """The epochs that were run so far, each counted once."""
-        known = self.result.get("epochs_run")
-        return int(known) if known is not None else max(self.reports, default=0)
+        ended_after = self.result.epochs_run
+        return ended_after if ended_after is not None else max(self.reports, default=0)
 
     @property
     def committed(self) -> int:
-        """What it takes from its study's budget, in epochs: all that are planned until it has ended."""
-        return self.epochs if self.state in UNFINISHED else self.epochs_run
+        """What the trial takes from its study's budget, in epochs: all that are planned until it has ended."""
+        return self.epochs if self.state.is_unfinished else self.epochs_run
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, all attempts."""
-        known = self.result.get("seconds")
-        return float(known) if known is not None else sum(r["seconds"].get("total", 0.0) for r in self.reports.values())
+        in_all = self.result.seconds
+        return in_all if in_all is not None else sum(r.seconds.get("total", 0.0) for r in self.reports.values())
 
     @property
     def curve(self) -> dict[int, float]:
         """The metric that is searched for, by epoch; evaluated epochs only."""
-        metric = scores.METRIC
-        return {
-            epoch: report["metrics"][metric]
-            for epoch, report in self.reports.items()
-            if report["metrics"].get(metric) is not None
-        }
+        values = ((epoch, report.metrics.get(scores.METRIC)) for epoch, report in self.reports.items())
+        return {epoch: value for epoch, value in values if value is not None}
 
     @property
     def score(self) -> float | None:
-        """What it is worth; none unless complete."""
-        if self.state != "complete":
+        """What the trial is worth; none unless it is complete."""
+        if self.state is not TrialState.COMPLETE:
             return None
-        return scores.score((epoch, report["metrics"]) for epoch, report in self.reports.items())
+        return scores.score((epoch, report.metrics) for epoch, report in self.reports.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A row of the table of decisions: what happened, when, and to which trial or study."""
+
+    n: int
+    at: str
+    kind: str
+    detail: str = ""
+    trial_id: str | None = None
+    study: str | None = None
+    epoch: int | None = None
+    rung: int | None = None
+    value: float | None = None
 
 
 @dataclass
 class SweepState:
     """The whole sweep as far as it has come."""
 
-    sweep: dict[str, Any] = field(default_factory=dict)
-    """sweep_id, spec, created_at, data, teacher and versions; empty before the first record."""
-    teacher: dict[str, Any] | None = None
-    environments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    begun: events.SweepBegun | None = None
+    """Identity, spec and data of the sweep; none before the first record. A spec that has grown is the grown one."""
+    begun_at: str = ""
+    teacher: events.TeacherKnown | None = None
+    environments: dict[str, events.Environment] = field(default_factory=dict)
     environment_id: str | None = None
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     """By id, in the order in which they were proposed."""
@@ -109,22 +120,34 @@ class SweepState:
     """The same, by study."""
     exhausted: dict[str, str] = field(default_factory=dict)
     """Why a study proposes nothing more although it has budget left."""
-    decisions: list[dict[str, Any]] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     aborted: str | None = None
     finished: bool = False
-    frozen: dict[str, Any] | None = None
-    """The selection that is final: chosen and baseline config, tie set, reporting seeds, when."""
+    frozen: events.Frozen | None = None
+    """The selection that is final."""
+    frozen_by: Record | None = None
+    """Its record."""
     last: Record | None = None
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "SweepState":
-        """The state after some records."""
+        """The state after some records.
+
+        Raises:
+            InputError: If a later version wrote one of them.
+        """
         state = cls()
         for record in records:
             state.apply(record)
         return state
 
-    def of_study(self, study: str, phase: str | None = None) -> list[TrialRecord]:
+    @property
+    def sweep(self) -> events.SweepBegun:
+        """Identity, spec and data of a sweep that was begun."""
+        assert self.begun is not None, "the ledger has no record of a sweep"
+        return self.begun
+
+    def of_study(self, study: str, phase: Phase | None = None) -> list[TrialRecord]:
         """The trials of a study, in order of their number."""
         return [trial for trial in self.by_study.get(study, []) if phase in (None, trial.phase)]
 
@@ -132,145 +155,164 @@ class SweepState:
         """The trials of a phase, in the order in which they were proposed."""
         return [trial for trial in self.trials.values() if trial.phase == phase]
 
-    def apply(self, record: Record) -> None:
-        """Take in what happened."""
-        getattr(self, f"_{record.kind}")(record, **record.data)
+    def apply(self, record: Record) -> Event:
+        """Take in what a record says.
+
+        Returns:
+            What it says.
+
+        Raises:
+            InputError: If a later version wrote the record.
+        """
+        event = record.event
+        self._apply(record, event)
         self.last = record
+        return event
 
-    def _sweep(self, record: Record, **data: Any) -> None:
-        self.sweep = {**data, "created_at": record.at}
+    def _apply(self, record: Record, event: Event) -> None:
+        match event:
+            case events.EpochReported():
+                self.trials[event.trial].reports.setdefault(event.report.epoch, event.report)
+            case events.Promoted():
+                self._note_rung(record, event)
+            case events.Stopped():
+                self.trials[event.trial].stopped = event
+                self._note_rung(record, event)
+            case events.Proposed():
+                self._add_trial(record, event)
+            case events.Started():
+                self._start(record, event)
+            case events.Located():
+                self._locate(event)
+            case events.Ended():
+                self._end(record, event)
+            case events.Reused():
+                self._reuse(record, event)
+            case events.Retried():
+                self._retry(record, event)
+            case events.AttemptInterrupted():
+                self.trials[event.trial].state = TrialState.PLANNED
+                self._note(record, self.trials[event.trial], detail="saved where it was")
+            case events.TestRead():
+                detail = f"{event.images} images of role test, digest {event.digest}"
+                self._note(record, self.trials[event.trial], detail=detail)
+            case events.SweepBegun():
+                self.begun, self.begun_at = event, record.at
+            case events.TeacherKnown():
+                self.teacher = event
+            case events.SessionBegun():
+                self._begin_session(record, event)
+            case events.Grown():
+                self.begun = replace(self.sweep, spec=event.spec)
+                self._note(record, detail="; ".join(event.changes))
+            case events.Exhausted():
+                self.exhausted[event.study] = event.reason
+                self._note(record, study=event.study, detail=event.reason)
+            case events.Aborted():
+                self._abort(record, event)
+            case events.Frozen():
+                self.frozen, self.frozen_by = event, record
+                self._note(record, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
+            case events.Finished():
+                self.finished = True
+                self._note(record)
+            case events.DriverStopped():
+                self._note(record, detail=event.reason)
+            case events.Note():
+                self._note(record, detail=event.text)
+            case _:
+                assert_never(event)
 
-    def _session(self, record: Record, environment: dict[str, Any]) -> None:
-        self.environment_id = environment["environment_id"]
-        self.environments[environment["environment_id"]] = environment
+    def _begin_session(self, record: Record, event: events.SessionBegun) -> None:
+        self.environment_id = str(event.environment["environment_id"])
+        self.environments[self.environment_id] = event.environment
         self.finished, self.aborted = False, None
         for trial in self.trials.values():
-            if trial.state == "running":
-                trial.state = "planned"
-        self._note_decision(record, detail=f"environment {self.environment_id}")
+            if trial.state is TrialState.RUNNING:
+                trial.state = TrialState.PLANNED
+        self._note(record, detail=f"environment {self.environment_id}")
 
-    def _grown(self, record: Record, spec: dict[str, Any], changes: list[str]) -> None:
-        self.sweep["spec"] = spec
-        self._note_decision(record, detail="; ".join(changes))
-
-    def _teacher(self, record: Record, **data: Any) -> None:
-        self.teacher = data
-
-    def _proposed(self, record: Record, **data: Any) -> None:
-        trial = TrialRecord(**data)
+    def _add_trial(self, record: Record, event: events.Proposed) -> None:
+        trial = TrialRecord(
+            id=event.id,
+            study=event.study,
+            number=event.number,
+            phase=event.phase,
+            candidate_of=event.candidate_of,
+            seed=event.seed,
+            params=event.params,
+            config=event.config,
+            config_id=event.config_id,
+        )
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
-        self._note_decision(record, trial, detail=trial.phase)
+        self._note(record, trial, detail=trial.phase)
 
-    def _started(self, record: Record, trial: str) -> None:
-        it = self.trials[trial]
-        it.state = "running"
-        it.attempts += 1
-        it.started_at = it.started_at or record.at
-        it.environment_id = self.environment_id
-        self._note_decision(record, it, detail=f"attempt {it.attempts}")
+    def _start(self, record: Record, event: events.Started) -> None:
+        trial = self.trials[event.trial]
+        trial.state = TrialState.RUNNING
+        trial.attempts += 1
+        trial.started_at = trial.started_at or record.at
+        trial.environment_id = self.environment_id
+        self._note(record, trial, detail=f"attempt {trial.attempts}")
 
-    def _located(
-        self, record: Record, trial: str, environment_id: str, node: str | None, environment: dict[str, Any] | None
-    ) -> None:
-        """Where an attempt runs; the environment is told in full the first time."""
-        if environment is not None:
-            self.environments[environment_id] = environment
-        self.trials[trial].environment_id, self.trials[trial].node = environment_id, node
+    def _locate(self, event: events.Located) -> None:
+        if event.environment is not None:
+            self.environments[event.environment_id] = event.environment
+        trial = self.trials[event.trial]
+        trial.environment_id, trial.node = event.environment_id, event.node
 
-    def _reused(self, record: Record, trial: str, source: str) -> None:
-        self.trials[trial].reused_from = source
-        self.trials[trial].environment_id = self.trials[source].environment_id
-        self.trials[trial].node = self.trials[source].node
-        self._note_decision(record, self.trials[trial], detail=f"same config and seed as {source}")
+    def _reuse(self, record: Record, event: events.Reused) -> None:
+        trial, source = self.trials[event.trial], self.trials[event.source]
+        trial.reused_from = source.id
+        trial.environment_id, trial.node = source.environment_id, source.node
+        self._note(record, trial, detail=f"same config and seed as {source.id}")
 
-    def _report(self, record: Record, trial: str, report: dict[str, Any]) -> None:
-        self.trials[trial].reports.setdefault(report["epoch"], report)
+    def _end(self, record: Record, event: events.Ended) -> None:
+        trial = self.trials[event.trial]
+        trial.state, trial.reason, trial.result, trial.ended_at = event.state, event.reason, event.result, record.at
+        trial.failure = None
+        if event.state is TrialState.FAILED:
+            trial.failure = event.failure or "error"
+            trial.crashes[trial.failure] = trial.crashes.get(trial.failure, 0) + 1
+        detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
+        self._note(record, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
 
-    def _promoted(self, record: Record, trial: str, **verdict: Any) -> None:
-        self._note_decision(record, self.trials[trial], **_verdict(verdict))
+    def _retry(self, record: Record, event: events.Retried) -> None:
+        trial = self.trials[event.trial]
+        trial.state, trial.reason, trial.failure = TrialState.PLANNED, event.reason, event.failure
+        trial.retries += 1
+        trial.crashes[event.failure] = trial.crashes.get(event.failure, 0) + 1
+        trial.gpu = event.gpu or trial.gpu
+        self._note(record, trial, detail=event.reason.splitlines()[0])
 
-    def _stopped(self, record: Record, trial: str, **verdict: Any) -> None:
-        self.trials[trial].verdict = verdict
-        self._note_decision(record, self.trials[trial], **_verdict(verdict))
+    def _abort(self, record: Record, event: events.Aborted) -> None:
+        """All trials failed for a cause outside of them: they are still to be run."""
+        self.aborted = event.reason
+        for trial in self.trials.values():
+            if trial.state is TrialState.FAILED:
+                trial.state, trial.crashes, trial.result, trial.ended_at = TrialState.PLANNED, {}, TrialOutcome(), None
+                trial.gpu = None
+        self._note(record, detail=event.reason)
 
-    def _ended(
+    def _note_rung(self, record: Record, event: events.Promoted | events.Stopped) -> None:
+        detail = f"best {event.kept} of {event.entered} in the rung go on"
+        trial = self.trials[event.trial]
+        self._note(record, trial, epoch=event.epoch, rung=event.rung, value=event.value, detail=detail)
+
+    def _note(
         self,
         record: Record,
-        trial: str,
-        state: TrialState,
-        reason: str | None,
-        result: dict[str, Any],
-        failure: Failure | None = None,
+        trial: TrialRecord | None = None,
+        detail: str = "",
+        study: str | None = None,
+        trial_id: str | None = None,
+        epoch: int | None = None,
+        rung: int | None = None,
+        value: float | None = None,
     ) -> None:
-        it = self.trials[trial]
-        it.state, it.reason, it.result, it.ended_at = state, reason, result, record.at
-        it.failure = None
-        if state == "failed":
-            it.failure = failure or "error"
-            it.crashes[it.failure] = it.crashes.get(it.failure, 0) + 1
-        detail = state if reason is None else f"{state}: {reason.splitlines()[0]}"
-        self._note_decision(record, it, epoch=it.epochs_run, value=it.score, detail=detail)
-
-    def _retried(
-        self, record: Record, trial: str, reason: str, failure: Failure = "error", gpu: float | None = None
-    ) -> None:
-        it = self.trials[trial]
-        it.state, it.reason, it.failure = "planned", reason, failure
-        it.retries += 1
-        it.crashes[failure] = it.crashes.get(failure, 0) + 1
-        it.gpu = gpu or it.gpu
-        self._note_decision(record, it, detail=reason.splitlines()[0])
-
-    def _interrupted(self, record: Record, trial: str) -> None:
-        """An attempt was asked to leave, and has saved itself."""
-        self.trials[trial].state = "planned"
-        self._note_decision(record, self.trials[trial], detail="saved where it was")
-
-    def _left(self, record: Record, reason: str) -> None:
-        """The driver was asked to leave."""
-        self._note_decision(record, detail=reason)
-
-    def _exhausted(self, record: Record, study: str, reason: str) -> None:
-        self.exhausted[study] = reason
-        self._note_decision(record, study=study, detail=reason)
-
-    def _aborted(self, record: Record, reason: str) -> None:
-        """All trials failed for a cause outside of them: they are still to be run."""
-        self.aborted = reason
-        for trial in self.trials.values():
-            if trial.state == "failed":
-                trial.state, trial.crashes, trial.result, trial.ended_at = "planned", {}, {}, None
-                trial.gpu = None
-        self._note_decision(record, detail=reason)
-
-    def _note(self, record: Record, text: str) -> None:
-        self._note_decision(record, detail=text)
-
-    def _frozen(self, record: Record, **data: Any) -> None:
-        """The selection is final; what is known until here has decided it."""
-        self.frozen = {**data, "at": record.at, "record": record.n}
-        chosen = data["chosen"]
-        self._note_decision(record, study=chosen["study"], trial_id=chosen["trial"], detail=data["why"])
-
-    def _report_read(self, record: Record, trial: str, digest: str, images: int) -> None:
-        """A student was evaluated on the role report."""
-        self._note_decision(record, self.trials[trial], detail=f"{images} images of role report, digest {digest}")
-
-    def _finished(self, record: Record) -> None:
-        self.finished = True
-        self._note_decision(record)
-
-    def _note_decision(
-        self, record: Record, trial: TrialRecord | None = None, detail: str = "", **columns: Any
-    ) -> None:
-        """One row of the table of decisions."""
-        of_trial = {} if trial is None else {"trial_id": trial.id, "study": trial.study}
-        self.decisions.append(
-            {"n": record.n, "at": record.at, "kind": record.kind, **of_trial, **columns, "detail": detail}
-        )
-
-
-def _verdict(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    detail = f"best {verdict['kept']} of {verdict['entered']} in the rung go on"
-    return {"epoch": verdict["epoch"], "rung": verdict["rung"], "value": verdict["value"], "detail": detail}
+        """Add a row to the table of decisions."""
+        if trial is not None:
+            trial_id, study = trial.id, trial.study
+        kind, at = record.event.kind, record.at
+        self.decisions.append(Decision(record.n, at, kind, detail, trial_id, study, epoch, rung, value))

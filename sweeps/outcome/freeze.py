@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.selection.finalists import finalists
 from kdtrain.errors import InputError
+from sweeps.ledger.events import Frozen
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.tabulate import short_frames
@@ -31,22 +32,22 @@ def freeze(sweep: Store) -> dict[str, Any]:
     """
     ledger = Ledger(sweep)
     try:
-        state = SweepState.of(ledger.found)
-        if not state.sweep:
+        state = SweepState.of(ledger.records)
+        if state.begun is None:
             raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with")
-        if state.frozen is not None:
+        if state.frozen is not None and state.frozen_by is not None:
             raise InputError(
-                f"the selection of {sweep} is frozen already, since {state.frozen['at'][:16]}: "
-                f"config {state.frozen['chosen']['config_id']} of study {state.frozen['chosen']['study']}"
+                f"the selection of {sweep} is frozen already, since {state.frozen_by.at[:16]}: "
+                f"config {state.frozen.chosen.config_id} of study {state.frozen.chosen.study}"
             )
         if not state.finished:
             raise InputError(
                 f"{sweep} is not finished, so its selection cannot be frozen; run {sweep}/spec.yaml with the same "
                 "--dir to its end first"
             )
-        spec = parse_spec(state.sweep["spec"])
+        spec = parse_spec(state.sweep.spec)
         record = _selection(spec, state, finalists(short_frames(state, spec)), str(sweep))
-        ledger.append("frozen", record)
+        ledger.append(Frozen.from_json(record))
         return record
     finally:
         ledger.close()

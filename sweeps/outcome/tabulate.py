@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from analysis.tables import metric_names, scores
 from analysis.tables.files import FOLDER, Rows, arrow_table, parquet
 from kdtrain.errors import InputError
 from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from sweeps.ledger.ledger import read
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import Decision, SweepState, TrialRecord
+from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
 
@@ -33,9 +36,9 @@ def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
         InputError: If there is no sweep, or its ledger is damaged.
     """
     state = SweepState.of(read(sweep))
-    if not state.sweep:
+    if state.begun is None:
         raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with")
-    return parse_spec(state.sweep["spec"]), state
+    return parse_spec(state.sweep.spec), state
 
 
 def write_tables(sweep: Store | Path | str) -> dict[str, str]:
@@ -73,7 +76,7 @@ def _short_frames(tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
 
 def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
     """All tables but `selections`, which follow from the others."""
-    sweep_id = state.sweep["sweep_id"]
+    sweep_id = state.sweep.sweep_id
     trials = list(state.trials.values())
     evaluated = [(trial, found) for trial in trials for found in _evaluations(trial)]
 
@@ -88,9 +91,9 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
         "metrics": _metrics(sweep_id, trials),
         "evaluations": labelled([_evaluation_row(sweep_id, trial, found) for trial, found in evaluated]),
         "confusion": _confusion([(_eval_id(sweep_id, trial, found), found) for trial, found in evaluated]),
-        "teachers": labelled([state.teacher] if state.teacher else []),
+        "teachers": labelled([state.teacher.to_json()] if state.teacher else []),
         "environments": [_environment(known) for known in state.environments.values()],
-        "decisions": labelled([{**decision, "at": _time(decision["at"])} for decision in state.decisions]),
+        "decisions": labelled([_decision(decision) for decision in state.decisions]),
         "cells": labelled(
             [
                 {
@@ -106,12 +109,12 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
 
 
 def _sweep(state: SweepState, spec: SweepSpec) -> dict[str, Any]:
-    data = state.sweep["data"]
+    data = state.sweep.data
     baseline = spec.baseline
     return {
         "name": spec.name,
-        "created_at": _time(state.sweep["created_at"]),
-        "kdsweep_version": state.sweep["kdsweep_version"],
+        "created_at": _time(state.begun_at),
+        "kdsweep_version": state.sweep.kdsweep_version,
         "objective": scores.OBJECTIVE,
         "direction": scores.DIRECTION,
         "seed": spec.seed,
@@ -124,14 +127,25 @@ def _sweep(state: SweepState, spec: SweepSpec) -> dict[str, Any]:
         "baseline": baseline.name if baseline else None,
         "purpose": spec.purpose,
         "design": spec.design,
-        "spec_json": _json(state.sweep["spec"]),
+        "spec_json": _json(state.sweep.spec),
         "data_name": data["name"],
         "num_classes": len(data["classes"]),
         "classes": data["classes"],
         "palette": data["palette"],
         "finished": state.finished,
-        "frozen_json": None if state.frozen is None else _json(state.frozen),
+        "frozen_json": _frozen(state),
     }
+
+
+def _frozen(state: SweepState) -> str | None:
+    if state.frozen is None or state.frozen_by is None:
+        return None
+    return _json({**state.frozen.to_json(), "at": state.frozen_by.at, "record": state.frozen_by.n})
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    content = {each.name: getattr(decision, each.name) for each in fields(decision)}
+    return {**content, "at": _time(decision.at)}
 
 
 def _studies(state: SweepState, spec: SweepSpec) -> list[dict[str, Any]]:
@@ -139,7 +153,7 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[dict[str, Any]]:
     baseline = spec.baseline
     for study in spec.studies:
         space = spec.space_of(study)
-        searched, defaults = state.of_study(study.name, "search"), spec.defaults(study)
+        searched, defaults = state.of_study(study.name, Phase.SEARCH), spec.defaults(study)
         found.append(
             {
                 "study": study.name,
@@ -161,7 +175,7 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[dict[str, Any]]:
 
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:
-    student = trial.result.get("student") or {}
+    student = trial.result.student or {}
     return {
         "trial_id": trial.id,
         "study": trial.study,
@@ -180,11 +194,11 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
         "epochs_run": trial.epochs_run,
         "started_at": _time(trial.started_at),
         "ended_at": _time(trial.ended_at),
-        "seconds": trial.seconds if trial.reports or trial.result else None,
-        "teacher_s": trial.result.get("teacher_s"),
+        "seconds": trial.seconds if trial.reports or trial.result.seconds is not None else None,
+        "teacher_s": trial.result.teacher_s,
         "parts_json": _parts(trial),
-        "asked": _sum(trial, "asked"),
-        "recorded": _sum(trial, "recorded"),
+        "asked": _sum(report.asked for report in _counted(trial)),
+        "recorded": _sum(report.recorded for report in _counted(trial)),
         "score": trial.score,
         "params": student.get("params"),
         "macs": student.get("macs"),
@@ -204,11 +218,11 @@ def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _peak_memory(trial: TrialRecord) -> int | None:
-    told = (report.get("peak_memory_bytes") for report in trial.reports.values())
-    return max((int(peak) for peak in told if peak is not None), default=None)
+    peaks = (report.peak_memory_bytes for report in trial.reports.values())
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def _counted(trial: TrialRecord) -> list[dict[str, Any]]:
+def _counted(trial: TrialRecord) -> list[EpochReport]:
     """The reports of the epochs that count: a pruned trial may have begun more."""
     return [report for epoch, report in sorted(trial.reports.items()) if epoch <= trial.epochs_run]
 
@@ -217,14 +231,14 @@ def _parts(trial: TrialRecord) -> str | None:
     """Seconds by part, over all epochs."""
     parts: Counter[str] = Counter()
     for report in _counted(trial):
-        parts.update(report["seconds"])
+        parts.update(report.seconds)
     return _json(parts) if parts else None
 
 
-def _sum(trial: TrialRecord, name: str) -> int | None:
-    """A count over all epochs; none where no report tells it."""
-    told = [report[name] for report in _counted(trial) if report.get(name) is not None]
-    return sum(told) if told else None
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """A count over all epochs; none where no report has it."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[dict[str, Any]]:
@@ -254,23 +268,23 @@ def _metrics(sweep_id: str, trials: Sequence[TrialRecord]) -> dict[str, list[Any
     return columns
 
 
-def report_values(report: Mapping[str, Any]) -> dict[str, float | None]:
+def report_values(report: EpochReport) -> dict[str, float | None]:
     """The metrics of one epoch by name."""
-    values = {**report["metrics"], metric_names.LEARNING_RATE: report["lr"]}
-    for term, parts in report["losses"].items():
+    values: dict[str, float | None] = {**report.metrics, metric_names.LEARNING_RATE: report.lr}
+    for term, parts in report.losses.items():
         values |= {metric_names.term_metric(term, part): value for part, value in parts.items()}
-    values |= {metric_names.seconds_metric(part): value for part, value in report["seconds"].items()}
-    if report.get("peak_memory_bytes") is not None:
-        values[metric_names.PEAK_MEMORY] = float(report["peak_memory_bytes"])
-    if report.get("asked"):
-        values[metric_names.TEACHER_IMAGES] = float(report["asked"])
+    values |= {metric_names.seconds_metric(part): value for part, value in report.seconds.items()}
+    if report.peak_memory_bytes is not None:
+        values[metric_names.PEAK_MEMORY] = float(report.peak_memory_bytes)
+    if report.asked:
+        values[metric_names.TEACHER_IMAGES] = float(report.asked)
     return values
 
 
 def _evaluations(trial: TrialRecord) -> list[Evaluation]:
     """On role select, and of what was frozen on role report."""
-    contents = (trial.result.get(name) for name in ("evaluation", "held_out"))
-    return [Evaluation.from_dict(content) for content in contents if content]
+    contents = (trial.result.evaluation, trial.result.held_out)
+    return [Evaluation.from_dict(dict(content)) for content in contents if content]
 
 
 def _eval_id(sweep_id: str, trial: TrialRecord, found: Evaluation) -> str:

@@ -25,6 +25,7 @@ from kdtrain.loop.reports import OUTSIDE
 from kdtrain.space import Range
 from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state
 from sweeps.show.progress import Summary, health, show_status, summarize
 from sweeps.spec.spec import SweepSpec
@@ -135,8 +136,8 @@ def _left(summary: Summary) -> str:
 
 
 def _failures(state: SweepState, summary: Summary) -> tuple[str, str]:
-    ended = [trial for trial in state.trials.values() if trial.state not in ("planned", "running")]
-    wrong = [trial for trial in ended if trial.state in ("failed", "diverged")]
+    ended = [trial for trial in state.trials.values() if trial.state.is_over]
+    wrong = [trial for trial in ended if trial.state in (TrialState.FAILED, TrialState.DIVERGED)]
     if not wrong:
         retried = sum(trial.retries for trial in state.trials.values())
         return (f"none; {retried} attempts were repeated after an error" if retried else "none"), ""
@@ -154,16 +155,16 @@ def _stale(state: SweepState) -> list[str]:
         seconds
         for trial in state.trials.values()
         for report in trial.reports.values()
-        if (seconds := report["seconds"].get("total"))
+        if (seconds := report.seconds.get("total"))
     ]
     if not paces:
         return []
     usual = sorted(paces)[len(paces) // 2]
     found = []
     for trial in state.trials.values():
-        if trial.state != "running" or trial.started_at is None:
+        if trial.state is not TrialState.RUNNING or trial.started_at is None:
             continue
-        told = sum(r["seconds"].get(part, 0.0) for r in trial.reports.values() for part in ("total", *OUTSIDE))
+        told = sum(r.seconds.get(part, 0.0) for r in trial.reports.values() for part in ("total", *OUTSIDE))
         silent = (now() - datetime.fromisoformat(trial.started_at)).total_seconds() - told
         if silent > max(60.0, STALE * usual):
             found.append(f"{trial.id} said nothing for about {duration(silent)}")
@@ -187,7 +188,7 @@ def _budgets(summary: Summary, palette: dict[str, str]) -> str:
 
 def _curves(state: SweepState, palette: dict[str, str]) -> str:
     """Those trials of the search that stand highest now, whatever epoch they are in."""
-    known = [trial for trial in state.trials.values() if trial.phase == "search" and trial.curve]
+    known = [trial for trial in state.trials.values() if trial.phase is Phase.SEARCH and trial.curve]
     top = sorted(known, key=lambda trial: -_last(trial))[:SHOWN]
     curves = {trial.id: [(epoch, 100 * miou) for epoch, miou in sorted(trial.curve.items())] for trial in top}
     looks = {trial.id: palette.get(trial.study, BASELINE) for trial in top}
@@ -206,7 +207,7 @@ def _edges(spec: SweepSpec, state: SweepState) -> list[str]:
     """The best trial of each study, where a value of it lies at the edge of its range."""
     found = []
     for study in spec.studies:
-        complete = [trial for trial in state.of_study(study.name, "search") if trial.score is not None]
+        complete = [trial for trial in state.of_study(study.name, Phase.SEARCH) if trial.score is not None]
         if not complete:
             continue
         best = max(complete, key=lambda trial: trial.score or 0.0)

@@ -19,7 +19,8 @@ from analysis.selection.halving import all_seeds, trainings
 from sweeps.driver.allocation import confirms, race, reporting_runs, reportings, searches, spent_epochs, spent_trials
 from sweeps.driver.driver import Driver
 from sweeps.ledger.ledger import now
-from sweeps.ledger.state import PHASES, UNFINISHED, SweepState, TrialRecord
+from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.lock import is_driven
@@ -28,7 +29,14 @@ from sweeps.store.store import Store
 OPTIMISTIC = "best mIoU so far (1 seed, optimistic)"
 """What a search's best score is: the maximum of noisy values."""
 CONFIRMED = "mIoU on fresh seeds"
-_STATES = ("complete", "running", "planned", "pruned", "diverged", "failed")
+_STATES = (
+    TrialState.COMPLETE,
+    TrialState.RUNNING,
+    TrialState.PLANNED,
+    TrialState.PRUNED,
+    TrialState.DIVERGED,
+    TrialState.FAILED,
+)
 _REDRAW, _REPRINT = 0.5, 5.0
 
 
@@ -69,9 +77,9 @@ class Summary:
 
 def summarize(spec: SweepSpec, state: SweepState) -> Summary:
     """What is to be said about a sweep."""
-    searched = [(trial, trial.score) for trial in state.trials.values() if trial.phase == "search"]
+    searched = [(trial, trial.score) for trial in state.trials.values() if trial.phase is Phase.SEARCH]
     scored = [(trial.id, score) for trial, score in searched if score is not None]
-    failed = [trial for trial in state.trials.values() if trial.state == "failed"]
+    failed = [trial for trial in state.trials.values() if trial.state is TrialState.FAILED]
     return Summary(
         name=spec.name,
         phase=_phase(spec, state),
@@ -152,21 +160,21 @@ def health(sweep: Store, state: SweepState) -> str:
 
 def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
     """What fresh seeds cost beside the search, and where the selection stands."""
-    epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in PHASES}
+    epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in Phase}
     told = []
-    if epochs["search"] and epochs["confirm"]:
-        share = epochs["search"] / (epochs["search"] + epochs["confirm"])
+    if epochs[Phase.SEARCH] and epochs[Phase.CONFIRM]:
+        share = epochs[Phase.SEARCH] / (epochs[Phase.SEARCH] + epochs[Phase.CONFIRM])
         begun = min(len(race(spec, state, study)) for study in spec.studies)
         told.append(
             f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; the search took {share:.0%} of the epochs so "
             "far (a good split: about two thirds)"
         )
-    if state.frozen is not None:
-        chosen, wanted = state.frozen["chosen"], len(list(reportings(spec, state)))
-        ended = sum(trial.state not in UNFINISHED for trial in state.of_phase("report"))
+    if state.frozen is not None and state.frozen_by is not None:
+        chosen, runs = state.frozen.chosen, len(list(reportings(spec, state)))
+        ended = sum(trial.state.is_over for trial in state.of_phase(Phase.FINAL))
         told.append(
-            f"selection frozen at {state.frozen['at'][:16]}: config {chosen['config_id']} of {chosen['study']}; "
-            f"reporting seeds: {ended} of {wanted} runs"
+            f"selection frozen at {state.frozen_by.at[:16]}: config {chosen.config_id} of {chosen.study}; "
+            f"reporting seeds: {ended} of {runs} runs"
         )
     elif state.finished and (runs := reporting_runs(spec)):
         told.append(f"selection not frozen; `kdsweep best --freeze` opens the way to {runs} runs on reporting seeds")
@@ -229,7 +237,7 @@ class Display:
 
 def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
     trials = state.of_study(study.name)
-    scores = [score for trial in trials if trial.phase == "search" and (score := trial.score) is not None]
+    scores = [score for trial in trials if trial.phase is Phase.SEARCH and (score := trial.score) is not None]
     fresh = _fresh_scores(trials)
     best_fresh = max(fresh, key=lambda scores: sum(scores) / len(scores), default=[])
     spent, budget = _spent(spec, state, study)
@@ -247,7 +255,7 @@ def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
 def _fresh_scores(trials: list[TrialRecord]) -> list[list[float]]:
     by_config: dict[str, list[float]] = {}
     for trial in trials:
-        if trial.phase == "confirm" and (score := trial.score) is not None:
+        if trial.phase is Phase.CONFIRM and (score := trial.score) is not None:
             by_config.setdefault(trial.config_id, []).append(score)
     return list(by_config.values())
 
@@ -271,9 +279,9 @@ def _memory(spec: SweepSpec, state: SweepState) -> str:
     """The most that any trial has held of its GPU, seen from its first epoch on."""
     found: list[tuple[int, int]] = []
     for trial in state.trials.values():
-        peak = max((report.get("peak_memory_bytes") or 0 for report in trial.reports.values()), default=0)
+        peak = max((report.peak_memory_bytes or 0 for report in trial.reports.values()), default=0)
         total = state.environments.get(trial.environment_id or "", {}).get("gpu_memory_bytes")
-        if peak and total:
+        if peak and isinstance(total, int):
             found.append((peak, total))
     if not found:
         return ""
@@ -294,8 +302,8 @@ def _phase(spec: SweepSpec, state: SweepState) -> str:
         return "starting"
     if state.frozen is not None:
         return "training on reporting seeds"
-    searching = any(trial.phase == "search" and trial.state in UNFINISHED for trial in state.trials.values())
-    confirming = any(trial.phase == "confirm" for trial in state.trials.values())
+    searching = any(trial.phase is Phase.SEARCH and trial.state.is_unfinished for trial in state.trials.values())
+    confirming = any(trial.phase is Phase.CONFIRM for trial in state.trials.values())
     if searching and confirming:
         return "searching and confirming"
     return "confirming on fresh seeds" if confirming else "searching"
@@ -320,25 +328,23 @@ def _ago(seconds: float) -> str:
 
 def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
     """Epochs that are still to come, at the mean pace so far, shared among the trials that run at once."""
-    timed = [
-        report["seconds"].get("total", 0.0) for trial in state.trials.values() for report in trial.reports.values()
-    ]
+    timed = [report.seconds.get("total", 0.0) for trial in state.trials.values() for report in trial.reports.values()]
     if not timed:
         return None
-    at_once = max(1, sum(trial.state == "running" for trial in state.trials.values()))
+    at_once = max(1, sum(trial.state is TrialState.RUNNING for trial in state.trials.values()))
     return _epochs_left(spec, state) * sum(timed) / len(timed) / at_once
 
 
 def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
-    left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state in UNFINISHED))
+    left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state.is_unfinished))
     if state.frozen is not None:
-        to_come = [run.study.name for run in reportings(spec, state)][len(state.of_phase("report")) :]
+        to_come = [run.study.name for run in reportings(spec, state)][len(state.of_phase(Phase.FINAL)) :]
         return left + sum(spec.epochs[study] for study in to_come)
     for study in spec.studies:
         epochs = spec.config_for(study).epochs
-        searched = state.of_study(study.name, "search")
+        searched = state.of_study(study.name, Phase.SEARCH)
         if searches(spec, study) and study.name not in state.exhausted:
-            ended = [trial.epochs_run for trial in searched if trial.state not in UNFINISHED]
+            ended = [trial.epochs_run for trial in searched if trial.state.is_over]
             usual = sum(ended) / len(ended) if ended else float(epochs)
             lefts = []
             if spec.budget.trials is not None:
@@ -349,6 +355,6 @@ def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
         if confirms(spec):
             rounds = spec.confirm.rounds
             runs = trainings(rounds, spec.confirm.top) if searches(spec, study) else all_seeds(rounds)
-            begun = len(state.of_study(study.name, "confirm"))
+            begun = len(state.of_study(study.name, Phase.CONFIRM))
             left += max(0, runs - begun) * epochs
     return left

@@ -25,7 +25,7 @@ def test_the_names_are_those_that_a_training_reports(reports):
     parts = {part for report in reports for term in report.losses.values() for part in term}
     assert parts == set(TermPart)
 
-    names = pd.Series([name for report in reports for name in report_values(report.to_dict())])
+    names = pd.Series([name for report in reports for name in report_values(report)])
     of_terms = parse_terms(names[is_term(names)])
     assert set(of_terms["part"]) == set(TermPart)
     assert set(of_terms["term"]) == set(reports[0].losses)

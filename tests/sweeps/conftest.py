@@ -18,6 +18,7 @@ from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext
+from sweeps.ledger.events import TeacherKnown
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.state import SweepState
 from sweeps.spec.spec import SweepSpec, parse_spec
@@ -142,22 +143,24 @@ def context(teacher: Mapping[str, Any] | None = None, **data: Any) -> TrainConte
             "versions_json": "{}",
             "kdsweep_version": "0.1.0",
         },
-        teacher={
-            "digest": "feedfacefeedface",
-            "name": "big",
-            "arch": "FPN",
-            "encoder": "resnet18",
-            "params": 10,
-            "macs": 20,
-            "trained_on": "streets",
-            "miou": 0.6,
-            "role": "select",
-            "seconds": 30.0,
-            "source": "given",
-            "iou": [0.5, None, 0.7],
-            "config_json": None,
-            **(teacher or {}),
-        },
+        teacher=TeacherKnown.from_json(
+            {
+                "digest": "feedfacefeedface",
+                "name": "big",
+                "arch": "FPN",
+                "encoder": "resnet18",
+                "params": 10,
+                "macs": 20,
+                "trained_on": "streets",
+                "miou": 0.6,
+                "role": "select",
+                "seconds": 30.0,
+                "source": "given",
+                "iou": [0.5, None, 0.7],
+                "config_json": None,
+                **(teacher or {}),
+            }
+        ),
     )
 
 

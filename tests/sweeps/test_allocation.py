@@ -116,8 +116,8 @@ def test_what_was_decided_is_decided_again_by_a_resumed_sweep(fake, tmp_path, mo
     for cut in range(fresh_from, len(records), 9):
         folder = tmp_path / f"cut{cut}"
 
-        def dying(self, kind, data, cut=cut):
-            record = append(self, kind, data)
+        def dying(self, event, cut=cut):
+            record = append(self, event)
             if record.n == cut:
                 raise KeyboardInterrupt
             return record

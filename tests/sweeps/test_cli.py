@@ -216,8 +216,8 @@ def test_an_ensemble_of_teachers(command: Command, spec_file: Callable[..., Path
     assert "at least 2 teachers" in refused(command, "teacher", "ensemble", member, "--dir", tmp_path / "x")
     card = read_card(both)
     row = describe_teacher(card, "given")
-    assert (row["name"], row["encoder"]) == ("ensemble of FPN tu-mobilenetv3_small_050", None)
-    assert (row["role"], row["macs"]) == ("select", 2 * read_card(member).macs)
+    assert (row.name, row.encoder) == ("ensemble of FPN tu-mobilenetv3_small_050", None)
+    assert (row.role, row.macs) == ("select", 2 * read_card(member).macs)
 
     small = {"teacher": {"path": str(both)}, "budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 1}}
     assert command("plan", spec_file(**small, studies=["none", "kd"]))[0] == 0

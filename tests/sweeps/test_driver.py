@@ -7,7 +7,8 @@ import pytest
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
-from sweeps.driver.driver import DONE, WAIT, Driver, SweepAborted, check_begun
+from sweeps.driver.driver import DONE, WAIT, Driver, SweepAborted
+from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import Ledger, read
@@ -295,8 +296,8 @@ def live(fake, spec, folder, monkeypatch, before, die_after=None):
     """A life of the sweep that is killed right after a record is written."""
     append = Ledger.append
 
-    def dying(self, kind, data):
-        record = append(self, kind, data)
+    def dying(self, event):
+        record = append(self, event)
         if record.n == die_after:
             raise Killed
         return record

@@ -100,7 +100,7 @@ def test_asked_to_leave_the_trial_is_kept_and_goes_on(fake, tmp_path):
 
     spec = fake.make_spec(studies=["none"], budget={"trials": 2}, confirm={"top": 0})
     with fake.open_driver(spec, tmp_path) as driver:
-        run_inline(driver, fake.FakeTrain(before=before), asked=asked)
+        run_inline(driver, fake.FakeTrain(before=before), stop_request=asked)
         assert driver.next() is DONE
         assert not driver.state.finished
     kinds = [record.kind for record in read(tmp_path)]

@@ -17,7 +17,7 @@ from kdtrain.loop.evaluate import Evaluation
 from sweeps.attempt import attempt as work
 from sweeps.attempt.signals import StopRequest
 from sweeps.cli import main
-from sweeps.driver.driver import check_begun
+from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.ledger import read
 from sweeps.outcome.freeze import freeze
@@ -89,7 +89,7 @@ def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, r
     assert record["baseline"]["study"] == "none"
     state = fake.run(spec, tmp_path, train)
     assert state.finished
-    runs = state.of_phase("report")
+    runs = state.of_phase("final")
     assert [(trial.study, trial.seed) for trial in runs] == [
         (study, seed) for seed in (10, 11, 12) for study in ("kd", "none")
     ]
@@ -103,7 +103,7 @@ def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, r
     assert set(tables["confusion"]["eval_id"]) >= set(held_out["eval_id"])
     decisions = tables["decisions"]
     assert (decisions["kind"] == "frozen").sum() == 1
-    assert decisions.loc[decisions["kind"] == "report_read", "trial_id"].tolist() == [trial.id for trial in runs]
+    assert decisions.loc[decisions["kind"] == "test_read", "trial_id"].tolist() == [trial.id for trial in runs]
 
     evidence = yaml.safe_load(yaml.safe_dump(best(tables)))["evidence"]["test"]
     own, theirs = final_scores(tables), final_scores(tables, "baseline")
@@ -134,7 +134,7 @@ def test_a_baseline_that_nothing_beat_is_trained_once(fake, tmp_path, readings):
     record = freeze(Store(tmp_path))
     assert record["chosen"] == record["baseline"]
     state = fake.run(spec, tmp_path, train)
-    assert [trial.study for trial in state.of_phase("report")] == ["none"] * 3
+    assert [trial.study for trial in state.of_phase("final")] == ["none"] * 3
     evidence = best(tables_of(tmp_path))["evidence"]["test"]
     assert evidence["baseline"] == "the chosen config is the baseline"
     assert "difference" not in evidence
@@ -144,7 +144,7 @@ def test_a_sweep_without_a_teacher_or_baseline(fake, tmp_path, readings):
     spec = small(fake, studies=["none"], teacher=None, confirm={"top": 2, "seeds": 1, "report_seeds": 2})
     fake.run(spec, tmp_path)
     freeze(Store(tmp_path))
-    assert len(fake.run(spec, tmp_path).of_phase("report")) == 2
+    assert len(fake.run(spec, tmp_path).of_phase("final")) == 2
 
 
 def test_the_freeze_is_final(fake, tmp_path, readings):
@@ -174,7 +174,7 @@ def test_a_reading_that_was_cut_off_is_done_again(fake, tmp_path, readings):
     train = fake.FakeTrain()
     fake.run(spec, tmp_path, train)
     records = read(tmp_path)
-    first_read = next(record.n for record in records if record.kind == "report_read")
+    first_read = next(record.n for record in records if record.kind == "test_read")
     for file in (tmp_path / "ledger").glob("*.jsonl"):
         lines = file.read_bytes().splitlines(keepends=True)
         start = int(file.stem)
@@ -186,7 +186,7 @@ def test_a_reading_that_was_cut_off_is_done_again(fake, tmp_path, readings):
     assert again.epochs_trained < train.epochs_trained
     assert state.finished
     kinds = [record.kind for record in read(tmp_path)]
-    assert kinds.count("report_read") == 3, "every reading is on record, the one cut off as well"
+    assert kinds.count("test_read") == 3, "every reading is on record, the one cut off as well"
     assert len(final_scores(tables_of(tmp_path)).seeds) == 1
 
 
@@ -203,8 +203,8 @@ def test_an_interrupted_reading_goes_on_later(fake, tmp_path, monkeypatch):
     departure = StopRequest()
     monkeypatch.setattr(work, "measure", measure)
     with fake.open_driver(spec, tmp_path) as driver:
-        run_inline(driver, fake.FakeTrain(), asked=departure)
-        (trial,) = driver.state.of_phase("report")
+        run_inline(driver, fake.FakeTrain(), stop_request=departure)
+        (trial,) = driver.state.of_phase("final")
         assert (trial.state, driver.state.finished) == ("planned", False)
 
 
@@ -221,7 +221,7 @@ def test_the_status_says_where_the_selection_stands(fake, tmp_path, readings):
     assert "reporting seeds: 0 of 6 runs" in said()
     fake.run(spec, tmp_path)
     assert "reporting seeds: 6 of 6 runs" in said()
-    assert load_state(tmp_path)[1].frozen["records"] > 0
+    assert load_state(tmp_path)[1].frozen.records > 0
 
 
 def test_poisoned_report_images_harm_no_sweep_before_its_freeze(tmp_path, monkeypatch, capsys):

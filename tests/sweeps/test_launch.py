@@ -65,11 +65,11 @@ def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
     freeze(Store(sweep))
     assert "on role test (mean of 3 final seeds)" in command.finish()
     tables = read_tables(sweep)
-    runs = tables["trials"][tables["trials"]["phase"] == "report"]
-    held_out = tables["evaluations"][tables["evaluations"]["role"] == "report"]
+    runs = tables["trials"][tables["trials"]["phase"] == "final"]
+    held_out = tables["evaluations"][tables["evaluations"]["role"] == "test"]
     assert set(runs["seed"]) == {3, 4, 5}
     assert held_out["trial_id"].tolist() == runs["trial_id"].tolist()
-    assert (tables["decisions"]["kind"] == "report_read").sum() == len(runs)
+    assert (tables["decisions"]["kind"] == "test_read").sum() == len(runs)
 
 
 def test_a_sweep_killed_twice_ends_with_every_trial_once(tmp_path: Path) -> None:

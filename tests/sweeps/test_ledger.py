@@ -3,7 +3,9 @@ from datetime import UTC, datetime
 import pytest
 
 from kdtrain.errors import InputError
+from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import ledger as ledger_module
+from sweeps.ledger.events import EpochReported, Note
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, Record, read, repair
 from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
@@ -12,8 +14,12 @@ from sweeps.store.store import Store
 def write(folder, count=5):
     ledger = Ledger(folder)
     for number in range(count):
-        ledger.append("note", {"text": f"number {number}"})
+        ledger.append(Note(f"number {number}"))
     ledger.close()
+
+
+def report(epoch):
+    return EpochReported("none-0", EpochReport(epoch, 6, {}, {}, 0.1, {"total": 1.0}, 8))
 
 
 def only_file(folder):
@@ -37,9 +43,10 @@ def test_a_record_survives_its_line_exactly():
 
 def test_numbers_that_are_not_finite_are_missing(tmp_path):
     ledger = Ledger(tmp_path)
-    ledger.append("note", {"values": [float("nan"), float("inf"), 1.5]})
+    seconds = {"total": float("nan"), "teacher": float("inf"), "student": 1.5}
+    ledger.append(EpochReported("none-0", EpochReport(1, 6, {}, {}, 0.1, seconds, 8)))
     ledger.close()
-    assert read(tmp_path)[0].data == {"values": [None, None, 1.5]}
+    assert read(tmp_path)[0].data["report"]["seconds"] == {"total": None, "teacher": None, "student": 1.5}
 
 
 def test_a_torn_last_record_is_left_out_with_a_notice_at_every_cut(tmp_path):
@@ -99,7 +106,7 @@ def test_only_one_driver_at_a_time(tmp_path):
     assert is_driven(Store(tmp_path))
     with pytest.raises(InputError, match="another driver"):
         Ledger(tmp_path)
-    ledger.append("note", {"text": "still mine"})
+    ledger.append(Note("still mine"))
     assert len(read(tmp_path)) == 1
     ledger.close()
     assert not is_driven(Store(tmp_path))
@@ -108,12 +115,12 @@ def test_only_one_driver_at_a_time(tmp_path):
 
 def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
     ledger = Ledger(tmp_path)
-    ledger.append("note", {"text": "fits"})
+    ledger.append(Note("fits"))
     monkeypatch.setattr("os.fsync", _no_space)
     with pytest.raises(InputError, match="No space left"):
-        ledger.append("note", {"text": "does not"})
+        ledger.append(Note("does not"))
     monkeypatch.undo()
-    ledger.append("note", {"text": "there is room again"})
+    ledger.append(Note("there is room again"))
     ledger.close()
     assert [record.data["text"] for record in read(tmp_path)] == ["fits", "there is room again"]
 
@@ -144,10 +151,10 @@ def test_a_closed_file_is_not_written_again(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger_module, "SEGMENT_BYTES", 400)
     ledger = Ledger(tmp_path)
     for number in range(8):
-        ledger.append("note", {"text": f"number {number}"})
+        ledger.append(Note(f"number {number}"))
     first = tmp_path / "ledger" / "000000001.jsonl"
     before = first.stat().st_mtime_ns
-    ledger.append("note", {"text": "one more"})
+    ledger.append(Note("one more"))
     ledger.close()
     assert first.stat().st_mtime_ns == before
 
@@ -165,18 +172,18 @@ def test_records_that_may_wait_are_written_together(tmp_path, monkeypatch):
     time = [100.0]
     monkeypatch.setattr(ledger_module.time, "monotonic", lambda: time[0])
     ledger = Ledger(tmp_path)
-    ledger.append("note", {"text": "at once"})
+    ledger.append(Note("at once"))
     for number in range(3):
-        ledger.append("report", {"epoch": number})
+        ledger.append(report(number))
     ledger.tick()
     assert len(read(tmp_path)) == 1
     time[0] += 1.5
     ledger.tick()
     assert len(read(tmp_path)) == 4
-    ledger.append("report", {"epoch": 3})
-    ledger.append("note", {"text": "takes the one that waits along"})
+    ledger.append(report(3))
+    ledger.append(Note("takes the one that waits along"))
     assert len(read(tmp_path)) == 6
-    ledger.append("report", {"epoch": 4})
+    ledger.append(report(4))
     ledger.close()
     assert [record.n for record in read(tmp_path)] == list(range(1, 8))
 
@@ -184,8 +191,8 @@ def test_records_that_may_wait_are_written_together(tmp_path, monkeypatch):
 def test_a_driver_that_dies_loses_only_records_that_may_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger_module.time, "monotonic", lambda: 100.0)
     ledger = Ledger(tmp_path)
-    ledger.append("note", {"text": "stays"})
-    ledger.append("report", {"epoch": 1})
+    ledger.append(Note("stays"))
+    ledger.append(report(1))
     ledger._lock.close()  # as if it had been killed
     assert [record.kind for record in read(tmp_path)] == ["note"]
     write(tmp_path, 1)
@@ -239,11 +246,11 @@ def test_repair_waits_for_no_driver(tmp_path):
 def test_a_store_that_refuses_loses_nothing_that_was_confirmed(door):
     store = Store(door.uri, patience_s=0.5)
     ledger = Ledger(store)
-    ledger.append("note", {"text": "fits"})
+    ledger.append(Note("fits"))
     door.refuse()
     with pytest.raises(InputError, match="once it answers again"):
-        ledger.append("note", {"text": "does not"})
+        ledger.append(Note("does not"))
     door.open()
-    ledger.append("note", {"text": "answers again"})
+    ledger.append(Note("answers again"))
     ledger.close()
     assert [record.data["text"] for record in read(store)] == ["fits", "answers again"]

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from kdtrain.errors import InputError, StorageError
+from sweeps.ledger.events import Note
 from sweeps.ledger.ledger import Ledger, read
 from sweeps.store import lock as lock_module
 from sweeps.store.lock import KEY, LEASE, Times, is_driven, take_lock
@@ -184,11 +185,11 @@ def test_a_driver_whose_lease_was_taken_writes_no_more(s3_folder):
     store = Store(s3_folder)
     lock = take_lock(store, times=QUICK)
     ledger = Ledger(store, lock=lock)
-    ledger.append("note", {"text": "mine"})
+    ledger.append(Note("mine"))
     write_lease(store)
     time.sleep(2 * QUICK.renew)
     with pytest.raises(InputError, match=r"another driver has taken over the sweep in s3://.*, so this one stops"):
-        ledger.append("note", {"text": "too late"})
+        ledger.append(Note("too late"))
     with pytest.raises(InputError, match="taken over"):
         lock.check()
     lock.close()

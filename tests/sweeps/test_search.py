@@ -1,8 +1,10 @@
 import pytest
 
+from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Choice, Range
 from sweeps.driver.sampler import propose
 from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.settings import Sampler
 
 SPACE = {"lr": Range(low=0.001, high=1.0, log=True), "layer": Choice(choices=("logits", "decoder", None))}
@@ -14,16 +16,16 @@ def trial(number, params, score=None, state="complete"):
         id=f"s-{number}",
         study="s",
         number=number,
-        phase="search",
+        phase=Phase.SEARCH,
         candidate_of=None,
         seed=0,
         params=params,
         config={"epochs": 2},
         config_id=str(number),
-        state=state,
+        state=TrialState(state),
     )
     if score is not None:
-        record.reports = {2: {"epoch": 2, "metrics": {"miou": score}, "seconds": {}}}
+        record.reports = {2: EpochReport(2, 2, {"miou": score}, {}, 0.1, {}, 8)}
     return record
 
 

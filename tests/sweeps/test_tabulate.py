@@ -6,6 +6,7 @@ from analysis import read_tables
 from analysis.tables.schemas import SCHEMAS
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
+from sweeps.ledger.events import EpochReported
 from sweeps.outcome.tabulate import load_state, rows, write_tables
 from sweeps.store.store import Store
 
@@ -82,8 +83,10 @@ def test_reports_that_do_not_tell_what_was_asked_leave_it_open(fake, tmp_path):
         driver.started(trial.id)
         driver.report(trial.id, EpochReport(1, 6, {}, {}, 0.1, {"total": 2.0}, 8))
     spec, state = load_state(tmp_path)
-    for report in state.trials[trial.id].reports.values():
-        del report["asked"], report["recorded"]
+    reports = state.trials[trial.id].reports
+    for epoch, report in reports.items():
+        content = {key: value for key, value in report.to_dict().items() if key not in ("asked", "recorded")}
+        reports[epoch] = EpochReported.from_json({"trial": trial.id, "report": content}).report
     (row,) = rows(state, spec)["trials"]
     assert (row["asked"], row["recorded"]) == (None, None)
 

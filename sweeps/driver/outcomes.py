@@ -1,0 +1,40 @@
+"""What a trial ended with, for its last record."""
+
+from kdtrain.loop.reports import TrainResult
+from sweeps.ledger.events import TrialOutcome
+from sweeps.ledger.state import TrialRecord
+
+
+def trained(result: TrainResult) -> TrialOutcome:
+    """The outcome of a training that ended by itself."""
+    return TrialOutcome(
+        epochs_run=result.epochs_run,
+        seconds=result.seconds,
+        teacher_s=result.teacher_seconds,
+        student=result.student,
+        evaluation=result.evaluation.to_dict() if result.evaluation else None,
+        held_out=result.held_out.to_dict() if result.held_out else None,
+    )
+
+
+def pruned(trial: TrialRecord) -> TrialOutcome:
+    """The outcome of a trial that was stopped at a rung, from its reports alone.
+
+    So it does not matter whether the attempt lived to report its result. Only epochs up to the decision count: the
+    attempt may have run on for a while before it was told to stop.
+    """
+    assert trial.stopped is not None
+    last = trial.stopped.epoch
+    seconds = [report.seconds for epoch, report in trial.reports.items() if epoch <= last]
+    return TrialOutcome(
+        epochs_run=last,
+        seconds=sum(parts.get("total", 0.0) for parts in seconds),
+        teacher_s=sum(parts.get("teacher", 0.0) for parts in seconds),
+    )
+
+
+def why_pruned(trial: TrialRecord) -> str:
+    """The reason of a trial that was stopped at a rung, in words."""
+    assert trial.stopped is not None
+    decision = trial.stopped
+    return f"not among the best {decision.kept} of {decision.entered} at the rung of epoch {decision.rung}"

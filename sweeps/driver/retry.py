@@ -1,0 +1,58 @@
+"""What follows a failed attempt at a trial: another attempt, the end of the trial, or the end of the sweep.
+
+Pure functions of what has failed so far.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from sweeps.ledger.failure import Failure
+from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_state import TrialState
+
+ABORT_AFTER = 3
+"""If the first trials of all studies, and so many at least, fail in the same way, the cause is not in the trials."""
+MOST_NODE_LOSSES = 20
+"""After so many lost nodes a trial is given up."""
+_NOT_COUNTED: tuple[Failure, ...] = ("node_lost", "out_of_memory", "damaged")
+"""Failures that use up none of a trial's retries: the trial did not cause them, or they have a rule of their own."""
+
+
+def tries_again(crashes: Mapping[Failure, int], failure: Failure, retries: int) -> bool:
+    """Whether another attempt follows a failed one.
+
+    Args:
+        crashes: Failed attempts of the trial before this one, by kind.
+        failure: The kind of this failure.
+        retries: Further attempts that a trial may have after errors of its own.
+    """
+    before = crashes.get(failure, 0)
+    if failure == "input":
+        return False
+    if failure in ("out_of_memory", "damaged"):
+        return before == 0
+    if failure == "node_lost":
+        return before < MOST_NODE_LOSSES
+    return sum(count for kind, count in crashes.items() if kind not in _NOT_COUNTED) < retries
+
+
+def larger_gpu_share(failure: Failure, gpu: float) -> float | None:
+    """The share of a GPU that the next attempt gets: whole GPUs after an out-of-memory; none for the share as it is."""
+    return math.ceil(gpu) if failure == "out_of_memory" and gpu else None
+
+
+def failed_alike(studies: Iterable[Sequence[TrialRecord]]) -> int:
+    """How many trials have failed, if all that have ended failed with one error; else 0.
+
+    Args:
+        studies: The trials of every study; of each of them some must have ended, see `ABORT_AFTER`.
+    """
+    ended = [[trial for trial in trials if trial.state.is_over] for trials in studies]
+    each = math.ceil(ABORT_AFTER / len(ended))
+    if any(len(trials) < each for trials in ended):
+        return 0
+    together = [trial for trials in ended for trial in trials]
+    if any(trial.state is not TrialState.FAILED for trial in together):
+        return 0
+    causes = {(trial.reason or "").splitlines()[0] for trial in together}
+    return len(together) if len(causes) == 1 else 0

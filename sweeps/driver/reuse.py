@@ -1,0 +1,44 @@
+"""Trials that need not be run: another trial has had the same config and seed."""
+
+from collections.abc import Iterable
+
+from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.trial_state import TrialState
+
+
+class RunBefore:
+    """Which trial has run a config on a seed first.
+
+    Args:
+        trials: Trials so far.
+    """
+
+    def __init__(self, trials: Iterable[TrialRecord]) -> None:
+        self._first: dict[tuple[str, int], str] = {}
+        for trial in trials:
+            self.add(trial)
+
+    def add(self, trial: TrialRecord) -> None:
+        """Take note of a trial; one that has not run to an end of its own is passed over."""
+        ran_to_its_end = trial.state in (TrialState.COMPLETE, TrialState.DIVERGED) and trial.reused_from is None
+        if ran_to_its_end:
+            self._first.setdefault((trial.config_id, trial.seed), trial.id)
+
+    def source_for(self, trial: TrialRecord, state: SweepState, code_digest: object) -> TrialRecord | None:
+        """The trial whose outcome is that of a new trial; data and teacher are those of the sweep.
+
+        Args:
+            trial: The new trial; one that was started already is run to its end.
+            state: The sweep so far.
+            code_digest: The code that would run the new trial: only what the same code gave is taken over.
+        """
+        if trial.reused_from is not None:
+            return state.trials[trial.reused_from]
+        if trial.reports or trial.attempts:
+            return None
+        first = self._first.get((trial.config_id, trial.seed))
+        if first is None or first == trial.id:
+            return None
+        source = state.trials[first]
+        environment = state.environments.get(source.environment_id or "", {})
+        return source if environment.get("code_digest") == code_digest else None

@@ -1,0 +1,31 @@
+"""Folders of trials that are in the way of a training are moved aside; nothing is deleted."""
+
+import contextlib
+import json
+
+from kdtrain.loop.run_folder import CONFIG
+from sweeps.ledger.state import TrialRecord
+from sweeps.store.store import Store
+
+TRIALS, ASIDE = "trials", "trials-set-aside"
+
+
+def set_other_training_aside(store: Store, trial: TrialRecord) -> None:
+    """Make room for a new trial: after a repair of the ledger its folder may hold another training."""
+    folder = f"{TRIALS}/{trial.id}"
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        config = json.loads(store.read(f"{folder}/{CONFIG}"))
+        if (config["config_id"], config["seed"]) != (trial.config_id, trial.seed):
+            store.move(folder, f"{ASIDE}/{trial.id}-{config['config_id']}-{config['seed']}")
+
+
+def set_damaged_aside(store: Store, trial: TrialRecord) -> str:
+    """Let a trial begin anew whose files cannot be resumed; what it has reported stays.
+
+    Returns:
+        Where its files are now.
+    """
+    aside = f"{ASIDE}/{trial.id}-attempt-{trial.attempts}"
+    with contextlib.suppress(FileNotFoundError):
+        store.move(f"{TRIALS}/{trial.id}", aside)
+    return aside

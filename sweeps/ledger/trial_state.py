@@ -1,0 +1,39 @@
+"""The states of a trial and the phases of a sweep: their one home."""
+
+from enum import StrEnum
+
+
+class TrialState(StrEnum):
+    """How far a trial has come."""
+
+    PLANNED = "planned"
+    """Still to be started, or to be started again."""
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    """Stopped early, because others of its study were better at the same epoch."""
+    DIVERGED = "diverged"
+    """A loss was not finite."""
+    FAILED = "failed"
+    """An error ended its last attempt."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether more epochs of the trial are to come."""
+        return self is TrialState.PLANNED or self is TrialState.RUNNING
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the trial has ended, however it did."""
+        return not self.is_unfinished
+
+
+class Phase(StrEnum):
+    """What a trial is for."""
+
+    SEARCH = "search"
+    """Tries a config."""
+    CONFIRM = "confirm"
+    """Trains one of the best configs of a study on a fresh seed."""
+    FINAL = "final"
+    """Trains the frozen config, or that of the baseline, on a seed of its own."""
