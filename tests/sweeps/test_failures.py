@@ -1,15 +1,20 @@
 """Of what attempts die, and what is made of it."""
 
+import contextlib
+import json
 import signal
 
 import pytest
 
 from kdtrain.errors import StorageError
+from kdtrain.loop.reports import EpochReport
 from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import DONE
+from sweeps.driver.retry import MOST_NODE_LOSSES
 from sweeps.launch.inline import run_inline
+from sweeps.ledger.events import EpochReported
 from sweeps.ledger.failure import Crash
-from sweeps.ledger.ledger import read
+from sweeps.ledger.ledger import Ledger, read
 from sweeps.outcome.tabulate import load_state, rows
 
 
@@ -110,3 +115,52 @@ def test_asked_to_leave_the_trial_is_kept_and_goes_on(fake, tmp_path):
     assert state.finished
     assert train.epochs_trained == 2 * 6 - 4
     assert [trial.attempts for trial in state.trials.values()] == [2, 1]
+
+
+def test_lost_nodes_are_not_retried_for_ever(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "node_lost", times=MOST_NODE_LOSSES)
+        trial = driver.state.trials["none-0"]
+        assert (trial.state, trial.retries) == ("planned", MOST_NODE_LOSSES)
+        fake.take_down(driver, "node_lost")
+        assert (trial.state, trial.failure) == ("failed", "node_lost")
+        assert driver.next() is DONE
+
+
+def test_the_larger_share_of_a_gpu_survives_a_resume_and_further_failures(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, resources={"gpu": 0.25}, retries=3)
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "out_of_memory")
+        fake.take_down(driver, "lost")
+    with fake.open_driver(spec, tmp_path) as driver:
+        assert driver.next().gpu == 1
+
+
+def test_a_pruned_trial_costs_what_it_took_up_to_its_last_epoch(fake, tmp_path):
+    """An attempt on another node may go on for an epoch or two before it hears that it was stopped."""
+    spec = fake.make_spec(
+        studies=["none"], budget={"trials": 2}, scheduler={"name": "halving", "factor": 2}, confirm={"top": 0}
+    )
+
+    def report(epoch, miou):
+        return EpochReport(epoch, 6, {"miou": miou}, {}, 0.1, {"total": 10.0, "teacher": 4.0}, 8, asked=5)
+
+    with fake.open_driver(spec, tmp_path) as driver:
+        good, bad = driver.next(), driver.next()
+        for trial in (good, bad):
+            driver.started(trial.id)
+        driver.report(good.id, report(1, 0.9))
+        assert driver.report(bad.id, report(1, 0.1)) == "stop"
+        assert driver.report(bad.id, report(2, 0.1)) == "stop"
+        assert list(bad.reports) == [1], "a report after the decision is no part of the trial"
+    with contextlib.closing(Ledger(tmp_path)) as ledger:
+        ledger.append(EpochReported(bad.id, report(2, 0.1)))  # as of a driver that took it
+    fake.open_driver(spec, tmp_path).close()
+    found, state = load_state(tmp_path)
+    bad = state.trials[bad.id]
+    assert (bad.state, bad.epochs_run, bad.committed) == ("pruned", 1, 1)
+    assert (bad.seconds, bad.result.teacher_s) == (10.0, 4.0)
+    row = rows(state, found)["trials"][1]
+    assert (row["seconds"], row["teacher_s"], row["asked"]) == (10.0, 4.0, 5)
+    assert json.loads(row["parts_json"]) == {"teacher": 4.0, "total": 10.0}

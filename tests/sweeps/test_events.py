@@ -1,0 +1,129 @@
+"""Records of the ledger as typed events."""
+
+import json
+from dataclasses import fields
+from typing import get_args
+
+import pytest
+
+from analysis.tables import states
+from kdtrain.errors import InputError
+from kdtrain.loop.reports import EpochReport
+from sweeps.ledger import events
+from sweeps.ledger.events import Event, parse_event
+from sweeps.ledger.ledger import Ledger, Record, read
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.outcome.tabulate import load_state
+
+CONFIG = events.FrozenConfig("kd", "kd-1", "abc")
+OUTCOME = events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select"})
+EXAMPLES = [
+    events.SweepBegun("s-1", "0.1.0", {"name": "s"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}),
+    events.SessionBegun({"environment_id": "e"}),
+    events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"]),
+    events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
+    events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc"),
+    events.Started("kd-0"),
+    events.Located("kd-0", "e", "here", {"environment_id": "e"}),
+    events.Reused("kd-0", "kd-1"),
+    events.EpochReported("kd-0", EpochReport(1, 2, {"miou": 0.5}, {"ce": {"raw": 1.0}}, 0.1, {"total": 1.0}, 8)),
+    events.Promoted("kd-0", 1, 1, 0.5, 3, 1),
+    events.Stopped("kd-0", 1, 1, 0.5, 3, 1),
+    events.Ended("kd-0", TrialState.COMPLETE, None, OUTCOME),
+    events.Ended("kd-0", TrialState.FAILED, "RuntimeError: x\nTraceback", failure="lost"),
+    events.Retried("kd-0", "MemoryError", "out_of_memory", 1.0),
+    events.AttemptInterrupted("kd-0"),
+    events.DriverStopped("SIGTERM"),
+    events.Exhausted("kd", "every config of its space was tried"),
+    events.Aborted("all failed"),
+    events.Note("text"),
+    events.Frozen(CONFIG, None, (CONFIG,), "the best", (9, 10), "test", 12),
+    events.TestRead("kd-0", "d1", 4),
+    events.Finished(),
+]
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+def test_an_event_survives_its_record(event):
+    content = json.loads(json.dumps(event.to_json()))
+    assert list(content) == [each.name for each in fields(event)]
+    assert parse_event(1, event.kind, content) == event
+
+
+def test_there_is_an_example_of_every_event_and_no_kind_is_used_twice():
+    kinds = [event.kind for event in get_args(Event)]
+    assert {type(event) for event in EXAMPLES} == set(get_args(Event))
+    assert len(set(kinds)) == len(kinds)
+
+
+def ledger_of(folder, kind, data):
+    """A ledger with one record, whoever wrote it."""
+    path = folder / "ledger" / "000000001.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(Record(1, "2026-01-01T12:00:00+00:00", kind, data).line())
+    return folder
+
+
+ENDED = {"trial": "a", "state": "complete", "reason": None, "result": {}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        ("paused", {}, r"record 1 has the kind 'paused', which a later version of kdsweep wrote; install that version"),
+        ("started", {"trial": "a", "why": 1}, r"record 1 of kind started has the field 'why', which a later version"),
+        ("reused", {"trial": "a"}, r"record 1 of kind reused has no field 'source'; put back the ledger from a copy"),
+        (
+            "ended",
+            {**ENDED, "state": "asleep"},
+            r"'asleep' is not a valid TrialState",
+        ),
+        (
+            "ended",
+            {**ENDED, "result": {"joules": 1}},
+            "joules.*later version",
+        ),
+        ("report", {"trial": "a", "report": {"epoch": 1, "joules": 1}}, r"kind report does not read .*later version"),
+    ],
+)
+def test_a_record_of_a_later_version_is_refused_in_one_sentence(tmp_path, kind, data, message):
+    folder = ledger_of(tmp_path, kind, data)
+    with pytest.raises(InputError, match=message) as refusal:
+        load_state(folder)
+    assert "\n" not in str(refusal.value)
+    assert len(read(folder)) == 1, "the ledger itself is whole, so that nothing is cut off or repaired"
+
+
+def test_records_of_old_versions_get_the_defaults_of_their_age():
+    retried = parse_event(1, "retried", {"trial": "a", "reason": "RuntimeError: x"})
+    assert (retried.failure, retried.gpu) == ("error", None)
+    plain = {"epoch": 1, "epochs": 2, "metrics": {}, "losses": {}, "lr": 0.1, "seconds": {}, "images": 8}
+    assert parse_event(1, "report", {"trial": "a", "report": plain}).report.peak_memory_bytes is None
+    assert parse_event(1, "report_read", {"trial": "a", "digest": "d", "images": 4}) == events.TestRead("a", "d", 4)
+
+
+def test_the_state_of_a_running_driver_is_that_of_its_files(fake, tmp_path):
+    """Numbers that are not finite are written as null, so the driver must see them so, too."""
+    with fake.open_driver(fake.make_spec(studies=["none"]), tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        driver.report(trial.id, EpochReport(1, 6, {"miou": float("nan")}, {}, 0.1, {"total": 1.0}, 8))
+        assert trial.curve == {}
+        driver.close()
+        assert SweepState.of(read(tmp_path)) == driver.state
+
+
+def test_the_tables_have_the_states_and_phases_of_the_ledger():
+    assert [state.value for state in TrialState] == [state.value for state in states.State]
+    assert [phase.value for phase in Phase] == [phase.value for phase in states.Phase]
+    assert {state.value for state in TrialState if state.is_over} == set(states.ENDED)
+    assert all(state.is_over != state.is_unfinished for state in TrialState)
+
+
+def test_a_record_is_appended_as_its_event(tmp_path):
+    ledger = Ledger(tmp_path)
+    record = ledger.append(events.Started("kd-0"))
+    ledger.close()
+    assert (record.kind, record.data, record.event) == ("started", {"trial": "kd-0"}, events.Started("kd-0"))
+    assert read(tmp_path) == [record]
