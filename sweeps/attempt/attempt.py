@@ -81,7 +81,7 @@ def held_out(train: Train) -> Train:
         if result.state != "complete" or workdir is None or not config.data.has_test:
             return result
         try:
-            return replace(result, held_out=measure(workdir / STUDENT, config, "report", machine, between))
+            return replace(result, held_out=measure(workdir / STUDENT, config, "test", machine, between))
         except _LeftError:
             return replace(result, state="interrupted", reason="interrupted in the evaluation on role report")
 

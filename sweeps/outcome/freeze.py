@@ -65,7 +65,7 @@ def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: 
         "tie": [_named(row) for _, row in ranked[ranked["tie"]].iterrows()],
         "why": chosen["why"],
         "seeds": list(range(first, first + spec.confirm.report_seeds)),
-        "role": "report" if spec.data.has_test else "select",
+        "role": "test" if spec.data.has_test else "select",
         "records": state.last.n if state.last else 0,
     }
 

@@ -95,7 +95,7 @@ def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, r
     ]
     assert not {trial.seed for trial in runs} & {trial.seed for trial in before.trials.values()}
     assert {trial.config_id for trial in runs} == {record["chosen"]["config_id"], record["baseline"]["config_id"]}
-    assert readings == [("report", trial.config_id, trial.seed) for trial in runs]
+    assert readings == [("test", trial.config_id, trial.seed) for trial in runs]
 
     tables = tables_of(tmp_path)
     held_out = tables["evaluations"][tables["evaluations"]["role"] == "test"]
