@@ -47,7 +47,7 @@ def make_config(method: str, teacher: str, options: argparse.Namespace) -> Train
             "data": {
                 "name": "streets",
                 "size": [height, width],
-                "counts": {"train": images, "select": options.batch, "report": 1},
+                "counts": {"train": images, "select": options.batch, "test": 1},
             },
             "augment": {"crop": options.crop, "scale": (0.5, 1.0), "photometric": 0.2},
             "student": STUDENT | {"weights": "none"},

@@ -108,7 +108,7 @@ def ablation(
             "confirm": Confirm(top=1, seeds=seeds or spec.confirm.seeds or SEEDS),
             "resources": spec.resources,
             "retries": spec.retries,
-            "seed": max((spec.seed, *spec.confirm_seeds)) + spec.confirm.report_seeds,
+            "seed": max((spec.seed, *spec.confirm_seeds)) + spec.confirm.final_seeds,
             "purpose": "ablation",
             "design": names[0] if len(names) == 1 else None,
             "cells": tuple(cells),

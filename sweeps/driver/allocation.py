@@ -108,7 +108,7 @@ def next_reporting(spec: SweepSpec, state: SweepState) -> Rerun | None:
 
 def reporting_runs(spec: SweepSpec) -> int:
     """Trainings on reporting seeds that a frozen selection leads to at most."""
-    return spec.confirm.report_seeds * (1 if spec.baseline is None else min(2, len(spec.studies)))
+    return spec.confirm.final_seeds * (1 if spec.baseline is None else min(2, len(spec.studies)))
 
 
 def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:

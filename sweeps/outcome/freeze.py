@@ -64,7 +64,7 @@ def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: 
         "baseline": _named(of_baseline.iloc[0]) if len(of_baseline) else None,
         "tie": [_named(row) for _, row in ranked[ranked["tie"]].iterrows()],
         "why": chosen["why"],
-        "seeds": list(range(first, first + spec.confirm.report_seeds)),
+        "seeds": list(range(first, first + spec.confirm.final_seeds)),
         "role": "test" if spec.data.has_test else "select",
         "records": state.last.n if state.last else 0,
     }

@@ -1,4 +1,4 @@
-"""Search spaces: dotted paths into a config's plain content, and what a domain contains."""
+"""Dotted paths into the plain content of a config, and what the domains of a search space contain."""
 
 import copy
 import itertools
@@ -8,7 +8,7 @@ from typing import Any
 
 from kdtrain.errors import InputError
 from kdtrain.explain import meant
-from kdtrain.space import Choice, Domain, Range
+from kdtrain.space import Choice, Domain, Range, Scalar
 
 Space = Mapping[str, Domain]
 
@@ -23,7 +23,7 @@ def lookup(content: Any, path: str) -> Any:
     return holder[key]
 
 
-def replaced(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def replaced(content: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """A copy of a config's plain content with the values at some dotted paths replaced.
 
     Raises:
@@ -57,7 +57,7 @@ def size(space: Space) -> float:
     return math.prod(_count(domain) for domain in space.values())
 
 
-def grid(space: Space) -> Iterator[dict[str, Any]]:
+def grid(space: Space) -> Iterator[dict[str, Scalar]]:
     """Every config of a finite space, in order."""
     axes = [
         domain.choices if isinstance(domain, Choice) else range(int(domain.low), int(domain.high) + 1)
@@ -81,7 +81,7 @@ def _holder(content: Any, path: str) -> tuple[Any, Any]:
     """The container at a path's last step, and the key or index in it."""
     at, steps = content, path.split(".")
     for depth, step in enumerate(steps):
-        keys: dict[str, Any]
+        keys: dict[str, object]
         if isinstance(at, Mapping):
             keys = {str(key): key for key in at}
         elif isinstance(at, list | tuple):

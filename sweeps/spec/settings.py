@@ -1,11 +1,12 @@
 """The parts of a sweep's spec that are plain settings: budget, sampler, scheduler, resources and so on."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from analysis.selection.halving import Round, schedule
-from kdtrain.config_base import Strict
+from kdtrain.config_base import Strict, renamed
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 """What may be a folder: letters, digits, `_ . + -`."""
@@ -29,9 +30,26 @@ class Budget(Strict):
 class Sampler(Strict):
     """How configs are proposed."""
 
-    name: Literal["tpe", "random"] = "tpe"
+    name: str = "tpe"
+    """`tpe`, `random`, `package.module:name`, or the name under which an installed package offers a sampler."""
     startup: int = Field(default=6, ge=1)
     """Random trials of a study before TPE learns from them."""
+    options: Mapping[str, object] = Field(default_factory=dict)
+    """Options of a sampler that is not ours."""
+
+
+class WatcherSource(Strict):
+    """A watcher: a function that is called with every event of the sweep and the state after it."""
+
+    name: str
+    """`live_page`, `package.module:make`, or the name under which an installed package offers a watcher."""
+    options: Mapping[str, object] = Field(default_factory=dict)
+    """Options of the function that makes it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class Scheduler(Strict):
@@ -52,8 +70,14 @@ class Confirm(Strict):
     seeds: int = Field(default=3, ge=0)
     """Fresh seeds per config on average, the same ones for all: the sweep's seed + 1, + 2, ... A study may spend
     top x seeds trainings: the better half of a round goes on to more seeds, see `analysis.selection.halving`."""
-    report_seeds: int = Field(default=3, ge=0)
-    """Seeds of their own on which the chosen config and the baseline are trained once the selection is frozen."""
+    final_seeds: int = Field(default=3, ge=0)
+    """Seeds on which the chosen config and the baseline are trained once the selection is frozen; no other trial has
+    them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, content: object) -> object:
+        return renamed(content, {"report_seeds": "final_seeds"})
 
     @property
     def rounds(self) -> tuple[Round, ...]:
@@ -62,17 +86,17 @@ class Confirm(Strict):
 
 
 class Resources(Strict):
-    """What one trial takes of the machine or cluster."""
+    """What one trial takes of the machine or cluster; several trials may share a GPU."""
 
     cpu: float = Field(default=1, gt=0)
     gpu: float = Field(default=0, ge=0)
-    """A fraction lets several trials share a GPU; their memory is not kept apart."""
+    """A fraction lets several trials share a GPU; their memory is not separated."""
     concurrent: int | None = Field(default=None, gt=0)
-    """Most trials at once; none for as many as fit."""
+    """The most trials at once; none for as many as fit."""
 
     @field_validator("gpu")
     @classmethod
-    def _whole_above_one(cls, value: float) -> float:
+    def _fraction_or_whole(cls, value: float) -> float:
         if value > 1 and value != int(value):
             raise ValueError(f"must be a fraction below 1 or a whole number, got {value:g}")
         return value
@@ -84,21 +108,21 @@ class Resources(Strict):
 
 
 class ReplaySettings(Strict):
-    """The store of what is recorded once and replayed in every trial."""
+    """The store of samples and teacher outputs that are recorded once and replayed in every trial."""
 
     gigabytes: float = Field(default=20.0, ge=0)
-    """What it may take on a node, in its cache; 0 records nothing."""
+    """Its size on a node at most, in the node's cache; 0 records nothing."""
 
 
 class TeacherSource(Strict):
     """Where the teacher comes from: trained by the sweep, or a teacher folder."""
 
-    fit: dict[str, Any] | None = None
+    fit: Mapping[str, object] | None = None
     """`network` and what differs from the recipe under `train`."""
     path: str | None = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> "TeacherSource":
+    def _path_or_fit(self) -> "TeacherSource":
         if (self.fit is None) == (self.path is None):
             raise ValueError("give either fit (a network and its training) or path (a teacher folder)")
         if self.fit is not None and "network" not in self.fit:
@@ -107,12 +131,12 @@ class TeacherSource(Strict):
 
 
 class Cell(Strict):
-    """What a study is in the design of an ablation."""
+    """The part of a study in the design of an ablation."""
 
     study: str
     role: Literal["reference", "cell", "control"] = "cell"
     design: str | None = None
-    """The design that it belongs to, where a sweep has several; each has a reference of its own."""
+    """The design that the cell belongs to, where a sweep has several; each has its own reference."""
     factor: str | None = None
     """What differs from the reference."""
     level: str | None = None
@@ -122,7 +146,7 @@ class Cell(Strict):
     levels: dict[str, str] | None = None
     """The levels of all factors of the design."""
     retuned: str | None = None
-    """What is searched again in this cell, in words."""
+    """The parameters that are searched again in this cell, in words."""
     published: float | None = Field(default=None, ge=0, le=1)
     """The published score, a fraction."""
     source: str | None = None

@@ -20,7 +20,7 @@ from kdtrain.explain import meant, sentence
 from kdtrain.foreign import is_reference
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
-from kdtrain.space import Choice, Domain, Range, parse_domain
+from kdtrain.space import Choice, Domain, Range, Scalar, parse_domain
 from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
 from sweeps.spec.settings import (
     Budget,
@@ -32,11 +32,12 @@ from sweeps.spec.settings import (
     Sampler,
     Scheduler,
     TeacherSource,
+    WatcherSource,
 )
 
 UNKNOWN_TEACHER = "0" * 16
 """Stands for the teacher's digest until it is fitted or loaded."""
-_OWN = ("data", "student", "teacher", "terms", "seed")
+_DECIDED_ELSEWHERE = ("data", "student", "teacher", "terms", "seed")
 """Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
 _FIXED = ("data", "teacher", "seed", "data_seed")
 """Fields that no study may change, or trials could not be compared."""
@@ -51,12 +52,12 @@ class Study(Strict):
     offers. A study without a name is called as its method."""
     terms: tuple[SerializeAsAny[Term], ...] | None = None
     """The terms themselves, where no method has them."""
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: dict[str, object] = Field(default_factory=dict)
     """Scientific parameters by dotted path."""
     space: dict[str, Domain] | Literal["default"] = "default"
     """Nuisance parameters by dotted path; `default` takes the ranges that the method recommends."""
     baseline: bool = False
-    """Whether this is the untaught student; unless told, the first study without a teacher is."""
+    """Whether this is the untaught student; if no study says so, the first study without a teacher is the baseline."""
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +82,7 @@ class Study(Strict):
         return _parse_domains(value)
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Study":
+    def _method_or_terms(self) -> "Study":
         if (self.method is None) == (self.terms is None):
             raise ValueError("give either method or terms")
         if self.method is not None:
@@ -94,8 +95,8 @@ class Study(Strict):
         return get_method(self.method).terms if self.method is not None else self.terms or ()
 
     @property
-    def own_space(self) -> Space:
-        """What this study alone searches: a parameter that it sets is not searched by default."""
+    def study_space(self) -> Space:
+        """What this study searches besides the sweep's space: a parameter that it sets is not searched by default."""
         if self.space != "default":
             return self.space
         search = get_method(self.method).search if self.method is not None else {}
@@ -109,7 +110,7 @@ class SweepSpec(Strict):
     data: DataConfig
     student: Network = Field(default_factory=Network)
     teacher: TeacherSource | None = None
-    train: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, object] = Field(default_factory=dict)
     """Fields of TrainConfig that differ from their defaults, for all trials."""
     studies: tuple[Study, ...] = Field(min_length=1)
     space: dict[str, Domain] = Field(default_factory=dict)
@@ -120,6 +121,8 @@ class SweepSpec(Strict):
     confirm: Confirm = Field(default_factory=Confirm)
     resources: Resources = Field(default_factory=Resources)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
+    watchers: tuple[WatcherSource, ...] = ()
+    """Functions of other people, or of ours, that are told of every event of the sweep."""
     retries: int = Field(default=1, ge=0)
     """How often a trial that crashed is tried again."""
     seed: int = Field(default=0, ge=0)
@@ -127,7 +130,7 @@ class SweepSpec(Strict):
     design: str | None = None
     cells: tuple[Cell, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a reader of the results has to know of the design."""
+    """Remarks on the design for the readers of the results."""
     smallest_effect: float = Field(default=0.3, ge=0)
     """The smallest difference that matters, in points of mIoU; declared before anything runs."""
 
@@ -138,7 +141,7 @@ class SweepSpec(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
-        for key in _OWN:
+        for key in _DECIDED_ELSEWHERE:
             if key in self.train:
                 raise ValueError(f"train.{key}: belongs to the sweep, not to its recipe")
         names = [study.name for study in self.studies]
@@ -164,14 +167,14 @@ class SweepSpec(Strict):
 
     def _check_study(self, study: Study) -> None:
         at = f"studies.{study.name}"
-        own = {} if study.space == "default" else study.space
+        given = {} if study.space == "default" else study.space
         for path in (*study.set, *self.space_of(study)):
             if path.split(".")[0] in _FIXED:
                 raise InputError(
                     f"{at}: {path} is the same for all trials of a sweep and can be neither set nor searched"
                 )
         for path in study.set:
-            if path in self.space or path in own:
+            if path in self.space or path in given:
                 raise InputError(f"{at}: {path} is both set and searched")
         if {"unlabelled", "unlabelled.images"} & set(self.space_of(study)):
             raise InputError(f"{at}: unlabelled.images cannot be searched; let studies of their own set it")
@@ -210,12 +213,12 @@ class SweepSpec(Strict):
         """How the teacher is trained, where the sweep trains it: its recipe and what differs from it."""
         if self.teacher is None or self.teacher.fit is None:
             return None
-        own = {key: value for key, value in self.teacher.fit.items() if key != "network"}
-        recipe = {key: value for key, value in self.train.items() if key != "unlabelled"}  # nobody teaches the teacher
+        changes = {key: value for key, value in self.teacher.fit.items() if key != "network"}
+        recipe = {key: value for key, value in self.train.items() if key != "unlabelled"}
         content = {
             "seed": self.seed,
             "data": self.data,
-            **_merged(recipe, own),
+            **_merged(recipe, changes),
             "student": self.teacher.fit["network"],
         }
         return _parse_config(content, "teacher.fit")
@@ -230,16 +233,16 @@ class SweepSpec(Strict):
         """The images without labels that trainings use, one for each folder."""
         fit = self.teacher_config
         configs = [self.config_for(study) for study in self.studies] + ([fit] if fit is not None else [])
-        found = {c.unlabelled.images: c.unlabelled for c in configs if c.unlabelled is not None}
-        return tuple(found.values())
+        by_folder = {c.unlabelled.images: c.unlabelled for c in configs if c.unlabelled is not None}
+        return tuple(by_folder.values())
 
     def study(self, name: str) -> Study:
         """The study of a name."""
         return next(study for study in self.studies if study.name == name)
 
     def space_of(self, study: Study) -> Space:
-        """All that a study searches, by dotted path."""
-        return {**self.space, **study.own_space}
+        """The whole space of a study, by dotted path."""
+        return {**self.space, **study.study_space}
 
     def config_for(
         self,
@@ -252,9 +255,9 @@ class SweepSpec(Strict):
 
         Args:
             study: Its study.
-            params: What the search chose, by dotted path; what it leaves out keeps the method's or recipe's
-                default.
-            seed: The trial's seed; the sweep's where none is given.
+            params: The values that the search chose, by dotted path; other parameters keep the default of the method or
+                recipe.
+            seed: The seed of the trial; by default that of the sweep.
             teacher: The teacher's digest; left out of the config where no term looks at the teacher, as are images
                 without labels.
 
@@ -277,14 +280,14 @@ class SweepSpec(Strict):
         config = _parse_config(content, at)
         return config if config.uses_teacher else config.model_copy(update={"teacher": None, "unlabelled": None})
 
-    def defaults(self, study: Study) -> dict[str, Any] | None:
-        """The published values of what a study searches; none if one of them lies outside of the space."""
+    def defaults(self, study: Study) -> dict[str, Scalar] | None:
+        """The published values of the parameters that a study searches; none if a value lies outside of the space."""
         content = self.config_for(study).model_dump()
         values = {path: lookup(content, path) for path in self.space_of(study)}
         return values if all(contains(domain, values[path]) for path, domain in self.space_of(study).items()) else None
 
     def dump(self) -> str:
-        """The spec as YAML; what was left out is written out."""
+        """The spec as YAML, with the defaults of all fields that were left out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -305,8 +308,8 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
 
     Args:
         path: The file.
-        overrides: Values to put in its place by dotted path, as in `budget.trials`; a study is addressed by
-            its name.
+        overrides: Values that replace those of the file, by dotted path, as in `budget.trials`; a study is addressed
+            by its name.
 
     Raises:
         InputError: In one sentence, with file and field named.
@@ -329,7 +332,7 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as everybody expects; in YAML 1.1 it is text."""
+    """YAML in which 1e-3 is a number, as users expect; in YAML 1.1 it is text."""
 
 
 _Loader.yaml_implicit_resolvers = dict(yaml.SafeLoader.yaml_implicit_resolvers)
@@ -359,17 +362,19 @@ def _parse_config(content: Mapping[str, Any], at: str) -> TrainConfig:
         raise InputError(sentence(error, TrainConfig, at)) from None
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
     """Nested mappings, the second laid over the first."""
     result = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = _merged(result[key], value) if both else value
+        under = result.get(key)
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            value = _merged(under, value)
+        result[key] = value
     return result
 
 
-def _override(content: dict[str, Any], path: str, value: Any) -> None:
-    at: Any = content
+def _override(content: dict[str, object], path: str, value: object) -> None:
+    at: Any = content  # a tree of YAML
     *steps, last = path.split(".")
     for step in steps:
         if isinstance(at, list):
@@ -378,7 +383,7 @@ def _override(content: dict[str, Any], path: str, value: Any) -> None:
         elif isinstance(at, dict):
             at = at.setdefault(step, {})
         if not isinstance(at, dict | list):
-            raise InputError(f"{path}: there is no {step} to change")
+            raise InputError(f"{path}: the spec has no {step} to change")
     if not isinstance(at, dict):
-        raise InputError(f"{path}: {'.'.join(steps)} is a list; give the name of what to change in it")
+        raise InputError(f"{path}: {'.'.join(steps)} is a list; give the name of an item of it, as in studies.kd.set")
     at[last] = value

@@ -20,7 +20,7 @@ SMALL = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
 
 def streets(train: int, select: int) -> dict[str, Any]:
     """Small drawn scenes."""
-    return {"name": "streets", "size": [32, 48], "counts": {"train": train, "select": select, "report": 1}}
+    return {"name": "streets", "size": [32, 48], "counts": {"train": train, "select": select, "test": 1}}
 
 
 @dataclass(frozen=True)

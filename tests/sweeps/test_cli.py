@@ -24,7 +24,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 SPEC: dict[str, Any] = {
     "name": "tiny",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 8, "select": 4, "report": 1}},
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 8, "select": 4, "test": 1}},
     "student": {
         "arch": "FPN",
         "encoder": "tu-mobilenetv3_small_050",

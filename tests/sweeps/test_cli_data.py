@@ -112,7 +112,7 @@ def test_get_brings_data_that_check_can_read(command, tmp_path):
 
 
 def with_unlabelled(**more):
-    streets = {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "report": 1}}
+    streets = {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "test": 1}}
     unlabelled = {"images": "night", "per_batch": 2}
     return SPEC | {
         "data": streets,

@@ -22,7 +22,7 @@ from sweeps.store.store import Store
 
 SPEC: dict[str, Any] = {
     "name": "damaged",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "report": 1}},
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "test": 1}},
     "student": {
         "arch": "FPN",
         "encoder": "tu-mobilenetv3_small_050",

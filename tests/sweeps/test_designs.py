@@ -226,7 +226,7 @@ def test_the_recipe_is_that_of_the_config_and_the_seeds_are_new(fake):
     assert (config.optimizer.lr, config.epochs, config.batch_size) == (0.03, 6, 4)
     origin = fake.make_spec()
     used = {origin.seed, *origin.confirm_seeds}
-    reporting = {max(used) + number for number in range(1, origin.confirm.report_seeds + 1)}
+    reporting = {max(used) + number for number in range(1, origin.confirm.final_seeds + 1)}
     assert len(spec.confirm_seeds) == 4
     assert not set(spec.confirm_seeds) & (used | reporting)
     assert not any(spec.space_of(study) for study in spec.studies)

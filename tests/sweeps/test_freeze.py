@@ -141,7 +141,7 @@ def test_a_baseline_that_nothing_beat_is_trained_once(fake, tmp_path, readings):
 
 
 def test_a_sweep_without_a_teacher_or_baseline(fake, tmp_path, readings):
-    spec = small(fake, studies=["none"], teacher=None, confirm={"top": 2, "seeds": 1, "report_seeds": 2})
+    spec = small(fake, studies=["none"], teacher=None, confirm={"top": 2, "seeds": 1, "final_seeds": 2})
     fake.run(spec, tmp_path)
     freeze(Store(tmp_path))
     assert len(fake.run(spec, tmp_path).of_phase("final")) == 2
@@ -157,7 +157,7 @@ def test_the_freeze_is_final(fake, tmp_path, readings):
         {"budget": {"trials": 3}},
         {"studies": ["none", "kd", "cwd"]},
         {"confirm": {"top": 1, "seeds": 3}},
-        {"confirm": {"top": 1, "seeds": 2, "report_seeds": 9}},
+        {"confirm": {"top": 1, "seeds": 2, "final_seeds": 9}},
     ):
         with pytest.raises(InputError, match=r"was frozen at .* and the sweep cannot grow any more"):
             check_begun(small(fake, **more), Store(tmp_path))
@@ -167,7 +167,7 @@ def test_the_freeze_is_final(fake, tmp_path, readings):
 
 
 def test_a_reading_that_was_cut_off_is_done_again(fake, tmp_path, readings):
-    spec = small(fake, confirm={"top": 1, "seeds": 1, "report_seeds": 1})
+    spec = small(fake, confirm={"top": 1, "seeds": 1, "final_seeds": 1})
     fake.run(spec, tmp_path)
     freeze(Store(tmp_path))
     done = len(read(tmp_path))
@@ -191,7 +191,7 @@ def test_a_reading_that_was_cut_off_is_done_again(fake, tmp_path, readings):
 
 
 def test_an_interrupted_reading_goes_on_later(fake, tmp_path, monkeypatch):
-    spec = small(fake, studies=["none"], teacher=None, confirm={"top": 1, "seeds": 1, "report_seeds": 1})
+    spec = small(fake, studies=["none"], teacher=None, confirm={"top": 1, "seeds": 1, "final_seeds": 1})
     fake.run(spec, tmp_path)
     freeze(Store(tmp_path))
 
@@ -248,13 +248,13 @@ def test_poisoned_report_images_harm_no_sweep_before_its_freeze(tmp_path, monkey
     spec, sweep = tmp_path / "spec.yaml", tmp_path / "sweep"
     content = {
         "name": "tiny",
-        "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "report": 3}},
+        "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "test": 3}},
         "student": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"},
         "train": {"epochs": 1, "batch_size": 4},
         "studies": ["none"],
         "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
         "budget": {"trials": 2},
-        "confirm": {"top": 1, "seeds": 1, "report_seeds": 1},
+        "confirm": {"top": 1, "seeds": 1, "final_seeds": 1},
     }
     spec.write_text(yaml.safe_dump(content))
     command = ("run", spec, "--dir", sweep, "--inline", "--threads", 1)

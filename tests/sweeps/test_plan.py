@@ -5,7 +5,7 @@ from kdtrain.config import Machine
 from kdtrain.errors import InputError
 from sweeps.plan import check, plan
 
-STREETS = {"name": "streets", "size": [32, 64], "counts": {"train": 8, "select": 2, "report": 2}}
+STREETS = {"name": "streets", "size": [32, 64], "counts": {"train": 8, "select": 2, "test": 2}}
 FIT = {"fit": {"network": {}, "epochs": 3}}
 
 

@@ -14,7 +14,7 @@ from sweeps.attempt.signals import Interrupted, StopRequest
 
 SPEC = {
     "name": "tiny",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "report": 1}},
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "test": 1}},
     "student": {
         "arch": "FPN",
         "encoder": "tu-mobilenetv3_small_050",

@@ -92,7 +92,7 @@ def test_kernels_that_no_two_trials_share_are_not_recorded(space, recorded, tmp_
     spec = parse_spec(
         {
             "name": "kernels",
-            "data": {"name": "streets", "size": [64, 96], "counts": {"train": 16, "select": 2, "report": 1}},
+            "data": {"name": "streets", "size": [64, 96], "counts": {"train": 16, "select": 2, "test": 1}},
             "student": NETWORK,
             "teacher": {"fit": {"network": NETWORK, "epochs": 1}},
             "train": {"epochs": 2, "batch_size": 8},

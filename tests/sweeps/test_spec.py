@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from kdtrain.errors import InputError
+from sweeps.driver.growth import growth
 from sweeps.spec.spec import load_spec, parse_spec
 
 
@@ -43,7 +44,7 @@ def test_overrides_reach_every_field(fake, tmp_path):
     assert spec.budget.trials == 2
     assert spec.config_for(spec.studies[1]).optimizer.lr == 0.05
     assert "plain" in [study.name for study in spec.studies]
-    with pytest.raises(InputError, match=r"studies\.nobody\.set: there is no nobody"):
+    with pytest.raises(InputError, match=r"studies\.nobody\.set: the spec has no nobody"):
         load_spec(path, {"studies.nobody.set": {}})
 
 
@@ -165,3 +166,16 @@ def test_a_spec_that_is_no_yaml_names_the_file(tmp_path):
             load_spec(path)
     with pytest.raises(InputError, match="cannot be read"):
         load_spec(tmp_path / "missing.yaml")
+
+
+def test_former_names_of_seeds_and_roles_give_the_same_spec(fake):
+    content = fake.make_spec(confirm={"top": 1, "seeds": 1, "final_seeds": 2}).model_dump(mode="json")
+    counts = content["data"]["counts"]
+    former = {**content, "confirm": {"top": 1, "seeds": 1, "report_seeds": 2}}
+    former["data"] = {**content["data"], "counts": {"train": counts["train"], "select": counts["select"]}}
+    former["data"]["counts"]["report"] = counts["test"]
+    old, new = parse_spec(former), parse_spec(content)
+    assert (old, old.digest) == (new, new.digest)
+    assert growth(former, new, "D") == []
+    with pytest.raises(InputError, match="final_seeds and report_seeds are names of one field"):
+        parse_spec({**content, "confirm": {"report_seeds": 1, "final_seeds": 1}})

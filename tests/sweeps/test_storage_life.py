@@ -59,7 +59,7 @@ def test_a_sweep_in_an_object_store_and_what_is_asked_of_it(tmp_path, s3_folder,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     words = ["spec.yaml", "--dir", s3_folder, "--inline", "--set", "train.epochs=1", "--set", "budget.trials=1"]
-    words += ["--set", "confirm.report_seeds=1"]
+    words += ["--set", "confirm.final_seeds=1"]
     assert "best.yaml" in ask("run", *words)
     trials = read_tables(s3_folder)["trials"]
     assert sorted(trials["trial_id"]) == ["kd-0", "kd-1", "none-0", "none-1"]
