@@ -421,7 +421,7 @@ _BY_KIND: dict[str, type[Event]] = {event.kind: event for event in get_args(Even
 _OLD_KINDS = {"report_read": TestRead}
 _OLD_PHASES = {"report": "final"}
 _OLD_ROLES = {"report": "test"}
-_OLD_CONFIRM_KEYS: dict[str, str] = {}
+_OLD_CONFIRM_KEYS = {"report_seeds": "final_seeds"}
 
 
 def parse_event(number: int, kind: str, data: Content) -> Event:
