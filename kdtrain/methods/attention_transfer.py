@@ -16,6 +16,7 @@ from kdtrain.space import Range
 class AttentionTransfer(Term):
     """Distance between the maps of where features are strong."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over images and pixels of (q_s − q_t)², q = Σ_c |f_c|^p as a unit vector per image"
     source: ClassVar[str] = "Zagoruyko & Komodakis, ICLR 2017, equation 2"
     status: ClassVar[Mapping[str, str]] = {

@@ -154,6 +154,8 @@ class Term(Strict):
     needs_teacher: ClassVar[bool] = True
     joint: ClassVar[bool] = False
     """Whether the loss looks at several pairs of layers at once; others take the mean over them."""
+    zero_at_teacher: ClassVar[bool] = False
+    """Whether the loss is 0 where the student's maps equal the teacher's, which `kdtrain.testing` then checks."""
     formula: ClassVar[str] = ""
     """One line of plain text."""
     source: ClassVar[str] = ""

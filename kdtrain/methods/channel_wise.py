@@ -20,6 +20,7 @@ from kdtrain.space import Choice, Range
 class ChannelWise(AdaptedTerm):
     """Divergence between the places where the channels of student and teacher look."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "T² / (N C) · sum over images and channels of KL(φ(t) ‖ φ(s)), φ the softmax over space"
     source: ClassVar[str] = "Shu et al., ICCV 2021, equation 4"
     status: ClassVar[dict[str, str]] = {

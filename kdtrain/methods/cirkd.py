@@ -20,6 +20,7 @@ from kdtrain.space import Choice, Range
 class CrossImageRelation(Term):
     """Cosines of every pixel to all pixels of every image of the batch."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = (
         "mean over pairs of images (a, b) and pixels i of a of KL(σ(t_i · T_b / τ) ‖ σ(s_i · S_b / τ))"
     )

@@ -23,6 +23,7 @@ from kdtrain.space import Choice, Domain, Range
 class Csc(Term):
     """Channel and spatial correlation of the last layer."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = (
         "mean of (M_s - M_t)², form A: M[i, j] = (f_i · f_j)² of unit pixel vectors f, "
         "which is the product of all circular shifts f ∘ R_k f"

@@ -76,6 +76,7 @@ class AttentionTerm(Term):
 class CamCka(AttentionTerm):
     """CKA between channel attention maps."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "-log CKA(γ softmax(-X Xᵀ / T) X + X) over channels, of student and teacher"
 
     loss: Literal["cam_cka"] = "cam_cka"
@@ -88,6 +89,7 @@ class CamCka(AttentionTerm):
 class GridPamCka(AttentionTerm):
     """CKA between position attention maps, block by block."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = (
         "mean over the blocks of a grid of -log CKA(γ V softmax(Qᵀ K / T)ᵀ + X) over positions, of student and teacher"
     )

@@ -16,6 +16,7 @@ from kdtrain.space import Choice, Domain, Range
 class Dist(Term):
     """Pearson distances between probabilities, among classes and among pixels."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "β (1 − mean over pixels of ρ(p_s, p_t)) + γ (1 − mean over classes of ρ(p_s, p_t))"
     source: ClassVar[str] = "Huang et al., NeurIPS 2022"
     status: ClassVar[Mapping[str, str]] = {

@@ -18,6 +18,7 @@ class PixelSimilarity(Term):
     """What changes in the attention to pixels, from layer to layer."""
 
     joint: ClassVar[bool] = True
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over pairs of layers, images and pixels of (r_s − r_t)², r = unit(a_m − a_n)"
     source: ClassVar[str] = "Feng et al., IEEE TIP 2021, as in CIRKD's code"
     status: ClassVar[Mapping[str, str]] = {
@@ -58,6 +59,7 @@ class PixelSimilarity(Term):
 class CategorySimilarity(Term):
     """Products of the soft maps of all pairs of classes."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over images and pairs of classes of (Q_s Q_sᵀ − Q_t Q_tᵀ)², Q = softmax(z / T)"
     source: ClassVar[str] = "Feng et al., IEEE TIP 2021, as in CIRKD's code"
     status: ClassVar[Mapping[str, str]] = {

@@ -16,6 +16,7 @@ from kdtrain.space import Range
 class FitNet(AdaptedTerm):
     """Squared differences between features."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over images, channels and pixels of (W f_s − f_t)²"
     source: ClassVar[str] = "Romero et al., ICLR 2015, equation 3"
     status: ClassVar[Mapping[str, str]] = {

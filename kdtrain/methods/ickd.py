@@ -16,6 +16,7 @@ from kdtrain.space import Range
 class ChannelCorrelation(AdaptedTerm):
     """Products of all pairs of channels."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "1 / (N C) · sum over images and entries of (G_s − G_t)², G = X Xᵀ with rows of length 1"
     source: ClassVar[str] = "Liu et al., ICCV 2021"
     status: ClassVar[Mapping[str, str]] = {

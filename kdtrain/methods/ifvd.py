@@ -17,6 +17,7 @@ from kdtrain.space import Range
 class IntraClassVariation(Term):
     """How alike every pixel is to its class."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over pixels of (cos(f_i, m_y(i)) of s − of t)², m_k the mean feature of class k"
     source: ClassVar[str] = "Wang et al., ECCV 2020"
     status: ClassVar[Mapping[str, str]] = {

@@ -16,6 +16,7 @@ from kdtrain.space import Range
 class KnowledgeAffinity(AdaptedTerm):
     """Products of all pairs of pixels, within each channel."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over images and channels of ‖s_c s_cᵀ − t_c t_cᵀ‖² = 2 − 2 (s_c · t_c)², |s_c| = 1"
     source: ClassVar[str] = "He et al., CVPR 2019, as in torchdistill"
     status: ClassVar[Mapping[str, str]] = {

@@ -16,6 +16,7 @@ from kdtrain.space import Choice, Range
 class LocalAffinity(Term):
     """How much every pixel differs from its neighbours."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over pixels of (c_i(s) − c_i(t))², c_i(x) = Σ over neighbours j of |x_i − x_j|²"
     source: ClassVar[str] = "Xie et al., BMVC 2018, as described by Shu et al., ICCV 2021 (LOCAL in their table 2)"
     status: ClassVar[Mapping[str, str]] = {

@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from kdtrain import foreign
 from kdtrain.errors import InputError
-from kdtrain.methods.base import Method, Term
+from kdtrain.methods.base import Method, Term, default_name
 from kdtrain.methods.registry import METHODS, TERMS
 
 
@@ -50,7 +50,7 @@ def parse_term(value: Mapping[str, object] | Term) -> Term:
     if not isinstance(loss, str):
         raise InputError(f"unknown loss {loss!r} in a term: known are {_listed(TERMS)}")
     term = find_term(loss)
-    name = value.get("name", loss)
+    name = value.get("name", default_name(loss))
     unknown = [str(key) for key in value if key not in term.model_fields]
     if unknown:
         raise InputError(f"term {name!r} has no option {', '.join(unknown)}: allowed are {_listed(term.model_fields)}")

@@ -16,6 +16,7 @@ from kdtrain.space import Choice, Range
 class PixelKd(Term):
     """KL between the class distributions of every pixel."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "T² · mean over pixels of KL(softmax(t / T) ‖ softmax(s / T))"
     source: ClassVar[str] = "Hinton, Vinyals, Dean 2015, per pixel of the score map."
     status: ClassVar[Mapping[str, str]] = {

@@ -18,6 +18,7 @@ from kdtrain.space import Choice, Range
 class Pairwise(Term):
     """Cosines between all pairs of places of a map."""
 
+    zero_at_teacher: ClassVar[bool] = True
     formula: ClassVar[str] = "mean over images and pairs of nodes of (cos(s_i, s_j) − cos(t_i, t_j))²"
     source: ClassVar[str] = "Liu et al., CVPR 2019"
     status: ClassVar[Mapping[str, str]] = {

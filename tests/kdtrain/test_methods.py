@@ -1,6 +1,5 @@
 """Registries, configs and modules of terms."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -16,39 +15,10 @@ from kdtrain.methods.csc_ace import AdaptiveCrossEntropy, Csc
 from kdtrain.methods.cskd import CamCka, GridPamCka
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
-from kdtrain.space import Choice, Range
+from kdtrain.space import Choice
+from kdtrain.testing import CLASSES, check_loss, check_method, example_input, example_module
 
 torch.set_num_threads(1)
-
-CLASSES = 5
-
-
-def taps(term, teacher_size=(6, 8), seed=0):
-    """Maps as the term's layers would give them: logits with classes, features with channels of their own."""
-    source = torch.Generator().manual_seed(seed)
-
-    def drawn(layers, channels, size):
-        return tuple(
-            torch.randn(4, CLASSES if layer in ("logits", "aux") else channels, *size, generator=source)
-            for layer in layers
-        )
-
-    return TermInput(
-        students=tuple(value.requires_grad_() for value in drawn(term.student_layers, 16, (6, 8))),
-        teachers=drawn(term.teacher_layers, 24, teacher_size),
-        labels=torch.randint(CLASSES, (4, 24, 32), generator=source),
-        num_classes=CLASSES,
-        ignore_index=255,
-        generator=torch.Generator().manual_seed(1),
-    )
-
-
-def built(term, inputs):
-    students, teachers = (
-        {layer: tuple(value.shape[1:]) for layer, value in zip(layers, maps, strict=True)}
-        for layers, maps in ((term.student_layers, inputs.students), (term.teacher_layers, inputs.teachers))
-    )
-    return term.build(students, teachers, inputs.num_classes)
 
 
 def at(term, student, teacher):
@@ -64,67 +34,8 @@ class TestEveryTerm:
         assert term.name == loss
         assert isinstance(term, Term)
 
-    def test_round_trip_through_json(self, loss):
-        term = parse_term({"loss": loss, "name": "mine", "weight": 0.25})
-        again = parse_term(json.loads(term.model_dump_json()))
-        assert again == term
-        assert type(again) is TERMS[loss]
-
-    @pytest.mark.parametrize("teacher_size", [(6, 8), (12, 15)])
-    def test_gives_a_scalar_with_gradient(self, loss, teacher_size):
-        term = TERMS[loss]()
-        inputs = taps(term, teacher_size)
-        module = built(term, inputs)
-        value = module(inputs)
-        value.backward()
-        assert value.shape == ()
-        assert value.dtype == torch.float32
-        assert value.isfinite()
-        assert inputs.student.grad.isfinite().all()
-        assert inputs.student.grad.abs().max() > 0
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters() if p.requires_grad)
-
-    def test_value_is_raw(self, loss):
-        plain, heavy = TERMS[loss](), TERMS[loss](weight=7.0)
-        values = []
-        for term in (plain, heavy):
-            inputs = taps(term)
-            torch.manual_seed(0)
-            values.append(built(term, inputs)(inputs))
-        assert values[0] == values[1]
-
-    @pytest.mark.parametrize("layers", [{}, {"student_layer": "decoder", "teacher_layer": "decoder"}])
-    def test_takes_maps_of_mixed_precision_in_any_memory_format(self, loss, layers):
-        if TERMS[loss].joint and layers:
-            layers = {side: f"{layer},{layer}" for side, layer in layers.items()}
-        term = TERMS[loss](**layers)
-        if term.equal_channels and layers:
-            return
-        inputs = taps(term, teacher_size=(12, 15))
-        module = built(term, inputs)
-        plain = module(inputs)
-        half = {
-            side: tuple(
-                value.detach().to(torch.bfloat16, memory_format=torch.channels_last) for value in getattr(inputs, side)
-            )
-            for side in ("students", "teachers")
-        }
-        half["students"][0].requires_grad_()
-        value = module(replace(inputs, **half, generator=torch.Generator().manual_seed(1)))
-        value.backward()
-        assert value.dtype == torch.float32
-        assert half["students"][0].grad.isfinite().all()
-        torch.testing.assert_close(value, plain, rtol=0.05, atol=0.01)
-
-    def test_works_under_autocast(self, loss):
-        term = TERMS[loss]()
-        inputs = taps(term)
-        module = built(term, inputs)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = module(inputs)
-        value.backward()
-        assert value.dtype == torch.float32
-        assert value.isfinite()
+    def test_passes_the_bench_of_all_losses(self, loss):
+        check_loss(loss)
 
     def test_misspelt_and_wrong_options_are_refused(self, loss):
         with pytest.raises(InputError, match=r"term 'x' has no option wieght: allowed are loss, name, weight"):
@@ -135,38 +46,19 @@ class TestEveryTerm:
 
 @pytest.mark.parametrize("name", METHODS)
 class TestEveryMethod:
-    def test_terms_and_statuses(self, name):
+    def test_passes_the_bench_of_all_methods(self, name):
+        check_method(name)
+
+    def test_name_citation_and_losses(self, name):
         method = get_method(name)
         assert method.name == name
-        assert method.title
         assert method.citation or name == "none"
         assert all(term.loss in TERMS for term in method.terms)
-        statuses = ("stated", "secondary", "inferred")
-        assert all(note.startswith(statuses) for note in method.notes.values())
 
     def test_task_loss_is_there(self, name):
         losses = {term.loss: term.weight for term in METHODS[name].terms}
         task = "adaptive_cross_entropy" if name in ("csc_ace", "ace") else "cross_entropy"
         assert losses[task] == 1.0
-
-    def test_search_space_holds_the_defaults(self, name):
-        method = METHODS[name]
-        terms = {term.name: term for term in method.terms}
-        for key, domain in method.search.items():
-            term, option = key.split(".")
-            default = getattr(terms[term], option)
-            if isinstance(domain, Range):
-                assert domain.low <= default <= domain.high
-                assert domain.log or option != "weight"
-            else:
-                assert isinstance(domain, Choice)
-                assert default in domain.choices
-
-    def test_one_step_on_layers_of_other_widths(self, name):
-        for term in METHODS[name].terms:
-            inputs = taps(term)
-            built(term, inputs)(inputs).backward()
-            assert inputs.student.grad.isfinite().all()
 
 
 def test_published_defaults():
@@ -251,8 +143,8 @@ class TestSeveralLayers:
         term = ChannelWise(student_layer=["encoder.3", "decoder"], teacher_layer="encoder.4, decoder", adapter="conv")
         assert term.student_layer == "encoder.3,decoder"
         assert term.teacher_layers == ("encoder.4", "decoder")
-        inputs = taps(term)
-        module = built(term, inputs)
+        inputs = example_input(term)
+        module = example_module(term, inputs)
         apart = [own(alone) for own, alone in zip(module.pairs, inputs.each(), strict=True)]
         torch.testing.assert_close(module(inputs), torch.stack(apart).mean())
         assert len({id(parameter) for parameter in module.parameters()}) == 2
@@ -281,23 +173,23 @@ class TestAdapters:
     def test_channels_are_counted_behind_the_adapter(self):
         """Some codes divide by the student's own channels and so weigh the loss by C_t / C_s."""
         term = ChannelWise(student_layer="decoder", teacher_layer="decoder")
-        inputs = taps(term)
-        module = built(term, inputs)
+        inputs = example_input(term)
+        module = example_module(term, inputs)
         adapted = module.adapter(inputs.student)
         torch.testing.assert_close(module(inputs), channel_wise(adapted, inputs.taught()))
 
 
 def test_the_teachers_map_is_resized_to_the_students():
     term = ChannelWise()
-    inputs = taps(term, teacher_size=(12, 15))
+    inputs = example_input(term, teacher_size=(12, 15))
     expected = channel_wise(inputs.student, resize_map(inputs.taught(), (6, 8)))
-    torch.testing.assert_close(built(term, inputs)(inputs), expected)
+    torch.testing.assert_close(example_module(term, inputs)(inputs), expected)
 
 
 def test_adaptive_cross_entropy_resizes_both_maps_straight_to_the_labels():
-    inputs = taps(AdaptiveCrossEntropy(), teacher_size=(12, 15))
+    inputs = example_input(AdaptiveCrossEntropy(), teacher_size=(12, 15))
     expected = adaptive_cross_entropy(inputs.student, inputs.taught(), inputs.labels)
-    torch.testing.assert_close(built(AdaptiveCrossEntropy(), inputs)(inputs), expected)
+    torch.testing.assert_close(example_module(AdaptiveCrossEntropy(), inputs)(inputs), expected)
 
 
 class TestAttentionTerms:
@@ -314,8 +206,8 @@ class TestAttentionTerms:
 
     def test_learned_projections_are_trained(self):
         term = GridPamCka(projection="learned", grid=2)
-        inputs = taps(term)
-        module = built(term, inputs)
+        inputs = example_input(term)
+        module = example_module(term, inputs)
         module.gamma.data.fill_(0.5)
         module(inputs).backward()
         assert len(list(module.parameters())) == 3
@@ -332,8 +224,8 @@ class TestAttentionTerms:
         ],
     )
     def test_a_kernel_that_was_written_down_gives_the_same_bits(self, term):
-        inputs = taps(term, teacher_size=(12, 16))
-        module = built(term, inputs)
+        inputs = example_input(term, teacher_size=(12, 16))
+        module = example_module(term, inputs)
         if module.gamma is not None:
             module.gamma.data.fill_(0.5)
         rows = module.kernel.rows(inputs.taught(), torch.Generator().manual_seed(5))
@@ -350,12 +242,12 @@ class TestAttentionTerms:
 
     def test_what_needs_the_pixels_or_trained_projections_has_no_kernel(self):
         for term in (CamCka(samples="pixels"), GridPamCka(samples="pixels"), GridPamCka(projection="learned")):
-            assert built(term, taps(term)).kernel is None
+            assert example_module(term, example_input(term)).kernel is None
 
     def test_only_resampling_draws_from_the_stream(self):
         for projection, draws in (("resampled", True), ("fixed", False), ("learned", False)):
             term = GridPamCka(projection=projection, grid=2)
-            inputs = taps(term)
+            inputs = example_input(term)
             before = inputs.generator.get_state()
-            built(term, inputs)(inputs)
+            example_module(term, inputs)(inputs)
             assert torch.equal(before, inputs.generator.get_state()) != draws
