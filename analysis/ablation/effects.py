@@ -1,7 +1,7 @@
 """What each part of a config is worth: every cell of an ablation beside its reference."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,8 @@ def ablate(tables: Tables) -> pd.DataFrame:
         frame["difference"] = frame.pop("estimate").fillna(frame["difference"])
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
-    found = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
-    return found.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
+    joined = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
+    return joined.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
 
 
 def worth(ablation: pd.DataFrame) -> pd.DataFrame:
@@ -91,16 +91,16 @@ def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:
     }
 
 
-def levels(told: object) -> Levels:
+def levels(levels_json: object) -> Levels:
     """The level of every factor, from the ``levels_json`` of a cell; empty where the design does not say."""
-    return {name: str(level) for name, level in json.loads(told).items()} if isinstance(told, str) else {}
+    return {name: str(level) for name, level in json.loads(levels_json).items()} if isinstance(levels_json, str) else {}
 
 
 def designed(group: pd.DataFrame) -> pd.DataFrame:
     """The cells of one design without its controls as rows, the factors that all of them have as columns."""
     cells = group[(group["role"] != "control") & group["levels_json"].notna()]
-    told = pd.DataFrame(list(map(levels, cells["levels_json"])), index=list(cells["cell"]), dtype=object)
-    return told.dropna(axis=1)
+    table = pd.DataFrame(list(map(levels, cells["levels_json"])), index=list(cells["cell"]), dtype=object)
+    return table.dropna(axis=1)
 
 
 def is_grid(table: pd.DataFrame) -> bool:
@@ -121,7 +121,9 @@ def is_factorial(group: pd.DataFrame) -> bool:
     return not signs.sum(0).any() and not np.triu(signs.T @ signs, 1).any()
 
 
-def _measured(cell: Mapping[Any, Any], scores: dict[str, dict[int, float]], reference: str | None) -> dict[str, Any]:
+def _measured(
+    cell: Mapping[Hashable, Any], scores: dict[str, dict[int, float]], reference: str | None
+) -> dict[str, object]:
     mine = scores.get(cell["cell"], {})
     is_reference = cell["role"] == "reference"
     other = {} if is_reference or reference is None else scores.get(reference, {})
@@ -143,7 +145,7 @@ def _judged(
     scores: dict[str, dict[int, float]], rows: pd.DataFrame, reference: str | None, threshold: float
 ) -> pd.DataFrame:
     """``cell, estimate, estimator`` and the columns of ``_JUDGED``, for every cell with a score to be compared."""
-    found = [pd.DataFrame(columns=["cell", "estimate", "estimator", *_JUDGED])]
+    frames = [pd.DataFrame(columns=["cell", "estimate", "estimator", *_JUDGED])]
     for _, family in rows[rows["role"] != "reference"].groupby("family", sort=False):
         names = [name for name in (reference, *family["cell"]) if name is not None]
         long = [(name, seed, score) for name in names for seed, score in scores.get(name, {}).items()]
@@ -152,8 +154,8 @@ def _judged(
         frame = pd.DataFrame(long, columns=["config", "seed", "score"])
         made = effects(frame, reference, threshold, planned=len(family))
         frame = made.frame.rename(columns={"config": "cell", "difference": "estimate"})
-        found.append(frame[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator))
-    return pd.concat(found[1:] or found, ignore_index=True)
+        frames.append(frame[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator))
+    return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
 def _spent(trials: pd.DataFrame) -> pd.DataFrame:

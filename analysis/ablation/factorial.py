@@ -86,11 +86,12 @@ def _drawn(group: pd.DataFrame, scores: dict[str, dict[int, float]]) -> _Design:
     signs.columns = pd.Index([f"x{i}" for i in range(table.shape[1])])
     rows = [(*signs.loc[cell], seed, score) for cell in table.index for seed, score in scores.get(cell, {}).items()]
     others = [
-        next(level for level in column if level != own) for (_, column), own in zip(table.items(), base, strict=True)
+        next(level for level in column if level != its_level)
+        for (_, column), its_level in zip(table.items(), base, strict=True)
     ]
     return _Design(
         factors=list(map(str, table.columns)),
-        contrasts=[f"{own} minus {other}" for own, other in zip(base, others, strict=True)],
+        contrasts=[f"{its_level} minus {other}" for its_level, other in zip(base, others, strict=True)],
         runs=pd.DataFrame(rows, columns=[*signs.columns, "seed", "score"]),
         planned=signs,
         missing=[cell for cell in table.index if not scores.get(cell)],
@@ -111,7 +112,7 @@ def _effects(design: _Design, threshold: float) -> pd.DataFrame:
     simple, low, high = np.array([_simple(model, effect, kept, effects) for effect in effects]).T
     frame = pd.DataFrame(
         {
-            "effect": [_said(effect, names) for effect in effects],
+            "effect": [_label(effect, names) for effect in effects],
             "kind": [MAIN if len(effect) == 1 else INTERACTION for effect in effects],
             "factors": pd.Series([[names[i] for i in effect] for effect in effects]),
             "contrast": [design.contrasts[effect[0]] if len(effect) == 1 else "" for effect in effects],
@@ -163,8 +164,8 @@ def _adds(column: np.ndarray, blocks: np.ndarray, others: Sequence[np.ndarray]) 
     """Whether a column says what the blocks and the others do not."""
     if not len(column):
         return False
-    known = np.column_stack([blocks, *others])
-    rest = column - known @ np.linalg.lstsq(known, column)[0]
+    explained = np.column_stack([blocks, *others])
+    rest = column - explained @ np.linalg.lstsq(explained, column)[0]
     return bool(np.linalg.norm(rest) > _ALIKE * np.sqrt(len(column)))
 
 
@@ -175,18 +176,18 @@ def _aliases(
     if not len(blocks):
         return []
     if effect in kept:
-        known = np.column_stack([blocks, *(columns[other] for other in kept)])
+        explained = np.column_stack([blocks, *(columns[other] for other in kept)])
         place = blocks.shape[1] + kept.index(effect)
         dropped = [other for other in columns if other not in kept]
-        weights = {other: np.linalg.lstsq(known, columns[other])[0][place] for other in dropped}
+        weights = {other: np.linalg.lstsq(explained, columns[other])[0][place] for other in dropped}
     else:
         others = [other for other in columns if other != effect]
-        known = np.column_stack([blocks, *(columns[other] for other in others)])
-        weights = dict(zip(others, np.linalg.lstsq(known, columns[effect])[0][blocks.shape[1] :], strict=True))
-    return [_said(other, names) for other, weight in weights.items() if abs(weight) > _ALIKE]
+        explained = np.column_stack([blocks, *(columns[other] for other in others)])
+        weights = dict(zip(others, np.linalg.lstsq(explained, columns[effect])[0][blocks.shape[1] :], strict=True))
+    return [_label(other, names) for other, weight in weights.items() if abs(weight) > _ALIKE]
 
 
-def _said(effect: Effect, names: Sequence[str]) -> str:
+def _label(effect: Effect, names: Sequence[str]) -> str:
     return " x ".join(names[i] for i in effect)
 
 
@@ -201,20 +202,20 @@ def _fit(runs: pd.DataFrame, kept: Sequence[Effect], blocked: bool) -> Regressio
 
 def _estimates(model: RegressionResultsWrapper | None, effects: Sequence[Effect]) -> np.ndarray:
     """Difference, its standard error, degrees of freedom and share of the variation, ``(4, effects)``."""
-    found = np.full((4, len(effects)), np.nan)
+    estimates = np.full((4, len(effects)), np.nan)
     if model is None:
-        return found
+        return estimates
     tested = model.df_resid > 0
     squares = anova_lm(model, typ=2)["sum_sq"] if tested and model.centered_tss > 0 else None
     for place, effect in enumerate(effects):
         if (name := _name(effect)) in model.params:
             step = 2.0 ** len(effect)
-            found[0, place] = step * model.params[name]
+            estimates[0, place] = step * model.params[name]
             if tested:
-                found[1:3, place] = step * model.bse[name], model.df_resid
+                estimates[1:3, place] = step * model.bse[name], model.df_resid
             if squares is not None:
-                found[3, place] = squares[name] / model.centered_tss
-    return found
+                estimates[3, place] = squares[name] / model.centered_tss
+    return estimates
 
 
 def _simple(

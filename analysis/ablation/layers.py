@@ -46,12 +46,12 @@ def layer_grids(tables: Tables) -> list[LayerGrid]:
     per pair, pair and noise cannot be told apart and both count as noise.
     """
     scores = cell_scores(tables)
-    found = []
+    grids = []
     for design, group in tables["cells"].groupby("design", sort=False):
         table = designed(group)
         if is_grid(table):
-            found.append(_grid(str(design), table, scores))
-    return found
+            grids.append(_grid(str(design), table, scores))
+    return grids
 
 
 def _grid(design: str, table: pd.DataFrame, scores: dict[str, dict[int, float]]) -> LayerGrid:
@@ -121,9 +121,9 @@ def _note(pairs: pd.DataFrame, p: dict[str, float], sd: float) -> str:
     words = {"student": "the student's layer", "teacher": "the teacher's layer", "pair": "the particular pair"}
     matter = [word for name, word in words.items() if p[name] < 0.05]
     if np.isnan(sd):
-        found = "One seed per pair: a good pair cannot be told from a lucky one"
+        result = "One seed per pair: a good pair cannot be told from a lucky one"
     else:
-        found = f"Beyond noise: {', '.join(matter)}" if matter else "Nothing here is beyond noise"
+        result = f"Beyond noise: {', '.join(matter)}" if matter else "Nothing here is beyond noise"
     return (
-        f"{found}. The best of {measured} pairs is a selection: confirm the best {min(TOP, measured)} on fresh seeds."
+        f"{result}. The best of {measured} pairs is a selection: confirm the best {min(TOP, measured)} on fresh seeds."
     )

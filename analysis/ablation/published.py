@@ -29,7 +29,7 @@ COLUMNS = [
 
 
 def replay(
-    found: Effects, published: Mapping[str, float], smallest: float = SMALLEST, published_runs: int = 1
+    ours: Effects, published: Mapping[str, float], smallest: float = SMALLEST, published_runs: int = 1
 ) -> pd.DataFrame:
     """Our effects beside published ones, with a verdict for each.
 
@@ -44,7 +44,7 @@ def replay(
     * *inconclusive*: everything else; always so with one seed.
 
     Args:
-        found: From ``seeds.effects``.
+        ours: From ``seeds.effects``.
         published: Published score by config, as a fraction; the reference must be among them.
         smallest: The smallest effect that matters, as a fraction.
         published_runs: Trainings behind each published number.
@@ -53,11 +53,11 @@ def replay(
         One row per config with a published score: ``cell, difference, low, high, published`` (effect),
         ``expected_low, expected_high`` (the interval of agreement), ``verdict, why``.
     """
-    of_reference = published.get(found.reference)
+    of_reference = published.get(ours.reference)
     if of_reference is None:
         return pd.DataFrame(columns=COLUMNS[1:])
-    frame = found.frame[found.frame["config"].isin(published)].rename(columns={"config": "cell"})
-    noise = found.sd * np.sqrt(2 / published_runs)
+    frame = ours.frame[ours.frame["config"].isin(published)].rename(columns={"config": "cell"})
+    noise = ours.sd * np.sqrt(2 / published_runs)
     half = (frame["high"] - frame["low"]) / 2
     agreement = half * np.sqrt(1 + (noise / frame["se"]) ** 2)
     frame = frame.assign(
@@ -79,8 +79,8 @@ def replays(tables: Tables, published_runs: int = 1) -> pd.DataFrame:
     threshold, scores = smallest_effect(tables["sweeps"]), cell_scores(tables)
     parts = []
     for design, group in tables["cells"].groupby("design", sort=False):
-        known = group[group["published"].notna()]
-        published = dict(zip(known["cell"].map(str), known["published"].map(float), strict=True))
+        replicated = group[group["published"].notna()]
+        published = dict(zip(replicated["cell"].map(str), replicated["published"].map(float), strict=True))
         references = group.loc[group["role"] == "reference", "cell"]
         reference = str(references.iloc[0]) if len(references) else ""
         if reference not in published or not scores.get(reference):

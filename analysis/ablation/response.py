@@ -68,34 +68,34 @@ def response_curves(tables: Tables) -> list[ResponseCurve]:
     *untested* where the runs are too few.
     """
     scores = cell_scores(tables)
-    found = []
+    curves = []
     for design, group in tables["cells"].groupby("design", sort=False):
         references = group.loc[group["role"] == "reference"]
         if len(references):
-            found += _of_design(str(design), group, levels(references["levels_json"].iloc[0]), scores)
-    return found
+            curves += _of_design(str(design), group, levels(references["levels_json"].iloc[0]), scores)
+    return curves
 
 
 def _of_design(
     design: str, group: pd.DataFrame, reference: dict[str, str], scores: dict[str, dict[int, float]]
 ) -> list[ResponseCurve]:
     inside = group[group["role"] != "control"]
-    told = {cell: levels(text) for cell, text in zip(inside["cell"], inside["levels_json"], strict=True)}
-    scored = {cell: own for cell, own in told.items() if scores.get(cell)}
+    cell_levels = {cell: levels(text) for cell, text in zip(inside["cell"], inside["levels_json"], strict=True)}
+    scored = {cell: its_levels for cell, its_levels in cell_levels.items() if scores.get(cell)}
     numeric = [name for name in reference if len(_positive(scored, name)) >= 3 and _number(reference[name]) > 0]
     rows = [
-        {"cell": cell, **{name: _number(own[name]) for name in numeric}}
-        for cell, own in scored.items()
-        if set(own) == set(reference)
-        and all(own[name] == level for name, level in reference.items() if name not in numeric)
-        and all(_number(own[name]) > 0 for name in numeric)
+        {"cell": cell, **{name: _number(its_levels[name]) for name in numeric}}
+        for cell, its_levels in scored.items()
+        if set(its_levels) == set(reference)
+        and all(its_levels[name] == level for name, level in reference.items() if name not in numeric)
+        and all(_number(its_levels[name]) > 0 for name in numeric)
     ]
     if not numeric or not rows:
         return []
     runs = runs_of(scores, pd.DataFrame(rows))
     centre = {name: _number(reference[name]) for name in numeric}
     surface = _Surface(runs, centre)
-    compared = {name: _compared(group, told, name, scores) for name in numeric}
+    compared = {name: _compared(group, cell_levels, name, scores) for name in numeric}
     return [_curve(design, name, surface, compared[name], scores) for name in numeric]
 
 
@@ -113,8 +113,10 @@ class _Surface:
             for second in names[i + 1 :]:
                 wider = np.column_stack([design, logs[first] * logs[second]])
                 design = wider if np.linalg.matrix_rank(wider) == wider.shape[1] else design
-        known = np.linalg.matrix_rank(design) == design.shape[1] and len(runs) > design.shape[1]
-        self.fit: RegressionResultsWrapper | None = OLS(runs["score"].to_numpy(float), design).fit() if known else None
+        estimable = np.linalg.matrix_rank(design) == design.shape[1] and len(runs) > design.shape[1]
+        self.fit: RegressionResultsWrapper | None = (
+            OLS(runs["score"].to_numpy(float), design).fit() if estimable else None
+        )
 
     def place(self, name: str) -> int:
         """Index of the linear coefficient of a factor; the quadratic one comes next."""
@@ -146,7 +148,7 @@ def _curve(
     shown = Band(band[0], *means.loc[band[1], ["mean", "low", "high"]].astype(float)) if band else None
     if surface.fit is None:
         curve = pd.DataFrame(columns=["x", "fit", "low", "high"])
-        found: tuple[str, float, float, float] = ("untested", np.nan, np.nan, np.nan)
+        judged: tuple[str, float, float, float] = ("untested", np.nan, np.nan, np.nan)
     else:
         df = surface.fit.df_resid
         rows, covariance = surface.rows(name, log), surface.fit.cov_params()
@@ -156,8 +158,8 @@ def _curve(
         )
         curve = pd.DataFrame({"x": centre * np.exp(log), "fit": fitted, "low": fitted - half, "high": fitted + half})
         at = surface.place(name)
-        found = _best(surface.fit.params[at : at + 2], covariance[at : at + 2, at : at + 2], df, log, fitted)
-    word, *ends = found
+        judged = _best(surface.fit.params[at : at + 2], covariance[at : at + 2, at : at + 2], df, log, fitted)
+    word, *ends = judged
     best, best_low, best_high = (float(centre * np.exp(end)) for end in ends)
     return ResponseCurve(
         design=design,
@@ -211,11 +213,13 @@ def _sentence(word: str, best: float, best_low: float, best_high: float, low: fl
 
 
 def _compared(
-    group: pd.DataFrame, told: dict[str, dict[str, str]], name: str, scores: dict[str, dict[int, float]]
+    group: pd.DataFrame, cell_levels: dict[str, dict[str, str]], name: str, scores: dict[str, dict[int, float]]
 ) -> tuple[str, str] | None:
     """Label and cell of what a curve is compared with."""
     weight = f"{name.rpartition('.')[0]}.weight"
-    zero = [cell for cell, own in told.items() if _number(own.get(weight)) == 0 and scores.get(cell)]
+    zero = [
+        cell for cell, its_levels in cell_levels.items() if _number(its_levels.get(weight)) == 0 and scores.get(cell)
+    ]
     if zero:
         return "without this loss", zero[0]
     plain = [cell for cell in group.loc[group["role"] == "control", "cell"] if cell == "none" and scores.get(cell)]
@@ -228,9 +232,9 @@ def _blocks(runs: pd.DataFrame) -> np.ndarray:
     return np.hstack([mean, pd.get_dummies(runs["seed"], drop_first=True).to_numpy(float)]) if seed_term(runs) else mean
 
 
-def _positive(told: dict[str, dict[str, str]], name: str) -> set[float]:
+def _positive(cell_levels: dict[str, dict[str, str]], name: str) -> set[float]:
     """The positive values of a factor; none if it is not a number in every cell that has it."""
-    values = {_number(own[name]) for own in told.values() if name in own}
+    values = {_number(its_levels[name]) for its_levels in cell_levels.values() if name in its_levels}
     return set() if any(np.isnan(value) for value in values) else {value for value in values if value > 0}
 
 

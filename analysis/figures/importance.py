@@ -25,19 +25,19 @@ def importance(frame: pd.DataFrame) -> go.Figure:
     ways = [way for way in _WAYS if (frame["method"] == way).any()]
     figure = canvas(height=110 + 46 * len(names), x="share explained (%)")
     for row in frame.dropna(subset="value").to_dict("records"):
-        color, said = _WAYS[row["method"]]
+        color, label = _WAYS[row["method"]]
         place = names.index(row["name"]) + (0.14 if row["method"] == ways[0] else -0.14)
         if np.isfinite([row["low"], row["high"]]).all():
             ends = [100 * row["low"], 100 * row["high"]]
             add(figure, x=ends, y=[place] * 2, mode="lines", line={"color": color, "width": 2.5}, hoverinfo="skip")
         symbol = "circle" if row["above_noise"] else "circle-open"
-        text = f"{row['name']}, {said}: {share(row['value'])}, noise up to {share(row['noise'])}"
+        text = f"{row['name']}, {label}: {share(row['value'])}, noise up to {share(row['noise'])}"
         mark = {"symbol": symbol, "size": 9, "color": color, "line": {"width": 2, "color": color}}
         add(figure, x=[100 * row["value"]], y=[place], mode="markers", marker=mark, text=[text])
     for method, part in frame.groupby("method"):
         line = {"color": _WAYS[str(method)][0], "width": 1.5, "dash": "dot"}
         figure.add_vline(x=100 * float(part["noise"].iloc[0]), line=line)
-    keys = [f'<span style="color:{color}">●</span> {said}' for color, said in (_WAYS[way] for way in ways)]
+    keys = [f'<span style="color:{color}">●</span> {label}' for color, label in (_WAYS[way] for way in ways)]
     place_of = {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
     figure.add_annotation(x=0, y=1, yshift=6, text=f"{'  '.join(keys)}  (dotted: noise)", showarrow=False, **place_of)
     figure.update_layout(margin={"t": 32})
@@ -79,11 +79,11 @@ def isolation(buckets: pd.DataFrame, dots: pd.DataFrame, log: bool = False) -> g
     add(figure, x=x, y=y, mode="markers", marker=marker, text=text)
     for row in buckets.to_dict("records"):
         ends = [row["low"], row["high"]] if numeric else [order[row["label"]] - 0.35, order[row["label"]] + 0.35]
-        for value, color, width, said in (
+        for value, color, width, label in (
             (row["best"], _BEST, 1.5, "best"),
             (row["upper"], INK, 3.5, "upper quartile"),
         ):
-            words = [f"{row['label']}: {said} of {row['n']}: {points(value)}"] * 2
+            words = [f"{row['label']}: {label} of {row['n']}: {points(value)}"] * 2
             line = {"color": color, "width": width}
             add(figure, x=ends, y=[100 * value] * 2, mode="lines", line=line, text=words)
     if not numeric:

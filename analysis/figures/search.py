@@ -107,10 +107,10 @@ def incumbent(frame: pd.DataFrame, palette: Colors, against: str = "epochs") -> 
         against: ``epochs`` or ``seconds``.
     """
     figure = canvas(height=300, x=f"{against} spent in the search of the study", y="best so far (mIoU)")
-    for study, known in frame.dropna(subset="best").groupby("study", sort=False):
-        rose = known["best"].diff().ne(0)
+    for study, steps in frame.dropna(subset="best").groupby("study", sort=False):
+        rose = steps["best"].diff().ne(0)
         rose.iloc[-1] = True
-        run = known[rose]
+        run = steps[rose]
         text = [
             f"{study} after {trial}: {points(value)}" for trial, value in zip(run["trial_id"], run["best"], strict=True)
         ]
@@ -205,12 +205,12 @@ def pareto(frame: pd.DataFrame, palette: Colors) -> go.Figure:
         size = 10 + 14 * np.sqrt(row["params"] / largest) if largest > 0 else 12
         color = palette[row["study"]]
         fill = color if row["on_front"] else "rgba(0,0,0,0)"
-        said = (
+        hover = (
             f"{row['study']}: {points(row['mean'])} over {row['n']} seeds, {duration(row['cost_s'])}, "
             f"{big(row['params'])} parameters, on the front in {share(row['p_front'])} of redraws"
         )
         mark = {"size": size, "color": fill, "line": {"width": 2, "color": color}}
-        add(figure, x=[x], y=[100 * row["mean"]], mode="markers", marker=mark, text=[said])
+        add(figure, x=[x], y=[100 * row["mean"]], mode="markers", marker=mark, text=[hover])
     return figure
 
 

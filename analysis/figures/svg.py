@@ -40,8 +40,8 @@ def lines(curves: Mapping[str, Sequence[tuple[float, float]]], colors: Mapping[s
         if len(curve) == 1:
             across, up = path.split(",")
             drawn.append(f'<circle cx="{across}" cy="{up}" r="3" fill="{escape(colors[name])}"/>')
-    said = escape(f"{x}, to {right:.0f}")
-    drawn.append(f'<text x="{WIDTH}" y="{HEIGHT - 6}" text-anchor="end">{said}</text>')
+    extent = escape(f"{x}, to {right:.0f}")
+    drawn.append(f'<text x="{WIDTH}" y="{HEIGHT - 6}" text-anchor="end">{extent}</text>')
     drawn.append(f'<text x="{_LEFT}" y="{HEIGHT - 6}">{escape(y)}</text>')
     frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="sketch" fill="{_INK}" font-size="12" role="img"'
     return f'<svg {frame} aria-label="{escape(y)} against {escape(x)}">{"".join(drawn)}</svg>'

@@ -133,8 +133,8 @@ def _studies(all_findings: Sequence[Findings], labels: Sequence[str], studies: l
     note = "Every dot is one sweep: the mean over fresh seeds of the config that it returned. Not confirmed: no dot."
     drawn = page.figure(page.plot(figure), "How much the same study varies from sweep to sweep.", note)
     below = (
-        '<p class="aside">mIoU in points on role select, n fresh seeds; below it the difference to that sweep\'s own '
-        "baseline with its 95 % interval over seeds (a claim about configs).</p>"
+        '<p class="aside">mIoU in points on role select, n fresh seeds; below it the difference to the baseline '
+        "of that sweep with its 95 % interval over seeds (a claim about configs).</p>"
     )
     return page.table(["Study", *labels], rows[::-1]) + below + drawn
 

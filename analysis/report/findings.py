@@ -136,8 +136,8 @@ class Findings:
     @property
     def tie_set(self) -> pd.DataFrame:
         """The finalists that the seeds cannot tell from the best; empty where nothing is confirmed."""
-        known = self.confirmed and "tie" in self.ranked
-        return self.ranked[self.ranked["tie"].eq(True)] if known else self.ranked.iloc[:0]
+        decided = self.confirmed and "tie" in self.ranked
+        return self.ranked[self.ranked["tie"].eq(True)] if decided else self.ranked.iloc[:0]
 
     def tied(self) -> set[str]:
         """The studies with a config in the tie set."""

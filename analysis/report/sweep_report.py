@@ -31,8 +31,8 @@ def report_page(findings: Findings) -> str:
     """The whole page as HTML: the verdict on top, then every section that has something to show."""
     sweep = findings.tables["sweeps"].iloc[0]
     ablating = sweep["purpose"] == "ablation"
-    wanted = [section for section in SECTIONS if section.in_ablation or not ablating]
-    bodies = [(section, section.body(findings)) for section in wanted]
+    sections = [section for section in SECTIONS if section.in_ablation or not ablating]
+    bodies = [(section, section.body(findings)) for section in sections]
     shown = [(section, body) for section, body in bodies if body]
     links = "".join(f'<a href="#{section.anchor}">{section.title}</a>' for section, _ in shown)
     body = "".join(html.section(section.anchor, section.title, body) for section, body in shown)

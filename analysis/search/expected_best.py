@@ -44,7 +44,7 @@ class Expected:
             without the luck of being chosen; ``low, high`` a simultaneous 80 % band of ``score``
             (Lourie et al. 2024, for scores within 0..1).
         by_hours: One row per study and budget: ``study, hours, score, trusted``; hours of training, the time in
-            which the teacher is asked included, that of fitting it not.
+            which the teacher answers included, that of fitting the teacher not.
         held_out: What ``held_out`` is scored on, in words; empty where there is no independent score.
         refused: Why there are no curves; empty where there are.
     """
@@ -61,7 +61,7 @@ def expected_best(tables: Tables, seed: int = 0) -> Expected:
     U-statistic over the trials of a study in all orders (Tang et al. 2020), unbiased up to all N trials and trusted
     up to ``N / TRUSTED`` (column ``trusted``). A trial that diverged or failed is budget spent and counts as the worst
     that completed. Valid for independent trials only, so nothing is drawn from searches that learn or stop early:
-    there ``analysis.search.history.incumbents`` is all that can be said.
+    there ``analysis.search.history.incumbents`` is all that can be shown.
 
     Args:
         tables: The tables of a sweep.
@@ -156,7 +156,7 @@ class MethodClaim:
     Attributes:
         frame: One row per study other than the baseline: ``study, sweeps, difference, low, high, p, p_holm``; empty
             columns of the claim where there are too few sweeps.
-        sentence: What may be said.
+        sentence: The claim in words.
     """
 
     frame: pd.DataFrame
@@ -237,15 +237,15 @@ def _band(scores: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _against_hours(trials: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Trials in random order until the hours are spent: the best of those that had ended by then."""
-    known = trials[trials["seconds"].notna()]
-    if known["score"].isna().all():
+    timed = trials[trials["seconds"].notna()]
+    if timed["score"].isna().all():
         return pd.DataFrame({"hours": [], "score": [], "trusted": []})
-    hours = known["seconds"].to_numpy(dtype=float) / 3600
-    scores = known["score"].fillna(known["score"].min()).to_numpy(dtype=float)
+    hours = timed["seconds"].to_numpy(dtype=float) / 3600
+    scores = timed["score"].fillna(timed["score"].min()).to_numpy(dtype=float)
     budgets = np.geomspace(hours.max(), hours.sum(), _POINTS)
     rng = np.random.default_rng(seed)
-    replicates = min(REPLICATES, max(100, _CELLS // len(known)))
-    order = rng.permuted(np.broadcast_to(np.arange(len(known)), (replicates, len(known))), axis=1)
+    replicates = min(REPLICATES, max(100, _CELLS // len(timed)))
+    order = rng.permuted(np.broadcast_to(np.arange(len(timed)), (replicates, len(timed))), axis=1)
     spent, best = hours[order].cumsum(1), np.maximum.accumulate(scores[order], axis=1)
     ended = np.stack([np.searchsorted(row, budgets * (1 + 1e-9), side="right") for row in spent])
     reached = np.take_along_axis(best, ended - 1, axis=1)
@@ -285,26 +285,26 @@ def _half_scores(confusion: pd.DataFrame, classes: int) -> tuple[pd.Index, np.nd
 
 def _independent(sweeps: Sequence[Tables]) -> None:
     if not sweeps:
-        raise AnalysisError("sweeps: the tables of at least one are wanted, got none")
+        raise AnalysisError("sweeps: the tables of one sweep or more are needed, got none")
     rows = pd.concat([tables["sweeps"] for tables in sweeps])
     if len(twice := rows[rows.duplicated("seed")]):
-        raise AnalysisError(f"sweeps: each must have a seed of its own, but seed {twice['seed'].iloc[0]} comes twice")
-    asked = [json.loads(text) for text in rows["spec_json"]]
+        raise AnalysisError(f"sweeps: each must have another seed, got seed {twice['seed'].iloc[0]} twice")
+    specs = [json.loads(text) for text in rows["spec_json"]]
     for field in _SAME:
-        if any(spec.get(field) != asked[0].get(field) for spec in asked):
-            raise AnalysisError(f"sweeps: all must ask the same with another seed, but their '{field}' differs")
+        if any(spec.get(field) != specs[0].get(field) for spec in specs):
+            raise AnalysisError(f"sweeps: all must have the same '{field}', got different ones")
 
 
 def _winners(tables: Tables) -> dict[str, float]:
     """Mean of each study's best finalist on fresh seeds; a study that was not confirmed or is refused has none."""
-    found = {}
+    means = {}
     trials = tables["trials"]
     for _, top in compare(tables).iterrows():
         if top["confirmed"] and not top["refused"]:
             mine = trials[(trials["study"] == top["study"]) & (trials["config_id"] == top["config_id"])]
             final = mine.loc[(mine["phase"] == Phase.FINAL) & (mine["state"] == State.COMPLETE), "score"].dropna()
-            found[str(top["study"])] = float(final.mean()) if len(final) else float(top["mean"])
-    return found
+            means[str(top["study"])] = float(final.mean()) if len(final) else float(top["mean"])
+    return means
 
 
 def _welch(mine: pd.Series, theirs: pd.Series) -> tuple[float, float, float, float]:
@@ -325,6 +325,10 @@ def _sentence(sweeps: int, reference: pd.Series, frame: pd.DataFrame, confidence
     tested = frame[frame["p_holm"].notna()]
     if tested.empty:
         return f"{plural(sweeps, 'sweep')} per method, a test takes {ENOUGH_SWEEPS}; tuning luck not measured"
-    found = tested.loc[tested["p_holm"] < 1 - confidence, "study"].tolist()
-    what = f"separated from the baseline: {', '.join(found)}" if found else "no method is separated from the baseline"
+    separated = tested.loc[tested["p_holm"] < 1 - confidence, "study"].tolist()
+    what = (
+        f"separated from the baseline: {', '.join(separated)}"
+        if separated
+        else "no method is separated from the baseline"
+    )
     return f"{len(reference)} sweeps per method, Welch's test over sweeps, Holm over {len(frame)}: {what}"

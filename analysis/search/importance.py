@@ -72,10 +72,10 @@ def importance(tables: Tables, study: str, draws: int = 5, replicates: int = 20,
         values = pd.DataFrame([shares[method] for shares in drawn])
         again = pd.DataFrame([shares[method] for shares in redrawn], columns=values.columns)
         noise = float(values[list(_PROBES)].max(axis=1).mean())
-        found = pd.DataFrame({"value": values.mean(), **_interval(values.mean(), again)}).loc[list(space)]
-        tested = found["low"] if replicates else found["value"]
-        found = found.assign(method=method, noise=noise, above_noise=tested > noise, configs=len(looked_at))
-        frames.append(found.sort_values("value", ascending=False, kind="stable"))
+        judged = pd.DataFrame({"value": values.mean(), **_interval(values.mean(), again)}).loc[list(space)]
+        tested = judged["low"] if replicates else judged["value"]
+        judged = judged.assign(method=method, noise=noise, above_noise=tested > noise, configs=len(looked_at))
+        frames.append(judged.sort_values("value", ascending=False, kind="stable"))
     return pd.concat(frames).rename_axis("name").reset_index().assign(study=study)[COLUMNS]
 
 
@@ -86,21 +86,20 @@ def cautions(tables: Tables, study: str) -> list[str]:
         return []
     if len(configs) < FEWEST:
         return [
-            f"{study}: {len(configs)} complete configs; below {FEWEST} nothing can be said about importance: "
-            "look at the scatter plots."
+            f"{study}: {len(configs)} complete configs; importance needs at least {FEWEST}: look at the scatter plots."
         ]
-    found = []
+    sentences = []
     samplers = set(tables["sweeps"]["sampler"])
     if samplers & {"tpe"}:
-        found.append(
+        sentences.append(
             f"{study}: the sampler tpe went where scores were good, so that importance is biased; "
             "the sampler random would tell."
         )
     if len(configs) > MOST:
-        found.append(f"{study}: importance looks at {MOST} of {len(configs)} configs, evenly spread.")
+        sentences.append(f"{study}: importance looks at {MOST} of {len(configs)} configs, evenly spread.")
     if partly := [name for name in space if configs[name].isna().any()]:
-        found.append(f"{study}: only some configs have {', '.join(partly)}; only PED-ANOVA judges that.")
-    return found
+        sentences.append(f"{study}: only some configs have {', '.join(partly)}; only PED-ANOVA judges that.")
+    return sentences
 
 
 def isolation(tables: Tables, study: str, name: str) -> pd.DataFrame:
@@ -119,31 +118,31 @@ def isolation(tables: Tables, study: str, name: str) -> pd.DataFrame:
     configs, space = searched(tables, study)
     if name not in space:
         raise AnalysisError(
-            f"name: a searched parameter of {study} is wanted ({', '.join(space) or 'none'}), got {name}"
+            f"name: must be a parameter that {study} searches ({', '.join(space) or 'none'}), got {name}"
         )
-    known = configs.dropna(subset=name)
-    domain, values = space[name], known[name]
+    present = configs.dropna(subset=name)
+    domain, values = space[name], present[name]
     if "choices" in domain:
         numeric = all(isinstance(choice, int | float) for choice in domain["choices"])
         rows = [
             (
-                _said(choice),
+                _label(choice),
                 *((choice, choice) if numeric else (math.nan, math.nan)),
-                known.loc[values == choice, "score"],
+                present.loc[values == choice, "score"],
             )
             for choice in domain["choices"]
         ]
     else:
-        ends = _ends(domain, int(np.clip(len(known) // 8, 3, 8)))
+        ends = _ends(domain, int(np.clip(len(present) // 8, 3, 8)))
         place = np.clip(np.searchsorted(ends, values.to_numpy(float), side="right") - 1, 0, len(ends) - 2)
         pairs = enumerate(pairwise(ends))
-        rows = [(f"{low:.2g} to {high:.2g}", low, high, known.loc[place == i, "score"]) for i, (low, high) in pairs]
-    found = [
+        rows = [(f"{low:.2g} to {high:.2g}", low, high, present.loc[place == i, "score"]) for i, (low, high) in pairs]
+    buckets = [
         {"label": label, "low": low, "high": high, "n": len(part), "best": part.max(), "upper": part.quantile(0.75)}
         for label, low, high, part in rows
         if len(part)
     ]
-    return pd.DataFrame(found, columns=["label", "low", "high", "n", "best", "upper"])
+    return pd.DataFrame(buckets, columns=["label", "low", "high", "n", "best", "upper"])
 
 
 def searched(tables: Tables, study: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
@@ -156,24 +155,24 @@ def searched(tables: Tables, study: str) -> tuple[pd.DataFrame, dict[str, dict[s
     Raises:
         AnalysisError: There is no such study.
     """
-    known = spaces(tables)
-    if study not in known:
-        raise AnalysisError(f"study: one of {', '.join(known) or 'none'} is wanted, got {study}")
+    ranges = spaces(tables)
+    if study not in ranges:
+        raise AnalysisError(f"study: must be one of {', '.join(ranges) or 'none'}, got {study}")
     trials = tables["trials"]
     mine = trials[(trials["study"] == study) & (trials["phase"] == Phase.SEARCH) & (trials["state"] == State.COMPLETE)]
     mine = mine[mine["score"].notna()]
     if mine.empty:
         return pd.DataFrame({"score": []}), {}
     params = tables["params"]
-    rows = params[params["trial_id"].isin(mine["trial_id"]) & params["name"].isin(list(known[study]))]
+    rows = params[params["trial_id"].isin(mine["trial_id"]) & params["name"].isin(list(ranges[study]))]
     wide = rows.assign(value=rows["value_json"].map(json.loads).astype(object)).pivot(
         index="trial_id", columns="name", values="value"
     )
     joined = mine[["trial_id", "config_id", "score"]].merge(wide, left_on="trial_id", right_index=True, how="left")
-    names = [name for name in known[study] if name in wide]
+    names = [name for name in ranges[study] if name in wide]
     kinds: dict[str, Any] = {"score": "mean", **dict.fromkeys(names, "first")}
     configs = joined.groupby("config_id", sort=False).agg(kinds).reset_index(drop=True)
-    return configs, {name: _widened(known[study][name], configs[name].dropna()) for name in names}
+    return configs, {name: _widened(ranges[study][name], configs[name].dropna()) for name in names}
 
 
 def lifted(scores: pd.Series) -> pd.Series:
@@ -229,8 +228,10 @@ def _shares(
             study = _as_optuna(configs, space, rng)
             for method in METHODS:
                 judged = everywhere if method == "fanova" else list(names)
-                found = optuna.importance.get_param_importances(study, evaluator=_evaluator(method, rng), params=judged)
-                shares[method] = {name: float(found.get(name, math.nan)) for name in names}
+                values = optuna.importance.get_param_importances(
+                    study, evaluator=_evaluator(method, rng), params=judged
+                )
+                shares[method] = {name: float(values.get(name, math.nan)) for name in names}
     finally:
         optuna.logging.set_verbosity(verbosity)
     return shares
@@ -283,5 +284,5 @@ def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _said(choice: object) -> str:
+def _label(choice: object) -> str:
     return f"{choice:g}" if isinstance(choice, int | float) and not isinstance(choice, bool) else str(choice)

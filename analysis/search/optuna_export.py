@@ -88,7 +88,7 @@ def _frozen(tables: Tables, trials: pd.DataFrame, space: dict[str, Any]) -> Iter
         trial_id = trial["trial_id"]
         mine, curve = values.get(trial_id, {}), curves.get(trial_id, {})
         state, value = _outcome(trial, curve)
-        told = {key: trial[key] for key in ("trial_id", "config_id", "state", "reason") if isinstance(trial[key], str)}
+        texts = {key: trial[key] for key in ("trial_id", "config_id", "state", "reason") if isinstance(trial[key], str)}
         yield FrozenTrial(
             number=number,
             trial_id=number,
@@ -98,7 +98,7 @@ def _frozen(tables: Tables, trials: pd.DataFrame, space: dict[str, Any]) -> Iter
             datetime_complete=_naive(trial["ended_at"]),
             params={name: _fitting(mine[name]) for name in mine},
             distributions={name: distributions[name] for name in mine},
-            user_attrs={**told, "seed": int(trial["seed"]), "fresh_scores": again.get(trial_id, [])},
+            user_attrs={**texts, "seed": int(trial["seed"]), "fresh_scores": again.get(trial_id, [])},
             system_attrs={},
             intermediate_values=curve,
         )

@@ -35,20 +35,20 @@ def pareto(tables: Tables, seed: int = 0) -> pd.DataFrame:
         devices, decides nothing.
     """
     ranked = finalists(tables)
-    found = ranked[ranked["confirmed"].astype(bool)].sort_values("mean", ascending=False, kind="stable")
-    found = found.reset_index(drop=True)
-    trials = [trials_of(tables, row) for _, row in found.iterrows()]
+    frame = ranked[ranked["confirmed"].astype(bool)].sort_values("mean", ascending=False, kind="stable")
+    frame = frame.reset_index(drop=True)
+    trials = [trials_of(tables, row) for _, row in frame.iterrows()]
     latency, devices = _latencies(tables, trials)
-    found = found.assign(latency_ms=latency)
-    decided = [name for name in COSTS if len(found) and found[name].notna().all()]
+    frame = frame.assign(latency_ms=latency)
+    decided = [name for name in COSTS if len(frame) and frame[name].notna().all()]
     if devices > 1 and "latency_ms" in decided:
         decided.remove("latency_ms")
-    costs = found[decided].to_numpy(dtype=float)
-    means = found["mean"].to_numpy(dtype=float)
-    redrawn = _redrawn(found, seed)
+    costs = frame[decided].to_numpy(dtype=float)
+    means = frame["mean"].to_numpy(dtype=float)
+    redrawn = _redrawn(frame, seed)
     chance = np.mean([on_front(draw, costs) for draw in redrawn], axis=0) if len(redrawn) else np.nan
-    found = found.assign(on_front=on_front(means, costs), p_front=chance)
-    return found[["study", "config_id", "mean", "n", *COSTS, "on_front", "p_front"]]
+    frame = frame.assign(on_front=on_front(means, costs), p_front=chance)
+    return frame[["study", "config_id", "mean", "n", *COSTS, "on_front", "p_front"]]
 
 
 def on_front(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
@@ -67,16 +67,16 @@ def on_front(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
     return ~np.any(no_worse & better, axis=1)
 
 
-def _redrawn(found: pd.DataFrame, seed: int) -> np.ndarray:
+def _redrawn(frame: pd.DataFrame, seed: int) -> np.ndarray:
     """Means as other seeds might have given them (replicates, K); none where no spread is known."""
-    sd = pooled_sd(found["scores"].tolist())
+    sd = pooled_sd(frame["scores"].tolist())
     if np.isnan(sd):
-        return np.empty((0, len(found)))
-    n = found["n"].to_numpy(dtype=float)
+        return np.empty((0, len(frame)))
+    n = frame["n"].to_numpy(dtype=float)
     df = (n - 1).sum()
     rng = np.random.default_rng(seed)
     spread = sd * np.sqrt(df / rng.chisquare(df, (REPLICATES, 1)))
-    return found["mean"].to_numpy(dtype=float) + rng.normal(size=(REPLICATES, len(found))) * spread / np.sqrt(n)
+    return frame["mean"].to_numpy(dtype=float) + rng.normal(size=(REPLICATES, len(frame))) * spread / np.sqrt(n)
 
 
 def _latencies(tables: Tables, trials: Sequence[pd.DataFrame]) -> tuple[list[float], int]:
@@ -87,9 +87,9 @@ def _latencies(tables: Tables, trials: Sequence[pd.DataFrame]) -> tuple[list[flo
     measured = tables["trials"].dropna(subset=["latency_ms"])
     keys = ["params", "macs", "latency_device"]
     least = measured.groupby(keys, dropna=False)["latency_ms"].min()
-    found, devices = [], set()
+    latencies, devices = [], set()
     for group in trials:
         mine = group.dropna(subset=["latency_ms"])
-        found.append(float(least[tuple(mine[keys].iloc[0])]) if len(mine) else float("nan"))
+        latencies.append(float(least[tuple(mine[keys].iloc[0])]) if len(mine) else float("nan"))
         devices |= set(mine["latency_device"])
-    return found, len(devices)
+    return latencies, len(devices)

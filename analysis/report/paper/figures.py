@@ -3,9 +3,9 @@
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
@@ -16,25 +16,26 @@ from analysis.tables.atomic_write import write_atomically
 
 WIDTH = 5.5
 """Inches: the text of a single-column paper."""
-_STYLE: dict[str, Any] = {"size": 8}
+FONT_SIZE = 8
+"""Points."""
 
 
-def comparison_figure(path: Path, found: Findings) -> list[Path]:
+def comparison_figure(path: Path, findings: Findings) -> list[Path]:
     """Every fresh seed of each study's best config, the mean as a bar, the difference's interval beside it.
 
     The interval is that of the difference to the baseline, drawn around the study's mean so that it may be read
     against the baseline's line. Nothing is drawn of a sweep that is not confirmed.
     """
-    shown = found.comparison[found.comparison["confirmed"].eq(True)].iloc[::-1]
+    shown = findings.comparison[findings.comparison["confirmed"].eq(True)].iloc[::-1]
     if shown.empty:
         return []
-    baseline = found.baseline()
+    baseline = findings.baseline()
     figure, axes = _axes(len(shown), "mIoU on role select (points)", shown["study"])
     mean = float("nan") if baseline is None else 100 * baseline["mean"]
     if not missing(mean):
         axes.axvline(mean, color=BASELINE, linestyle=":", linewidth=1)
     for place, (_, row) in enumerate(shown.iterrows()):
-        _row(axes, place, row, found.palette[row["study"]], 100 * row["mean"], mean, row["scores"])
+        _row(axes, place, row, findings.palette[row["study"]], 100 * row["mean"], mean, row["scores"])
     return _saved(figure, path)
 
 
@@ -50,7 +51,7 @@ def ablation_figure(path: Path, design: str, cells: pd.DataFrame) -> list[Path]:
     return _saved(figure, path)
 
 
-def _row(axes: Any, place: int, row: pd.Series, color: str, mean: float, origin: float, dots: Iterable[float]) -> None:
+def _row(axes: Axes, place: int, row: pd.Series, color: str, mean: float, origin: float, dots: Iterable[float]) -> None:
     low, high = float(row.get("low", "nan")), float(row.get("high", "nan"))
     if not missing(low) and not missing(high) and not missing(origin):
         axes.plot([origin + 100 * low, origin + 100 * high], [place, place], color=color, linewidth=1)
@@ -59,12 +60,12 @@ def _row(axes: Any, place: int, row: pd.Series, color: str, mean: float, origin:
     axes.plot([mean], [place], "|", color=color, markersize=11, markeredgewidth=2)
 
 
-def _axes(rows: int, label: str, names: Iterable[Any]) -> tuple[Figure, Any]:
+def _axes(rows: int, label: str, names: Iterable[object]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, 0.7 + 0.28 * rows), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_yticks(range(rows), [str(name) for name in names], **_STYLE)
-    axes.set_xlabel(label, **_STYLE)
-    axes.tick_params(labelsize=_STYLE["size"], length=2)
+    axes.set_yticks(range(rows), [str(name) for name in names], fontsize=FONT_SIZE)
+    axes.set_xlabel(label, fontsize=FONT_SIZE)
+    axes.tick_params(labelsize=FONT_SIZE, length=2)
     axes.set_ylim(-0.6, rows - 0.4)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", linewidth=0.3)

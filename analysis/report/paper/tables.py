@@ -41,32 +41,32 @@ class Sheet:
     bold: frozenset[int] = frozenset()
 
 
-def write_paper(folder: Path, found: Findings) -> list[Path]:
+def write_paper(folder: Path, findings: Findings) -> list[Path]:
     """Write every sheet as ``.md``, ``.tex`` and ``.csv``, and what can be drawn of it as ``.pdf``.
 
     Args:
         folder: Where to; made if missing.
-        found: From ``findings``; no file is written for an ablation that there is not.
+        findings: From ``read_findings``; without an ablation there are no files of one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    marks = " ".join(mix.sentence for mix in mixed(found.tables))
+    marks = " ".join(mix.sentence for mix in mixed(findings.tables))
     written = []
-    for sheet in (comparison_sheet(found, marks), *ablation_sheets(found, marks)):
+    for sheet in (comparison_sheet(findings, marks), *ablation_sheets(findings, marks)):
         for ending, render in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
             written.append(write_atomically(folder / f"{sheet.name}.{ending}", render(sheet).encode()))
-    written += comparison_figure(folder / "comparison.pdf", found)
-    for design, frame in found.ablation.groupby("design", sort=False):
+    written += comparison_figure(folder / "comparison.pdf", findings)
+    for design, frame in findings.ablation.groupby("design", sort=False):
         written += ablation_figure(folder / f"{_file(design)}.pdf", str(design), frame)
     return written
 
 
-def comparison_sheet(found: Findings, marks: str = "") -> Sheet:
+def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
     """The comparison of the studies; ``marks`` are sentences that its note must carry."""
-    frame, tied = found.comparison, found.tied()
+    frame, tied = findings.comparison, findings.tied()
     caption = (
         f"Best config of each study, {ROLE}: mean over fresh seeds (n), difference to the baseline, share of the gap "
         "to the teacher that is closed."
-        if found.confirmed
+        if findings.confirmed
         else f"Not confirmed: best single-seed score of each study's search, {ROLE}, optimistic by an unknown amount."
     )
     scores = ("mIoU (n)", "Over baseline", "Verdict", "Gap closed", "Seeds", "In search")
@@ -88,19 +88,19 @@ def comparison_sheet(found: Findings, marks: str = "") -> Sheet:
         for _, row in frame.iterrows()
     )
     bold = frozenset(place for place, study in enumerate(frame["study"]) if study in tied)
-    return Sheet("comparison", caption, columns, rows, f"{_estimator(found)}{marks}".strip(), bold)
+    return Sheet("comparison", caption, columns, rows, f"{_estimator(findings)}{marks}".strip(), bold)
 
 
-def ablation_sheets(found: Findings, marks: str = "") -> Iterator[Sheet]:
+def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
     """One sheet per ablation design: which part is on in which cell, and what the change costs or brings."""
-    cells = found.tables["cells"].drop_duplicates("cell").set_index("cell")
-    for design, frame in found.ablation.groupby("design", sort=False):
-        told = {cell: levels(cells.loc[cell, "levels_json"]) for cell in frame["cell"] if cell in cells.index}
-        factors = list(dict.fromkeys(name for own in told.values() for name in own))
+    cells = findings.tables["cells"].drop_duplicates("cell").set_index("cell")
+    for design, frame in findings.ablation.groupby("design", sort=False):
+        cell_levels = {cell: levels(cells.loc[cell, "levels_json"]) for cell in frame["cell"] if cell in cells.index}
+        factors = list(dict.fromkeys(name for its_levels in cell_levels.values() for name in its_levels))
         rows = tuple(
             (
                 f"{row['cell']} ({row['role']})" if row["role"] != "cell" else row["cell"],
-                *(_tick(told.get(row["cell"], {}).get(factor)) for factor in factors),
+                *(_tick(cell_levels.get(row["cell"], {}).get(factor)) for factor in factors),
                 f"{points(row['mean'])} ({row['n']})",
                 _difference(row),
                 text(row.get("word")),
@@ -111,7 +111,7 @@ def ablation_sheets(found: Findings, marks: str = "") -> Iterator[Sheet]:
         caption = f"Ablation ({design}): {ROLE}, mean (n), and difference to the reference."
         columns = ("Cell", *factors, "mIoU (n)", "Over reference", "Verdict", "Seed by seed")
         estimators = " ".join(
-            f"{told[0].upper()}{told[1:]}." for told in dict.fromkeys(frame.get("estimator", ())) if text(told)
+            f"{words[0].upper()}{words[1:]}." for words in dict.fromkeys(frame.get("estimator", ())) if text(words)
         )
         least = _blind("Effects", frame)
         note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
@@ -131,25 +131,25 @@ def _tick(level: str | None) -> str:
     return {"on": "\N{CHECK MARK}", "off": "", None: ""}.get(level, level or "")
 
 
-def _estimator(found: Findings) -> str:
-    if not found.confirmed:
+def _estimator(findings: Findings) -> str:
+    if not findings.confirmed:
         return ""
-    told = [
+    sentences = [
         "Brackets: 95 % interval over seeds, one block model of all best configs, Holm over the studies."
-        if "low" in found.comparison and found.comparison["low"].notna().any()
+        if "low" in findings.comparison and findings.comparison["low"].notna().any()
         else "No interval: too few seeds, or the sweep has not finished."
     ]
-    told += filter(None, [_blind("Differences", found.comparison)])
-    told += ["Bold: the tie set."] if found.tied() else []
-    return " ".join([*told, "Hours: search and fresh seeds. "])
+    sentences += filter(None, [_blind("Differences", findings.comparison)])
+    sentences += ["Bold: the tie set."] if findings.tied() else []
+    return " ".join([*sentences, "Hours: search and fresh seeds. "])
 
 
 def _blind(what: str, frame: pd.DataFrame) -> str:
     """What could not have been seen: it differs from row to row where some vary more than others."""
-    known = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
-    if known.empty:
+    detectable = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
+    if detectable.empty:
         return ""
-    least, most = points(known.min()), points(known.max())
+    least, most = points(detectable.min()), points(detectable.max())
     until = least if least == most else f"{least} to {most}"
     return f"{what} could be seen from {until} points on."
 

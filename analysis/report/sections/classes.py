@@ -25,8 +25,8 @@ def section(findings: Findings) -> str:
     shown = frame if len(frame) <= MANY_CLASSES else frame.loc[[*order[:15], *order[-15:]]]
     looks = {f"best ({study})": findings.palette[study], "baseline": BASELINE}
     looks |= {"teacher": TEACHER} if frame["teacher"].notna().any() else {}
-    better, known = int((gain > 0).sum()), int(gain.notna().sum())
-    claim = f"{study} is above the baseline in {better} of {known} classes." if known else "IoU of every class."
+    better, compared = int((gain > 0).sum()), int(gain.notna().sum())
+    claim = f"{study} is above the baseline in {better} of {compared} classes." if compared else "IoU of every class."
     partly = "" if len(shown) == len(frame) else f" The 15 largest losses and gains of {len(frame)} classes."
     rest = (
         f"Dots are means over n={chosen['n']} seeds, the bar joins baseline and best, the upright mark is "

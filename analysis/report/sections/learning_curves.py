@@ -15,9 +15,9 @@ def section(findings: Findings) -> str:
     baseline = findings.baseline()
     reference = frame.iloc[:0]
     if baseline is not None:
-        own = (frame["study"] == baseline["study"]) & (frame["config_id"] == baseline["config_id"])
+        of_baseline = (frame["study"] == baseline["study"]) & (frame["config_id"] == baseline["config_id"])
         phase = Phase.CONFIRM if baseline["confirmed"] else Phase.SEARCH
-        reference = frame[own & (frame["phase"] == phase)]
+        reference = frame[of_baseline & (frame["phase"] == phase)]
     trials = findings.tables["trials"]
     searched = trials[(trials["phase"] == Phase.SEARCH) & (trials["state"] != State.PLANNED)].groupby("study").size()
     drawn = []

@@ -63,15 +63,15 @@ def _of_seeds(findings: Findings) -> list[list[TableCell]]:
         f"one score, over seeds; pooled over {plural(configs, 'config')} with {plural(model.n, 'seed')} or more each"
     )
     rows = [_row("Standard deviation over seeds", model.sd, pooled)]
-    known = not missing(model.rho)
-    correlation = f"{model.rho:.2f} [{model.rho_low:.2f}, {model.rho_high:.2f}]" if known else "unknown"
+    estimated = not missing(model.rho)
+    correlation = f"{model.rho:.2f} [{model.rho_low:.2f}, {model.rho_high:.2f}]" if estimated else "unknown"
     meaning = (
         "of the scores of two configs on the same seed; only where it is clearly above 0 does pairing by seed help"
     )
     rows.append(
         [
             TableCell("Correlation of paired seeds"),
-            number(correlation, model.rho if known else None),
+            number(correlation, model.rho if estimated else None),
             TableCell(meaning, wide=True),
         ]
     )

@@ -36,18 +36,18 @@ def section(findings: Findings) -> str:
     return page.figure("".join(rows) + legend, "What the networks predict, and where they are wrong.", rest)
 
 
-def errors(prediction: np.ndarray, truth: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+def errors(prediction: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, float]:
     """Where a prediction is wrong.
 
     Args:
         prediction: Colors (H, W, 3) of the predicted classes.
         truth: Colors (H, W, 3) of the true ones.
-        known: Colors (K, 3) of the classes; a pixel of another color has no label and does not count.
+        classes: Colors (K, 3) of the classes; a pixel of another color has no label and does not count.
 
     Returns:
         A picture (H, W, 4) and the share of labelled pixels that are wrong, NaN without any.
     """
-    labelled = (truth[:, :, None] == known).all(-1).any(-1)
+    labelled = (truth[:, :, None] == classes).all(-1).any(-1)
     wrong = labelled & (prediction != truth).any(-1)
     shown = np.where(wrong[..., None], _WRONG, np.where(labelled[..., None], _RIGHT, _VOID)).astype(np.uint8)
     return shown, float(wrong.sum() / labelled.sum()) if labelled.any() else float("nan")
@@ -60,8 +60,8 @@ def _cell(kind: str, path: Path, truth: Path | None, colors: dict[str, str], ima
     predicted, true = (np.asarray(Image.open(file).convert("RGB")) for file in (path, truth))
     if predicted.shape != true.shape:
         return f"<div>{drawn}<span>{page.escape(kind)}</span></div>"
-    known = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors.values()])
-    shown, share = errors(predicted, true, known)
+    classes = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in colors.values()])
+    shown, share = errors(predicted, true, classes)
     file = io.BytesIO()
     Image.fromarray(shown).quantize(4).save(file, "PNG", optimize=True)
     below = page.image(file.getvalue(), f"errors of {kind} in {image_id}")
