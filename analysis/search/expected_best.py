@@ -285,7 +285,7 @@ def _half_scores(confusion: pd.DataFrame, classes: int) -> tuple[pd.Index, np.nd
 
 def _independent(sweeps: Sequence[Tables]) -> None:
     if not sweeps:
-        raise AnalysisError("sweeps: the tables of one sweep or more are needed, got none")
+        raise AnalysisError("sweeps: the tables of at least one are needed, got none")
     rows = pd.concat([tables["sweeps"] for tables in sweeps])
     if len(twice := rows[rows.duplicated("seed")]):
         raise AnalysisError(f"sweeps: each must have another seed, got seed {twice['seed'].iloc[0]} twice")

@@ -86,7 +86,8 @@ def cautions(tables: Tables, study: str) -> list[str]:
         return []
     if len(configs) < FEWEST:
         return [
-            f"{study}: {len(configs)} complete configs; importance needs at least {FEWEST}: look at the scatter plots."
+            f"{study}: {len(configs)} complete configs; below {FEWEST} an order of the parameters is chance: "
+            "look at the scatter plots."
         ]
     sentences = []
     samplers = set(tables["sweeps"]["sampler"])

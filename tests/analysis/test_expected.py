@@ -159,14 +159,14 @@ def test_a_refused_comparison_is_refused_over_many_sweeps_too(empty_sweep):
 
 def test_the_same_sweep_twice_is_no_second_sweep(empty_sweep):
     tables = confirmed(empty_sweep, 0, 0.1).tables()
-    with pytest.raises(AnalysisError, match="seed 0 comes twice"):
+    with pytest.raises(AnalysisError, match="got seed 0 twice"):
         method_claim([tables, tables])
 
 
 def test_sweeps_that_ask_different_things_are_not_pooled(empty_sweep):
     specs = [json.dumps({"budget": {"trials": trials}}) for trials in (3, 6)]
     made = [confirmed(empty_sweep, seed, 0.1, spec_json=specs[seed]).tables() for seed in (0, 1)]
-    with pytest.raises(AnalysisError, match="their 'budget' differs"):
+    with pytest.raises(AnalysisError, match="the same 'budget', got different ones"):
         method_claim(made)
 
 

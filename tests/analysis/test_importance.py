@@ -130,7 +130,7 @@ def test_isolation_shows_how_good_it_gets_where(search):
 
 def test_whoever_asks_for_what_is_not_there_is_told_what_is(search):
     tables = search(trials=5)
-    with pytest.raises(AnalysisError, match="one of cwd is wanted, got csc"):
+    with pytest.raises(AnalysisError, match="must be one of cwd, got csc"):
         importance(tables, "csc")
     with pytest.raises(AnalysisError, match=r"optimizer\.lr.*got lr"):
         isolation(tables, "cwd", "lr")
