@@ -1,6 +1,5 @@
 """What each part of a config is worth: every cell of an ablation beside its reference."""
 
-import json
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 from analysis.selection.finalists import finalists
 from analysis.stats.seed_contrasts import effects, smallest_effect
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import read_levels
 from analysis.tables.states import State
 
 Levels = dict[str, str]
@@ -91,15 +91,10 @@ def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:
     }
 
 
-def levels(levels_json: object) -> Levels:
-    """The level of every factor, from the ``levels_json`` of a cell; empty where the design does not say."""
-    return {name: str(level) for name, level in json.loads(levels_json).items()} if isinstance(levels_json, str) else {}
-
-
 def designed(group: pd.DataFrame) -> pd.DataFrame:
     """The cells of one design without its controls as rows, the factors that all of them have as columns."""
     cells = group[(group["role"] != "control") & group["levels_json"].notna()]
-    table = pd.DataFrame(list(map(levels, cells["levels_json"])), index=list(cells["cell"]), dtype=object)
+    table = pd.DataFrame(list(map(read_levels, cells["levels_json"])), index=list(cells["cell"]), dtype=object)
     return table.dropna(axis=1)
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 from scipy import stats
 from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
 
-from analysis.ablation.effects import Tables, cell_scores, levels
+from analysis.ablation.effects import Tables, cell_scores
 from analysis.stats.cell_means import cell_means, runs_of, seed_term
+from analysis.tables.json_columns import read_levels
 
 WORDS = ("peak", "rising", "falling", "valley", "flat", "untested")
 _STEPS = 121
@@ -72,7 +73,7 @@ def response_curves(tables: Tables) -> list[ResponseCurve]:
     for design, group in tables["cells"].groupby("design", sort=False):
         references = group.loc[group["role"] == "reference"]
         if len(references):
-            curves += _of_design(str(design), group, levels(references["levels_json"].iloc[0]), scores)
+            curves += _of_design(str(design), group, read_levels(references["levels_json"].iloc[0]), scores)
     return curves
 
 
@@ -80,7 +81,7 @@ def _of_design(
     design: str, group: pd.DataFrame, reference: dict[str, str], scores: dict[str, dict[int, float]]
 ) -> list[ResponseCurve]:
     inside = group[group["role"] != "control"]
-    cell_levels = {cell: levels(text) for cell, text in zip(inside["cell"], inside["levels_json"], strict=True)}
+    cell_levels = {cell: read_levels(text) for cell, text in zip(inside["cell"], inside["levels_json"], strict=True)}
     scored = {cell: its_levels for cell, its_levels in cell_levels.items() if scores.get(cell)}
     numeric = [name for name in reference if len(_positive(scored, name)) >= 3 and _number(reference[name]) > 0]
     rows = [

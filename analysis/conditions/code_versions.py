@@ -4,12 +4,13 @@ A training executes parts: the training loop, a data set, its losses. Two trials
 executed was the same for both; a part that only one of them executed says nothing.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
+
+from analysis.tables.json_columns import read_code
 
 Places = Mapping[str, Mapping[str, int]]
 """By version, how many trials of each study ran on it."""
@@ -35,11 +36,11 @@ def code_parts(sweeps: pd.DataFrame) -> pd.DataFrame:
     the parts of the code were told apart.
     """
     rows = [
-        (code_digest, part, version["digest"], module, module_digest)
+        (code_digest, part, version.digest, module, module_digest)
         for text in sweeps["code_json"].dropna()
-        for code_digest, parts in json.loads(text).items()
+        for code_digest, parts in read_code(text).items()
         for part, version in parts.items()
-        for module, module_digest in (version["modules"] or {None: None}).items()
+        for module, module_digest in (version.modules or {None: None}).items()
     ]
     columns = ["code_digest", "part", "part_digest", "module", "module_digest"]
     return pd.DataFrame(rows, columns=columns, dtype=object).drop_duplicates()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.conditions.code_versions import Places, code_parts, mixed_parts
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import read_versions
 from analysis.tables.states import State
 
 _OUTCOMES = (State.COMPLETE, State.PRUNED, State.DIVERGED)
@@ -126,7 +127,7 @@ def hardware(row: Mapping[str, Any] | pd.Series) -> str:
 
 def software(row: Mapping[str, Any] | pd.Series) -> dict[str, str]:
     """What can change a number or a time, of a row of the table of environments: versions and settings by name."""
-    packages = json.loads(row["versions_json"])
+    packages = read_versions(row["versions_json"])
     told = {name: known(row, name) for name in _SOFTWARE} | {name: packages.get(name) for name in _PACKAGES}
     return {name: str(value) for name, value in told.items() if value is not None}
 

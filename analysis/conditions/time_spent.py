@@ -1,10 +1,9 @@
 """Where the seconds of the trials went, and how many images the teacher was shown."""
 
-import json
-
 import pandas as pd
 
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import read_parts
 from analysis.tables.metric_names import INSIDE, ONCE, OUTSIDE, TOTAL
 
 REST = "rest"
@@ -27,8 +26,7 @@ def time_spent(tables: Tables) -> pd.DataFrame:
     columns = ["study", "trials", "seconds", *PARTS, "asked", "recorded"]
     if trials.empty:
         return pd.DataFrame(columns=columns)
-    stored = pd.DataFrame([json.loads(text) for text in trials["parts_json"]], index=trials.index)
-    parts = stored.reindex(columns=[TOTAL, *INSIDE, *OUTSIDE]).fillna(0.0).astype("float64")
+    parts = read_parts(trials).reindex(columns=[TOTAL, *INSIDE, *OUTSIDE]).fillna(0.0).astype("float64")
     parts[REST] = (parts[TOTAL] - parts[list(INSIDE)].sum(axis="columns")).clip(lower=0.0)
     parts["seconds"] = parts[[TOTAL, *OUTSIDE]].sum(axis="columns")
     by_study = parts.drop(columns=TOTAL).assign(trials=1).groupby(trials["study"]).sum()
@@ -38,8 +36,8 @@ def time_spent(tables: Tables) -> pd.DataFrame:
 
 def recording(tables: Tables) -> pd.Series:
     """Seconds spent once for all trials of the sweep, by the parts of ``ONCE``."""
-    stored = [json.loads(text) for text in _measured(tables)["parts_json"]]
-    return pd.Series({part: sum((parts.get(part, 0.0) for parts in stored), 0.0) for part in ONCE})
+    parts = read_parts(_measured(tables)).reindex(columns=list(ONCE)).fillna(0.0)
+    return pd.Series({part: sum(parts[part], 0.0) for part in ONCE})
 
 
 def _measured(tables: Tables) -> pd.DataFrame:

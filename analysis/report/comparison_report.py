@@ -1,6 +1,5 @@
 """Several sweeps beside each other: every study in every sweep, and what may be claimed about the methods."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from analysis.report.verdict import Line, refusal, verdict
 from analysis.search.expected_best import ONE_SWEEP, method_claim
 from analysis.tables.atomic_write import write_atomically
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import SpecField, read_spec
 from analysis.tables.states import Role
 
 METHOD_CLAIM = "A claim about methods: what searching them again, with another search seed, gives."
-_COMPARED = ("student", "train", "budget", "sampler", "scheduler", "confirm", "space")
+_COMPARED = [field for field in SpecField if field not in (SpecField.DATA, SpecField.TEACHER, SpecField.STUDIES)]
 
 
 def write_comparison(sweeps: Sequence[str | Path], out: Path) -> Path:
@@ -183,9 +183,9 @@ def _methods(all_findings: Sequence[Findings], palette: Colors) -> tuple[str, st
 
 def _differing(all_findings: Sequence[Findings], labels: Sequence[str]) -> list[str]:
     """What differs between the sweeps, one clause each."""
-    specs = [json.loads(findings.tables["sweeps"]["spec_json"].iloc[0] or "{}") for findings in all_findings]
+    specs = [read_spec(findings.tables["sweeps"]["spec_json"].iloc[0]).fields for findings in all_findings]
     clauses = []
-    names = [name for name in _COMPARED if len({json.dumps(spec.get(name), sort_keys=True) for spec in specs}) > 1]
+    names = [field.value for field in _COMPARED if any(fields[field] != specs[0][field] for fields in specs)]
     if names:
         clauses.append(f"the specs differ in {', '.join(names)}")
     teachers = {tuple(sorted(findings.tables["teachers"]["digest"].str[:12])) for findings in all_findings}

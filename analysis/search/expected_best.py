@@ -4,7 +4,6 @@ Two answers. From one random search: the expected best score against budget, ove
 have come. From several sweeps with other search seeds: a test whose unit is the sweep (`method_claim`).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from analysis.formats import plural
 from analysis.selection.compare import compare
 from analysis.stats.holm import holm
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import SpecField, read_spec
 from analysis.tables.states import BROKEN, Phase, Role, State
 
 TRUSTED = 4
@@ -27,7 +27,6 @@ REPLICATES = 2000
 BAND = 0.8
 ENOUGH_SWEEPS = 3
 ONE_SWEEP = "one sweep per method; tuning luck not measured"
-_SAME = ("data", "student", "teacher", "train", "studies", "space", "budget", "sampler", "scheduler", "confirm")
 _IID = ("random",)
 _ENDED = (State.COMPLETE, *BROKEN)
 _POINTS = 40
@@ -289,9 +288,9 @@ def _independent(sweeps: Sequence[Tables]) -> None:
     rows = pd.concat([tables["sweeps"] for tables in sweeps])
     if len(twice := rows[rows.duplicated("seed")]):
         raise AnalysisError(f"sweeps: each must have another seed, got seed {twice['seed'].iloc[0]} twice")
-    specs = [json.loads(text) for text in rows["spec_json"]]
-    for field in _SAME:
-        if any(spec.get(field) != specs[0].get(field) for spec in specs):
+    specs = [read_spec(text).fields for text in rows["spec_json"]]
+    for field in SpecField:
+        if any(fields[field] != specs[0][field] for fields in specs):
             raise AnalysisError(f"sweeps: all must have the same '{field}', got different ones")
 
 

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from analysis.tables.domains import Range
 from analysis.tables.files import Tables
-from analysis.tables.ranges import spaces
+from analysis.tables.json_columns import read_spaces
 from analysis.tables.scores import METRIC
 from analysis.tables.states import BROKEN, ENDED, Phase, State
 
@@ -91,9 +92,9 @@ def responses(tables: Tables) -> pd.DataFrame:
     rows = searched.merge(complete[["trial_id", "study", "score"]], on="trial_id").dropna(subset="score")
     logs = {
         (study, name)
-        for study, space in spaces(tables).items()
+        for study, space in read_spaces(tables).items()
         for name, domain in space.items()
-        if isinstance(domain, dict) and domain.get("log")
+        if isinstance(domain, Range) and domain.log
     }
     keys = zip(rows["study"], rows["name"], strict=True)
     rows = rows.assign(log=[key in logs for key in keys])

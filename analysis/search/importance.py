@@ -6,7 +6,6 @@ that among all. Beside them stand two probes: columns of random numbers that wer
 not beat them has not been shown to matter.
 """
 
-import json
 import math
 import warnings
 from itertools import pairwise
@@ -16,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
+from analysis.tables.domains import Choices, Domain, Range, Space
 from analysis.tables.files import Tables
-from analysis.tables.ranges import spaces
+from analysis.tables.json_columns import read_spaces, read_value
 from analysis.tables.states import Phase, State
 
 if TYPE_CHECKING:
@@ -123,15 +123,15 @@ def isolation(tables: Tables, study: str, name: str) -> pd.DataFrame:
         )
     present = configs.dropna(subset=name)
     domain, values = space[name], present[name]
-    if "choices" in domain:
-        numeric = all(isinstance(choice, int | float) for choice in domain["choices"])
+    if isinstance(domain, Choices):
+        numeric = all(isinstance(choice, int | float) for choice in domain.choices)
         rows = [
             (
                 _label(choice),
                 *((choice, choice) if numeric else (math.nan, math.nan)),
                 present.loc[values == choice, "score"],
             )
-            for choice in domain["choices"]
+            for choice in domain.choices
         ]
     else:
         ends = _ends(domain, int(np.clip(len(present) // 8, 3, 8)))
@@ -146,7 +146,7 @@ def isolation(tables: Tables, study: str, name: str) -> pd.DataFrame:
     return pd.DataFrame(buckets, columns=["label", "low", "high", "n", "best", "upper"])
 
 
-def searched(tables: Tables, study: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+def searched(tables: Tables, study: str) -> tuple[pd.DataFrame, Space]:
     """The complete search trials of a study, one row per config, and the space that they were drawn from.
 
     Returns:
@@ -156,24 +156,24 @@ def searched(tables: Tables, study: str) -> tuple[pd.DataFrame, dict[str, dict[s
     Raises:
         AnalysisError: There is no such study.
     """
-    ranges = spaces(tables)
-    if study not in ranges:
-        raise AnalysisError(f"study: must be one of {', '.join(ranges) or 'none'}, got {study}")
+    spaces = read_spaces(tables)
+    if study not in spaces:
+        raise AnalysisError(f"study: must be one of {', '.join(spaces) or 'none'}, got {study}")
     trials = tables["trials"]
     mine = trials[(trials["study"] == study) & (trials["phase"] == Phase.SEARCH) & (trials["state"] == State.COMPLETE)]
     mine = mine[mine["score"].notna()]
     if mine.empty:
         return pd.DataFrame({"score": []}), {}
     params = tables["params"]
-    rows = params[params["trial_id"].isin(mine["trial_id"]) & params["name"].isin(list(ranges[study]))]
-    wide = rows.assign(value=rows["value_json"].map(json.loads).astype(object)).pivot(
+    rows = params[params["trial_id"].isin(mine["trial_id"]) & params["name"].isin(list(spaces[study]))]
+    wide = rows.assign(value=rows["value_json"].map(read_value).astype(object)).pivot(
         index="trial_id", columns="name", values="value"
     )
     joined = mine[["trial_id", "config_id", "score"]].merge(wide, left_on="trial_id", right_index=True, how="left")
-    names = [name for name in ranges[study] if name in wide]
+    names = [name for name in spaces[study] if name in wide]
     kinds: dict[str, Any] = {"score": "mean", **dict.fromkeys(names, "first")}
     configs = joined.groupby("config_id", sort=False).agg(kinds).reset_index(drop=True)
-    return configs, {name: _widened(ranges[study][name], configs[name].dropna()) for name in names}
+    return configs, {name: _widened(spaces[study][name], configs[name].dropna()) for name in names}
 
 
 def lifted(scores: pd.Series) -> pd.Series:
@@ -199,19 +199,15 @@ def _interval(value: pd.Series, again: pd.DataFrame) -> dict[str, pd.Series]:
     return {name: (again.quantile(share) + off).clip(0.0, 1.0) for name, share in (("low", 0.05), ("high", 0.95))}
 
 
-def _widened(domain: dict[str, Any], values: pd.Series) -> dict[str, Any]:
-    if "choices" in domain or values.empty:
-        return domain
-    return {**domain, "low": min(domain["low"], values.min()), "high": max(domain["high"], values.max())}
+def _widened(domain: Domain, values: pd.Series) -> Domain:
+    return domain.widened(values) if isinstance(domain, Range) else domain
 
 
 def _resampled(configs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     return configs.iloc[rng.integers(len(configs), size=len(configs))]
 
 
-def _shares(
-    configs: pd.DataFrame, space: dict[str, dict[str, Any]], rng: np.random.Generator
-) -> dict[str, dict[str, float]]:
+def _shares(configs: pd.DataFrame, space: Space, rng: np.random.Generator) -> dict[str, dict[str, float]]:
     """By method the share of every parameter and of two fresh probes; NaN for what the method cannot judge."""
     import optuna
 
@@ -246,7 +242,7 @@ def _evaluator(method: str, rng: np.random.Generator) -> "optuna.importance.Base
     return PedAnovaImportanceEvaluator(target_quantile=TOP)
 
 
-def _as_optuna(configs: pd.DataFrame, space: dict[str, dict[str, Any]], rng: np.random.Generator) -> "optuna.Study":
+def _as_optuna(configs: pd.DataFrame, space: Space, rng: np.random.Generator) -> "optuna.Study":
     """A study to be maximised (PED-ANOVA follows the direction only as long as it is given no target)."""
     import optuna
 
@@ -264,21 +260,21 @@ def _as_optuna(configs: pd.DataFrame, space: dict[str, dict[str, Any]], rng: np.
     return study
 
 
-def _distribution(domain: dict[str, Any]) -> "optuna.distributions.BaseDistribution":
+def _distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if "choices" in domain:
-        return CategoricalDistribution(domain["choices"])
-    if domain.get("integer"):
-        return IntDistribution(int(domain["low"]), int(domain["high"]), log=bool(domain.get("log")))
-    return FloatDistribution(float(domain["low"]), float(domain["high"]), log=bool(domain.get("log")))
+    if isinstance(domain, Choices):
+        return CategoricalDistribution(domain.choices)  # type: ignore[arg-type]  # plain values all
+    if domain.integer:
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
-def _ends(domain: dict[str, Any], buckets: int) -> np.ndarray:
-    low, high = float(domain["low"]), float(domain["high"])
-    if domain.get("integer") and high - low < buckets:
+def _ends(domain: Range, buckets: int) -> np.ndarray:
+    low, high = domain.low, domain.high
+    if domain.integer and high - low < buckets:
         return np.arange(low, high + 2) - 0.5
-    return np.geomspace(low, high, buckets + 1) if domain.get("log") else np.linspace(low, high, buckets + 1)
+    return np.geomspace(low, high, buckets + 1) if domain.log else np.linspace(low, high, buckets + 1)
 
 
 def _missing(value: object) -> bool:

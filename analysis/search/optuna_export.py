@@ -15,8 +15,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.errors import AnalysisError
+from analysis.tables.domains import Choices, Domain, Range, Space
 from analysis.tables.files import Tables
-from analysis.tables.ranges import spaces
+from analysis.tables.json_columns import read_spaces, read_value
 from analysis.tables.scores import METRIC
 from analysis.tables.states import Phase, State
 
@@ -52,12 +53,12 @@ def export_optuna(tables: Tables, out: Path) -> dict[str, int]:
     out.parent.mkdir(parents=True, exist_ok=True)
     storage = _storage(out)
     ended = tables["trials"][(tables["trials"]["phase"] == Phase.SEARCH) & tables["trials"]["state"].isin(list(STATES))]
-    name, counts = tables["sweeps"]["name"].iloc[0], {}
+    name, counts, spaces = tables["sweeps"]["name"].iloc[0], {}, read_spaces(tables)
     for study_name in tables["studies"]["study"]:
         trials = ended[ended["study"] == study_name].sort_values("number")
         study = optuna.create_study(storage=storage, study_name=f"{name}/{study_name}", direction="maximize")
         study.set_user_attr("sweep_id", str(tables["sweeps"]["sweep_id"].iloc[0]))
-        study.add_trials(list(_frozen(tables, trials, spaces(tables)[study_name])))
+        study.add_trials(list(_frozen(tables, trials, spaces[study_name])))
         counts[str(study_name)] = len(trials)
     return counts
 
@@ -68,7 +69,7 @@ def _storage(out: Path) -> BaseStorage:
     return RDBStorage(f"sqlite:///{out}")
 
 
-def _frozen(tables: Tables, trials: pd.DataFrame, space: dict[str, Any]) -> Iterator[FrozenTrial]:
+def _frozen(tables: Tables, trials: pd.DataFrame, space: Space) -> Iterator[FrozenTrial]:
     params = tables["params"][(tables["params"]["role"] == "nuisance")]
     params = params[params["trial_id"].isin(trials["trial_id"])]
     values = {trial: _values(mine) for trial, mine in params.groupby("trial_id")}
@@ -114,20 +115,20 @@ def _outcome(trial: Mapping[Any, Any], curve: dict[int, float]) -> tuple[TrialSt
     return TrialState.FAIL, None
 
 
-def _values(params: pd.DataFrame) -> dict[str, Any]:
-    return {name: json.loads(text) for name, text in zip(params["name"], params["value_json"], strict=True)}
+def _values(params: pd.DataFrame) -> dict[str, object]:
+    return {name: read_value(text) for name, text in zip(params["name"], params["value_json"], strict=True)}
 
 
-def _distribution(domain: Any, tried: list[Any]) -> BaseDistribution:
+def _distribution(domain: Domain | None, tried: list[object]) -> BaseDistribution:
     """The domain as it stands in the table, with all that was tried, be it under another one."""
     numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
-    if isinstance(domain, dict) and "low" in domain and len(numbers) == len(tried):
-        low, high = min([domain["low"], *numbers]), max([domain["high"], *numbers])
-        log = bool(domain.get("log")) and low > 0
-        if domain.get("integer") and all(float(value).is_integer() for value in numbers):
-            return IntDistribution(int(low), int(high), log=log)
-        return FloatDistribution(float(low), float(high), log=log)
-    choices = domain.get("choices", []) if isinstance(domain, dict) else domain if isinstance(domain, list) else []
+    if isinstance(domain, Range) and len(numbers) == len(tried):
+        wide = domain.widened(numbers)
+        log = wide.log and wide.low > 0
+        if wide.integer and all(float(value).is_integer() for value in numbers):
+            return IntDistribution(int(wide.low), int(wide.high), log=log)
+        return FloatDistribution(float(wide.low), float(wide.high), log=log)
+    choices = domain.choices if isinstance(domain, Choices) else ()
     return CategoricalDistribution(list(dict.fromkeys(map(_fitting, [*choices, *tried]))))
 
 

@@ -4,14 +4,15 @@ The only honest numbers of a sweep: a config's fresh seeds have helped to choose
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from analysis.selection.finalists import frozen_selection
 from analysis.stats.seed_contrasts import effects
 from analysis.tables.files import Tables
-from analysis.tables.states import Phase, Role, State, role
+from analysis.tables.json_columns import ConfigId, read_frozen_selection
+from analysis.tables.states import Phase, Role, State
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,28 @@ class Difference:
     high: float
 
 
-def final_scores(tables: Tables, of: str = "chosen") -> FinalScores | None:
+def final_scores(tables: Tables, of: Literal["chosen", "baseline"] = "chosen") -> FinalScores | None:
     """The frozen config, or with ``baseline`` the baseline, on the final seeds; None where there is none."""
-    frozen = frozen_selection(tables)
-    if frozen is None or frozen[of] is None:
+    frozen = read_frozen_selection(tables)
+    config: ConfigId | None = None if frozen is None else getattr(frozen, of)
+    if frozen is None or config is None:
         return None
-    study, config_id = frozen[of]["study"], frozen[of]["config_id"]
     trials, evaluations = tables["trials"], tables["evaluations"]
     runs = trials[
         (trials["phase"] == Phase.FINAL)
-        & (trials["study"] == study)
-        & (trials["config_id"] == config_id)
+        & (trials["study"] == config.study)
+        & (trials["config_id"] == config.config_id)
         & (trials["state"] == State.COMPLETE)
     ]
     held_out = evaluations[evaluations["role"] == Role.TEST].drop_duplicates("trial_id", keep="last")
-    on_test = role(frozen.get("role", Role.TEST)) == Role.TEST
+    on_test = frozen.role == Role.TEST
     both = runs.merge(held_out[["trial_id", "miou"]], on="trial_id", how="left").sort_values("seed")
     both = both.dropna(subset=["score", "miou"] if on_test else ["score"])
     return FinalScores(
-        study=study,
-        config_id=config_id,
+        study=config.study,
+        config_id=config.config_id,
         seeds=tuple(int(seed) for seed in both["seed"]),
-        planned=len(frozen["seeds"]),
+        planned=len(frozen.seeds),
         select=tuple(both["score"].astype(float)),
         test=tuple(both["miou"].astype(float)) if on_test else (),
     )

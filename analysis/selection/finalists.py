@@ -1,6 +1,5 @@
 """The finalists of a sweep: configs trained again on fresh seeds, so that a lucky search does not count."""
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -10,6 +9,7 @@ from analysis.conditions.time_spent import recording
 from analysis.selection.halving import all_seeds, entered, schedule
 from analysis.selection.one_standard_error import decide
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import read_config, read_frozen_selection
 from analysis.tables.ranges import distance
 from analysis.tables.states import BROKEN, Phase, State
 
@@ -67,7 +67,7 @@ def finalists(tables: Tables) -> pd.DataFrame:
     def timed(tied: pd.DataFrame) -> bool:
         return not any(mix.kind == "hardware" and mix.spans(tied["study"]) for mix in mixed(tables))
 
-    return decide(_with_costs(tables, pd.DataFrame(rows)), timed, frozen_selection(tables))
+    return decide(_with_costs(tables, pd.DataFrame(rows)), timed, read_frozen_selection(tables))
 
 
 def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
@@ -166,7 +166,7 @@ def _broken(runs: pd.DataFrame) -> str | None:
 
 def _with_costs(tables: Tables, frame: pd.DataFrame) -> pd.DataFrame:
     """What a choice between equals goes by: the teacher's share as well, and the distance from published values."""
-    taught = frame["config_json"].map(_uses_teacher).astype("float64")
+    taught = frame["config_json"].map(lambda text: read_config(text).uses_teacher).astype("float64")
     pairs = zip(frame["study"], frame["trial_id"], strict=True)
     return frame.assign(
         cost_s=frame["cost_s"].astype("float64") + taught * _teacher_share(tables),
@@ -179,16 +179,9 @@ def _teacher_share(tables: Tables) -> float:
     spent = tables["teachers"]["seconds"].sum() + recording(tables)["record_teacher"]
     trials = tables["trials"]
     trials = trials[trials["phase"] != Phase.FINAL]
-    taught = [study for study, text in trials.groupby("study")["config_json"].first().items() if _uses_teacher(text)]
+    taught = [
+        study
+        for study, text in trials.groupby("study")["config_json"].first().items()
+        if read_config(text).uses_teacher
+    ]
     return float(spent) / max(1, int(trials["study"].isin(taught).sum()))
-
-
-def _uses_teacher(config_json: str) -> bool:
-    return json.loads(config_json).get("teacher") is not None
-
-
-def frozen_selection(tables: Tables) -> dict[str, Any] | None:
-    """The selection that was frozen; None as long as there is none."""
-    known = tables["sweeps"]["frozen_json"].dropna()
-    found: dict[str, Any] | None = json.loads(known.iloc[0]) if len(known) else None
-    return found

@@ -5,15 +5,15 @@ told from it, so of these the cheapest is taken.
 """
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from analysis.formats import points
+from analysis.tables.json_columns import FrozenSelection
 
 RULE = "cheapest of all that lie within one pooled standard error of the best mean over fresh seeds"
 COLLAPSE_SD = 4.0
@@ -26,7 +26,7 @@ _RESAMPLES = 4000
 def decide(
     finalists: pd.DataFrame,
     timed: Callable[[pd.DataFrame], bool] = lambda tied: True,
-    frozen: Mapping[str, Any] | None = None,
+    frozen: FrozenSelection | None = None,
 ) -> pd.DataFrame:
     """Rank the finalists of a sweep and choose one; what is meant is said in `analysis.selection.finalists.finalists`.
 
@@ -156,14 +156,11 @@ def _ties(frame: pd.DataFrame) -> pd.Series:
     return pd.Series(frame.index.isin(able.index[tied]), index=frame.index)
 
 
-def _choice(
-    frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: Mapping[str, Any] | None
-) -> ConfigChoice:
+def _choice(frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: FrozenSelection | None) -> ConfigChoice:
     if frozen is not None:
-        held = frozen["chosen"]
-        same = frame[(frame["study"] == held["study"]) & (frame["config_id"] == held["config_id"])]
-        if len(same):
-            return ConfigChoice(same.index[0], frozen["why"])
+        chosen = frame[(frame["study"] == frozen.chosen.study) & (frame["config_id"] == frozen.chosen.config_id)]
+        if len(chosen):
+            return ConfigChoice(chosen.index[0], frozen.why)
     tied = frame[frame["tie"]]
     if tied.empty:
         return ConfigChoice(frame.index[0], "the best of what is there, for want of a config with every fresh seed")

@@ -4,15 +4,15 @@ A baseline that is tuned less than the method beside it loses by that alone; in 
 else (Niemann et al. 2023; Musgrave et al. 2020).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.conditions.hardware import Mix, mixed
+from analysis.tables.domains import Space
 from analysis.tables.files import Tables
-from analysis.tables.ranges import spaces
+from analysis.tables.json_columns import read_spaces, read_spec
 
 TOLERANCE = 0.10
 """Budgets that differ by no more than this share count as equal."""
@@ -33,13 +33,13 @@ def refused(tables: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, list
     baseline = next((row for row in rows if row["is_baseline"]), None)
     if baseline is None:
         return {row["study"]: ["there is no baseline study to compare it with"] for row in rows}
-    ranges, shared = spaces(tables), _shared(tables["sweeps"])
+    spaces, shared = read_spaces(tables), _shared(tables["sweeps"])
     code = [mix for mix in mixed(tables) if mix.kind == "code"]
     found: dict[str, list[str]] = {baseline["study"]: []}
     for row in rows:
         if row is not baseline:
             found[row["study"]] = [
-                *_search(ranges, shared, row, baseline),
+                *_search(spaces, shared, row, baseline),
                 *_budget(tables["trials"], row, baseline),
                 *(
                     f"it and the baseline {baseline['study']} ran on different code{_remedy(mix)}"
@@ -71,16 +71,16 @@ def granted_unit(row: Mapping[str, Any]) -> str:
 
 def _shared(sweeps: pd.DataFrame) -> set[str]:
     """Parameters that the spec of a sweep searches in every study."""
-    return {name for text in sweeps["spec_json"] for name in json.loads(text).get("space", {})}
+    return {name for text in sweeps["spec_json"] for name in read_spec(text).shared_space}
 
 
 def _search(
-    ranges: dict[str, dict[str, Any]], shared: set[str], row: Mapping[str, Any], baseline: Mapping[str, Any]
+    spaces: Mapping[str, Space], shared: set[str], row: Mapping[str, Any], baseline: Mapping[str, Any]
 ) -> list[str]:
     name = baseline["study"]
     if row["searched_parameters"] and not baseline["searched_parameters"]:
         return [f"the baseline {name} was not searched"]
-    if lacking := [key for key in ranges[row["study"]] if key in shared and key not in ranges[name]]:
+    if lacking := [key for key in spaces[row["study"]] if key in shared and key not in spaces[name]]:
         return [f"the baseline {name} was not searched over {', '.join(lacking)}"]
     return []
 

@@ -1,6 +1,5 @@
 """Which config to ship: the cheapest of the best finalists on fresh seeds, with what speaks for it."""
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -8,9 +7,10 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.selection.compare import compare
 from analysis.selection.final_seeds import FinalScores, final_difference, final_scores
-from analysis.selection.finalists import finalists, frozen_selection
+from analysis.selection.finalists import finalists
 from analysis.selection.one_standard_error import RULE, contenders, seed_sd, standings
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import read_config, read_frozen_selection
 from analysis.tables.ranges import crowded_edges
 from analysis.tables.schemas import SCHEMAS
 
@@ -66,7 +66,7 @@ def best(tables: Tables) -> dict[str, Any]:
         "teacher": _teacher(tables),
         "warnings": list(row["warnings"]),
     }
-    return {"config": json.loads(winner["config_json"]), "evidence": evidence}
+    return {"config": read_config(winner["config_json"]).content, "evidence": evidence}
 
 
 def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, Any]:
@@ -102,12 +102,12 @@ def _unstable(ranked: pd.DataFrame) -> pd.DataFrame:
 
 def _test(tables: Tables, winner: pd.Series) -> dict[str, Any] | str:
     """The frozen config on the final seeds, beside the baseline."""
-    frozen, chosen = frozen_selection(tables), final_scores(tables)
+    frozen, chosen = read_frozen_selection(tables), final_scores(tables)
     if frozen is None or chosen is None:
         return "role test is read once the selection is frozen: kdsweep best --freeze"
     baseline = final_scores(tables, "baseline")
     is_baseline = baseline is not None and baseline.config_id == chosen.config_id and baseline.study == chosen.study
-    found: dict[str, Any] = {"frozen_at": frozen["at"], **_final_scores(chosen)}
+    found: dict[str, Any] = {"frozen_at": frozen.at, **_final_scores(chosen)}
     if chosen.seeds and pd.notna(winner["screen_score"]):
         screen = float(winner["screen_score"])
         found["optimism_gap"] = {"screen_score_minus_role_select": screen - chosen.select_mean}

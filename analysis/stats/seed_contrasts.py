@@ -6,7 +6,6 @@ have 62 % power for an effect of two standard deviations, Welch's test 37 %). Sa
 the same method, nor about other images.
 """
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from statsmodels.regression.linear_model import OLS
 from analysis.errors import AnalysisError
 from analysis.formats import missing
 from analysis.stats.judge import NO_NOISE, POWER, detectable, judged
+from analysis.tables.json_columns import read_spec
 
 SMALLEST = 0.003
 """Differences up to this (fraction, 0.3 points) do not matter in practice, where the sweep declares nothing else."""
@@ -158,8 +158,8 @@ def smallest_detectable(
 
 def smallest_effect(sweeps: pd.DataFrame) -> float:
     """The practical threshold that the spec of a sweep declares (fraction); ``SMALLEST`` if it declares none."""
-    declared = [json.loads(text).get("smallest_effect") for text in sweeps["spec_json"]]
-    return max((points / 100 for points in declared if points is not None), default=SMALLEST)
+    declared = [read_spec(text).smallest_effect for text in sweeps["spec_json"]]
+    return max((effect for effect in declared if effect is not None), default=SMALLEST)
 
 
 def _by_seed(scores: pd.DataFrame, reference: str) -> tuple[list[str], np.ndarray]:

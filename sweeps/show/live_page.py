@@ -19,8 +19,8 @@ from analysis.figures.canvas import BASELINE, colors
 from analysis.formats import duration, points, share
 from analysis.report import html as page
 from analysis.report.html import TableCell, number
+from analysis.tables import domains
 from analysis.tables.atomic_write import write_atomically
-from analysis.tables.ranges import edge
 from kdtrain.loop.reports import OUTSIDE
 from kdtrain.space import Range
 from sweeps.ledger.ledger import now
@@ -213,8 +213,9 @@ def _edges(spec: SweepSpec, state: SweepState) -> list[str]:
         best = max(complete, key=lambda trial: trial.score or 0.0)
         for name, domain in spec.space_of(study).items():
             value = best.params.get(name)
-            side = edge(float(value), domain.model_dump()) if isinstance(value, int | float) else None
-            if side and isinstance(domain, Range):
+            if not isinstance(domain, Range) or not isinstance(value, int | float):
+                continue
+            if side := domains.Range(**domain.model_dump()).edge(float(value)):
                 found.append(
                     f"{best.id}: {name} = {value:.3g}, at the {side} edge of {domain.low:g} to {domain.high:g}"
                 )

@@ -109,7 +109,7 @@ def test_the_share_of_the_gap_has_an_interval_around_it(sweep):
     ],
 )
 def test_a_comparison_with_a_baseline_that_was_not_searched_alike_is_refused(sweep, change, reason):
-    sweep.rows["sweeps"][0]["spec_json"] = '{"space": {"optimizer.lr": {}}}'
+    sweep.rows["sweeps"][0]["spec_json"] = '{"space": {"optimizer.lr": {"low": 0.001, "high": 0.1}}}'
     sweep.rows["studies"][0].update(change)
     comparison = compare(sweep.tables())
     row = comparison.set_index("study").loc["cwd"]

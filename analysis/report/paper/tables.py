@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.ablation.effects import levels
 from analysis.conditions.hardware import mixed
 from analysis.formats import MISSING, each, interval, missing, points, share, signed, text
 from analysis.report.findings import Findings
 from analysis.report.paper.figures import ablation_figure, comparison_figure
 from analysis.report.verdict import refusal
 from analysis.tables.atomic_write import write_atomically
+from analysis.tables.json_columns import read_levels
 
 ROLE = "mIoU (points) on role select at the last evaluated epoch"
 
@@ -95,7 +95,9 @@ def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
     """One sheet per ablation design: which part is on in which cell, and what the change costs or brings."""
     cells = findings.tables["cells"].drop_duplicates("cell").set_index("cell")
     for design, frame in findings.ablation.groupby("design", sort=False):
-        cell_levels = {cell: levels(cells.loc[cell, "levels_json"]) for cell in frame["cell"] if cell in cells.index}
+        cell_levels = {
+            cell: read_levels(cells.loc[cell, "levels_json"]) for cell in frame["cell"] if cell in cells.index
+        }
         factors = list(dict.fromkeys(name for its_levels in cell_levels.values() for name in its_levels))
         rows = tuple(
             (

@@ -10,8 +10,9 @@ from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.selection.refusals import refusals
+from analysis.tables.domains import Domain, Range
 from analysis.tables.files import Tables
-from analysis.tables.ranges import spaces
+from analysis.tables.json_columns import read_spaces
 from analysis.tables.states import BROKEN, Role, State
 
 FAILURES = {
@@ -44,10 +45,10 @@ def section(findings: Findings) -> str:
 
 
 def _studies(tables: Tables, comparison: pd.DataFrame, palette: Colors) -> str:
-    ranges = spaces(tables)
+    spaces = read_spaces(tables)
     rows = []
     for _, row in comparison.iterrows():
-        space = "; ".join(f"{name} {_range(domain)}" for name, domain in ranges[row["study"]].items())
+        space = "; ".join(f"{name} {_range(domain)}" for name, domain in spaces[row["study"]].items())
         cells = [number(str(row[state]), row[state]) for state in State]
         name = TableCell(html=page.key(row["study"], palette[row["study"]]))
         latency = "" if missing(row["latency_ms"]) else f"{row['latency_ms']:.1f}\u00a0ms"
@@ -225,8 +226,7 @@ def _memory(tables: Tables) -> str:
     return f'<h3>GPU memory</h3>{page.table(columns, rows)}<p class="aside">{note}</p>'
 
 
-def _range(domain: object) -> str:
-    if isinstance(domain, dict) and "low" in domain:
-        return f"{domain['low']:g} to {domain['high']:g}{' (log)' if domain.get('log') else ''}"
-    choices = domain["choices"] if isinstance(domain, dict) else domain
-    return f"in {{{', '.join(map(str, choices))}}}" if isinstance(choices, list) else str(domain)
+def _range(domain: Domain) -> str:
+    if isinstance(domain, Range):
+        return f"{domain.low:g} to {domain.high:g}{' (log)' if domain.log else ''}"
+    return f"in {{{', '.join(map(str, domain.choices))}}}"

@@ -1,7 +1,5 @@
 """From the search to the chosen config, and the config itself."""
 
-import json
-
 import yaml
 
 from analysis.figures import results as plots
@@ -11,6 +9,7 @@ from analysis.report.captions import SCORE
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.report.sections.finalists import MANY_FINALISTS, seed_counts
+from analysis.tables.json_columns import read_config
 
 
 def section(findings: Findings) -> str:
@@ -33,7 +32,7 @@ def section(findings: Findings) -> str:
             f"the optimism of picking a maximum, not a fault of the config. {SCORE}",
         )
     row = findings.ranked[findings.ranked["config_id"] == chosen["config_id"]].iloc[0]
-    config = yaml.safe_dump(json.loads(row["config_json"]), sort_keys=False, allow_unicode=True)
+    config = yaml.safe_dump(read_config(row["config_json"]).content, sort_keys=False, allow_unicode=True)
     name = row["trial_id"] if isinstance(row["trial_id"], str) else row["config_id"]
     shown_config = f"<pre><code>{page.escape(config)}</code></pre>"
     return f"{content}<details><summary>The chosen config {page.escape(name)} as YAML</summary>{shown_config}</details>"

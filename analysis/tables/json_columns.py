@@ -1,0 +1,189 @@
+"""The columns of the tables that hold JSON, each read into a type. No other file of `analysis` knows their keys."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pandas as pd
+
+from analysis.tables.domains import Space, parse_domain
+from analysis.tables.files import Tables
+from analysis.tables.states import Role, role
+
+
+class SpecField(StrEnum):
+    """What of a sweep's spec decides whether two sweeps asked the same question."""
+
+    DATA = "data"
+    STUDENT = "student"
+    TEACHER = "teacher"
+    TRAIN = "train"
+    STUDIES = "studies"
+    SPACE = "space"
+    BUDGET = "budget"
+    SAMPLER = "sampler"
+    SCHEDULER = "scheduler"
+    CONFIRM = "confirm"
+
+
+@dataclass(frozen=True)
+class SpecView:
+    """What `analysis` reads of a sweep's spec.
+
+    Attributes:
+        shared_space: What every study searches.
+        smallest_effect: The smallest difference that matters (fraction of mIoU); None in a spec that declares none.
+        fields: Plain values by field, for comparisons; a field that the spec lacks is None.
+    """
+
+    shared_space: Space
+    smallest_effect: float | None
+    fields: Mapping[SpecField, object]
+
+
+def read_spec(spec_json: str) -> SpecView:
+    """A spec from the column ``spec_json`` of the table ``sweeps``."""
+    content = json.loads(spec_json or "{}")
+    effect = content.get("smallest_effect")
+    fields = {field: content.get(field) for field in SpecField}
+    if isinstance(confirm := fields[SpecField.CONFIRM], dict) and "report_seeds" in confirm:
+        fields[SpecField.CONFIRM] = {**_without(confirm, "report_seeds"), "final_seeds": confirm["report_seeds"]}
+    return SpecView(_space(content.get("space", {})), None if effect is None else effect / 100, fields)
+
+
+def read_spaces(tables: Tables) -> dict[str, Space]:
+    """What each study searches, its own parameters and the shared ones, from the column ``space_json``."""
+    studies = tables["studies"]
+    return {
+        str(study): _space(json.loads(text))
+        for study, text in zip(studies["study"], studies["space_json"], strict=True)
+    }
+
+
+def read_defaults(tables: Tables, study: str) -> dict[str, object] | None:
+    """The published value of every parameter that a study searches, from ``defaults_json``; None if unknown."""
+    studies = tables["studies"]
+    stored = studies.loc[studies["study"] == study, "defaults_json"].dropna()
+    return None if stored.empty else dict(json.loads(stored.iloc[0]))
+
+
+@dataclass(frozen=True)
+class ConfigId:
+    """A config of a study."""
+
+    study: str
+    config_id: str
+
+
+@dataclass(frozen=True)
+class FrozenSelection:
+    """The selection that nothing can change any more.
+
+    Attributes:
+        chosen: The chosen config.
+        baseline: The baseline's; None in a sweep without a baseline.
+        why: What decided for the chosen one.
+        seeds: The final seeds.
+        role: The role that the final scores are measured on.
+        at: When it was frozen (ISO 8601, UTC).
+    """
+
+    chosen: ConfigId
+    baseline: ConfigId | None
+    why: str
+    seeds: tuple[int, ...]
+    role: Role
+    at: str
+
+
+def read_frozen_selection(tables: Tables) -> FrozenSelection | None:
+    """The frozen selection of a sweep, from ``frozen_json``; None as long as nothing is frozen."""
+    stored = tables["sweeps"]["frozen_json"].dropna()
+    if stored.empty:
+        return None
+    content = json.loads(stored.iloc[0])
+    baseline = content["baseline"]
+    return FrozenSelection(
+        chosen=_config_id(content["chosen"]),
+        baseline=None if baseline is None else _config_id(baseline),
+        why=content["why"],
+        seeds=tuple(content["seeds"]),
+        role=role(content.get("role", Role.TEST)),
+        at=content["at"],
+    )
+
+
+@dataclass(frozen=True)
+class ConfigView:
+    """What `analysis` reads of a trial's config.
+
+    Attributes:
+        content: All of it, in plain values.
+        uses_teacher: Whether a teacher was shown the images.
+    """
+
+    content: Mapping[str, object]
+    uses_teacher: bool
+
+
+def read_config(config_json: str) -> ConfigView:
+    """A config from the column ``config_json`` of the tables ``trials`` and ``selections``."""
+    content = json.loads(config_json)
+    return ConfigView(content, content.get("teacher") is not None)
+
+
+def read_value(value_json: str) -> object:
+    """The value of a parameter, from ``value_json``: a number, a text, true, false, null or a list."""
+    value: object = json.loads(value_json)
+    return value
+
+
+def read_parts(trials: pd.DataFrame) -> pd.DataFrame:
+    """Seconds by part, one column each, of trials with a ``parts_json``; missing where a trial lacks a part."""
+    return pd.DataFrame([json.loads(text) for text in trials["parts_json"]], index=trials.index, dtype="float64")
+
+
+def read_versions(versions_json: str) -> dict[str, str]:
+    """The versions of installed packages by name, from the column ``versions_json`` of ``environments``."""
+    return dict(json.loads(versions_json))
+
+
+@dataclass(frozen=True)
+class CodeVersion:
+    """One version of a part of the training code.
+
+    Attributes:
+        digest: Of the whole part.
+        modules: The digest of every module of it, by name; None where only the whole is known.
+    """
+
+    digest: str
+    modules: Mapping[str | None, str | None] | None
+
+
+def read_code(code_json: str) -> dict[str, dict[str, CodeVersion]]:
+    """The parts of every version of the code, by its digest and the part's name, from ``code_json`` of ``sweeps``."""
+    return {
+        code_digest: {part: CodeVersion(version["digest"], version["modules"]) for part, version in parts.items()}
+        for code_digest, parts in json.loads(code_json).items()
+    }
+
+
+def read_levels(levels_json: object) -> dict[str, str]:
+    """The level of every factor of a design's cell, from ``levels_json``; empty where it is missing."""
+    if not isinstance(levels_json, str):
+        return {}
+    return {name: str(level) for name, level in json.loads(levels_json).items()}
+
+
+def _space(content: Mapping[str, object]) -> Space:
+    return {name: parse_domain(domain) for name, domain in content.items()}
+
+
+def _config_id(content: Mapping[str, str]) -> ConfigId:
+    return ConfigId(content["study"], content["config_id"])
+
+
+def _without(content: Mapping[str, object], key: str) -> dict[str, object]:
+    return {name: value for name, value in content.items() if name != key}
