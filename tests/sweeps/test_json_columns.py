@@ -114,7 +114,7 @@ def test_the_frozen_selection_is_read_as_it_was_recorded(sweep):
     for of in ("chosen", "baseline"):
         assert getattr(frozen, of) == ConfigId(record[of]["study"], record[of]["config_id"])
     assert (frozen.why, list(frozen.seeds), frozen.role) == (record["why"], record["seeds"], "test")
-    assert frozen.at == state.frozen["at"]
+    assert frozen.at == state.frozen_by.at
 
 
 def test_configs_and_values_are_read_as_they_were_trained(sweep):
