@@ -10,6 +10,7 @@ from kdtrain.data import CamVid, DataConfig, Folder, Streets, colorize, open_rol
 from kdtrain.data.palette import distinct_colors
 from kdtrain.data.split import Split, set_aside
 from kdtrain.errors import InputError
+from kdtrain.testing import check_data
 
 TRAIN = {"images": "i", "labels": "l"}
 
@@ -305,6 +306,17 @@ def test_the_role_that_was_called_report_keeps_its_hashes(tmp_path, data, config
     assert TrainConfig.parse(config.model_dump(mode="json")).config_id == config_id
     for role in ("test", "report"):
         assert open_role(config.data, role, tmp_path, tmp_path / "cache").folder.name == folder
+
+
+@pytest.mark.parametrize("has_test", [True, False])
+def test_folders_and_camvid_pass_the_bench(tmp_path, has_test):
+    for role, name in enumerate(("train", "val", "test")):
+        for i in range(3):
+            put(tmp_path / name, f"{role}{i}_a.png", np.full((4, 6, 3), 10 * role + i))
+            put(tmp_path / f"{name}annot", f"{role}{i}_a.png", np.full((4, 6), (10 * role + i) % 2))
+    folders = {name: {"images": name, "labels": f"{name}annot"} for name in ("train", "test")[: 1 + has_test]}
+    check_data({"name": "folder", "classes": ["a", "b"], "folders": folders}, tmp_path)
+    check_data({"name": "camvid"}, tmp_path)
 
 
 def test_a_folder_without_a_role_test_keeps_its_id():

@@ -19,6 +19,7 @@ from kdtrain.data import (
     open_role,
     voc,
 )
+from kdtrain.testing import check_data
 
 torch.set_num_threads(1)
 
@@ -32,8 +33,12 @@ def put(file, array, palette=None):
     image.save(file)
 
 
+PIXELS = np.random.default_rng(0)
+
+
 def photo(height=2, width=3):
-    return np.full((height, width, 3), 90)
+    """Another picture in every call."""
+    return PIXELS.integers(256, size=(height, width, 3))
 
 
 @pytest.fixture
@@ -100,6 +105,23 @@ def stills(tmp_path):
     root = tmp_path / "data"
     put_camvid(root / "camvid", "701_StillsRaw_full", "LabeledApproved_full")
     return root
+
+
+@pytest.mark.parametrize(
+    ("tree", "data"),
+    [
+        ("cities", {"name": "cityscapes"}),
+        ("cities", {"name": "cityscapes", "cities": ["ulm"]}),
+        ("pascal", {"name": "voc"}),
+        ("pascal", {"name": "voc", "sbd": True}),
+        ("ade", {"name": "ade20k"}),
+        ("stills", {"name": "camvid_full"}),
+        ("stills", {"name": "camvid_full", "classes": 32}),
+    ],
+)
+def test_every_published_data_set_passes_the_bench(tree, data, request, tmp_path):
+    request.getfixturevalue(tree)
+    check_data(data, tmp_path / "data")
 
 
 def test_cityscapes_maps_ids_and_sets_cities_aside(cities, tmp_path):
