@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.selection.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
+from kdtrain.foreign import imported_modules
 from kdtrain.methods import Method, get_method
 from kdtrain.methods.base import TeacherKernel
 from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
@@ -19,6 +20,7 @@ from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
 from sweeps.driver.allocation import confirms, reporting_runs, searches
+from sweeps.show.watchers import find_watchers
 from sweeps.spec.settings import Confirm
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.store import Store
@@ -129,6 +131,8 @@ class Plan:
             lines.append(f"compute: about {self.macs:.2g} multiply-accumulates in all trials")
         lines.append(f"disk: about {self.disk_bytes / 1e9:.2g} GB")
         lines += self.checked.replay.lines()
+        if notice := foreign_notice():
+            lines.append(notice)
         if self.ablation is not None:
             lines += ["", *self.ablation.lines()]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
@@ -168,6 +172,7 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
         InputError: If anything does not fit: missing data, a teacher of other classes, an unknown encoder or
             layer, layers that a loss cannot compare.
     """
+    find_watchers(spec)
     source = spec.data.open(machine.data_root)
     ids = {role: source.ids(role) for role in ("train", "select")}
     image, _ = source.read("train", ids["train"][0])
@@ -204,6 +209,12 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
     bytes_of = {} if _searches_kernels(spec, kernels) else {term: sum(own.values()) for term, own in kernels.items()}
     replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, taught, bytes_of)
     return Checked(images, tuple(source.classes), size, teacher, replay)
+
+
+def foreign_notice() -> str | None:
+    """A line about the modules of other people that the checked spec has imported; none if it imports none."""
+    modules = imported_modules()
+    return f"imports code of other people: {', '.join(modules)}" if modules else None
 
 
 def describe(domain: Domain) -> str:

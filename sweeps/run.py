@@ -16,8 +16,9 @@ from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
 from sweeps.outcome.results import Results, conclude
-from sweeps.plan import check
+from sweeps.plan import check, foreign_notice
 from sweeps.show.progress import Display, points
+from sweeps.show.watchers import make_watchers
 from sweeps.spec.spec import SweepSpec, load_spec
 from sweeps.store.lock import take_lock
 from sweeps.store.store import Store, open_store
@@ -84,6 +85,9 @@ def _run(
     sweep.notice, sweep.hurry = console.print, lambda: stop.overdue
     begun = check_begun(spec, sweep)
     checked = check(spec, machine)
+    if notice := foreign_notice():
+        console.print(notice)
+    watchers = make_watchers(spec, sweep)
     if begun.frozen is not None and spec.data.has_test:
         spec.data.open(machine.data_root).ids("test")  # fails now rather than after the trainings
     data = describe_data(spec.data, machine, spec.unlabelled)
@@ -104,9 +108,11 @@ def _run(
             machine = machine.model_copy(update={"teacher": teacher.store.local})
         machine = checked.replay.on(machine)
         context = TrainContext(data, describe_environment(machine), teacher_row)
-        with Driver(spec, sweep, context, notice=console.print, lock=lock) as driver:
-            with Display(spec, driver, console.print, console) as display:
-                place.run_trials(driver, machine, display.update, teacher)
+        with (
+            Display(spec, console.print, console) as display,
+            Driver(spec, sweep, context, console.print, lock=lock, watchers=(display, *watchers)) as driver,
+        ):
+            place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished
             unfinished = sum(trial.state.is_unfinished for trial in driver.state.trials.values())
     if not finished:

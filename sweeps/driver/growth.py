@@ -12,7 +12,7 @@ from sweeps.ledger.state import SweepState
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
 
-PLACE = ("resources", "retries", "teacher.path")
+PLACE = ("resources", "retries", "teacher.path", "watchers", "notes")
 """May differ: they change no result of a trial, nor how many there are."""
 FREE = (*PLACE, "budget", "confirm")
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
@@ -140,6 +140,6 @@ def _at(content: object, path: str) -> object:
 
 def _way_out(sweep: str) -> str:
     return (
-        "what may change in a sweep that was begun: budget, confirm, resources, retries, and studies may be added; "
-        f"choose another --dir, or run {sweep}/spec.yaml to go on with it"
+        "what may change in a sweep that was begun: budget, confirm, resources, retries, watchers and notes, and "
+        f"studies may be added; choose another --dir, or run {sweep}/spec.yaml to go on with it"
     )

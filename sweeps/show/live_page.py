@@ -23,6 +23,7 @@ from analysis.tables import domains
 from analysis.tables.atomic_write import write_atomically
 from kdtrain.loop.reports import OUTSIDE
 from kdtrain.space import Range
+from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
@@ -31,6 +32,7 @@ from sweeps.show.progress import Summary, health, show_status, summarize
 from sweeps.spec.spec import SweepSpec
 from sweeps.store.store import Store
 
+PAGE = "report/live.html"
 OPTIMISTIC = "screen, 1 seed, optimistic"
 SHOWN = 5
 STALE = 5.0
@@ -60,6 +62,35 @@ def watch_page(sweep: Store, target: Path, every: float | None, say: Callable[[s
         if over or every is None:
             return
         time.sleep(every)
+
+
+class LivePage:
+    """A watcher that keeps `D/report/live.html` up to date while the sweep runs."""
+
+    def __init__(
+        self, spec: SweepSpec, sweep: Store, every: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Make it; the page is written at the first event.
+
+        Args:
+            spec: The sweep's spec.
+            sweep: The sweep `D`.
+            every: Seconds between two pages at least; the last page is written when the sweep ends.
+            clock: Seconds, for tests.
+        """
+        self._spec, self._sweep, self._every, self._clock = spec, sweep, every, clock
+        self._written_at = -math.inf
+
+    def __call__(self, event: Event, state: SweepState) -> None:
+        """Write the page, unless it was written a moment ago."""
+        over = _over(state)
+        if not over and self._clock() - self._written_at < self._every:
+            return
+        self._written_at = self._clock()
+        page_text = live_page(
+            self._spec, state, health(self._sweep, state), None if over else max(1, round(self._every))
+        )
+        self._sweep.write(PAGE, page_text.encode())
 
 
 def watch_terminal(sweep: Store, every: float | None, console: Console) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from analysis.conditions.memory import advice
 from analysis.selection.halving import all_seeds, trainings
 from sweeps.driver.allocation import confirms, race, reporting_runs, reportings, searches, spent_epochs, spent_trials
-from sweeps.driver.driver import Driver
+from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
@@ -182,35 +182,33 @@ def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
 
 
 class Display:
-    """Shows a running sweep: a table in place on a terminal, else a plain line now and then."""
+    """A watcher that shows a running sweep: a table in place on a terminal, else a plain line now and then."""
 
     def __init__(
         self,
         spec: SweepSpec,
-        driver: Driver,
         say: Callable[[str], None] = print,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make it; it shows nothing before it is entered.
+        """Make it; it shows nothing before the first event.
 
         Args:
             spec: The sweep.
-            driver: Whose state is shown.
             say: Takes the plain lines.
             console: Where the table is drawn if it is a terminal; standard output where none is given.
             clock: Seconds, for tests.
         """
-        self._spec, self._driver, self._say, self._clock = spec, driver, say, clock
+        self._spec, self._say, self._clock = spec, say, clock
         self._console = console or Console()
         self._live: Live | None = None
         self._shown_at, self._shown = -math.inf, ""
+        self._state: SweepState | None = None
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
-        self.update()
         return self
 
     def __exit__(
@@ -220,14 +218,21 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
+    def __call__(self, event: Event, state: SweepState) -> None:
+        """Show the state after an event, unless another was shown a moment ago."""
+        self._state = state
+        self.update()
+
     def update(self) -> None:
-        """Show the state of now, unless it was shown a moment ago."""
+        """Show the last state, unless it was shown a moment ago; to be called now and then between events."""
         if self._clock() - self._shown_at >= (_REDRAW if self._live else _REPRINT):
             self._show()
 
     def _show(self) -> None:
+        if self._state is None:
+            return
         self._shown_at = self._clock()
-        summary = summarize(self._spec, self._driver.state)
+        summary = summarize(self._spec, self._state)
         if self._live is not None:
             self._live.update(table(summary), refresh=True)
         elif (text := line(summary)) != self._shown:

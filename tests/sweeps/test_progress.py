@@ -59,17 +59,16 @@ def test_failures_are_shown(fake, tmp_path):
 
 def test_plain_lines_come_now_and_then_and_never_twice(fake, tmp_path):
     spec, said, time = fake.make_spec(), [], [0.0]
-    with fake.open_driver(spec, tmp_path) as driver:
-        display = Display(spec, driver, said.append, Console(file=io.StringIO()), clock=lambda: time[0])
-        with display:
-            for _ in range(100):
-                time[0] += 0.1
-                display.update()
-            assert len(said) == 1
-            run_inline(driver, fake.FakeTrain(), on_step=display.update)
-            assert len(said) == 1
-            time[0] += 60
+    display = Display(spec, said.append, Console(file=io.StringIO()), clock=lambda: time[0])
+    with display, fake.open_driver(spec, tmp_path, watchers=[display]) as driver:
+        for _ in range(100):
+            time[0] += 0.1
             display.update()
+        assert len(said) == 1
+        run_inline(driver, fake.FakeTrain())
+        assert len(said) == 1
+        time[0] += 60
+        display.update()
     assert len(said) == 2
     assert "finished" in said[-1]
 
@@ -77,8 +76,9 @@ def test_plain_lines_come_now_and_then_and_never_twice(fake, tmp_path):
 def test_on_a_terminal_a_table_is_drawn_in_place(fake, tmp_path):
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     spec, said = fake.make_spec(studies=["none"]), []
-    with fake.open_driver(spec, tmp_path) as driver, Display(spec, driver, said.append, console) as display:
-        run_inline(driver, fake.FakeTrain(), on_step=display.update)
+    display = Display(spec, said.append, console)
+    with display, fake.open_driver(spec, tmp_path, watchers=[display]) as driver:
+        run_inline(driver, fake.FakeTrain())
     assert said == []
     assert "finished" in console.file.getvalue()
 

@@ -35,14 +35,32 @@ def spec_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_sweep_in_a_few_lines(spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = load_spec(spec_file, {"budget.trials": 2})
+WATCHER = """
+def make(spec, sweep, file):
+    def watch(event, state):
+        with open(file, "a") as log:
+            log.write(f"{spec.name} {event.kind} {len(state.trials)}\\n")
+    return watch
+"""
+
+
+def test_a_sweep_in_a_few_lines(
+    spec_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "watcher_of_a_user.py").write_text(WATCHER)
+    monkeypatch.syspath_prepend(tmp_path)
+    watcher = {"name": "watcher_of_a_user:make", "options": {"file": str(tmp_path / "events")}}
+    spec = load_spec(spec_file, {"budget.trials": 2, "watchers": [watcher]})
     assert isinstance(spec, SweepSpec)
     folder, machine = tmp_path / "sweep", Machine(cache=tmp_path / "cache", threads=1)
 
     results = run_sweep(spec, folder, machine, inline=True)
     assert Path(results.report).is_file()
-    assert "3 complete" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "3 complete" in out
+    assert 0 <= out.find("imports code of other people: ") < out.find("watcher_of_a_user") < out.find("tiny: ")
+    events = (tmp_path / "events").read_text().splitlines()
+    assert (events[0], events[-1]) == ("tiny sweep 0", "tiny finished 3")
     config = best_config(folder)
     assert isinstance(config, TrainConfig)
     assert results.best is not None
