@@ -13,10 +13,10 @@ import importlib.util
 import json
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from kdtrain.config import TrainConfig
 from kdtrain.data import DATA_SETS
@@ -91,13 +91,32 @@ def same_code(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     return all(canonical(part, one[part]) == canonical(part, other[part]) for part in one.keys() & other.keys())
 
 
-def fingerprint(parts: Parts) -> str:
-    """A quick digest of the sources of these modules as they lie here, comments included.
+def digests_of(parts: Parts) -> dict[str, str]:
+    """One digest of every part."""
+    return {part: digest_of(modules) for part, modules in parts.items()}
+
+
+def part_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts of a config in plain values, as `code_of` names them."""
+    losses = [f"loss {term['loss']}" for term in config["terms"] if term["weight"] > 0]
+    arch = config["student"]["arch"]
+    network = [f"network {arch}"] if ":" in arch else []
+    return tuple(dict.fromkeys([TRAINING, f"data {config['data']['name']}", *losses, *network]))
+
+
+def foreign_modules(parts: Parts) -> list[str]:
+    """The modules of these parts that are not ours."""
+    names = {name for modules in parts.values() for name in modules}
+    return sorted(name for name in names if name.partition(".")[0] != PACKAGE)
+
+
+def fingerprint(modules: Iterable[str]) -> str:
+    """A quick digest of the sources of modules as they lie here, comments included.
 
     Where two machines agree on it, they execute the same code, and the second need not read any syntax tree.
     """
     digest = hashlib.sha256()
-    for module in sorted({module for modules in parts.values() for module in modules}):
+    for module in sorted(modules):
         path = _path(module)
         digest.update(module.encode() + b"\0" + (b"" if path is None else path.read_bytes()) + b"\0")
     return digest.hexdigest()[:16]

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from kdtrain.code_digest import Parts
 from kdtrain.errors import InputError, StorageError
 from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.space import Scalar
@@ -22,6 +23,7 @@ from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import check_inputs, grown
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
+from sweeps.driver.running_code import changed_code, code_here, code_name
 from sweeps.driver.sampler import propose
 from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger import events
@@ -127,7 +129,7 @@ class Driver:
     def next(self) -> TrialRecord | Idle:
         """A trial to start: an unfinished one, else a newly proposed one."""
         while not isinstance(trial := self._next(), Idle):
-            source = self._run_before.source_for(trial, self.state, self.environment.get("code_digest"))
+            source = self._run_before.source_for(trial, self.state)
             if source is None:
                 return trial
             self._reuse(trial, source)
@@ -135,16 +137,16 @@ class Driver:
 
     def started(self, trial_id: str) -> None:
         """An attempt has begun."""
-        self._append(events.Started(trial_id))
+        self._append(events.Started(trial_id, self._record_code(code_here(self.state.trials[trial_id]))))
 
-    def located(self, trial_id: str, environment: events.Environment) -> None:
-        """An attempt runs in an environment, as its worker reports."""
+    def located(self, trial_id: str, environment: events.Environment, code: Parts | None = None) -> None:
+        """An attempt runs in an environment, as its worker reports, on `code` if that is not the driver's."""
         trial = self.state.trials[trial_id]
         environment_id, node = str(environment["environment_id"]), environment.get("node")
         node = None if node is None else str(node)
-        if (trial.environment_id, trial.node) != (environment_id, node):
-            is_new = environment_id not in self.state.environments
-            self._append(events.Located(trial_id, environment_id, node, dict(environment) if is_new else None))
+        if code is not None or (trial.environment_id, trial.node) != (environment_id, node):
+            new = None if environment_id in self.state.environments else dict(environment)
+            self._append(events.Located(trial_id, environment_id, node, new, self._record_code(code)))
 
     def report(self, trial_id: str, report: EpochReport) -> Literal["continue", "stop"]:
         """An epoch has ended; the answer is for the training. An epoch that was reported before changes nothing."""
@@ -197,6 +199,17 @@ class Driver:
         for trial in self.state.trials.values():
             if trial.state.is_unfinished and trial.stopped:
                 self._end_pruned(trial)
+        for change in changed_code(self.state):
+            self._notice(change)
+
+    def _record_code(self, parts: Parts | None) -> str | None:
+        """The name of a version of the code, which is written to the ledger once."""
+        if parts is None:
+            return None
+        name = code_name(parts)
+        if name not in self.state.codes:
+            self._append(events.CodeKnown(name, parts))
+        return name
 
     def _identity(self, created: datetime) -> events.SweepBegun:
         unique = hashlib.sha256(f"{self.spec.digest} {created.isoformat()}".encode()).hexdigest()[:8]

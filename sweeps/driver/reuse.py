@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from sweeps.driver.running_code import code_here, has_same_code
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import TrialState
 
@@ -24,13 +25,14 @@ class RunBefore:
         if ran_to_its_end:
             self._first.setdefault((trial.config_id, trial.seed), trial.id)
 
-    def source_for(self, trial: TrialRecord, state: SweepState, code_digest: object) -> TrialRecord | None:
+    def source_for(self, trial: TrialRecord, state: SweepState) -> TrialRecord | None:
         """The trial whose outcome is that of a new trial; data and teacher are those of the sweep.
 
         Args:
             trial: The new trial; one that was started already is run to its end.
             state: The sweep so far.
-            code_digest: The code that would run the new trial: only what the same code gave is taken over.
+
+        Only what the same code gave is taken over.
         """
         if trial.reused_from is not None:
             return state.trials[trial.reused_from]
@@ -40,5 +42,4 @@ class RunBefore:
         if first is None or first == trial.id:
             return None
         source = state.trials[first]
-        environment = state.environments.get(source.environment_id or "", {})
-        return source if environment.get("code_digest") == code_digest else None
+        return source if has_same_code(source, state, code_here(trial)) else None

@@ -4,12 +4,14 @@ import functools
 import gc
 import json
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from ray import tune
 
 from kdtrain import EpochReport, Machine, TrainConfig
+from kdtrain.code_digest import Parts, code_of, fingerprint
 from sweeps.attempt.attempt import TRIALS, Train, held_out, staged, train_in
 from sweeps.launch.stop_signal import listener
 from sweeps.ledger.environment import describe_environment
@@ -41,11 +43,13 @@ def run_trial(tune_config: dict[str, Any], train: Train) -> None:
     crash: Crash | None = None
     try:
         machine = Machine.model_validate(task["machine"])
-        tell(at=_whereabouts(machine.model_dump_json(exclude={"teacher"})))
+        environment = _whereabouts(machine.model_dump_json(exclude={"teacher"}))
+        config = TrainConfig.parse(task["config"])
+        tell(at=environment, code=_other_code(config, task["code"], environment))
         if task["teacher"] is not None:
             folder = staged(Store(task["teacher"]["store"], known=True), task["teacher"]["digest"], machine.cache)
             machine = machine.model_copy(update={"teacher": folder})
-        store, config = Store(task["store"], known=True), TrainConfig.parse(task["config"])
+        store = Store(task["store"], known=True)
         prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["bell"])
         work = held_out(train) if task["held_out"] else train
         result = train_in(store, prefix, work, config, machine, listen, interrupt)
@@ -58,6 +62,13 @@ def run_trial(tune_config: dict[str, Any], train: Train) -> None:
         tell(crash={"error": crash.error, "trace": crash.trace, "failure": crash.failure})
         if crash.failure == "out_of_memory":
             raise MemoryError("this process has run out of memory and makes room for another")
+
+
+def _other_code(config: TrainConfig, driver: Mapping[str, Any], environment: Mapping[str, object]) -> Parts | None:
+    """The code that this process trains with, if its files are not those of the driver's process."""
+    same_package = environment.get("code_digest") == driver["package"]
+    same_foreign = fingerprint(driver["foreign"]) == driver["fingerprint"]
+    return None if same_package and same_foreign else code_of(config)
 
 
 @functools.cache

@@ -36,11 +36,13 @@ from ray.tune.search import Searcher
 from ray.util.queue import Queue
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
+from kdtrain.code_digest import fingerprint, foreign_modules
 from kdtrain.errors import InputError
 from sweeps.attempt.attempt import Train, train_in
 from sweeps.attempt.signals import StopRequest
 from sweeps.attempt.teachers import Fit, Teacher
 from sweeps.driver.driver import DONE, WAIT, Driver, Idle
+from sweeps.driver.running_code import code_here
 from sweeps.launch.job import run_trial
 from sweeps.launch.stop_signal import listener, ring
 from sweeps.ledger.failure import Crash, Failure
@@ -241,7 +243,7 @@ class TuneBridge:
             return True
         with self.keeping_failure():
             if "at" in told:
-                self.driver.located(trial, told["at"])
+                self.driver.located(trial, told["at"], told["code"])
                 return False
             if "report" in told:
                 stop = self.driver.report(trial, EpochReport.from_dict(told["report"])) == "stop"
@@ -274,7 +276,14 @@ class TuneBridge:
             "machine": self.machine.model_dump(mode="json"),
             "teacher": self._teacher,
             "bell": self._bell,
+            "code": self._code(trial),
         }
+
+    def _code(self, trial: TrialRecord) -> dict[str, Any]:
+        """By what a worker knows whether it has the code of this process."""
+        foreign = foreign_modules(code_here(trial) or {})
+        package = self.driver.environment.get("code_digest")
+        return {"package": package, "foreign": foreign, "fingerprint": fingerprint(foreign)}
 
     def _ring(self) -> None:
         if self._rung is None:

@@ -134,22 +134,46 @@ class Proposed(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CodeKnown(_Event):
+    """A version of the training code that attempts run on, told before the first of them.
+
+    Attributes:
+        digest: Names it.
+        parts: By part, the digest of each of its modules, see `kdtrain.code_digest`.
+    """
+
+    kind: ClassVar = "code"
+    digest: str
+    parts: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Started(_Event):
-    """An attempt at a trial has begun."""
+    """An attempt at a trial has begun.
+
+    Attributes:
+        code: The digest of the code that it runs on; none in ledgers of earlier versions.
+    """
 
     kind: ClassVar = "started"
     trial: str
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Located(_Event):
-    """Where an attempt runs; the environment is told in full the first time."""
+    """Where an attempt runs; the environment is told in full the first time.
+
+    Attributes:
+        code: The digest of the code that is there, where it is not that of the driver's process.
+    """
 
     kind: ClassVar = "located"
     trial: str
     environment_id: str
     node: str | None
     environment: Environment | None
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +419,7 @@ Event = (
     | Grown
     | TeacherKnown
     | Proposed
+    | CodeKnown
     | Started
     | Located
     | Reused

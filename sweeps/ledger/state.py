@@ -52,6 +52,8 @@ class TrialRecord:
     started_at: str | None = None
     ended_at: str | None = None
     environment_id: str | None = None
+    code: str | None = None
+    """The digest of the code that its last attempt ran on; none where an earlier version of kdsweep recorded it."""
 
     @property
     def epochs(self) -> int:
@@ -114,6 +116,8 @@ class SweepState:
     teacher: events.TeacherKnown | None = None
     environments: dict[str, events.Environment] = field(default_factory=dict)
     environment_id: str | None = None
+    codes: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+    """By digest, the versions of the training code that attempts ran on: modules by part."""
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     """By id, in the order in which they were proposed."""
     by_study: dict[str, list[TrialRecord]] = field(default_factory=dict)
@@ -184,6 +188,8 @@ class SweepState:
                 self._start(record, event)
             case events.Located():
                 self._locate(event)
+            case events.CodeKnown():
+                self.codes[event.digest] = event.parts
             case events.Ended():
                 self._end(record, event)
             case events.Reused():
@@ -253,7 +259,7 @@ class SweepState:
         trial.state = TrialState.RUNNING
         trial.attempts += 1
         trial.started_at = trial.started_at or record.at
-        trial.environment_id = self.environment_id
+        trial.environment_id, trial.code = self.environment_id, event.code
         self._note(record, trial, detail=f"attempt {trial.attempts}")
 
     def _locate(self, event: events.Located) -> None:
@@ -261,11 +267,12 @@ class SweepState:
             self.environments[event.environment_id] = event.environment
         trial = self.trials[event.trial]
         trial.environment_id, trial.node = event.environment_id, event.node
+        trial.code = event.code or trial.code
 
     def _reuse(self, record: Record, event: events.Reused) -> None:
         trial, source = self.trials[event.trial], self.trials[event.source]
         trial.reused_from = source.id
-        trial.environment_id, trial.node = source.environment_id, source.node
+        trial.environment_id, trial.node, trial.code = source.environment_id, source.node, source.code
         self._note(record, trial, detail=f"same config and seed as {source.id}")
 
     def _end(self, record: Record, event: events.Ended) -> None:

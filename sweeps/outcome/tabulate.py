@@ -22,6 +22,7 @@ from kdtrain.methods import get_method
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
+from sweeps.outcome.code_columns import code_columns
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
 
@@ -78,15 +79,16 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
     """All tables but `selections`, which follow from the others."""
     sweep_id = state.sweep.sweep_id
     trials = list(state.trials.values())
+    code = code_columns(state)
     evaluated = [(trial, found) for trial in trials for found in _evaluations(trial)]
 
     def labelled(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [{"sweep_id": sweep_id, **item} for item in items]
 
     return {
-        "sweeps": labelled([_sweep(state, spec)]),
+        "sweeps": labelled([{**_sweep(state, spec), "code_json": code.code_json}]),
         "studies": labelled(_studies(state, spec)),
-        "trials": labelled([_trial(trial) for trial in trials]),
+        "trials": labelled([{**_trial(trial), "code_digest": code.code_digest[trial.id]} for trial in trials]),
         "params": labelled([row for trial in trials for row in _params(trial, spec)]),
         "metrics": _metrics(sweep_id, trials),
         "evaluations": labelled([_evaluation_row(sweep_id, trial, found) for trial, found in evaluated]),

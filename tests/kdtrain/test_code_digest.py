@@ -6,7 +6,16 @@ import pytest
 
 from kdtrain import TrainConfig
 from kdtrain import code_digest as digests
-from kdtrain.code_digest import code_of, digest_of, fingerprint, modules_of, recorded, same_code
+from kdtrain.code_digest import (
+    code_of,
+    digest_of,
+    fingerprint,
+    foreign_modules,
+    modules_of,
+    part_names,
+    recorded,
+    same_code,
+)
 from kdtrain.methods import METHODS
 
 FILES = {
@@ -74,9 +83,10 @@ def test_new_and_changed_files_that_are_not_executed_do_not_count(toy):
 
 
 def test_the_fingerprint_says_whether_files_are_the_same(toy):
-    before = fingerprint({"training": toy()})
-    assert fingerprint({"training": toy(**{"never.py": "x = 1"})}) == before
-    assert fingerprint({"training": toy(**{"late.py": "x = 1"})}) != before
+    before = fingerprint(toy())
+    assert fingerprint(toy(**{"never.py": "x = 1"})) == before
+    assert fingerprint(toy(**{"late.py": "x = 1"})) != before
+    assert foreign_modules({"training": toy(), "data streets": {"kdtrain.data.streets": "1"}}) == sorted(toy())
 
 
 def test_a_config_executes_its_own_losses_and_data():
@@ -92,6 +102,7 @@ def test_a_config_executes_its_own_losses_and_data():
         "kdtrain.losses",
     }
     assert kd["training"] == cskd["training"]
+    assert part_names(config("cskd").model_dump(mode="json")) == tuple(cskd)
     assert "kdtrain.methods.cskd" in cskd["loss cam_cka"]
 
 

@@ -21,6 +21,7 @@ OUTCOME = events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select"})
 EXAMPLES = [
     events.SweepBegun("s-1", "0.1.0", {"name": "s"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}),
     events.SessionBegun({"environment_id": "e"}),
+    events.CodeKnown("c0de", {"training": {"kdtrain.loop.trainer": "1"}}),
     events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"]),
     events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
     events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc"),
@@ -125,5 +126,5 @@ def test_a_record_is_appended_as_its_event(tmp_path):
     ledger = Ledger(tmp_path)
     record = ledger.append(events.Started("kd-0"))
     ledger.close()
-    assert (record.kind, record.data, record.event) == ("started", {"trial": "kd-0"}, events.Started("kd-0"))
+    assert (record.kind, record.data, record.event) == ("started", {"trial": "kd-0", "code": None}, events.Started("kd-0"))
     assert read(tmp_path) == [record]

@@ -2,8 +2,13 @@
 
 import pytest
 
+from kdtrain import TrainConfig, code_digest
 from kdtrain.errors import InputError
+from sweeps.driver import driver as driver_module
+from sweeps.driver import running_code
 from sweeps.ledger.ledger import read
+from sweeps.ledger.state import SweepState
+from sweeps.outcome.code_columns import code_columns
 
 
 def grown(fake, folder, first, then):
@@ -88,16 +93,72 @@ def test_a_config_that_was_run_is_not_run_again_but_counted(fake, tmp_path, smal
     assert again.result == first.result
 
 
-def test_other_code_is_not_reused(fake, tmp_path, small):
+@pytest.mark.parametrize(("changed", "reused"), [("kdtrain.methods.task", False), ("kdtrain.methods.cskd", True)])
+def test_only_what_the_same_code_gave_is_reused(fake, tmp_path, small, monkeypatch, changed, reused):
     spec = fake.make_spec(**{**twins(small), "studies": ["none"]})
     fake.run(spec, tmp_path)
-    train = fake.FakeTrain()
+    train, notices = fake.FakeTrain(), []
+    monkeypatch.setattr(running_code, "code_of", edited(changed))
     about = fake.context()
     about.environment.update(environment_id="env2", code_digest="another")
-    with fake.Driver(fake.make_spec(**twins(small)), tmp_path, about, clock=fake.noon) as driver:
+    with fake.Driver(fake.make_spec(**twins(small)), tmp_path, about, notices.append, fake.noon) as driver:
         fake.run_inline(driver, train)
-    assert train.epochs_trained == 6
-    assert driver.state.trials["again-0"].reused_from is None
+    assert train.epochs_trained == (0 if reused else 6)
+    assert driver.state.trials["again-0"].reused_from == ("none-0" if reused else None)
+    about_code = [notice for notice in notices if "code has changed" in notice]
+    assert about_code == ([] if reused else about_code[:1])
+    if not reused:
+        assert f"trials of none ran ({changed}): what is trained" in about_code[0]
+        assert "put the earlier code back" in about_code[0]
+        assert len(set(code_columns(driver.state).code_digest.values())) == 2
+
+
+def test_code_of_a_worker_that_is_not_the_drivers_counts(fake, tmp_path, small):
+    with fake.open_driver(fake.make_spec(**{**twins(small), "studies": ["none"]}), tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        here = trial.code
+        driver.located(trial.id, driver.environment, edited("kdtrain.methods.task")(TrainConfig.parse(trial.config)))
+    assert here is not None
+    assert trial.code not in (None, here)
+    state = SweepState.of(read(tmp_path))
+    assert state.trials[trial.id].code == trial.code
+    assert set(state.codes) == {here, trial.code}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_sweeps_of_versions_that_recorded_the_package_as_a_whole(fake, tmp_path, small, monkeypatch, known):
+    """Such ledgers name no code in `started`, but one digest of the package in the environment."""
+    monkeypatch.setattr(running_code, "code_here", lambda trial: None)
+    monkeypatch.setattr(driver_module, "code_here", lambda trial: None)
+    about = fake.context()
+    about.environment.update(environment_id="env0", code_digest="whole")
+    with fake.Driver(
+        fake.make_spec(**{**twins(small), "studies": ["none"]}), tmp_path, about, clock=fake.noon
+    ) as driver:
+        fake.run_inline(driver, fake.FakeTrain())
+        config = TrainConfig.parse(driver.state.trials["none-0"].config)
+    monkeypatch.undo()
+    packages = {"whole": code_digest.digests_of(code_digest.code_of(config))} if known else {}
+    monkeypatch.setattr(code_digest, "_same_results", lambda: {"current": {}, "parts": {}, "packages": packages})
+    train = fake.FakeTrain()
+    state = fake.run(fake.make_spec(**twins(small)), tmp_path, train)
+    assert train.epochs_trained == (0 if known else 6)
+    columns = code_columns(state)
+    assert len(set(columns.code_digest.values())) == (1 if known else 2)
+
+
+def edited(module):
+    """`code_of` as if the code of one module were another."""
+
+    def code_of(config):
+        parts = code_digest.code_of(config)
+        return {
+            part: {name: "edited" if name == module else digest for name, digest in modules.items()}
+            for part, modules in parts.items()
+        }
+
+    return code_of
 
 
 def test_a_reuse_cut_off_by_a_kill_is_completed(fake, tmp_path, small):
