@@ -1,9 +1,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import AnalysisError
-from analysis.stats.image_bootstrap import class_differences, counts, difference, evaluation_of, image_differences, miou
+from analysis.stats.image_bootstrap import (
+    ClassCounts,
+    class_differences,
+    counts,
+    difference,
+    evaluation_of,
+    image_differences,
+    miou,
+)
 
 
 def predictions(rng, images, classes=3, skill=0.8, rare=None):
@@ -62,6 +71,38 @@ def test_influence_and_bootstrap_agree(pair):
     assert width == pytest.approx(2 * 2.02 * found.se, rel=0.1)
     assert one.per_image.sum() == pytest.approx(0.0, abs=1e-12)
     assert found.low < found.value < found.high
+
+
+def halves(clusters):
+    """Counts of one class that half of the clusters get right and half get wrong: the IoU is the weight of the half."""
+    union = np.full((clusters, 1), 100.0)
+    correct = union * (np.arange(clusters) % 2)[:, None]
+    return ClassCounts(tuple(map(str, range(clusters))), np.arange(clusters), correct, union, "drawn")
+
+
+def interval(clusters, confidence):
+    """Mean ends of the intervals over ten draws of the weights."""
+    drawn = [miou(halves(clusters), confidence, seed) for seed in range(10)]
+    return np.mean([[one.low, one.high] for one in drawn], axis=0)
+
+
+@pytest.mark.parametrize("clusters", [4, 6, 10])
+def test_weights_spread_as_the_standard_error_of_a_mean_does(clusters):
+    """Half of Dirichlet weights is a beta variable; its spread must be that of a mean of 0 and 1, s / sqrt(n)."""
+    se = np.std(np.arange(clusters) % 2, ddof=1) / np.sqrt(clusters)
+    a = (1 / (4 * se**2) - 1) / 2  # the symmetric beta distribution with this standard deviation
+    tail = stats.norm.cdf(stats.t.ppf(0.25, clusters - 1))
+    assert interval(clusters, 0.5) == pytest.approx(stats.beta(a, a).ppf([tail, 1 - tail]), abs=0.012)
+    assert miou(halves(clusters)).se == pytest.approx(se)
+
+
+@pytest.mark.parametrize("clusters", [6, 10])
+def test_intervals_of_few_clusters_reach_to_the_quantiles_of_student(clusters):
+    """As a normal interval of 2.57 standard errors for 6 clusters, where 1.96 of them are not enough."""
+    a = (clusters - 2) / 2
+    reach = stats.t.ppf(0.975, clusters - 1)
+    ends = stats.beta(a, a).ppf(stats.norm.cdf([-reach, reach]))
+    assert interval(clusters, 0.95) == pytest.approx(ends, abs=0.012)
 
 
 def test_one_video_is_cut_into_blocks_and_it_is_said(pair):

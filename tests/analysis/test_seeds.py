@@ -95,6 +95,22 @@ def test_an_unstable_config_is_judged_by_its_own_spread_and_spoils_no_other():
     assert any(note.startswith("Unstable") for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("chance", "model", "unstable"), [(0.06, "block", False), (0.02, "welch", False), (0.004, "welch", True)]
+)
+def test_one_of_many_is_unstable_only_below_its_share_of_five_percent(chance, model, unstable):
+    """One of six stable configs fails the F test at 5 % in every fourth sweep, at 5 % / 6 in every twentieth."""
+    configs, seeds = 6, 5
+    values = np.random.default_rng(2).normal(size=(configs, seeds))
+    values = (values - values.mean(1, keepdims=True)) / values.std(1, ddof=1, keepdims=True)
+    values[-1] *= np.sqrt(stats.f.isf(chance, seeds - 1, (configs - 1) * (seeds - 1)))
+    found = effects(frame(**{f"c{i}": (0.6 + 0.004 * own).tolist() for i, own in enumerate(values)}), "c0")
+    assert (row(found, "c5")["model"], row(found, "c5")["unstable"]) == (model, unstable)
+    assert not found.frame["unstable"][:4].any()
+    pooled = values if not unstable else values[:-1]
+    assert found.sd == pytest.approx(0.004 * np.sqrt(pooled.var(1, ddof=1).mean()))
+
+
 def test_an_unstable_reference_leaves_nothing_to_the_common_spread():
     scores = noisy(configs=6, seeds=5)
     scores.loc[scores["config"] == "c0", "score"] = [0.3, 0.7, 0.55, 0.8, 0.6]
