@@ -6,7 +6,6 @@ with every commit until it is long enough; that costs little, and is the one way
 and in an object store, where nothing can be appended to.
 """
 
-import functools
 import hashlib
 import json
 import math
@@ -38,7 +37,7 @@ class Record:
     kind: str
     data: Content
 
-    @functools.cached_property
+    @property
     def event(self) -> Event:
         """What happened.
 
@@ -49,8 +48,9 @@ class Record:
 
     def line(self) -> bytes:
         """The line as written."""
-        body = _body(self.n, self.at, self.kind, self.data)
-        return f'{body[:-1]},"sum":"{_checksum(body)}"}}\n'.encode()
+        content = {"n": self.n, "at": self.at, "kind": self.kind, "data": self.data}
+        body = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        return body[:-1] + _end(body) + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> "Record":
@@ -59,11 +59,12 @@ class Record:
         Raises:
             ValueError: If it is torn or altered.
         """
-        content = json.loads(line)
-        record = cls(content["n"], content["at"], content["kind"], content["data"])
-        if line.rstrip(b"\n") != record.line().rstrip(b"\n"):
+        line = line.rstrip(b"\n")
+        body, end = line[:-_END_LENGTH] + b"}", line[-_END_LENGTH:]
+        if end != _end(body):
             raise ValueError("the checksum does not match")
-        return record
+        content = json.loads(body)
+        return cls(content["n"], content["at"], content["kind"], content["data"])
 
 
 def now() -> datetime:
@@ -213,12 +214,12 @@ class Ledger:
                 self._lock.close()
 
 
-def _body(n: int, at: str, kind: str, data: Content) -> str:
-    return json.dumps({"n": n, "at": at, "kind": kind, "data": data}, separators=(",", ":"), allow_nan=False)
+def _end(body: bytes) -> bytes:
+    """The end of a line in place of the body's last brace: the checksum of the body."""
+    return b',"sum":"%s"}' % hashlib.sha256(body).hexdigest()[:12].encode()
 
 
-def _checksum(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()[:12]
+_END_LENGTH = len(_end(b""))
 
 
 def _finite(data: Content) -> Content:

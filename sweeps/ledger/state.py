@@ -198,10 +198,10 @@ class SweepState:
                 self._retry(record, event)
             case events.AttemptInterrupted():
                 self.trials[event.trial].state = TrialState.PLANNED
-                self._note(record, self.trials[event.trial], detail="saved where it was")
+                self._note(record, event, self.trials[event.trial], detail="saved where it was")
             case events.TestRead():
                 detail = f"{event.images} images of role test, digest {event.digest}"
-                self._note(record, self.trials[event.trial], detail=detail)
+                self._note(record, event, self.trials[event.trial], detail=detail)
             case events.SweepBegun():
                 self.begun, self.begun_at = event, record.at
             case events.TeacherKnown():
@@ -210,22 +210,22 @@ class SweepState:
                 self._begin_session(record, event)
             case events.Grown():
                 self.begun = replace(self.sweep, spec=event.spec)
-                self._note(record, detail="; ".join(event.changes))
+                self._note(record, event, detail="; ".join(event.changes))
             case events.Exhausted():
                 self.exhausted[event.study] = event.reason
-                self._note(record, study=event.study, detail=event.reason)
+                self._note(record, event, study=event.study, detail=event.reason)
             case events.Aborted():
                 self._abort(record, event)
             case events.Frozen():
                 self.frozen, self.frozen_by = event, record
-                self._note(record, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
+                self._note(record, event, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
             case events.Finished():
                 self.finished = True
-                self._note(record)
+                self._note(record, event)
             case events.DriverStopped():
-                self._note(record, detail=event.reason)
+                self._note(record, event, detail=event.reason)
             case events.Note():
-                self._note(record, detail=event.text)
+                self._note(record, event, detail=event.text)
             case _:
                 assert_never(event)
 
@@ -236,7 +236,7 @@ class SweepState:
         for trial in self.trials.values():
             if trial.state is TrialState.RUNNING:
                 trial.state = TrialState.PLANNED
-        self._note(record, detail=f"environment {self.environment_id}")
+        self._note(record, event, detail=f"environment {self.environment_id}")
 
     def _add_trial(self, record: Record, event: events.Proposed) -> None:
         trial = TrialRecord(
@@ -252,7 +252,7 @@ class SweepState:
         )
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
-        self._note(record, trial, detail=trial.phase)
+        self._note(record, event, trial, detail=trial.phase)
 
     def _start(self, record: Record, event: events.Started) -> None:
         trial = self.trials[event.trial]
@@ -260,7 +260,7 @@ class SweepState:
         trial.attempts += 1
         trial.started_at = trial.started_at or record.at
         trial.environment_id, trial.code = self.environment_id, event.code
-        self._note(record, trial, detail=f"attempt {trial.attempts}")
+        self._note(record, event, trial, detail=f"attempt {trial.attempts}")
 
     def _locate(self, event: events.Located) -> None:
         if event.environment is not None:
@@ -273,7 +273,7 @@ class SweepState:
         trial, source = self.trials[event.trial], self.trials[event.source]
         trial.reused_from = source.id
         trial.environment_id, trial.node, trial.code = source.environment_id, source.node, source.code
-        self._note(record, trial, detail=f"same config and seed as {source.id}")
+        self._note(record, event, trial, detail=f"same config and seed as {source.id}")
 
     def _end(self, record: Record, event: events.Ended) -> None:
         trial = self.trials[event.trial]
@@ -283,7 +283,7 @@ class SweepState:
             trial.failure = event.failure or "error"
             trial.crashes[trial.failure] = trial.crashes.get(trial.failure, 0) + 1
         detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
-        self._note(record, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
+        self._note(record, event, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
 
     def _retry(self, record: Record, event: events.Retried) -> None:
         trial = self.trials[event.trial]
@@ -291,7 +291,7 @@ class SweepState:
         trial.retries += 1
         trial.crashes[event.failure] = trial.crashes.get(event.failure, 0) + 1
         trial.gpu = event.gpu or trial.gpu
-        self._note(record, trial, detail=event.reason.splitlines()[0])
+        self._note(record, event, trial, detail=event.reason.splitlines()[0])
 
     def _abort(self, record: Record, event: events.Aborted) -> None:
         """All trials failed for a cause outside of them: they are still to be run."""
@@ -300,16 +300,17 @@ class SweepState:
             if trial.state is TrialState.FAILED:
                 trial.state, trial.crashes, trial.result, trial.ended_at = TrialState.PLANNED, {}, TrialOutcome(), None
                 trial.gpu = None
-        self._note(record, detail=event.reason)
+        self._note(record, event, detail=event.reason)
 
     def _note_rung(self, record: Record, event: events.Promoted | events.Stopped) -> None:
         detail = f"best {event.kept} of {event.entered} in the rung go on"
         trial = self.trials[event.trial]
-        self._note(record, trial, epoch=event.epoch, rung=event.rung, value=event.value, detail=detail)
+        self._note(record, event, trial, epoch=event.epoch, rung=event.rung, value=event.value, detail=detail)
 
     def _note(
         self,
         record: Record,
+        event: Event,
         trial: TrialRecord | None = None,
         detail: str = "",
         study: str | None = None,
@@ -321,5 +322,5 @@ class SweepState:
         """Add a row to the table of decisions."""
         if trial is not None:
             trial_id, study = trial.id, trial.study
-        kind, at = record.event.kind, record.at
-        self.decisions.append(Decision(record.n, at, kind, detail, trial_id, study, epoch, rung, value))
+        n, at, kind = record.n, record.at, event.kind
+        self.decisions.append(Decision(n, at, kind, detail, trial_id, study, epoch, rung, value))
