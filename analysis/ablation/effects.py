@@ -28,15 +28,16 @@ def ablate(tables: Tables) -> pd.DataFrame:
     """One row per cell of every ablation design; the reference of a design first, then by difference.
 
     A difference is the cell minus the reference: negative where the change hurts. It is estimated family by family by
-    ``seeds.effects``; the controls of a design are a family of their own. The cells of a factorial are not judged one
-    by one: the comparisons declared for it are its main effects and interactions (``factorial.factorial_effects``).
+    ``seed_contrasts.effects``; the controls of a design are a family of their own. The cells of a factorial
+    are not judged one by one: the comparisons declared for it are its main effects and interactions
+    (``factorial.factorial_effects``).
 
     Returns:
         Columns ``design, cell, role, factor, level, family, retuned, published, source``; ``seeds, scores, mean``
         of the cell, ``paired_seeds, differences`` to the reference seed by seed, ``difference``, ``n`` (number of
         pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde, unstable`` from
-        ``seeds.Effects.frame`` and the ``estimator`` in words; ``runs`` and ``seconds`` spent on the cell in all.
-        Missing values and empty lists where a cell has no complete trial. Empty if the sweep is no ablation.
+        ``seed_contrasts.Effects.frame`` and the ``estimator`` in words; ``runs`` and ``seconds`` spent on the cell in
+        all. Missing values and empty lists where a cell has no complete trial. Empty if the sweep is no ablation.
     """
     cells = tables["cells"]
     if cells.empty:

@@ -44,7 +44,7 @@ def replay(
     * *inconclusive*: everything else; always so with one seed.
 
     Args:
-        ours: From ``seeds.effects``.
+        ours: From ``seed_contrasts.effects``.
         published: Published score by config, as a fraction; the reference must be among them.
         smallest: The smallest effect that matters, as a fraction.
         published_runs: Trainings behind each published number.

@@ -32,8 +32,8 @@ class ResponseCurve:
     Attributes:
         design: Its name.
         factor: What is varied, as in ``channel_wise.weight``.
-        points: One row per cell: ``cell, x, mean, low, high, n`` (see ``means.cell_means``), ``along`` (whether all
-            else is as in the reference: those lie on the curve).
+        points: One row per cell: ``cell, x, mean, low, high, n`` (see ``cell_means.cell_means``), ``along`` (whether
+            all else is as in the reference: those lie on the curve).
         curve: ``x, fit, low, high``: quadratic in log x, all else as in the reference; 95 % at each x by itself.
         reference: The reference's value.
         best: Where the curve is highest within the range; NaN where the word is ``flat`` or ``untested``.

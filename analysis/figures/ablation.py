@@ -26,7 +26,7 @@ def forest(frame: pd.DataFrame, smallest: float, x: str = "cell minus reference 
     The gray band holds differences that do not matter in practice. What could have been seen stands above.
 
     Args:
-        frame: Rows of ``ablation.ablate`` without references, or of ``ablation.worth``, which has ``label`` and
+        frame: Rows of ``effects.ablate`` without references, or of ``effects.worth``, which has ``label`` and
             ``way``: rows with one label lie side by side. A row without a difference is named and has no mark.
         smallest: The practical threshold (fraction).
         x: What the axis says.

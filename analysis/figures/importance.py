@@ -55,7 +55,7 @@ def isolation(buckets: pd.DataFrame, dots: pd.DataFrame, log: bool = False) -> g
 
     Args:
         buckets: From ``importance.isolation``.
-        dots: Rows of the same study and parameter from ``tuning.responses``.
+        dots: Rows of the same study and parameter from ``history.responses``.
         log: Whether the parameter was searched on a log scale.
 
     Collapsed trainings (see ``importance.lifted``) are arrows at the lower edge.

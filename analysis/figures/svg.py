@@ -43,7 +43,7 @@ def lines(curves: Mapping[str, Sequence[tuple[float, float]]], colors: Mapping[s
     extent = escape(f"{x}, to {right:.0f}")
     drawn.append(f'<text x="{WIDTH}" y="{HEIGHT - 6}" text-anchor="end">{extent}</text>')
     drawn.append(f'<text x="{_LEFT}" y="{HEIGHT - 6}">{escape(y)}</text>')
-    frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="sketch" fill="{_INK}" font-size="12" role="img"'
+    frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="drawing" fill="{_INK}" font-size="12" role="img"'
     return f'<svg {frame} aria-label="{escape(y)} against {escape(x)}">{"".join(drawn)}</svg>'
 
 

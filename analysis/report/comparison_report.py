@@ -114,7 +114,7 @@ def _overview(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
                 number(count(len(trials)), len(trials), duration(trials["seconds"].sum())),
             ]
         )
-    return page.table(["Sweep", "Verdict by itself", "Search seed", "Trials"], rows)
+    return page.table(["Sweep", "Verdict of this sweep", "Search seed", "Trials"], rows)
 
 
 def _studies(all_findings: Sequence[Findings], labels: Sequence[str], studies: list[str], palette: Colors) -> str:
@@ -176,9 +176,9 @@ def _methods(all_findings: Sequence[Findings], palette: Colors) -> tuple[str, st
         for _, row in tested.iterrows()
     ]
     if not rows:
-        return claim.sentence or ONE_SWEEP, ""
+        return f"{claim.sentence or ONE_SWEEP}.", ""
     note = f'<p class="aside">{METHOD_CLAIM} Welch over sweeps, 95 %, Holm over the studies.</p>'
-    return claim.sentence, page.table(["Study", "Over the baseline", "p (Holm)", "Sweeps"], rows) + note
+    return f"{claim.sentence}.", page.table(["Study", "Over the baseline", "p (Holm)", "Sweeps"], rows) + note
 
 
 def _differing(all_findings: Sequence[Findings], labels: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ h2 { font-size: 1.45rem; margin: 0 0 0.5rem; }
 h3 { font-size: 0.95rem; margin: 0 0 0.2rem; font-weight: 600; }
 h3 .aside { font-weight: 400; font-size: 0.84rem; }
 h3 code { font-size: 0.82rem; font-weight: 500; }
-.scroll + h3 { margin-top: 1.6rem; }
+.scroll + h3, figure + h3 { margin-top: 1.6rem; }
 section { margin-top: 56px; padding-top: 22px; border-top: 1px solid var(--line); }
 p { max-width: 68ch; margin: 0.4rem 0 0.9rem; }
 a { color: inherit; text-underline-offset: 3px; text-decoration-color: var(--soft); }
@@ -70,7 +70,7 @@ tr.bold td { font-weight: 600; } tr.bold td small { font-weight: 400; }
   margin: 6px 0; }
 ul.doubts { margin: 4px 0 14px; padding-left: 1.1rem; max-width: 86ch; }
 .warn { color: var(--warn); font-size: 0.82rem; line-height: 1.4; font-weight: 400; }
-.sketch { display: block; width: 100%; max-width: 760px; } .bar { display: block; margin-top: 7px; }
+.drawing { display: block; width: 100%; max-width: 760px; } .bar { display: block; margin-top: 7px; }
 .strip { display: block; width: 132px; height: 22px; overflow: visible; }
 figure { margin: 18px 0 6px; min-width: 0; }
 figcaption { color: var(--soft); font-size: 0.88rem; max-width: 78ch; margin-top: 6px; }

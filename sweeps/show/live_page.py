@@ -14,7 +14,7 @@ import pandas as pd
 from rich.console import Console
 from rich.live import Live
 
-from analysis.figures import svg as sketch
+from analysis.figures import svg
 from analysis.figures.canvas import BASELINE, colors
 from analysis.formats import duration, points, share
 from analysis.report import html as page
@@ -207,7 +207,7 @@ def _budgets(summary: Summary, palette: dict[str, str]) -> str:
     rows = [
         [
             TableCell(html=page.key(study.name, palette[study.name])),
-            TableCell(html=sketch.bar(study.spent, palette[study.name]), small=study.budget, sort=study.spent),
+            TableCell(html=svg.bar(study.spent, palette[study.name]), small=study.budget, sort=study.spent),
             *(number(str(study.states.get(name, 0)), study.states.get(name, 0)) for name in states),
             number("" if study.best is None else points(study.best), study.best, OPTIMISTIC if study.best else ""),
         ]
@@ -223,7 +223,7 @@ def _curves(state: SweepState, palette: dict[str, str]) -> str:
     top = sorted(known, key=lambda trial: -_last(trial))[:SHOWN]
     curves = {trial.id: [(epoch, 100 * miou) for epoch, miou in sorted(trial.curve.items())] for trial in top}
     looks = {trial.id: palette.get(trial.study, BASELINE) for trial in top}
-    drawn = sketch.lines(curves, looks, "epoch", "mIoU on select (points)")
+    drawn = svg.lines(curves, looks, "epoch", "mIoU on select (points)")
     names = {f"{trial.id} ({trial.state})": looks[trial.id] for trial in top}
     rest = f"{len(top)} of {len(known)} search trials, at their last evaluated epoch; {OPTIMISTIC}."
     return page.figure(page.keys(names) + drawn, "The trials that stand highest now.", rest) if drawn else ""

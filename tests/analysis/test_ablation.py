@@ -66,12 +66,12 @@ def test_what_a_term_brings_is_positive_where_it_helps(ablation):
     for cell, role, factor, level in (("no-csc", "reference", None, None), ("no-cwd", "cell", "kd", "on")):
         ablation.cell(cell, role, factor, level)
         ablation.rows["cells"][-1]["design"] = "add-one-in"
-    found = worth(ablate(ablation.tables())).set_index(["label", "way"])
-    row = found.loc[("channel_wise", "beside the others")]
+    result = worth(ablate(ablation.tables())).set_index(["label", "way"])
+    row = result.loc[("channel_wise", "beside the others")]
     assert row["difference"] == pytest.approx(0.045)
     assert row["differences"] == pytest.approx([0.05, 0.04])
     assert row["low"] < row["difference"] < row["high"]
-    assert np.isnan(found.loc[("kd", "alone"), "difference"])
+    assert np.isnan(result.loc[("kd", "alone"), "difference"])
 
 
 def test_a_forest_has_every_seed_in_points(ablation):

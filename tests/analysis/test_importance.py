@@ -44,9 +44,9 @@ def first(frame, method):
 
 
 def test_the_parameter_that_decides_is_named_first(search):
-    found = [importance(search(seed=seed), "cwd", draws=1, replicates=0) for seed in range(10)]
+    frames = [importance(search(seed=seed), "cwd", draws=1, replicates=0) for seed in range(10)]
     for method in ("fanova", "ped-anova"):
-        assert sum(first(frame, method) == "optimizer.lr" for frame in found) >= 9
+        assert sum(first(frame, method) == "optimizer.lr" for frame in frames) >= 9
 
 
 def test_what_does_nothing_is_not_above_the_noise(search):
@@ -61,16 +61,16 @@ def test_what_does_nothing_is_not_above_the_noise(search):
 
 @pytest.mark.slow
 def test_over_many_searches_noise_is_rarely_taken_for_more(search):
-    found = [importance(search(seed=seed), "cwd", draws=3, replicates=12) for seed in range(20)]
-    idle = [frame[frame["name"].isin(["nothing", "terms.cwd.temperature"])]["above_noise"].mean() for frame in found]
+    frames = [importance(search(seed=seed), "cwd", draws=3, replicates=12) for seed in range(20)]
+    idle = [frame[frame["name"].isin(["nothing", "terms.cwd.temperature"])]["above_noise"].mean() for frame in frames]
     assert np.mean(idle) < 0.1
-    assert np.mean([frame.set_index("name").loc["optimizer.lr", "above_noise"].mean() for frame in found]) > 0.95
+    assert np.mean([frame.set_index("name").loc["optimizer.lr", "above_noise"].mean() for frame in frames]) > 0.95
 
 
 def test_collapsed_trials_do_not_turn_the_order_upside_down(search):
-    found = [importance(search(seed=seed, collapsed=3), "cwd", draws=1, replicates=0) for seed in range(6)]
+    frames = [importance(search(seed=seed, collapsed=3), "cwd", draws=1, replicates=0) for seed in range(6)]
     for method in ("fanova", "ped-anova"):
-        assert sum(first(frame, method) == "optimizer.lr" for frame in found) >= 5
+        assert sum(first(frame, method) == "optimizer.lr" for frame in frames) >= 5
 
 
 def test_the_same_seed_gives_the_same_numbers(search):

@@ -32,16 +32,16 @@ def grid(empty_sweep):
 
 
 def test_rows_and_columns_are_told_apart(grid):
-    found = layer_grids(grid(lambda row, column: 0.01 * row - 0.004 * column))[0]
-    frame = found.frame.set_index("cell")
+    result = layer_grids(grid(lambda row, column: 0.01 * row - 0.004 * column))[0]
+    frame = result.frame.set_index("cell")
     assert frame.loc["pair-3-0", "row_effect"] == pytest.approx(0.015, abs=0.003)
     assert frame.loc["pair-0-3", "column_effect"] == pytest.approx(-0.006, abs=0.003)
-    assert found.p["student"] < 0.001
-    assert found.p["teacher"] < 0.001
-    assert found.sd == pytest.approx(0.003, rel=0.4)
+    assert result.p["student"] < 0.001
+    assert result.p["teacher"] < 0.001
+    assert result.sd == pytest.approx(0.003, rel=0.4)
     assert "pair-3-0" in frame.index[frame["top"]]
     assert frame["top"].sum() == 4
-    assert "confirm the best 4" in found.note
+    assert "confirm the best 4" in result.note
 
 
 def test_where_layers_do_not_matter_pairs_come_out_alike(grid):
@@ -52,28 +52,28 @@ def test_where_layers_do_not_matter_pairs_come_out_alike(grid):
 
 
 def test_a_particular_pair_survives_the_shrinking(grid):
-    found = layer_grids(grid(lambda row, column: 0.03 * (row == column == 2)))[0]
-    best = found.frame.loc[found.frame["shrunken"].idxmax()]
+    result = layer_grids(grid(lambda row, column: 0.03 * (row == column == 2)))[0]
+    best = result.frame.loc[result.frame["shrunken"].idxmax()]
     assert best["cell"] == "pair-2-2"
     assert best["residual"] > 0.01
-    assert found.p["pair"] < 0.001
+    assert result.p["pair"] < 0.001
 
 
 def test_missing_pairs_stay_missing_and_are_never_the_best(grid):
-    found = layer_grids(grid(lambda row, column: 0.01 * row, failed=[(3, 1), (1, 2)]))[0]
-    frame = found.frame.set_index("cell")
+    result = layer_grids(grid(lambda row, column: 0.01 * row, failed=[(3, 1), (1, 2)]))[0]
+    frame = result.frame.set_index("cell")
     assert np.isnan(frame.loc["pair-3-1", "mean"])
     assert frame.loc["pair-3-1", "n"] == 0
     assert not frame.loc["pair-3-1", "top"]
     assert frame.loc["pair-3-1", "additive"] == pytest.approx(0.53, abs=0.005)
-    plots_ablation.layer_grid(found)
+    plots_ablation.layer_grid(result)
 
 
 def test_one_seed_cannot_tell_a_good_pair_from_a_lucky_one(grid):
-    found = layer_grids(grid(lambda row, column: 0.01 * row, seeds=1))[0]
-    assert np.isnan(found.sd)
-    assert np.isnan(found.p["pair"])
-    assert "One seed per pair" in found.note
+    result = layer_grids(grid(lambda row, column: 0.01 * row, seeds=1))[0]
+    assert np.isnan(result.sd)
+    assert np.isnan(result.p["pair"])
+    assert "One seed per pair" in result.note
 
 
 def test_a_grid_of_two_by_two_is_no_factorial(grid):
@@ -84,6 +84,6 @@ def test_a_grid_of_two_by_two_is_no_factorial(grid):
 
 def test_a_grid_without_any_score_is_drawn_empty(grid):
     pairs = list(itertools.product(range(2), repeat=2))
-    found = layer_grids(grid(lambda row, column: 0.0, size=2, failed=pairs))[0]
-    assert found.frame["mean"].isna().all()
-    plots_ablation.layer_grid(found)
+    result = layer_grids(grid(lambda row, column: 0.0, size=2, failed=pairs))[0]
+    assert result.frame["mean"].isna().all()
+    plots_ablation.layer_grid(result)

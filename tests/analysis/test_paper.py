@@ -59,13 +59,13 @@ def test_an_ablation_shows_what_is_on_in_which_cell(empty_sweep, tmp_path):
         sweep.study(study, space={}, is_baseline=False)
         for seed in (1, 2, 3):
             sweep.trial(study, score + seed * seed / 1000, phase="confirm", seed=seed)
-    told = {"full": ("on", "on"), "no-cwd": ("off", "on"), "no-kd": ("on", "off")}
-    for cell, (cwd, kd) in told.items():
+    levels = {"full": ("on", "on"), "no-cwd": ("off", "on"), "no-kd": ("on", "off")}
+    for cell, (cwd, kd) in levels.items():
         sweep.cell(cell, "reference" if cell == "full" else "cell")
         sweep.rows["cells"][-1]["levels_json"] = f'{{"cwd": "{cwd}", "kd": "{kd}"}}'
-    found = findings_of(sweep.tables())
-    (sheet,) = ablation_sheets(found)
+    findings = findings_of(sweep.tables())
+    (sheet,) = ablation_sheets(findings)
     assert sheet.columns[:3] == ("Cell", "cwd", "kd")
     assert [row[1:3] for row in sheet.rows] == [("✓", "✓"), ("", "✓"), ("✓", "")]
     assert r"\checkmark" in latex(sheet)
-    assert (tmp_path / "ablation-leave-one-out.pdf") in write_paper(tmp_path, found)
+    assert (tmp_path / "ablation-leave-one-out.pdf") in write_paper(tmp_path, findings)

@@ -19,20 +19,20 @@ def costly(sweep):
 
 
 def test_better_and_dearer_configs_are_both_on_the_front(costly):
-    found = pareto(costly.tables()).set_index("study")
-    assert found.index.tolist() == ["cwd", "none"]
-    assert found["on_front"].all()
-    assert found.loc["none", "p_front"] == 1.0
-    assert 0.5 < found.loc["cwd", "p_front"] < 1.0
+    result = pareto(costly.tables()).set_index("study")
+    assert result.index.tolist() == ["cwd", "none"]
+    assert result["on_front"].all()
+    assert result.loc["none", "p_front"] == 1.0
+    assert 0.5 < result.loc["cwd", "p_front"] < 1.0
 
 
 def test_a_dearer_config_that_is_hardly_better_is_unlikely_to_belong(costly):
     for trial in costly.rows["trials"]:
         if trial["phase"] == "confirm" and trial["study"] == "cwd":
             trial["score"] = {11: 0.405, 12: 0.395}[trial["seed"]]
-    found = pareto(costly.tables()).set_index("study")
-    assert not found.loc["cwd", "on_front"]
-    assert 0.05 < found.loc["cwd", "p_front"] < 0.5
+    result = pareto(costly.tables()).set_index("study")
+    assert not result.loc["cwd", "on_front"]
+    assert 0.05 < result.loc["cwd", "p_front"] < 0.5
 
 
 def test_one_student_has_one_latency(costly):
@@ -46,16 +46,16 @@ def test_latencies_of_different_devices_decide_nothing(costly):
         trial.update(seconds=20.0)
         if trial["study"] == "none":
             trial.update(latency_device="gpu", latency_ms=1.0)
-    found = pareto(costly.tables()).set_index("study")
-    assert found["on_front"].to_dict() == {"cwd": True, "none": False}
+    result = pareto(costly.tables()).set_index("study")
+    assert result["on_front"].to_dict() == {"cwd": True, "none": False}
 
 
 def test_an_unknown_cost_decides_nothing_and_stays_missing(costly):
     for trial in costly.rows["trials"]:
         trial["latency_ms"] = None
-    found = pareto(costly.tables())
-    assert found["latency_ms"].isna().all()
-    assert found["on_front"].all()
+    result = pareto(costly.tables())
+    assert result["latency_ms"].isna().all()
+    assert result["on_front"].all()
 
 
 def test_search_scores_are_on_no_front(empty_sweep):

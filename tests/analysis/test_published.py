@@ -17,19 +17,19 @@ def world(means, sd, seeds=5, seed=0):
 
 def exact(differences, half, sd=0.001):
     """Effects with given differences and half-widths, with a standard error as large as the published noise."""
-    found = world({"ref": 0.7, **dict.fromkeys(differences, 0.7)}, sd)
-    frame = found.frame.assign(
+    result = world({"ref": 0.7, **dict.fromkeys(differences, 0.7)}, sd)
+    frame = result.frame.assign(
         difference=list(differences.values()),
         low=[value - half for value in differences.values()],
         high=[value + half for value in differences.values()],
-        se=found.sd * np.sqrt(2),
+        se=result.sd * np.sqrt(2),
     )
-    return type(found)(**{**found.__dict__, "frame": frame})
+    return type(result)(**{**result.__dict__, "frame": frame})
 
 
 def verdict(ours, published, half=0.01, **options):
-    found = replay(exact({"x": ours}, half), {"ref": 0.70, "x": 0.70 + published}, **options)
-    return tuple(found.loc[0, ["verdict", "why"]])
+    result = replay(exact({"x": ours}, half), {"ref": 0.70, "x": 0.70 + published}, **options)
+    return tuple(result.loc[0, ["verdict", "why"]])
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -55,10 +55,10 @@ def test_more_published_runs_are_held_to_more():
 
 
 def test_one_seed_and_nothing_published():
-    found = world({"ref": 0.7, "x": 0.8}, 0.001, seeds=1)
-    assert replay(found, {"ref": 0.7, "x": 0.8}).loc[0, "verdict"] == INCONCLUSIVE
-    assert replay(found, {"x": 0.8}).empty
-    assert replay(found, {"ref": 0.7}).empty
+    result = world({"ref": 0.7, "x": 0.8}, 0.001, seeds=1)
+    assert replay(result, {"ref": 0.7, "x": 0.8}).loc[0, "verdict"] == INCONCLUSIVE
+    assert replay(result, {"x": 0.8}).empty
+    assert replay(result, {"ref": 0.7}).empty
 
 
 def test_error_rates_in_worlds_with_a_known_truth():
@@ -66,10 +66,10 @@ def test_error_rates_in_worlds_with_a_known_truth():
     rng = np.random.default_rng(1)
     verdicts = {"true": [], "opposite": []}
     for seed in range(WORLDS):
-        found = world({"ref": 0.70, "true": 0.71, "opposite": 0.69, "other": 0.7}, 0.004, seed=seed)
+        result = world({"ref": 0.70, "true": 0.71, "opposite": 0.69, "other": 0.7}, 0.004, seed=seed)
         printed = {name: score + 0.004 * rng.standard_normal() for name, score in (("ref", 0.7), ("true", 0.71))}
         printed["opposite"] = printed["ref"] + 0.01
-        for cell, word in replay(found, printed)[["cell", "verdict"]].itertuples(index=False):
+        for cell, word in replay(result, printed)[["cell", "verdict"]].itertuples(index=False):
             verdicts[cell].append(word)
     assert verdicts["true"].count(NOT) <= 0.08 * WORLDS
     assert verdicts["true"].count(REPRODUCED) > 0.5 * WORLDS
@@ -90,9 +90,9 @@ def test_a_sweep_is_compared_design_by_design(empty_sweep):
     tables = sweep.tables()
     published = tables["cells"]["cell"].map({"none": 0.691, "kd": 0.721})
     tables["cells"] = tables["cells"].assign(published=published)
-    found = replays(tables)
-    assert found["cell"].tolist() == ["kd"]
-    assert found.loc[0, "published"] == pytest.approx(0.03)
-    assert found.loc[0, "verdict"] == REPRODUCED
+    result = replays(tables)
+    assert result["cell"].tolist() == ["kd"]
+    assert result.loc[0, "published"] == pytest.approx(0.03)
+    assert result.loc[0, "verdict"] == REPRODUCED
     tables["cells"] = tables["cells"].assign(published=published.where(tables["cells"]["cell"] != "none"))
     assert replays(tables).empty

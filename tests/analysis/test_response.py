@@ -23,8 +23,8 @@ def response(empty_sweep):
             for number in range(seeds):
                 sweep.trial(cell, score + sd * rng.normal(), seed=number, phase="confirm", config_id=cell)
             row = {"design": "response", "cell": cell, "role": role, "family": "cwd response"}
-            told = json.dumps(levels) if levels else None
-            sweep.rows["cells"].append({"sweep_id": "s1", **row, "levels_json": told})
+            levels_json = json.dumps(levels) if levels else None
+            sweep.rows["cells"].append({"sweep_id": "s1", **row, "levels_json": levels_json})
 
         for weight, temperature in COMPOSITE if both else [(w, 4) for w in (0.3, 1, 3, 10, 30)]:
             levels = {WEIGHT: f"{weight:g}"} | ({TEMPERATURE: f"{temperature:g}"} if both else {})

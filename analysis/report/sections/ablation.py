@@ -81,7 +81,7 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
         return
     rows = [
         [
-            TableCell(row["effect"], small=row["contrast"] if row["kind"] == MAIN else "works together"),
+            TableCell(row["effect"], small=row["contrast"] if row["kind"] == MAIN else "interaction"),
             number(signed(row["difference"]), row["difference"], interval(row["low"], row["high"])),
             _word(row),
             number(signed(row["simple"]), row["simple"], interval(row["simple_low"], row["simple_high"])),

@@ -40,4 +40,5 @@ def section(findings: Findings) -> str:
 def seed_counts(ranked: pd.DataFrame) -> str:
     """How many seeds finalists have, in words: ``n=3 seeds``, ``n=2 to 5 seeds``."""
     counts = sorted({len(scores) for scores in ranked["scores"]})
-    return f"n={counts[0]} seeds" if len(counts) == 1 else f"n={counts[0]} to {counts[-1]} seeds"
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"n={n} {'seed' if counts[-1] == 1 else 'seeds'}"

@@ -41,8 +41,8 @@ def test_edges_are_measured_on_the_scale_of_the_range(empty_sweep, value, side):
     sweep = empty_sweep()
     sweep.study("kd")
     trial = sweep.trial("kd", 0.4, params={"optimizer.lr": value, "unknown": 3.0})
-    found = edges(sweep.tables(), [trial])[trial]
-    assert (f"at the {side} edge" in found[0]) if side else found == []
+    result = edges(sweep.tables(), [trial])[trial]
+    assert (f"at the {side} edge" in result[0]) if side else result == []
 
 
 def test_spending_adds_up(tables):

@@ -29,8 +29,8 @@ def search(empty_sweep):
 
 
 def curves(tables, study="none"):
-    found = expected_best(tables)
-    return found.by_trials[found.by_trials["study"] == study], found.by_hours[found.by_hours["study"] == study]
+    result = expected_best(tables)
+    return result.by_trials[result.by_trials["study"] == study], result.by_hours[result.by_hours["study"] == study]
 
 
 def test_weights_are_those_of_opda_and_stay_finite_for_thousands():
@@ -79,10 +79,10 @@ def test_a_diverged_trial_is_budget_spent(search):
 
 @pytest.mark.parametrize(("sampler", "scheduler"), [("tpe", "none"), ("random", "halving")])
 def test_searches_that_learn_or_stop_early_are_refused(search, sampler, scheduler):
-    found = expected_best(search(sampler=sampler, scheduler=scheduler).tables())
-    assert found.by_trials.empty
-    assert found.by_hours.empty
-    assert (sampler if sampler == "tpe" else scheduler) in found.refused
+    result = expected_best(search(sampler=sampler, scheduler=scheduler).tables())
+    assert result.by_trials.empty
+    assert result.by_hours.empty
+    assert (sampler if sampler == "tpe" else scheduler) in result.refused
     assert refusal(search().tables()["sweeps"]) == ""
 
 
@@ -91,14 +91,14 @@ def test_chosen_by_one_score_and_scored_by_another(empty_sweep):
     made = empty_sweep(sampler="random", scheduler="none")
     made.study("none", is_baseline=True)
     for _ in range(40):
-        found = made.trial("none", float(0.4 + rng.normal(0, 0.02)))
-        made.trial("none", float(0.4 + rng.normal(0, 0.02)), seed=11, of=found)
-    found = expected_best(made.tables())
-    assert found.held_out == "fresh seeds"
-    last = found.by_trials.iloc[-1]
+        result = made.trial("none", float(0.4 + rng.normal(0, 0.02)))
+        made.trial("none", float(0.4 + rng.normal(0, 0.02)), seed=11, of=result)
+    result = expected_best(made.tables())
+    assert result.held_out == "fresh seeds"
+    last = result.by_trials.iloc[-1]
     assert last["score"] > 0.43
     assert last["held_out"] == pytest.approx(0.4, abs=0.05)
-    assert found.by_trials["held_out"].iloc[5:].mean() == pytest.approx(0.4, abs=0.015)
+    assert result.by_trials["held_out"].iloc[5:].mean() == pytest.approx(0.4, abs=0.015)
 
 
 def test_half_of_the_images_chooses_and_the_other_half_scores(search):
@@ -109,17 +109,17 @@ def test_half_of_the_images_chooses_and_the_other_half_scores(search):
             for gt, pred, n in ((0, 0, right), (0, 1, 100 - right), (1, 1, 100)):
                 row = {"eval_id": f"{trial['trial_id']}/select", "image_id": f"i{image}", "group_id": f"v{image // 3}"}
                 made.rows["confusion"].append({**row, "gt": gt, "pred": pred, "n": n})
-    found = expected_best(made.tables())
-    assert found.held_out == "the half of the images that did not choose, of whole sequences"
-    assert found.by_trials["held_out"].notna().all()
-    mine = found.by_trials[found.by_trials["study"] == "none"]
+    result = expected_best(made.tables())
+    assert result.held_out == "the half of the images that did not choose, of whole sequences"
+    assert result.by_trials["held_out"].notna().all()
+    mine = result.by_trials[result.by_trials["study"] == "none"]
     assert mine["held_out"].is_monotonic_increasing
 
 
 def test_without_a_second_score_none_is_made_up(search):
-    found = expected_best(search().tables())
-    assert found.held_out == ""
-    assert found.by_trials["held_out"].isna().all()
+    result = expected_best(search().tables())
+    assert result.held_out == ""
+    assert result.by_trials["held_out"].isna().all()
 
 
 def confirmed(empty_sweep, seed, gain, **fields):
@@ -134,20 +134,20 @@ def confirmed(empty_sweep, seed, gain, **fields):
 
 
 def test_one_sweep_does_not_measure_the_luck_of_searching(empty_sweep):
-    found = method_claim([confirmed(empty_sweep, 0, 0.1).tables()])
-    assert found.sentence == ONE_SWEEP
-    assert found.frame["p_holm"].isna().all()
+    result = method_claim([confirmed(empty_sweep, 0, 0.1).tables()])
+    assert result.sentence == ONE_SWEEP
+    assert result.frame["p_holm"].isna().all()
     two = method_claim([confirmed(empty_sweep, seed, 0.1).tables() for seed in (0, 100)])
     assert two.sentence == "2 sweeps per method, a test takes 3; tuning luck not measured"
 
 
 def test_the_sweep_is_the_unit(empty_sweep):
-    found = method_claim([confirmed(empty_sweep, seed, 0.05).tables() for seed in (0, 100, 200, 300)])
-    row = found.frame.iloc[0]
+    result = method_claim([confirmed(empty_sweep, seed, 0.05).tables() for seed in (0, 100, 200, 300)])
+    row = result.frame.iloc[0]
     assert (row["study"], row["sweeps"]) == ("cwd", 4)
     assert row["difference"] == pytest.approx(0.05, abs=0.01)
     assert row["low"] > 0
-    assert found.sentence.endswith("separated from the baseline: cwd")
+    assert result.sentence.endswith("separated from the baseline: cwd")
 
 
 def test_a_refused_comparison_is_refused_over_many_sweeps_too(empty_sweep):
@@ -178,6 +178,6 @@ def test_no_sweep_is_one_sentence():
 def test_an_empty_search_gives_empty_curves(empty_sweep):
     made = empty_sweep(sampler="random", scheduler="none")
     made.study("none", is_baseline=True)
-    found = expected_best(made.tables())
-    assert isinstance(found.by_trials, pd.DataFrame)
-    assert found.by_trials.empty
+    result = expected_best(made.tables())
+    assert isinstance(result.by_trials, pd.DataFrame)
+    assert result.by_trials.empty
