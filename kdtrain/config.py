@@ -1,4 +1,4 @@
-"""`TrainConfig`, all that decides a run's result, and `Machine`, all that does not."""
+"""`TrainConfig`, which decides the result of a training, and `Machine`, which does not."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -25,8 +25,13 @@ AUX = "aux"
 TeacherOrder = Literal["own", "shuffled"]
 Rounding = Literal["none", "float16", "bfloat16"]
 
-_LATER = {"teacher_order": "own", "teacher_rounding": "none", "views": None, "unlabelled": None}
-_LATER_IN_TERMS: dict[str, Any] = {
+_ADDED_FIELDS: Mapping[str, object] = {
+    "teacher_order": "own",
+    "teacher_rounding": "none",
+    "views": None,
+    "unlabelled": None,
+}
+_ADDED_TERM_FIELDS: Mapping[str, object] = {
     "smoothing": 0.0,
     "schedule": WeightSchedule().model_dump(),
     "counted": "adapted",
@@ -36,11 +41,11 @@ _LATER_IN_TERMS: dict[str, Any] = {
     "boundary_radius": 1,
     "confidence": 0.0,
 }
-"""Fields younger than the first configs, with the values that change nothing: there the hash leaves them out."""
+"""Fields that were added after the first configs, with the values that change nothing: `config_id` leaves those out."""
 
 
 class Optimizer(Strict):
-    """How the weights are moved."""
+    """How the weights are updated."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(default=0.02, gt=0)
@@ -51,16 +56,16 @@ class Optimizer(Strict):
 
 
 class Schedule(Strict):
-    """The learning rate over the steps of a run."""
+    """The learning rate over the steps of a training."""
 
     name: Literal["poly", "cosine", "constant"] = "poly"
     power: float = Field(default=0.9, gt=0)
     """Exponent of `poly`: lr * (1 - step / steps) ** power."""
     warmup_epochs: float = Field(default=0.0, ge=0)
-    """Epochs of linear rise from 0."""
+    """Epochs over which the rate rises linearly from 0."""
 
     def factor(self, step: int, steps: int, steps_per_epoch: int) -> float:
-        """What the learning rate is multiplied by at `step` of `steps`, counted from 0."""
+        """The factor on the learning rate at `step` of `steps`, counted from 0."""
         warmup = self.warmup_epochs * steps_per_epoch
         rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
         progress = step / steps
@@ -73,41 +78,41 @@ class Schedule(Strict):
 
 
 class TrainConfig(Strict):
-    """All that decides what one training gives, its seed included."""
+    """Everything that decides the result of one training, its seed included."""
 
     data: DataConfig = Field(default_factory=Streets)
     augment: Augment = Field(default_factory=Augment)
     student: Network = Field(default_factory=Network)
     teacher: str | None = None
-    """The digest of the teacher folder; which folder that is, the machine knows."""
+    """The digest of the teacher; `Machine.teacher` says in which folder it lies."""
     terms: tuple[AnyTerm, ...] = METHODS["none"].terms
     """The losses; a weight of 0 computes nothing."""
     teacher_order: TeacherOrder = "own"
-    """What the teacher says of each image: `own`, or, as a placebo, of another one of the batch (`shuffled`)."""
+    """Whose teacher maps an image is compared with: its own, or, as a placebo, those of another image of its batch."""
     teacher_rounding: Rounding = "none"
-    """The type to which what the teacher says is rounded, whether it is recorded or not: `float16` and `bfloat16` take
-    half the disk. Relative error 5e-4 and 4e-3; float16 ends at 65504."""
+    """The type to which the teacher's maps are rounded, whether they are recorded or not: `float16` and `bfloat16` take
+    half the disk. Their relative errors are 5e-4 and 4e-3; float16 ends at 65504."""
     aux_weight: float = Field(default=0.4, ge=0)
-    """Weight of cross-entropy at the auxiliary head, for networks that have one (in evaluation mode, too)."""
+    """Weight of the cross-entropy at the auxiliary head, for networks that have such a head in evaluation mode, too."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
     schedule: Schedule = Field(default_factory=Schedule)
     epochs: int = Field(default=10, gt=0)
     batch_size: int = Field(default=8, gt=0)
     """Labelled images in every batch."""
     unlabelled: Unlabelled | None = None
-    """Images without labels that come beside the labelled ones, for the teacher to speak of."""
+    """Images without labels in every batch, from which the student learns through the teacher alone."""
     clip_norm: float | None = Field(default=None, gt=0)
-    """Largest norm of the gradient; none for no clipping."""
+    """Largest norm of the gradient; `null` does not clip."""
     views: int | None = Field(default=None, gt=0)
-    """After so many epochs their augmented batches come again, in another order; none for ever new ones."""
+    """After so many epochs their augmented batches are repeated, in another order; `null` never repeats them."""
     evaluate_every: int = Field(default=1, gt=0)
-    """Epochs between evaluations on the select role; the last epoch always is evaluated."""
+    """Epochs between evaluations on role select; the last epoch is always evaluated."""
     eval_scale: float = Field(default=1.0, gt=0)
-    """Factor on the image's size before the network sees it at evaluation; logits are brought to the size of
-    the labels, and labels are never resized."""
+    """Factor by which images are resized before an evaluation; logits are resized to the labels, which keep their
+    size."""
     seed: int = Field(default=0, ge=0)
     data_seed: int | None = Field(default=None, ge=0)
-    """Seed of the order and augmentation of samples; `seed` where none is given."""
+    """Seed of the order and augmentation of samples; `null` takes `seed`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
@@ -115,47 +120,47 @@ class TrainConfig(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
-                f"terms: the names must differ, but {', '.join(twice)} comes twice; give one a name of its own"
+                f"terms: the names must differ, got {', '.join(twice)} twice; set `name` in one of these terms"
             )
         if AUX in names:
-            raise ValueError(f"terms: the name {AUX} is kept for the auxiliary head, weighed by aux_weight")
+            raise ValueError(f"terms: the name {AUX} belongs to the auxiliary head (see aux_weight); choose another")
         if not self.active_terms:
             raise ValueError("terms: at least one term must have a weight above 0")
         if all(term.schedule.stop < 1 for term in self.active_terms):
-            raise ValueError("terms: one at least must go on to the end, but the schedules stop all of them before")
-        taught = [term.name for term in self.active_terms if term.needs_teacher]
-        if taught and self.teacher is None:
-            raise ValueError(f"teacher: {taught[0]} needs a teacher, but none is given")
+            raise ValueError("terms: at least one schedule must have stop 1, or the last steps have no loss")
+        distilling = [term.name for term in self.active_terms if term.needs_teacher]
+        if distilling and self.teacher is None:
+            raise ValueError(f"teacher: {distilling[0]} needs a teacher, got none")
         for term in self.active_terms:
             if self.batch_size < term.smallest_batch:
                 raise ValueError(
                     f"batch_size: {term.name} needs at least {term.smallest_batch} images in a batch, "
                     f"got {self.batch_size}"
                 )
-        if self.teacher_order == "shuffled" and taught and self.batch_size < 2:
-            raise ValueError("teacher_order: shuffled needs at least 2 images in a batch, but batch_size is 1")
+        if self.teacher_order == "shuffled" and distilling and self.batch_size < 2:
+            raise ValueError("teacher_order: shuffled needs at least 2 images in a batch, got batch_size 1")
         return self
 
     @property
     def active_terms(self) -> tuple[Term, ...]:
-        """The terms that are computed."""
+        """The terms whose weight is above 0; only these are computed."""
         return tuple(term for term in self.terms if term.weight > 0)
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether any active term looks at the teacher."""
+        """Whether any active term needs the teacher."""
         return any(term.needs_teacher for term in self.active_terms)
 
     @property
     def sample_seed(self) -> int:
-        """The seed that samples and their order depend on."""
+        """The seed of the samples and their order."""
         return self.seed if self.data_seed is None else self.data_seed
 
     @property
     def shared_counts(self) -> dict[str, int]:
-        """By field, how many images of a kind are in a batch: several processes take equal shares of each."""
-        further = {} if self.unlabelled is None else {"unlabelled.per_batch": self.unlabelled.per_batch}
-        return {"batch_size": self.batch_size, **further}
+        """Images in a batch by the field that sets them: several processes take equal shares of each."""
+        unlabelled = {} if self.unlabelled is None else {"unlabelled.per_batch": self.unlabelled.per_batch}
+        return {"batch_size": self.batch_size, **unlabelled}
 
     @property
     def images_per_step(self) -> int:
@@ -164,18 +169,20 @@ class TrainConfig(Strict):
 
     @property
     def config_id(self) -> str:
-        """Hash of everything but the seed: runs that differ by their seed alone share it."""
-        content = _without_later(self.model_dump(mode="json", exclude={"seed"}), _LATER)
-        content["data"] = self.data.hashed()
-        content["terms"] = [_without_later(term, _LATER_IN_TERMS) for term in content["terms"]]
+        """Hash of everything but the seed: trainings that differ only in the seed share it."""
+        content = {
+            **_without(_ADDED_FIELDS, self.model_dump(mode="json", exclude={"seed", "data", "terms"})),
+            "data": self.data.hashed(),
+            "terms": [_without(_ADDED_TERM_FIELDS, term.model_dump(mode="json")) for term in self.terms],
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
-    def parse(cls, content: Mapping[str, Any]) -> "TrainConfig":
+    def parse(cls, content: Mapping[str, object]) -> "TrainConfig":
         """Read a config from plain values.
 
         Raises:
-            InputError: In one sentence, with the field named.
+            InputError: If a field is unknown or its value is not allowed; the sentence names the field.
         """
         try:
             return cls.model_validate(content)
@@ -184,49 +191,50 @@ class TrainConfig(Strict):
 
 
 class Replay(Strict):
-    """A store of samples and of what teachers say about them, shared by all trainings of this node."""
+    """A store of recorded samples and teacher maps, shared by all trainings of this node."""
 
     folder: Path
-    """On a local disk; made if missing."""
+    """A folder on a local disk; made if missing."""
     max_bytes: int = Field(default=20 * 10**9, ge=0)
-    """What it may take; what was used longest ago goes first."""
+    """The most that the store may hold, in bytes; what was used longest ago is deleted first."""
     layers: tuple[str, ...] | None = None
-    """Layers of the teacher to record, all of them by whoever comes first; none: those whose maps a training looks at.
-    It is asked anew for others."""
+    """Layers of the teacher that the first training to run records; `null` records the layers of its own terms. Other
+    layers are computed live."""
     kernels: bool = True
-    """Whether what single losses have to know of the teacher is recorded as well, where that is less than its maps."""
+    """Whether a loss whose `TeacherKernel` is smaller than the teacher's map has the kernel recorded in its place."""
     views: int | None = Field(default=None, ge=0)
-    """Only so many first views are recorded, where more find no room: one would always drive out the next to come."""
+    """How many views are recorded, where not all fit: otherwise each view would delete the one that is read next."""
 
 
 class Machine(Strict):
-    """Where and with what a run is done; nothing of it belongs to the config."""
+    """Where a training runs and with which resources; none of it changes what is trained."""
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, ..."""
     threads: int | None = Field(default=None, gt=0)
-    """CPU threads of torch; none leaves torch's own choice."""
+    """CPU threads of torch; `null` leaves the choice to torch."""
     workers: int = Field(default=0, ge=0)
-    """Processes that make samples, for each training process; 0 makes them in the training process itself."""
+    """Processes that prepare samples for each training process; 0 prepares them in the training process."""
     processes: int = Field(default=1, ge=1)
-    """Processes of this node that share every batch, each on a GPU of its own (or all on the CPU)."""
+    """Processes of this node that share every batch, each on its own GPU, or all on the CPU."""
     data_root: Path = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA", "data")))
     """The folder in which data sets lie."""
     cache: Path = Field(
         default_factory=lambda: Path(os.environ.get("KDSWEEP_CACHE", Path.home() / ".cache" / "kdsweep"))
     )
-    """The folder for decoded data, shared by all runs of the machine."""
+    """The folder for decoded data, shared by all trainings on the machine."""
     weights: Path | None = Field(
         default_factory=lambda: Path(folder) if (folder := os.environ.get("KDSWEEP_WEIGHTS")) else None
     )
-    """A folder of published encoder weights, `<encoder>.safetensors`, for machines that reach no hub."""
+    """A folder of published encoder weights, `<encoder>.safetensors`, for machines without internet."""
     teacher: Path | None = None
     """The teacher folder."""
     replay: Replay | None = None
-    """Where samples and the teacher's maps are recorded and read; none makes them anew in every training."""
+    """Where samples and teacher maps are recorded and read; `null` computes them anew in every training."""
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """Mixed precision: `auto` is bfloat16 or float16 on a GPU, and off on a CPU."""
 
 
-def _without_later(content: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in content.items() if key not in later or value != later[key]}
+def _without(defaults: Mapping[str, object], content: Mapping[str, object]) -> dict[str, object]:
+    """The content without the fields that have these values."""
+    return {name: value for name, value in content.items() if name not in defaults or value != defaults[name]}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import ValidationError, field_validator, model_validator
 
@@ -24,22 +23,22 @@ class Range(Strict):
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
         if not self.low < self.high:
-            raise ValueError(f"the range is empty: low must be below high, but low={self.low:g}, high={self.high:g}")
+            raise ValueError(f"the range is empty: low must be below high, got low={self.low:g}, high={self.high:g}")
         if self.log and self.low <= 0:
-            raise ValueError(f"a log range must start above 0, but low={self.low:g}")
+            raise ValueError(f"a log range must start above 0, got low={self.low:g}")
         if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
-            raise ValueError(f"an integer range needs whole ends, but low={self.low:g}, high={self.high:g}")
+            raise ValueError(f"an integer range needs whole ends, got low={self.low:g}, high={self.high:g}")
         return self
 
 
 class Choice(Strict):
-    """One of a few values, without order."""
+    """A few values, without an order."""
 
     choices: tuple[Scalar, ...]
 
     @field_validator("choices", mode="before")
     @classmethod
-    def _scalars(cls, value: Any) -> Any:
+    def _scalars(cls, value: object) -> object:
         for choice in value if isinstance(value, list | tuple) else ():
             if not isinstance(choice, Scalar) or (isinstance(choice, float) and not math.isfinite(choice)):
                 raise ValueError(f"a choice is a finite number, a text, true, false or null, got {choice!r}")
@@ -57,7 +56,7 @@ class Choice(Strict):
 Domain = Range | Choice
 
 
-def parse_domain(value: Any) -> Domain:
+def parse_domain(value: object) -> Domain:
     """Read a domain as it stands in YAML: a list of choices, or a mapping with `low` and `high`.
 
     Raises:

@@ -21,7 +21,7 @@ COLORS: Palette = (
 VOID = 11
 SPLITS: dict[Role, str] = {"train": "train", "select": "val", "test": "test"}
 GROUP = "^([^_]+)"
-"""The sequence that a frame is of."""
+"""The sequence that a frame belongs to."""
 
 FULL_COLORS: dict[str, tuple[int, int, int]] = {
     "Animal": (64, 128, 64), "Archway": (192, 0, 128), "Bicyclist": (0, 128, 192), "Bridge": (0, 128, 64),
@@ -102,13 +102,13 @@ class CamVidFull(DataSet):
             return read_list(f"CamVid's role {role}", root / f"{SPLITS[role]}.txt", LISTS_TODO)
 
         def find(role: Role) -> Pairs:
-            own = names(role)
-            for other in SPLITS:
-                if other == role:
+            listed = names(role)
+            for earlier in SPLITS:
+                if earlier == role:
                     break
-                if both := sorted(set(own) & set(names(other))):
-                    raise InputError(f"CamVid's lists in {root} give {few(both)} to {other} and to {role}")
-            return listed_pairs(f"CamVid's role {role}", own, root / images, root / labels, "_L")
+                if both := sorted(set(listed) & set(names(earlier))):
+                    raise InputError(f"CamVid's lists in {root} give {few(both)} to {earlier} and to {role}")
+            return listed_pairs(f"CamVid's role {role}", listed, root / images, root / labels, "_L")
 
         classes, palette, ids = self._classes()
         return PairSource(classes, palette, LabelColors(ids), find, GROUP)

@@ -1,4 +1,4 @@
-"""A look at every image of a data set: what is in it, and which files are bad."""
+"""Every image of a role is read: what the images hold, and which files are bad."""
 
 import os
 from collections import Counter
@@ -16,18 +16,18 @@ from kdtrain.errors import InputError
 
 @dataclass(frozen=True)
 class RoleCheck:
-    """What the images of one role hold."""
+    """What the images of a role hold."""
 
     role: str
     classes: tuple[str, ...]
     images: int
-    """The bad ones included; they count in nothing below."""
+    """All images, with the bad ones, which no field below counts."""
     sizes: Counter[tuple[int, int]]
     """Images by (height, width)."""
     pixels: npt.NDArray[np.int64]
     """Pixels by class."""
     ignored: int
-    """Pixels that count nowhere."""
+    """Pixels whose label is ignored."""
     bad: tuple[tuple[str, str], ...]
     """Image id and what is wrong with it."""
 
@@ -55,20 +55,20 @@ def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] =
     Args:
         source: The data.
         role: Which part of them.
-        seen: Told after each image how many are done, and of how many.
+        seen: Called after each image with the number of images that are done, and of all images.
 
     Raises:
-        InputError: If the data have no such role; a bad file is no error but a finding.
+        InputError: If the data have no such role; a bad file is counted and raises nothing.
     """
     ids, count = source.ids(role), len(source.classes)
     sizes: Counter[tuple[int, int]] = Counter()
     pixels = np.zeros(count, dtype=np.int64)
     ignored, bad = 0, []
-    for done, (image_id, found) in enumerate(zip(ids, _looks(source, role, ids), strict=True), start=1):
-        if isinstance(found, str):
-            bad.append((image_id, found))
+    for done, (image_id, content) in enumerate(zip(ids, _contents(source, role, ids), strict=True), start=1):
+        if isinstance(content, str):
+            bad.append((image_id, content))
         else:
-            size, counts = found
+            size, counts = content
             sizes[size] += 1
             pixels += counts[:count]
             ignored += int(counts[source.ignore_index])
@@ -76,15 +76,15 @@ def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] =
     return RoleCheck(role, source.classes, len(ids), sizes, pixels, ignored, tuple(bad))
 
 
-_Look = tuple[tuple[int, int], npt.NDArray[np.int64]] | str
+_Content = tuple[tuple[int, int], npt.NDArray[np.int64]] | str
 
 
-def _looks(source: DataSource, role: str, ids: tuple[str, ...]) -> Iterator[_Look]:
+def _contents(source: DataSource, role: str, ids: tuple[str, ...]) -> Iterator[_Content]:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        yield from pool.map(partial(_look, source, role), ids)
+        yield from pool.map(partial(_content, source, role), ids)
 
 
-def _look(source: DataSource, role: str, image_id: str) -> _Look:
+def _content(source: DataSource, role: str, image_id: str) -> _Content:
     """Size and pixels by label of one image, or what is wrong with it."""
     try:
         _, labels = source.read(role, image_id)

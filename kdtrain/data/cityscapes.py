@@ -40,7 +40,7 @@ class Cityscapes(DataSet):
     cities: tuple[str, ...] = ()
     """The cities that are set aside for `select`; without any, the split draws them."""
     select: Split = Split(from_train=0.15)
-    """The share of the images that the drawn cities come nearest to, and the seed."""
+    """The share of the images that the drawn cities should hold, and the seed."""
 
     def open(self, data_root: Path | None) -> DataSource:
         """The files under `data_root`."""
@@ -59,9 +59,9 @@ class Cityscapes(DataSet):
         if not self.cities:
             return carved(pairs, role, self.select, GROUP)
         city = {image_id: image_id.split("/")[0] for image_id in pairs}
-        known = sorted(set(city.values()))
-        if unknown := sorted(set(self.cities) - set(known)):
-            raise InputError(f"data.cities: there is no city {few(unknown)}; known: {', '.join(known)}")
-        if set(known) <= set(self.cities):
-            raise InputError(f"data.cities: takes all {len(known)} cities, so that none is left to train on")
+        cities = sorted(set(city.values()))
+        if unknown := sorted(set(self.cities) - set(cities)):
+            raise InputError(f"data.cities: there is no city {few(unknown)}; known: {', '.join(cities)}")
+        if set(cities) <= set(self.cities):
+            raise InputError(f"data.cities: takes all {len(cities)} cities, so that none is left to train on")
         return {i: files for i, files in pairs.items() if (city[i] in self.cities) == (role == "select")}

@@ -1,4 +1,4 @@
-"""Public data sets, fetched from where they are published: resumed where it broke off, verified, unpacked safely."""
+"""Downloads of public data sets: resumed after a broken connection, verified, unpacked safely."""
 
 import contextlib
 import fcntl
@@ -17,23 +17,23 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypedDict
 
 from kdtrain.errors import InputError, refused
 from kdtrain.runtime.atomic_files import write_atomically
 
 RECORD = "sources.json"
-"""Beside the data sets: what each was fetched from, with the checksum of the archive."""
+"""A file in the data root: the URL of each data set that was fetched, and the checksum of its archive."""
 _PAUSES_S = (1.0, 3.0, 6.0)
-"""Between the tries that bring nothing new; a try that brings something does not count."""
+"""Seconds before the next attempt, after attempts that brought no further byte."""
 _TIMEOUT_S = 60.0
 _CHUNK = 1 << 18
 _SEGNET = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
 
-_BROKE_OFF = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError)
+_BROKEN_CONNECTION = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError)
 
 Update = Callable[[int, int | None], None]
-"""Told how many bytes are there, and of how many, where that is known."""
+"""Called with the bytes that are fetched, and the bytes of the whole file, where the server says how many."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,28 @@ class Source:
     name: str
     url: str
     place: str
-    """Its folder under the data root."""
+    """The folder of the data set under the data root."""
     holds: tuple[str, ...]
-    """Folders by which it is known inside the archive."""
+    """Folders by which the data set is recognized inside the archive."""
     checksum: str | None = None
-    """`<algorithm>:<hex>` of the archive, where it has been published."""
+    """The published checksum of the archive, as `<algorithm>:<hex>`, where there is one."""
+
+
+class _Progress(TypedDict, total=False):
+    """What is noted beside the part of a file that is fetched."""
+
+    url: str
+    version: str | None
+    """The server's name for the state of the file."""
+    total: int | None
+    complete: bool
+
+
+class _Fetched(TypedDict):
+    """What is noted of a data set."""
+
+    url: str
+    checksum: str
 
 
 SOURCES = {
@@ -76,93 +93,87 @@ def fetch(
     url: str | None = None,
     checksum: str | None = None,
     update: Update = lambda done, total: None,
-    tell: Callable[[str], None] = lambda said: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Path:
-    """Bring a data set to its folder under the data root; nothing is there until all of it is.
+    """Fetch a data set into its folder under the data root; the folder appears once it is complete.
 
     Args:
         source: The data set.
         data_root: The folder of all data sets; made where it is missing.
         url: Another place to fetch the archive from.
-        checksum: What the archive must have in place of the published one: `<algorithm>:<hex>`.
-        update: Told how the fetching goes.
-        tell: Told what is done, in sentences.
+        checksum: The checksum that the archive must have in place of the published one: `<algorithm>:<hex>`.
+        update: Called as bytes come in.
+        tell: Called with a sentence about each step.
 
     Returns:
         The folder of the data set.
 
     Raises:
-        InputError: If the archive cannot be had, is not the one it should be, or holds something else.
-        StorageError: If the disk does not take it.
+        InputError: If the archive cannot be fetched, has another checksum, or holds something else.
+        StorageError: If the disk is full or refuses.
     """
     url, target = url or source.url, data_root / source.place
     _check_url(url)
     if _holds(target, source):
-        tell(f"{source.name} is in {target} already; delete that folder to fetch it anew")
+        tell(f"{source.name} is in {target} already; delete that folder to fetch it again")
         return target
     if target.exists() and any(target.iterdir()):
-        raise InputError(f"{target} is there but lacks {' or '.join(source.holds)}: move it away to fetch it anew")
+        raise InputError(f"{target} exists but lacks {' or '.join(source.holds)}: move it away to fetch it again")
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         with _alone(data_root, source):
             part = Download(data_root / f".{source.name}.part", url)
-            for left in data_root.glob(f".{source.name}-*"):
-                shutil.rmtree(left, ignore_errors=True)
+            for leftover in data_root.glob(f".{source.name}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
             part.complete(update)
             expected = checksum or source.checksum
-            found = _verified(part, url, expected, data_root, source)
+            actual = _verified(part, url, expected, data_root, source)
             tell(f"unpacking {part.size / 1e6:.0f} MB")
             _unpack(part, target, source)
-            _note(data_root, source, url, found)
+            _note(data_root, source, url, actual)
             part.remove()
     except OSError as error:
         raise refused(target, error) from error
     if expected is None:
-        tell(f"no checksum of it is published: {found} is noted in {data_root / RECORD}, to compare a later fetch with")
+        tell(f"no checksum is published: {actual} is noted in {data_root / RECORD}, to compare a later fetch with")
     return target
 
 
 class Download:
-    """A file that is being fetched, with a note of what it is a part of."""
+    """A file that is being fetched, with a note beside it of its URL and size."""
 
     def __init__(self, file: Path, url: str) -> None:
-        """Take up what is there of this URL, or begin anew."""
+        """Resume what was fetched of this URL, or begin."""
         self.file, self.url = file, url
         self._note = file.with_name(f"{file.name}.json")
-        known: dict[str, Any] = {}
+        progress: _Progress = {}
         with contextlib.suppress(OSError, ValueError):
-            known = json.loads(self._note.read_text())
-        if known.get("url") != url:
-            known = {"url": url}
+            progress = json.loads(self._note.read_text())
+        if progress.get("url") != url:
+            progress = {"url": url}
             file.unlink(missing_ok=True)
-        self._known = known
+        self._progress = progress
 
     @property
     def size(self) -> int:
-        """The bytes that are there."""
+        """The bytes that are fetched."""
         return self.file.stat().st_size if self.file.exists() else 0
 
     def complete(self, update: Update) -> None:
         """Fetch what is missing.
 
         Raises:
-            InputError: If it cannot be had, or the connection breaks off again and again.
+            InputError: If the server refuses, or the connection breaks again and again.
         """
         most, pauses = self.size, iter(_PAUSES_S)
-        while not self._known.get("complete"):
+        while not self._progress.get("complete"):
             try:
                 self._try(update)
             except urllib.error.HTTPError as error:
                 if error.code < 500:
                     raise InputError(f"cannot fetch {self.url}: HTTP {error.code} {error.reason}") from None
                 cause = f"HTTP {error.code} {error.reason}"
-            except (
-                urllib.error.URLError,
-                http.client.HTTPException,
-                ssl.SSLError,
-                ConnectionError,
-                TimeoutError,
-            ) as error:
+            except _BROKEN_CONNECTION as error:
                 reason = getattr(error, "reason", error)
                 if isinstance(reason, FileNotFoundError | IsADirectoryError):
                     raise InputError(f"cannot fetch {self.url}: there is no such file") from None
@@ -174,12 +185,12 @@ class Download:
             pause = next(pauses, None)
             if pause is None:
                 raise InputError(
-                    f"cannot fetch {self.url}: {cause}; {self.size / 1e6:.1f} MB are there, the same command goes on"
+                    f"cannot fetch {self.url}: {cause}; {self.size / 1e6:.1f} MB are fetched, the same command resumes"
                 )
             time.sleep(pause)
 
     def remove(self) -> None:
-        """Forget it."""
+        """Delete the file and its note."""
         self.file.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
@@ -188,15 +199,15 @@ class Download:
         headers = {"User-Agent": "kdsweep", "Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
-            if self._known.get("version"):
-                headers["If-Range"] = self._known["version"]
+            if version := self._progress.get("version"):
+                headers["If-Range"] = version
         try:
             response = urllib.request.urlopen(urllib.request.Request(self.url, headers=headers), timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             if error.headers.get("Content-Range") == f"bytes */{start}":
-                self._learn(complete=True)
+                self._save({"complete": True})
             else:
                 self.file.unlink()
             return
@@ -204,14 +215,14 @@ class Download:
             total = _total(response, start)
             if response.status == http.HTTPStatus.PARTIAL_CONTENT:
                 where = str(response.headers.get("Content-Range", ""))
-                if not where.startswith(f"bytes {start}-") or total != self._known.get("total", total):
+                if not where.startswith(f"bytes {start}-") or total != self._progress.get("total", total):
                     self.file.unlink()
-                    raise ConnectionError("the server went on with something else than what was begun")
+                    raise ConnectionError("the server sent another file than the one that was begun")
             else:
                 start = 0
                 tag = response.headers.get("ETag") or ""
                 strong = tag if tag.startswith('"') else response.headers.get("Last-Modified")
-                self._learn(version=strong, total=total)
+                self._save({"version": strong, "total": total})
             done = start
             with self.file.open("ab" if start else "wb") as out:
                 while chunk := response.read(_CHUNK):
@@ -220,15 +231,15 @@ class Download:
                     update(done, total)
         if total is not None and done < total:
             raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
-        self._learn(complete=True)
+        self._save({"complete": True})
 
-    def _learn(self, **facts: Any) -> None:
-        self._known |= facts
-        write_atomically(self._note, json.dumps(self._known).encode())
+    def _save(self, progress: _Progress) -> None:
+        self._progress.update(progress)
+        write_atomically(self._note, json.dumps(self._progress).encode())
 
 
-def _total(response: Any, start: int) -> int | None:
-    """The size of the whole file, of which the response holds what comes from `start` on; none if it does not say."""
+def _total(response: http.client.HTTPResponse, start: int) -> int | None:
+    """The size of the whole file, of which the response holds the bytes from `start` on; None if it does not say."""
     length = response.headers.get("Content-Length")
     if length is None:
         return None
@@ -236,18 +247,18 @@ def _total(response: Any, start: int) -> int | None:
 
 
 def _verified(part: Download, url: str, expected: str | None, data_root: Path, source: Source) -> str:
-    """The checksum of the archive, `<algorithm>:<hex>`, once it is known to be right."""
-    noted = _record(data_root).get(source.name, {})
+    """The checksum of the archive, `<algorithm>:<hex>`, compared with the expected one where there is one."""
+    noted = _record(data_root).get(source.name)
     origin = "it should have"
-    if expected is None and noted.get("url") == url:
-        expected, origin = noted.get("checksum"), f"according to {data_root / RECORD} it had"
+    if expected is None and noted is not None and noted["url"] == url:
+        expected, origin = noted["checksum"], f"according to {data_root / RECORD} it had"
     algorithm = expected.partition(":")[0] if expected else "sha256"
     with part.file.open("rb") as file:
-        found = f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
-    if expected is not None and found != expected.lower():
+        actual = f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+    if expected is not None and actual != expected.lower():
         part.remove()
-        raise InputError(f"the archive from {url} has the checksum {found}, but {origin} {expected}; it was deleted")
-    return found
+        raise InputError(f"the archive from {url} has the checksum {actual}, but {origin} {expected}; it was deleted")
+    return actual
 
 
 def _unpack(part: Download, target: Path, source: Source) -> None:
@@ -285,9 +296,10 @@ def _holds(folder: Path, source: Source) -> bool:
     return all((folder / held).is_dir() for held in source.holds)
 
 
-def _record(data_root: Path) -> dict[str, Any]:
+def _record(data_root: Path) -> dict[str, _Fetched]:
     try:
-        return json.loads((data_root / RECORD).read_text())
+        record: dict[str, _Fetched] = json.loads((data_root / RECORD).read_text())
+        return record
     except OSError:
         return {}
     except ValueError:
@@ -295,7 +307,7 @@ def _record(data_root: Path) -> dict[str, Any]:
 
 
 def _note(data_root: Path, source: Source, url: str, checksum: str) -> None:
-    record = _record(data_root) | {source.name: {"url": url, "checksum": checksum}}
+    record = _record(data_root) | {source.name: _Fetched(url=url, checksum=checksum)}
     write_atomically(data_root / RECORD, json.dumps(record, indent=1).encode())
 
 
@@ -307,7 +319,7 @@ def _check_url(url: str) -> None:
 
 @contextlib.contextmanager
 def _alone(data_root: Path, source: Source) -> Iterator[None]:
-    """One process at a time fetches a data set; where locks do not work, that is up to the user."""
+    """One process at a time fetches a data set; where locks do not work, the user has to see to it."""
     with (data_root / f".{source.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

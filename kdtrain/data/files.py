@@ -15,28 +15,28 @@ LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 
 
 def find_files(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: str = "") -> dict[str, Path]:
-    """All files below a folder that end so, by their path in it without suffix and ending, in alphabetical order.
+    """All files in a folder and its subfolders whose names end with `ending`, by their path without it and the suffix.
 
     Raises:
         InputError: If there is no such folder or no such file, or two differ by their suffix alone.
     """
     if not folder.is_dir():
         raise InputError(f"{what} has no folder of {kind}: looked for {folder}")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() not in suffixes or file.name.startswith(".") or not file.stem.endswith(ending):
             continue
         image_id = file.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
-        if image_id in found:
-            raise InputError(f"{what} has two {kind} of one name: {found[image_id]} and {file.name}")
-        found[image_id] = file
-    if not found:
+        if image_id in files:
+            raise InputError(f"{what} has two {kind} of one name: {files[image_id]} and {file.name}")
+        files[image_id] = file
+    if not files:
         raise InputError(f"{what} has no {kind}: looked for *{ending}{{{','.join(suffixes)}}} in {folder}")
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
 
 
 def read_list(what: str, file: Path, todo: str = "") -> tuple[str, ...]:
-    """Names from a list file: one a line, as a name or as the path of its image (what follows it is passed over).
+    """Names from a list file: one per line, as a name or as the path of its image; the rest of a line is ignored.
 
     Args:
         what: What the list is for, for the errors.
@@ -66,35 +66,35 @@ def listed_files(
     Raises:
         InputError: If one is missing; the sentence begins with `lack`.
     """
-    tried = ([folder / f"{name}{ending}{suffix}" for suffix in suffixes] for name in names)
-    found = [next((file for file in files if file.is_file()), None) for files in tried]
-    if lacking := [f"{name}{ending}" for name, file in zip(names, found, strict=True) if file is None]:
+    candidates = ([folder / f"{name}{ending}{suffix}" for suffix in suffixes] for name in names)
+    files = [next((file for file in paths if file.is_file()), None) for paths in candidates]
+    if lacking := [f"{name}{ending}" for name, file in zip(names, files, strict=True) if file is None]:
         raise InputError(f"{lack}: {len(lacking)} of the {len(names)} listed are not in {folder}: {few(lacking)}")
-    return [file for file in found if file is not None]
+    return [file for file in files if file is not None]
 
 
-def files_listing(identity: bytes, found: Mapping[str, tuple[Path, ...]]) -> str:
+def files_listing(identity: bytes, files: Mapping[str, tuple[Path, ...]]) -> str:
     """A quick key that changes whenever `files_digest` might: names, sizes and times."""
-    seen = hashlib.blake2b(identity, digest_size=16)
-    for image_id, files in found.items():
-        seen.update(image_id.encode())
-        for file in files:
-            stat = file.stat()
-            seen.update(f"|{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-    return seen.hexdigest()
+    listing = hashlib.blake2b(identity, digest_size=16)
+    for image_id, paths in files.items():
+        listing.update(image_id.encode())
+        for path in paths:
+            stat = path.stat()
+            listing.update(f"|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return listing.hexdigest()
 
 
-def files_digest(identity: bytes, found: Mapping[str, tuple[Path, ...]]) -> str:
+def files_digest(identity: bytes, files: Mapping[str, tuple[Path, ...]]) -> str:
     """Hash of what the files mean, their ids and their contents.
 
     Raises:
         InputError: If a file cannot be read.
     """
-    seen = hashlib.blake2b(identity, digest_size=16)
+    digest = hashlib.blake2b(identity, digest_size=16)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for image_id, hashes in zip(found, pool.map(_hash_files, found.values()), strict=True):
-            seen.update(f"{image_id}|{'|'.join(hashes)}\n".encode())
-    return seen.hexdigest()
+        for image_id, hashes in zip(files, pool.map(_hash_files, files.values()), strict=True):
+            digest.update(f"{image_id}|{'|'.join(hashes)}\n".encode())
+    return digest.hexdigest()
 
 
 def _name(path: str) -> str:

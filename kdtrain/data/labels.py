@@ -45,7 +45,7 @@ class LabelIds:
             if image.mode not in ("L", "P"):
                 raise InputError(
                     f"the label map {file} must be 8-bit with one channel of class ids (mode L or P), "
-                    f"but its mode is {image.mode}"
+                    f"got the mode {image.mode}"
                 )
             return np.asarray(image)
 
@@ -62,17 +62,17 @@ class LabelColors:
     """What the colors in label files mean: color -> train id, or 255 for ignored."""
 
     def __init__(self, ids: Mapping[Color, int]) -> None:
-        """Each color that may come, with its train id."""
-        known = sorted((_code(np.asarray(color)).item(), train_id) for color, train_id in ids.items())
-        self._codes = np.array([code for code, _ in known], dtype=np.int32)
-        self._ids = np.array([train_id for _, train_id in known], dtype=np.uint8)
+        """Each color that is allowed, with its train id."""
+        codes = sorted((_code(np.asarray(color)).item(), train_id) for color, train_id in ids.items())
+        self._codes = np.array([code for code, _ in codes], dtype=np.int32)
+        self._ids = np.array([train_id for _, train_id in codes], dtype=np.uint8)
         self.key = self._codes.tobytes() + self._ids.tobytes()
 
     def decode(self, file: Path) -> Pixels:
         """The colors `(H, W, 3)`."""
         with open_image(file) as image:
             if image.mode not in ("RGB", "RGBA", "P"):
-                raise InputError(f"the label map {file} must be in colors (mode RGB), but its mode is {image.mode}")
+                raise InputError(f"the label map {file} must be in colors (mode RGB), got the mode {image.mode}")
             return np.asarray(image.convert("RGB"))
 
     def apply(self, raw: Pixels, file: Path) -> Pixels:

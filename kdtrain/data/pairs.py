@@ -27,18 +27,18 @@ def find_pairs(what: str, images: Path, labels: Path, image_suffix: str = "", la
     Raises:
         InputError: If a folder is missing or empty, or an image or a label map is without its partner.
     """
-    found_images = find_files(what, "images", images, IMAGE_SUFFIXES, image_suffix)
-    found_labels = find_files(what, "label maps", labels, LABEL_SUFFIXES, label_suffix)
-    lonely_images = [i for i in found_images if i not in found_labels]
-    lonely_labels = [i for i in found_labels if i not in found_images]
-    if lonely_images or lonely_labels:
-        lacks = "images without a label map" if lonely_images else "label maps without an image"
-        lonely = lonely_images or lonely_labels
+    image_files = find_files(what, "images", images, IMAGE_SUFFIXES, image_suffix)
+    label_files = find_files(what, "label maps", labels, LABEL_SUFFIXES, label_suffix)
+    without_label = [i for i in image_files if i not in label_files]
+    without_image = [i for i in label_files if i not in image_files]
+    if without_label or without_image:
+        lacks = "images without a label map" if without_label else "label maps without an image"
+        lonely = without_label or without_image
         raise InputError(
-            f"{what} is incomplete: {len(found_images)} images in {images} but "
-            f"{len(found_labels)} label maps in {labels}; {len(lonely)} {lacks}: {few(lonely)}"
+            f"{what} is incomplete: {len(image_files)} images in {images} but "
+            f"{len(label_files)} label maps in {labels}; {len(lonely)} {lacks}: {few(lonely)}"
         )
-    return {i: (found_images[i], found_labels[i]) for i in found_images}
+    return {i: (image_files[i], label_files[i]) for i in image_files}
 
 
 def listed_pairs(what: str, names: Iterable[str], images: Path, labels: Path, label_suffix: str = "") -> Pairs:
@@ -72,7 +72,7 @@ class PairSource:
         self._labels = labels
         self._find = cache(find)
         self._group = re.compile(group) if group else None
-        # What a look at the folders can find wrong is found before anything is decoded.
+        # Mistakes that show in the names of files are found before any file is decoded.
         for role in ("train", "select"):
             for image_id in self.ids(role):
                 self.group(image_id)

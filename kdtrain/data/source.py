@@ -1,4 +1,4 @@
-"""What every data set offers: image ids per role, their groups, pixels and a digest of it all."""
+"""What every data set offers: image ids by role, their groups, pixels, and a digest of ids and contents."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -44,7 +44,7 @@ class DataSource(Protocol):
         ...
 
     def group(self, image_id: str) -> str:
-        """What the image shares with others (a video, a city): images of one group are not independent."""
+        """The group of the image, such as a video or a city: images of a group are not independent."""
         ...
 
     def read(self, role: str, image_id: str) -> tuple[Pixels, Pixels]:

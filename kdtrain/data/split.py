@@ -21,7 +21,7 @@ class Split(Strict):
 
 
 def carved(pairs: Pairs, role: Role, split: Split, group: str | None) -> Pairs:
-    """What is left of the training images for `train`, or what was set aside for `select`."""
+    """The training images of the role `train`, or those that are set aside for `select`."""
     aside = set_aside(pairs, split, group)
     return {i: files for i, files in pairs.items() if (i in aside) == (role == "select")}
 

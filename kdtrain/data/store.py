@@ -75,7 +75,7 @@ def open_store(source: DataSource, role: str, cache: Path) -> Images:
 
 
 def remembered_digest(source: DataSource, role: str, cache: Path) -> str:
-    """The digest of a role, hashed anew only when names, sizes or times of its files have changed."""
+    """The digest of a role, computed again only when names, sizes or times of its files have changed."""
     note = cache / "digests" / source.listing(role)
     with contextlib.suppress(OSError):
         if len(text := note.read_text()) == 32:
@@ -110,7 +110,7 @@ def is_sound(folder: Path, digest: str) -> bool:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what builders that were killed have left."""
+    """Remove the folders of processes that were killed while they built the store."""
     for left in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -191,7 +191,7 @@ def _writing_to(cache: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock(file: Path) -> Iterator[bool]:
-    """Let one process build at a time; where locks do not work (False), all build and the first one wins."""
+    """Let one process build at a time; where locks do not work (False), all build and the first to finish wins."""
     with file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

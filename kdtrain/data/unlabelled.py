@@ -1,4 +1,4 @@
-"""Images without labels that come beside the labelled ones: only a teacher has something to say of them."""
+"""Images without labels in a training's batches: the student learns from them through the teacher alone."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -41,7 +41,7 @@ def build_network(
             return TappedNetwork(_build_custom(network, num_classes, weights), network.mean, network.std)
         if network.is_ensemble:
             config = _ensemble(network)
-            return EnsembleNetwork((build_network(one, num_classes, bare=True) for one in config.members), config)
+            return EnsembleNetwork((build_network(member, num_classes, bare=True) for member in config.members), config)
         from kdtrain.models.library import build_library  # takes seconds to import, which not every command needs
 
         return build_library(network, num_classes, weights, weights_folder)
@@ -70,7 +70,7 @@ def layer_channels(network: TappedNetwork, layers: Iterable[str], size: tuple[in
 def check_layers(
     network: Network, num_classes: int, layers: Iterable[str], size: tuple[int, int]
 ) -> dict[str, tuple[int, ...]]:
-    """Shapes of layers of a network that is built for this question alone, without starting weights.
+    """Shapes of layers of a network that is built for this check alone, without starting weights.
 
     Raises:
         InputError: If the network cannot be built, does not take `size`, has no such layer, or other classes.
@@ -81,7 +81,7 @@ def check_layers(
 
 
 def check_classes(network: Network, shapes: Mapping[str, tuple[int, ...]], num_classes: int) -> None:
-    """Raise InputError unless the logits have one channel per class; one's own network may ignore that."""
+    """Raise InputError unless the logits have one channel per class, which a network of the user's may ignore."""
     channels = shapes["logits"][0]
     if channels != num_classes:
         raise InputError(f"arch: {network.arch} gives {channels} channels of logits for {num_classes} classes")
@@ -105,7 +105,7 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
             f"failed, {type(error).__name__}: {first_line(error)}"
         ) from error
     if not isinstance(net, nn.Module):
-        raise InputError(f"arch: {network.arch} must return a torch.nn.Module, but returned {type(net).__name__}")
+        raise InputError(f"arch: {network.arch} must return a torch.nn.Module, got {type(net).__name__}")
     if weights == "library":
         raise InputError(f"weights: {network.arch} is not of a library: use none or the path of a safetensors file")
     if weights != "none":

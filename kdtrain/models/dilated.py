@@ -1,4 +1,4 @@
-"""Depthwise convolutions with dilation, which have no fast backward pass on a CPU."""
+"""A faster backward pass on a CPU for depthwise convolutions with dilation."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from torch.autograd.function import once_differentiable
 
 
 def quicken_dilated(network: nn.Module) -> None:
-    """Give the depthwise convolutions with dilation of a network on a CPU a quicker backward pass.
+    """Give the depthwise convolutions with dilation of a network on a CPU a faster backward pass.
 
-    They are a hundredth of the arithmetic of DeepLabV3+ with MobileNetV2, and were an eighth of its training step
-    (`docs/performance.md`). What they compute does not change, but for the rounding of the gradient.
+    They are 1/100 of the arithmetic of DeepLabV3+ with MobileNetV2, and were 1/8 of its training step
+    (`docs/performance.md`). Only the rounding of the gradient changes.
     """
     for module in network.modules():
         if type(module) is nn.Conv2d and _is_slow(module):
@@ -41,7 +41,7 @@ class _DilatedDepthwise(nn.Conv2d):
 
 
 class _Convolution(torch.autograd.Function):
-    """The gradient is summed over the taps of the kernel, of which those that only ever meet padding are left out."""
+    """The gradient is summed over the taps of the kernel, without those that only meet padding."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several networks that speak as one: a teacher made of teachers."""
+"""Several networks whose logits are averaged: a teacher made of teachers."""
 
 import math
 from collections.abc import Iterable
@@ -27,17 +27,17 @@ class Ensemble(Strict):
     temperature: float = Field(default=1.0, gt=0)
     """A term at the same temperature sees exactly the mean of the members' probabilities."""
     flip: bool = False
-    """Whether every member also looks at the mirrored image, which counts as a member."""
+    """Whether the logits of the mirrored image are averaged, too, for every member."""
 
 
 class EnsembleNetwork(TappedNetwork):
-    """Members as one network, of which only the logits can be tapped; each member normalises its own input."""
+    """A network made of members, of which only the logits can be tapped; each member normalizes its input."""
 
     def __init__(self, members: Iterable[TappedNetwork], config: Ensemble) -> None:
         super().__init__(AveragedLogits(members, config), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
     def tap(self, layers: Iterable[str]) -> "EnsembleNetwork":
-        """Choose the layers; there is but one.
+        """Choose the layers; only `logits` is allowed.
 
         Raises:
             InputError: For any layer but the logits.
@@ -45,7 +45,7 @@ class EnsembleNetwork(TappedNetwork):
         for layer in layers:
             if layer != "logits":
                 raise InputError(
-                    f"layer {layer!r}: an ensemble has no layer but logits; set teacher_layer to logits, or take one "
+                    f"layer {layer!r}: an ensemble only has the layer logits; set teacher_layer to logits, or take one "
                     "of its members as the teacher"
                 )
         return self
@@ -64,7 +64,7 @@ class AveragedLogits(nn.Module):
         self.config = config
 
     def views(self, images: Tensor) -> list[Tensor]:
-        """What every member says, and then what it says of the mirrored images."""
+        """The logits of every member, and after them those of the mirrored images."""
         views = [member(images)["logits"] for member in self.members]
         if self.config.flip:
             views += [member(images.flip(-1))["logits"].flip(-1) for member in self.members]

@@ -13,11 +13,11 @@ ENSEMBLE = "ensemble"
 
 
 class Network(Strict):
-    """A segmentation network: what is built, and what it starts from."""
+    """A segmentation network: its architecture and its starting weights."""
 
     arch: str = "FPN"
     """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...), or
-    `module:function` of one's own, called as `function(num_classes=..., **options)`; teachers made by
+    `module:function` of your own, called as `function(num_classes=..., **options)`; teachers made by
     `kdsweep teacher ensemble` are `ensemble`."""
     encoder: str = "tu-mobilenetv3_small_050"
     """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; not used by
@@ -28,13 +28,13 @@ class Network(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     """Further keyword arguments of the architecture."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    """What is subtracted from RGB in [0, 1] before the network sees it."""
+    """Mean of RGB in [0, 1] by channel, which is subtracted from the image."""
     std: tuple[float, float, float] = IMAGENET_STD
-    """What the difference is divided by."""
+    """Standard deviation of RGB by channel, by which the difference is divided."""
 
     @field_validator("options", mode="before")
     @classmethod
-    def _plain(cls, value: Any) -> Any:
+    def _plain(cls, value: object) -> object:
         try:
             return json.loads(json.dumps(value, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -54,12 +54,12 @@ class Network(Strict):
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether it is made of other networks."""
+        """Whether the network is made of other networks."""
         return self.arch == ENSEMBLE
 
     @property
     def title(self) -> str:
-        """What reports call it."""
+        """The name in reports."""
         if self.is_ensemble:
             members = self.options.get("members", ())
             return f"ensemble of {', '.join(Network.model_validate(member).title for member in members)}"

@@ -2,12 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from kdtrain.errors import InputError
 
@@ -20,7 +20,7 @@ class TappedNetwork(nn.Module):
 
     Layers are `logits` (the classifier's output before any upsampling), `aux` (the auxiliary head's logits,
     where the network has one), `decoder` (what feeds the classifier), `encoder.1` to `encoder.5` (the
-    encoder's stages), or the path of any module, whose output is taken. A network of one's own may translate
+    encoder's stages), or the path of any module, whose output is taken. A network of the user's may translate
     names into module paths by an attribute `layers: dict[str, str]`.
 
     Args:
@@ -40,7 +40,8 @@ class TappedNetwork(nn.Module):
         self.divisor = divisor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self._taps: dict[str, Any] = {}
+        self._taps: dict[str, Tensor] = {}
+        self._hooks: list[RemovableHandle] = []
         self._layers: tuple[str, ...] = ()
 
     def tap(self, layers: Iterable[str]) -> "TappedNetwork":
@@ -50,9 +51,9 @@ class TappedNetwork(nn.Module):
             InputError: If the network has no such layer.
         """
         self._layers = tuple(dict.fromkeys(layers))
-        for handle in self._taps.pop("handles", []):
-            handle.remove()
-        self._taps["handles"] = [
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = [
             self._module_of(layer).register_forward_hook(self._keeper(layer))
             for layer in self._layers
             if layer not in ("logits", "aux")
@@ -78,7 +79,7 @@ class TappedNetwork(nn.Module):
         maps = {layer: self._taps.pop(layer) for layer in tapped}
         if isinstance(output, dict):
             if "out" not in output:
-                raise InputError(f"{type(self.net).__name__} must name its logits 'out', but has {list(output)}")
+                raise InputError(f"{type(self.net).__name__} must name its logits 'out', got {list(output)}")
             maps["logits"] = output["out"]
             if output.get("aux") is not None:
                 maps["aux"] = output["aux"]
@@ -96,12 +97,11 @@ class TappedNetwork(nn.Module):
         """The logits `(N, C, h, w)` alone."""
         return self(images)["logits"]
 
-    def _keeper(self, layer: str) -> Any:
+    def _keeper(self, layer: str) -> Callable[[nn.Module, object, object], None]:
         stage = _ENCODER_STAGE.match(layer)
+        taps = self._taps  # not self: a reference cycle would keep the memory of the network until garbage collection
 
-        taps = self._taps  # not self: a cycle would hold the network's memory until the collector comes by
-
-        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def keep(_module: nn.Module, _inputs: object, output: object) -> None:
             if stage and isinstance(output, list | tuple):
                 output = output[int(stage[1])]
             if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[1] == 0:
@@ -113,8 +113,8 @@ class TappedNetwork(nn.Module):
         return keep
 
     def _module_of(self, layer: str) -> nn.Module:
-        own_names = getattr(self.net, "layers", None)
-        path = own_names.get(layer, layer) if isinstance(own_names, dict) else layer
+        paths = getattr(self.net, "layers", None)
+        path = paths.get(layer, layer) if isinstance(paths, dict) else layer
         modules = dict(self.net.named_modules())
         stage = _ENCODER_STAGE.match(path)
         depth = getattr(modules.get("encoder"), "_depth", None)

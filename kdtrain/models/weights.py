@@ -13,7 +13,7 @@ _PREFIXES = ("", "encoder.", "encoder.model.")
 
 
 def published_file(encoder: str, folder: Path | None) -> Path | None:
-    """The file that stands in for the library's weights of an encoder, if the machine's folder holds one."""
+    """The file that replaces the library's weights of an encoder, if the folder holds one."""
     if folder is None:
         return None
     for name in (encoder, encoder.removeprefix("tu-")):
@@ -26,7 +26,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        InputError: If there is no such file or it does not read.
+        InputError: If there is no such file or it cannot be read.
     """
     if not path.is_file():
         raise InputError(f"weights: there is no file {path}")
@@ -42,20 +42,20 @@ def load_into(net: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     Raises:
         InputError: If the file covers neither the whole network nor the whole encoder, or a shape differs.
     """
-    own, fits_not = net.state_dict(), f"weights: {source} does not fit {type(net).__name__}"
-    prefix = max(_PREFIXES, key=lambda p: sum(p + name in own for name in tensors))
-    found = {prefix + name: tensor for name, tensor in tensors.items() if prefix + name in own}
-    part = prefix or ("encoder." if found and all(name.startswith("encoder.") for name in found) else "")
-    wanted = [name for name in own if name.startswith(part) and not name.endswith("num_batches_tracked")]
-    missing = [name for name in wanted if name not in found]
-    if missing or not found:
+    weights, misfit = net.state_dict(), f"weights: {source} does not fit {type(net).__name__}"
+    prefix = max(_PREFIXES, key=lambda p: sum(p + name in weights for name in tensors))
+    fitting = {prefix + name: tensor for name, tensor in tensors.items() if prefix + name in weights}
+    part = prefix or ("encoder." if fitting and all(name.startswith("encoder.") for name in fitting) else "")
+    required = [name for name in weights if name.startswith(part) and not name.endswith("num_batches_tracked")]
+    missing = [name for name in required if name not in fitting]
+    if missing or not fitting:
         raise InputError(
-            f"{fits_not}: {len(missing)} of {len(wanted)} tensors are missing "
+            f"{misfit}: {len(missing)} of {len(required)} tensors are missing "
             f"(first {missing[0] if missing else 'none found'})"
         )
-    for name, tensor in found.items():
-        if tensor.shape != own[name].shape:
+    for name, tensor in fitting.items():
+        if tensor.shape != weights[name].shape:
             raise InputError(
-                f"{fits_not}: {name} is {tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the network"
+                f"{misfit}: {name} is {tuple(tensor.shape)} in the file and {tuple(weights[name].shape)} in the network"
             )
-    net.load_state_dict(found, strict=False)
+    net.load_state_dict(fitting, strict=False)

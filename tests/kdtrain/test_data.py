@@ -134,7 +134,7 @@ def break_ids(root):
 
 def break_colored_labels(root):
     put(root / "trainannot", "01_b.png", np.zeros((2, 2, 3)))
-    return r"trainannot.01_b.png must be 8-bit with one channel .* mode is RGB"
+    return r"trainannot.01_b.png must be 8-bit with one channel .* got the mode RGB"
 
 
 def break_16_bit_labels(root):

@@ -148,7 +148,7 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(server, tmp_path):
     (tmp_path / "camvid" / "train").mkdir(parents=True)
-    with pytest.raises(InputError, match="camvid is there but lacks"):
+    with pytest.raises(InputError, match="camvid exists but lacks"):
         get(server, tmp_path)
     assert not server.asked
 
@@ -167,7 +167,7 @@ def test_tries_that_bring_something_do_not_count(server, tmp_path):
 
 def test_the_same_command_goes_on_later(server, tmp_path):
     server.cuts = [5000, 0, 0]
-    with pytest.raises(InputError, match=r"broke off.*0\.0 MB are there, the same command goes on"):
+    with pytest.raises(InputError, match=r"broke off.*0\.0 MB are fetched, the same command resumes"):
         get(server, tmp_path)
     assert ".camvid.part" in left(tmp_path)
     assert not (tmp_path / "camvid").exists()

@@ -295,7 +295,7 @@ def break_color(root):
 
 def break_mode(root):
     put(root / "LabeledApproved_full" / "0006R0_b_L.png", [[1, 2, 3]] * 2)
-    return r"0006R0_b_L.png must be in colors .* mode is L"
+    return r"0006R0_b_L.png must be in colors .* got the mode L"
 
 
 def break_both(root):

@@ -114,7 +114,7 @@ def test_it_has_logits_alone(members, tmp_path):
     _, network = load_model(tmp_path / "all")
     assert set(network.tap(["logits"])(IMAGES)) == {"logits"}
     for layer in ("decoder", "encoder.1", "members.0.net.body"):
-        with pytest.raises(InputError, match=f"layer '{layer}': an ensemble has no layer but logits"):
+        with pytest.raises(InputError, match=f"layer '{layer}': an ensemble only has the layer logits"):
             check_layers(card.network, 3, [layer], (32, 48))
     assert check_layers(card.network, 3, ["logits"], (32, 48)) == {"logits": (3, 8, 12)}
 

@@ -44,7 +44,7 @@ def test_what_makes_no_sense_is_refused(make_config):
         parse_term({"loss": "csc", "schedule": {"warmup": 0.5, "stop": 0.5}})
     with pytest.raises(InputError, match=r"schedule\.decay"):
         parse_term({"loss": "csc", "schedule": {"decay": "exponential"}})
-    with pytest.raises(InputError, match="one at least must go on to the end"):
+    with pytest.raises(InputError, match="at least one schedule must have stop 1"):
         make_config(terms=[{"loss": "cross_entropy", "schedule": {"stop": 0.5}}])
 
 

@@ -27,8 +27,8 @@ def test_domains_are_read_as_they_stand_in_yaml(written, domain):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ({"low": 2, "high": 2}, "the range is empty: low must be below high, but low=2, high=2"),
-        ({"low": 0, "high": 1, "log": True}, "a log range must start above 0, but low=0"),
+        ({"low": 2, "high": 2}, "the range is empty: low must be below high, got low=2, high=2"),
+        ({"low": 0, "high": 1, "log": True}, "a log range must start above 0, got low=0"),
         ({"low": 0.5, "high": 3, "integer": True}, "an integer range needs whole ends"),
         ({"low": 0}, "high: is required"),
         ({"low": 0, "high": float("inf")}, "high: input should be a finite number, got inf"),
