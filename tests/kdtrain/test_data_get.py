@@ -134,7 +134,7 @@ def test_an_archive_is_fetched_unpacked_and_noted(server, tmp_path):
     assert left(tmp_path / "data") == ["camvid", RECORD]
     digest = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
     assert json.loads((tmp_path / "data" / RECORD).read_text()) == {"camvid": {"url": server.url, "checksum": digest}}
-    assert f"no checksum of it is published: {digest} is noted" in said
+    assert f"no checksum is published: {digest} is noted" in said
     assert seen[-1] == (len(server.content), len(server.content))
 
 
