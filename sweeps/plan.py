@@ -1,4 +1,4 @@
-"""What a sweep would run and cost, and every mistake that can be found before a training starts."""
+"""The plan of a sweep: its trials and their cost, and every mistake that can be found before a training starts."""
 
 import json
 import math
@@ -31,7 +31,7 @@ _BACKWARD = 2
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found out on the way of checking; `image_size` is (height, width) of the first image."""
+    """What the check of a spec learned; `image_size` is (height, width) of the first image."""
 
     images: dict[str, int]
     classes: tuple[str, ...]
@@ -79,10 +79,10 @@ class Plan:
     disk_bytes: int
     macs: float | None
     """Multiply-accumulates of all training, forward and backward, the teacher's forward included."""
-    reporting_runs: int
-    """Trainings on seeds of their own after the selection is frozen; not among the trials."""
+    final_runs: int
+    """Trainings on final seeds after the selection is frozen; not among the trials."""
     ablation: Forecast | None = None
-    """What an ablation could see."""
+    """The effects that an ablation could find."""
 
     @property
     def trials(self) -> int:
@@ -96,13 +96,13 @@ class Plan:
 
     @property
     def search_share(self) -> float | None:
-        """The search's share of all epochs of those studies that search; none where none does."""
+        """The share of the search in all epochs of the studies that search; none if no study searches."""
         searching = [study for study in self.studies if study.space]
         search = sum(study.search_epochs for study in searching)
         return search / (search + sum(study.confirm_runs * study.epochs for study in searching)) if search else None
 
     def render(self) -> str:
-        """The plan to be read."""
+        """The plan as text."""
         lines = [f"sweep {self.name} on {self.data}", f"teacher: {self.teacher}", ""]
         for study in self.studies:
             mark = " (baseline)" if study.is_baseline else ""
@@ -123,8 +123,8 @@ class Plan:
                 f"the search takes {self.search_share:.0%} of the epochs of the studies that search, fresh seeds "
                 f"{1 - self.search_share:.0%} (a good split: about two thirds for the search)"
             )
-        if self.reporting_runs:
-            lines.append(f"after them, once `kdsweep best --freeze` was given: {self.reporting_runs} runs at most")
+        if self.final_runs:
+            lines.append(f"after `kdsweep best --freeze`: {self.final_runs} runs on final seeds at most")
         if self.teacher_epochs:
             lines.append(f"before them {self.teacher_epochs} epochs of the teacher")
         if self.macs is not None:
@@ -139,7 +139,7 @@ class Plan:
 
 
 def plan(spec: SweepSpec, machine: Machine) -> Plan:
-    """What the sweep would run.
+    """Make the plan of a sweep.
 
     Raises:
         InputError: As `check`.
@@ -160,16 +160,16 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
         warnings=tuple(_warnings(spec)),
         disk_bytes=_disk(spec, studies, student),
         macs=_macs(spec, studies, checked, student, teacher),
-        reporting_runs=reporting_runs(spec),
+        final_runs=reporting_runs(spec),
         ablation=forecast(spec) if spec.cells else None,
     )
 
 
 def check(spec: SweepSpec, machine: Machine) -> Checked:
-    """Look at data, teacher, networks and layers, as far as that is possible without training.
+    """Check data, teacher, networks and layers, as far as that is possible without training.
 
     Raises:
-        InputError: If anything does not fit: missing data, a teacher of other classes, an unknown encoder or
+        InputError: If something does not fit: missing data, a teacher with other classes, an unknown encoder or
             layer, layers that a loss cannot compare.
     """
     find_watchers(spec)
@@ -182,17 +182,17 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
     if spec.teacher_config is not None:
         networks.shapes(spec.teacher_config.student, (), spec.teacher_config.augment.crop or size)
     configs = []
-    taught: dict[str, tuple[int, ...]] = {}
+    teacher_shapes: dict[str, tuple[int, ...]] = {}
     kernels: dict[str, dict[str, int]] = {}
     for study in spec.studies:
         for config in _layer_variants(spec, study):
             configs.append(config)
             try:
-                shapes, found = _check_terms(config, teacher, networks, config.augment.crop or size)
+                shapes, term_kernels = _check_terms(config, teacher, networks, config.augment.crop or size)
             except InputError as error:
                 raise InputError(f"studies.{study.name}: {error}") from None
-            taught |= shapes
-            for term, kernel in found.items():
+            teacher_shapes |= shapes
+            for term, kernel in term_kernels.items():
                 facts = json.dumps([kernel.layer, kernel.size, kernel.facts], sort_keys=True)
                 kernels.setdefault(term, {})[facts] = 8 * math.prod(kernel.parts) * config.images_per_step
             if config.batch_size > len(ids["train"]):
@@ -205,9 +205,11 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
                         "that resources.gpu asks for"
                     )
     ids |= {f"unlabelled:{further.images}": further.open(machine.data_root).ids() for further in spec.unlabelled}
-    images = {role: len(found) for role, found in ids.items()}
-    bytes_of = {} if _searches_kernels(spec, kernels) else {term: sum(own.values()) for term, own in kernels.items()}
-    replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, taught, bytes_of)
+    images = {role: len(image_ids) for role, image_ids in ids.items()}
+    bytes_of = {term: sum(sizes.values()) for term, sizes in kernels.items()}
+    if _searches_kernels(spec, kernels):
+        bytes_of = {}
+    replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, teacher_shapes, bytes_of)
     return Checked(images, tuple(source.classes), size, teacher, replay)
 
 
@@ -234,8 +236,8 @@ def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | Non
     card = card_of(Store(spec.teacher.path))
     if card.classes != tuple(classes):
         raise InputError(
-            f"teacher: {spec.teacher.path} knows {len(card.classes)} classes "
-            f"({', '.join(card.classes[:4])}, ...), but the data {spec.data.name} have {len(classes)} "
+            f"teacher: {spec.teacher.path} has {len(card.classes)} classes "
+            f"({', '.join(card.classes[:4])}, ...), but the data {spec.data.name} has {len(classes)} "
             f"({', '.join(classes[:4])}, ...)"
         )
     return card.network
@@ -253,24 +255,24 @@ def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
 def _check_terms(
     config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, TeacherKernel]]:
-    """The shapes of the layers at which the terms look at the teacher, and the kernels that they want of it.
+    """The shapes of the teacher's layers that the terms use, and the kernels that they need of the teacher.
 
     Raises:
-        InputError: If a layer is not there, or a loss cannot compare two.
+        InputError: If a network has no such layer, or a loss cannot compare two layers.
     """
     terms = config.active_terms
-    learnt = [layer for term in terms for layer in term.student_layers]
-    taught = [layer for term in terms for layer in term.teacher_layers]
-    student_shapes = networks.shapes(config.student, learnt, size)
-    teacher_shapes = networks.shapes(teacher, taught, size) if teacher and taught else {}
-    with torch.device("meta"):  # memories of gigabytes are not allocated for a question
+    student_layers = [layer for term in terms for layer in term.student_layers]
+    teacher_layers = [layer for term in terms for layer in term.teacher_layers]
+    student_shapes = networks.shapes(config.student, student_layers, size)
+    teacher_shapes = networks.shapes(teacher, teacher_layers, size) if teacher and teacher_layers else {}
+    with torch.device("meta"):  # so that memories of gigabytes are not allocated
         modules = {term.name: term.build(student_shapes, teacher_shapes, networks.num_classes) for term in terms}
-    shapes = {layer: teacher_shapes[layer] for layer in taught if layer in teacher_shapes}
+    shapes = {layer: teacher_shapes[layer] for layer in teacher_layers if layer in teacher_shapes}
     return shapes, {name: module.kernel for name, module in modules.items() if module.kernel is not None}
 
 
 def _searches_kernels(spec: SweepSpec, terms: Collection[str]) -> bool:
-    """Whether hardly two trials will share a kernel, since a number that decides it is searched."""
+    """Whether hardly any two trials will share a kernel, because a number that the kernel depends on is searched."""
     spaces = [spec.space_of(study) for study in spec.studies]
     searched = {path for space in spaces for path, domain in space.items() if isinstance(domain, Range)}
     deciding = {path for path in searched if not path.endswith(".weight")}
@@ -278,7 +280,7 @@ def _searches_kernels(spec: SweepSpec, terms: Collection[str]) -> bool:
 
 
 class _Networks:
-    """Networks built once each, with whatever weights, to be asked for shapes and costs."""
+    """Networks, each built once and with arbitrary weights, whose shapes and costs are needed."""
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -290,14 +292,14 @@ class _Networks:
         key = network.model_dump_json()
         if key not in self._built:
             built = build_network(network, self.num_classes, bare=True)
-            if not (network.is_custom or network.is_ensemble):  # these may do what cannot be done without numbers
+            if not (network.is_custom or network.is_ensemble):  # these may compute what needs numbers
                 built = built.to("meta")
             check_classes(network, layer_channels(built, (), size), self.num_classes)
             self._built[key] = built
-        asked = (key, frozenset(layers), size)
-        if asked not in self._shapes:
-            self._shapes[asked] = layer_channels(self._built[key], asked[1], size)
-        return self._shapes[asked]
+        query = (key, frozenset(layers), size)
+        if query not in self._shapes:
+            self._shapes[query] = layer_channels(self._built[key], query[1], size)
+        return self._shapes[query]
 
 
 def _cost(network: Network, checked: Checked) -> Cost:
@@ -306,7 +308,7 @@ def _cost(network: Network, checked: Checked) -> Cost:
     try:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             built.to("meta")(torch.zeros(1, 3, *checked.image_size, device="meta"))
-    except Exception:  # whatever a network of the user's own raises on numbers that are not there
+    except Exception:  # a custom network may raise anything on meta tensors
         return Cost(params, None)
     return Cost(params, counter.get_total_flops() // 2)
 
@@ -325,7 +327,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     rounds = spec.confirm.rounds
     return StudyPlan(
         name=study.name,
-        title=_title(method) if method else "terms of the spec's own",
+        title=_title(method) if method else "terms given in the spec",
         terms=tuple(f"{term.name} x {term.weight:g}" for term in config.active_terms),
         fixed={path: str(value) for path, value in study.set.items()},
         space={path: describe(domain) for path, domain in space.items()},
@@ -352,7 +354,7 @@ def _teacher_text(spec: SweepSpec) -> str:
 
 def _warnings(spec: SweepSpec) -> Iterator[str]:
     if spec.purpose == "search" and spec.baseline is None:
-        yield "no study is without a teacher, so that nothing can be said about the gain of distillation"
+        yield "every study has a teacher, so the gain of distillation cannot be measured; add the study none"
     if not confirms(spec):
         yield "nothing is confirmed on fresh seeds (confirm.top or confirm.seeds is 0): scores are optimistic"
     for study in spec.studies:
@@ -366,14 +368,14 @@ def _macs(
     total = 0.0
     for study in studies:
         config = spec.config_for(spec.study(study.name))
-        taught = teacher.macs if teacher and config.uses_teacher else 0
-        if student.macs is None or taught is None:
+        teacher_macs = teacher.macs if teacher and config.uses_teacher else 0
+        if student.macs is None or teacher_macs is None:
             return None
         crop = config.augment.crop or checked.image_size
         area = crop[0] * crop[1] / (checked.image_size[0] * checked.image_size[1])
         epochs = study.search_epochs + study.confirm_runs * study.epochs
         images = checked.images["train"] * config.images_per_step / config.batch_size
-        total += epochs * images * area * (student.macs * (1 + _BACKWARD) + taught)
+        total += epochs * images * area * (student.macs * (1 + _BACKWARD) + teacher_macs)
     return total
 
 

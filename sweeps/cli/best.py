@@ -58,9 +58,9 @@ def _freeze(store: "Store") -> None:
     from sweeps.outcome.freeze import freeze
 
     frozen = freeze(store)
-    chosen = frozen["chosen"]
-    what = "the baseline, which nothing beat" if chosen == frozen["baseline"] else f"of study {chosen['study']}"
-    console.print(f"frozen: config {chosen['config_id']} {what} ({frozen['why']})")
-    if frozen["seeds"]:
-        seeds = ", ".join(map(str, frozen["seeds"]))
+    chosen = frozen.chosen
+    what = "the baseline, which nothing beat" if chosen == frozen.baseline else f"of study {chosen.study}"
+    console.print(f"frozen: config {chosen.config_id} {what} ({frozen.why})")
+    if frozen.seeds:
+        seeds = ", ".join(map(str, frozen.seeds))
         console.print(f"run {store}/spec.yaml with the same --dir to train on the final seeds {seeds}")

@@ -36,7 +36,7 @@ def get(
     from kdtrain.data.fetch import SOURCES, fetch
 
     if name not in SOURCES:
-        raise InputError(f"{name} cannot be fetched{meant(name, SOURCES)}")
+        raise InputError(f"unknown data set to fetch, {name!r}{meant(name, SOURCES)}")
     checksum = f"sha256:{sha256}" if sha256 is not None else None
     with _shown(f"fetching {name}", in_bytes=True) as update:
         folder = fetch(SOURCES[name], machine_of(data, None).data_root, source, checksum, update, console.print)
@@ -52,24 +52,24 @@ def check(
     Example: [bold]kdsweep data check sweeps/specs/camvid.yaml --data data[/]
     """
     spec = load_spec(spec_file)
-    found = list(_findings(spec, machine_of(data, None).data_root))
-    for one in found:
-        console.print(_described(one))
-    labelled = [one for one in found if one.classes]
+    checks = list(_role_checks(spec, machine_of(data, None).data_root))
+    for role_check in checks:
+        console.print(_described(role_check))
+    labelled = [role_check for role_check in checks if role_check.classes]
     console.print(_class_table(labelled))
-    for one in labelled:
-        if one.absent:
-            console.print(f"role {one.role} has no pixel of {', '.join(one.absent)}")
-    bad = [(one.role, *each) for one in found for each in one.bad]
+    for role_check in labelled:
+        if role_check.absent:
+            console.print(f"role {role_check.role} has no pixel of {', '.join(role_check.absent)}")
+    bad = [(role_check.role, *each) for role_check in checks for each in role_check.bad]
     for role, image_id, reason in bad[:_BAD_SHOWN]:
         console.print(f"bad: {role} {image_id}: {reason}", markup=False)
     if bad:
         more = f" ({len(bad) - _BAD_SHOWN} of them not shown)" if len(bad) > _BAD_SHOWN else ""
-        raise InputError(f"{len(bad)} of {sum(one.images for one in found)} images are bad{more}")
-    console.print("all images can be read and all labels have a meaning")
+        raise InputError(f"{len(bad)} of {sum(role_check.images for role_check in checks)} images are bad{more}")
+    console.print("all images can be read and all labels are of a class or ignored")
 
 
-def _findings(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
+def _role_checks(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
     source = spec.data.open(root)
     for role in ROLES:
         if role == "test":
@@ -78,7 +78,7 @@ def _findings(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
             try:
                 source.ids(role)
             except InputError as error:
-                console.print(f"test: not there, but needed once a selection is frozen: {error}", markup=False)
+                console.print(f"test: not found, but needed once a selection is frozen: {error}", markup=False)
                 continue
         with _shown(f"reading role {role}") as update:
             yield check_role(source, role, update)
@@ -87,23 +87,23 @@ def _findings(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
             yield check_role(further.open(root), f"unlabelled {further.images}", update)
 
 
-def _described(found: RoleCheck) -> str:
-    common = found.sizes.most_common(3)
+def _described(check: RoleCheck) -> str:
+    common = check.sizes.most_common(3)
     sizes = ", ".join(f"{count} of {width}x{height}" for (height, width), count in common)
-    rest = len(found.sizes) - len(common)
+    rest = len(check.sizes) - len(common)
     more = f" and {rest} further sizes" if rest else ""
-    ignored = f", {found.ignored_share:.1%} of the pixels ignored" if found.classes and found.sizes else ""
-    bad = f", {len(found.bad)} bad" if found.bad else ""
-    return f"{found.role}: {found.images} images{bad}: {sizes or 'none can be read'}{more}{ignored}"
+    ignored = f", {check.ignored_share:.1%} of the pixels ignored" if check.classes and check.sizes else ""
+    bad = f", {len(check.bad)} bad" if check.bad else ""
+    return f"{check.role}: {check.images} images{bad}: {sizes or 'none can be read'}{more}{ignored}"
 
 
-def _class_table(found: Sequence[RoleCheck]) -> Table:
+def _class_table(checks: Sequence[RoleCheck]) -> Table:
     """The percentage of the labelled pixels by class and role."""
-    table = Table("class", *(f"{one.role} %" for one in found), title="labelled pixels")
+    table = Table("class", *(f"{check.role} %" for check in checks), title="labelled pixels")
     for column in table.columns[1:]:
         column.justify = "right"
-    for index, name in enumerate(found[0].classes):
-        shares = ("absent" if one.pixels[index] == 0 else f"{100 * one.shares[index]:.3f}" for one in found)
+    for index, name in enumerate(checks[0].classes):
+        shares = ("absent" if check.pixels[index] == 0 else f"{100 * check.shares[index]:.3f}" for check in checks)
         table.add_row(name, *shares)
     return table
 

@@ -82,7 +82,7 @@ def ablation(
     names = [name.strip() for name in design.split(",")]
     for name in names:
         if name not in DESIGNS:
-            raise InputError(f"design: must be one of {', '.join(DESIGNS)}, got {name!r}{meant(name, DESIGNS)}")
+            raise InputError(f"design: unknown design {name!r}{meant(name, DESIGNS)}")
     if options.values and not any(DESIGNS[name].takes_values for name in names):
         raise InputError(f"design {design}: is about whole terms and takes no --values; take one-factor or factorial")
     if options.resolution and "fractional" not in names:

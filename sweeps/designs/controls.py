@@ -36,7 +36,7 @@ def controls(request: Request, names: tuple[str, ...], ratio: TimeRatio | None) 
     """
     for name in names:
         if name not in KNOWN:
-            raise InputError(f"--controls: there is no {name!r}{meant(name, KNOWN)} (known: {', '.join(KNOWN)})")
+            raise InputError(f"--controls: unknown control {name!r}{meant(name, KNOWN)}")
     arms, notes = [], []
     if NONE in names:
         arms.append(_arm(NONE, request))

@@ -1,5 +1,6 @@
 """Where the config of an ablation comes from, and what is known about its trainings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from sweeps.store.store import Store
 class Origin:
     """A config in plain values, the spec of its sweep, and what that sweep measured."""
 
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     spec: SweepSpec
     measured: Measured
 

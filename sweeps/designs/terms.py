@@ -1,7 +1,5 @@
 """Is a term needed beside the others, and does it help alone?"""
 
-from typing import Any
-
 from sweeps.designs.arms import OFF, ON, Arm, Arms, Request, reference, without
 from sweeps.designs.controls import FAMILY as CONTROLS
 
@@ -30,7 +28,7 @@ def add_one_in(request: Request) -> Arms:
     """
     names = request.removable("add-one-in")
     base = without(request.terms, names)
-    cell: dict[str, Any] = {"role": "reference", "family": FAMILY, "levels": dict.fromkeys(names, OFF)}
+    cell: dict[str, object] = {"role": "reference", "family": FAMILY, "levels": dict.fromkeys(names, OFF)}
     arms = [Arm("none" if base == request.plain else "base", base, cell=cell)]
     for name in names:
         levels = {term: ON if term == name else OFF for term in names}

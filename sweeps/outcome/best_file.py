@@ -1,4 +1,4 @@
-"""`best.yaml`: the way from a finished sweep back to training, through a file."""
+"""The chosen config of a sweep, and `best.yaml`, which holds it for the next training."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from sweeps.spec.spec import SweepSpec, load_spec
 from sweeps.store.store import Store, open_store
 
 TEACHER = "teacher"
-"""Where the file says which teacher folder the config was trained with, relative to the file."""
+"""The key of the teacher folder that the config was trained with, relative to the file."""
 
 
 def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Store) -> str:
@@ -29,9 +29,9 @@ def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Stor
     Args:
         chosen: From `analysis.selection.select.best`.
         teacher: The teacher folder of the sweep.
-        beside: The folder that the file will lie in: on a disk, the teacher is named relative to it.
+        beside: The folder of the file: on a disk, the path of the teacher is relative to it.
     """
-    content: dict[str, Any] = {"config": chosen["config"]}
+    content: dict[str, object] = {"config": chosen["config"]}
     if teacher is not None and chosen["config"].get("teacher"):
         on_disk = teacher.local is not None and beside.local is not None
         content[TEACHER] = os.path.relpath(str(teacher), str(beside)) if on_disk else str(teacher)
@@ -58,7 +58,7 @@ def best_config(sweep: Store | Path | str) -> TrainConfig:
     return TrainConfig.parse(json.loads(ranked.iloc[0]["config_json"]))
 
 
-def candidate(source: str, study: str | None) -> tuple[dict[str, Any], SweepSpec]:
+def candidate(source: str, study: str | None) -> tuple[Mapping[str, Any], SweepSpec]:
     """The config that an ablation takes apart, in plain values, and the spec that it comes from.
 
     Args:
@@ -71,9 +71,9 @@ def candidate(source: str, study: str | None) -> tuple[dict[str, Any], SweepSpec
     sweep = Store(source)
     if sweep.local is not None and not sweep.local.is_dir():
         spec = load_spec(source)
-        names = [known.name for known in spec.studies]
+        names = [each.name for each in spec.studies]
         if study is not None and study not in names:
-            raise InputError(f"{source}: there is no study {study!r}{meant(study, names)}")
+            raise InputError(f"{source}: unknown study {study!r}{meant(study, names)}")
         of = spec.study(study) if study else spec.studies[-1]
         return spec.config_for(of).model_dump(mode="json"), spec
     spec, _ = load_state(sweep)
@@ -83,9 +83,9 @@ def candidate(source: str, study: str | None) -> tuple[dict[str, Any], SweepSpec
     ranked = select(read_tables(source)).sort_values(["chosen", "rank"], ascending=[False, True])
     configs = [json.loads(row["config_json"]) for _, row in ranked.iterrows() if study in (None, row["study"])]
     if not configs:
-        raise InputError(f"{source}: no trial{f' of the study {study}' if study else ''} is complete to take apart")
-    taught = (config for config in configs if config["teacher"] is not None)
-    return next(taught, configs[0]), spec
+        raise InputError(f"{source}: no trial{f' of the study {study}' if study else ''} is complete; run the sweep on")
+    with_teacher = (config for config in configs if config["teacher"] is not None)
+    return next(with_teacher, configs[0]), spec
 
 
 def read_config(path: Path) -> tuple[TrainConfig, Store | None]:
@@ -99,13 +99,13 @@ def read_config(path: Path) -> tuple[TrainConfig, Store | None]:
         return _parse(path, content), None
     unknown = set(content) - {"config", TEACHER, "evidence"}
     if unknown:
-        raise InputError(f"{path}: unknown key {sorted(unknown)[0]}; known: config, {TEACHER}, evidence")
+        raise InputError(f"{path}: allowed keys are config, {TEACHER} and evidence, got {sorted(unknown)[0]}")
     named = content.get(TEACHER)
     teacher = Store(named if "://" in str(named) else path.parent / named) if named else None
     return _parse(path, content["config"]), teacher
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> Mapping[str, Any]:
     """A YAML file that holds a mapping.
 
     Raises:
@@ -122,7 +122,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def _parse(path: Path, content: Mapping[str, Any]) -> TrainConfig:
+def _parse(path: Path, content: Mapping[str, object]) -> TrainConfig:
     try:
         return TrainConfig.parse(content)
     except InputError as error:

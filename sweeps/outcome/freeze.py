@@ -1,16 +1,14 @@
 """The freeze of a sweep's selection: the point after which nothing can change it any more.
 
-Only then are the chosen config and the baseline trained on seeds of their own and looked at on the role report, so that
-what is reported was not used to choose.
+Only then are the chosen config and the baseline trained on final seeds and evaluated on the role test, so that what is
+reported was not used to choose.
 """
-
-from typing import Any
 
 import pandas as pd
 
 from analysis.selection.finalists import finalists
 from kdtrain.errors import InputError
-from sweeps.ledger.events import Frozen
+from sweeps.ledger.events import Frozen, FrozenConfig
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.tabulate import short_frames
@@ -18,14 +16,12 @@ from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
 
 
-def freeze(sweep: Store) -> dict[str, Any]:
+def freeze(sweep: Store) -> Frozen:
     """Make the selection of a finished sweep final, by a record in its ledger.
 
     Returns:
-        The record: ``chosen`` and ``baseline`` (study, candidate trial, config_id; the baseline is none where the sweep
-        has none, and equals the chosen one where nothing beat it), ``tie`` (the configs among which it was chosen),
-        ``why``, ``seeds`` (the reporting seeds), the ``role`` that they are reported on (`select` where the data have
-        no other), ``records`` (how many records of the ledger it is based on).
+        The event: the baseline equals the chosen config where nothing beat it, and the role is `select` where the data
+        have no role test.
 
     Raises:
         InputError: If there is no sweep, it is not finished, nothing can be chosen, or it is frozen already.
@@ -46,30 +42,30 @@ def freeze(sweep: Store) -> dict[str, Any]:
                 "--dir to its end first"
             )
         spec = parse_spec(state.sweep.spec)
-        record = _selection(spec, state, finalists(short_frames(state, spec)), str(sweep))
-        ledger.append(Frozen.from_json(record))
-        return record
+        frozen = _selection(spec, state, finalists(short_frames(state, spec)), str(sweep))
+        ledger.append(frozen)
+        return frozen
     finally:
         ledger.close()
 
 
-def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: str) -> dict[str, Any]:
+def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: str) -> Frozen:
     if ranked.empty:
-        raise InputError(f"{sweep}: no trial is complete, so there is nothing to choose and to freeze")
+        raise InputError(f"{sweep}: no trial is complete, so there is nothing to freeze; run the sweep on")
     chosen = ranked[ranked["chosen"]].iloc[0]
     of_baseline = ranked[ranked["study"] == (spec.baseline.name if spec.baseline else None)]
     first = max(spec.seed, *spec.confirm_seeds, *(trial.seed for trial in state.trials.values())) + 1
-    return {
-        "chosen": _named(chosen),
-        "baseline": _named(of_baseline.iloc[0]) if len(of_baseline) else None,
-        "tie": [_named(row) for _, row in ranked[ranked["tie"]].iterrows()],
-        "why": chosen["why"],
-        "seeds": list(range(first, first + spec.confirm.final_seeds)),
-        "role": "test" if spec.data.has_test else "select",
-        "records": state.last.n if state.last else 0,
-    }
+    return Frozen(
+        chosen=_config_of(chosen),
+        baseline=_config_of(of_baseline.iloc[0]) if len(of_baseline) else None,
+        tie=tuple(_config_of(row) for _, row in ranked[ranked["tie"]].iterrows()),
+        why=chosen["why"],
+        seeds=tuple(range(first, first + spec.confirm.final_seeds)),
+        role="test" if spec.data.has_test else "select",
+        records=state.last.n if state.last else 0,
+    )
 
 
-def _named(row: pd.Series) -> dict[str, Any]:
+def _config_of(row: pd.Series) -> FrozenConfig:
     trial = row["trial_id"] if isinstance(row["trial_id"], str) else None
-    return {"study": row["study"], "trial": trial, "config_id": row["config_id"]}
+    return FrozenConfig(row["study"], trial, row["config_id"])

@@ -1,9 +1,9 @@
-"""What follows from a sweep's ledger and trials: tables, best config, pictures and report."""
+"""The results of a sweep, from its ledger and trials: tables, best config, pictures and report."""
 
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,19 @@ from sweeps.store.store import Store
 
 @dataclass(frozen=True)
 class Results:
-    """What a sweep leaves behind. `best` is none where no trial completed; see `analysis.selection.select.best`."""
+    """Where report and `best.yaml` lie, and the chosen config with its evidence.
+
+    `best_file` and `best` are none where no trial completed; `analysis.selection.select.best` says what is in `best`.
+    """
 
     report: str
     best_file: str | None
-    best: dict[str, Any] | None
+    best: Mapping[str, Any] | None
 
 
 @contextlib.contextmanager
 def local_folder(sweep: Store) -> Iterator[Path]:
-    """A local folder with the sweep's ledger, in which results are made; leaving the block brings them to the sweep.
+    """A local folder with the sweep's ledger, in which results are made; leaving the block writes them to the sweep.
 
     On a disk it is the sweep's folder itself.
 
@@ -46,7 +49,7 @@ def local_folder(sweep: Store) -> Iterator[Path]:
         StorageError: If a disk is full.
     """
     if sweep.local is not None:
-        with _full_disk_named(sweep.local):
+        with _full_disk_location(sweep.local):
             yield sweep.local
         return
     folder = Path(tempfile.mkdtemp(prefix="kdsweep-"))
@@ -54,7 +57,7 @@ def local_folder(sweep: Store) -> Iterator[Path]:
         for part in (LEDGER, "predictions"):
             sweep.pull(part, folder / part)
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-        with _full_disk_named(folder):
+        with _full_disk_location(folder):
             yield folder
         for path in sorted(folder.rglob("*")):
             if path.is_file() and before.get(path) != path.stat().st_mtime_ns:
@@ -64,7 +67,7 @@ def local_folder(sweep: Store) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _full_disk_named(folder: Path) -> Iterator[None]:
+def _full_disk_location(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -74,7 +77,7 @@ def _full_disk_named(folder: Path) -> Iterator[None]:
 
 
 def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:
-    """Write all that follows from the ledger and the trials' folders."""
+    """Write the results, from the ledger and the folders of the trials."""
     with local_folder(sweep) as folder:
         write_tables(folder)
         tables = read_tables(folder)
@@ -84,13 +87,13 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
             write_atomically(folder / "best.yaml", text.encode())
         eval_scale = spec.config_for(spec.studies[0]).eval_scale
         with tempfile.TemporaryDirectory(prefix="kdsweep-") as scratch:
-            models = {name: _at_hand(store, Path(scratch) / name) for name, store in _students(spec, sweep, tables)}
+            models = {name: _local_copy(store, Path(scratch) / name) for name, store in _students(spec, sweep, tables)}
             if teacher is not None:
                 local = teacher.store.local or staged(teacher.store, teacher.card.digest, machine.cache)
                 models = {"teacher": local, **models}
             draw_predictions(folder / "predictions", spec.data, machine, models, eval_scale)
         report = write_report(folder).relative_to(folder).as_posix()
-    return Results(_named(sweep, report), _named(sweep, "best.yaml") if chosen else None, chosen)
+    return Results(_location(sweep, report), _location(sweep, "best.yaml") if chosen else None, chosen)
 
 
 def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Store]]:
@@ -112,12 +115,12 @@ def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) ->
                 break
 
 
-def _at_hand(store: Store, folder: Path) -> Path:
+def _local_copy(store: Store, folder: Path) -> Path:
     if store.local is not None:
         return store.local
     store.pull("", folder)
     return folder
 
 
-def _named(sweep: Store, key: str) -> str:
+def _location(sweep: Store, key: str) -> str:
     return str(sweep.local / key) if sweep.local is not None else f"{sweep}: {key}"

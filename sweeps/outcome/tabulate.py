@@ -26,6 +26,10 @@ from sweeps.outcome.code_columns import code_columns
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
 
+Row = dict[str, object]
+"""A row of a table, by column."""
+Columns = dict[str, list[Any]]
+"""The columns of a table, each with its values."""
 _LONG = ("metrics", "confusion")
 """Tables that a selection does not look at."""
 
@@ -80,23 +84,23 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
     sweep_id = state.sweep.sweep_id
     trials = list(state.trials.values())
     code = code_columns(state)
-    evaluated = [(trial, found) for trial in trials for found in _evaluations(trial)]
+    evaluated = [(trial, evaluation) for trial in trials for evaluation in _evaluations(trial)]
 
-    def labelled(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def of_sweep(items: Iterable[Row]) -> list[Row]:
         return [{"sweep_id": sweep_id, **item} for item in items]
 
     return {
-        "sweeps": labelled([{**_sweep(state, spec), "code_json": code.code_json}]),
-        "studies": labelled(_studies(state, spec)),
-        "trials": labelled([{**_trial(trial), "code_digest": code.code_digest[trial.id]} for trial in trials]),
-        "params": labelled([row for trial in trials for row in _params(trial, spec)]),
+        "sweeps": of_sweep([{**_sweep(state, spec), "code_json": code.code_json}]),
+        "studies": of_sweep(_studies(state, spec)),
+        "trials": of_sweep([{**_trial(trial), "code_digest": code.code_digest[trial.id]} for trial in trials]),
+        "params": of_sweep([row for trial in trials for row in _params(trial, spec)]),
         "metrics": _metrics(sweep_id, trials),
-        "evaluations": labelled([_evaluation_row(sweep_id, trial, found) for trial, found in evaluated]),
-        "confusion": _confusion([(_eval_id(sweep_id, trial, found), found) for trial, found in evaluated]),
-        "teachers": labelled([state.teacher.to_json()] if state.teacher else []),
-        "environments": [_environment(known) for known in state.environments.values()],
-        "decisions": labelled([_decision(decision) for decision in state.decisions]),
-        "cells": labelled(
+        "evaluations": of_sweep([_evaluation_row(sweep_id, *pair) for pair in evaluated]),
+        "confusion": _confusion([(_eval_id(sweep_id, *pair), pair[1]) for pair in evaluated]),
+        "teachers": of_sweep([state.teacher.to_json()] if state.teacher else []),
+        "environments": [_environment(environment) for environment in state.environments.values()],
+        "decisions": of_sweep([_decision(decision) for decision in state.decisions]),
+        "cells": of_sweep(
             [
                 {
                     **cell.model_dump(exclude={"study", "levels"}),
@@ -110,7 +114,7 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
     }
 
 
-def _sweep(state: SweepState, spec: SweepSpec) -> dict[str, Any]:
+def _sweep(state: SweepState, spec: SweepSpec) -> Row:
     data = state.sweep.data
     baseline = spec.baseline
     return {
@@ -145,18 +149,18 @@ def _frozen(state: SweepState) -> str | None:
     return _json({**state.frozen.to_json(), "at": state.frozen_by.at, "record": state.frozen_by.n})
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def _decision(decision: Decision) -> Row:
     content = {each.name: getattr(decision, each.name) for each in fields(decision)}
     return {**content, "at": _time(decision.at)}
 
 
-def _studies(state: SweepState, spec: SweepSpec) -> list[dict[str, Any]]:
-    found = []
+def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:
+    studies: list[Row] = []
     baseline = spec.baseline
     for study in spec.studies:
         space = spec.space_of(study)
         searched, defaults = state.of_study(study.name, Phase.SEARCH), spec.defaults(study)
-        found.append(
+        studies.append(
             {
                 "study": study.name,
                 "method": study.method or "custom",
@@ -173,10 +177,10 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[dict[str, Any]]:
                 "is_baseline": study == baseline,
             }
         )
-    return found
+    return studies
 
 
-def _trial(trial: TrialRecord) -> dict[str, Any]:
+def _trial(trial: TrialRecord) -> Row:
     student = trial.result.student or {}
     return {
         "trial_id": trial.id,
@@ -214,9 +218,9 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _environment(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the node: many nodes share an environment, and each trial names its own."""
-    return {name: value for name, value in known.items() if name != "node"}
+def _environment(environment: Mapping[str, object]) -> Row:
+    """Without the node: many nodes share an environment, and each trial names its node."""
+    return {name: value for name, value in environment.items() if name != "node"}
 
 
 def _peak_memory(trial: TrialRecord) -> int | None:
@@ -238,12 +242,12 @@ def _parts(trial: TrialRecord) -> str | None:
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
-    """A count over all epochs; none where no report has it."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    """A count over all epochs; none where no report has the count."""
+    counted = [count for count in counts if count is not None]
+    return sum(counted) if counted else None
 
 
-def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[dict[str, Any]]:
+def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[Row]:
     for role, values in (("nuisance", trial.params), ("scientific", spec.study(trial.study).set)):
         for name, value in values.items():
             number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
@@ -256,9 +260,9 @@ def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[dict[str, Any]]:
             }
 
 
-def _metrics(sweep_id: str, trials: Sequence[TrialRecord]) -> dict[str, list[Any]]:
+def _metrics(sweep_id: str, trials: Sequence[TrialRecord]) -> Columns:
     """In columns: this is the longest table."""
-    columns: dict[str, list[Any]] = {"sweep_id": [], "trial_id": [], "epoch": [], "name": [], "value": []}
+    columns: Columns = {"sweep_id": [], "trial_id": [], "epoch": [], "name": [], "value": []}
     for trial in trials:
         for epoch, report in sorted(trial.reports.items()):
             values = report_values(report)
@@ -284,35 +288,35 @@ def report_values(report: EpochReport) -> dict[str, float | None]:
 
 
 def _evaluations(trial: TrialRecord) -> list[Evaluation]:
-    """On role select, and of what was frozen on role report."""
+    """On role select, and those of the frozen selection on role test."""
     contents = (trial.result.evaluation, trial.result.held_out)
     return [Evaluation.from_dict(dict(content)) for content in contents if content]
 
 
-def _eval_id(sweep_id: str, trial: TrialRecord, found: Evaluation) -> str:
-    return f"{sweep_id}/{trial.id}/{found.role}"
+def _eval_id(sweep_id: str, trial: TrialRecord, evaluation: Evaluation) -> str:
+    return f"{sweep_id}/{trial.id}/{evaluation.role}"
 
 
-def _evaluation_row(sweep_id: str, trial: TrialRecord, found: Evaluation) -> dict[str, Any]:
+def _evaluation_row(sweep_id: str, trial: TrialRecord, evaluation: Evaluation) -> Row:
     return {
-        "eval_id": _eval_id(sweep_id, trial, found),
+        "eval_id": _eval_id(sweep_id, trial, evaluation),
         "trial_id": trial.id,
         "epoch": trial.epochs_run,
-        "role": found.role,
-        "data_digest": found.digest,
-        "n_images": len(found.image_ids),
-        "miou": found.miou,
-        "pixel_accuracy": found.pixel_accuracy,
-        "iou": _list(found.iou),
-        "precision": _list(found.precision),
-        "recall": _list(found.recall),
-        "f1": _list(found.f1),
+        "role": evaluation.role,
+        "data_digest": evaluation.digest,
+        "n_images": len(evaluation.image_ids),
+        "miou": evaluation.miou,
+        "pixel_accuracy": evaluation.pixel_accuracy,
+        "iou": _list(evaluation.iou),
+        "precision": _list(evaluation.precision),
+        "recall": _list(evaluation.recall),
+        "f1": _list(evaluation.f1),
     }
 
 
-def _confusion(evaluations: Sequence[tuple[str, Evaluation]]) -> dict[str, list[Any]]:
+def _confusion(evaluations: Sequence[tuple[str, Evaluation]]) -> Columns:
     """The cells that are not zero, in columns."""
-    columns: dict[str, list[Any]] = {
+    columns: Columns = {
         "eval_id": [],
         "image_id": [],
         "group_id": [],
@@ -320,14 +324,14 @@ def _confusion(evaluations: Sequence[tuple[str, Evaluation]]) -> dict[str, list[
         "pred": [],
         "n": [],
     }
-    for eval_id, found in evaluations:
-        image, truth, predicted = np.nonzero(found.confusion)
+    for eval_id, evaluation in evaluations:
+        image, truth, predicted = np.nonzero(evaluation.confusion)
         columns["eval_id"] += [eval_id] * len(image)
-        columns["image_id"] += [found.image_ids[i] for i in image]
-        columns["group_id"] += [found.groups[i] for i in image]
+        columns["image_id"] += [evaluation.image_ids[i] for i in image]
+        columns["group_id"] += [evaluation.groups[i] for i in image]
         columns["gt"] += truth.tolist()
         columns["pred"] += predicted.tolist()
-        columns["n"] += found.confusion[image, truth, predicted].tolist()
+        columns["n"] += evaluation.confusion[image, truth, predicted].tolist()
     return columns
 
 
@@ -339,5 +343,5 @@ def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True)

@@ -36,17 +36,17 @@ PAGE = "report/live.html"
 OPTIMISTIC = "screen, 1 seed, optimistic"
 SHOWN = 5
 STALE = 5.0
-"""A trial is called stale if it was silent for so many times its usual epoch."""
+"""A trial is stale if it reported nothing for this many usual epochs."""
 
 
-def watch_page(sweep: Store, target: Path, every: float | None, say: Callable[[str], None]) -> None:
+def watch_page(sweep: Store, target: Path, every: float | None, notice: Callable[[str], None]) -> None:
     """Write the page, and rewrite it until the sweep has finished.
 
     Args:
         sweep: The sweep `D`.
         target: The file to write.
         every: Seconds between two looks; one look alone, if none.
-        say: Takes a line at the start and at the end.
+        notice: Takes a line at the start and at the end.
 
     Raises:
         InputError: If there is no sweep, or its ledger is damaged.
@@ -58,7 +58,7 @@ def watch_page(sweep: Store, target: Path, every: float | None, say: Callable[[s
         shown = live_page(spec, state, health(sweep, state), None if over else max(1, round(every or 0)))
         write_atomically(target, shown.encode())
         if not fresh or every is None:
-            say(str(target))
+            notice(str(target))
         if over or every is None:
             return
         time.sleep(every)
@@ -162,8 +162,8 @@ def _colors(spec: SweepSpec) -> dict[str, str]:
 def _left(summary: Summary) -> str:
     if summary.phase in ("finished", "aborted"):
         return "none"
-    known = summary.seconds_left
-    return "not known before the first epoch" if known is None else f"about {duration(known)} at the pace so far"
+    seconds = summary.seconds_left
+    return "not known before the first epoch" if seconds is None else f"about {duration(seconds)} at the pace so far"
 
 
 def _failures(state: SweepState, summary: Summary) -> tuple[str, str]:
@@ -174,12 +174,12 @@ def _failures(state: SweepState, summary: Summary) -> tuple[str, str]:
         return (f"none; {retried} attempts were repeated after an error" if retried else "none"), ""
     last = max(wrong, key=lambda trial: trial.ended_at or "")
     reason = (last.reason or "no reason recorded").strip().splitlines()[-1]
-    said = f"{len(wrong)} of {len(ended)} ended trials ({share(len(wrong) / len(ended))}); last {last.id}: {reason}"
-    return said, "amber"
+    text = f"{len(wrong)} of {len(ended)} ended trials ({share(len(wrong) / len(ended))}); last {last.id}: {reason}"
+    return text, "amber"
 
 
 def _stale(state: SweepState) -> list[str]:
-    """Trials that run but have long said nothing; only the ledger's own clock is looked at."""
+    """Trials that run but have long reported nothing, by the clock of the ledger."""
     if state.last is None:
         return []
     paces = [
@@ -191,15 +191,15 @@ def _stale(state: SweepState) -> list[str]:
     if not paces:
         return []
     usual = sorted(paces)[len(paces) // 2]
-    found = []
+    silent_trials = []
     for trial in state.trials.values():
         if trial.state is not TrialState.RUNNING or trial.started_at is None:
             continue
-        told = sum(r.seconds.get(part, 0.0) for r in trial.reports.values() for part in ("total", *OUTSIDE))
-        silent = (now() - datetime.fromisoformat(trial.started_at)).total_seconds() - told
+        reported = sum(r.seconds.get(part, 0.0) for r in trial.reports.values() for part in ("total", *OUTSIDE))
+        silent = (now() - datetime.fromisoformat(trial.started_at)).total_seconds() - reported
         if silent > max(60.0, STALE * usual):
-            found.append(f"{trial.id} said nothing for about {duration(silent)}")
-    return found
+            silent_trials.append(f"{trial.id} reported nothing for about {duration(silent)}")
+    return silent_trials
 
 
 def _budgets(summary: Summary, palette: dict[str, str]) -> str:
@@ -218,15 +218,15 @@ def _budgets(summary: Summary, palette: dict[str, str]) -> str:
 
 
 def _curves(state: SweepState, palette: dict[str, str]) -> str:
-    """Those trials of the search that stand highest now, whatever epoch they are in."""
-    known = [trial for trial in state.trials.values() if trial.phase is Phase.SEARCH and trial.curve]
-    top = sorted(known, key=lambda trial: -_last(trial))[:SHOWN]
+    """The trials of the search with the highest scores now, whatever epoch they are in."""
+    begun = [trial for trial in state.trials.values() if trial.phase is Phase.SEARCH and trial.curve]
+    top = sorted(begun, key=lambda trial: -_last(trial))[:SHOWN]
     curves = {trial.id: [(epoch, 100 * miou) for epoch, miou in sorted(trial.curve.items())] for trial in top}
     looks = {trial.id: palette.get(trial.study, BASELINE) for trial in top}
     drawn = svg.lines(curves, looks, "epoch", "mIoU on select (points)")
     names = {f"{trial.id} ({trial.state})": looks[trial.id] for trial in top}
-    rest = f"{len(top)} of {len(known)} search trials, at their last evaluated epoch; {OPTIMISTIC}."
-    return page.figure(page.keys(names) + drawn, "The trials that stand highest now.", rest) if drawn else ""
+    rest = f"{len(top)} of {len(begun)} search trials, at their last evaluated epoch; {OPTIMISTIC}."
+    return page.figure(page.keys(names) + drawn, "The trials with the highest scores now.", rest) if drawn else ""
 
 
 def _last(trial: TrialRecord) -> float:
@@ -236,7 +236,7 @@ def _last(trial: TrialRecord) -> float:
 
 def _edges(spec: SweepSpec, state: SweepState) -> list[str]:
     """The best trial of each study, where a value of it lies at the edge of its range."""
-    found = []
+    edges = []
     for study in spec.studies:
         complete = [trial for trial in state.of_study(study.name, Phase.SEARCH) if trial.score is not None]
         if not complete:
@@ -247,7 +247,7 @@ def _edges(spec: SweepSpec, state: SweepState) -> list[str]:
             if not isinstance(domain, Range) or not isinstance(value, int | float):
                 continue
             if side := domains.Range(**domain.model_dump()).edge(float(value)):
-                found.append(
+                edges.append(
                     f"{best.id}: {name} = {value:.3g}, at the {side} edge of {domain.low:g} to {domain.high:g}"
                 )
-    return found
+    return edges

@@ -27,7 +27,7 @@ from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
 
 OPTIMISTIC = "best mIoU so far (1 seed, optimistic)"
-"""What a search's best score is: the maximum of noisy values."""
+"""The best score of a search is optimistic: the maximum of noisy values."""
 CONFIRMED = "mIoU on fresh seeds"
 _STATES = (
     TrialState.COMPLETE,
@@ -76,7 +76,7 @@ class Summary:
 
 
 def summarize(spec: SweepSpec, state: SweepState) -> Summary:
-    """What is to be said about a sweep."""
+    """The summary of a sweep: what every display shows."""
     searched = [(trial, trial.score) for trial in state.trials.values() if trial.phase is Phase.SEARCH]
     scored = [(trial.id, score) for trial, score in searched if score is not None]
     failed = [trial for trial in state.trials.values() if trial.state is TrialState.FAILED]
@@ -109,7 +109,7 @@ def points(score: float) -> str:
 
 
 def table(summary: Summary) -> Group:
-    """The sweep as it stands on a terminal."""
+    """The sweep as a table on a terminal."""
     grid = Table(box=None, pad_edge=False, header_style="dim")
     grid.add_column("study")
     grid.add_column("budget of its search")
@@ -140,45 +140,45 @@ def show_status(sweep: Store) -> Group:
         InputError: If there is no sweep in the folder, or its ledger is damaged.
     """
     spec, state = load_state(sweep)
-    told = [*_fresh_seeds(spec, state), health(sweep, state)]
-    return Group(table(summarize(spec, state)), Text("\n".join(told)))
+    lines = [*_fresh_seeds(spec, state), health(sweep, state)]
+    return Group(table(summarize(spec, state)), Text("\n".join(lines)))
 
 
 def health(sweep: Store, state: SweepState) -> str:
     """Whether a sweep is alive, in words."""
     assert state.last is not None
     age = max(0.0, (now() - datetime.fromisoformat(state.last.at)).total_seconds())
-    heard = f"last heard of {_ago(age)} ago"
+    last_record = f"last record {_ago(age)} ago"
     if state.aborted:
         return f"aborted: {state.aborted}"
     if is_driven(sweep):
-        return f"running, {heard}"
+        return f"running, {last_record}"
     if not state.finished:
-        return f"not running here, {heard}; run {sweep}/spec.yaml with the same --dir to go on"
-    return heard
+        return f"not running here, {last_record}; run {sweep}/spec.yaml with the same --dir to resume"
+    return last_record
 
 
 def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
-    """What fresh seeds cost beside the search, and where the selection stands."""
+    """The cost of fresh seeds beside the search, and whether the selection is frozen."""
     epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in Phase}
-    told = []
+    lines = []
     if epochs[Phase.SEARCH] and epochs[Phase.CONFIRM]:
         share = epochs[Phase.SEARCH] / (epochs[Phase.SEARCH] + epochs[Phase.CONFIRM])
         begun = min(len(race(spec, state, study)) for study in spec.studies)
-        told.append(
+        lines.append(
             f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; the search took {share:.0%} of the epochs so "
             "far (a good split: about two thirds)"
         )
     if state.frozen is not None and state.frozen_by is not None:
         chosen, runs = state.frozen.chosen, len(list(reportings(spec, state)))
         ended = sum(trial.state.is_over for trial in state.of_phase(Phase.FINAL))
-        told.append(
+        lines.append(
             f"selection frozen at {state.frozen_by.at[:16]}: config {chosen.config_id} of {chosen.study}; "
-            f"reporting seeds: {ended} of {runs} runs"
+            f"final seeds: {ended} of {runs} runs"
         )
     elif state.finished and (runs := reporting_runs(spec)):
-        told.append(f"selection not frozen; `kdsweep best --freeze` opens the way to {runs} runs on reporting seeds")
-    return told
+        lines.append(f"selection not frozen; `kdsweep best --freeze` allows {runs} runs on final seeds")
+    return lines
 
 
 class Display:
@@ -187,7 +187,7 @@ class Display:
     def __init__(
         self,
         spec: SweepSpec,
-        say: Callable[[str], None] = print,
+        notice: Callable[[str], None] = print,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -195,11 +195,11 @@ class Display:
 
         Args:
             spec: The sweep.
-            say: Takes the plain lines.
+            notice: Takes the plain lines.
             console: Where the table is drawn if it is a terminal; standard output where none is given.
             clock: Seconds, for tests.
         """
-        self._spec, self._say, self._clock = spec, say, clock
+        self._spec, self._notice, self._clock = spec, notice, clock
         self._console = console or Console()
         self._live: Live | None = None
         self._shown_at, self._shown = -math.inf, ""
@@ -237,7 +237,7 @@ class Display:
             self._live.update(table(summary), refresh=True)
         elif (text := line(summary)) != self._shown:
             self._shown = text
-            self._say(text)
+            self._notice(text)
 
 
 def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
@@ -282,15 +282,15 @@ def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str
 
 def _memory(spec: SweepSpec, state: SweepState) -> str:
     """The most that any trial has held of its GPU, seen from its first epoch on."""
-    found: list[tuple[int, int]] = []
+    peaks: list[tuple[int, int]] = []
     for trial in state.trials.values():
         peak = max((report.peak_memory_bytes or 0 for report in trial.reports.values()), default=0)
         total = state.environments.get(trial.environment_id or "", {}).get("gpu_memory_bytes")
         if peak and isinstance(total, int):
-            found.append((peak, total))
-    if not found:
+            peaks.append((peak, total))
+    if not peaks:
         return ""
-    peak, total = max(found, key=lambda pair: pair[0] / pair[1])
+    peak, total = max(peaks, key=lambda pair: pair[0] / pair[1])
     fitting = advice(peak, total)
     return (
         f"GPU memory: a trial holds up to {peak / 2**30:.1f} of {total / 2**30:.0f} GiB: {fitting.fit} would fit "
@@ -306,7 +306,7 @@ def _phase(spec: SweepSpec, state: SweepState) -> str:
     if not state.trials:
         return "starting"
     if state.frozen is not None:
-        return "training on reporting seeds"
+        return "training on final seeds"
     searching = any(trial.phase is Phase.SEARCH and trial.state.is_unfinished for trial in state.trials.values())
     confirming = any(trial.phase is Phase.CONFIRM for trial in state.trials.values())
     if searching and confirming:

@@ -1,7 +1,6 @@
 """The answer to a query, as a table on a terminal or as CSV."""
 
 import io
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -13,13 +12,13 @@ SHOWN = 100
 
 
 def as_table(answer: pa.Table) -> Group:
-    """The first rows; what is left out is said below."""
+    """The first rows, and a line on how many are left out."""
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for field in answer.schema:
         right = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         grid.add_column(Text(field.name), justify="right" if right else "left", overflow="fold")
     for row in answer.slice(0, SHOWN).to_pylist():
-        grid.add_row(*(Text(_said(value)) for value in row.values()))
+        grid.add_row(*(Text(_cell_text(value)) for value in row.values()))
     left = len(answer) - SHOWN
     return (
         Group(grid, Text(f"{SHOWN} of {len(answer):,} rows; all of them with --csv", "dim"))
@@ -39,7 +38,7 @@ def as_csv(answer: pa.Table) -> str:
     return file.getvalue().decode()
 
 
-def _said(value: Any) -> str:
+def _cell_text(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

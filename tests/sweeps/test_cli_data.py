@@ -52,7 +52,7 @@ def test_the_command_tells_what_is_in_the_data(command, camvid, tmp_path):
     assert (code, err) == (0, "")
     assert "train: 4 images: 3 of 3x2, 1 of 4x1, 18.2% of the pixels ignored" in out
     assert "select: 1 images: 1 of 2x1, 50.0% of the pixels ignored" in out
-    assert "test: not there" in out
+    assert "test: not found" in out
     assert "role select has no pixel of Building, Pole, Road" in out
     assert [line for line in out.splitlines() if "Road" in line and "50.000" in line and "absent" in line]
     assert "all images can be read" in out
@@ -81,7 +81,7 @@ def test_wrong_input_is_one_line(command, camvid, tmp_path):
     for words, says in (
         (("check", tmp_path / "spec.yaml", "--data", camvid), "images without a label map: 01_0"),
         (("check", tmp_path / "spec.yaml", "--data", tmp_path / "nowhere"), "not a folder"),
-        (("get", "cityscapes"), "cityscapes cannot be fetched"),
+        (("get", "cityscapes"), "unknown data set to fetch, 'cityscapes'"),
         (("get", "camvid", "--data", tmp_path, "--source", "ftp://x"), "--source"),
     ):
         code, _, err = command(*words)

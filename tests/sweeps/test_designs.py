@@ -273,7 +273,7 @@ LAYERS = {"cam_cka.student_layer": ("decoder",), "cam_cka.teacher_layer": ("deco
     ("method", "design", "options", "said"),
     [
         ("none", "leave-one-out", {}, "nothing to leave out"),
-        ("cskd", "leave-one-in", {}, "got 'leave-one-in'; did you mean leave-one-out"),
+        ("cskd", "leave-one-in", {}, "unknown design 'leave-one-in'; did you mean leave-one-out"),
         ("cskd", "leave-one-out", {"factors": ("cam",)}, "--factors: the config has no term 'cam' .*cam_cka"),
         ("cskd", "leave-one-out", {"values": VALUES}, "is about whole terms and takes no --values"),
         ("cwd", "factorial", {}, "needs at least two factors, but there is only channel_wise"),

@@ -85,8 +85,8 @@ def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, r
     train = fake.FakeTrain(quality("taught"))
     before = fake.run(spec, tmp_path, train)
     record = freeze(Store(tmp_path))
-    assert record["chosen"]["study"] == "kd"
-    assert record["baseline"]["study"] == "none"
+    assert record.chosen.study == "kd"
+    assert record.baseline.study == "none"
     state = fake.run(spec, tmp_path, train)
     assert state.finished
     runs = state.of_phase("final")
@@ -94,7 +94,7 @@ def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, r
         (study, seed) for seed in (10, 11, 12) for study in ("kd", "none")
     ]
     assert not {trial.seed for trial in runs} & {trial.seed for trial in before.trials.values()}
-    assert {trial.config_id for trial in runs} == {record["chosen"]["config_id"], record["baseline"]["config_id"]}
+    assert {trial.config_id for trial in runs} == {record.chosen.config_id, record.baseline.config_id}
     assert readings == [("test", trial.config_id, trial.seed) for trial in runs]
 
     tables = tables_of(tmp_path)
@@ -132,7 +132,7 @@ def test_a_baseline_that_nothing_beat_is_trained_once(fake, tmp_path, readings):
     train = fake.FakeTrain(quality("untaught"))
     fake.run(spec, tmp_path, train)
     record = freeze(Store(tmp_path))
-    assert record["chosen"] == record["baseline"]
+    assert record.chosen == record.baseline
     state = fake.run(spec, tmp_path, train)
     assert [trial.study for trial in state.of_phase("final")] == ["none"] * 3
     evidence = best(tables_of(tmp_path))["evidence"]["test"]
@@ -216,11 +216,11 @@ def test_the_status_says_where_the_selection_stands(fake, tmp_path, readings):
         return str(show_status(Store(tmp_path)).renderables[1])
 
     assert "fresh seeds: round 1 of 1; the search took 50% of the epochs" in said()
-    assert "not frozen; `kdsweep best --freeze` opens the way to 6 runs" in said()
+    assert "not frozen; `kdsweep best --freeze` allows 6 runs" in said()
     freeze(Store(tmp_path))
-    assert "reporting seeds: 0 of 6 runs" in said()
+    assert "final seeds: 0 of 6 runs" in said()
     fake.run(spec, tmp_path)
-    assert "reporting seeds: 6 of 6 runs" in said()
+    assert "final seeds: 6 of 6 runs" in said()
     assert load_state(tmp_path)[1].frozen.records > 0
 
 
@@ -261,7 +261,7 @@ def test_poisoned_report_images_harm_no_sweep_before_its_freeze(tmp_path, monkey
     with monkeypatch.context() as poisoned:
         poisoned.setattr(source, "read", read_image)
         poisoned.setattr(source, "ids", ids)
-        assert "1 runs at most" in run("plan", spec)
+        assert "1 runs on final seeds at most" in run("plan", spec)
         run(*command)
         run("report", sweep)
         run("best", sweep)
@@ -279,7 +279,7 @@ def test_data_without_a_role_report_are_reported_on_the_role_select(fake, tmp_pa
     data = {"name": "folder", "classes": list(fake.CLASSES), "folders": folders}
     spec = small(fake, data=data)
     fake.run(spec, tmp_path)
-    assert freeze(Store(tmp_path))["role"] == "select"
+    assert freeze(Store(tmp_path)).role == "select"
     fake.run(spec, tmp_path)
     assert readings == []
     evidence = best(tables_of(tmp_path))["evidence"]["test"]

@@ -112,8 +112,8 @@ def test_the_frozen_selection_is_read_as_it_was_recorded(sweep):
     tables, _, state, record = sweep
     frozen = read_frozen_selection(tables)
     for of in ("chosen", "baseline"):
-        assert getattr(frozen, of) == ConfigId(record[of]["study"], record[of]["config_id"])
-    assert (frozen.why, list(frozen.seeds), frozen.role) == (record["why"], record["seeds"], "test")
+        assert getattr(frozen, of) == ConfigId(getattr(record, of).study, getattr(record, of).config_id)
+    assert (frozen.why, list(frozen.seeds), frozen.role) == (record.why, list(record.seeds), "test")
     assert frozen.at == state.frozen_by.at
 
 

@@ -87,7 +87,7 @@ def test_status_from_the_files_alone(fake, tmp_path):
     spec = fake.make_spec()
     with fake.open_driver(spec, tmp_path) as driver:
         driver.started(driver.next().id)
-        assert "running, last heard of" in text(show_status(Store(tmp_path)))
+        assert "running, last record" in text(show_status(Store(tmp_path)))
     assert "not running here" in text(show_status(Store(tmp_path)))
     fake.run(spec, tmp_path)
     shown = text(show_status(Store(tmp_path)))
