@@ -312,7 +312,12 @@ LAYERS = {"cam_cka.student_layer": ("decoder",), "cam_cka.teacher_layer": ("deco
             "numbers above 0; a weight of 0 is tried anyway",
         ),
         ("cwd", "response", {"values": {"optimizer.lr": (0.1, 3)}}, "is about one term"),
-        ("cskd", "leave-one-out", {"controls": ("placeb",)}, "--controls: there is no 'placeb'; did you mean placebo"),
+        (
+            "cskd",
+            "leave-one-out",
+            {"controls": ("placeb",)},
+            "--controls: unknown control 'placeb'; did you mean placebo",
+        ),
         (
             "cskd",
             "leave-one-out",
