@@ -56,7 +56,7 @@ def add(figure: go.Figure, **options: object) -> None:
     figure.add_trace(go.Scatter(**{"hoverinfo": "text", **options}))
 
 
-def upright(figure: go.Figure, x: float, color: str, label: str) -> None:
+def vertical_line(figure: go.Figure, x: float, color: str, label: str) -> None:
     """A dotted vertical line with its name above it."""
     figure.add_vline(x=x, line={"color": color, "width": 1.5, "dash": "dot"})
     figure.add_annotation(x=x, y=1, yref="paper", yanchor="bottom", text=label, showarrow=False)

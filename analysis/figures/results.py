@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from analysis.figures.canvas import BASELINE, INK, TEACHER, Colors, add, canvas, upright
+from analysis.figures.canvas import BASELINE, INK, TEACHER, Colors, add, canvas, vertical_line
 from analysis.formats import interval, points, signed
 
 
@@ -22,7 +22,7 @@ def seeds(ranked: pd.DataFrame, palette: Colors, baseline: float, teacher: float
     figure = canvas(height=90 + 30 * len(shown), x="mIoU (points)")
     for value, color, name in ((baseline, BASELINE, "baseline"), (teacher, TEACHER, "teacher")):
         if np.isfinite(value):
-            upright(figure, 100 * value, color, f"{name} {points(value)}")
+            vertical_line(figure, 100 * value, color, f"{name} {points(value)}")
     for place, row in enumerate(shown.to_dict("records")):
         color, scores = palette.get(row["study"], INK), [100 * score for score in row["scores"]]
         hover = [f"{row['study']}, seed {seed}: {score:.2f}" for seed, score in zip(row["seeds"], scores, strict=True)]

@@ -116,8 +116,8 @@ def effect(row: pd.Series, of: str, seeds: int) -> str:
     difference = f"{signed(row['difference'])} points {limits} over {plural(seeds, 'seed')}"
     if word == NOT_SEPARATED:
         least = row.get("mde")
-        blind = "" if missing(least) else f", which could not have seen less than {points(least)}"
-        return f"{word} from {of}: {difference}{blind}"
+        unseen = "" if missing(least) else f", which could not have seen less than {points(least)}"
+        return f"{word} from {of}: {difference}{unseen}"
     return f"{word} {'to' if word == EQUIVALENT else 'from'} {of}: {difference}"
 
 
@@ -208,15 +208,17 @@ def _ablation(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
         seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
         against = f"{signed(hardest['difference'])} points against the reference, {Headline.ABLATION_UNTESTED}; {seeds}"
         return Line("Ablation", f"{hardest['what']} is lowest: {against}.", "amber")
-    blind = "" if missing(least := tested["mde"].max()) else f"; effects below {points(least)} could not have been seen"
+    unseen = (
+        "" if missing(least := tested["mde"].max()) else f"; effects below {points(least)} could not have been seen"
+    )
     apart = tested[tested["word"] == SEPARATED]
     if apart.empty:
         none = f"None of {plural(len(tested), 'effect')} {Headline.ABLATION_NONE}"
-        return Line("Ablation", f"{none}{blind}.", "amber")
+        return Line("Ablation", f"{none}{unseen}.", "amber")
     share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}"
     most = apart.iloc[int(apart["difference"].abs().argmax())]
     largest = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
-    return Line("Ablation", f"{share_apart}, {largest}{blind}.")
+    return Line("Ablation", f"{share_apart}, {largest}{unseen}.")
 
 
 def _tested(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:

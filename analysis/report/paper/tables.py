@@ -115,7 +115,7 @@ def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
         estimators = " ".join(
             f"{words[0].upper()}{words[1:]}." for words in dict.fromkeys(frame.get("estimator", ())) if text(words)
         )
-        least = _blind("Effects", frame)
+        least = _detectable("Effects", frame)
         note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
         yield Sheet(_file(design), caption, columns, rows, " ".join(note.split()))
 
@@ -141,12 +141,12 @@ def _estimator(findings: Findings) -> str:
         if "low" in findings.comparison and findings.comparison["low"].notna().any()
         else "No interval: too few seeds, or the sweep has not finished."
     ]
-    sentences += filter(None, [_blind("Differences", findings.comparison)])
+    sentences += filter(None, [_detectable("Differences", findings.comparison)])
     sentences += ["Bold: the tie set."] if findings.tied() else []
     return " ".join([*sentences, "Hours: search and fresh seeds. "])
 
 
-def _blind(what: str, frame: pd.DataFrame) -> str:
+def _detectable(what: str, frame: pd.DataFrame) -> str:
     """What could not have been seen: it differs from row to row where some vary more than others."""
     detectable = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
     if detectable.empty:

@@ -82,7 +82,7 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
         return TableCell(small="" if row.get("is_baseline") else "none before the end")
     word, least = text(row.get("word")), row.get("mde")
     notes = ["unstable seeds, judged by itself"] if row.get("unstable") else []
-    notes += [f"blind below {points(least)}"] if word == NOT_SEPARATED and not missing(least) else []
+    notes += [f"could not have seen less than {points(least)}"] if word == NOT_SEPARATED and not missing(least) else []
     return TableCell(word, small="; ".join(notes))
 
 

@@ -6,7 +6,7 @@ from analysis.formats import count
 from analysis.report import html as page
 from analysis.report.captions import SCORE
 from analysis.report.findings import Findings
-from analysis.search.importance import cautions, importance, isolation
+from analysis.search.importance import FEWEST, cautions, importance, isolation, searched
 
 MANY_DOTS = 2000
 _DRAWS, _REPLICATES = 3, 8
@@ -19,22 +19,30 @@ def section(findings: Findings) -> str:
 
 
 def _importance(findings: Findings) -> str:
-    warned, parts = [], []
+    few, warned, parts = [], [], []
     for study in findings.comparison["study"]:
-        warned += [page.escape(sentence) for sentence in cautions(findings.tables, study)]
+        configs, space = searched(findings.tables, study)
+        if len(configs) < FEWEST:
+            few += [f"{study} {len(configs)}"] if space else []
+            continue
+        warned += cautions(findings.tables, study)
         frame = importance(findings.tables, study, draws=_DRAWS, replicates=_REPLICATES)
         if frame["value"].isna().all():
             continue
-        configs = int(frame["configs"].max())
         rest = (
-            f"{count(configs)} configs of {study}, one seed each or their mean. Filled: above the noise floor "
-            "(dotted), which is what columns of random numbers reach; 90 % bootstrap intervals over configs."
+            f"{count(int(frame['configs'].max()))} configs of {study}, one seed each or their mean. Filled: above the "
+            "noise floor (dotted), which is what columns of random numbers reach; 90 % bootstrap intervals over configs."
         )
         drawing = page.plot(importance_plots.importance(frame))
         parts.append(page.figure(drawing, f"Which parameters of {study} moved the score.", rest))
         parts.append(_isolation(findings, study, list(dict.fromkeys(frame["name"]))))
-    aside = f'<p class="aside">{"<br>".join(warned)}</p>' if warned else ""
-    return aside + "".join(parts)
+    if few:
+        warned.insert(
+            0,
+            f"Importance is not shown for studies with fewer than {FEWEST} complete configs, since the order of their "
+            f"parameters would be chance: {', '.join(few)}.",
+        )
+    return "".join(f'<p class="aside">{page.escape(sentence)}</p>' for sentence in warned) + "".join(parts)
 
 
 def _isolation(findings: Findings, study: str, names: list[str]) -> str:
