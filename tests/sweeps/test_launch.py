@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
-from sweep_command import NETWORK, SMALL, Command, streets
+from sweep_command import LIBRARY_NETWORK, NETWORK, SMALL, Command, streets
 
 from analysis import read_tables
 from sweeps.outcome.freeze import freeze
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SPEC = {
     "name": "life",
     "data": streets(train=16, select=6),
-    "student": NETWORK | {"options": SMALL},
+    "student": NETWORK,
     "teacher": {"fit": {"network": NETWORK, "epochs": 1}},
     "train": {"epochs": 4, "batch_size": 8},
     "studies": ["none", "kd", "cwd"],
@@ -48,7 +48,11 @@ def check_whole(tables: dict[str, pd.DataFrame]) -> None:
 
 def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
-    command = Command(tmp_path, SPEC, str(sweep))
+    networks = {
+        "student": LIBRARY_NETWORK | {"options": SMALL},
+        "teacher": {"fit": {"network": LIBRARY_NETWORK, "epochs": 1}},
+    }
+    command = Command(tmp_path, SPEC | networks, str(sweep), forked=False)
     output = command.finish()
     assert str(sweep / "report" / "index.html") in output
     assert "best.yaml" in output

@@ -1,12 +1,11 @@
 """Two sweeps that record into, and replay from, one store at the same time."""
 
-import subprocess
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from sweep_command import NETWORK, SMALL, Command, streets
+from sweep_command import NETWORK, Command, Process, streets
 
 from analysis import read_tables
 from kdtrain.data.streets import Streets
@@ -17,7 +16,7 @@ IMAGES, EPOCHS = 24, 2
 SPEC = {
     "name": "shared",
     "data": streets(train=IMAGES, select=4),
-    "student": NETWORK | {"options": SMALL},
+    "student": NETWORK,
     "train": {"epochs": EPOCHS, "batch_size": 8},
     "studies": ["kd", "cwd"],
     "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
@@ -33,7 +32,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher with random weights."""
     folder = tmp_path_factory.mktemp("teacher") / "teacher"
     classes = tuple(Streets().open(None).classes)
-    network = Network.model_validate(NETWORK | {"weights": "none"})
+    network = Network.model_validate(NETWORK)
     net = build_network(network, len(classes), bare=True).net
     save_model(folder, net, {"network": network, "classes": classes, "trained_on": "nothing"})
     return folder
@@ -46,7 +45,7 @@ def sweep(folder: Path, teacher: Path, **changes: object) -> Command:
     return Command(folder, spec, str(folder / "sweep"), inline=True, cache=folder.parent / "cache")
 
 
-def trials_of(command: Command, process: "subprocess.Popen[bytes]") -> pd.DataFrame:
+def trials_of(command: Command, process: Process) -> pd.DataFrame:
     """Its trials by name, once it has ended."""
     command.ended(process)
     return read_tables(command.sweep)["trials"].set_index("trial_id")

@@ -1,7 +1,7 @@
 """What a sweep plans to record."""
 
 import pytest
-from sweep_command import NETWORK
+from sweep_command import LIBRARY_NETWORK
 
 from kdtrain.config import Machine, TrainConfig
 from sweeps.attempt.replay_plan import plan_replay
@@ -93,8 +93,8 @@ def test_kernels_that_no_two_trials_share_are_not_recorded(space, recorded, tmp_
         {
             "name": "kernels",
             "data": {"name": "streets", "size": [64, 96], "counts": {"train": 16, "select": 2, "test": 1}},
-            "student": NETWORK,
-            "teacher": {"fit": {"network": NETWORK, "epochs": 1}},
+            "student": LIBRARY_NETWORK,
+            "teacher": {"fit": {"network": LIBRARY_NETWORK, "epochs": 1}},
             "train": {"epochs": 2, "batch_size": 8},
             "studies": ["kd", {"method": "cskd", "space": space}],
             "budget": {"trials": 2},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sweep_command import NETWORK, SMALL, Command, streets
+from sweep_command import NETWORK, Command, streets
 from typer.testing import CliRunner
 
 from analysis import read_tables
@@ -23,7 +23,7 @@ from sweeps.store.store import Store
 SPEC = {
     "name": "life",
     "data": streets(train=8, select=4),
-    "student": NETWORK | {"options": SMALL},
+    "student": NETWORK,
     "teacher": {"fit": {"network": NETWORK, "epochs": 1}},
     "train": {"epochs": 3, "batch_size": 8},
     "studies": ["none", "kd"],
