@@ -61,6 +61,7 @@ def test_one_seed_and_nothing_published():
     assert replay(result, {"ref": 0.7}).empty
 
 
+@pytest.mark.slow
 def test_error_rates_in_worlds_with_a_known_truth():
     """Where truth is what was published, `not` is rare; where it is the opposite, `reproduced` is."""
     rng = np.random.default_rng(1)

@@ -277,6 +277,7 @@ def test_a_shuffled_teacher_replays(method, make_config, machine, store, tmp_pat
     assert outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored") == live
 
 
+@pytest.mark.slow
 def test_trainings_at_once_share_the_recording_and_survive_one_that_is_killed(make_config, machine, store, tmp_path):
     config = make_config("cskd")
     live = train(config, machine)

@@ -54,6 +54,7 @@ def ask(*words: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_a_sweep_in_an_object_store_and_what_is_asked_of_it(tmp_path, s3_folder, monkeypatch):
     monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
