@@ -10,9 +10,10 @@ from torch import nn
 
 from kdtrain.config import AUX, Machine, Optimizer, TrainConfig
 from kdtrain.data import Images, TrainBatches, open_role, open_unlabelled
-from kdtrain.loop.batches import LiveBatches, open_batches
+from kdtrain.loop.batches import LiveBatches
 from kdtrain.loop.device import find_device, keep_freed_memory, mixed_precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.replayed import open_batches
 from kdtrain.loop.schedules import Schedules
 from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermModule

@@ -1,4 +1,4 @@
-"""Record once, replay in every trial: the stream of samples, and what a frozen teacher says about it, on disk."""
+"""Record once, replay in every trial: the stream of samples and a frozen teacher's maps of them, on disk."""
 
 from kdtrain.replay.array_file import ArrayFile, TensorSpec, bytes_of
 from kdtrain.replay.recording import ensure

@@ -1,12 +1,12 @@
 """One array of one view on disk: written chunk by chunk, read memory-mapped, every chunk with its checksum.
 
 `<name>.<digest>.bin` holds the rows one after the other, sparse where nothing is written yet, so that every chunk has
-its fixed place. `<name>.<digest>.idx` holds a header, which says all about the layout, and an entry per chunk: length,
+its fixed place. `<name>.<digest>.idx` holds a header, which describes the layout, and an entry per chunk: length,
 CRC-32 of its bytes, CRC-32 of the entry. The digest in the names is that of the header: arrays of another shape or
 type never share a file.
 
-Nothing is flushed to the disk on purpose. A killed process loses nothing that it has written; after a crash of the
-machine a chunk is either there, or its checksum says that it is not.
+Nothing is flushed to the disk, on purpose. A killed process loses nothing that it has written; after a crash of the
+machine a chunk is either whole, or its checksum shows that it is not.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class TensorSpec(NamedTuple):
-    """What one row of a track is."""
+    """Shape and type of one row of an array."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -45,67 +45,67 @@ class TensorSpec(NamedTuple):
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
-def bytes_of(rows: int, forms: Mapping[str, TensorSpec]) -> int:
-    """What so many rows of each of these tracks take on disk, indexes not counted."""
-    return rows * sum(form.row_bytes for form in forms.values())
+def bytes_of(rows: int, specs: Mapping[str, TensorSpec]) -> int:
+    """Bytes on disk of `rows` rows of each of these arrays, indexes not counted."""
+    return rows * sum(spec.row_bytes for spec in specs.values())
 
 
 class ArrayFile:
-    """An open track.
+    """One array on disk.
 
     Args:
         folder: Of the view; it exists.
-        name: Such as "images" or "encoder.4".
-        form: Of a row.
+        name: Of the array, such as "images" or "encoder.4".
+        spec: Of a row.
         rows: In the whole view.
-        chunk_rows: In every chunk; the last may have fewer.
-        stream: Whose track it is: a digest, in the header.
-        known: Entries of chunks whose bytes have been compared with their checksum before; kept by the caller, so
-            that a process does it once.
-        complain: Told what the disk has refused.
+        chunk_rows: Rows of every chunk; the last may have fewer.
+        stream: The digest of the stream that the array belongs to; it is in the header.
+        verified: Entries of chunks whose bytes were compared with their checksum; kept by the caller, so that a
+            process compares each once.
+        on_refusal: Called with an error of the disk.
     """
 
     def __init__(
         self,
         folder: Path,
         name: str,
-        form: TensorSpec,
+        spec: TensorSpec,
         rows: int,
         chunk_rows: int,
         stream: str,
-        known: dict[int, bytes],
-        complain: Callable[[OSError], None] = lambda error: None,
+        verified: dict[int, bytes],
+        on_refusal: Callable[[OSError], None] = lambda error: None,
     ) -> None:
-        """Prepare, but touch no file: see `open`."""
-        self.form = form
+        """Prepare, but open no file: see `open`."""
+        self.spec = spec
         self.rows = rows
         self.chunk_rows = chunk_rows
         self.chunks = -(-rows // chunk_rows)
-        self.size = rows * form.row_bytes
-        self._header = _header(name, form, rows, chunk_rows, stream)
+        self.size = rows * spec.row_bytes
+        self._header = _header(name, spec, rows, chunk_rows, stream)
         stem = f"{name}.{hashlib.sha256(self._header).hexdigest()[:8]}"
         self.data_path, self._index_path = folder / f"{stem}.bin", folder / f"{stem}.idx"
-        self._known = known
-        self._complain = complain
-        self._asked: set[int] = set()
-        """Chunks that `has` has found; no other is read, lest a hole be taken for a sample."""
+        self._verified_entries = verified
+        self._on_refusal = on_refusal
+        self._readable: set[int] = set()
+        """Chunks of which `has` was true; no other is read, so that a hole is never taken for a sample."""
         self._data = self._index = -1
         self.writable = False
-        """Whether chunks can be added: not on a read-only disk, and no more after the disk has refused one."""
+        """Whether chunks can be added: not on a read-only disk, and not after the disk has refused one."""
 
     @property
     def missing_bytes(self) -> int:
-        """What creating the track will promise to the disk: 0 if it is there."""
+        """Bytes that creating the array adds to the store: 0 if it exists."""
         try:
             return self.size - self.data_path.stat().st_size
         except OSError:
             return self.size
 
     def open(self, create: bool) -> bool:
-        """Open the files; with `create`, make them, or make them anew if they are damaged.
+        """Open the files; with `create`, create them if they are missing or damaged.
 
         Returns:
-            Whether the track is open.
+            Whether the array is open.
 
         Raises:
             OSError: If the disk refuses.
@@ -130,32 +130,32 @@ class ArrayFile:
                 os.close(file)
         self._index = self._data = -1
         self.writable = False
-        self._asked.clear()
+        self._readable.clear()
 
     def has(self, chunk: int) -> bool:
         """Whether a chunk is written, and its bytes are those that were written."""
-        there = self._verified(chunk)
-        (self._asked.add if there else self._asked.discard)(chunk)
-        return there
+        whole = self._is_whole(chunk)
+        (self._readable.add if whole else self._readable.discard)(chunk)
+        return whole
 
     def write(self, chunk: int, rows: Tensor) -> bool:
-        """Write a chunk; only who has claimed it may.
+        """Write a chunk, which the caller has claimed.
 
         Args:
             chunk: Its number.
-            rows: `(n, *shape)` of the dtype of the track, on any device.
+            rows: `(n, *shape)` of the dtype of the array, on any device.
 
         Returns:
             False if the disk has refused; nothing of the chunk is visible then.
 
         Raises:
-            ValueError: If the rows are not those of the track.
+            ValueError: If the rows are not those of the array.
         """
         start, length = self._place(chunk)
-        expected = (length // self.form.row_bytes, *self.form.shape)
-        if tuple(rows.shape) != expected or rows.dtype != self.form.dtype:
-            came = f"{tuple(rows.shape)} of {rows.dtype}"
-            raise ValueError(f"chunk {chunk} of {self.data_path.name} is {expected} of {self.form.dtype}, not {came}")
+        expected = (length // self.spec.row_bytes, *self.spec.shape)
+        if tuple(rows.shape) != expected or rows.dtype != self.spec.dtype:
+            got = f"{tuple(rows.shape)} of {rows.dtype}"
+            raise ValueError(f"chunk {chunk} of {self.data_path.name} is {expected} of {self.spec.dtype}, got {got}")
         data = rows.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
         entry = self._entry(chunk, data)
         try:
@@ -163,47 +163,46 @@ class ArrayFile:
             _write_all(self._index, memoryview(entry), _HEADER + chunk * _ENTRY.size)
         except OSError as error:
             self.writable = False
-            self._complain(error)
+            self._on_refusal(error)
             return False
-        self._known[chunk] = entry
-        self._asked.add(chunk)
+        self._verified_entries[chunk] = entry
+        self._readable.add(chunk)
         return True
 
     def read(self, rows: Sequence[int] | slice) -> Tensor:
-        """Rows, `(n, *shape)`, from chunks that `has` has found.
+        """Rows, `(n, *shape)`, from chunks of which `has` was true.
 
-        Adjacent rows are not copied. They are mapped for this call alone, and privately: what is done to the tensor
-        stays in the tensor.
+        Adjacent rows are not copied but mapped, for this call alone: changes of the tensor do not reach the file.
 
         Raises:
-            LookupError: If there are no such rows, or `has` was not asked.
+            LookupError: If there are no such rows, or `has` was not called.
         """
-        wanted = range(*rows.indices(self.rows)) if isinstance(rows, slice) else rows
-        if len(wanted) == 0:
-            return torch.empty((0, *self.form.shape), dtype=self.form.dtype)
-        first, last = min(wanted), max(wanted)
+        numbers = range(*rows.indices(self.rows)) if isinstance(rows, slice) else rows
+        if len(numbers) == 0:
+            return torch.empty((0, *self.spec.shape), dtype=self.spec.dtype)
+        first, last = min(numbers), max(numbers)
         if first < 0 or last >= self.rows:
-            raise IndexError(f"{self.data_path.name} has rows 0 to {self.rows - 1}, not {first} to {last}")
-        if unasked := {row // self.chunk_rows for row in wanted} - self._asked:
-            raise LookupError(f"chunk {min(unasked)} of {self.data_path.name} is not there, or `has` was not asked")
+            raise IndexError(f"{self.data_path.name} has rows 0 to {self.rows - 1}, got {first} to {last}")
+        if unread := {row // self.chunk_rows for row in numbers} - self._readable:
+            raise LookupError(f"chunk {min(unread)} of {self.data_path.name} is missing, or `has` was not called")
         count = last - first + 1
-        size = self.form.row_bytes
+        size = self.spec.row_bytes
         mapped, skip = self._map(first * size, count * size, mmap.ACCESS_COPY)
-        numbers = count * size // self.form.dtype.itemsize
-        tensor = torch.frombuffer(mapped, dtype=self.form.dtype, count=numbers, offset=skip)
-        tensor = tensor.view(count, *self.form.shape)
-        if len(wanted) == count and all(row == first + i for i, row in enumerate(wanted)):
+        values = count * size // self.spec.dtype.itemsize
+        tensor = torch.frombuffer(mapped, dtype=self.spec.dtype, count=values, offset=skip)
+        tensor = tensor.view(count, *self.spec.shape)
+        if len(numbers) == count and all(row == first + i for i, row in enumerate(numbers)):
             return tensor
-        return tensor[torch.tensor([row - first for row in wanted])]
+        return tensor[torch.tensor([row - first for row in numbers])]
 
-    def _verified(self, chunk: int) -> bool:
+    def _is_whole(self, chunk: int) -> bool:
         try:
             if os.fstat(self._data).st_size != self.size:
                 if self.writable:
                     self._reset()
                 return False
             entry = os.pread(self._index, _ENTRY.size, _HEADER + chunk * _ENTRY.size)
-            if entry == self._known.get(chunk):
+            if entry == self._verified_entries.get(chunk):
                 return True
             start, length = self._place(chunk)
             if len(entry) < _ENTRY.size or _ENTRY.unpack(entry)[0] != length:
@@ -214,11 +213,11 @@ class ArrayFile:
                     return False
         except (OSError, ValueError):
             return False
-        self._known[chunk] = entry
+        self._verified_entries[chunk] = entry
         return True
 
     def _sound(self) -> bool:
-        """Whether header and sizes are what they must be."""
+        """Whether header and sizes are right."""
         return (
             os.pread(self._index, _HEADER, 0) == self._header
             and os.fstat(self._index).st_size == _HEADER + self.chunks * _ENTRY.size
@@ -226,7 +225,7 @@ class ArrayFile:
         )
 
     def _reset(self) -> None:
-        # First no chunk is there any more, then the file has its size: never holes under old entries.
+        # First the entries go, then the file gets its size, so that an old entry never describes a hole.
         _write_all(self._index, memoryview(self._header + bytes(self.chunks * _ENTRY.size)), 0)
         os.ftruncate(self._index, _HEADER + self.chunks * _ENTRY.size)
         os.ftruncate(self._data, self.size)
@@ -234,12 +233,12 @@ class ArrayFile:
     def _place(self, chunk: int) -> tuple[int, int]:
         """Offset and length of a chunk, in bytes."""
         if not 0 <= chunk < self.chunks:
-            raise IndexError(f"{self.data_path.name} has chunks 0 to {self.chunks - 1}, not {chunk}")
+            raise IndexError(f"{self.data_path.name} has chunks 0 to {self.chunks - 1}, got {chunk}")
         first = chunk * self.chunk_rows
-        return first * self.form.row_bytes, min(self.chunk_rows, self.rows - first) * self.form.row_bytes
+        return first * self.spec.row_bytes, min(self.chunk_rows, self.rows - first) * self.spec.row_bytes
 
     def _map(self, start: int, length: int, access: int = mmap.ACCESS_READ) -> tuple[mmap.mmap, int]:
-        """A map of these bytes, and how many bytes of it come before them: maps begin with a page."""
+        """A map of these bytes, and how many other bytes precede them in it: maps begin at a page."""
         skip = start % mmap.ALLOCATIONGRANULARITY
         return mmap.mmap(self._data, length + skip, access=access, offset=start - skip), skip
 
@@ -248,23 +247,23 @@ class ArrayFile:
         return facts + struct.pack("<I", zlib.crc32(facts, zlib.crc32(struct.pack("<Q", chunk) + self._header)))
 
 
-def _header(name: str, form: TensorSpec, rows: int, chunk_rows: int, stream: str) -> bytes:
+def _header(name: str, spec: TensorSpec, rows: int, chunk_rows: int, stream: str) -> bytes:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"the name of a track is up to 100 letters, digits, '_', '.' and '-', not {name!r}")
+        raise ValueError(f"the name of an array must be up to 100 letters, digits, '_', '.' and '-', got {name!r}")
     facts = {
         "format": FORMAT,
         "stream": stream,
         "track": name,
         "rows": rows,
         "rows_per_chunk": chunk_rows,
-        "shape": form.shape,
-        "dtype": str(form.dtype).removeprefix("torch."),
+        "shape": spec.shape,
+        "dtype": str(spec.dtype).removeprefix("torch."),
     }
     return json.dumps(facts).encode().ljust(_HEADER - 1) + b"\n"
 
 
 def _write_all(file: int, data: memoryview, offset: int) -> None:
-    # Never through a map: there a full disk is no error but a signal that ends the process.
+    # Never through a map: there a full disk is not an error but a signal that ends the process.
     while data.nbytes:
         written = os.pwrite(file, data[:_LONGEST_WRITE], offset)
         data, offset = data[written:], offset + written

@@ -22,12 +22,12 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def locked(path: Path, shared: bool = False, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock; the value says whether it was had.
+    """Hold a lock; the value is whether it is held.
 
     Args:
         path: The file of the lock, created if missing; its folder must exist.
-        shared: Together with others that share it.
-        wait: Until it is free; otherwise the value is False if it is not.
+        shared: Whether others may share it at the same time.
+        wait: Whether to wait until it is free; otherwise the value is False if it is not.
 
     Raises:
         OSError: If the file cannot be opened, or the file system has no locks.
@@ -38,10 +38,10 @@ def locked(path: Path, shared: bool = False, wait: bool = False) -> Iterator[boo
         mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
             fcntl.flock(file, mode)
-            had = True
+            held = True
         except BlockingIOError:
-            had = False
-        yield had
+            held = False
+        yield held
     finally:
         if os.getpid() == owner:  # a forked child shares the lock: closing alone would leave it to the child
             with suppress(OSError):

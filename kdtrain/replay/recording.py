@@ -1,4 +1,4 @@
-"""Recording together: whoever needs a chunk that nobody has made makes it, and all others wait for it or go ahead."""
+"""Recording by several processes: each makes chunks that are missing and unclaimed, and waits for the others."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,22 +13,22 @@ _POLL = 0.02
 
 def ensure(
     view: View,
-    tracks: Mapping[str, ArrayFile],
+    arrays: Mapping[str, ArrayFile],
     chunks: Sequence[int],
     make: Callable[[int], Mapping[str, Tensor]],
-    pause: Callable[[], None] = lambda: None,
+    check_interrupt: Callable[[], None] = lambda: None,
 ) -> int:
-    """See to it that chunks are on disk, whoever makes them.
+    """Return when chunks are on disk, made by this process or by others.
 
-    A chunk that somebody else works at is passed over, and waited for when nothing else is left to do; it is taken
-    over as soon as its maker has died. Where the disk refuses, chunks stay missing, and `ArrayFile.has` says so.
+    A chunk that another process has claimed is skipped, and waited for when nothing else is left to do; it is made
+    here if its maker dies. Chunks that the disk refuses stay missing: `ArrayFile.has` is false.
 
     Args:
-        view: Of the tracks.
-        tracks: Those to be filled, open.
-        chunks: Numbers, in the order in which they are wanted.
-        make: Given a number, the rows of that chunk by name, for every track that has it not.
-        pause: Called some 50 times a second while waiting; what it raises ends the waiting.
+        view: Of the arrays.
+        arrays: The arrays to fill, open.
+        chunks: Numbers, in the order in which they are needed.
+        make: Given a number, the rows of that chunk by name, for every array that lacks it.
+        check_interrupt: Called some 50 times a second while waiting; what it raises ends the waiting.
 
     Returns:
         How many chunks were made here.
@@ -36,29 +36,29 @@ def ensure(
     made = 0
     left = list(chunks)
     while left:
-        others = []
+        claimed_elsewhere = []
         for chunk in left:
-            if _complete(tracks, chunk):
+            if _complete(arrays, chunk):
                 continue
-            if not all(track.writable for track in tracks.values()):
+            if not all(array.writable for array in arrays.values()):
                 return made
             with view.claim(chunk) as mine:
                 if not mine:
-                    others.append(chunk)
+                    claimed_elsewhere.append(chunk)
                     continue
-                if _complete(tracks, chunk):
+                if _complete(arrays, chunk):
                     continue
                 rows = make(chunk)
                 made += 1
                 for name, values in rows.items():
-                    if not tracks[name].has(chunk) and not tracks[name].write(chunk, values):
+                    if not arrays[name].has(chunk) and not arrays[name].write(chunk, values):
                         return made
-        left = others
+        left = claimed_elsewhere
         if left:
-            pause()
+            check_interrupt()
             time.sleep(_POLL)
     return made
 
 
-def _complete(tracks: Mapping[str, ArrayFile], chunk: int) -> bool:
-    return all(track.has(chunk) for track in tracks.values())
+def _complete(arrays: Mapping[str, ArrayFile], chunk: int) -> bool:
+    return all(array.has(chunk) for array in arrays.values())

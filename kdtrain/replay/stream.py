@@ -1,4 +1,4 @@
-"""A stream of samples, or of what a teacher says about them: a folder of views, named by all that decides it."""
+"""A stream of samples, or of a teacher's maps of them: a folder of views, named by all that decides its content."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -18,9 +17,9 @@ from kdtrain.replay.store import USED, ReplayStore, hold_of
 from kdtrain.runtime.atomic_files import write_atomically
 
 _CLAIMS = 256
-"""Lock files of a stream. Two chunks may share one: then one is made after the other."""
-Known = defaultdict[tuple[int, str, TensorSpec, int], dict[int, bytes]]
-"""What a process has verified: the entries of chunks by view, name, form and rows."""
+"""Lock files of a stream. Two chunks may share a file: then they are made one after the other."""
+VerifiedEntries = defaultdict[tuple[int, str, TensorSpec, int], dict[int, bytes]]
+"""The entries of the chunks that a process has verified, by view, name, spec and rows of their array."""
 
 
 class Layout(Strict):
@@ -41,69 +40,69 @@ class _Meta(Strict):
     """The file that describes a stream."""
 
     format: int
-    facts: dict[str, Any]
+    facts: dict[str, object]
     layout: Layout
 
 
-def stream_key(facts: Mapping[str, Any]) -> str:
-    """16 digits of the SHA-256 of facts that JSON can hold; their order is no matter."""
+def stream_key(facts: Mapping[str, object]) -> str:
+    """16 digits of the SHA-256 of facts that JSON can hold, in any order."""
     return _digest(facts)[:16]
 
 
 class Stream:
     """An open stream folder `<root>/<key>/`.
 
-    It has the layout of whoever came first, which may not be the one asked for: readers want rows, not chunks.
+    Its layout is that of the process that began it, which may differ from the argument: readers need rows, not chunks.
 
     Args:
-        shelf: Where it stands.
-        facts: All that decides its content; what differs in any of them never meets.
-        layout: What a chunk holds, should nobody have begun the stream.
+        store: The store that it belongs to.
+        facts: All that decides its content: streams that differ in any fact have folders of their own.
+        layout: What a chunk holds, if nobody has begun the stream.
     """
 
-    def __init__(self, shelf: ReplayStore, facts: Mapping[str, Any], layout: Layout) -> None:
-        """Open or begin it; a disk that refuses is complained of, and then no view has any track."""
-        self.shelf = shelf
+    def __init__(self, store: ReplayStore, facts: Mapping[str, object], layout: Layout) -> None:
+        """Open or begin it; an error of the disk is logged, and then no view has any array."""
+        self.store = store
         self.facts = json.loads(_canonical(facts))
         self.digest = _digest(facts)
-        self.folder = shelf.root / stream_key(facts)
+        self.folder = store.root / stream_key(facts)
         self.layout = layout
-        self._known: Known = defaultdict(dict)
+        self._verified: VerifiedEntries = defaultdict(dict)
         try:
-            self.layout = self._no_broadcast(layout)
+            self.layout = self._layout_on_disk(layout)
         except StorageError as error:
-            shelf.complain(error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error)))
+            store.warn_once(error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error)))
         except OSError as error:
-            shelf.complain(error)
+            store.warn_once(error)
 
     @contextmanager
     def view(self, number: int) -> Iterator["View"]:
-        """A view, which nobody removes while it is open; its tracks are closed after it."""
+        """Open a view, which nobody removes while it is open; its arrays are closed with it."""
         path = self.folder / f"view-{number:05d}"
         with ExitStack() as stack:
             held = False
             try:
                 held = stack.enter_context(locked(hold_of(path), shared=True, wait=True))
             except OSError as error:
-                self.shelf.complain(error)
-            view = View(self, number, path, held, self._known)
+                self.store.warn_once(error)
+            view = View(self, number, path, held, self._verified)
             stack.callback(view.close)
             yield view
 
-    def _no_broadcast(self, layout: Layout) -> Layout:
+    def _layout_on_disk(self, layout: Layout) -> Layout:
         path = self.folder / "meta.json"
-        if there := self._read(path):
-            return there
-        with locked(self.shelf.lock, wait=True):
-            if there := self._read(path):
-                return there
+        if existing := self._read(path):
+            return existing
+        with locked(self.store.lock, wait=True):
+            if existing := self._read(path):
+                return existing
             (self.folder / "claims").mkdir(parents=True, exist_ok=True)
             meta = _Meta(format=FORMAT, facts=self.facts, layout=layout)
             write_atomically(path, meta.model_dump_json(indent=1).encode())
         return layout
 
     def _read(self, path: Path) -> Layout | None:
-        """The layout in a description; none if it is missing, damaged or another's."""
+        """The layout in a description; None if that is missing, damaged or of another stream."""
         try:
             meta = _Meta.model_validate_json(path.read_bytes())
         except (FileNotFoundError, ValidationError):
@@ -112,54 +111,54 @@ class Stream:
 
 
 class View:
-    """A view in use."""
+    """An open view."""
 
-    def __init__(self, stream: Stream, number: int, path: Path, held: bool, known: Known) -> None:
+    def __init__(self, stream: Stream, number: int, path: Path, held: bool, verified: VerifiedEntries) -> None:
         """See `Stream.view`."""
         self.stream = stream
         self.number = number
         self.path = path
         self._held = held
-        self._known = known
+        self._verified = verified
         self._open: list[ArrayFile] = []
 
-    def tracks(self, rows: int, forms: Mapping[str, TensorSpec], evict: bool = True) -> dict[str, ArrayFile] | None:
-        """These tracks, all of the same number of rows; made if they are missing and there is room for them.
+    def arrays(self, rows: int, specs: Mapping[str, TensorSpec], evict: bool = True) -> dict[str, ArrayFile] | None:
+        """Open arrays, all of the same number of rows; those that are missing are created if they fit into the store.
 
         Args:
-            rows: Of each.
-            forms: Of a row, by name.
-            evict: Whether other views may be removed to make room.
+            rows: Of each array.
+            specs: Of a row, by the name of the array.
+            evict: Whether other views may be removed for them.
 
         Returns:
-            The tracks by name, open until the view is closed; or None, if they have no room or the disk refuses.
+            The arrays by name, open until the view is closed; or None, if they do not fit or the disk refuses.
         """
         if not self._held:
             return None
-        found = {name: self._track(name, form, rows) for name, form in forms.items()}
+        opened = {name: self._array(name, spec, rows) for name, spec in specs.items()}
         try:
-            if not self._opened(found, create=False):
-                with locked(self.stream.shelf.lock, wait=True):
-                    missing = sum(max(0, track.missing_bytes) for track in found.values())
-                    if not self.stream.shelf.room_for(missing, evict):
+            if not self._open_all(opened, create=False):
+                with locked(self.stream.store.lock, wait=True):
+                    missing = sum(max(0, array.missing_bytes) for array in opened.values())
+                    if not self.stream.store.room_for(missing, evict):
                         return None
                     self.path.mkdir(exist_ok=True)
-                    self._opened(found, create=True)
+                    self._open_all(opened, create=True)
         except OSError as error:
-            for track in found.values():
-                track.close()
-            self.stream.shelf.complain(error)
+            for array in opened.values():
+                array.close()
+            self.stream.store.warn_once(error)
             return None
-        self._open += found.values()
+        self._open += opened.values()
         with suppress(OSError):
             (self.path / USED).touch()
-        return found
+        return opened
 
     @contextmanager
     def claim(self, chunk: int) -> Iterator[bool]:
-        """The right to make a chunk, of one thread of one process; False if another has it.
+        """Claim the right to make a chunk for one thread of one process; False if another has it.
 
-        It ends with the context, or with its holder. Where there are no locks, the tracks become read-only.
+        The claim ends with the context, or with its holder. Without locks, the arrays become read-only.
         """
         name = f"{(61 * self.number + chunk) % _CLAIMS:03d}"
         with ExitStack() as stack:
@@ -167,34 +166,36 @@ class View:
             try:
                 mine = stack.enter_context(locked(self.stream.folder / "claims" / name))
             except OSError as error:
-                for track in self._open:
-                    track.writable = False
-                self.stream.shelf.complain(error)
+                for array in self._open:
+                    array.writable = False
+                self.stream.store.warn_once(error)
             yield mine
 
     def close(self) -> None:
-        """Close the tracks."""
-        for track in self._open:
-            track.close()
+        """Close the arrays."""
+        for array in self._open:
+            array.close()
         self._open = []
 
-    def _track(self, name: str, form: TensorSpec, rows: int) -> ArrayFile:
-        stream, known = self.stream, self._known[self.number, name, form, rows]
-        return ArrayFile(self.path, name, form, rows, stream.layout.rows, stream.digest, known, stream.shelf.complain)
+    def _array(self, name: str, spec: TensorSpec, rows: int) -> ArrayFile:
+        stream, verified = self.stream, self._verified[self.number, name, spec, rows]
+        return ArrayFile(
+            self.path, name, spec, rows, stream.layout.rows, stream.digest, verified, stream.store.warn_once
+        )
 
-    def _opened(self, tracks: Mapping[str, ArrayFile], create: bool) -> bool:
+    def _open_all(self, arrays: Mapping[str, ArrayFile], create: bool) -> bool:
         """Open all of them, or none."""
-        for track in tracks.values():
-            if not track.open(create):
-                for other in tracks.values():
-                    other.close()
+        for array in arrays.values():
+            if not array.open(create):
+                for opened in arrays.values():
+                    opened.close()
                 return False
         return True
 
 
-def _canonical(facts: Mapping[str, Any]) -> str:
+def _canonical(facts: Mapping[str, object]) -> str:
     return json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _digest(facts: Mapping[str, Any]) -> str:
+def _digest(facts: Mapping[str, object]) -> str:
     return hashlib.sha256(_canonical(facts).encode()).hexdigest()

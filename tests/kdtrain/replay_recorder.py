@@ -15,29 +15,29 @@ from kdtrain.replay import ArrayFile, Layout, ReplayStore, Stream, TensorSpec, b
 BATCH, CHUNKS = 4, 24
 ROWS = BATCH * CHUNKS - 1
 FACTS = {"data": "d1", "seed": 3}
-FORMS = {"images": TensorSpec((24, 32, 3), torch.uint8), "logits": TensorSpec((5, 24, 32), torch.bfloat16)}
+SPECS = {"images": TensorSpec((24, 32, 3), torch.uint8), "logits": TensorSpec((5, 24, 32), torch.bfloat16)}
 LIMIT = 1 << 30
 
 
 def content(chunk: int, view: int = 0) -> dict[str, Tensor]:
     rows = min(BATCH, ROWS - chunk * BATCH)
     generator = torch.Generator().manual_seed(1000 * view + chunk)
-    images = torch.randint(0, 256, (rows, *FORMS["images"].shape), dtype=torch.uint8, generator=generator)
-    return {"images": images, "logits": torch.randn(rows, *FORMS["logits"].shape, generator=generator).bfloat16()}
+    images = torch.randint(0, 256, (rows, *SPECS["images"].shape), dtype=torch.uint8, generator=generator)
+    return {"images": images, "logits": torch.randn(rows, *SPECS["logits"].shape, generator=generator).bfloat16()}
 
 
 def stream(root: Path, limit: int = LIMIT) -> Stream:
     return Stream(ReplayStore(root, limit), FACTS, Layout(batch=BATCH))
 
 
-def wrong_chunks(tracks: Mapping[str, ArrayFile], view: int = 0) -> list[int]:
+def wrong_chunks(arrays: Mapping[str, ArrayFile], view: int = 0) -> list[int]:
     """Those that are not there, or not what they must be."""
     return [
         chunk
         for chunk in range(CHUNKS)
         if not all(
-            tracks[name].has(chunk)
-            and torch.equal(tracks[name].read(range(chunk * BATCH, min(ROWS, (chunk + 1) * BATCH))), expected)
+            arrays[name].has(chunk)
+            and torch.equal(arrays[name].read(range(chunk * BATCH, min(ROWS, (chunk + 1) * BATCH))), expected)
             for name, expected in content(chunk, view).items()
         )
     ]
@@ -53,10 +53,10 @@ def record(root: Path, log: Path, make: Callable[[int], Mapping[str, Tensor]] = 
         return make(chunk)
 
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert tracks is not None
-        ensure(view, tracks, range(CHUNKS), noted)
-        wrong = wrong_chunks(tracks)
+        arrays = view.arrays(ROWS, SPECS)
+        assert arrays is not None
+        ensure(view, arrays, range(CHUNKS), noted)
+        wrong = wrong_chunks(arrays)
     if wrong:
         with log.open("a") as file:
             file.write(f"wrong {wrong}\n")
@@ -89,9 +89,9 @@ def killed_in_make(root: Path, log: Path, chunk: int) -> None:
         return {}
 
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert tracks is not None
-        ensure(view, tracks, [chunk], make)
+        arrays = view.arrays(ROWS, SPECS)
+        assert arrays is not None
+        ensure(view, arrays, [chunk], make)
 
 
 def killed_in_write(root: Path, log: Path, at: int) -> None:
@@ -113,14 +113,14 @@ def killed_in_write(root: Path, log: Path, at: int) -> None:
 def record_again_and_again(root: Path, log: Path) -> None:
     """Until killed from outside, record one of six views at random; four have room."""
     torch.set_num_threads(1)
-    limit = 4 * bytes_of(ROWS, FORMS)
+    limit = 4 * bytes_of(ROWS, SPECS)
     while True:
         number = random.randrange(6)
         with stream(root, limit).view(number) as view:
-            tracks = view.tracks(ROWS, FORMS)
-            if tracks is None:
+            arrays = view.arrays(ROWS, SPECS)
+            if arrays is None:
                 raise AssertionError("two processes use two views at most")
-            ensure(view, tracks, random.sample(range(CHUNKS), CHUNKS), lambda chunk: content(chunk, number))  # noqa: B023
-            if wrong := wrong_chunks(tracks, number):
+            ensure(view, arrays, random.sample(range(CHUNKS), CHUNKS), lambda chunk: content(chunk, number))  # noqa: B023
+            if wrong := wrong_chunks(arrays, number):
                 with log.open("a") as file:
                     file.write(f"wrong {number} {wrong}\n")

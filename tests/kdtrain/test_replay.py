@@ -88,7 +88,7 @@ def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, ask
 
 
 def test_what_is_recorded_for_all_is_not_of_the_training_that_came_first(make_config, store, monkeypatch):
-    batching = sys.modules["kdtrain.loop.batches"]
+    batching = sys.modules["kdtrain.loop.replayed"]
     ensure, stack, ask = batching.ensure, np.stack, FrozenTeacher.ask
 
     def after(seconds, call):
@@ -153,7 +153,7 @@ def test_kernels_are_made_of_recorded_maps_and_then_no_map_is_read(make_config, 
     reads = []
     read = ArrayFile.read
     monkeypatch.setattr(
-        ArrayFile, "read", lambda track, rows: reads.append(track.data_path.name.split(".")[0]) or read(track, rows)
+        ArrayFile, "read", lambda array, rows: reads.append(array.data_path.name.split(".")[0]) or read(array, rows)
     )
     train(make_config("kd"), shared)
     assert "decoder" not in reads

@@ -19,9 +19,9 @@ from replay_recorder import (
     BATCH,
     CHUNKS,
     FACTS,
-    FORMS,
     LIMIT,
     ROWS,
+    SPECS,
     content,
     killed_in_make,
     killed_in_write,
@@ -77,13 +77,13 @@ def root(tmp_path):
     return tmp_path / "store"
 
 
-def recorded(root, view=0, shelf=None, facts=FACTS):
+def recorded(root, view=0, store=None, facts=FACTS):
     """Record a view in this process."""
-    its = Stream(shelf or ReplayStore(root, LIMIT), facts, Layout(batch=BATCH))
+    its = Stream(store or ReplayStore(root, LIMIT), facts, Layout(batch=BATCH))
     with its.view(view) as opened:
-        tracks = opened.tracks(ROWS, FORMS)
-        assert tracks is not None
-        assert ensure(opened, tracks, range(CHUNKS), content) == CHUNKS
+        arrays = opened.arrays(ROWS, SPECS)
+        assert arrays is not None
+        assert ensure(opened, arrays, range(CHUNKS), content) == CHUNKS
     return its
 
 
@@ -96,64 +96,64 @@ def one_file(root, pattern):
 def test_rows_come_back_as_they_were_written(root, dtype):
     rows = torch.randn(10, 3, 5, 7).mul(50).to(dtype)
     with Stream(ReplayStore(root, LIMIT), FACTS, Layout(batch=3, extra=1)).view(2) as view:
-        tracks = view.tracks(10, {"logits": TensorSpec((3, 5, 7), dtype)})
-        track = tracks["logits"]
-        assert track.chunks == 3
-        assert not any(track.has(chunk) for chunk in range(3))
+        arrays = view.arrays(10, {"logits": TensorSpec((3, 5, 7), dtype)})
+        array = arrays["logits"]
+        assert array.chunks == 3
+        assert not any(array.has(chunk) for chunk in range(3))
         for chunk in (2, 0, 1):
-            assert track.write(chunk, rows[4 * chunk : 4 * chunk + 4])
+            assert array.write(chunk, rows[4 * chunk : 4 * chunk + 4])
     with Stream(ReplayStore(root, LIMIT), FACTS, Layout(batch=3, extra=1)).view(2) as view:
-        track = view.tracks(10, {"logits": TensorSpec((3, 5, 7), dtype)})["logits"]
-        assert all(track.has(chunk) for chunk in range(3))
+        array = view.arrays(10, {"logits": TensorSpec((3, 5, 7), dtype)})["logits"]
+        assert all(array.has(chunk) for chunk in range(3))
         for wanted in (slice(None), slice(2, 9), [3, 4, 5], [9], [7, 0, 7, 2], range(8, 2, -2), []):
             index = torch.tensor(list(wanted), dtype=torch.long) if not isinstance(wanted, slice) else wanted
-            got = track.read(wanted)
+            got = array.read(wanted)
             assert got.dtype == dtype
             assert torch.equal(got, rows[index])
-        kept = track.read([1, 2])
+        kept = array.read([1, 2])
     assert torch.equal(kept, rows[1:3]), "what has been read stays when the view is closed"
 
 
 def test_any_memory_format_is_stored_and_wrong_rows_are_refused(root):
     with Stream(ReplayStore(root, LIMIT), FACTS, Layout(batch=2)).view(0) as view:
-        track = view.tracks(2, {"logits": TensorSpec((3, 4, 5), torch.float32)})["logits"]
+        array = view.arrays(2, {"logits": TensorSpec((3, 4, 5), torch.float32)})["logits"]
         rows = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
-        track.write(0, rows)
-        assert torch.equal(track.read(slice(2)), rows)
-        with pytest.raises(ValueError, match=r"chunk 0 .* is \(2, 3, 4, 5\) of torch.float32, not \(1, 3, 4, 5\)"):
-            track.write(0, torch.zeros(1, 3, 4, 5))
+        array.write(0, rows)
+        assert torch.equal(array.read(slice(2)), rows)
+        with pytest.raises(ValueError, match=r"chunk 0 .* is \(2, 3, 4, 5\) of torch.float32, got \(1, 3, 4, 5\)"):
+            array.write(0, torch.zeros(1, 3, 4, 5))
         with pytest.raises(ValueError, match="float16"):
-            track.write(0, torch.zeros(2, 3, 4, 5, dtype=torch.float16))
+            array.write(0, torch.zeros(2, 3, 4, 5, dtype=torch.float16))
         with pytest.raises(IndexError, match="rows 0 to 1"):
-            track.read([2])
-        with pytest.raises(ValueError, match="the name of a track"):
-            view.tracks(2, {"../logits": TensorSpec((3, 4, 5), torch.float32)})
+            array.read([2])
+        with pytest.raises(ValueError, match="the name of an array"):
+            view.arrays(2, {"../logits": TensorSpec((3, 4, 5), torch.float32)})
 
 
 def test_a_chunk_that_is_not_there_is_not_read(root):
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        ensure(view, tracks, [1], content)
-        images = tracks["images"]
+        arrays = view.arrays(ROWS, SPECS)
+        ensure(view, arrays, [1], content)
+        images = arrays["images"]
         assert len(images.read(slice(4, 8))) == 4
         for rows in (slice(4, 9), [3, 4]):
-            with pytest.raises(LookupError, match=r"chunk \d of images.* is not there"):
+            with pytest.raises(LookupError, match=r"chunk \d of images.* is missing"):
                 images.read(rows)
     with stream(root).view(0) as view:
-        images = view.tracks(ROWS, FORMS)["images"]
-        with pytest.raises(LookupError, match="was not asked"):
+        images = view.arrays(ROWS, SPECS)["images"]
+        with pytest.raises(LookupError, match="was not called"):
             images.read([4])
 
 
 def test_what_is_done_to_a_tensor_stays_in_the_tensor(root):
     its = recorded(root)
     with its.view(0) as view:
-        track = view.tracks(ROWS, FORMS)["logits"]
-        assert track.has(1)
-        track.read(slice(4, 8)).zero_()
-        assert torch.equal(track.read(slice(4, 8)), content(1)["logits"])
+        array = view.arrays(ROWS, SPECS)["logits"]
+        assert array.has(1)
+        array.read(slice(4, 8)).zero_()
+        assert torch.equal(array.read(slice(4, 8)), content(1)["logits"])
     with stream(root).view(0) as view:
-        assert wrong_chunks(view.tracks(ROWS, FORMS)) == []
+        assert wrong_chunks(view.arrays(ROWS, SPECS)) == []
 
 
 def test_who_comes_later_adopts_the_layout_of_the_first(root):
@@ -161,16 +161,16 @@ def test_who_comes_later_adopts_the_layout_of_the_first(root):
     later = Stream(ReplayStore(root, LIMIT), dict(reversed(FACTS.items())), Layout(batch=7, extra=2))
     assert later.layout == Layout(batch=BATCH)
     with later.view(0) as view:
-        assert wrong_chunks(view.tracks(ROWS, FORMS)) == []
+        assert wrong_chunks(view.arrays(ROWS, SPECS)) == []
 
 
 def test_other_facts_another_stream(root):
     recorded(root)
     other = Stream(ReplayStore(root, LIMIT), {**FACTS, "seed": 4}, Layout(batch=BATCH))
     with other.view(0) as view:
-        assert len(wrong_chunks(view.tracks(ROWS, FORMS))) == CHUNKS
+        assert len(wrong_chunks(view.arrays(ROWS, SPECS))) == CHUNKS
     with stream(root).view(1) as view:
-        assert len(wrong_chunks(view.tracks(ROWS, FORMS))) == CHUNKS
+        assert len(wrong_chunks(view.arrays(ROWS, SPECS))) == CHUNKS
     assert stream_key({"a": 1, "b": [2.5]}) == stream_key({"b": (2.5,), "a": 1}) != stream_key({"a": 1, "b": 2.5})
     assert len(stream_key({})) == 16
 
@@ -178,10 +178,10 @@ def test_other_facts_another_stream(root):
 def test_a_track_of_another_precision_is_another_track(root):
     recorded(root)
     with stream(root).view(0) as view:
-        half = view.tracks(ROWS, {"logits": TensorSpec(FORMS["logits"].shape, torch.float16)})["logits"]
+        half = view.arrays(ROWS, {"logits": TensorSpec(SPECS["logits"].shape, torch.float16)})["logits"]
         assert not half.has(0)
         assert half.write(0, content(0)["logits"].half())
-        assert wrong_chunks(view.tracks(ROWS, FORMS)) == []
+        assert wrong_chunks(view.arrays(ROWS, SPECS)) == []
 
 
 def test_processes_share_the_chunks(root, log):
@@ -213,18 +213,18 @@ def test_waiting_pauses_and_ends_as_the_pause_wants(root):
 
     with its.view(0) as view, stream(root).view(0) as other, other.claim(5) as mine:
         assert mine
-        tracks = view.tracks(ROWS, FORMS)
+        arrays = view.arrays(ROWS, SPECS)
         with pytest.raises(KeyboardInterrupt):
-            ensure(view, tracks, range(CHUNKS), content, pause)
-        assert wrong_chunks(tracks) == [5]
+            ensure(view, arrays, range(CHUNKS), content, pause)
+        assert wrong_chunks(arrays) == [5]
 
 
 def test_a_chunk_whose_maker_fails_is_free_again(root):
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
+        arrays = view.arrays(ROWS, SPECS)
         with pytest.raises(ZeroDivisionError):
-            ensure(view, tracks, [3], lambda chunk: 1 // 0)
-        assert ensure(view, tracks, [3], content) == 1
+            ensure(view, arrays, [3], lambda chunk: 1 // 0)
+        assert ensure(view, arrays, [3], content) == 1
 
 
 @pytest.mark.parametrize("at", [0, 11, CHUNKS - 1])
@@ -266,9 +266,9 @@ def test_kills_at_random_moments_never_leave_a_wrong_sample(root, log):
     made(log)
     for number in range(6):
         with stream(root).view(number) as view:
-            tracks = view.tracks(ROWS, FORMS)
-            ensure(view, tracks, range(CHUNKS), lambda chunk: content(chunk, number))  # noqa: B023
-            assert wrong_chunks(tracks, number) == []
+            arrays = view.arrays(ROWS, SPECS)
+            ensure(view, arrays, range(CHUNKS), lambda chunk: content(chunk, number))  # noqa: B023
+            assert wrong_chunks(arrays, number) == []
 
 
 DAMAGES = {
@@ -313,23 +313,23 @@ def test_what_is_damaged_is_made_again(root, what, same_process):
     damage(one_file(root, pattern))
     again = its if same_process else stream(root)
     with again.view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert ensure(view, tracks, range(CHUNKS), content) == lost
-        assert wrong_chunks(tracks) == []
+        arrays = view.arrays(ROWS, SPECS)
+        assert ensure(view, arrays, range(CHUNKS), content) == lost
+        assert wrong_chunks(arrays) == []
     with stream(root).view(0) as view:
-        assert wrong_chunks(view.tracks(ROWS, FORMS)) == []
+        assert wrong_chunks(view.arrays(ROWS, SPECS)) == []
 
 
 def test_a_file_cut_while_it_is_in_use(root):
     its = recorded(root)
     with its.view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert tracks["images"].has(1)
+        arrays = view.arrays(ROWS, SPECS)
+        assert arrays["images"].has(1)
         os.truncate(one_file(root, "images.*.bin"), 100)
         with pytest.raises(ValueError, match="mmap"):
-            tracks["images"].read(slice(4, 8))
-        assert ensure(view, tracks, range(CHUNKS - 1, -1, -1), content) == CHUNKS
-        assert wrong_chunks(tracks) == []
+            arrays["images"].read(slice(4, 8))
+        assert ensure(view, arrays, range(CHUNKS - 1, -1, -1), content) == CHUNKS
+        assert wrong_chunks(arrays) == []
 
 
 @pytest.mark.parametrize("left", ["no meta", "half a meta", "another's meta", "no claims", "folder only"])
@@ -348,14 +348,14 @@ def test_a_stream_folder_half_made(root, left):
     else:
         shutil.rmtree(meta.parent / "claims")
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert ensure(view, tracks, range(CHUNKS), content) == (CHUNKS if left == "folder only" else 0)
-        assert wrong_chunks(tracks) == []
+        arrays = view.arrays(ROWS, SPECS)
+        assert ensure(view, arrays, range(CHUNKS), content) == (CHUNKS if left == "folder only" else 0)
+        assert wrong_chunks(arrays) == []
 
 
 def size_of_a_view():
-    assert bytes_of(ROWS, FORMS) == ROWS * (24 * 32 * 3 + 2 * 5 * 24 * 32)
-    return bytes_of(ROWS, FORMS)
+    assert bytes_of(ROWS, SPECS) == ROWS * (24 * 32 * 3 + 2 * 5 * 24 * 32)
+    return bytes_of(ROWS, SPECS)
 
 
 def views_of(root):
@@ -363,58 +363,58 @@ def views_of(root):
 
 
 def test_the_view_used_longest_ago_goes_first(root):
-    shelf = ReplayStore(root, 3 * size_of_a_view())
+    store = ReplayStore(root, 3 * size_of_a_view())
     for number in range(3):
-        recorded(root, number, shelf)
-    assert shelf.size() == 3 * size_of_a_view()
-    its = Stream(shelf, FACTS, Layout(batch=BATCH))
+        recorded(root, number, store)
+    assert store.size() == 3 * size_of_a_view()
+    its = Stream(store, FACTS, Layout(batch=BATCH))
     with its.view(0) as view:
-        view.tracks(ROWS, FORMS)
-    recorded(root, 7, shelf, facts={"another": "stream"})
+        view.arrays(ROWS, SPECS)
+    recorded(root, 7, store, facts={"another": "stream"})
     assert views_of(root) == [0, 2, 7]
-    assert shelf.size() == 3 * size_of_a_view()
+    assert store.size() == 3 * size_of_a_view()
     with its.view(1) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert len(wrong_chunks(tracks)) == CHUNKS, "a view that was removed is not remembered"
+        arrays = view.arrays(ROWS, SPECS)
+        assert len(wrong_chunks(arrays)) == CHUNKS, "a view that was removed is not remembered"
 
 
 def test_a_view_in_use_stays(root):
-    shelf = ReplayStore(root, 2 * size_of_a_view())
-    its = recorded(root, 0, shelf)
-    recorded(root, 1, shelf)
+    store = ReplayStore(root, 2 * size_of_a_view())
+    its = recorded(root, 0, store)
+    recorded(root, 1, store)
     with its.view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        recorded(root, 2, shelf)
+        arrays = view.arrays(ROWS, SPECS)
+        recorded(root, 2, store)
         assert views_of(root) == [0, 2]
         with its.view(2) as other, its.view(3) as third:
-            assert other.tracks(ROWS, FORMS) is not None
-            assert third.tracks(ROWS, FORMS) is None, "the two others are in use"
-        assert wrong_chunks(tracks) == []
-    assert shelf.room_for(size_of_a_view())
+            assert other.arrays(ROWS, SPECS) is not None
+            assert third.arrays(ROWS, SPECS) is None, "the two others are in use"
+        assert wrong_chunks(arrays) == []
+    assert store.room_for(size_of_a_view())
     assert views_of(root) == [2]
 
 
 def test_nothing_is_removed_in_vain(root):
-    shelf = ReplayStore(root, 2 * size_of_a_view())
-    recorded(root, 0, shelf)
-    its = recorded(root, 1, shelf)
-    assert not shelf.room_for(2 * size_of_a_view() + 1)
+    store = ReplayStore(root, 2 * size_of_a_view())
+    recorded(root, 0, store)
+    its = recorded(root, 1, store)
+    assert not store.room_for(2 * size_of_a_view() + 1)
     with its.view(1):
-        assert not shelf.room_for(size_of_a_view() + 1)
+        assert not store.room_for(size_of_a_view() + 1)
     assert views_of(root) == [0, 1]
-    assert shelf.room_for(0)
+    assert store.room_for(0)
     assert views_of(root) == [0, 1]
 
 
 def test_a_disk_without_space_takes_no_view(root, monkeypatch):
-    shelf = ReplayStore(root, LIMIT)
-    recorded(root, 0, shelf)
+    store = ReplayStore(root, LIMIT)
+    recorded(root, 0, store)
     usage = shutil.disk_usage(root)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with Stream(shelf, {"n": 1}, Layout(batch=BATCH)).view(0) as view:
-        assert view.tracks(2 * ROWS, FORMS) is None
+    with Stream(store, {"n": 1}, Layout(batch=BATCH)).view(0) as view:
+        assert view.arrays(2 * ROWS, SPECS) is None
         assert views_of(root) == [0], "what is there would not have been enough"
-        assert view.tracks(ROWS // 2, FORMS) is not None
+        assert view.arrays(ROWS // 2, SPECS) is not None
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -430,18 +430,18 @@ def test_a_full_disk_loses_nothing_but_the_recording(root, monkeypatch, caplog, 
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     with stream(root).view(0) as view, caplog.at_level(logging.WARNING):
-        tracks = view.tracks(ROWS, FORMS)
-        made_here = ensure(view, tracks, range(CHUNKS), content)
+        arrays = view.arrays(ROWS, SPECS)
+        made_here = ensure(view, arrays, range(CHUNKS), content)
         assert 8 < made_here < 16
-        assert ensure(view, tracks, range(CHUNKS), content) == 0
-        assert wrong_chunks(tracks) == list(range(made_here - 1, CHUNKS))
+        assert ensure(view, arrays, range(CHUNKS), content) == 0
+        assert wrong_chunks(arrays) == list(range(made_here - 1, CHUNKS))
     assert len(caplog.records) == 1
     assert os.strerror(number) in caplog.text
     monkeypatch.undo()
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert ensure(view, tracks, range(CHUNKS), content) == CHUNKS - made_here + 1
-        assert wrong_chunks(tracks) == []
+        arrays = view.arrays(ROWS, SPECS)
+        assert ensure(view, arrays, range(CHUNKS), content) == CHUNKS - made_here + 1
+        assert wrong_chunks(arrays) == []
 
 
 def read_only(monkeypatch):
@@ -459,19 +459,19 @@ def test_a_read_only_disk_is_read(root, monkeypatch, caplog):
     recorded(root)
     read_only(monkeypatch)
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
-        assert wrong_chunks(tracks) == []
-        assert ensure(view, tracks, range(CHUNKS), content) == 0
+        arrays = view.arrays(ROWS, SPECS)
+        assert wrong_chunks(arrays) == []
+        assert ensure(view, arrays, range(CHUNKS), content) == 0
     assert not caplog.records
     with stream(root).view(1) as view:
-        assert view.tracks(ROWS, FORMS) is None
+        assert view.arrays(ROWS, SPECS) is None
     assert "Read-only file system" in caplog.text
 
 
 def test_a_store_that_cannot_be_made_is_done_without(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     with stream(tmp_path / "file" / "store").view(0) as view:
-        assert view.tracks(ROWS, FORMS) is None
+        assert view.arrays(ROWS, SPECS) is None
     assert len(caplog.records) == 1
     assert "computed live" in caplog.text
 
@@ -480,13 +480,13 @@ def test_readers_read_while_a_writer_writes(root, log):
     writer = start(record_with_others, root, log, "writer", 0)
     seen = set()
     with stream(root).view(0) as view:
-        tracks = view.tracks(ROWS, FORMS)
+        arrays = view.arrays(ROWS, SPECS)
         while len(seen) < CHUNKS and (writer.is_alive() or not seen):
             for chunk in set(range(CHUNKS)) - seen:
-                if all(track.has(chunk) for track in tracks.values()):
+                if all(array.has(chunk) for array in arrays.values()):
                     rows = slice(chunk * BATCH, (chunk + 1) * BATCH)
-                    assert all(torch.equal(tracks[name].read(rows), it) for name, it in content(chunk).items())
+                    assert all(torch.equal(arrays[name].read(rows), it) for name, it in content(chunk).items())
                     seen.add(chunk)
             time.sleep(0.005)
         finish(writer)
-        assert wrong_chunks(tracks) == []
+        assert wrong_chunks(arrays) == []

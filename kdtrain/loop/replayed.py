@@ -1,0 +1,283 @@
+"""Batches from the replay store: samples, the teacher's maps and its kernels are recorded once for all trainings.
+
+All trainings of one data seed see the same samples, and a frozen teacher computes the same maps of them in each. The
+first training that comes to an epoch records what the store lacks of it, together with all that come at the same
+time; all others read.
+"""
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from kdtrain.config import Machine
+from kdtrain.data import TrainBatches
+from kdtrain.data.batches import Key
+from kdtrain.errors import StorageError
+from kdtrain.loop.batches import DistillBatch, LiveBatches
+from kdtrain.loop.device import precision
+from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.reports import Part
+from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.loop.teacher_request import Maps, TeacherRequest
+from kdtrain.replay.array_file import ArrayFile, TensorSpec
+from kdtrain.replay.recording import ensure
+from kdtrain.replay.store import ReplayStore
+from kdtrain.replay.stream import Layout, Stream, View
+from kdtrain.runtime.atomic_files import write_atomically
+
+_NOTE = "forms.json"
+"""The file of a stream of maps that holds the shape and type of every layer."""
+
+
+def open_batches(
+    batches: TrainBatches, machine: Machine, teacher: FrozenTeacher | None, device: torch.device
+) -> LiveBatches:
+    """The source of a training's batches: the machine's replay store, if there is one, or the data."""
+    replay = machine.replay
+    if replay is None:
+        return LiveBatches(batches)
+    store = ReplayStore(replay.folder, replay.max_bytes)
+    facts = {"precision": precision(machine, device), "device": device.type}
+    return ReplayedBatches(batches, store, facts, teacher, replay.layers, device, replay.views, replay.kernels)
+
+
+class ReplayedBatches(LiveBatches):
+    """Batches from the store; samples and maps that do not fit into it are made live.
+
+    Args:
+        batches: Which samples there are, and how they are made.
+        store: The replay store.
+        facts: What the maps depend on besides the samples and the teacher: precision, kind of device.
+        teacher: The teacher; None if no term needs one.
+        layers: The layers to record; None for those that this training needs.
+        device: Where the teacher computes.
+        views: Only so many views are stored; None for all.
+        kernels: Whether kernels are recorded, too.
+    """
+
+    def __init__(
+        self,
+        batches: TrainBatches,
+        store: ReplayStore,
+        facts: Mapping[str, object],
+        teacher: FrozenTeacher | None,
+        layers: Sequence[str] | None,
+        device: torch.device,
+        views: int | None = None,
+        kernels: bool = True,
+    ) -> None:
+        super().__init__(batches)
+        samples, size = batches.samples, batches.size
+        sample_facts = {
+            "images": samples.images.digest,
+            "unlabelled": samples.unlabelled.digest if samples.unlabelled is not None else None,
+            "augment": samples.augment.model_dump(mode="json"),
+            "data_seed": samples.data_seed,
+            "size": size,
+        }
+        self._samples = Stream(store, sample_facts, Layout(batch=batches.batch_size, extra=batches.per_batch))
+        self._layout = self._samples.layout
+        self._sample_specs = {"images": TensorSpec((*size, 3), torch.uint8), "labels": TensorSpec(size, torch.uint8)}
+        self._teacher, self._layers, self._device = teacher, layers, device
+        self._maps: Stream | None = None
+        if teacher is not None:
+            software = {"torch": torch.__version__, "machine": platform.machine()}
+            map_facts: dict[str, object] = {
+                "samples": sample_facts,
+                "teacher": teacher.digest,
+                "layout": self._layout.model_dump(),
+            }
+            if teacher.rounded is not None:
+                map_facts["rounded"] = str(teacher.rounded)
+            self._maps = Stream(store, map_facts | software | dict(facts), self._layout)
+        self._open_views = ExitStack()
+        self._views = views
+        self._record_kernels = kernels
+        self._request = TeacherRequest()
+        self._arrays: dict[str, ArrayFile] = {}
+        """The open arrays of the epoch, by name: samples, layers and kernels."""
+        self._kernel_arrays: dict[str, str] = {}
+        """The names of the arrays of kernels, by term."""
+
+    def map_specs(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, TensorSpec]:
+        """Shape and type of one image's maps: as noted in the store, so that the teacher need not be loaded."""
+        assert self._maps is not None
+        path = self._maps.folder / _NOTE
+        needed = {*layers, *(self._layers or ())}
+        specs = _read_specs(path)
+        if not needed <= specs.keys():
+            specs |= super().map_specs(teacher, sorted(needed))
+            with suppress(StorageError):  # then the next training loads the teacher, too
+                _write_specs(path, specs)
+        return {layer: specs[layer] for layer in layers}
+
+    def prepare(
+        self,
+        epoch: int,
+        start: int,
+        request: TeacherRequest,
+        stopwatch: Stopwatch,
+        check_interrupt: Callable[[], None],
+    ) -> None:
+        """Record what the store lacks of an epoch, together with other trainings that need it."""
+        self.close()
+        number = self._batches.view(epoch)
+        if self._views is not None and number >= self._views:
+            return
+        keys = self._batches.keys(epoch, start)
+        batches = [[row for key in batch if (row := self._row(key)) is not None] for batch in keys]
+        rows = [row for batch in batches for row in batch]
+        if len(rows) < sum(map(len, keys)):
+            return  # the layout of the training that began the stream has no rows for some samples
+        chunks = list(dict.fromkeys(row // self._layout.rows for row in rows))
+        batches_are_chunks = all(batch == self._rows_of(batch[0] // self._layout.rows) for batch in batches)
+        self._request = request if batches_are_chunks and self._record_kernels else request.as_maps()
+        self._kernel_arrays = {term: self._request.array_name(term) for term in self._request.kernels}
+        view = self._open_views.enter_context(self._samples.view(number))
+        if not (arrays := view.arrays(self._rows, self._sample_specs)):
+            return
+        self._arrays |= arrays
+
+        def make_samples(chunk: int) -> Maps:
+            with stopwatch(Part.RECORD):
+                pairs = [self._batches.samples.cut_out(key) for key in self._keys(number, chunk)]
+                images, labels = zip(*pairs, strict=True)
+                return {"images": torch.from_numpy(np.stack(images)), "labels": torch.from_numpy(np.stack(labels))}
+
+        ensure(view, arrays, chunks, make_samples, check_interrupt)
+        if self._teacher is not None and self._maps is not None and request:
+            map_view = self._open_views.enter_context(self._maps.view(number))
+            stored = [chunk for chunk in chunks if all(array.has(chunk) for array in arrays.values())]
+            self._arrays |= self._record_teacher(map_view, self._teacher, stored, stopwatch, check_interrupt)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[DistillBatch]:
+        """An epoch's batches from number `start` on: from the disk as far as they are stored there."""
+        view, numbers = self._batches.view(epoch), self._batches.numbers(epoch, start)
+        for number, keys in zip(numbers, self._batches.keys(epoch, start), strict=True):
+            rows = [row for key in keys if (row := self._row(key)) is not None]
+            stored = self._stored_arrays(rows) if len(rows) == len(keys) else set()
+            if stored >= self._sample_specs.keys():
+                images, labels = self._stored_samples(keys, rows)
+            else:
+                images, labels = default_collate([self._batches.samples[key] for key in keys])
+            kernels = {term: name for term, name in self._kernel_arrays.items() if name in stored}
+            layers = self._request.maps_without(kernels) & stored
+            yield DistillBatch(
+                images,
+                labels,
+                view,
+                number,
+                {layer: self._arrays[layer].read(rows) for layer in layers},
+                {term: self._arrays[name].read(rows) for term, name in kernels.items()},
+            )
+        self.close()
+
+    def close(self) -> None:
+        """Close the arrays of the epoch before."""
+        self._arrays = {}
+        self._open_views.close()
+
+    def _record_teacher(
+        self,
+        view: View,
+        teacher: FrozenTeacher,
+        chunks: Sequence[int],
+        stopwatch: Stopwatch,
+        check_interrupt: Callable[[], None],
+    ) -> Mapping[str, ArrayFile]:
+        """Record maps and kernels; their arrays, complete as far as the disk allows."""
+        request, chunk_rows = self._request, self._layout.rows
+        specs = self.map_specs(teacher, sorted(request.layers if self._layers is None else self._layers))
+        if (maps := view.arrays(self._rows, specs)) is None:
+            return {}
+        kernel_specs = {
+            name: request.kernel_spec(term, chunk_rows, self._device) for term, name in self._kernel_arrays.items()
+        }
+        # only if there is space: what kernels save is never worth another view
+        kernels = view.arrays(self._rows, kernel_specs, evict=False) or {}
+        arrays = {**maps, **kernels}
+
+        def make_answers(chunk: int) -> Maps:
+            with stopwatch(Part.RECORD_TEACHER):
+                keys, rows = self._keys(view.number, chunk), self._rows_of(chunk)
+                missing = {name for name, array in arrays.items() if not array.has(chunk)}
+                terms = [term for term, name in self._kernel_arrays.items() if name in missing]
+                layers = (missing & maps.keys()) | {request.kernels[term].layer for term in terms}
+                stored = (layers & maps.keys()) - missing
+                answers = {layer: maps[layer].read(rows[: len(keys)]).to(self._device) for layer in stored}
+                if layers - stored:
+                    images, _ = self._stored_samples(keys, rows[: len(keys)])
+                    images = images.to(self._device, memory_format=torch.channels_last)
+                    answers |= teacher.ask(images, layers - stored)
+                    teacher.note_recorded(len(images))
+                for term in terms:
+                    answers[self._kernel_arrays[term]] = request.rows(term, answers, view.number, chunk)
+                return {name: answers[name].cpu() for name in missing}
+
+        ensure(view, arrays, chunks, make_answers, check_interrupt)
+        return arrays
+
+    def _stored_arrays(self, rows: Sequence[int]) -> set[str]:
+        """The arrays that hold all these rows."""
+        chunks = {row // self._layout.rows for row in rows}
+        return {name for name, array in self._arrays.items() if all(map(array.has, chunks))}
+
+    def _stored_samples(self, keys: Sequence[Key], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Samples that are stored in these rows, with their colors changed."""
+        cut_out = (self._arrays[name].read(rows).numpy() for name in ("images", "labels"))
+        samples = [self._batches.samples.finished(*stored) for stored in zip(keys, *cut_out, strict=True)]
+        images, labels = default_collate(samples)
+        return images, labels
+
+    @property
+    def _rows(self) -> int:
+        """Rows of a view: whole chunks, and a row for each labelled sample that is left over."""
+        chunks, rest = divmod(len(self._batches.samples), self._layout.batch)
+        return chunks * self._layout.rows + rest
+
+    def _row(self, key: Key) -> int | None:
+        """The row of a sample; None for an unlabelled one beyond what is recorded."""
+        layout = self._layout
+        per_chunk = layout.batch if key.turn is None else layout.extra
+        if per_chunk == 0:
+            return None
+        chunk, place = divmod(key.place, per_chunk)
+        row = chunk * layout.rows + place + (0 if key.turn is None else layout.batch)
+        has_row = key.turn is None or chunk < len(self._batches.samples) // layout.batch
+        return row if has_row else None
+
+    def _rows_of(self, chunk: int) -> list[int]:
+        """The rows of a chunk."""
+        return list(range(chunk * self._layout.rows, (chunk + 1) * self._layout.rows))
+
+    def _keys(self, view: int, chunk: int) -> list[Key]:
+        """The samples of a chunk."""
+        batch, extra = self._layout.batch, self._layout.extra
+        labelled = self._batches.labelled(view)[chunk * batch : (chunk + 1) * batch]
+        if not extra or len(labelled) < batch:
+            return list(labelled)
+        return [*labelled, *islice(self._batches.further(view), chunk * extra, (chunk + 1) * extra)]
+
+
+def _read_specs(path: Path) -> dict[str, TensorSpec]:
+    """The noted shapes and types by layer; none if there is no sound note."""
+    try:
+        return {
+            layer: TensorSpec(tuple(shape), getattr(torch, dtype))
+            for layer, (shape, dtype) in json.loads(path.read_text()).items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write_specs(path: Path, specs: Mapping[str, TensorSpec]) -> None:
+    noted = {layer: (spec.shape, str(spec.dtype).removeprefix("torch.")) for layer, spec in specs.items()}
+    write_atomically(path, json.dumps(noted).encode())
