@@ -34,7 +34,7 @@ def first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def meant(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the nearest known one, or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
@@ -49,7 +49,7 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tupl
     loc = tuple(first["loc"])
     if first["type"] == "extra_forbidden":
         known, shown = _walk(model, loc[:-1])
-        return (*shown, loc[-1]), f"unknown key{meant(str(loc[-1]), known)}"
+        return (*shown, loc[-1]), f"unknown key{did_you_mean(str(loc[-1]), known)}"
     text = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "missing":
         text = "is required"

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from kdtrain.errors import InputError
-from kdtrain.explain import first_line, meant
+from kdtrain.explain import did_you_mean, first_line
 
 LOSSES = "kdsweep.losses"
 METHODS = "kdsweep.methods"
@@ -58,7 +58,7 @@ def load_foreign(reference: str) -> object:
         return getattr(module, name)
     except AttributeError as error:
         names = (public for public in vars(module) if not public.startswith("_"))
-        raise InputError(f"{reference!r} cannot be imported ({error}){meant(name, names)}") from None
+        raise InputError(f"{reference!r} cannot be imported ({error}){did_you_mean(name, names)}") from None
 
 
 def called_by_reference(kind: type[BaseModel], field: str, content: object) -> object:
@@ -102,7 +102,7 @@ def find_object(name: str, ours: Mapping[str, object], group: str, kind: str, wh
     if points:
         return _load_offer(points[0], kind)
     names = known_names(ours, group)
-    near = meant(name, names)
+    near = did_you_mean(name, names)
     hint = near if near.startswith("; did") else ""
     raise InputError(f"unknown {kind} {name!r}{where}: known are {', '.join(names)}, or package.module:name{hint}")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kdtrain import foreign
 from kdtrain.errors import InputError
-from kdtrain.explain import meant
+from kdtrain.explain import did_you_mean
 from kdtrain.foreign import installed, is_reference, known_names, load_foreign
 from kdtrain.methods import METHODS, TERMS, find_term, get_method
 from kdtrain.methods.base import Method, Term
@@ -52,7 +52,7 @@ def describe(name: str) -> str:
         return describe_term(find_term(name))
     if not is_reference(name):
         names = [*known_names(METHODS, foreign.METHODS), *known_names(TERMS, foreign.LOSSES)]
-        raise InputError(f"there is no method or term {name}{meant(name, names)}")
+        raise InputError(f"there is no method or term {name}{did_you_mean(name, names)}")
     if isinstance(method := load_foreign(name), Method):
         return _describe_with_terms(method)
     return describe_term(find_term(name))

@@ -13,7 +13,7 @@ from rich.table import Table
 from kdtrain import InputError
 from kdtrain.data import ROLES
 from kdtrain.data.check import RoleCheck, check_role
-from kdtrain.explain import meant
+from kdtrain.explain import did_you_mean
 from sweeps.cli.options import Data, console, machine_of
 from sweeps.spec.spec import SweepSpec, load_spec
 
@@ -36,7 +36,7 @@ def get(
     from kdtrain.data.fetch import SOURCES, fetch
 
     if name not in SOURCES:
-        raise InputError(f"unknown data set to fetch, {name!r}{meant(name, SOURCES)}")
+        raise InputError(f"unknown data set to fetch, {name!r}{did_you_mean(name, SOURCES)}")
     checksum = f"sha256:{sha256}" if sha256 is not None else None
     with _shown(f"fetching {name}", in_bytes=True) as update:
         folder = fetch(SOURCES[name], machine_of(data, None).data_root, source, checksum, update, console.print)

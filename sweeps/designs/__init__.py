@@ -6,7 +6,7 @@ from typing import Any
 
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
-from kdtrain.explain import meant
+from kdtrain.explain import did_you_mean
 from sweeps.designs import controls, factorial, retune, terms, values
 from sweeps.designs.arms import Arm, Arms, Request
 from sweeps.designs.controls import TimeRatio
@@ -82,7 +82,7 @@ def ablation(
     names = [name.strip() for name in design.split(",")]
     for name in names:
         if name not in DESIGNS:
-            raise InputError(f"design: unknown design {name!r}{meant(name, DESIGNS)}")
+            raise InputError(f"design: unknown design {name!r}{did_you_mean(name, DESIGNS)}")
     if options.values and not any(DESIGNS[name].takes_values for name in names):
         raise InputError(f"design {design}: is about whole terms and takes no --values; take one-factor or factorial")
     if options.resolution and "fractional" not in names:

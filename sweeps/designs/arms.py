@@ -7,7 +7,7 @@ from typing import Any
 
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
-from kdtrain.explain import meant
+from kdtrain.explain import did_you_mean
 from kdtrain.methods import Term, parse_term
 from sweeps.spec.paths import lookup
 from sweeps.spec.settings import Cell
@@ -56,7 +56,7 @@ class Request:
         for name in self.factors:
             if name not in names:
                 raise InputError(
-                    f"--factors: the config has no term {name!r} that could be left out{meant(name, names)}"
+                    f"--factors: the config has no term {name!r} that could be left out{did_you_mean(name, names)}"
                     f" (it has {', '.join(names)})"
                 )
         return tuple(name for name in names if name in self.factors) or names

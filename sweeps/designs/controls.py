@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kdtrain.errors import InputError
-from kdtrain.explain import meant
+from kdtrain.explain import did_you_mean
 from kdtrain.methods import parse_term
 from sweeps.designs.arms import Arm, Request
 
@@ -36,7 +36,7 @@ def controls(request: Request, names: tuple[str, ...], ratio: TimeRatio | None) 
     """
     for name in names:
         if name not in KNOWN:
-            raise InputError(f"--controls: unknown control {name!r}{meant(name, KNOWN)}")
+            raise InputError(f"--controls: unknown control {name!r}{did_you_mean(name, KNOWN)}")
     arms, notes = [], []
     if NONE in names:
         arms.append(_arm(NONE, request))

@@ -12,7 +12,7 @@ from analysis import read_tables
 from analysis.selection.finalists import finalists
 from analysis.selection.select import select
 from kdtrain import InputError, TrainConfig
-from kdtrain.explain import meant
+from kdtrain.explain import did_you_mean
 from sweeps.attempt.teachers import teacher_store
 from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.spec.settings import TeacherSource
@@ -73,7 +73,7 @@ def candidate(source: str, study: str | None) -> tuple[Mapping[str, Any], SweepS
         spec = load_spec(source)
         names = [each.name for each in spec.studies]
         if study is not None and study not in names:
-            raise InputError(f"{source}: unknown study {study!r}{meant(study, names)}")
+            raise InputError(f"{source}: unknown study {study!r}{did_you_mean(study, names)}")
         of = spec.study(study) if study else spec.studies[-1]
         return spec.config_for(of).model_dump(mode="json"), spec
     spec, _ = load_state(sweep)

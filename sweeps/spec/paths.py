@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdtrain.errors import InputError
-from kdtrain.explain import meant
+from kdtrain.explain import did_you_mean
 from kdtrain.space import Choice, Domain, Range, Scalar
 
 Space = Mapping[str, Domain]
@@ -92,7 +92,7 @@ def _holder(content: Any, path: str) -> tuple[Any, Any]:
             keys = {}
         if step not in keys:
             where = ".".join(steps[:depth]) or "the config"
-            raise InputError(f"{path}: {where} has no {step}{meant(step, keys)}")
+            raise InputError(f"{path}: {where} has no {step}{did_you_mean(step, keys)}")
         if depth == len(steps) - 1:
             return at, keys[step]
         at = at[keys[step]]

@@ -16,7 +16,7 @@ from kdtrain.config import TrainConfig
 from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, Unlabelled
 from kdtrain.errors import InputError
-from kdtrain.explain import meant, sentence
+from kdtrain.explain import did_you_mean, sentence
 from kdtrain.foreign import is_reference
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
@@ -150,7 +150,7 @@ class SweepSpec(Strict):
         if sum(study.baseline for study in self.studies) > 1:
             raise ValueError("studies: only one study can be the baseline")
         if unknown := [cell.study for cell in self.cells if cell.study not in names]:
-            raise ValueError(f"cells: there is no study {unknown[0]}{meant(unknown[0], names)}")
+            raise ValueError(f"cells: there is no study {unknown[0]}{did_you_mean(unknown[0], names)}")
         _ = self.teacher_config
         for study in self.studies:
             self._check_study(study)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from kdtrain.config_base import Strict
-from kdtrain.explain import meant, sentence
+from kdtrain.explain import did_you_mean, sentence
 
 
 class Cat(Strict):
@@ -50,5 +50,5 @@ def test_one_sentence_with_the_field_as_it_was_written(content, expected):
 
 
 def test_nothing_near_lists_what_is_known():
-    assert meant("x", ["aaa", "bbb"]) == "; known: aaa, bbb"
-    assert meant("x", []) == ""
+    assert did_you_mean("x", ["aaa", "bbb"]) == "; known: aaa, bbb"
+    assert did_you_mean("x", []) == ""
