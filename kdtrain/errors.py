@@ -1,4 +1,4 @@
-"""What a user can put right, said in one sentence."""
+"""Errors that a user can correct, each with a message of one sentence."""
 
 import errno
 from pathlib import Path
@@ -7,12 +7,12 @@ from pathlib import Path
 class InputError(ValueError):
     """Wrong input: a config, a data folder, a teacher, a checkpoint.
 
-    The message is one sentence that names the field or file, what is allowed and what came.
+    The message is one sentence that names the field or file, what is allowed and what it got.
     """
 
 
 class StorageError(InputError):
-    """A disk or store that is full or refuses; once that is put right, the same command goes on."""
+    """A disk or store that is full or refuses; once that is corrected, the same command continues."""
 
 
 class DamagedError(InputError):
@@ -25,6 +25,6 @@ def is_full(error: BaseException) -> bool:
 
 
 def refused(what: Path | str, error: OSError) -> StorageError:
-    """The error for what a disk did not take: what it is, why, and what to do."""
+    """The error for a file that a disk refuses: which file, why, and what to do."""
     todo = "make room" if is_full(error) else "put it right"
     return StorageError(f"cannot write {what}: {error.strerror or error}; {todo} and run the same command again")

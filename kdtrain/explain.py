@@ -1,4 +1,4 @@
-"""Errors in one sentence: the field, what is allowed, what came, which key may be meant."""
+"""Errors in one sentence: the field, what is allowed, what it got, and which key is most like an unknown one."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -
 
     Args:
         error: What pydantic raised.
-        model: The class that was validated: its fields are the keys that could have been meant.
+        model: The class that was validated: its fields are the allowed keys.
         prefix: The dotted path of the validated object inside its file.
     """
     where, text = _first_mistake(error, model)
@@ -30,16 +30,16 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ValidationError
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first, or else its kind."""
+    """The first line of an error's message, or the kind of the error if it has none."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest known one, or all of them."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]}?"
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the most similar allowed name, or all of them."""
+    names = sorted(allowed)
+    similar = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if similar:
+        return f"; did you mean {similar[0]}?"
     return f"; known: {', '.join(names)}" if names else ""
 
 
@@ -48,8 +48,8 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tupl
     first = error.errors(include_url=False)[0]
     loc = tuple(first["loc"])
     if first["type"] == "extra_forbidden":
-        known, shown = _walk(model, loc[:-1])
-        return (*shown, loc[-1]), f"unknown key{did_you_mean(str(loc[-1]), known)}"
+        keys, path = _walk(model, loc[:-1])
+        return (*path, loc[-1]), f"unknown key{did_you_mean(str(loc[-1]), keys)}"
     text = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "missing":
         text = "is required"
@@ -68,21 +68,21 @@ def _short(value: Any) -> str:
 
 
 def _walk(annotation: Any, loc: Sequence[Any]) -> tuple[list[str], list[Any]]:
-    """The keys known at `loc`, and `loc` as the user wrote it, without pydantic's tags of unions."""
+    """The keys allowed at `loc`, and `loc` as the user wrote it, without pydantic's tags of unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not loc:
             return list(annotation.model_fields), []
         field = annotation.model_fields.get(str(loc[0]))
-        known, shown = _walk(field.annotation, loc[1:]) if field else ([], list(loc[1:]))
-        return known, [loc[0], *shown]
+        keys, path = _walk(field.annotation, loc[1:]) if field else ([], list(loc[1:]))
+        return keys, [loc[0], *path]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _walk(arguments[0], loc)
     if origin in (Union, UnionType):
         return _walk_union(arguments, loc)
     if arguments and loc and origin in (tuple, list, dict):
-        known, shown = _walk(arguments[1] if origin is dict else arguments[0], loc[1:])
-        return known, [loc[0], *shown]
+        keys, path = _walk(arguments[1] if origin is dict else arguments[0], loc[1:])
+        return keys, [loc[0], *path]
     return [], list(loc)
 
 
@@ -90,8 +90,8 @@ def _walk_union(members: Sequence[Any], loc: Sequence[Any]) -> tuple[list[str], 
     for member in members:
         if isinstance(member, type) and issubclass(member, BaseModel) and loc and loc[0] in _tags(member):
             return _walk(member, loc[1:])
-    found = [_walk(member, loc) for member in members if member is not type(None)]
-    return max(found, key=lambda pair: len(pair[0]), default=([], list(loc)))
+    walks = [_walk(member, loc) for member in members if member is not type(None)]
+    return max(walks, key=lambda pair: len(pair[0]), default=([], list(loc)))
 
 
 def _tags(model: type[BaseModel]) -> set[Any]:

@@ -1,7 +1,7 @@
-"""Teacher folders: a network that can be rebuilt anywhere, and is known by its digest.
+"""Teacher folders: a network that can be rebuilt anywhere, identified by its digest.
 
 A folder holds `model.json` (a `ModelCard`) and `weights.safetensors`. Trained students are saved in the same
-form, so a student can teach the next one.
+way, so a student can be the teacher of another one.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ CARD, WEIGHTS = "model.json", "weights.safetensors"
 
 
 class ModelCard(Strict):
-    """What is known of a trained network."""
+    """The facts about a trained network."""
 
     network: Network
     classes: tuple[str, ...]
@@ -42,7 +42,7 @@ class ModelCard(Strict):
     macs: int | None = None
     """Multiply-accumulates of one image at the evaluated size."""
     miou: float | None = None
-    """Mean IoU as a fraction on `role`; none where it was not measured."""
+    """Mean IoU as a fraction on `role`; None if it was not measured."""
     role: str | None = None
     iou: tuple[float | None, ...] = Field(default=())
     epochs: int | None = None
@@ -82,10 +82,10 @@ def read_card(folder: Path, digest: str | None = None) -> ModelCard:
 
     Args:
         folder: The teacher folder.
-        digest: The digest that the teacher must have; none takes any.
+        digest: The digest that the teacher must have; None takes any.
 
     Raises:
-        InputError: If the folder is not one, its card does not read, or it holds another teacher.
+        InputError: If the folder is not a teacher folder, its card is damaged, or it holds another teacher.
     """
     path = folder / CARD
     if not path.is_file() or not (folder / WEIGHTS).is_file():
@@ -103,7 +103,7 @@ def parse_card(content: bytes, path: str) -> ModelCard:
     """Read a card; `path` is where it comes from, for messages.
 
     Raises:
-        InputError: If it does not read.
+        InputError: If it is damaged.
     """
     try:
         return ModelCard.model_validate_json(content)
@@ -112,14 +112,14 @@ def parse_card(content: bytes, path: str) -> ModelCard:
 
 
 def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, TappedNetwork]:
-    """Load a teacher and check that its weights are those that its card names.
+    """Load a teacher and check its weights against its card.
 
     Args:
         folder: The teacher folder.
-        digest: The digest that the teacher must have; none takes any.
+        digest: The digest that the teacher must have; None takes any.
 
     Raises:
-        InputError: If the folder, its weights or its digest are not what they must be.
+        InputError: If the folder is not a teacher folder, is damaged, or has another digest.
     """
     card = read_card(folder, digest)
     content = (folder / WEIGHTS).read_bytes()
@@ -140,12 +140,12 @@ def import_model(weights: Path, network: Network, classes: tuple[str, ...], trai
     """
     tensors = read_safetensors(weights)
     built = build_network(network, len(classes), bare=True)
-    own = built.net.state_dict()
-    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
+    state = built.net.state_dict()
+    missing = [name for name in state if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing:
         raise InputError(
             f"teacher: {weights} does not cover {network.arch} with {network.encoder}: "
-            f"{len(missing)} of {len(own)} tensors are missing, first {missing[0]}"
+            f"{len(missing)} of {len(state)} tensors are missing, first {missing[0]}"
         )
     load_into(built.net, tensors, weights)
     facts: dict[str, object] = {
@@ -169,12 +169,12 @@ def make_ensemble(
     Args:
         members: Their folders; one is enough with `flip`.
         folder: The folder to make.
-        average: Of what the mean is taken, probabilities or logits.
+        average: Whether the mean is that of probabilities or of logits.
         temperature: Of the probabilities; terms of the same temperature see exactly their mean.
-        flip: Whether every member also looks at the mirrored image.
+        flip: Whether every member also sees the mirrored image.
 
     Raises:
-        InputError: If a member is no teacher, is an ensemble itself, or knows other classes than the first.
+        InputError: If a member is not a teacher folder, is an ensemble itself, or has other classes than the first.
     """
     if len(members) < 2 - flip:
         raise InputError(f"an ensemble needs at least 2 teachers, or 1 and --flip, got {len(members)}")
@@ -187,8 +187,8 @@ def make_ensemble(
             raise InputError(f"teacher: {path} is an ensemble itself; name its members instead")
         if card.classes != first.classes:
             raise InputError(
-                f"teacher: {path} knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but "
-                f"{members[0]} knows {len(first.classes)} ({', '.join(first.classes[:4])}, ...)"
+                f"teacher: {path} has {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but "
+                f"{members[0]} has {len(first.classes)} ({', '.join(first.classes[:4])}, ...)"
             )
     cards = [card for card, _ in loaded]
     options = {
@@ -215,5 +215,5 @@ def make_ensemble(
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
-    known = list(values)
-    return None if None in known else sum(value for value in known if value is not None)
+    all_values = list(values)
+    return None if None in all_values else sum(value for value in all_values if value is not None)

@@ -1,42 +1,41 @@
-"""What a student costs to run."""
+"""What a student costs to run: parameters, multiply-accumulates, latency."""
 
 import platform
 import statistics
 import time
-from typing import Any
 
 import torch
 
+from kdtrain.loop.reports import StudentCost
 from kdtrain.models import Network, TappedNetwork
 
 WARM_UP, REPEATS = 2, 9
 
-_MEASURED: dict[tuple[Any, ...], dict[str, Any]] = {}
+_MEASURED: dict[tuple[object, ...], StudentCost] = {}
 
 
 def measure_cost(
     config: Network, network: TappedNetwork, image_size: tuple[int, ...], scale: float, device: torch.device
-) -> dict[str, Any]:
+) -> StudentCost:
     """Parameters, multiply-accumulates and latency of one image, measured once in a process for each kind of network.
 
     Args:
-        config: What kind it is.
+        config: The kind of network.
         network: The network, on `device`.
         image_size: Height and width of an image of the data.
-        scale: Factor on it at evaluation.
+        scale: Factor on this size at evaluation.
         device: Where to measure.
 
     Returns:
-        `params`; `macs` (convolutions and matrix products, half the FLOPs that torch counts); `latency_ms`
-        (median of a batch of one in float32, with the threads that training has); `latency_device`;
-        `input_height`; `input_width`.
+        Multiply-accumulates are those of convolutions and matrix products, half the FLOPs that torch counts; the
+        latency is the median of a batch of one in float32, with the threads that training has.
     """
     params = sum(parameter.numel() for parameter in network.parameters())
     height, width = (max(1, round(side * scale)) for side in image_size[:2])
     kind = (config.model_dump_json(), params, height, width, str(device), torch.get_num_threads())
     if kind in _MEASURED:
-        return dict(_MEASURED[kind])
-    from torch.utils.flop_counter import FlopCounterMode  # brings Triton, which every command would wait for
+        return _MEASURED[kind].copy()
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, for which every command would wait
 
     image = torch.zeros(1, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
     network.eval()
@@ -53,7 +52,7 @@ def measure_cost(
         "input_height": height,
         "input_width": width,
     }
-    return dict(_MEASURED[kind])
+    return _MEASURED[kind].copy()
 
 
 def _timed(network: TappedNetwork, image: torch.Tensor, device: torch.device) -> float:

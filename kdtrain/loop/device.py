@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -13,10 +13,10 @@ from kdtrain.explain import first_line
 
 
 def find_device(machine: Machine, rank: int = 0) -> torch.device:
-    """The device that the machine names; for several processes, that of the process `rank`.
+    """The device that the machine names; for several processes, the one of the process `rank`.
 
     Raises:
-        InputError: If it is not to be had.
+        InputError: If it is not available, or there are fewer GPUs than processes.
     """
     name = machine.device
     if name == "auto":
@@ -43,8 +43,8 @@ def find_device(machine: Machine, rank: int = 0) -> torch.device:
 def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors, where the C library is glibc.
 
-    By default it gives every large block back to the system, which hands it out again page by page and zeroed: on a CPU
-    that was measured as a sixth of a training step (`docs/performance.md`).
+    By default glibc returns every large block to the system, which hands it out again page by page and zeroed: on a
+    CPU that was measured as a sixth of a training step (`docs/performance.md`).
     """
     with suppress(OSError, AttributeError):
         set_option = ctypes.CDLL("libc.so.6").mallopt
@@ -53,12 +53,12 @@ def keep_freed_memory() -> None:
 
 
 _MALLOC = {-3: 2**30, -1: 2**31 - 1, -2: 2**26}
-"""M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of `malloc.h`: from which size on blocks are the system's own, how
-much lies free before any is given back, and how much is asked for at once; in bytes."""
+"""M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of `malloc.h`: the size from which on a block is the
+system's own, how much stays free before any is returned, and how much is requested at once; in bytes."""
 
 
 def precision(machine: Machine, device: torch.device) -> Literal["off", "bfloat16", "float16"]:
-    """What `amp` comes to on a device."""
+    """The precision that `amp` means on a device."""
     if machine.amp != "auto":
         return machine.amp
     if device.type != "cuda":
@@ -68,12 +68,12 @@ def precision(machine: Machine, device: torch.device) -> Literal["off", "bfloat1
 
 def mixed_precision(
     machine: Machine, device: torch.device
-) -> tuple[Callable[[], AbstractContextManager[Any]], torch.amp.GradScaler]:
-    """What makes a context of mixed precision, and the scaler of its gradients; neither does anything if off."""
+) -> tuple[Callable[[], AbstractContextManager[object]], torch.amp.GradScaler]:
+    """A function that makes a context of mixed precision, and the scaler of gradients; both do nothing if it is off."""
     kind = precision(machine, device)
     scaler = torch.amp.GradScaler(device.type, enabled=kind == "float16" and device.type == "cuda")
 
-    def autocast() -> AbstractContextManager[Any]:
+    def autocast() -> AbstractContextManager[object]:
         if kind == "off":
             return nullcontext()
         return torch.autocast(device.type, getattr(torch, kind))

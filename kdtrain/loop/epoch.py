@@ -1,7 +1,6 @@
 """How far an epoch has come: what a checkpoint in its middle holds besides the state of the networks."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch import Tensor
 from kdtrain.loop.frozen_teacher import TeacherUse
 from kdtrain.loop.step import StepResult
 from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.runtime.atomic_files import StateDict
 
 
 class LossMeter:
@@ -64,11 +64,11 @@ class LossMeter:
         self._steps += len(values)
         return None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """The sums of what was checked."""
         return {"raw": self._raw, "weighted": self._weighted, "computed": self._computed, "steps": self._steps}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
         self._raw, self._weighted = state["raw"].clone(), state["weighted"].clone()
         self._computed, self._steps = state["computed"].clone(), state["steps"]
@@ -119,7 +119,7 @@ class EpochProgress:
         }
         return {name: means | lengths.get(name, {}) for name, means in self.meter.means().items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """Plain values and tensors."""
         return {
             "step": self.step,
@@ -129,7 +129,7 @@ class EpochProgress:
             "shown": self.teacher_use.to_tensor(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`."""
         self.step = state["step"]
         self.meter.load_state_dict(state["losses"])

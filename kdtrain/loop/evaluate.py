@@ -1,8 +1,8 @@
-"""Evaluation: one confusion matrix over the whole data set, kept per image."""
+"""Evaluation: one confusion matrix over the whole data set, for each image."""
 
 import base64
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -57,7 +57,7 @@ class Evaluation:
 
     @property
     def recall(self) -> Floats:
-        """Share of a class's true pixels that were found; NaN where there are none."""
+        """Share of a class's true pixels that were predicted; NaN where there are none."""
         return _ratio(np.diag(self.total), self.total.sum(axis=1))
 
     @property
@@ -84,8 +84,8 @@ class Evaluation:
         values = {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
         return {name: value for name, value in values.items() if value is not None}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; the confusion matrices are kept as their non-zero cells, compressed."""
+    def to_dict(self) -> dict[str, object]:
+        """Plain values; of the confusion matrices the non-zero cells, compressed."""
         cells = np.nonzero(self.confusion)
         table = np.stack([*cells, self.confusion[cells]]).astype("<i8")
         return {
@@ -98,7 +98,7 @@ class Evaluation:
         }
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "Evaluation":
+    def from_dict(cls, content: Mapping[str, Any]) -> "Evaluation":
         """The inverse of `to_dict`."""
         table = np.frombuffer(zlib.decompress(base64.b64decode(content["cells"])), dtype="<i8").reshape(4, -1)
         num_classes = len(content["classes"])
@@ -121,10 +121,10 @@ def evaluate(
     batch_size: int,
     scale: float,
     device: torch.device,
-    world: ProcessGroup = ALONE,
+    group: ProcessGroup = ALONE,
     between: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Evaluate a network on every image of a role at the labels' own size.
+    """Evaluate a network on every image of a role at the size of the labels.
 
     Args:
         logits_of: Images `(N, 3, H, W)` in [0, 1] to logits `(N, C, h, w)` of any size.
@@ -133,7 +133,7 @@ def evaluate(
         batch_size: Images of equal size that go through together.
         scale: Factor on the images' size before the network; labels stay as they are.
         device: Where the network is.
-        world: The processes that share the images of every batch.
+        group: The processes that share the images of every batch.
         between: Called between batches; may end the evaluation by raising.
     """
     num_classes = len(images.classes)
@@ -142,11 +142,11 @@ def evaluate(
         for number, chunk in enumerate(_chunks(images, batch_size)):
             if number > 0:
                 between()
-            if own := world.share(chunk):
-                pixels, labels = load_batch(images, own, device)
+            if share := group.share(chunk):
+                pixels, labels = load_batch(images, share, device)
                 predicted = predict(logits_of, pixels, scale)
-                confusion[own] = confusion_matrices(predicted, labels, num_classes).cpu().numpy()
-    confusion = world.sum(torch.from_numpy(confusion)).numpy()
+                confusion[share] = confusion_matrices(predicted, labels, num_classes).cpu().numpy()
+    confusion = group.sum(torch.from_numpy(confusion)).numpy()
     return Evaluation(role, images.digest, images.ids, images.groups, images.classes, confusion)
 
 
@@ -187,4 +187,5 @@ def confusion_matrices(predicted: Tensor, labels: Tensor, num_classes: int) -> T
 
 
 def _ratio(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> Floats:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    ratio: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return ratio

@@ -1,11 +1,10 @@
-"""The teacher of a training: checked at once, loaded when it is first asked."""
+"""The teacher of a training: its folder is checked at once, its network is loaded when maps are first needed."""
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,23 +47,23 @@ class TeacherUse:
 
 
 class FrozenTeacher:
-    """A teacher folder that answers.
+    """A teacher that computes maps.
 
     Args:
         folder: The teacher folder.
-        digest: The digest that it must have.
-        images: The data, whose classes it must know.
-        device: Where it computes.
+        digest: The digest that the teacher must have.
+        images: The data, whose classes the teacher must have.
+        device: Where the teacher computes.
         autocast: Makes the context of mixed precision.
-        rounded: The type that its answers are rounded to; None leaves them as they are.
+        rounded: The type to which its maps are rounded; None leaves them as they are.
 
     Attributes:
-        digest: Of the teacher.
-        use: How many images it was shown so far.
-        rounded: As above.
+        digest: As given.
+        use: How many images the teacher was shown so far.
+        rounded: As given.
 
     Raises:
-        InputError: If the folder is none, holds another teacher, or one of other classes.
+        InputError: If the folder is not a teacher folder, or holds another teacher or one of other classes.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class FrozenTeacher:
         digest: str,
         images: Images,
         device: torch.device,
-        autocast: Callable[[], AbstractContextManager[Any]],
+        autocast: Callable[[], AbstractContextManager[object]],
         rounded: torch.dtype | None = None,
     ) -> None:
         if folder is None:
@@ -81,7 +80,7 @@ class FrozenTeacher:
         card = read_card(folder, digest)
         if card.classes != images.classes:
             raise InputError(
-                f"teacher: it knows {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
+                f"teacher: {folder} has {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
                 f"have {len(images.classes)} ({', '.join(images.classes[:4])}, ...)"
             )
         self.digest, self.use = digest, TeacherUse()
@@ -90,19 +89,19 @@ class FrozenTeacher:
 
     @cached_property
     def network(self) -> TappedNetwork:
-        """The network, loaded now."""
+        """The network; it is loaded here."""
         _, network = load_model(self._folder, self.digest)
         return network.to(self._device).to(memory_format=torch.channels_last)
 
     def ask(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """Its maps `(N, C, h, w)` at some layers, contiguous, for images `(N, 3, H, W)` on its device."""
+        """The teacher's maps `(N, C, h, w)` at some layers, contiguous, for images `(N, 3, H, W)` on its device."""
         if self._tapped != frozenset(layers):
             self.network.tap(sorted(layers))
             self._tapped = frozenset(layers)
         with torch.no_grad(), self._autocast():
             maps = self.network(images)
         self.use += TeacherUse(asked=len(images))
-        # Contiguous, so that what is read back from a disk is laid out as what was just computed: sums depend on it.
+        # Contiguous, as maps read from a disk are: the bits of sums depend on the layout.
         return {layer: maps[layer].to(self.rounded or maps[layer].dtype).contiguous() for layer in layers}
 
     def note_recorded(self, images: int) -> None:
@@ -110,10 +109,10 @@ class FrozenTeacher:
         self.use += TeacherUse(recorded=images)
 
     def map_specs(self, layers: Collection[str], size: tuple[int, int]) -> Mapping[str, TensorSpec]:
-        """What one image's maps are at some layers, for images of `size` (height, width).
+        """Shape and type of one image's maps at some layers, for images of `size` (height, width).
 
         Raises:
-            InputError: If it does not take the size, or has no such layer.
+            InputError: If the teacher does not take the size, or has no such layer.
         """
         try:
             maps = self.ask(torch.zeros(1, 3, *size, device=self._device).to(memory_format=torch.channels_last), layers)

@@ -20,17 +20,17 @@ def measure(
     machine: Machine | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Evaluate a saved student on a role of its data, in the way of its training.
+    """Evaluate a saved student on a role of its data, as its training evaluates it.
 
     Args:
-        student: Its folder, `student/` of a run.
-        config: What it was trained with: data, batch size and scale.
+        student: The folder of the student, `student/` of a run.
+        config: The config of its training, for data, batch size and scale.
         role: The role. Nothing else in a sweep's life reads `report`.
         machine: Where and with what.
         between: Called between batches; may end the evaluation by raising.
 
     Raises:
-        InputError: If the folder is no student's, or the data have no such role.
+        InputError: If the folder is not a student's, or the data have no such role.
     """
     machine = machine or Machine()
     if machine.threads:
@@ -39,7 +39,10 @@ def measure(
     images = open_role(config.data, role, machine.data_root, machine.cache)
     card, network = load_model(student)
     if card.classes != tuple(images.classes):
-        raise InputError(f"{student} knows the classes {', '.join(card.classes)}, but not those of the role {role}")
+        raise InputError(
+            f"{student} must have the classes of the role {role} ({', '.join(images.classes)}), "
+            f"got {', '.join(card.classes)}"
+        )
     network.to(device).to(memory_format=torch.channels_last)
     autocast, _ = mixed_precision(machine, device)
     with autocast():

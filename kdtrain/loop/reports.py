@@ -1,9 +1,9 @@
 """What a training reports while it runs and when it ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from kdtrain.loop.evaluate import Evaluation
 
@@ -89,18 +89,31 @@ class EpochReport:
     asked: int | None = 0
     recorded: int | None = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "EpochReport":
+    def from_dict(cls, content: Mapping[str, Any]) -> "EpochReport":
         """The inverse of `to_dict`."""
         return cls(**content)
 
 
 OnEpoch = Callable[[EpochReport], str | None]
 """Takes the report of every epoch, those of before a resume included, and may answer "stop"."""
+
+
+class StudentCost(TypedDict, total=False):
+    """What a student costs to run; empty for a training that is not complete."""
+
+    params: int
+    macs: int
+    """Multiply-accumulates of one image of the input size."""
+    latency_ms: float
+    """Median for a batch of one."""
+    latency_device: str
+    input_height: int
+    input_width: int
 
 
 @dataclass(frozen=True)
@@ -115,8 +128,7 @@ class TrainResult:
         resumed_from: Finished epochs from which this call resumed; 0 for a fresh start.
         evaluation: The last evaluation on the role select, per image; None unless complete.
         held_out: The evaluation on the role test, if there was one.
-        student: `params`, `macs` (of one image of the input size), `latency_ms` (batch of 1, median),
-            `latency_device`, `input_height`, `input_width`; empty unless complete.
+        student: What the student costs to run; empty unless complete.
         seconds: Seconds of training over all attempts, without what was recorded for all trainings.
         teacher_seconds: Seconds of these in which the teacher computed.
         reports: The report of every epoch.
@@ -128,7 +140,7 @@ class TrainResult:
     reason: str | None = None
     resumed_from: int = 0
     evaluation: Evaluation | None = None
-    student: dict[str, Any] = field(default_factory=dict)
+    student: StudentCost = field(default_factory=StudentCost)
     held_out: Evaluation | None = None
 
     @property
@@ -141,7 +153,7 @@ class TrainResult:
         """Seconds of these in which the teacher computed."""
         return sum(report.seconds.get(Part.TEACHER, 0.0) for report in self.reports)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values."""
         return {
             "state": self.state,
@@ -155,13 +167,10 @@ class TrainResult:
         }
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "TrainResult":
+    def from_dict(cls, content: Mapping[str, Any]) -> "TrainResult":
         """The inverse of `to_dict`."""
-        evaluations = {name: content.get(name) for name in ("evaluation", "held_out")}
-        return cls(
-            **content
-            | {name: Evaluation.from_dict(content) if content else None for name, content in evaluations.items()}
-            | {
-                "reports": tuple(EpochReport.from_dict(report) for report in content["reports"]),
-            }
-        )
+        values = dict(content)
+        for name in ("evaluation", "held_out"):
+            values[name] = Evaluation.from_dict(values[name]) if values.get(name) else None
+        values["reports"] = tuple(EpochReport.from_dict(report) for report in values["reports"])
+        return cls(**values)

@@ -1,43 +1,41 @@
-"""The folder of one run: whose it is, its checkpoints, its result, its student."""
+"""The folder of one run: its config, its checkpoints, its result, its student."""
 
 import json
 import math
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from kdtrain.config import TrainConfig
 from kdtrain.errors import DamagedError
 from kdtrain.loop.reports import TrainResult
-from kdtrain.runtime.atomic_files import check_writable, load_checkpoint, save_checkpoint, write_atomically
+from kdtrain.runtime.atomic_files import StateDict, check_writable, load_checkpoint, save_checkpoint, write_atomically
 from kdtrain.teacher import save_model
 
 CHECKPOINTS, CONFIG, RESULT, STUDENT = "checkpoints", "config.json", "result.json", "student"
 
 
 class RunFolder:
-    """The files of one run; without a path, nothing is kept.
+    """The files of one run; without a path, nothing is saved.
 
     Args:
         path: The folder.
-        config: What is trained in it.
+        config: The config of the run.
 
     Raises:
         DamagedError: If the folder is of another run.
-        StorageError: If it takes no file.
+        StorageError: If no file can be written there.
     """
 
     def __init__(self, path: Path | None, config: TrainConfig) -> None:
         self.path, self.config = path, config
         if path is not None:
             check_writable(path)
-            self._check_own(path)
+            self._check_owner(path)
 
     def result(self) -> TrainResult | None:
-        """The result of a run that is over."""
+        """The result of a finished run; None if there is none."""
         if self.path is None or not (file := self.path / RESULT).is_file():
             return None
         try:
@@ -48,26 +46,26 @@ class RunFolder:
         return result
 
     def claim(self) -> None:
-        """Note whose folder it is."""
+        """Write the config, so that the folder is refused to other runs."""
         if self.path is not None:
-            own = {
+            claimed = {
                 "config_id": self.config.config_id,
                 "seed": self.config.seed,
                 "config": self.config.model_dump(mode="json"),
             }
-            write_atomically(self.path / CONFIG, json.dumps(own, indent=1).encode())
+            write_atomically(self.path / CONFIG, json.dumps(claimed, indent=1).encode())
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest state that is whole."""
+    def load_checkpoint(self) -> StateDict | None:
+        """The newest undamaged state; None if there is none."""
         return load_checkpoint(self.path / CHECKPOINTS) if self.path is not None else None
 
-    def save_checkpoint(self, epoch: int, state: Mapping[str, Any], step: int = 0) -> None:
+    def save_checkpoint(self, epoch: int, state: StateDict, step: int = 0) -> None:
         """Save the state after `epoch` whole epochs and `step` steps of the next."""
         if self.path is not None:
-            save_checkpoint(self.path / CHECKPOINTS, epoch, dict(state), step)
+            save_checkpoint(self.path / CHECKPOINTS, epoch, state, step)
 
     def save_student(self, net: nn.Module, classes: tuple[str, ...], result: TrainResult) -> None:
-        """Save what was trained, as a network that can teach."""
+        """Save the trained network as a teacher folder."""
         if self.path is None or result.evaluation is None:
             return
         facts: dict[str, object] = {
@@ -84,25 +82,25 @@ class RunFolder:
         save_model(self.path / STUDENT, net, facts)
 
     def conclude(self, result: TrainResult) -> TrainResult:
-        """Write the result of a run that is over; the checkpoints go."""
+        """Write the result of a finished run and remove the checkpoints."""
         if self.path is not None:
             write_atomically(self.path / RESULT, json.dumps(result.to_dict()).encode())
             self._drop_checkpoints(self.path)
         return result
 
-    def _check_own(self, folder: Path) -> None:
+    def _check_owner(self, folder: Path) -> None:
         path = folder / CONFIG
         if not path.is_file():
             return
         try:
-            there = json.loads(path.read_bytes())
-            found = (there["config_id"], there["seed"])
+            content = json.loads(path.read_bytes())
+            owner = (content["config_id"], content["seed"])
         except (ValueError, KeyError, TypeError):
             raise DamagedError(f"{path} is damaged; delete the folder to train anew") from None
-        own = (self.config.config_id, self.config.seed)
-        if found != own:
+        this_run = (self.config.config_id, self.config.seed)
+        if owner != this_run:
             raise DamagedError(
-                f"{folder} holds the run {found[0]} with seed {found[1]}, not {own[0]} with seed {own[1]}; "
+                f"{folder} holds the run {owner[0]} with seed {owner[1]}, not {this_run[0]} with seed {this_run[1]}; "
                 "choose another folder"
             )
 

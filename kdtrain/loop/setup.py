@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -19,8 +19,15 @@ from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermModule
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.models.dilated import quicken_dilated
+from kdtrain.runtime.atomic_files import StateDict
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.random_streams import derive
+
+
+class _Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -87,11 +94,11 @@ class Run:
         """The module that computes a term."""
         return self.term_modules[self.term_names.index(term.name)]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """The state of everything that changes in a step."""
         return {name: part.state_dict() for name, part in self._parts.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """The inverse of `state_dict`.
 
         Raises:
@@ -101,7 +108,7 @@ class Run:
             part.load_state_dict(state[name])
 
     @property
-    def _parts(self) -> dict[str, Any]:
+    def _parts(self) -> Mapping[str, _Stateful]:
         return {
             "student": self.student,
             "modules": self.term_modules,

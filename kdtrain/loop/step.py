@@ -143,7 +143,7 @@ class TrainStep:
     def _backward(self, loss: Tensor) -> None:
         run = self._run
         run.optimizer.zero_grad(set_to_none=True)
-        run.scaler.scale(loss).backward()
+        torch.autograd.backward(run.scaler.scale(loss))
         run.group.sum_gradients(run.student.parameters(), run.term_modules.parameters())
 
     def _update(self) -> None:

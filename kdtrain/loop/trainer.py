@@ -3,7 +3,6 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from kdtrain.loop.cost import measure_cost
 from kdtrain.loop.epoch import EpochProgress
 from kdtrain.loop.evaluate import Evaluation, evaluate
 from kdtrain.loop.frozen_teacher import TeacherUse
-from kdtrain.loop.reports import EpochReport, OnEpoch, Part, State, TrainResult
+from kdtrain.loop.reports import EpochReport, OnEpoch, Part, State, StudentCost, TrainResult
 from kdtrain.loop.run_folder import RunFolder
 from kdtrain.loop.schedules import Clock
 from kdtrain.loop.setup import Run, build
@@ -27,6 +26,7 @@ from kdtrain.loop.stop import (
     what_diverged,
 )
 from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.runtime.atomic_files import StateDict
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
 
@@ -281,12 +281,12 @@ class Trainer:
         self._run.group.align(self._run.trained)
         self._folder.claim()
 
-    def _state_dict(self) -> dict[str, Any]:
+    def _state_dict(self) -> StateDict:
         """What a checkpoint holds."""
         state = self._run.state_dict() | {"reports": [report.to_dict() for report in self._reports]}
         return state if self._progress is None else state | {"epoch": self._progress.state_dict()}
 
-    def _load_state_dict(self, state: dict[str, Any]) -> None:
+    def _load_state_dict(self, state: StateDict) -> None:
         self._run.load_state_dict(state)
         self._reports = [EpochReport.from_dict(content) for content in state["reports"]]
         if "epoch" in state:
@@ -323,7 +323,7 @@ class Trainer:
         state: State,
         reason: str | None = None,
         evaluation: Evaluation | None = None,
-        student: dict[str, Any] | None = None,
+        student: StudentCost | None = None,
     ) -> TrainResult:
         return TrainResult(
             state=state,
@@ -332,5 +332,5 @@ class Trainer:
             reason=reason,
             resumed_from=self._resumed_from,
             evaluation=evaluation,
-            student=student or {},
+            student=student or StudentCost(),
         )

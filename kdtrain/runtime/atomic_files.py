@@ -1,4 +1,4 @@
-"""Checkpoints and other files that are either whole or not there."""
+"""Checkpoints and other files that are either whole or missing."""
 
 import contextlib
 import io
@@ -14,15 +14,18 @@ import torch
 from kdtrain.errors import DamagedError, StorageError, refused
 
 KEPT = 2
+"""How many checkpoints a folder keeps."""
+StateDict = dict[str, Any]
+"""What a checkpoint holds: tensors and plain values, as `torch.save` takes them."""
 _NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.pt$")
 _log = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash at any moment, sees the old content or the new, no part.
+    """Write a file so that a reader, also after a crash at any moment, sees the old content or the new, never a part.
 
     Raises:
-        StorageError: If the disk does not take it; the old content stays.
+        StorageError: If the disk refuses; the old content stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -39,10 +42,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder and prove that it takes a file.
+    """Create a folder and check that a file can be written in it.
 
     Raises:
-        StorageError: If it does not.
+        StorageError: If not.
     """
     probe = folder / f".probe.{os.getpid()}"
     try:
@@ -54,13 +57,13 @@ def check_writable(folder: Path) -> None:
         raise StorageError(f"cannot write to {folder}: {reason}; make room or choose another folder") from error
 
 
-def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any], step: int = 0) -> None:
+def save_checkpoint(folder: Path, epoch: int, state: StateDict, step: int = 0) -> None:
     """Save the state after `epoch` whole epochs and `step` steps of the next, and keep the last two.
 
     `epoch-00003.pt` is older than `epoch-00003-step-00012.pt`, and that is older than `epoch-00004.pt`.
 
     Raises:
-        StorageError: If the disk does not take it; the older checkpoints stay.
+        StorageError: If the disk refuses; the older checkpoints stay.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -71,17 +74,17 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any], step: int =
             old.unlink()
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest whole state in a folder, on the CPU; none where there is no checkpoint.
+def load_checkpoint(folder: Path) -> StateDict | None:
+    """The newest undamaged state in a folder, on the CPU; None if there is no checkpoint.
 
-    Removes half-written files. A damaged checkpoint that is newer than the one returned is put aside under another
-    name, with a warning in the log.
+    Removes half-written files. Damaged checkpoints that are newer than the returned one are renamed, with a warning in
+    the log.
 
     Raises:
         DamagedError: If there are checkpoints, but all of them are damaged.
     """
-    for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
+    for half_written in folder.glob(".*.tmp"):
+        half_written.unlink(missing_ok=True)
     damaged: dict[Path, str] = {}
     for path in reversed(_oldest_first(folder)):
         try:
@@ -90,27 +93,27 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
             damaged[path] = type(error).__name__
             continue
         for bad, kind in damaged.items():
-            _log.warning("checkpoint %s is damaged (%s); going on from %s", bad, kind, path.name)
+            _log.warning("checkpoint %s is damaged (%s); resuming from %s", bad, kind, path.name)
             with contextlib.suppress(OSError):
                 bad.rename(bad.with_name(f"{bad.name}.damaged"))
         return state
     if damaged:
         path, kind = next(iter(damaged.items()))
-        what = "it" if len(damaged) == 1 else "this and the older one, which is damaged, too,"
-        raise DamagedError(f"checkpoint {path} is damaged ({kind}); delete {what} to start this run again")
+        todo = "it" if len(damaged) == 1 else "this and the older one, which is damaged, too,"
+        raise DamagedError(f"checkpoint {path} is damaged ({kind}); delete {todo} to start this run again")
     return None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> StateDict:
     with zipfile.ZipFile(path) as archive:
-        if (part := archive.testzip()) is not None:  # torch.load does not look at the checksums
+        if (part := archive.testzip()) is not None:  # torch.load ignores the checksums
             raise zipfile.BadZipFile(part)
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state: StateDict = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
 def _oldest_first(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = [(match, path) for path in folder.iterdir() if (match := _NAME.match(path.name))]
-    return [path for match, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 0)))]
+    matches = [(match, path) for path in folder.iterdir() if (match := _NAME.match(path.name))]
+    return [path for match, path in sorted(matches, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 0)))]

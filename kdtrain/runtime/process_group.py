@@ -1,9 +1,9 @@
 """Several processes that train one student together, each on its share of every batch.
 
 Many losses look across the whole batch, so each process computes the loss of the whole batch: maps and labels are
-gathered, and only the own share of the student's maps carries a gradient. The sum over the processes of the student's
-gradients is then exactly that of one process which sees the whole batch. Batch norm takes its statistics from the
-whole batch, too. What is equal in all processes (weights, losses, decisions) is kept so by taking it from the first.
+gathered, and only this process's share of the student's maps carries a gradient. The sum over the processes of the
+student's gradients is then exactly the gradient of one process that sees the whole batch. Batch norm takes its
+statistics from the whole batch, too. Weights, losses and decisions stay equal because all take those of the first.
 """
 
 import os
@@ -23,12 +23,12 @@ from torch.overrides import TorchFunctionMode
 
 T = TypeVar("T")
 _CPU = torch.device("cpu")
-_PATIENCE = timedelta(hours=1)
-"""How long a process waits for one that is alive but slow; a dead one is noticed at once."""
+_TIMEOUT = timedelta(hours=1)
+"""How long a process waits for another that is alive but slow; a dead one is noticed at once."""
 
 
 class ProcessGroup:
-    """The processes of a training: this one alone.
+    """The processes of a training; this class is a single process.
 
     Attributes:
         rank: The number of this process, from 0.
@@ -39,14 +39,14 @@ class ProcessGroup:
     size = 1
 
     def join(self, device: torch.device) -> None:
-        """Meet the others; before this, nothing but `share` may be used."""
+        """Connect to the other processes; before this, only `share` may be used."""
 
     def share(self, items: list[T]) -> list[T]:
-        """This process's part of what all do together: equal, contiguous parts of a training batch."""
+        """This process's part of items that the processes divide: equal, contiguous parts of a training batch."""
         return items
 
     def broadcast_object(self, value: T) -> T:
-        """What the first process has as `value`."""
+        """The `value` of the first process."""
         return value
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
@@ -56,24 +56,25 @@ class ProcessGroup:
         """Give a module the first process's weights and buffers."""
         self.broadcast_(value for value in module.state_dict().values() if isinstance(value, Tensor))
 
-    def gather(self, own: Tensor) -> Tensor:
-        """All processes' shares `(n, ...)` of a batch as `(N, ...)`, of which the own one carries its gradient."""
-        return own
+    def gather(self, share: Tensor) -> Tensor:
+        """The shares `(n, ...)` of all processes as a batch `(N, ...)`; only this process's share has a gradient."""
+        return share
 
     def sum(self, counts: Tensor) -> Tensor:
         """The sum of a tensor on the CPU over all processes."""
         return counts
 
-    def whole_batch_norm(self) -> AbstractContextManager[Any]:
-        """Inside it, batch norm in training mode takes its statistics from all processes."""
+    def whole_batch_norm(self) -> AbstractContextManager[object]:
+        """A context in which batch norm in training mode takes its statistics from all processes."""
         return nullcontext()
 
-    def sum_gradients(self, own: Iterable[nn.Parameter], common: Iterable[nn.Parameter]) -> None:
-        """Bring gradients to those of the whole batch.
+    def sum_gradients(self, of_share: Iterable[nn.Parameter], of_batch: Iterable[nn.Parameter]) -> None:
+        """Replace gradients by those of the whole batch.
 
         Args:
-            own: Of the student, which has seen the own share alone: summed over the processes.
-            common: Of what has seen the gathered maps, and so is equal but for rounding: taken from the first.
+            of_share: Parameters of the student, which sees this process's share: their gradients are summed.
+            of_batch: Parameters of modules that see the gathered maps: their gradients differ by rounding alone, and
+                those of the first process are taken.
         """
 
 
@@ -86,7 +87,7 @@ class SpawnedGroup(ProcessGroup):
     Args:
         rank: The number of this process.
         size: How many there are.
-        folder: A new folder of this node in which they find each other.
+        folder: A new folder of this node, by which the processes find each other.
         ready: Called before this process waits for the others.
     """
 
@@ -95,7 +96,7 @@ class SpawnedGroup(ProcessGroup):
         self._folder, self._ready = folder, ready
 
     def join(self, device: torch.device) -> None:
-        """Meet the others."""
+        """Connect to the other processes."""
         self._ready()
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -103,25 +104,27 @@ class SpawnedGroup(ProcessGroup):
         with _loopback():
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                store=distributed.FileStore(str(self._folder / "store"), self.size),
+                store=distributed.FileStore(  # type: ignore[attr-defined, unused-ignore]
+                    str(self._folder / "store"), self.size
+                ),
                 rank=self.rank,
                 world_size=self.size,
-                timeout=_PATIENCE,
+                timeout=_TIMEOUT,
             )
-        sys.excepthook = hook  # torch has put in one that writes the rank before every line, for good
+        sys.excepthook = hook  # torch has replaced it by one that writes the rank before every line
 
     def leave(self) -> None:
-        """Part from the others, who part as well."""
+        """Disconnect; all processes do so at the same time."""
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
     def abandon(self) -> None:
-        """Part from others who may be dead."""
+        """Disconnect from processes that may be dead."""
         self.abort()
         self.leave()
 
     def abort(self) -> None:
-        """End what waits for a dead process on the GPU; on the CPU, such waiting ends by itself."""
+        """End operations that wait for a dead process on a GPU; on a CPU they end by themselves."""
         group = distributed.group.WORLD
         if group is not None and "nccl" in distributed.get_backend_config():
             group.abort()
@@ -132,7 +135,7 @@ class SpawnedGroup(ProcessGroup):
         return items[start:end]
 
     def broadcast_object(self, value: T) -> T:
-        """What the first process has; travels by pickle."""
+        """The value of the first process, sent by pickle."""
         values = [value]
         distributed.broadcast_object_list(values, src=0, device=_CPU)
         return values[0]
@@ -140,16 +143,16 @@ class SpawnedGroup(ProcessGroup):
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Broadcast tensor by tensor."""
         for tensor in tensors:
-            common = tensor.contiguous()
-            distributed.broadcast(common, src=0)
-            tensor.copy_(common)
+            values = tensor.contiguous()
+            distributed.broadcast(values, src=0)
+            tensor.copy_(values)
 
-    def gather(self, own: Tensor) -> Tensor:
+    def gather(self, share: Tensor) -> Tensor:
         """All shares, in the order of the batch."""
-        sent = own.detach().contiguous()
+        sent = share.detach().contiguous()
         parts = [torch.empty_like(sent) for _ in range(self.size)]
         distributed.all_gather(parts, sent)
-        parts[self.rank] = own
+        parts[self.rank] = share
         return torch.cat(parts)
 
     def sum(self, counts: Tensor) -> Tensor:
@@ -157,35 +160,36 @@ class SpawnedGroup(ProcessGroup):
         distributed.all_reduce(counts)
         return counts
 
-    def whole_batch_norm(self) -> AbstractContextManager[Any]:
-        """Whatever module calls `functional.batch_norm`."""
+    def whole_batch_norm(self) -> AbstractContextManager[object]:
+        """Replaces `functional.batch_norm`, whichever module calls it."""
         return _WholeBatchNorm(self.size)
 
-    def sum_gradients(self, own: Iterable[nn.Parameter], common: Iterable[nn.Parameter]) -> None:
+    def sum_gradients(self, of_share: Iterable[nn.Parameter], of_batch: Iterable[nn.Parameter]) -> None:
         """One message for all gradients of a type."""
-        summed = [parameter.grad for parameter in own if parameter.grad is not None]
-        taken = [parameter.grad for parameter in common if parameter.grad is not None]
+        summed = [parameter.grad for parameter in of_share if parameter.grad is not None]
+        taken = [parameter.grad for parameter in of_batch if parameter.grad is not None]
         if self.rank > 0:
             for gradient in taken:
                 gradient.zero_()
         gradients = [*summed, *taken]
         for dtype in {gradient.dtype: None for gradient in gradients}:
-            alike = [gradient for gradient in gradients if gradient.dtype == dtype]
-            flat = torch.cat([gradient.flatten() for gradient in alike])
+            same_type = [gradient for gradient in gradients if gradient.dtype == dtype]
+            flat = torch.cat([gradient.flatten() for gradient in same_type])
             distributed.all_reduce(flat)
-            for gradient, total in zip(alike, flat.split([part.numel() for part in alike]), strict=True):
+            sizes = [gradient.numel() for gradient in same_type]
+            for gradient, total in zip(same_type, torch.split(flat, sizes), strict=True):
                 gradient.copy_(total.view_as(gradient))
 
 
 @contextmanager
 def _loopback() -> Iterator[None]:
-    """Lets gloo join by the loopback, whatever the name of the host means."""
+    """Makes gloo connect by the loopback interface, whatever address the name of the host has."""
     name = "GLOO_SOCKET_IFNAME"
-    found = [interface for _, interface in socket.if_nameindex() if interface in ("lo", "lo0")]
-    if name in os.environ or not found:
+    loopbacks = [interface for _, interface in socket.if_nameindex() if interface in ("lo", "lo0")]
+    if name in os.environ or not loopbacks:
         yield
         return
-    os.environ[name] = found[0]
+    os.environ[name] = loopbacks[0]
     try:
         yield
     finally:
@@ -193,7 +197,7 @@ def _loopback() -> Iterator[None]:
 
 
 class _WholeBatchNorm(TorchFunctionMode):
-    """Replaces the function rather than the modules, since libraries have batch norms of their own classes."""
+    """Replaces the function rather than the modules, because libraries have their own classes of batch norm."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -219,40 +223,40 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`functional.batch_norm` over equal shares in `size` processes; on GPUs it is that of `nn.SyncBatchNorm`."""
+    """`functional.batch_norm` over equal shares in `size` processes; on GPUs it is the one of `nn.SyncBatchNorm`."""
     if not training:
         return functional.batch_norm(values, running_mean, running_var, weight, bias, False, momentum, eps)
     if values.device.type == "cuda":
-        of_torch: Tensor = SyncBatchNorm.apply(
+        normalized: Tensor = SyncBatchNorm.apply(
             values, weight, bias, running_mean, running_var, eps, momentum, distributed.group.WORLD, size
         )
-        return of_torch
+        return normalized
     axes = [0, *range(2, values.ndim)]
     along = [1, -1, *[1] * (values.ndim - 2)]
     count = values.numel() // values.shape[1] * size
     precise = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     mean = _Sum.apply(precise.sum(axes)) / count
-    centred = precise - mean.view(along)
-    variance = _Sum.apply(centred.square().sum(axes)) / count
-    normal = centred * (variance + eps).rsqrt().view(along)
+    centered = precise - mean.view(along)
+    variance = _Sum.apply(centered.square().sum(axes)) / count
+    result: Tensor = centered * (variance + eps).rsqrt().view(along)
     if weight is not None:
-        normal = normal * weight.view(along)
+        result = result * weight.view(along)
     if bias is not None:
-        normal = normal + bias.view(along)
+        result = result + bias.view(along)
     with torch.no_grad():
         if running_mean is not None:
             running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         if running_var is not None:
             running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
-    return normal.to(values.dtype)
+    return result.to(values.dtype)
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes; what each of them derives from it adds to the gradient."""
+    """The sum over the processes; its gradient is the sum of the gradients in all of them."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor) -> Tensor:
-        total = own.clone()
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
         distributed.all_reduce(total)
         return total
 

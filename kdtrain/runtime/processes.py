@@ -1,4 +1,4 @@
-"""The further processes of a training on several devices: how they are started, live, and end.
+"""The other processes of a training on several devices: how they start, run and end.
 
 They are started as plain commands, not by `multiprocessing`, which would run the user's main script again in each.
 """
@@ -21,15 +21,15 @@ from kdtrain.runtime.process_group import ALONE, ProcessGroup, SpawnedGroup
 
 Work = Callable[[ProcessGroup], object]
 
-# What is sent to all processes of a job at once is answered by the first process alone.
+# A signal that reaches all processes of a job at once is handled by the first process alone.
 _COMMAND = (
     "import signal as s; [s.signal(n, s.SIG_IGN) for n in (s.SIGINT, s.SIGTERM, s.SIGHUP, s.SIGUSR1, s.SIGUSR2)]; "
     "from kdtrain.runtime.processes import follow; follow()"
 )
 _GRACE_S = 20.0
-"""Seconds for the others to end, once the first process is through."""
-_BLAME_S = 5.0
-"""Seconds to look for another process whose end may be the cause of an error here."""
+"""Seconds for the other processes to end after the first one has finished."""
+_CAUSE_S = 5.0
+"""Seconds to look for another process whose end may have caused an error here."""
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def spawn(size: int, work: Work) -> Iterator[ProcessGroup]:
 
     Args:
         size: How many processes there are, this one included.
-        work: What the others do with their world; travels by pickle.
+        work: What the other processes do with their group; sent by pickle.
 
     Raises:
         Exception: What another process raised, if it ended the training.
@@ -49,26 +49,26 @@ def spawn(size: int, work: Work) -> Iterator[ProcessGroup]:
         return
     in_order = False
     with tempfile.TemporaryDirectory(prefix="kdtrain-") as name:
-        others = Others(size, work, Path(name))
-        world = SpawnedGroup(0, size, Path(name), others.await_ready)
+        others = OtherProcesses(size, work, Path(name))
+        group = SpawnedGroup(0, size, Path(name), others.await_ready)
         try:
-            others.watch(world.abort)
-            yield world
+            others.watch(group.abort)
+            yield group
             in_order = True
         except RuntimeError:
-            cause = others.cause(_BLAME_S)
+            cause = others.cause(_CAUSE_S)
             if cause is None:
                 raise
             raise cause from None
         finally:
             if in_order:
-                world.leave()
+                group.leave()
             others.end(_GRACE_S if in_order else 0.0)
-            world.abandon()
+            group.abandon()
 
 
-class Others:
-    """The further processes, as the first one sees them."""
+class OtherProcesses:
+    """The processes that the first one has started."""
 
     def __init__(self, size: int, work: Work, folder: Path) -> None:
         """Start them."""
@@ -86,10 +86,10 @@ class Others:
                 process.stdin.flush()
 
     def await_ready(self) -> None:
-        """Wait until all are about to join.
+        """Wait until all processes are about to connect.
 
         Raises:
-            Exception: What ended one of them.
+            Exception: The error that ended one of them.
         """
         while not all((self._folder / f"ready-{rank}").exists() for rank in self._processes):
             if (cause := self.cause(0.0)) is not None:
@@ -97,32 +97,32 @@ class Others:
             time.sleep(0.02)
 
     def watch(self, abort: Callable[[], None]) -> None:
-        """Call `abort` once one of them dies: a GPU would wait for it."""
+        """Call `abort` when a process dies, because a GPU would wait for it."""
 
-        def look() -> None:
+        def watch_processes() -> None:
             while not self._ended.wait(0.5):
                 if any(process.poll() not in (None, 0) for process in self._processes.values()):
                     abort()
                     return
 
-        threading.Thread(target=look, daemon=True, name="kdtrain-watch").start()
+        threading.Thread(target=watch_processes, daemon=True, name="kdtrain-watch").start()
 
     def cause(self, seconds: float) -> BaseException | None:
-        """What ended one of them, if it ended badly within so many seconds from now."""
+        """The error that ended a process, if one fails within so many seconds from now."""
         until = time.monotonic() + seconds
         while True:
             ended = {rank: code for rank, process in self._processes.items() if (code := process.poll())}
             for rank, code in sorted(ended.items(), key=lambda pair: pair[1] > 0):
-                if (told := self._told(rank)) is not None:
-                    return told
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                return RuntimeError(f"process {rank + 1} of {self._size} {how}, and with it the training")
+                if (error := self._error_of(rank)) is not None:
+                    return error
+                end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                return RuntimeError(f"process {rank + 1} of {self._size} {end}, and with it the training")
             if time.monotonic() >= until:
                 return None
             time.sleep(0.02)
 
     def end(self, seconds: float) -> None:
-        """Give them so many seconds to end, then kill them."""
+        """Wait so many seconds for the processes to end, then kill them."""
         self._ended.set()
         until = time.monotonic() + seconds
         for process in self._processes.values():
@@ -134,7 +134,7 @@ class Others:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
 
-    def _told(self, rank: int) -> BaseException | None:
+    def _error_of(self, rank: int) -> BaseException | None:
         try:
             error = pickle.loads((self._folder / f"error-{rank}").read_bytes())
         except OSError:
@@ -143,26 +143,26 @@ class Others:
 
 
 def follow() -> None:
-    """The whole life of a further process; it ends with the first one, however that ends."""
+    """Run another process of a training; it ends with the first one, however that ends."""
     rank, size, folder, work = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_the_first, daemon=True).start()
-    world = SpawnedGroup(rank, size, folder, partial(Path.touch, folder / f"ready-{rank}"))
+    threading.Thread(target=_exit_with_the_first, daemon=True).start()
+    group = SpawnedGroup(rank, size, folder, partial(Path.touch, folder / f"ready-{rank}"))
     try:
-        work(world)
-        world.leave()
+        work(group)
+        group.leave()
         sys.stdout.flush()
-        os._exit(0)  # the interpreter's own way out takes seconds
+        os._exit(0)  # the regular exit of the interpreter takes seconds
     except BaseException as error:
-        _tell(error, folder / f"error-{rank}", f"in process {rank + 1} of {size}")
-        os._exit(1)  # without a word to the others, who may never answer
+        _write_error(error, folder / f"error-{rank}", f"in process {rank + 1} of {size}")
+        os._exit(1)  # does not disconnect from the others, which may never answer
 
 
-def _end_with_the_first() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing comes any more but the end
+def _exit_with_the_first() -> None:
+    os.read(sys.stdin.fileno(), 1)  # returns when the first process ends
     os._exit(1)
 
 
-def _tell(error: BaseException, path: Path, where: str) -> None:
+def _write_error(error: BaseException, path: Path, where: str) -> None:
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"{where}:\n{trace}")
     error.__traceback__ = None

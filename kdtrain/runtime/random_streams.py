@@ -1,4 +1,4 @@
-"""Named streams of randomness: what one part of a run draws never shifts what another part draws."""
+"""Named streams of randomness: the numbers that one part of a run draws never change those of another part."""
 
 import hashlib
 
@@ -23,9 +23,9 @@ def numpy_rng(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def seed_torch(device: torch.device, seed: int, *names: str | int) -> None:
-    """Bring torch's own generators of the CPU and of a device to the start of a named stream."""
-    own = derive(seed, *names)
-    torch.default_generator.manual_seed(own)  # torch.manual_seed takes 100 times as long
+    """Bring torch's default generators of the CPU and of a device to the start of a named stream."""
+    stream_seed = derive(seed, *names)
+    torch.default_generator.manual_seed(stream_seed)  # 100 times faster than torch.manual_seed
     if device.type == "cuda":
         with torch.cuda.device(device):
-            torch.cuda.manual_seed(own)
+            torch.cuda.manual_seed(stream_seed)

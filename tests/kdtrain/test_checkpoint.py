@@ -98,7 +98,7 @@ def test_one_wrong_byte_is_noticed_and_an_older_checkpoint_taken(tmp_path, share
         save_checkpoint(tmp_path, epoch, state(epoch))
     damage(tmp_path / "epoch-00002.pt", share)
     assert load_checkpoint(tmp_path)["reports"] == state(1)["reports"]
-    assert "epoch-00002.pt is damaged (BadZipFile); going on from epoch-00001.pt" in caplog.text
+    assert "epoch-00002.pt is damaged (BadZipFile); resuming from epoch-00001.pt" in caplog.text
     assert files(tmp_path) == ["epoch-00001.pt", "epoch-00002.pt.damaged"]
     caplog.clear()
     assert load_checkpoint(tmp_path)["reports"] == state(1)["reports"]

@@ -3,12 +3,12 @@ import torch
 
 from kdtrain import TrainConfig, train
 from kdtrain.errors import InputError
-from kdtrain.loop.placebo import in_order, others
+from kdtrain.loop.placebo import in_order, other_images
 
 
 @pytest.mark.parametrize("batch", [2, 3, 8])
 def test_no_image_gets_its_own_teacher_and_every_other_image_alike(batch):
-    draws = [others(batch, seed=1, epoch=0, step=step) for step in range(3000)]
+    draws = [other_images(batch, seed=1, epoch=0, step=step) for step in range(3000)]
     for drawn in draws[:50]:
         assert sorted(drawn) == list(range(batch))
         assert all(image != taught for image, taught in enumerate(drawn))
@@ -19,8 +19,8 @@ def test_no_image_gets_its_own_teacher_and_every_other_image_alike(batch):
 
 
 def test_the_order_is_a_stream_of_its_own():
-    assert others(8, 1, 2, 3) == others(8, 1, 2, 3)
-    assert len({tuple(others(8, *at)) for at in ((1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4))}) == 4
+    assert other_images(8, 1, 2, 3) == other_images(8, 1, 2, 3)
+    assert len({tuple(other_images(8, *at)) for at in ((1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4))}) == 4
 
 
 def test_all_layers_of_an_image_come_from_the_same_other_one():
@@ -58,7 +58,7 @@ def test_the_placebo_compares_with_the_maps_of_the_other_images(make_config, mac
         train(make_config("kd", epochs=1, teacher_order=order, seed=5), machine)
     assert len(seen["own"]) == len(seen["shuffled"]) == 4
     for step, (own, shuffled) in enumerate(zip(seen["own"], seen["shuffled"], strict=True)):
-        assert torch.equal(shuffled, own[others(4, 5, 0, step)])
+        assert torch.equal(shuffled, own[other_images(4, 5, 0, step)])
 
 
 def test_a_single_image_has_no_other():

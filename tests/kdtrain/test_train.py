@@ -396,7 +396,7 @@ class TestWrongInput:
         (tmp_path / "other" / "model.json").write_text(other.model_dump_json())
         (tmp_path / "other" / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
         config = make_config("kd", teacher=other.digest)
-        assert "it knows 10 classes (" in refused(config, machine.model_copy(update={"teacher": tmp_path / "other"}))
+        assert "has 10 classes (" in refused(config, machine.model_copy(update={"teacher": tmp_path / "other"}))
 
     def test_a_folder_that_takes_no_file(self, make_config, machine, refused, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
@@ -452,7 +452,7 @@ class TestWrongInput:
         older.write_bytes(whole)
         result = train(config, machine, workdir=tmp_path)
         assert result.resumed_from == 1
-        assert "epoch-00002.pt is damaged (BadZipFile); going on from epoch-00001.pt" in caplog.text
+        assert "epoch-00002.pt is damaged (BadZipFile); resuming from epoch-00001.pt" in caplog.text
         assert untimed(result) == untimed(train(config, machine))
 
     def test_checkpoints_of_another_network(self, make_config, machine, tmp_path):
