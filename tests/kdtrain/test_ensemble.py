@@ -133,7 +133,7 @@ def test_damaged_weights_are_refused(members, tmp_path):
     [
         ("a", {}, "needs at least 2 teachers, or 1 and --flip, got 1"),
         ("", {"flip": True}, "needs at least 2 teachers, or 1 and --flip, got 0"),
-        ("ae", {}, "e knows 2 classes"),
+        ("ae", {}, "e has 2 classes"),
         ("af", {}, "f is an ensemble itself"),
         ("ag", {}, "g is not a teacher folder"),
         ("ab", {"temperature": 0.0}, "temperature: "),
