@@ -1,6 +1,6 @@
 #!/bin/bash
 # A sweep as a job of a Ray cluster that runs already. What to know: docs/cluster.md.
-#   bash job.sh SPEC D [more options of kdsweep run]      start, or go on with a sweep; SPEC and D as the cluster sees them
+#   bash job.sh SPEC D [more options of kdsweep run]      start, or resume a sweep; SPEC and D as the cluster sees them
 #   ray job logs -f ID | ray job list                     watch; ID is printed at the start
 #   ray job stop ID                                       stop, every trial saved
 set -eu

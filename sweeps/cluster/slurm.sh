@@ -1,6 +1,6 @@
 #!/bin/bash
 # A sweep as a SLURM job: one Ray node per machine, the driver on the first one. What to know: docs/cluster.md.
-#   start, or go on with a sweep:       sbatch slurm.sh SPEC D [more options of kdsweep run]
+#   start, or resume a sweep:       sbatch slurm.sh SPEC D [more options of kdsweep run]
 #   stop it, with every trial saved:    scancel --batch --signal=TERM JOB
 # Warned of the time limit or of a preemption, it saves every trial and queues itself again.
 
@@ -45,7 +45,7 @@ step=""
 leave() {
     echo "SIG$1 at $(date +%T): every trial is saved"
     if kill -s "$1" "$(cat "$pid_file")" 2>/dev/null; then
-        for _ in {1..100}; do # the driver leaves within 30 s, Ray within a minute
+        for _ in {1..100}; do # the driver stops within 30 s, Ray within a minute
             kill -0 "$step" 2>/dev/null || break
             sleep 1
         done
@@ -54,7 +54,7 @@ leave() {
     fi
     if [[ $1 == USR1 ]]; then
         trap '' TERM
-        scontrol requeue "$SLURM_JOB_ID" # the same command goes on with the sweep
+        scontrol requeue "$SLURM_JOB_ID" # the same command resumes the sweep
     fi
 }
 trap 'leave USR1' USR1
