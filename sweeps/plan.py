@@ -20,6 +20,7 @@ from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
 from sweeps.driver.allocation import confirms, reporting_runs, searches
+from sweeps.driver.sampler import make_sampler
 from sweeps.show.watchers import find_watchers
 from sweeps.spec.settings import Confirm
 from sweeps.spec.spec import Study, SweepSpec
@@ -173,6 +174,7 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
             layer, layers that a loss cannot compare.
     """
     find_watchers(spec)
+    make_sampler(spec.sampler)
     source = spec.data.open(machine.data_root)
     ids = {role: source.ids(role) for role in ("train", "select")}
     image, _ = source.read("train", ids["train"][0])

@@ -24,7 +24,7 @@ from sweeps.driver.growth import check_inputs, grown
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
-from sweeps.driver.sampler import propose
+from sweeps.driver.sampler import make_sampler, propose
 from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger import events
 from sweeps.ledger.environment import TrainContext
@@ -87,6 +87,7 @@ class Driver:
         self.store.check_writable()
         self._context, self._notice = context, notice
         self._watchers = Watchers(watchers, notice)
+        self._sampler = make_sampler(spec.sampler)
         self._ledger = Ledger(self.store, notice, clock, lock)
         self._handed_out: set[str] = set()
         self._stopping = False
@@ -246,7 +247,7 @@ class Driver:
             searched = self.state.of_study(study.name, Phase.SEARCH)
             default = None if searched else self.spec.defaults(study)
             space = self.spec.space_of(study)
-            params = propose(study.name, space, self.spec.sampler, self.spec.seed, searched, default)
+            params = propose(study.name, space, self._sampler, self.spec.seed, searched, default)
             if params is not None:
                 return self._propose(study, params, self.spec.seed)
             self._append(events.Exhausted(study.name, "every config of its space was tried"))

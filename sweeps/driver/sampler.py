@@ -1,68 +1,86 @@
-"""What a study tries next: a pure function of the sweep's state.
+"""What a study tries next: a pure function of its trials so far.
 
-One Optuna study per study, rebuilt from the records for every proposal, with a sampler seeded by the
-proposal's own stream. So a sweep that was resumed proposes exactly what an uninterrupted one would.
+A sampler keeps nothing between two proposals: it gets all trials of the study and a seed that belongs to the proposal
+alone. So a sweep that was resumed proposes exactly what an uninterrupted one would.
 """
 
 import itertools
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, create_trial
-from optuna.trial import TrialState as OptunaState
-
+from kdtrain.errors import InputError
+from kdtrain.explain import first_line
+from kdtrain.foreign import SAMPLERS, find_object
 from kdtrain.runtime.random_streams import derive, numpy_rng
-from kdtrain.space import Choice, Domain
-from sweeps.ledger.state import TrialRecord
-from sweeps.ledger.trial_state import TrialState
-from sweeps.spec.paths import Space, grid, size
-from sweeps.spec.spec import Sampler
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+from kdtrain.space import Domain, Range, Scalar
+from sweeps.driver.optuna_samplers import RandomSampler, TPESampler
+from sweeps.driver.searched import SearchedTrial
+from sweeps.spec.paths import Space, contains, grid, size
+from sweeps.spec.settings import Sampler
 
 _REDRAWS = 10
 _GRID_LIMIT = 10_000
 
 
-class _Shared:
-    """Optuna copies every trial deeply that it is told; its distributions never change and need no copies."""
+class ConfigSampler(Protocol):
+    """Proposes configs; `sampler: {name: my_package.my_module:MySampler, options: {...}}` in a spec names its class.
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
+    The class is called with the options of the spec.
+    """
+
+    def propose(
+        self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int
+    ) -> Mapping[str, Scalar] | None:
+        """Parameters that a study may try next.
+
+        The first trial of a study has the published parameters, where they lie in the space, and no sampler is asked
+        for it. A config that the study has tried already is not tried again; the sampler is asked once more, with
+        another seed.
+
+        Args:
+            study: The name of the study.
+            space: By dotted path, the domains that are searched.
+            trials: The searched trials of the study so far, the running ones included.
+            seed: From 0 to 2**63 - 1. The same study, space, trials and seed must give the same parameters.
+
+        Returns:
+            A value for every path of the space; none if there is nothing to try any more.
+        """
 
 
-class _Float(_Shared, FloatDistribution):
-    pass
+OURS: Mapping[str, Callable[..., ConfigSampler]] = {"tpe": TPESampler, "random": RandomSampler}
 
 
-class _Int(_Shared, IntDistribution):
-    pass
+def make_sampler(settings: Sampler) -> ConfigSampler:
+    """The sampler that a spec names.
 
-
-class _Categorical(_Shared, CategoricalDistribution):
-    pass
-
-
-def distribution(domain: Domain) -> BaseDistribution:
-    """The domain in Optuna's words."""
-    if isinstance(domain, Choice):
-        return _Categorical(domain.choices)
-    if domain.integer:
-        return _Int(int(domain.low), int(domain.high), log=domain.log)
-    return _Float(domain.low, domain.high, log=domain.log)
+    Raises:
+        InputError: If there is no such sampler, it cannot be imported, or it refuses its options.
+    """
+    make = find_object(settings.name, OURS, SAMPLERS, "sampler")
+    if not callable(make):
+        raise InputError(f"sampler.name: {settings.name} must be a class of samplers, got {type(make).__name__}")
+    startup = {"startup": settings.startup} if settings.name == "tpe" else {}
+    try:
+        sampler = make(**startup, **settings.options)
+    except Exception as error:
+        raise InputError(
+            f"sampler: {settings.name} cannot be made with the options {dict(settings.options)}: {first_line(error)}"
+        ) from error
+    if not callable(getattr(sampler, "propose", None)):
+        raise InputError(f"sampler.name: {settings.name} must have a method propose, got {type(sampler).__name__}")
+    return cast(ConfigSampler, sampler)
 
 
 def propose(
     study: str,
     space: Space,
-    sampler: Sampler,
+    sampler: ConfigSampler,
     seed: int,
-    told: Sequence[TrialRecord],
-    default: Mapping[str, Any] | None,
-) -> dict[str, Any] | None:
+    trials: Sequence[SearchedTrial],
+    default: Mapping[str, Scalar] | None,
+) -> dict[str, Scalar] | None:
     """The next parameters of a study.
 
     Args:
@@ -70,19 +88,23 @@ def propose(
         space: What it searches.
         sampler: How.
         seed: The sweep's seed.
-        told: Its searched trials so far, the running ones included.
+        trials: Its searched trials so far, the running ones included.
         default: The published parameters, tried first; none where they lie outside of the space.
 
     Returns:
-        Parameters by dotted path, never the same twice; none when a finite space has been tried out.
+        Parameters by dotted path, never the same twice; none when a finite space has been tried out, or the sampler has
+        nothing to propose.
+
+    Raises:
+        InputError: If the sampler fails, or proposes what the space does not hold.
     """
-    number = len(told)
+    number = len(trials)
     if number == 0 and default is not None:
         return dict(default)
-    tried = [trial.params for trial in told]
+    tried = [trial.params for trial in trials]
     for draw in range(_REDRAWS):
-        params = _draw(space, sampler, derive(seed, "search", study, number, draw), told)
-        if params not in tried:
+        params = _draw(sampler, study, space, trials, derive(seed, "search", study, number, draw))
+        if params is None or params not in tried:
             return params
     if size(space) > _GRID_LIMIT:
         return None
@@ -92,37 +114,35 @@ def propose(
     return untried[int(numpy_rng(seed, "search", study, number, "grid").integers(len(untried)))]
 
 
-def _draw(space: Space, sampler: Sampler, seed: int, told: Iterable[TrialRecord]) -> dict[str, Any]:
-    seed %= 2**32
-    chosen: optuna.samplers.BaseSampler
-    if sampler.name == "random":
-        chosen, told = optuna.samplers.RandomSampler(seed=seed), ()  # it learns nothing
-    else:
-        chosen = optuna.samplers.TPESampler(n_startup_trials=sampler.startup, seed=seed)
-    distributions = {path: distribution(domain) for path, domain in space.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna warns of what is deliberate here, such as features called experimental
-        study = optuna.create_study(direction="maximize", sampler=chosen)
-        for trial in told:
-            study.add_trial(_as_optuna(trial, distributions))
-        return dict(study.ask(distributions).params)
+def _draw(
+    sampler: ConfigSampler, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int
+) -> dict[str, Scalar] | None:
+    """A proposal of a sampler, checked."""
+    name = type(sampler).__name__
+    try:
+        proposal = sampler.propose(study, space, trials, seed)
+    except Exception as error:
+        raise InputError(
+            f"sampler: {name} failed for the study {study} ({first_line(error)}); put it right and run the same "
+            "command again, nothing is lost"
+        ) from error
+    if proposal is None:
+        return None
+    if not isinstance(proposal, Mapping) or set(proposal) != set(space):
+        raise InputError(f"sampler: {name} must propose a value for each of {', '.join(space)}, got {proposal!r}")
+    for path, domain in space.items():
+        value = proposal[path]
+        if not _is_inside(domain, value):
+            raise InputError(
+                f"sampler: {name} must propose for {path} a value of {domain.model_dump(exclude_defaults=True)}, got "
+                f"{value!r}"
+            )
+    return {path: proposal[path] for path in space}
 
 
-def _as_optuna(trial: TrialRecord, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
-    """A trial as the sampler is told of it.
-
-    A pruned trial is told as pruned, with its curve. A diverged one is told as infeasible, which ranks it
-    below all others: dropped, its region would be tried again and again. A failed one says nothing about its
-    parameters.
-    """
-    about: dict[str, Any] = {"params": trial.params, "distributions": distributions}
-    score = trial.score
-    if trial.state.is_unfinished:
-        return create_trial(state=OptunaState.RUNNING, **about)
-    if trial.state is TrialState.PRUNED:
-        return create_trial(state=OptunaState.PRUNED, intermediate_values=trial.curve, **about)
-    if trial.state is TrialState.DIVERGED:
-        return create_trial(value=0.0, constraints={"diverged": 1.0}, **about)
-    if trial.state is TrialState.COMPLETE and score is not None:
-        return create_trial(value=score, **about)
-    return create_trial(state=OptunaState.FAIL, **about)
+def _is_inside(domain: Domain, value: object) -> bool:
+    """Whether a domain holds a value; an end of a range may be missed by rounding."""
+    if contains(domain, value):
+        return True
+    ends = (domain.low, domain.high) if isinstance(domain, Range) else ()
+    return isinstance(value, float) and any(math.isclose(value, end, rel_tol=1e-9) for end in ends)

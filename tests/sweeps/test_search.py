@@ -2,13 +2,13 @@ import pytest
 
 from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Choice, Range
-from sweeps.driver.sampler import propose
+from sweeps.driver.sampler import make_sampler, propose
 from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.settings import Sampler
 
 SPACE = {"lr": Range(low=0.001, high=1.0, log=True), "layer": Choice(choices=("logits", "decoder", None))}
-TPE = Sampler(startup=3)
+TPE = make_sampler(Sampler(startup=3))
 
 
 def trial(number, params, score=None, state="complete"):
@@ -53,7 +53,7 @@ def test_the_default_comes_first():
 def test_proposals_stay_inside_of_the_space_and_differ(name):
     told = []
     for number in range(12):
-        params = propose("s", SPACE, Sampler(name=name, startup=3), 5, told, None)
+        params = propose("s", SPACE, make_sampler(Sampler(name=name, startup=3)), 5, told, None)
         assert 0.001 <= params["lr"] <= 1.0
         assert params["layer"] in ("logits", "decoder", None)
         told.append(trial(number, params, 0.1 * params["lr"]))

@@ -1,9 +1,16 @@
 """Watchers are told of every record, and cannot stop a sweep."""
 
+import io
+from typing import get_args
+
 import pytest
+from rich.console import Console
 
 from sweeps.launch.inline import run_inline
+from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import read
+from sweeps.show.progress import Display
+from sweeps.testing import check_watcher, example_events
 
 
 def small(fake):
@@ -48,3 +55,48 @@ def test_an_interrupt_in_a_watcher_passes(fake, tmp_path, stop):
     with pytest.raises(stop):
         fake.open_driver(small(fake), tmp_path, watchers=[interrupted])
     fake.run(small(fake), tmp_path)
+
+
+def test_our_watchers_pass_the_bench():
+    check_watcher("live_page", every=0.0)
+    console = Console(file=io.StringIO())
+    check_watcher(lambda spec, sweep: Display(spec, lambda text: None, console, iter(range(0, 10**6, 10)).__next__))
+
+
+class Meddling:
+    """Changes what it is shown."""
+
+    def __init__(self, spec, sweep, greeting):
+        self.greeting = greeting
+
+    def __call__(self, event, state):
+        state.exhausted["none"] = self.greeting
+
+
+def writing(spec, sweep):
+    sweep.write("ledger/000000001.jsonl", b"mine")
+    return lambda event, state: None
+
+
+def failing(spec, sweep):
+    def watch(event, state):
+        next(iter(state.trials))
+
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "complaint"),
+    [
+        (Meddling, {"greeting": "hello"}, "Meddling: it must not change the state, but did at an event of kind sweep"),
+        (writing, {}, "writing: a watcher must not write to the ledger"),
+        (failing, {}, r"failing: it must take an event of kind sweep, got StopIteration"),
+    ],
+)
+def test_the_bench_finds_what_a_watcher_must_not_do(make, options, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        check_watcher(make, **options)
+
+
+def test_the_examples_of_the_bench_are_all_events_that_there_are():
+    assert {type(event) for event in example_events()} == set(get_args(Event))

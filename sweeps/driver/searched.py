@@ -1,0 +1,27 @@
+"""What a sampler sees of a trial."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from kdtrain.space import Scalar
+from sweeps.ledger.trial_state import TrialState
+
+
+class SearchedTrial(Protocol):
+    """A trial of a study's search as far as it has come; `sweeps.ledger.state.TrialRecord` is one."""
+
+    @property
+    def params(self) -> Mapping[str, Scalar]:
+        """Its parameters, by dotted path."""
+
+    @property
+    def state(self) -> TrialState:
+        """How far it has come."""
+
+    @property
+    def score(self) -> float | None:
+        """What it is worth, the more the better; none unless it is complete."""
+
+    @property
+    def curve(self) -> Mapping[int, float]:
+        """The score by epoch, of those epochs after which it was evaluated."""

@@ -1,0 +1,212 @@
+"""What every sampler and every watcher must hold, for the tests of whoever writes one; ours pass the same.
+
+    from sweeps.testing import check_sampler, check_watcher
+
+    def test_my_sampler():
+        check_sampler("my_package.my_module:MySampler", greed=0.5)
+
+Each function raises AssertionError, which says in one sentence what does not hold.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kdtrain.loop.reports import EpochReport
+from kdtrain.space import Choice, Domain, Range, Scalar
+from sweeps.driver.sampler import make_sampler, propose
+from sweeps.driver.watchers import Watcher
+from sweeps.ledger import events
+from sweeps.ledger.events import Event, TrialOutcome
+from sweeps.ledger.ledger import Record
+from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.show.watchers import Make, make_watchers
+from sweeps.spec.settings import Sampler
+from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.store.store import Store
+
+SPACE: Mapping[str, Domain] = {
+    "optimizer.lr": Range(low=0.001, high=0.1, log=True),
+    "warmup_epochs": Range(low=0, high=3, integer=True),
+    "augment.flip": Choice(choices=(True, False)),
+    "terms.pixel_kd.layer": Choice(choices=("logits", "decoder", None)),
+}
+TRIALS = 12
+
+
+def check_sampler(name: str, space: Mapping[str, Domain] = SPACE, **options: object) -> None:
+    """Check a sampler on a search in which trials are pruned, diverge, fail and run at the same time.
+
+    The same trials and seed give the same proposal, from a second sampler, too; every proposal lies in the space; a
+    study of which nothing is known yet gets a proposal as well; trials and space are not changed; a finite space comes
+    to an end.
+
+    Args:
+        name: The sampler as a spec names it: `package.module:name`, the name of an entry point, or one of ours.
+        space: What is searched.
+        options: Options of the sampler, as in a spec.
+
+    Raises:
+        AssertionError: What does not hold, in one sentence.
+        InputError: If there is no such sampler, it refuses its options, fails, or proposes what the space does not
+            hold.
+    """
+    settings = Sampler(name=name, options=options)
+    trials: list[TrialRecord] = []
+    for number in range(TRIALS):
+        before = copy.deepcopy((trials, dict(space)))
+        params = propose("study", space, make_sampler(settings), 3, trials, None)
+        _require((trials, dict(space)) == before, f"{name}: propose must not change the trials or the space")
+        again = propose("study", space, make_sampler(settings), 3, trials, None)
+        _require(params == again, f"{name}: the same trials and seed must give one proposal, got {params} and {again}")
+        if params is None:
+            _require(number > 0, f"{name}: a study without trials must get a proposal")
+            break
+        trials.append(_trial(number, params))
+    finite = {"terms.pixel_kd.layer": Choice(choices=("logits", "decoder", None))}
+    ended: list[TrialRecord] = []
+    while (params := propose("study", finite, make_sampler(settings), 3, ended, None)) is not None:
+        _require(len(ended) < 3, f"{name}: a finite space must come to an end")
+        ended.append(_trial(len(ended), params))
+
+
+def check_watcher(watcher: str | Make, **options: object) -> None:
+    """Check a watcher on a sweep in which everything happens that can happen.
+
+    It takes every event without an error, also of a sweep without trials; it changes neither the state nor the spec;
+    it writes nothing to the ledger.
+
+    Args:
+        watcher: The function that makes the watcher, or its name in a spec: `package.module:make`, the name of an entry
+            point, or one of ours.
+        options: Options of the function, as in a spec.
+
+    Raises:
+        AssertionError: What does not hold, in one sentence.
+        InputError: If there is no such watcher, or it refuses its options.
+    """
+    name = watcher if isinstance(watcher, str) else getattr(watcher, "__qualname__", repr(watcher))
+    spec = _spec({"watchers": [{"name": watcher, "options": options}]} if isinstance(watcher, str) else {})
+    with TemporaryDirectory(prefix="kdsweep-") as folder:
+        store = Store(folder)
+        made = make_watchers(spec, store)[0] if isinstance(watcher, str) else watcher(spec, store, **options)
+        _watch(name, made, spec)
+        _require(not Path(folder, "ledger").exists(), f"{name}: a watcher must not write to the ledger")
+
+
+def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
+    """Events of a sweep in which everything happens that can happen, in an order in which it can."""
+    spec = spec or _spec({})
+    environment = {"environment_id": "e1", "node": "node-a", "device": "cpu", "gpu_memory_bytes": None}
+    evaluation = {"role": "select", "digest": "d1"}
+    config = events.FrozenConfig("none", "none-0", "c0")
+    yield events.SweepBegun("example-1", "0", spec.model_dump(mode="json"), _DATA)
+    yield events.TeacherKnown("f00d", "big", "FPN", None, 9, 9, "streets", 0.6, "select", 1.0, "given")
+    yield events.SessionBegun(environment)
+    yield events.CodeKnown("c0de", {"loop": {"kdtrain.loop.step": "1"}})
+    for number in range(4):
+        params = {"optimizer.lr": 0.01 * (number + 1)}
+        yield events.Proposed(f"none-{number}", "none", number, Phase.SEARCH, None, 0, params, _CONFIG, f"c{number}")
+        yield events.Started(f"none-{number}", "c0de")
+        yield events.Located(f"none-{number}", "e1", "node-a", None)
+        yield events.EpochReported(f"none-{number}", _report(1, 0.3 + 0.1 * number))
+    yield events.Promoted("none-0", 1, 1, 0.3, 4, 4)
+    yield events.Stopped("none-1", 1, 1, 0.4, 4, 1)
+    yield events.Ended("none-1", TrialState.PRUNED, "not among the best 1 of 4", TrialOutcome(1, 1.0, 0.0))
+    yield events.Ended("none-2", TrialState.DIVERGED, "ce was not finite in epoch 2", TrialOutcome(1, 1.0, 0.0, {}))
+    yield events.Retried("none-3", "MemoryError\nTraceback", "out_of_memory", 1.0)
+    yield events.Started("none-3", "c0de")
+    yield events.Ended("none-3", TrialState.FAILED, "RuntimeError: shape mismatch\nTraceback", failure="error")
+    yield events.AttemptInterrupted("none-0")
+    yield events.DriverStopped("stopped by SIGTERM")
+    yield events.SessionBegun(environment)
+    yield events.Grown({**spec.model_dump(mode="json"), "retries": 2}, ["retries: 1 -> 2"])
+    yield events.Started("none-0", "c0de")
+    yield events.EpochReported("none-0", _report(2, 0.5))
+    yield events.Ended("none-0", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
+    yield events.Exhausted("none", "every config of its space was tried")
+    yield events.Proposed("none-4", "none", 4, Phase.CONFIRM, "none-0", 1, {"optimizer.lr": 0.01}, _CONFIG, "c0")
+    yield events.Reused("none-4", "none-0")
+    yield events.Ended("none-4", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
+    yield events.Note("an example")
+    yield events.Finished()
+    yield events.Frozen(config, config, (config,), "nothing is better", (7,), "test", 40)
+    yield events.SessionBegun(environment)
+    yield events.Proposed("none-5", "none", 5, Phase.FINAL, "none-0", 7, {"optimizer.lr": 0.01}, _CONFIG, "c0")
+    yield events.Started("none-5", "c0de")
+    yield events.TestRead("none-5", "d2", 4)
+    yield events.Ended("none-5", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {}, evaluation, evaluation))
+    yield events.Aborted("all trials failed")
+
+
+_CONFIG: Mapping[str, object] = {"epochs": 2}
+_DATA: events.DataFacts = {
+    "name": "streets",
+    "classes": ["road", "car"],
+    "palette": ["#000000", "#ff0000"],
+    "images": {"train": 8, "select": 2},
+    "digests": {"train": "t1", "select": "d1"},
+}
+_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.DIVERGED, TrialState.FAILED, TrialState.RUNNING)
+
+
+def _watch(name: str, watcher: Watcher, spec: SweepSpec) -> None:
+    state, specified = SweepState(), spec.model_copy(deep=True)
+    for number, event in enumerate(example_events(spec), start=1):
+        state.apply(Record(number, "2026-01-01T12:00:00+00:00", event.kind, event.to_json()))
+        before = copy.deepcopy(state)
+        try:
+            watcher(event, state)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise AssertionError(f"{name}: it must take an event of kind {event.kind}, got {problem}") from error
+        _require(state == before, f"{name}: it must not change the state, but did at an event of kind {event.kind}")
+    _require(spec == specified, f"{name}: it must not change the spec")
+
+
+def _spec(changes: Mapping[str, object]) -> SweepSpec:
+    return parse_spec(
+        {
+            "name": "example",
+            "data": {"name": "streets"},
+            "train": {"epochs": 2},
+            "studies": ["none"],
+            "space": {"optimizer.lr": {"low": 0.01, "high": 0.1}},
+            "budget": {"trials": 4},
+            **changes,
+        }
+    )
+
+
+def _report(epoch: int, miou: float) -> EpochReport:
+    losses = {"ce": {"raw": 1.0, "weighted": 1.0}}
+    return EpochReport(epoch, 2, {"miou": miou, "pixel_accuracy": miou}, losses, 0.1, {"total": 1.0}, 8)
+
+
+def _trial(number: int, params: Mapping[str, Scalar]) -> TrialRecord:
+    """An ended or running trial, whose score depends on its number alone."""
+    state = _STATES[number % len(_STATES)]
+    epochs = 2 if state is TrialState.COMPLETE else 1
+    return TrialRecord(
+        id=f"study-{number}",
+        study="study",
+        number=number,
+        phase=Phase.SEARCH,
+        candidate_of=None,
+        seed=0,
+        params=params,
+        config=_CONFIG,
+        config_id=str(number),
+        state=state,
+        reports={epoch: _report(epoch, 0.1 + 0.05 * number) for epoch in range(1, epochs + 1)},
+    )
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise AssertionError(sentence)
+
+
+__all__ = ["check_sampler", "check_watcher", "example_events"]
