@@ -1,6 +1,6 @@
 """The finalists of a sweep: configs trained again on fresh seeds, so that a lucky search does not count."""
 
-from typing import Any
+from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 
@@ -13,27 +13,53 @@ from analysis.tables.json_columns import read_config, read_frozen_selection
 from analysis.tables.ranges import distance
 from analysis.tables.states import BROKEN, Phase, State
 
-COLUMNS = [
-    "sweep_id",
-    "study",
-    "trial_id",
-    "config_id",
-    "screen_score",
-    "seeds",
-    "scores",
-    "mean",
-    "sd",
-    "n",
-    "planned_seeds",
-    "optimism",
-    "confirmed",
-    "rounds",
-    "unstable",
-    "cost_s",
-    "params",
-    "distance",
-    "config_json",
-]
+
+@dataclass(frozen=True)
+class Finalist:
+    """A config that stands for its study, before costs and ranks; scores are fractions 0..1.
+
+    Attributes:
+        sweep_id: Its sweep.
+        study: Its study.
+        trial_id: The search trial that proposed it; None for a config that was not searched.
+        config_id: The config.
+        screen_score: The score of that trial.
+        seeds: Its seeds that have a score.
+        scores: One score per seed.
+        mean: Their mean.
+        sd: Their standard deviation (n - 1); None for one seed.
+        n: How many they are.
+        planned_seeds: How many seeds will have a score.
+        optimism: ``screen_score`` minus ``mean``.
+        confirmed: Whether the seeds are fresh.
+        rounds: The round of the race over fresh seeds that it reached.
+        unstable: The fresh seeds without a score, in words.
+        cost_s: Seconds of one training, without its share of the teacher's.
+        params: Parameters of the student.
+        config_json: The config as it was trained.
+    """
+
+    sweep_id: str
+    study: str
+    trial_id: str | None
+    config_id: str
+    screen_score: float | None
+    seeds: list[int]
+    scores: list[float]
+    mean: float
+    sd: float | None
+    n: int
+    planned_seeds: int
+    optimism: float | None
+    confirmed: bool
+    rounds: int
+    unstable: str | None
+    cost_s: float
+    params: float
+    config_json: str
+
+
+COLUMNS = [*(field.name for field in fields(Finalist)), "distance"]
 
 
 def finalists(tables: Tables) -> pd.DataFrame:
@@ -50,7 +76,7 @@ def finalists(tables: Tables) -> pd.DataFrame:
     is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included.
 
     Without any confirmed config the best trial of each study stands in (``confirmed`` is False): one seed,
-    the very score that found it, so its optimism is unknown, and the highest is chosen.
+    the very score by which it was chosen, so its optimism is unknown, and the highest is chosen.
 
     Returns:
         One row per finalist with ``COLUMNS`` and ``rank, tie, chosen, why``; ``trial_id``, ``screen_score`` and
@@ -67,7 +93,9 @@ def finalists(tables: Tables) -> pd.DataFrame:
     def timed(tied: pd.DataFrame) -> bool:
         return not any(mix.kind == "hardware" and mix.spans(tied["study"]) for mix in mixed(tables))
 
-    return decide(_with_costs(tables, pd.DataFrame(rows)), timed, read_frozen_selection(tables))
+    return decide(
+        _with_costs(tables, pd.DataFrame([asdict(row) for row in rows])), timed, read_frozen_selection(tables)
+    )
 
 
 def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
@@ -82,7 +110,7 @@ def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
     return mine.sort_values("seed")
 
 
-def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[dict[str, Any]]:
+def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
     searched = complete[complete["phase"] == Phase.SEARCH].set_index("trial_id")
     confirm = tables["trials"][tables["trials"]["phase"] == Phase.CONFIRM]
     sweeps = tables["sweeps"]
@@ -101,58 +129,58 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[dict[str, Any]]:
         trial_id = origin.iloc[0] if len(origin) else None
         screen = searched.loc[trial_id] if trial_id in searched.index else None
         mean, runs = float(done["score"].mean()), group["seed"].nunique()
-        own = entered(rounds, runs)
-        all_begun = finished or own < reached[study]  # it went out, or there is no more to come
+        last_round = entered(rounds, runs)
+        all_begun = finished or last_round < reached[study]  # it went out, or there is no more to come
         rows.append(
-            {
-                "sweep_id": done["sweep_id"].iloc[0],
-                "study": study,
-                "trial_id": trial_id,
-                "config_id": config_id,
-                "screen_score": None if screen is None else float(screen["score"]),
-                "seeds": done["seed"].tolist(),
-                "scores": done["score"].tolist(),
-                "mean": mean,
-                "sd": float(done["score"].std(ddof=1)) if len(done) > 1 else None,
-                "n": len(done),
-                "optimism": None if screen is None else float(screen["score"]) - mean,
-                "config_json": (done.iloc[0] if screen is None else screen)["config_json"],
-                "planned_seeds": runs if all_begun else max(all_seeds(rounds), runs),
-                "confirmed": True,
-                "rounds": own,
-                "unstable": _broken(group),
-                "cost_s": done["seconds"].mean(),
-                "params": done["params"].max(),
-            }
+            Finalist(
+                sweep_id=done["sweep_id"].iloc[0],
+                study=study,
+                trial_id=trial_id,
+                config_id=config_id,
+                screen_score=None if screen is None else float(screen["score"]),
+                seeds=done["seed"].tolist(),
+                scores=done["score"].tolist(),
+                mean=mean,
+                sd=float(done["score"].std(ddof=1)) if len(done) > 1 else None,
+                n=len(done),
+                planned_seeds=runs if all_begun else max(all_seeds(rounds), runs),
+                optimism=None if screen is None else float(screen["score"]) - mean,
+                confirmed=True,
+                rounds=last_round,
+                unstable=_broken(group),
+                cost_s=done["seconds"].mean(),
+                params=done["params"].max(),
+                config_json=(done.iloc[0] if screen is None else screen)["config_json"],
+            )
         )
     return rows
 
 
-def _screened(complete: pd.DataFrame) -> list[dict[str, Any]]:
+def _screened(complete: pd.DataFrame) -> list[Finalist]:
     ordered = complete[complete["phase"] == Phase.SEARCH].sort_values(
         ["score", "number"], ascending=[False, True], kind="stable"
     )
     return [
-        {
-            "sweep_id": trial["sweep_id"],
-            "study": trial["study"],
-            "trial_id": trial["trial_id"],
-            "config_id": trial["config_id"],
-            "screen_score": trial["score"],
-            "seeds": [int(trial["seed"])],
-            "scores": [trial["score"]],
-            "mean": trial["score"],
-            "sd": None,
-            "n": 1,
-            "optimism": None,
-            "config_json": trial["config_json"],
-            "planned_seeds": 1,
-            "confirmed": False,
-            "rounds": 0,
-            "unstable": None,
-            "cost_s": trial["seconds"],
-            "params": trial["params"],
-        }
+        Finalist(
+            sweep_id=trial["sweep_id"],
+            study=trial["study"],
+            trial_id=trial["trial_id"],
+            config_id=trial["config_id"],
+            screen_score=trial["score"],
+            seeds=[int(trial["seed"])],
+            scores=[trial["score"]],
+            mean=trial["score"],
+            sd=None,
+            n=1,
+            planned_seeds=1,
+            optimism=None,
+            confirmed=False,
+            rounds=0,
+            unstable=None,
+            cost_s=trial["seconds"],
+            params=trial["params"],
+            config_json=trial["config_json"],
+        )
         for _, trial in ordered.drop_duplicates("study").iterrows()
     ]
 
@@ -160,16 +188,17 @@ def _screened(complete: pd.DataFrame) -> list[dict[str, Any]]:
 def _broken(runs: pd.DataFrame) -> str | None:
     """Of the fresh seeds of one config, those that gave no score."""
     broken = runs[runs["state"].isin(BROKEN)].sort_values("seed")
-    told = [f"seed {seed} {state}" for seed, state in zip(broken["seed"], broken["state"], strict=True)]
-    return ", ".join(told) or None
+    return (
+        ", ".join(f"seed {seed} {state}" for seed, state in zip(broken["seed"], broken["state"], strict=True)) or None
+    )
 
 
 def _with_costs(tables: Tables, frame: pd.DataFrame) -> pd.DataFrame:
     """What a choice between equals goes by: the teacher's share as well, and the distance from published values."""
-    taught = frame["config_json"].map(lambda text: read_config(text).uses_teacher).astype("float64")
+    with_teacher = frame["config_json"].map(lambda text: read_config(text).uses_teacher).astype("float64")
     pairs = zip(frame["study"], frame["trial_id"], strict=True)
     return frame.assign(
-        cost_s=frame["cost_s"].astype("float64") + taught * _teacher_share(tables),
+        cost_s=frame["cost_s"].astype("float64") + with_teacher * _teacher_share(tables),
         distance=[distance(tables, study, trial_id) for study, trial_id in pairs],
     )[COLUMNS]
 
@@ -179,9 +208,9 @@ def _teacher_share(tables: Tables) -> float:
     spent = tables["teachers"]["seconds"].sum() + recording(tables)["record_teacher"]
     trials = tables["trials"]
     trials = trials[trials["phase"] != Phase.FINAL]
-    taught = [
+    of_teacher = [
         study
         for study, text in trials.groupby("study")["config_json"].first().items()
         if read_config(text).uses_teacher
     ]
-    return float(spent) / max(1, int(trials["study"].isin(taught).sum()))
+    return float(spent) / max(1, int(trials["study"].isin(of_teacher).sum()))

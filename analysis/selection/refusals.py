@@ -5,11 +5,11 @@ else (Niemann et al. 2023; Musgrave et al. 2020).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from analysis.conditions.hardware import Mix, mixed
+from analysis.selection.study_row import StudyRow
 from analysis.tables.domains import Space
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_spaces, read_spec
@@ -18,36 +18,35 @@ TOLERANCE = 0.10
 """Budgets that differ by no more than this share count as equal."""
 
 
-def refused(tables: Tables, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def refused(tables: Tables, rows: Sequence[StudyRow]) -> dict[str, list[str]]:
     """Why each study may not be compared with the baseline, as sentences; an empty list where it may.
 
     The budget is judged in the unit in which it was granted (epochs or trials); the last training of an epoch budget
     may exceed it. Where the granted budget is equal, unequal training time is no ground for a refusal, since a method
-    that asks a teacher takes longer for the same epochs: ``compare`` warns of it.
+    with a teacher takes longer for the same epochs: ``compare`` warns of it.
 
     Args:
         tables: The tables of a sweep.
-        rows: One per study with ``study, is_baseline, searched_parameters, budget_epochs, search_trials,
-            search_epochs, search_s``.
+        rows: All studies of the sweep.
     """
-    baseline = next((row for row in rows if row["is_baseline"]), None)
+    baseline = next((row for row in rows if row.facts.is_baseline), None)
     if baseline is None:
-        return {row["study"]: ["there is no baseline study to compare it with"] for row in rows}
+        return {row.study: ["there is no baseline study to compare it with"] for row in rows}
     spaces, shared = read_spaces(tables), _shared(tables["sweeps"])
     code = [mix for mix in mixed(tables) if mix.kind == "code"]
-    found: dict[str, list[str]] = {baseline["study"]: []}
+    reasons: dict[str, list[str]] = {baseline.study: []}
     for row in rows:
         if row is not baseline:
-            found[row["study"]] = [
+            reasons[row.study] = [
                 *_search(spaces, shared, row, baseline),
                 *_budget(tables["trials"], row, baseline),
                 *(
-                    f"it and the baseline {baseline['study']} ran on different code{_remedy(mix)}"
+                    f"{row.study} and the baseline {baseline.study} ran on different code{_remedy(mix)}"
                     for mix in code
-                    if mix.spans({row["study"], baseline["study"]})
+                    if mix.spans({row.study, baseline.study})
                 ),
             ]
-    return found
+    return reasons
 
 
 def _remedy(mix: Mix) -> str:
@@ -64,40 +63,33 @@ def refusals(comparison: pd.DataFrame) -> list[str]:
     ]
 
 
-def granted_unit(row: Mapping[str, Any]) -> str:
-    """The unit in which a study's budget was granted: ``epochs`` or ``trials``."""
-    return "epochs" if pd.notna(row["budget_epochs"]) else "trials"
-
-
 def _shared(sweeps: pd.DataFrame) -> set[str]:
     """Parameters that the spec of a sweep searches in every study."""
     return {name for text in sweeps["spec_json"] for name in read_spec(text).shared_space}
 
 
-def _search(
-    spaces: Mapping[str, Space], shared: set[str], row: Mapping[str, Any], baseline: Mapping[str, Any]
-) -> list[str]:
-    name = baseline["study"]
-    if row["searched_parameters"] and not baseline["searched_parameters"]:
+def _search(spaces: Mapping[str, Space], shared: set[str], row: StudyRow, baseline: StudyRow) -> list[str]:
+    name = baseline.study
+    if row.facts.searched_parameters and not baseline.facts.searched_parameters:
         return [f"the baseline {name} was not searched"]
-    if lacking := [key for key in spaces[row["study"]] if key in shared and key not in spaces[name]]:
+    if lacking := [key for key in spaces[row.study] if key in shared and key not in spaces[name]]:
         return [f"the baseline {name} was not searched over {', '.join(lacking)}"]
     return []
 
 
-def _budget(trials: pd.DataFrame, row: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
-    unit = granted_unit(row)
-    mine, theirs = row[f"search_{unit}"], baseline[f"search_{unit}"]
-    if not row["searched_parameters"] or theirs >= mine * (1 - TOLERANCE):
+def _budget(trials: pd.DataFrame, row: StudyRow, baseline: StudyRow) -> list[str]:
+    unit = row.granted_unit
+    amount, of_baseline = row.spent.in_unit(unit), baseline.spent.in_unit(unit)
+    if not row.facts.searched_parameters or of_baseline >= amount * (1 - TOLERANCE):
         return []
-    if unit == "epochs" and mine - theirs < trials["epochs_planned"].max():
+    if unit == "epochs" and amount - of_baseline < trials["epochs_planned"].max():
         return []
-    share = 1 - theirs / mine
-    time = _less_time(row, baseline)
-    return [f"the baseline {baseline['study']} was searched with {share:.0%} less: {theirs} of {mine} {unit}{time}"]
+    less, time = 1 - of_baseline / amount, _less_time(row, baseline)
+    return [f"the baseline {baseline.study} was searched with {less:.0%} less: {of_baseline} of {amount} {unit}{time}"]
 
 
-def _less_time(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
-    if not row["search_s"] or baseline["search_s"] >= row["search_s"] * (1 - TOLERANCE):
+def _less_time(row: StudyRow, baseline: StudyRow) -> str:
+    seconds, of_baseline = row.spent.search_s, baseline.spent.search_s
+    if not seconds or of_baseline >= seconds * (1 - TOLERANCE):
         return ""
-    return f", and {1 - baseline['search_s'] / row['search_s']:.0%} less training time"
+    return f", and {1 - of_baseline / seconds:.0%} less training time"

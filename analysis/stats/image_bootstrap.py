@@ -175,20 +175,6 @@ def class_differences(one: ClassCounts, other: ClassCounts, confidence: float = 
     return pd.DataFrame({"class_id": np.arange(len(value)), **columns, "clusters": occurs})
 
 
-def image_differences(one: ClassCounts, other: ClassCounts) -> pd.DataFrame:
-    """What each image contributes to the difference in mIoU, to first order; the worst for ``one`` first.
-
-    Returns:
-        Columns ``image_id, contribution`` (fraction; relative to the average image, so that they sum to 0).
-
-    Raises:
-        AnalysisError: They were evaluated on different images.
-    """
-    _same_images(one, other)
-    frame = pd.DataFrame({"image_id": one.images, "contribution": one.per_image - other.per_image})
-    return frame.sort_values("contribution", kind="stable").reset_index(drop=True)
-
-
 def _clusters(groups: np.ndarray) -> tuple[np.ndarray, str]:
     """Cluster of each image, the images being in the order of their ids."""
     codes, names = pd.factorize(groups)

@@ -33,13 +33,3 @@ def score(reports: Iterable[Report]) -> float | None:
         return None
     last = float(evaluated[max(evaluated)])
     return last if math.isfinite(last) else None
-
-
-def score_at(reports: Iterable[Report], epoch: int) -> float | None:
-    """The score as it stood when ``epoch`` epochs were finished: what a rung compares.
-
-    Args:
-        reports: ``(epoch, metrics)`` of one trial, in any order.
-        epoch: Number of finished epochs (1-based); later reports are not looked at.
-    """
-    return score(report for report in reports if report[0] <= epoch)

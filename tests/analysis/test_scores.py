@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.tables.scores import score, score_at
+from analysis.tables.scores import score
 
 
 def test_score_is_the_last_evaluated_epoch_not_the_best():
@@ -18,10 +18,3 @@ def test_never_evaluated_is_none_and_never_zero(reports):
 
 def test_a_last_epoch_that_broke_does_not_fall_back_to_an_earlier_one():
     assert score([(1, {"miou": 0.3}), (2, {"miou": float("nan")})]) is None
-
-
-def test_score_at_a_rung_sees_nothing_later():
-    reports = [(1, {"miou": 0.1}), (4, {"miou": 0.4}), (8, {"miou": 0.8})]
-    assert score_at(reports, 4) == 0.4
-    assert score_at(reports, 7) == 0.4
-    assert score_at(reports, 0) is None
