@@ -43,7 +43,7 @@ def compare(tables: Tables) -> pd.DataFrame:
         AnalysisError: The tables hold no study.
     """
     if tables["studies"].empty or tables["sweeps"].empty:
-        raise AnalysisError("studies: at least one is needed, got none; rebuild the tables with `kdsweep tables`")
+        raise AnalysisError("the tables hold no study: nothing was planned, or they need `kdsweep tables` once more")
     ranked = finalists(tables)
     rows = study_rows(tables, ranked)
     baseline = next((row for row in rows if row.facts.is_baseline), None)
