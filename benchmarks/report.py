@@ -258,6 +258,8 @@ def main() -> None:
     parser.add_argument("--ray", type=int, default=None, help="folders of Ray to read (default: as many as trials)")
     parser.add_argument("--keep", type=Path, default=None, help="make and leave everything here, or use what lies here")
     options = parser.parse_args()
+    if options.trials < (fewest := len(STUDIES) * (TOP * SEEDS + TOP)):
+        parser.error(f"--trials must be {fewest} or more, so that every study has finalists, got {options.trials}")
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="kdsweep-") as scratch:
         folder = options.keep or Path(scratch)

@@ -31,7 +31,8 @@ def _importance(findings: Findings) -> str:
             continue
         rest = (
             f"{count(int(frame['configs'].max()))} configs of {study}, one seed each or their mean. Filled: above the "
-            "noise floor (dotted), which is what columns of random numbers reach; 90 % bootstrap intervals over configs."
+            "noise floor (dotted), which is what columns of random numbers reach; 90 % bootstrap intervals over "
+            "configs."
         )
         drawing = page.plot(importance_plots.importance(frame))
         parts.append(page.figure(drawing, f"Which parameters of {study} moved the score.", rest))
