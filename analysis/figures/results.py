@@ -117,6 +117,9 @@ def class_differences(frame: pd.DataFrame, best: str, palette: Colors) -> go.Fig
         for name, row in zip(classes, shown.to_dict("records"), strict=True)
     ]
     symbols = np.where(apart, "square", "square-open").tolist()
+    low, high = np.nanmin([0.0, *ends.ravel()]), np.nanmax([0.0, *ends.ravel()])
+    room = 0.05 * (high - low) or 0.5
+    figure.update_xaxes(range=[low - room, high + room])
     look = {"symbol": symbols, "size": 9, "color": color, "line": {"width": 2, "color": color}}
     add(figure, x=100 * shown["difference"].to_numpy(), y=place, mode="markers", marker=look, text=text)
     figure.update_yaxes(tickvals=place.tolist(), ticktext=classes, showgrid=False, range=[-0.7, len(shown) - 0.3])
