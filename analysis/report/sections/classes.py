@@ -30,7 +30,8 @@ def section(findings: Findings) -> str:
     partly = "" if len(shown) == len(frame) else f" The 15 largest losses and gains of {len(frame)} classes."
     teacher = ", the upright mark is the teacher (one network)" if "teacher" in looks else ""
     rest = (
-        f"Dots are means over n={chosen['n']} seeds, the bar joins baseline and best{teacher}.{partly} IoU on the role select; a class that is absent there has no dot. "
+        f"Dots are means over n={chosen['n']} seeds, the bar joins baseline and best{teacher}.{partly} "
+        "IoU on the role select; a class that is absent there has no dot. "
         "With so many classes some differences are large by chance."
     )
     differences = checkpoint_differences(findings)
