@@ -323,8 +323,8 @@ def check_data(data: DataSet | Mapping[str, object], data_root: Path | None = No
     roles = [role for role in ROLES if role != "test" or config.has_test]
     for role in roles:
         _check_role(f"{at}, role {role}", source, reopened, role, images)
-    for one, other in combinations(roles, 2):
-        _check_disjoint(at, source, one, other, images)
+    for first, second in combinations(roles, 2):
+        _check_disjoint(at, source, first, second, images)
     digests = [source.digest(role) for role in roles]
     _require(len(set(digests)) == len(digests), f"{at}: each role must have another digest")
     for role in ("no such role", *(() if config.has_test else ("test",))):
@@ -370,31 +370,33 @@ def _check_role(at: str, source: DataSource, reopened: DataSource, role: str, im
         )
     for image_id in _spread(ids, images):
         image, labels = source.read(role, image_id)
-        here = f"{at}, image {image_id}"
+        at_image = f"{at}, image {image_id}"
         _require(
             image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3,
-            f"{here}: the image must be uint8 (H, W, 3), got {_shown(image)}",
+            f"{at_image}: the image must be uint8 (H, W, 3), got {_shown(image)}",
         )
         _require(
             labels.dtype == np.uint8 and labels.shape == image.shape[:2],
-            f"{here}: the labels must be uint8 of the image's height and width, got {_shown(labels)}",
+            f"{at_image}: the labels must be uint8 of the image's height and width, got {_shown(labels)}",
         )
         wrong = set(np.unique(labels).tolist()) - set(range(len(source.classes))) - {IGNORED}
-        _require(not wrong, f"{here}: labels must be 0 to {len(source.classes) - 1} or {IGNORED}, got {sorted(wrong)}")
+        _require(
+            not wrong, f"{at_image}: labels must be 0 to {len(source.classes) - 1} or {IGNORED}, got {sorted(wrong)}"
+        )
         same = map(np.array_equal, (image, labels), reopened.read(role, image_id))
-        _require(all(same), f"{here}: must be the same whenever it is read")
+        _require(all(same), f"{at_image}: must be the same whenever it is read")
 
 
-def _check_disjoint(at: str, source: DataSource, one: str, other: str, images: int) -> None:
-    twice = set(source.ids(one)) & set(source.ids(other))
+def _check_disjoint(at: str, source: DataSource, first: str, second: str, images: int) -> None:
+    twice = set(source.ids(first)) & set(source.ids(second))
     contents: dict[str, dict[bytes, str]] = {}
-    for role in (one, other):
+    for role in (first, second):
         ids = source.ids(role)
         chosen = {*_spread(ids, images), *_spread([image_id for image_id in ids if image_id in twice], images)}
         contents[role] = {source.read(role, image_id)[0].tobytes(): image_id for image_id in sorted(chosen)}
-    if shared := set(contents[one]) & set(contents[other]):
-        image_id = contents[one][min(shared)]
-        raise AssertionError(f"{at}: no image may be in two roles, but {image_id} is in {one} and in {other}")
+    if shared := set(contents[first]) & set(contents[second]):
+        image_id = contents[first][min(shared)]
+        raise AssertionError(f"{at}: no image may be in two roles, but {image_id} is in {first} and in {second}")
 
 
 def _spread(ids: Sequence[str], count: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.data.store import Images
 from kdtrain.runtime.random_streams import numpy_rng
 
-GREY = 128
+GRAY = 128
 Draws = npt.NDArray[np.float64]
 Side = Annotated[int, Field(ge=1)]
 Factor = Annotated[float, Field(gt=0)]
@@ -73,7 +73,7 @@ def cut_out(images: Images, index: int, augment: Augment, draws: Draws) -> tuple
     # Cutting the window out of the stored image first means that only its pixels are resized.
     rows = _window(labels.shape[0], round(height / scale), draws[1])
     cols = _window(labels.shape[1], round(width / scale), draws[2])
-    image, labels = _cut(image, rows, cols, GREY), _cut(labels, rows, cols, IGNORE)
+    image, labels = _cut(image, rows, cols, GRAY), _cut(labels, rows, cols, IGNORE)
     if labels.shape != (height, width):
         image, labels = _resized(image, labels, height, width)
     return (image[:, ::-1], labels[:, ::-1]) if draws[3] < augment.flip else (image, labels)

@@ -91,9 +91,9 @@ class _CrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         sums, slopes = [], torch.empty_like(student, memory_format=torch.contiguous_format)
         maps = (student, teacher, truth[:, None], valid[:, None], weights[:, None], slopes)
-        for s, t, y, known, weight, slope in zip(*(part.split(1) for part in maps), strict=True):
+        for s, t, y, has_label, weight, slope in zip(*(part.split(1) for part in maps), strict=True):
             log_p = F.log_softmax(s, dim=1)
-            target = _target(F.softmax(t / temperature, dim=1), y, known, form, threshold)
+            target = _target(F.softmax(t / temperature, dim=1), y, has_label, form, threshold)
             sums.append(-((target * log_p).sum(1, keepdim=True) * weight).sum())
             torch.mul(log_p.exp_().sub_(target), weight, out=slope)
         ctx.save_for_backward(slopes)
@@ -106,7 +106,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _target(p: Tensor, truth: Tensor, valid: Tensor, form: AdaptiveForm, threshold: float) -> Tensor:
-    """`q` of all pixels from the teacher's probabilities, in their place; those themselves where there is no truth."""
+    """`q` of all pixels, written over the teacher's probabilities, which it equals where there is no label."""
     top, guess = p.max(1, keepdim=True)
     p_truth = p.gather(1, truth)
     if form == "swap":

@@ -19,7 +19,7 @@ from kdtrain.losses.cka import (
     Distance,
     Estimator,
     Samples,
-    centred_kernel,
+    centered_kernel,
     cka,
     distance_of,
     kernel_at,
@@ -39,14 +39,14 @@ def query_channels(channels: int) -> int:
 
 
 def random_projections(count: int, channels: int, generator: torch.Generator | None) -> Tensor:
-    """Draw 1x1 layers to Q query, Q key and C value channels as torch initialises a convolution.
+    """Draw 1x1 layers to Q query, Q key and C value channels as torch initializes a convolution.
 
     Returns:
         `(count, 2 Q + C, C + 1)`, uniform within `1 / sqrt(channels)`; the last column is the bias.
     """
     rows = 2 * query_channels(channels) + channels
     bound = 1 / math.sqrt(channels)
-    # NumPy draws at twice the pace of torch, which counts here: some millions of numbers for every step
+    # NumPy draws twice as fast as torch, which matters for millions of numbers in every step
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     drawn = np.random.Generator(np.random.SFC64(seed)).random((count, rows, channels + 1), dtype=np.float32)
     return torch.from_numpy(drawn).mul_(2 * bound).sub_(bound)
@@ -92,7 +92,7 @@ def position_attention(
     queries, x = query_channels(channels), blocks.flatten(1, 2)
     weights, bias = projections.to(blocks).split([channels, 1], -1)
     layers = zip(*(part.split([2 * queries, channels], 1) for part in (weights, bias)), strict=True)
-    pair, v = (torch.bmm(x, own.mT).add_(shift.mT).view(count * images, positions, -1) for own, shift in layers)
+    pair, v = (torch.bmm(x, layer.mT).add_(shift.mT).view(count * images, positions, -1) for layer, shift in layers)
     q, k = pair.split(queries, -1)
     x = blocks.flatten(0, 1)
     if positions > channels:
@@ -141,8 +141,8 @@ def cam_cka(
         ValueError: For fewer than 2 samples (4 if unbiased).
     """
     if samples == "batch":
-        taught = cam_kernel(teacher, temperature, attended=not _is_zero(gamma))
-        return cam_cka_to(student, taught, temperature, gamma, estimator, distance)
+        teacher_kernel = cam_kernel(teacher, temperature, attended=not _is_zero(gamma))
+        return cam_cka_to(student, teacher_kernel, temperature, gamma, estimator, distance)
     if samples != "pixels":
         raise ValueError(f"samples must be batch or pixels, got {samples!r}")
     s, t = (channel_attention(side, temperature, gamma) for side in (student, teacher))
@@ -151,7 +151,7 @@ def cam_cka(
 
 @exactly
 def cam_kernel(teacher: Tensor, temperature: float | Tensor, *, attended: bool = True) -> Tensor:
-    """What `cam_cka` has to know of the teacher if it compares the images of a batch.
+    """The kernel of the teacher that `cam_cka` needs in place of its features, to compare the images of a batch.
 
     Args:
         teacher: Features `(N, C_t, H, W)`.
@@ -168,15 +168,17 @@ def cam_kernel(teacher: Tensor, temperature: float | Tensor, *, attended: bool =
 @exactly
 def cam_cka_to(
     student: Tensor,
-    taught: Tensor,
+    teacher_kernel: Tensor,
     temperature: float | Tensor,
     gamma: float | Tensor,
     estimator: Estimator = "biased",
     distance: Distance = "neg_log",
 ) -> Tensor:
-    """`cam_cka` over the images of a batch, with what `cam_kernel` says of the teacher in place of its features."""
-    learnt = centred_kernel(channel_attention(student, temperature, gamma).flatten(1))
-    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), estimator, distance).to(student.dtype)
+    """`cam_cka` over the images of a batch, with the kernel from `cam_kernel` in place of the teacher's features."""
+    student_kernel = centered_kernel(channel_attention(student, temperature, gamma).flatten(1))
+    return distance_of(kernel_cka(student_kernel, kernel_at(gamma, teacher_kernel), estimator), estimator, distance).to(
+        student.dtype
+    )
 
 
 @distillation_loss()
@@ -225,8 +227,8 @@ def grid_pam_cka(
         )
     of_student, of_teacher = drawn
     if samples == "batch":
-        taught = grid_pam_kernel(teacher, temperature, grid, None if _is_zero(gamma) else of_teacher)
-        return grid_pam_cka_to(student, taught, temperature, gamma, grid, of_student, estimator, distance)
+        teacher_kernel = grid_pam_kernel(teacher, temperature, grid, None if _is_zero(gamma) else of_teacher)
+        return grid_pam_cka_to(student, teacher_kernel, temperature, gamma, grid, of_student, estimator, distance)
     if samples != "pixels":
         raise ValueError(f"samples must be batch or pixels, got {samples!r}")
     sides = [_attended(*side, grid, temperature, gamma) for side in ((student, of_student), (teacher, of_teacher))]
@@ -235,7 +237,7 @@ def grid_pam_cka(
 
 @exactly
 def grid_pam_kernel(teacher: Tensor, temperature: float | Tensor, grid: int, projections: Tensor | None) -> Tensor:
-    """What `grid_pam_cka` has to know of the teacher if it compares the images of a batch.
+    """The kernels of the teacher that `grid_pam_cka` needs in place of its features, to compare images of a batch.
 
     Args:
         teacher: Features `(N, C_t, H, W)`.
@@ -246,17 +248,17 @@ def grid_pam_kernel(teacher: Tensor, temperature: float | Tensor, grid: int, pro
     Returns:
         `(blocks, 3, N, N)`, or `(blocks, 1, N, N)` without projections: as `kernel_terms` gives it.
     """
-    found = []
-    for blocks, own in _blocks(teacher, grid, projections):
-        mixture = None if own is None else position_attention(blocks, own, temperature).flatten(2)
-        found.append(kernel_terms(blocks.flatten(2), mixture))
-    return torch.cat(found)
+    kernels = []
+    for blocks, layers in _blocks(teacher, grid, projections):
+        mixture = None if layers is None else position_attention(blocks, layers, temperature).flatten(2)
+        kernels.append(kernel_terms(blocks.flatten(2), mixture))
+    return torch.cat(kernels)
 
 
 @exactly
 def grid_pam_cka_to(
     student: Tensor,
-    taught: Tensor,
+    teacher_kernel: Tensor,
     temperature: float | Tensor,
     gamma: float | Tensor,
     grid: int,
@@ -264,10 +266,12 @@ def grid_pam_cka_to(
     estimator: Estimator = "biased",
     distance: Distance = "neg_log",
 ) -> Tensor:
-    """`grid_pam_cka` over the images of a batch, with what `grid_pam_kernel` says of the teacher."""
+    """`grid_pam_cka` over the images of a batch, with the kernels from `grid_pam_kernel`."""
     attended = _attended(student, projections, grid, temperature, gamma)
-    learnt = torch.cat([centred_kernel(blocks.flatten(2)) for blocks in attended])
-    return distance_of(kernel_cka(learnt, kernel_at(gamma, taught), estimator), estimator, distance).to(student.dtype)
+    student_kernel = torch.cat([centered_kernel(blocks.flatten(2)) for blocks in attended])
+    return distance_of(kernel_cka(student_kernel, kernel_at(gamma, teacher_kernel), estimator), estimator, distance).to(
+        student.dtype
+    )
 
 
 def draw_projections(
@@ -286,8 +290,8 @@ def _attended(
 ) -> list[Tensor]:
     """Blocks of equal size `(blocks, N, positions, C)` with their attention."""
     return [
-        blocks if own is None or _is_zero(gamma) else position_attention(blocks, own, temperature, gamma)
-        for blocks, own in _blocks(features, grid, projections)
+        blocks if layers is None or _is_zero(gamma) else position_attention(blocks, layers, temperature, gamma)
+        for blocks, layers in _blocks(features, grid, projections)
     ]
 
 
@@ -300,9 +304,9 @@ def _blocks(features: Tensor, grid: int, projections: Tensor | None) -> Iterator
         per_block = every.unflatten(0, (sum(map(len, rows)), -1)).split(list(map(len, rows)))
     blocks = iter(_Cut.apply(features, rows, columns))
     for number in range(len(rows)):
-        own = None if per_block is None else per_block[number].split(list(map(len, columns)), 1)
+        row = None if per_block is None else per_block[number].split(list(map(len, columns)), 1)
         for place in range(len(columns)):
-            yield next(blocks), None if own is None else own[place].flatten(0, 1)
+            yield next(blocks), None if row is None else row[place].flatten(0, 1)
 
 
 class _Cut(torch.autograd.Function):

@@ -1,7 +1,8 @@
-"""Long work over pixels, cut into blocks."""
+"""Sums over pixels, computed in blocks."""
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -19,6 +20,6 @@ def blockwise(
     total: tuple[Tensor, ...] | None = None
     for x, y in blocks:
         part = checkpoint(work, x, y, use_reentrant=False, preserve_rng_state=False)
-        total = part if total is None else tuple(one + other for one, other in zip(total, part, strict=True))
+        total = part if total is None else tuple(torch.add(*sums) for sums in zip(total, part, strict=True))
     assert total is not None
     return total

@@ -19,7 +19,7 @@ def channel_wise(
     normalize: Normalize = "channel",
     divergence: Divergence = "kl",
 ) -> Tensor:
-    """Divergence between normalised maps; by default equation (4) of the paper.
+    """Divergence between normalized maps; by default equation (4) of the paper.
 
     With `phi` the softmax over space of every channel at temperature `T`, the default is
     `T^2 / (N C) * sum over images and channels of KL(phi(teacher) || phi(student))`.

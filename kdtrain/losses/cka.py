@@ -1,4 +1,4 @@
-"""Linear centred kernel alignment (CKA): how alike two sets of features arrange the same samples."""
+"""Linear centered kernel alignment (CKA): how alike two sets of features arrange the same samples."""
 
 from typing import Literal
 
@@ -24,41 +24,41 @@ def cka(x: Tensor, y: Tensor, estimator: Estimator = "biased") -> Tensor:
     """
     n = x.shape[-2]
     if n <= min(x.shape[-1], y.shape[-1]):
-        return kernel_cka(centred_kernel(x), centred_kernel(y), estimator)
+        return kernel_cka(centered_kernel(x), centered_kernel(y), estimator)
     x, y = (wide(side) - wide(side).mean(-2, keepdim=True) for side in (x, y))
-    inner = [(one.mT @ other).square().sum((-2, -1)) for one, other in ((x, x), (y, y), (x, y))]
+    inner = [(left.mT @ right).square().sum((-2, -1)) for left, right in ((x, x), (y, y), (x, y))]
     return _ratio(inner, x.square().sum(-1), y.square().sum(-1), estimator)
 
 
-def centred_kernel(x: Tensor) -> Tensor:
+def centered_kernel(x: Tensor) -> Tensor:
     """Inner products of the n rows of `x (..., n, p)` less their mean: float64 `(..., n, n)`."""
-    return inner_products(x, centred=x.shape[-2])
+    return inner_products(x, centered=x.shape[-2])
 
 
 def kernel_cka(k: Tensor, m: Tensor, estimator: Estimator = "biased") -> Tensor:
-    """As `cka`, of two centred kernels `(..., n, n)`."""
-    inner = [(one * other).sum((-2, -1)) for one, other in ((k, k), (m, m), (k, m))]
+    """As `cka`, of two centered kernels `(..., n, n)`."""
+    inner = [(left * right).sum((-2, -1)) for left, right in ((k, k), (m, m), (k, m))]
     a, b = (kernel.diagonal(dim1=-2, dim2=-1) for kernel in (k, m))
     return _ratio(inner, a, b, estimator)
 
 
 def kernel_terms(x: Tensor, added: Tensor | None) -> Tensor:
-    """Coefficients `(..., 3, n, n)` of the centred kernel of `x + f y`, a polynomial of degree 2 in the factor `f`.
+    """Coefficients `(..., 3, n, n)` of the centered kernel of `x + f y`, a polynomial of degree 2 in the factor `f`.
 
     Args:
         x: `(..., n, p)`.
         added: `y`, of the same shape; without it there is one coefficient, for `f = 0`.
     """
     if added is None:
-        return centred_kernel(x).unsqueeze(-3)
+        return centered_kernel(x).unsqueeze(-3)
     n = x.shape[-2]
-    both = inner_products(torch.cat([x, added], -2), centred=n)
+    both = inner_products(torch.cat([x, added], -2), centered=n)
     mixed = both[..., :n, n:]
     return torch.stack([both[..., :n, :n], mixed + mixed.mT, both[..., n:, n:]], -3)
 
 
 def kernel_at(factor: float | Tensor, terms: Tensor) -> Tensor:
-    """The centred kernel `(..., n, n)` for a factor, from what `kernel_terms` gives."""
+    """The centered kernel `(..., n, n)` for a factor, from what `kernel_terms` gives."""
     first, *higher = terms.unbind(-3)
     if not higher:
         return first
@@ -70,7 +70,7 @@ def distance_of(cka: Tensor, estimator: Estimator, distance: Distance) -> Tensor
     """Mean of `-log(CKA + 1e-8)` or `1 - CKA`.
 
     Raises:
-        ValueError: For a distance that is not there, or not for this estimator.
+        ValueError: If there is no such distance, or not for this estimator.
     """
     if distance not in ("neg_log", "one_minus"):
         raise ValueError(f"distance must be neg_log or one_minus, got {distance!r}")
@@ -80,7 +80,7 @@ def distance_of(cka: Tensor, estimator: Estimator, distance: Distance) -> Tensor
 
 
 def _ratio(inner: list[Tensor], a: Tensor, b: Tensor, estimator: Estimator) -> Tensor:
-    """CKA from inner products of centred kernels (of the first with itself, the second, both) and their diagonals.
+    """CKA from inner products of centered kernels (of the first with itself, the second, both) and their diagonals.
 
     HSIC need be known only up to a factor that depends on n alone.
     """
@@ -91,14 +91,14 @@ def _ratio(inner: list[Tensor], a: Tensor, b: Tensor, estimator: Estimator) -> T
             "take a larger batch, or samples='pixels'"
         )
     if estimator == "unbiased":
-        inner = [_unbiased(one, *sides, n) for one, sides in zip(inner, ((a, a), (b, b), (a, b)), strict=True)]
-    own, other, both = inner
-    product = own.clamp_min(0) * other.clamp_min(0)
+        inner = [_unbiased(product, *sides, n) for product, sides in zip(inner, ((a, a), (b, b), (a, b)), strict=True)]
+    of_x, of_y, both = inner
+    product = of_x.clamp_min(0) * of_y.clamp_min(0)
     varies = product > 0
     return torch.where(varies, both / torch.where(varies, product, 1.0).sqrt(), 0.0)
 
 
 def _unbiased(inner: Tensor, a: Tensor, b: Tensor, n: int) -> Tensor:
-    """Equation (5) with kernels of centred features, whose rows without the diagonal sum to minus the diagonal."""
+    """Equation (5) with kernels of centered features, whose rows without the diagonal sum to minus the diagonal."""
     diagonals = (a * b).sum(-1)
     return inner - diagonals * n / (n - 2) + a.sum(-1) * b.sum(-1) / ((n - 1) * (n - 2))

@@ -1,11 +1,11 @@
 """Channel and spatial correlation, CSC (Park & Heo, Sensors 2020, 20(16), 4616).
 
 Of this method only the abstract and claim 1 of the authors' patent US 11,756,202 B2 could be read. Stated
-there: the feature vector of every pixel of the last layer is normalised; vectors of channel association are
+there: the feature vector of every pixel of the last layer is normalized; vectors of channel association are
 made from it and its circular shifts, then concatenated; the loss is a Euclidean norm of the difference
 between the matrices of student and teacher. The rest is inferred, and every inferred piece is a switch.
 
-Notation: `f` is the normalised vector of a pixel, `F (P, C)` stacks the P pixels of an image, `R_k` shifts
+Notation: `f` is the normalized vector of a pixel, `F (P, C)` stacks the P pixels of an image, `R_k` shifts
 channels by k.
 """
 
@@ -135,7 +135,7 @@ def _form_e(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
 
 
 def _of_vectors(form: Callable[[Tensor, Tensor, int, str], Tensor]) -> "_Form":
-    """A form that takes pixels, made of one that takes their normalised vectors in float64."""
+    """A form that takes pixels, made of one that takes their normalized vectors in float64."""
 
     def of_pixels(s: Tensor, t: Tensor, first_shift: int, relation: str, detach_norm: bool) -> Tensor:
         s, t = (unit_vectors(wide(side), detach_norm) for side in (s, t))

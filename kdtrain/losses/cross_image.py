@@ -92,9 +92,9 @@ def relation_kl(student: Tensor, teacher: Tensor, keys: Tensor | None, weights: 
         weights: `(R,)`; its type is the one that products are computed in.
         groups: The keys are cut into as many equal parts, each with a softmax of its own; their mean counts.
     """
-    wanted = torch.is_grad_enabled() and student.requires_grad
+    with_gradient = torch.is_grad_enabled() and student.requires_grad
     apart = (student.detach() - teacher).to(weights) if student.shape == teacher.shape else None
-    value, _ = _relation_kl(student.to(weights), teacher.to(weights), apart, keys, weights, groups, wanted)
+    value, _ = _relation_kl(student.to(weights), teacher.to(weights), apart, keys, weights, groups, with_gradient)
     return value
 
 
@@ -106,12 +106,12 @@ def _relation_kl(
     keys: Tensor | None,
     weights: Tensor,
     groups: int,
-    wanted: bool,
+    with_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Value of `relation_kl`, and its gradient if `wanted`; `apart` is student less teacher, if channels allow it."""
+    """Value of `relation_kl`, and its gradient on demand; `apart` is student less teacher, if channels allow it."""
     teacher_keys = teacher if keys is None else keys
     together = student if apart is None else student + teacher
-    gradient = torch.zeros_like(student) if wanted else student.new_empty(0)
+    gradient = torch.zeros_like(student) if with_gradient else student.new_empty(0)
     total = wide(torch.zeros((), device=student.device))
     elements = BLOCK_ELEMENTS if student.device.type == "cpu" else ACCELERATOR_ELEMENTS
     step = max(elements // len(teacher_keys), LEAST_ROWS)
@@ -127,7 +127,7 @@ def _relation_kl(
             difference = torch.mm(apart[rows], together.mT).addmm_(together[rows], apart.mT).div_(2)
         divergence, slope = _row_kl(logits.unflatten(1, (groups, -1)), difference.unflatten(1, (groups, -1)))
         total += (divergence.mean(1) * weights[rows]).sum()
-        if wanted:
+        if with_gradient:
             slope = slope.flatten(1).mul_(weights[rows, None] / groups)
             if keys is None:
                 gradient[rows].addmm_(slope, student)
@@ -145,9 +145,9 @@ def _(
     keys: Tensor | None,
     weights: Tensor,
     groups: int,
-    wanted: bool,
+    with_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    return student.new_empty(()), torch.empty_like(student) if wanted else student.new_empty(0)
+    return student.new_empty(()), torch.empty_like(student) if with_gradient else student.new_empty(0)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -24,7 +24,7 @@ def gram_distance(s: Tensor, t: Tensor) -> Tensor:
     return from_grams(*grams(s, t))
 
 
-def own_grams_distance(s: Tensor, t: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
+def separate_grams_distance(s: Tensor, t: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
     """`||S S^T - T T^T||^2` as `||S^T S||^2 - 2 ||S^T T||^2 + ||T^T T||^2`, for maps of different widths.
 
     Filling up the narrower one would multiply by zeros. What cancels here has the digits of float64 to lose.
@@ -43,13 +43,13 @@ def own_grams_distance(s: Tensor, t: Tensor, prepare: Callable[[Tensor], Tensor]
         x, y = prepare(x), prepare(y)
         return x.mT @ x, x.mT @ y
 
-    def of_teacher(y: Tensor, _: Tensor) -> tuple[Tensor]:
+    def gram(y: Tensor, _: Tensor) -> tuple[Tensor]:
         y = prepare(y)
         return (y.mT @ y,)
 
-    own, both = blockwise(products, step, s, t)
-    (constant,) = blockwise(of_teacher, step, t, t)
-    return own.square().sum((-2, -1)) - 2 * both.square().sum((-2, -1)) + constant.square().sum((-2, -1))
+    of_student, both = blockwise(products, step, s, t)
+    (constant,) = blockwise(gram, step, t, t)
+    return of_student.square().sum((-2, -1)) - 2 * both.square().sum((-2, -1)) + constant.square().sum((-2, -1))
 
 
 def grams(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

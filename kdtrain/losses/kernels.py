@@ -11,7 +11,7 @@ CHUNK_ELEMENTS = 2**20
 """Largest float64 copy, in numbers."""
 
 
-def inner_products(rows: Tensor, centred: int = 0) -> Tensor:
+def inner_products(rows: Tensor, centered: int = 0) -> Tensor:
     """`x x^T` for `x (..., n, p)`: `(..., n, n)`.
 
     Float64 where the device has it, since what is computed from them cancels; the gradient is a product in the type of
@@ -19,44 +19,44 @@ def inner_products(rows: Tensor, centred: int = 0) -> Tensor:
 
     Args:
         rows: `x`.
-        centred: So many successive rows are taken less their mean; 0 for all as they are.
+        centered: So many successive rows are taken less their mean; 0 for all as they are.
     """
-    return _inner_products(rows, centred)
+    return _inner_products(rows, centered)
 
 
-def _centred(rows: Tensor, group: int) -> Tensor:
+def _centered(rows: Tensor, group: int) -> Tensor:
     groups = rows.unflatten(-2, (-1, group))
     return (groups - groups.mean(-2, keepdim=True)).flatten(-3, -2)
 
 
 @torch.library.custom_op("kdtrain::inner_products", mutates_args=())
-def _inner_products(rows: Tensor, centred: int) -> Tensor:
+def _inner_products(rows: Tensor, centered: int) -> Tensor:
     total = wide(rows.new_zeros((*rows.shape[:-1], rows.shape[-2])))
     sums = total.view(-1, *total.shape[-2:])
     for block in rows.split(max(CHUNK_ELEMENTS // max(rows[..., 0].numel(), 1), 64), -1):
         values = wide(block)
-        if centred:
-            values = _centred(values, centred)
+        if centered:
+            values = _centered(values, centered)
         values = values.reshape(-1, *values.shape[-2:])
         sums.baddbmm_(values, values.mT)
     return total
 
 
 @_inner_products.register_fake
-def _(rows: Tensor, centred: int) -> Tensor:
+def _(rows: Tensor, centered: int) -> Tensor:
     return wide(rows.new_empty((*rows.shape[:-1], rows.shape[-2])))
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     ctx.save_for_backward(inputs[0])
-    ctx.centred = inputs[1]
+    ctx.centered = inputs[1]
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
     (rows,) = ctx.saved_tensors
     factors = gradient + gradient.mT
-    if ctx.centred:
-        factors = _centred(_centred(factors, ctx.centred).mT, ctx.centred)
+    if ctx.centered:
+        factors = _centered(_centered(factors, ctx.centered).mT, ctx.centered)
     factors = factors.to(rows.dtype)
     if rows.stride(-2) == 1:  # the gradient lies in memory as the rows do; the factors are symmetric
         return (rows.mT @ factors).mT, None

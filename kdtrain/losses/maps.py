@@ -1,4 +1,4 @@
-"""What all losses do with their maps first: check shapes, leave autocast, detach the teacher."""
+"""What every loss does first: check shapes, leave autocast, detach the teacher; and shared steps on maps."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -16,7 +16,7 @@ LENGTH_EPS = 1e-8
 
 
 def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) -> Callable[[Loss], Loss]:
-    """Make a loss of two maps exact and one-way.
+    """Make a loss of two maps run in full precision, with a gradient for the student alone.
 
     The loss then runs outside autocast in float32 (float64 maps stay float64), returns a scalar of that
     type, sees the teacher detached, and refuses maps which it cannot compare.
@@ -53,7 +53,7 @@ def exactly(function: Loss) -> Loss:
 
 
 def precise(values: Tensor) -> Tensor:
-    """Float32, or float64 where it came."""
+    """The values as float32; float64 stays float64."""
     return values if values.dtype == torch.float64 else values.float()
 
 
@@ -70,7 +70,7 @@ def resize_map(values: Tensor, size: tuple[int, int] | torch.Size, align_corners
 
 
 def pool_map(values: Tensor, kernel: int | tuple[int, int], kind: PoolKind = "max") -> Tensor:
-    """Pool `(N, C, H, W)` with a stride equal to the kernel; windows that stick out count, for what is in them."""
+    """Pool `(N, C, H, W)` with a stride equal to the kernel; windows at the border count the pixels that they hold."""
     pool: Callable[..., Tensor]
     match kind:
         case "max":
@@ -83,7 +83,7 @@ def pool_map(values: Tensor, kernel: int | tuple[int, int], kind: PoolKind = "ma
 
 
 def resize_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Bring labels `(N, H, W)` to `size` by taking the nearest pixel (as IFVD and CIRKD do)."""
+    """Resize labels `(N, H, W)` to `size` by taking the nearest pixel (as IFVD and CIRKD do)."""
     if labels.shape[-2:] == tuple(size):
         return labels
     return F.interpolate(labels[:, None].double(), size=tuple(size), mode="nearest")[:, 0].to(labels.dtype)

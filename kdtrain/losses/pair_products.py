@@ -61,19 +61,19 @@ def _distances(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tens
 def _gradients(
     factor: Tensor, by_differences: Tensor, by_sums: Tensor, student: Tensor, teacher: Tensor, first_shift: int
 ) -> Tensor:
-    found = torch.empty_like(student, memory_format=torch.contiguous_format)
+    gradients = torch.empty_like(student, memory_format=torch.contiguous_format)
     channels, count = student.shape[1], by_sums.shape[1]
     by_differences, by_sums = (factor[:, None, None] * gram for gram in (by_differences, by_sums))
-    parts = found.split(_step(student, count), -1)
+    parts = gradients.split(_step(student, count), -1)
     for (d, u), part in zip(_blocks(student, teacher, count), parts, strict=True):
         differences, sums = _pairs(d, u, first_shift)
         slopes = torch.bmm(by_differences, differences).baddbmm_(by_sums, sums)
         s, gradient = (d + u).div_(2), torch.zeros_like(d)
-        for one, other, pairs in _shifts(channels, first_shift):
-            gradient[:, one].addcmul_(slopes[:, pairs], s[:, other])
-            gradient[:, other].addcmul_(slopes[:, pairs], s[:, one])
+        for first, second, pairs in _shifts(channels, first_shift):
+            gradient[:, first].addcmul_(slopes[:, pairs], s[:, second])
+            gradient[:, second].addcmul_(slopes[:, pairs], s[:, first])
         part.copy_(gradient)
-    return found
+    return gradients
 
 
 def _blocks(student: Tensor, teacher: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -90,9 +90,9 @@ def _step(values: Tensor, count: int) -> int:
 def _pairs(d: Tensor, u: Tensor, first_shift: int) -> tuple[Tensor, Tensor]:
     """Twice the differences and sums of the pairs of `(u + d) / 2` and `(u - d) / 2`, shift by shift."""
     differences, sums = (d.new_empty(len(d), count_pairs(d.shape[1], first_shift), d.shape[2]) for _ in range(2))
-    for one, other, pairs in _shifts(d.shape[1], first_shift):
-        torch.mul(d[:, one], u[:, other], out=differences[:, pairs]).addcmul_(u[:, one], d[:, other])
-        torch.mul(u[:, one], u[:, other], out=sums[:, pairs]).addcmul_(d[:, one], d[:, other])
+    for first, second, pairs in _shifts(d.shape[1], first_shift):
+        torch.mul(d[:, first], u[:, second], out=differences[:, pairs]).addcmul_(u[:, first], d[:, second])
+        torch.mul(u[:, first], u[:, second], out=sums[:, pairs]).addcmul_(d[:, first], d[:, second])
     return differences, sums
 
 
@@ -116,11 +116,11 @@ def _weights(channels: int, first_shift: int, device: torch.device) -> Tensor:
 @_distances.register_fake
 def _(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
     count = count_pairs(student.shape[1], first_shift)
-    total, one, other = (
+    total, by_differences, by_sums = (
         student.new_empty(shape, dtype=torch.float32)
         for shape in ((len(student),), *[(len(student), count, count)] * 2)
     )
-    return total, one, other
+    return total, by_differences, by_sums
 
 
 @_gradients.register_fake

@@ -12,7 +12,7 @@ AttentionForm = Literal["code", "paper"]
 Neighbours = Literal[8, 24]
 
 _NORM_EPS = 1e-12
-"""As `torch.nn.functional.normalize` has it, by which public codes normalise."""
+"""As `torch.nn.functional.normalize` has it, by which public codes normalize."""
 _CHANNELS_AT_ONCE = 32
 
 

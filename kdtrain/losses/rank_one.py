@@ -47,8 +47,8 @@ def _distances(student: Tensor, teacher: Tensor, without_squares: bool, detach_n
 
 @torch.library.custom_op("kdtrain::rank_one_gradients", mutates_args=())
 def _gradients(factor: Tensor, student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
-    found = torch.empty_like(student, memory_format=torch.contiguous_format)
-    parts = found.split(_step(student), -1)
+    gradients = torch.empty_like(student, memory_format=torch.contiguous_format)
+    parts = gradients.split(_step(student), -1)
     for (x, y), part in zip(_blocks(student, teacher), parts, strict=True):
         length = _length(x)
         s, t = x.div_(length), y.div_(_length(y))
@@ -63,7 +63,7 @@ def _gradients(factor: Tensor, student: Tensor, teacher: Tensor, without_squares
             along = (gradient * s).sum(1, keepdim=True)
             gradient -= s.mul_(along * length / (length - LENGTH_EPS))
         part.copy_(gradient.mul_(factor[:, None, None] / length))
-    return found
+    return gradients
 
 
 def _blocks(student: Tensor, teacher: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

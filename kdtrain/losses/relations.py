@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
-from kdtrain.losses.grams import gram_distance, own_grams_distance, padded
+from kdtrain.losses.grams import gram_distance, padded, separate_grams_distance
 from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
 
 Nodes = Literal["pool", "official"]
@@ -62,7 +62,7 @@ def pairwise(
     elif widths[0] == widths[1] or student.device.type == "mps":  # which has no float64
         total = gram_distance(*padded(vectors(s), vectors(t)))
     else:
-        total = own_grams_distance(s, t, vectors)
+        total = separate_grams_distance(s, t, vectors)
     return (total.clamp_min(0) / count**2).mean()
 
 
@@ -113,9 +113,9 @@ def channel_correlation(student: Tensor, teacher: Tensor, *, reduction: Correlat
 
 @distillation_loss(equal_channels=True)
 def pearson(student: Tensor, teacher: Tensor) -> Tensor:
-    """Half the mean squared difference of standardised channels, nearly `1 - r` (PKD: Cao et al., NeurIPS 2022).
+    """Half the mean squared difference of standardized channels, nearly `1 - r` (PKD: Cao et al., NeurIPS 2022).
 
-    Each channel is standardised over all pixels of the batch, with the unbiased deviation plus 1e-6 (as mmrazor does).
+    Each channel is standardized over all pixels of the batch, with the unbiased deviation plus 1e-6 (as mmrazor does).
 
     Args:
         student: Features `(N, C, H, W)`.

@@ -1,4 +1,4 @@
-"""What a method is made of: terms (configs of losses), their modules, and the method that lists them."""
+"""Terms (configs of losses), their modules, and methods (lists of terms)."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ from kdtrain.space import Domain
 Temperature = Annotated[float, Field(gt=0)]
 """Divides the logits before a softmax."""
 Layers = Annotated[str, BeforeValidator(lambda value: ",".join(value) if isinstance(value, list | tuple) else value)]
-"""`logits`, `decoder`, `encoder.4`, `aux` or the name of a module; several are parted by commas, or come as a list."""
+"""`logits`, `decoder`, `encoder.4`, `aux` or the name of a module; several are separated by commas or a list."""
 Shape = tuple[int, ...]
 """Channels, height and width of a map."""
 Shapes = Mapping[str, Shape]
@@ -27,12 +27,12 @@ Shapes = Mapping[str, Shape]
 
 
 def _no_broadcast(_: Iterable[Tensor]) -> None:
-    """One process always agrees with itself."""
+    """One process has nothing to broadcast."""
 
 
 @dataclass(frozen=True)
 class TermInput:
-    """What one term sees of one batch: the maps at its layers, and the labels."""
+    """The input of one term for one batch: the maps at its layers, and the labels."""
 
     students: tuple[Tensor, ...]
     """`(N, C_s, H, W)` for each of its layers, with gradient."""
@@ -45,50 +45,55 @@ class TermInput:
     generator: torch.Generator | None = None
     """The term's own stream of randomness, on the CPU."""
     broadcast_: Callable[[Iterable[Tensor]], None] = _no_broadcast
-    """With several processes: gives tensors the first one's values, lest what a module steps by itself drifts apart."""
+    """Gives tensors the values that they have in the first process, for modules that update tensors themselves."""
     kernel: Tensor | None = None
-    """`(N, *parts, N)`: what the module's `TeacherKernel` gives in place of the teacher's map."""
+    """`(N, *parts, N)`: the value of the module's `TeacherKernel`, in place of the teacher's map."""
 
     @property
     def student(self) -> Tensor:
         """The student's (first) map."""
         return self.students[0]
 
-    def taught(self) -> Tensor:
-        """The teacher's (first) map, which must be there."""
+    @property
+    def teacher(self) -> Tensor:
+        """The teacher's (first) map.
+
+        Raises:
+            InputError: If there is no teacher.
+        """
         if not self.teachers:
-            raise InputError("the terms of this config need a teacher, but the config names none")
+            raise InputError("teacher: the terms of this config need a teacher, got none")
         return self.teachers[0]
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """Student and teacher (first) maps in float32 and of one size: the student's (inferred)."""
-        return precise(self.student), resize_map(precise(self.taught()), self.student.shape[-2:])
+        """The (first) maps of student and teacher in float32, both of the student's size (inferred)."""
+        return precise(self.student), resize_map(precise(self.teacher), self.student.shape[-2:])
 
     def each(self) -> list["TermInput"]:
-        """The same for every pair of layers by itself."""
+        """One input for every pair of layers."""
         return [
             replace(self, students=(student,), teachers=(teacher,))
             for student, teacher in zip(self.students, self.teachers, strict=True)
         ]
 
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """All pairs, as `pair` gives one."""
-        return [alone.pair() for alone in self.each()]
+        """The maps of every pair of layers, as `pair` gives them."""
+        return [single.pair() for single in self.each()]
 
 
 @dataclass(frozen=True)
 class TeacherKernel:
-    """All that a loss has to know of the teacher: how the images of a batch look to it beside each other.
+    """What a loss needs of the teacher, if that is less than its map: how it relates the images of a batch.
 
-    A few numbers per image, for which its map need not be kept. They depend on nothing that is trained.
+    These are a few numbers per image, which can be recorded in place of the map. They depend on no trained weight.
 
     Attributes:
-        layer: Of the teacher.
-        size: Height and width to which its map is brought.
-        parts: Numbers per pair of images.
-        facts: All that decides the kernel beside map and randomness, for JSON.
-        random: Whether it draws anything.
-        make: Given the map `(N, C, H, W)` and a stream of randomness on the CPU, gives `(*parts, N, N)`.
+        layer: The teacher's layer.
+        size: Height and width to which its map is resized.
+        parts: Shape of the numbers per pair of images.
+        facts: Everything else that the kernel depends on, except for randomness, as values for JSON.
+        random: Whether it draws random numbers.
+        make: From the map `(N, C, H, W)` and a random stream on the CPU, the kernel `(*parts, N, N)`.
     """
 
     layer: str
@@ -106,21 +111,21 @@ class TeacherKernel:
 
 
 class TermModule(nn.Module):
-    """One term at work: `forward` returns the raw value, before the weight. May own trained layers."""
+    """The module of a term: `forward` returns the raw value, before the weight. It may have trained layers."""
 
     kernel: TeacherKernel | None = None
-    """What it has to know of the teacher, if that is less than the map."""
+    """What the module needs of the teacher, if that is less than the map."""
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the loss as a float32 scalar."""
         raise NotImplementedError
 
     def kernel_of(self, taps: TermInput) -> Tensor:
-        """What its `kernel` says of the teacher, `(*parts, N, N)`: as it came, or made now with the term's stream."""
+        """The teacher's kernel, `(*parts, N, N)`: the recorded one, or one that is computed with the term's stream."""
         assert self.kernel is not None
         rows = taps.kernel
         if rows is None:
-            rows = self.kernel.rows(taps.taught(), taps.generator or torch.default_generator)
+            rows = self.kernel.rows(taps.teacher, taps.generator or torch.default_generator)
         return rows.movedim(0, -2).contiguous()
 
 
@@ -145,11 +150,11 @@ class MeanModule(TermModule):
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the mean over the pairs."""
-        return torch.stack([module(alone) for module, alone in zip(self.pairs, taps.each(), strict=True)]).mean()
+        return torch.stack([module(single) for module, single in zip(self.pairs, taps.each(), strict=True)]).mean()
 
 
 class Term(Strict):
-    """One loss at one pair of layers, or at several. A weight of 0 means that nothing is computed."""
+    """One loss at one pair of layers, or at several. A term of weight 0 is not computed."""
 
     needs_teacher: ClassVar[bool] = True
     joint: ClassVar[bool] = False
@@ -169,12 +174,12 @@ class Term(Strict):
     """Which loss: a key of `TERMS` or an entry point, one literal per subclass; a class of somebody else that leaves
     the field out is called `package.module:Class`."""
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default_factory=lambda data: default_name(data["loss"]))
-    """What reports and search spaces call the term; unique in a config."""
+    """The name of the term in reports and search spaces; unique in a config."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     student_layer: Layers = "logits"
     teacher_layer: Layers = "logits"
     schedule: WeightSchedule = WeightSchedule()
-    """How the weight changes over the training."""
+    """How the weight changes during the training."""
 
     @model_validator(mode="before")
     @classmethod
@@ -195,12 +200,12 @@ class Term(Strict):
     @property
     def student_layers(self) -> tuple[str, ...]:
         """The student's layers."""
-        return _parted(self.student_layer)
+        return _split(self.student_layer)
 
     @property
     def teacher_layers(self) -> tuple[str, ...]:
         """The teacher's layers, one for each of the student's; none for a term which needs no teacher."""
-        return _parted(self.teacher_layer) if self.needs_teacher else ()
+        return _split(self.teacher_layer) if self.needs_teacher else ()
 
     @property
     def equal_channels(self) -> bool:
@@ -253,7 +258,7 @@ def default_name(loss: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", loss.rpartition(":")[2]).lower()
 
 
-def _parted(layers: str) -> tuple[str, ...]:
+def _split(layers: str) -> tuple[str, ...]:
     return tuple(layer.strip() for layer in layers.split(","))
 
 
@@ -276,7 +281,9 @@ class Method:
             raise InputError(f"the name of a method holds letters, digits and _ . + -, got {self.name!r}")
         terms = {term.name: term for term in self.terms}
         if len(terms) < len(self.terms):
-            raise InputError(f"method {self.name!r} names two terms alike: {[t.name for t in self.terms]}")
+            raise InputError(
+                f"method {self.name!r}: the names of terms must differ, got {[t.name for t in self.terms]}"
+            )
         for key in self.search:
             name, _, option = key.partition(".")
             if name not in terms or option not in type(terms[name]).model_fields:

@@ -1,7 +1,7 @@
 """CIRKD, cross-image relations: Yang, Zhou, An, Jiang, Xu, Zhang. CVPR 2022."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -183,7 +183,7 @@ class Queue(nn.Module):
     vectors: Tensor
     """`(K, size, C)` of unit length."""
     ends: Tensor
-    """`(K,)`: where the next one goes."""
+    """`(K,)`: the place of the next embedding."""
 
     def __init__(self, classes: int, size: int, channels: int) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ class Queue(nn.Module):
         self.register_buffer("ends", torch.zeros(classes, dtype=torch.int64))
 
     def begin(self, generator: torch.Generator | None) -> None:
-        """Fill the queue with random vectors, unless that was done before."""
+        """Fill the queue with random vectors at the first call."""
         if not self.begun:
             self.vectors.copy_(F.normalize(torch.randn(self.vectors.shape, generator=generator), dim=2))
             self.begun = True
@@ -212,12 +212,12 @@ class Queue(nn.Module):
         places = torch.randperm(self.vectors.shape[1], generator=generator)[:count]
         return self.vectors[:, places.to(self.vectors.device)].flatten(0, 1)
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> dict[str, bool]:
         """Whether the queue holds anything."""
         return {"begun": self.begun}
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+    def set_extra_state(self, state: dict[str, bool]) -> None:
+        """Resume from a checkpoint."""
         self.begun = state["begun"]
 
 

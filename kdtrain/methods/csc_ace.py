@@ -1,7 +1,7 @@
 """CSC and ACE, channel and spatial correlation with adaptive cross-entropy: Park & Heo, Sensors 2020.
 
 Only the abstract and claim 1 of the authors' patent US 11,756,202 B2 could be read. Stated: that both exist,
-that CSC compares matrices of normalised pixel vectors and their circular shifts by a Euclidean norm, that
+that CSC compares matrices of normalized pixel vectors and their circular shifts by a Euclidean norm, that
 ACE mixes one-hot labels with the teacher's probabilities. Inferred: everything else, weights included. No
 published number can be claimed for this reconstruction.
 """
@@ -118,7 +118,7 @@ class AdaptiveCrossEntropy(Term):
 
     def value(self, taps: TermInput) -> Tensor:
         """Return the mean over the pixels that count."""
-        student, teacher = taps.pair() if self.resize == "map" else (taps.student, taps.taught())
+        student, teacher = taps.pair() if self.resize == "map" else (taps.student, taps.teacher)
         return adaptive_cross_entropy(
             student,
             teacher,

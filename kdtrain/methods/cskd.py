@@ -128,8 +128,8 @@ class CamModule(TermModule):
         """Return the distance."""
         term, gamma = self.term, 0.0 if self.gamma is None else self.gamma
         if self.kernel is not None:
-            taught = self.kernel_of(taps)
-            return cam_cka_to(taps.student, taught, term.temperature, gamma, term.estimator, term.distance)
+            teacher_kernel = self.kernel_of(taps)
+            return cam_cka_to(taps.student, teacher_kernel, term.temperature, gamma, term.estimator, term.distance)
         return cam_cka(
             *taps.pair(),
             term.temperature,
@@ -166,9 +166,16 @@ class GridPamModule(TermModule):
         term, gamma = self.term, 0.0 if self.gamma is None else self.gamma
         of_student = self._projections("student", taps.generator)
         if self.kernel is not None:
-            taught = self.kernel_of(taps)
+            teacher_kernel = self.kernel_of(taps)
             return grid_pam_cka_to(
-                taps.student, taught, term.temperature, gamma, term.grid, of_student, term.estimator, term.distance
+                taps.student,
+                teacher_kernel,
+                term.temperature,
+                gamma,
+                term.grid,
+                of_student,
+                term.estimator,
+                term.distance,
             )
         student, teacher = taps.pair()
         of_teacher = self._projections("teacher", taps.generator)
@@ -189,7 +196,7 @@ class GridPamModule(TermModule):
         return grid_pam_kernel(teacher, term.temperature, term.grid, self._projections("teacher", stream))
 
     def _projections(self, side: Side, generator: torch.Generator | None) -> Tensor | None:
-        """Those of this step; none are used if gamma is 0."""
+        """The projections of this step; None if gamma is 0, which needs none."""
         if self.gamma is None:
             return None
         if self.projections is not None:
@@ -207,12 +214,12 @@ def attention_kernel(
     random: bool,
     make: Callable[[Tensor, torch.Generator], Tensor],
 ) -> TeacherKernel:
-    """What an attention term over the images of a batch has to know of the teacher."""
-    own: dict[str, object] = {"loss": term.loss, "version": KERNEL_VERSION, "gamma": term.gamma, **facts}
+    """What an attention term that compares the images of a batch needs of the teacher."""
+    content: dict[str, object] = {"loss": term.loss, "version": KERNEL_VERSION, "gamma": term.gamma, **facts}
     if term.gamma == "learned":
-        own["temperature"] = term.temperature
+        content["temperature"] = term.temperature
     parts = (*blocks, 3 if term.gamma == "learned" else 1)
-    return TeacherKernel(term.teacher_layers[0], size, parts, own, random, make)
+    return TeacherKernel(term.teacher_layers[0], size, parts, content, random, make)
 
 
 def learned_factor(term: AttentionTerm) -> nn.Parameter | None:

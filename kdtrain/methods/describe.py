@@ -1,4 +1,4 @@
-"""All that is known of terms and methods, as Markdown: what `kdsweep methods` prints and `docs/methods.md` holds."""
+"""Terms and methods as Markdown, for `kdsweep methods` and `docs/methods.md`."""
 
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -21,9 +21,9 @@ Written from the code by `python -m kdtrain.methods.describe`; do not edit.
 *inferred* is a decision made here, and a switch wherever it could be otherwise. A loss weighs as much as its reduction:
 published weights belong to the reduction beside which they are published. Every term has a `weight` (0 computes
 nothing), a `student_layer` and a `teacher_layer` (`logits`, `decoder` for what feeds the classifier, `encoder.1` to
-`encoder.5`, `aux`, or the name of a module; several, parted by commas, give the mean over the pairs), and a `schedule`
-of its weight over the training: `warmup` and `stop` as shares of the steps, `decay` none, linear or cosine (constant
-unless told otherwise; inferred, no source paper changes its weight).
+`encoder.5`, `aux`, or the name of a module; several, separated by commas, give the mean over the pairs), and a
+`schedule` of its weight over the training: `warmup` and `stop` as shares of the steps, `decay` none, linear or cosine
+(constant by default; inferred, no source paper changes its weight).
 """
 
 
@@ -79,9 +79,9 @@ def describe_method(method: Method) -> str:
         lines += [method.citation, ""]
     for term in method.terms:
         options = {name: value for name, value in _options(term) if name in term.model_fields_set}
-        told = ", ".join(f"{name} {_plain(value)}" for name, value in options.items())
+        settings = ", ".join(f"{name} {_plain(value)}" for name, value in options.items())
         name = term.name if term.name == term.loss else f"{term.name} ({term.loss})"
-        lines.append(f"- {_plain(term.weight)} × {name}{f': {told}' if told else ''}")
+        lines.append(f"- {_plain(term.weight)} × {name}{f': {settings}' if settings else ''}")
     lines.append("")
     if method.search:
         worth = "; ".join(f"`{path}` {describe_domain(domain)}" for path, domain in method.search.items())
@@ -105,7 +105,7 @@ def describe_term(term: type[Term]) -> str:
     if options:
         lines += [_table(("option", "default", ""), options), ""]
     lines += [*_facts(term.status), *_blank_after(term.status)]
-    lines += [*(f"- Differs: {said}" for said in term.disagreements), *_blank_after(term.disagreements)]
+    lines += [*(f"- Differs: {sentence}" for sentence in term.disagreements), *_blank_after(term.disagreements)]
     return "\n".join(lines)
 
 
@@ -133,7 +133,7 @@ def _options(term: Term) -> Iterator[tuple[str, Any]]:
 
 
 def _facts(status: Mapping[str, str]) -> list[str]:
-    return [f"- {piece}: {said}" for piece, said in status.items()]
+    return [f"- {piece}: {origin}" for piece, origin in status.items()]
 
 
 def _blank_after(items: Iterable[Any]) -> list[str]:

@@ -49,7 +49,7 @@ class PixelSimilarity(Term):
     def value(self, taps: TermInput) -> Tensor:
         """Return the loss between maps of any channels and sizes."""
         size = taps.students[-1].shape[-2:]
-        taps.taught()
+        _ = taps.teacher  # raises where there is none
         students, teachers = (
             [resize_map(precise(side), size) for side in sides] for sides in (taps.students, taps.teachers)
         )

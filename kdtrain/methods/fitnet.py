@@ -29,7 +29,7 @@ class FitNet(AdaptedTerm):
     disagreements: ClassVar[tuple[str, ...]] = (
         "The paper first trains the lower half of the student by hints alone; the codes for segmentation add the loss "
         "throughout.",
-        "CIRKD takes the mean over all numbers; mmrazor normalises every image's map to length 1 and sums: "
+        "CIRKD takes the mean over all numbers; mmrazor normalizes every image's map to length 1 and sums: "
         "normalize=map, reduction=image.",
     )
 

@@ -1,7 +1,7 @@
 """Holistic distillation: a discriminator that tells the teacher's score maps from the student's (Liu et al. 2019).
 
-The discriminator has an optimiser of its own and makes a step whenever the loss is computed in training, so that
-whoever trains the student need not know of it.
+The discriminator has an optimizer of its own and makes a step whenever the loss is computed in training, so that
+the training of the student needs no step of its own for it.
 """
 
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ class Holistic(Term):
         return True
 
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
-        """The discriminator and its optimiser."""
+        """The discriminator and its optimizer."""
         channels, height, width = student
         side = min(height, width)
         smallest = _SMALLEST if self.depth == "published" else 2
@@ -77,13 +77,13 @@ class Holistic(Term):
             advice = "larger crops or depth: fit" if self.depth == "published" else "larger crops or another layer"
             raise InputError(
                 f"term {self.name!r}: the {self.depth} discriminator needs maps of at least {smallest} x {smallest}, "
-                f"but at {self.student_layer!r} the student has {height} x {width}; take {advice}"
+                f"got {height} x {width} at {self.student_layer!r} of the student; take {advice}"
             )
         return HolisticModule(self, channels, side)
 
 
 class HolisticModule(TermModule):
-    """A discriminator that learns by itself while it judges."""
+    """The discriminator, which is trained in the same call that computes the loss."""
 
     def __init__(self, term: Holistic, channels: int, side: int) -> None:
         super().__init__()
@@ -105,15 +105,15 @@ class HolisticModule(TermModule):
             return -self.discriminator(student).mean()
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The state of the optimiser, which belongs into checkpoints."""
+        """The state of the optimizer, which belongs into checkpoints."""
         return self.optimizer.state_dict()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.optimizer.load_state_dict(state)
 
     def _learn(self, fake: Tensor, real: Tensor, taps: TermInput) -> None:
-        # needs no gradient outside of this, so that the student's optimiser and its clipping never see it
+        # needs no gradient outside of this function, so that the student's optimizer and its clipping never see it
         judge = self.discriminator.requires_grad_(True)
         parameters = list(judge.parameters())
         with torch.enable_grad():

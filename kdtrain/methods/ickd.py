@@ -20,7 +20,7 @@ class ChannelCorrelation(AdaptedTerm):
     formula: ClassVar[str] = "1 / (N C) · sum over images and entries of (G_s − G_t)², G = X Xᵀ with rows of length 1"
     source: ClassVar[str] = "Liu et al., ICCV 2021"
     status: ClassVar[Mapping[str, str]] = {
-        "formula": "stated: on raw features, rows normalised",
+        "formula": "stated: on raw features, rows normalized",
         "reduction": "stated: mean in the authors' code for CIFAR, zoo in that for ImageNet",
         "adapter": "stated: a 1x1 convolution with batch norm, always; inferred: only where channels differ, no norm",
         "size": "inferred: a teacher map of another size is resized to the student's",

@@ -20,7 +20,7 @@ class KnowledgeAffinity(AdaptedTerm):
     formula: ClassVar[str] = "mean over images and channels of ‖s_c s_cᵀ − t_c t_cᵀ‖² = 2 − 2 (s_c · t_c)², |s_c| = 1"
     source: ClassVar[str] = "He et al., CVPR 2019, as in torchdistill"
     status: ClassVar[Mapping[str, str]] = {
-        "formula": "secondary: per channel, normalised over pixels, as torchdistill has it; exact here in one pass",
+        "formula": "secondary: per channel, normalized over pixels, as torchdistill has it; exact here in one pass",
         "reduction": "secondary: torchdistill; inferred: mean, whose weight holds for maps of any size",
         "adapter": "stated: the paper adapts the student's features; inferred: by a 1x1 convolution",
         "size": "inferred: a teacher map of another size is resized to the student's",

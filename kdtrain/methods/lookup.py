@@ -66,10 +66,10 @@ AnyTerm = Annotated[SerializeAsAny[Term], BeforeValidator(parse_term)]
 
 def _explained(error: ErrorDetails, term: type[Term]) -> str:
     if error["loc"] == ("loss",):
-        own = term.model_fields["loss"].default
+        declared = term.model_fields["loss"].default
         return (
-            f"loss: the class {term.__name__} calls itself {own!r}, got {error['input']!r}; leave the field loss out "
-            f"of the class, or offer the class as {own!r} in the entry points {foreign.LOSSES}"
+            f"loss: the class {term.__name__} calls itself {declared!r}, got {error['input']!r}; leave the field loss "
+            f"out of the class, or offer the class as {declared!r} in the entry points {foreign.LOSSES}"
         )
     text = str(error["msg"]).removeprefix("Value error, ")
     where = ".".join(str(part) for part in error["loc"])

@@ -13,10 +13,10 @@ from kdtrain.space import Range
 
 
 class Pearson(AdaptedTerm):
-    """Channels of features, each standardised over the batch."""
+    """Channels of features, each standardized over the batch."""
 
     zero_at_teacher: ClassVar[bool] = True
-    formula: ClassVar[str] = "½ · mean over numbers of (ŝ − t̂)² ≈ 1 − r, ŝ standardised per channel over all pixels"
+    formula: ClassVar[str] = "½ · mean over numbers of (ŝ − t̂)² ≈ 1 − r, ŝ standardized per channel over all pixels"
     source: ClassVar[str] = "Cao et al., NeurIPS 2022, as in mmrazor"
     status: ClassVar[Mapping[str, str]] = {
         "formula": "stated: mmrazor, with the unbiased deviation plus 1e-6",

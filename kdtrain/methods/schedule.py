@@ -9,14 +9,14 @@ from kdtrain.config_base import Strict
 
 
 class WeightSchedule(Strict):
-    """A factor on a term's weight over the steps of a training: 1 throughout, unless told otherwise."""
+    """A factor on a term's weight over the steps of a training; by default 1 throughout."""
 
     warmup: float = Field(default=0.0, ge=0, lt=1)
     """Share of the steps over which the factor rises linearly."""
     decay: Literal["none", "linear", "cosine"] = "none"
-    """How it falls from there to 0 at `stop`."""
+    """How the factor falls from there to 0 at `stop`."""
     stop: float = Field(default=1.0, gt=0, le=1)
-    """Share of the steps after which it is 0: the term is not computed any more."""
+    """Share of the steps after which the factor is 0 and the term is not computed."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "WeightSchedule":
@@ -25,7 +25,7 @@ class WeightSchedule(Strict):
         return self
 
     def factor(self, step: int, steps: int) -> float:
-        """What the weight is multiplied by at `step` of `steps`, counted from 0."""
+        """The factor on the weight at `step` of `steps`, counted from 0."""
         warmup, progress = self.warmup * steps, step / steps
         if progress >= self.stop:
             return 0.0

@@ -26,7 +26,7 @@ def build_network(
     Args:
         network: What to build.
         num_classes: Channels of its logits.
-        seed: Seed of the initialisation.
+        seed: Seed of the initialization.
         weights_folder: Where the library's encoder weights may lie as `<encoder>.safetensors`.
         bare: Leave out the starting weights, because others will be loaded over them.
 

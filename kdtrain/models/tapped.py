@@ -16,7 +16,7 @@ _ENCODER_STAGE = re.compile(r"encoder\.(\d+)$")
 
 
 class TappedNetwork(nn.Module):
-    """Wraps a network: normalises its input, pads it to a size that it takes, hands out maps by layer name.
+    """Wraps a network: normalizes its input, pads it to a size that it takes, hands out maps by layer name.
 
     Layers are `logits` (the classifier's output before any upsampling), `aux` (the auxiliary head's logits,
     where the network has one), `decoder` (what feeds the classifier), `encoder.1` to `encoder.5` (the

@@ -1,4 +1,4 @@
-"""The discriminator: it learns by itself, out of the student's optimiser's sight, and survives a checkpoint."""
+"""The discriminator: it learns by itself, out of the student's optimizer's sight, and survives a checkpoint."""
 
 import copy
 import io
@@ -22,9 +22,9 @@ def built(term, height=9, width=12, channels=CLASSES):
     return term.build({"logits": shape}, {"logits": shape}, channels)
 
 
-def taps(step=0, height=9, width=12, agree=None):
+def taps(step=0, height=9, width=12, broadcast_=None):
     source = torch.Generator().manual_seed(step)
-    more = {} if agree is None else {"agree": agree}
+    more = {} if broadcast_ is None else {"broadcast_": broadcast_}
     return TermInput(
         students=(torch.randn(4, CLASSES, height, width, generator=source).requires_grad_(),),
         teachers=(2 + torch.randn(4, CLASSES, height, width, generator=source),),
@@ -60,7 +60,7 @@ class TestLearning:
         def margin():
             inputs = taps(99)
             with torch.no_grad():
-                return (module.discriminator(inputs.taught()) - module.discriminator(inputs.student)).mean().item()
+                return (module.discriminator(inputs.teacher) - module.discriminator(inputs.student)).mean().item()
 
         before = margin()
         for step in range(20):
@@ -92,7 +92,7 @@ class TestLearning:
     def test_out_of_the_students_sight(self, term):
         module = built(term)
         inputs = taps()
-        inputs.taught().requires_grad_()
+        inputs.teacher.requires_grad_()
         assert [p for p in module.parameters() if p.requires_grad] == []
         value = module(inputs)
         assert value.shape == ()
@@ -100,7 +100,7 @@ class TestLearning:
         learnt = weights(module)
         value.backward()
         assert inputs.student.grad.abs().max() > 0
-        assert inputs.taught().grad is None
+        assert inputs.teacher.grad is None
         assert all(p.grad is None and not p.requires_grad for p in module.parameters())
         assert all(torch.equal(a, b) for a, b in zip(weights(module), learnt, strict=True))
 
@@ -108,13 +108,13 @@ class TestLearning:
         """A process whose gradients come out differently makes the first one's step."""
         first, other = built(term), built(term)
         told = []
-        first(taps(agree=lambda tensors: told.extend(t.clone() for t in tensors)))
+        first(taps(broadcast_=lambda tensors: told.extend(t.clone() for t in tensors)))
 
         def follow(tensors):
             for tensor, value in zip(list(tensors), told, strict=True):
                 tensor.copy_(value)
 
-        drifted = taps(agree=follow)
+        drifted = taps(broadcast_=follow)
         with torch.no_grad():
             drifted.student.mul_(1 + 1e-4)
         other(drifted)
@@ -177,7 +177,7 @@ class TestArchitecture:
                 assert build_discriminator(CLASSES, side)(torch.zeros(2, CLASSES, side, side + 3)).numel() >= 2
 
     def test_too_small_for_the_published_one(self):
-        message = "the published discriminator needs maps of at least 64 x 64, but at 'logits' the student has 45 x 60"
+        message = "the published discriminator needs maps of at least 64 x 64, got 45 x 60 at 'logits' of the student"
         with pytest.raises(InputError, match=message):
             built(Holistic(depth="published"), 45, 60)
         with pytest.raises(InputError, match="the fit discriminator needs maps of at least 2 x 2"):

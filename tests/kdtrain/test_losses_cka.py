@@ -13,7 +13,7 @@ from kdtrain.losses.attention import (
     position_attention,
     random_projections,
 )
-from kdtrain.losses.cka import centred_kernel, cka, kernel_at, kernel_terms
+from kdtrain.losses.cka import centered_kernel, cka, kernel_at, kernel_terms
 from kdtrain.losses.kernels import inner_products
 
 torch.set_num_threads(1)
@@ -321,30 +321,30 @@ def test_channel_attention_of_many_channels_builds_no_map_of_channels_by_channel
     assert largest.found < 768**2 / 10
 
 
-@pytest.mark.parametrize("centred", [0, 6, 3])
+@pytest.mark.parametrize("centered", [0, 6, 3])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_inner_products_of_groups_of_rows(centred, transposed):
+def test_inner_products_of_groups_of_rows(centered, transposed):
     source = torch.Generator().manual_seed(0)
     rows = torch.randn(2, 6, 11, generator=source, dtype=torch.float64)
     if transposed:
         rows = rows.mT.contiguous().mT
 
     def definition(x):
-        groups = x.unflatten(1, (-1, centred or 1))
-        x = (groups - groups.mean(2, keepdim=True)).flatten(1, 2) if centred else x
+        groups = x.unflatten(1, (-1, centered or 1))
+        x = (groups - groups.mean(2, keepdim=True)).flatten(1, 2) if centered else x
         return x @ x.mT
 
     rows.requires_grad_()
-    torch.testing.assert_close(inner_products(rows, centred), definition(rows))
-    assert torch.autograd.gradcheck(lambda x: inner_products(x, centred), rows)
+    torch.testing.assert_close(inner_products(rows, centered), definition(rows))
+    assert torch.autograd.gradcheck(lambda x: inner_products(x, centered), rows)
 
 
 def test_the_kernel_of_a_sum_is_a_polynomial_of_the_factor():
     source = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 3, 5, 40, generator=source, dtype=torch.float64)
     for factor in (0.0, 0.3, -2.0):
-        torch.testing.assert_close(kernel_at(factor, kernel_terms(x, y)), centred_kernel(x + factor * y))
-    torch.testing.assert_close(kernel_at(0.7, kernel_terms(x, None)), centred_kernel(x))
+        torch.testing.assert_close(kernel_at(factor, kernel_terms(x, y)), centered_kernel(x + factor * y))
+    torch.testing.assert_close(kernel_at(0.7, kernel_terms(x, None)), centered_kernel(x))
 
 
 def test_learned_projections_of_the_teacher_have_the_gradient_of_the_definition():

@@ -103,7 +103,7 @@ def test_a_field_for_any_term_keeps_all_options():
 
 
 def test_methods_refuse_alike_names_and_idle_searches():
-    with pytest.raises(InputError, match="names two terms alike"):
+    with pytest.raises(InputError, match="the names of terms must differ"):
         Method("twice", "", "", (CrossEntropy(), CrossEntropy()))
     with pytest.raises(InputError, match=r"searches 'cross_entropy\.temperature'"):
         Method("idle", "", "", (CrossEntropy(),), {"cross_entropy.temperature": Choice(choices=(1,))})
@@ -176,19 +176,19 @@ class TestAdapters:
         inputs = example_input(term)
         module = example_module(term, inputs)
         adapted = module.adapter(inputs.student)
-        torch.testing.assert_close(module(inputs), channel_wise(adapted, inputs.taught()))
+        torch.testing.assert_close(module(inputs), channel_wise(adapted, inputs.teacher))
 
 
 def test_the_teachers_map_is_resized_to_the_students():
     term = ChannelWise()
     inputs = example_input(term, teacher_size=(12, 15))
-    expected = channel_wise(inputs.student, resize_map(inputs.taught(), (6, 8)))
+    expected = channel_wise(inputs.student, resize_map(inputs.teacher, (6, 8)))
     torch.testing.assert_close(example_module(term, inputs)(inputs), expected)
 
 
 def test_adaptive_cross_entropy_resizes_both_maps_straight_to_the_labels():
     inputs = example_input(AdaptiveCrossEntropy(), teacher_size=(12, 15))
-    expected = adaptive_cross_entropy(inputs.student, inputs.taught(), inputs.labels)
+    expected = adaptive_cross_entropy(inputs.student, inputs.teacher, inputs.labels)
     torch.testing.assert_close(example_module(AdaptiveCrossEntropy(), inputs)(inputs), expected)
 
 
@@ -228,7 +228,7 @@ class TestAttentionTerms:
         module = example_module(term, inputs)
         if module.gamma is not None:
             module.gamma.data.fill_(0.5)
-        rows = module.kernel.rows(inputs.taught(), torch.Generator().manual_seed(5))
+        rows = module.kernel.rows(inputs.teacher, torch.Generator().manual_seed(5))
         assert rows.shape == (4, *module.kernel.parts, 4)
         read = torch.frombuffer(bytearray(rows.numpy().tobytes()), dtype=rows.dtype).view(rows.shape)
         found = []

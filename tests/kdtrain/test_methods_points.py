@@ -48,7 +48,7 @@ class TestChannelsBehindAnAdapter:
     def test_nothing_changes_without_an_adapter(self):
         inputs = taps(teacher=(16, 6, 8))
         module = built(ChannelWise(counted="student", **FEATURES), inputs)
-        torch.testing.assert_close(module(inputs), channel_wise(inputs.student, inputs.taught()))
+        torch.testing.assert_close(module(inputs), channel_wise(inputs.student, inputs.teacher))
 
     def test_only_where_channels_divide(self):
         with pytest.raises(InputError, match="normalize='class' divides by no channels: counted must be 'adapted'"):
@@ -79,7 +79,7 @@ class TestMaskedGeneration:
         module = built(term, inputs)
         drawn = torch.rand(4, 1, 6, 8, generator=torch.Generator().manual_seed(1))
         seen = module.align(inputs.student) * (drawn >= 0.75)
-        expected = (module.generate(seen) - inputs.taught()).square().sum() / 4
+        expected = (module.generate(seen) - inputs.teacher).square().sum() / 4
         torch.testing.assert_close(module(inputs), expected)
 
     def test_masked_pixels_get_no_gradient(self):
@@ -106,7 +106,7 @@ class TestMaskedGeneration:
 
 def test_labels_tell_the_classes_of_variation():
     inputs = taps()
-    expected = intra_class_variation(inputs.student, inputs.taught(), inputs.labels, 5)
+    expected = intra_class_variation(inputs.student, inputs.teacher, inputs.labels, 5)
     assert built(IntraClassVariation(), inputs)(inputs) == expected
 
 

@@ -68,7 +68,7 @@ def test_images_of_any_size_are_padded_and_maps_cut_back(size):
     assert maps["encoder.3"].shape[-2:] == (max(1, round(height / 8)), max(1, round(width / 8)))
 
 
-def test_images_are_normalised_by_mean_and_std_of_the_config():
+def test_images_are_normalized_by_mean_and_std_of_the_config():
     config = Network(arch="tiny_networks:tiny", mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     network = build_network(config, CLASSES).eval()
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.mean, config.std))

@@ -51,7 +51,7 @@ def test_the_placebo_compares_with_the_maps_of_the_other_images(make_config, mac
     for order, kept in seen.items():
 
         def value(term, taps, kept=kept):
-            kept.append(taps.taught().clone())
+            kept.append(taps.teacher.clone())
             return original(term, taps)
 
         monkeypatch.setattr(pixel.PixelKd, "value", value)

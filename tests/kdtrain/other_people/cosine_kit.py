@@ -32,7 +32,7 @@ class Cosine(Term):
 
     def value(self, taps: TermInput) -> Tensor:
         """The loss of one batch."""
-        student, teacher = taps.student.float(), taps.taught().detach().float()
+        student, teacher = taps.student.float(), taps.teacher.detach().float()
         cosine = F.cosine_similarity(student, resize_map(teacher, student.shape[-2:]), dim=1)
         return (1 - cosine).clamp(min=0).pow(self.power).mean()
 
