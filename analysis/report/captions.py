@@ -1,4 +1,4 @@
 """Sentences that several sections of a report share."""
 
 SCORE = "The score is mIoU on the role select at the last evaluated epoch, in points."
-CONFIG_CLAIM = "A claim about configs: what training these settings again on new seeds gives."
+CONFIG_CLAIM = "A claim about configs: it holds for training these settings again on new seeds."

@@ -19,7 +19,7 @@ from analysis.tables.files import Tables
 from analysis.tables.json_columns import SpecField, read_spec
 from analysis.tables.states import Role
 
-METHOD_CLAIM = "A claim about methods: what searching them again, with another search seed, gives."
+METHOD_CLAIM = "A claim about methods: it holds for searching them again with another search seed."
 _COMPARED = [field for field in SpecField if field not in (SpecField.DATA, SpecField.TEACHER, SpecField.STUDIES)]
 
 
@@ -177,7 +177,7 @@ def _methods(all_findings: Sequence[Findings], palette: Colors) -> tuple[str, st
     ]
     if not rows:
         return f"{claim.sentence or ONE_SWEEP}.", ""
-    note = f'<p class="aside">{METHOD_CLAIM} Welch over sweeps, 95 %, Holm over the studies.</p>'
+    note = f'<p class="aside">{METHOD_CLAIM} Welch\'s test over sweeps, intervals of 95 %, Holm over the studies.</p>'
     return f"{claim.sentence}.", page.table(["Study", "Over the baseline", "p (Holm)", "Sweeps"], rows) + note
 
 

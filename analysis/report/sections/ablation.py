@@ -70,8 +70,8 @@ def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool
     if (cells["n"] > 0).any() and drawn:
         how = "; ".join(dict.fromkeys(filter(None, map(text, cells["estimator"]))))
         rest = (
-            f"{CONFIG_CLAIM} Cell minus reference at the same seed: negative where the change hurts. Dots are seeds, "
-            f"filled marks separated from 0; gray: differences that do not matter. {_sentence(how)}"
+            f"{CONFIG_CLAIM} Cell minus reference at the same seed: negative where the change hurts. Dots are seeds; "
+            f"a filled mark is separated from 0; the gray band holds differences that do not matter. {_sentence(how)}"
         )
         yield page.figure(page.plot(plots.forest(cells, smallest)), "What each change costs or brings.", rest.strip())
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.figures import results as plots
 from analysis.figures.canvas import BASELINE, TEACHER
-from analysis.formats import interval, points, signed
+from analysis.formats import interval, plural, points, signed
 from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
@@ -30,7 +30,7 @@ def section(findings: Findings) -> str:
     partly = "" if len(shown) == len(frame) else f" The 15 largest losses and gains of {len(frame)} classes."
     teacher = ", the upright mark is the teacher (one network)" if "teacher" in looks else ""
     rest = (
-        f"Dots are means over n={chosen['n']} seeds, the bar joins baseline and best{teacher}.{partly} "
+        f"Dots are means over {plural(chosen['n'], 'seed')}, the bar joins baseline and best{teacher}.{partly} "
         "IoU on the role select; a class that is absent there has no dot. "
         "With so many classes some differences are large by chance."
     )

@@ -29,7 +29,7 @@ def section(findings: Findings) -> str:
     rest = (
         f"{CONFIG_CLAIM} Filled marks are on the front: no other config is better in everything. Means over few seeds "
         f"make the front uncertain: the last column is the share of redraws in which a config is on it; {likely} of "
-        f"{len(frame)} are with more than {share(LIKELY)}. {SCORE}"
+        f"{len(frame)} configs are on it in more than {share(LIKELY)}. {SCORE}"
     )
     columns = ["Study", "mIoU", "One training", "Parameters", "Latency", "On the front"]
     drawing = page.plot(plots.pareto(frame, findings.palette))

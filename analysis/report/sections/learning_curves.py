@@ -1,7 +1,7 @@
 """The learning curves of every study."""
 
 from analysis.figures import search as plots
-from analysis.formats import count
+from analysis.formats import count, plural
 from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.tables.states import Phase, State
@@ -27,7 +27,9 @@ def section(findings: Findings) -> str:
         others = reference.iloc[:0] if row["is_baseline"] else reference
         drawing = plots.learning_curves(frame, study, row["config_id"], others, findings.palette)
         fresh = mine.loc[mine["phase"] == Phase.CONFIRM, "trial_id"].nunique()
-        note = f"{count(shown)} of {count(searched.get(study, 0))} search trials drawn, {fresh} on fresh seeds"
+        of_search = int(searched.get(study, 0))
+        notes = [f"{count(shown)} of {count(of_search)} search trials drawn"] if of_search else []
+        note = ", ".join([*notes, f"{plural(fresh, 'training')} on fresh seeds"])
         title = f'<h3>{page.key(study, findings.palette[study])}<span class="aside">, {note}</span></h3>'
         drawn.append(f"<div>{title}{page.plot(drawing)}</div>")
     best = "the seeds of the best config" if findings.confirmed else "the best trial"

@@ -28,8 +28,8 @@ def section(findings: Findings) -> str:
         content += page.figure(
             page.keys(findings.palette) + page.plot(plots.slopes(shown, findings.palette)),
             f"{fell} of {len(rose)} finalists scored lower on fresh seeds than in the search that chose them.",
-            f"{partly}: left the one seed of its search trial, right the mean over {seed_counts(rose)}. The fall is "
-            f"the optimism of picking a maximum, not a fault of the config. {SCORE}",
+            f"{partly}. Left: the score in the search, on one seed; right: the mean over {seed_counts(rose)}. A fall "
+            f"is the optimism of picking a maximum, not a fault of the config. {SCORE}",
         )
     row = findings.ranked[findings.ranked["config_id"] == chosen["config_id"]].iloc[0]
     config = yaml.safe_dump(read_config(row["config_json"]).content, sort_keys=False, allow_unicode=True)

@@ -13,7 +13,7 @@ SHOWN = 0.005
 
 
 def section(findings: Findings) -> str:
-    """The time that every study took as HTML; empty where the tables do not tell."""
+    """The seconds of every study by part; empty where they were not recorded."""
     frame = time_spent(findings.tables).set_index("study")
     whole = frame["seconds"].sum()
     if not whole > 0:
@@ -31,13 +31,16 @@ def section(findings: Findings) -> str:
     ]
     columns = ["Study", "One trial", *(f"{'the ' if part == REST else ''}{part}".capitalize() for part in shown)]
     rest = (
-        f"Shares of all seconds of {count(frame['trials'].sum())} trials, however they ended; the mean of one trial. "
+        f"Each part as a share of the seconds of all trials of a study, however they ended "
+        f"({count(frame['trials'].sum())} trials in all); the column One trial is their mean length. "
         f"{recording_sentence(recording(findings.tables))}"
         f"{teacher_sentence(frame['asked'].sum(), frame['recorded'].sum())}"
     ).rstrip()
     if findings.tables["environments"]["device"].eq("cuda").any():
-        rest += " On a GPU, parts are the seconds of the host, which waits for it now and then."
-    return figure(table(columns, rows), f"{duration(whole)} by what they were spent on.", rest)
+        rest += (
+            " On a GPU, the parts are measured on the host, which runs ahead of the GPU and waits for it now and then."
+        )
+    return figure(table(columns, rows), f"What the {duration(whole)} of training were spent on.", rest)
 
 
 def recording_sentence(seconds: pd.Series) -> str:
@@ -46,8 +49,8 @@ def recording_sentence(seconds: pd.Series) -> str:
         return ""
     samples, answers, wait = (duration(seconds[part]) for part in ONCE)
     return (
-        f"Not in them, because it was done once for all trials: {samples} for recording samples, {answers} for the "
-        f"teacher's answers, {wait} of waiting for trials that recorded. "
+        f"Not counted here, because it was done once for all trials: {samples} for recording samples, {answers} for "
+        f"the teacher's answers, {wait} of waiting for trials that recorded. "
     )
 
 
