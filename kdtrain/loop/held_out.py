@@ -25,7 +25,7 @@ def measure(
     Args:
         student: The folder of the student, `student/` of a run.
         config: The config of its training, for data, batch size and scale.
-        role: The role. Nothing else in a sweep's life reads `report`.
+        role: The role of the data; this is the only function of a sweep that reads `test`.
         machine: Where and with what.
         between: Called between batches; may end the evaluation by raising.
 

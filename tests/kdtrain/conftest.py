@@ -81,13 +81,13 @@ def make_config(teacher: tuple[Path, ModelCard]) -> Configs:
 @pytest.fixture
 def outcome() -> Outcome:
     """All that a finished training came to, but for what it took: seconds, and questions to the teacher."""
-    bill = {"seconds": None, "asked": None, "recorded": None}
+    not_compared = {"seconds": None, "asked": None, "recorded": None}
 
     def of(result: TrainResult, workdir: Path) -> dict[str, Any]:
         assert result.evaluation is not None
         return {
             "state": result.state,
-            "reports": [past.to_dict() | bill for past in result.reports],
+            "reports": [past.to_dict() | not_compared for past in result.reports],
             "evaluation": result.evaluation.to_dict(),
             "weights": (workdir / "student" / "weights.safetensors").read_bytes(),
         }

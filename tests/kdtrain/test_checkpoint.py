@@ -62,8 +62,8 @@ def test_a_full_disk_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch)
     save_checkpoint(tmp_path, 1, state(1))
     write_atomically(tmp_path / "result.json", b"old")
     monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
-    said = r"cannot write .*result\.json: No space left on device; make room and run the same command again"
-    with pytest.raises(StorageError, match=said):
+    message = r"cannot write .*result\.json: No space left on device; make room and run the same command again"
+    with pytest.raises(StorageError, match=message):
         write_atomically(tmp_path / "result.json", b"new")
     with pytest.raises(StorageError, match=r"cannot write .*epoch-00002\.pt: No space"):
         save_checkpoint(tmp_path, 2, state(2))
@@ -102,7 +102,7 @@ def test_one_wrong_byte_is_noticed_and_an_older_checkpoint_taken(tmp_path, share
     assert files(tmp_path) == ["epoch-00001.pt", "epoch-00002.pt.damaged"]
     caplog.clear()
     assert load_checkpoint(tmp_path)["reports"] == state(1)["reports"]
-    assert not caplog.text, "said once"
+    assert not caplog.text, "warned once"
     save_checkpoint(tmp_path, 1, state(5), 3)
     assert load_checkpoint(tmp_path)["reports"] == state(5)["reports"]
 

@@ -45,16 +45,18 @@ def probabilities(scores, temperature):
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_term_of_the_same_temperature_sees_the_mean_of_probabilities(members, tmp_path, temperature, flip):
     make_ensemble(members, tmp_path / "all", temperature=temperature, flip=flip)
-    said = [logits(member) for member in members]
+    member_logits = [logits(member) for member in members]
     if flip:
-        said += [logits(member, IMAGES.flip(-1)).flip(-1) for member in members]
-    mean = torch.stack([probabilities(one, temperature) for one in said]).mean(0)
-    found = logits(tmp_path / "all")
-    torch.testing.assert_close(probabilities(found, temperature), mean, rtol=1e-5, atol=1e-7)
-    assert not torch.allclose(mean, probabilities(said[0], temperature), atol=1e-2)
-    student = torch.randn(found.shape)
+        member_logits += [logits(member, IMAGES.flip(-1)).flip(-1) for member in members]
+    mean = torch.stack([probabilities(each, temperature) for each in member_logits]).mean(0)
+    averaged = logits(tmp_path / "all")
+    torch.testing.assert_close(probabilities(averaged, temperature), mean, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(mean, probabilities(member_logits[0], temperature), atol=1e-2)
+    student = torch.randn(averaged.shape)
     kl = (mean * (mean.log() - F.log_softmax(student.double() / temperature, 1))).sum(1).mean()
-    torch.testing.assert_close(pixel_kd(student, found, temperature).double(), temperature**2 * kl, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        pixel_kd(student, averaged, temperature).double(), temperature**2 * kl, rtol=1e-5, atol=0
+    )
 
 
 def test_logits_are_averaged_where_that_is_asked_for(members, tmp_path):
@@ -72,16 +74,16 @@ def test_logits_of_other_sizes_are_brought_to_the_first(members, tmp_path):
 
 def test_one_network_and_its_mirror_image(members, tmp_path):
     make_ensemble(members[:1], tmp_path / "mirrored", flip=True)
-    found = logits(tmp_path / "mirrored")
-    torch.testing.assert_close(found, logits(tmp_path / "mirrored", IMAGES.flip(-1)).flip(-1))
+    averaged = logits(tmp_path / "mirrored")
+    torch.testing.assert_close(averaged, logits(tmp_path / "mirrored", IMAGES.flip(-1)).flip(-1))
 
 
 def test_extreme_logits_stay_exact(members, tmp_path):
     make_ensemble([save(tmp_path / "x", 1, sharp=1e5), save(tmp_path / "y", 2, sharp=1e5)], tmp_path / "all")
-    found = logits(tmp_path / "all")
-    assert found.isfinite().all()
+    averaged = logits(tmp_path / "all")
+    assert averaged.isfinite().all()
     mean = (probabilities(logits(tmp_path / "x"), 1) + probabilities(logits(tmp_path / "y"), 1)) / 2
-    torch.testing.assert_close(probabilities(found, 1), mean, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(probabilities(averaged, 1), mean, rtol=1e-4, atol=1e-6)
 
 
 def test_its_card(members, tmp_path):
@@ -129,7 +131,7 @@ def test_damaged_weights_are_refused(members, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "options", "said"),
+    ("chosen", "options", "message"),
     [
         ("a", {}, "needs at least 2 teachers, or 1 and --flip, got 1"),
         ("", {"flip": True}, "needs at least 2 teachers, or 1 and --flip, got 0"),
@@ -141,14 +143,14 @@ def test_damaged_weights_are_refused(members, tmp_path):
         ("az", {}, "z is one of the members"),
     ],
 )
-def test_wrong_members_are_refused_in_one_sentence(members, tmp_path, chosen, options, said):
+def test_wrong_members_are_refused_in_one_sentence(members, tmp_path, chosen, options, message):
     save(tmp_path / "e", 1, classes=CLASSES[:2])
     save(tmp_path / "z", 1)
     make_ensemble(members, tmp_path / "f")
     before = (tmp_path / "z" / WEIGHTS).read_bytes()
     with pytest.raises(InputError) as error:
         make_ensemble([tmp_path / name for name in chosen], tmp_path / "z", **options)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert (tmp_path / "z" / WEIGHTS).read_bytes() == before
 

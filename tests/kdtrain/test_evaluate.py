@@ -39,18 +39,18 @@ def colors(pixels: Tensor) -> Tensor:
 
 def slow_scores(pictures: Pictures):
     """By loops over pixels and classes, without a matrix."""
-    true, said = [], []
+    true_labels, predicted_labels = [], []
     for image, labels in pictures.pairs:
         for row in range(labels.shape[0]):
             for column in range(labels.shape[1]):
                 if labels[row, column] != 255:
-                    true.append(int(labels[row, column]))
-                    said.append(int(np.argmax(image[row, column])))
+                    true_labels.append(int(labels[row, column]))
+                    predicted_labels.append(int(np.argmax(image[row, column])))
     scores = {"iou": [], "precision": [], "recall": [], "f1": []}
     for label in range(len(CLASSES)):
-        both = sum(t == label and s == label for t, s in zip(true, said, strict=True))
-        wrong = sum(t != label and s == label for t, s in zip(true, said, strict=True))
-        missed = sum(t == label and s != label for t, s in zip(true, said, strict=True))
+        both = sum(t == label and s == label for t, s in zip(true_labels, predicted_labels, strict=True))
+        wrong = sum(t != label and s == label for t, s in zip(true_labels, predicted_labels, strict=True))
+        missed = sum(t == label and s != label for t, s in zip(true_labels, predicted_labels, strict=True))
         nan = math.nan
         precision = both / (both + wrong) if both + wrong else nan
         recall = both / (both + missed) if both + missed else nan
@@ -61,36 +61,36 @@ def slow_scores(pictures: Pictures):
         mean = 2 * precision * recall / (precision + recall) if both else 0.0
         scores["f1"].append(nan if absent else mean)
     present = [iou for iou in scores["iou"] if not math.isnan(iou)]
-    right = sum(t == s for t, s in zip(true, said, strict=True))
-    return scores, sum(present) / len(present), right / len(true)
+    right = sum(t == s for t, s in zip(true_labels, predicted_labels, strict=True))
+    return scores, sum(present) / len(present), right / len(true_labels)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_scores_are_those_of_the_slow_definition(batch_size):
     pictures = Pictures([(7, 9), (7, 9), (5, 3), (7, 9), (1, 1)])
-    found = evaluate(colors, pictures, "select", batch_size, 1.0, CPU)
+    evaluation = evaluate(colors, pictures, "select", batch_size, 1.0, CPU)
     scores, miou, accuracy = slow_scores(pictures)
     for name, values in scores.items():
-        np.testing.assert_allclose(getattr(found, name), values, rtol=1e-12, err_msg=name)
-    assert found.miou == pytest.approx(miou, rel=1e-12)
-    assert found.pixel_accuracy == pytest.approx(accuracy, rel=1e-12)
-    assert found.metrics == {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
-    assert (found.image_ids, found.groups) == (pictures.ids, pictures.groups)
+        np.testing.assert_allclose(getattr(evaluation, name), values, rtol=1e-12, err_msg=name)
+    assert evaluation.miou == pytest.approx(miou, rel=1e-12)
+    assert evaluation.pixel_accuracy == pytest.approx(accuracy, rel=1e-12)
+    assert evaluation.metrics == {"miou": evaluation.miou, "pixel_accuracy": evaluation.pixel_accuracy}
+    assert (evaluation.image_ids, evaluation.groups) == (pictures.ids, pictures.groups)
 
 
 def test_every_image_has_a_matrix_of_its_own_and_ignored_pixels_are_in_none():
     pictures = Pictures([(6, 5), (3, 8), (6, 5)])
-    found = evaluate(colors, pictures, "select", 2, 1.0, CPU)
-    assert found.confusion.shape == (3, 4, 4)
-    assert found.confusion.dtype == np.int64
-    np.testing.assert_array_equal(found.confusion.sum(axis=0), found.total)
+    evaluation = evaluate(colors, pictures, "select", 2, 1.0, CPU)
+    assert evaluation.confusion.shape == (3, 4, 4)
+    assert evaluation.confusion.dtype == np.int64
+    np.testing.assert_array_equal(evaluation.confusion.sum(axis=0), evaluation.total)
     for index, (_, labels) in enumerate(pictures.pairs):
         rows = [(labels == label).sum() for label in range(4)]
-        np.testing.assert_array_equal(found.confusion[index].sum(axis=1), rows)
+        np.testing.assert_array_equal(evaluation.confusion[index].sum(axis=1), rows)
         alone = Pictures([])
         alone.pairs, alone.ids, alone.groups = [pictures.pairs[index]], ("x",), ("g",)
         np.testing.assert_array_equal(
-            evaluate(colors, alone, "select", 1, 1.0, CPU).confusion[0], found.confusion[index]
+            evaluate(colors, alone, "select", 1, 1.0, CPU).confusion[0], evaluation.confusion[index]
         )
 
 
@@ -100,12 +100,12 @@ def by_hand(cells: list[list[int]]) -> Evaluation:
 
 
 def test_a_class_that_is_absent_has_no_score_and_does_not_count_as_zero():
-    found = by_hand([[8, 2, 0], [0, 10, 0], [0, 0, 0]])
-    np.testing.assert_allclose(found.iou, [0.8, 10 / 12, np.nan])
-    np.testing.assert_allclose(found.precision, [1.0, 10 / 12, np.nan])
-    np.testing.assert_allclose(found.recall, [0.8, 1.0, np.nan])
-    np.testing.assert_allclose(found.f1, [16 / 18, 20 / 22, np.nan])
-    assert found.miou == pytest.approx((0.8 + 10 / 12) / 2)
+    evaluation = by_hand([[8, 2, 0], [0, 10, 0], [0, 0, 0]])
+    np.testing.assert_allclose(evaluation.iou, [0.8, 10 / 12, np.nan])
+    np.testing.assert_allclose(evaluation.precision, [1.0, 10 / 12, np.nan])
+    np.testing.assert_allclose(evaluation.recall, [0.8, 1.0, np.nan])
+    np.testing.assert_allclose(evaluation.f1, [16 / 18, 20 / 22, np.nan])
+    assert evaluation.miou == pytest.approx((0.8 + 10 / 12) / 2)
 
 
 def test_a_class_that_is_only_missed_or_only_imagined_counts_as_zero():
@@ -121,31 +121,31 @@ def test_a_class_that_is_only_missed_or_only_imagined_counts_as_zero():
 
 
 def test_where_no_pixel_counts_there_is_no_score():
-    found = evaluate(colors, Pictures([(4, 4)], labels=(255,)), "select", 1, 1.0, CPU)
-    assert found.confusion.sum() == 0
-    assert found.miou is None
-    assert found.pixel_accuracy is None
-    assert found.metrics == {}
-    assert np.isnan(found.iou).all()
-    assert Evaluation.from_dict(found.to_dict()).miou is None
+    evaluation = evaluate(colors, Pictures([(4, 4)], labels=(255,)), "select", 1, 1.0, CPU)
+    assert evaluation.confusion.sum() == 0
+    assert evaluation.miou is None
+    assert evaluation.pixel_accuracy is None
+    assert evaluation.metrics == {}
+    assert np.isnan(evaluation.iou).all()
+    assert Evaluation.from_dict(evaluation.to_dict()).miou is None
 
 
 def test_plain_values_and_back_is_exact():
-    found = evaluate(colors, Pictures([(7, 9), (5, 3), (1, 1)], seed=3), "select", 2, 1.0, CPU)
-    back = Evaluation.from_dict(json.loads(json.dumps(found.to_dict())))
-    np.testing.assert_array_equal(back.confusion, found.confusion)
-    assert back.confusion.dtype == found.confusion.dtype
-    assert back.to_dict() == found.to_dict()
+    evaluation = evaluate(colors, Pictures([(7, 9), (5, 3), (1, 1)], seed=3), "select", 2, 1.0, CPU)
+    back = Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict())))
+    np.testing.assert_array_equal(back.confusion, evaluation.confusion)
+    assert back.confusion.dtype == evaluation.confusion.dtype
+    assert back.to_dict() == evaluation.to_dict()
     assert (back.role, back.digest, back.image_ids, back.groups, back.classes) == (
-        "select", "d1", found.image_ids, found.groups, CLASSES,
+        "select", "d1", evaluation.image_ids, evaluation.groups, CLASSES,
     )  # fmt: skip
 
 
 def test_many_classes_and_pixels_fit():
     matrix = np.zeros((2, 150, 150), dtype=np.int64)
     matrix[1, 149, 0] = 2**40
-    found = Evaluation("report", "d", ("a", "b"), ("g", "g"), tuple(map(str, range(150))), matrix)
-    np.testing.assert_array_equal(Evaluation.from_dict(found.to_dict()).confusion, matrix)
+    evaluation = Evaluation("report", "d", ("a", "b"), ("g", "g"), tuple(map(str, range(150))), matrix)
+    np.testing.assert_array_equal(Evaluation.from_dict(evaluation.to_dict()).confusion, matrix)
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_a_scale_changes_what_the_network_sees_and_never_the_labels(scale, seen)
         shapes.append(tuple(pixels.shape[-2:]))
         return colors(pixels)
 
-    found = evaluate(network, pictures, "select", 4, scale, CPU)
+    evaluation = evaluate(network, pictures, "select", 4, scale, CPU)
     assert shapes == seen
     for index, (_, labels) in enumerate(pictures.pairs):
-        np.testing.assert_array_equal(found.confusion[index].sum(axis=1), [(labels == c).sum() for c in range(4)])
+        np.testing.assert_array_equal(evaluation.confusion[index].sum(axis=1), [(labels == c).sum() for c in range(4)])
 
 
 def triangle_filtered(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A training that is asked to leave off, and goes on later."""
+"""A training that is interrupted and resumed later."""
 
 import dataclasses
 
@@ -142,6 +142,26 @@ def test_the_seconds_of_all_attempts_add_up(make_config, machine, tmp_path):
     assert sum(inside) <= past.seconds["total"]
     assert past.seconds["start"] > 0
     assert (past.asked, past.recorded) == (16, 0)
+
+
+def test_checkpoints_keep_the_names_by_which_every_version_reads_them(make_config, machine, tmp_path, outcome):
+    config = make_config("kd", epochs=2)
+    assert train(config, machine, workdir=tmp_path / "broken", interrupt=At(7)).state == "interrupted"
+    whole, middle = (tmp_path / "broken" / "checkpoints" / name for name in names(tmp_path / "broken")[::-1])
+    state = torch.load(middle, weights_only=True)
+    parts = {"student", "modules", "optimizer", "scaler", "reports"}
+    assert set(torch.load(whole, weights_only=True)) == parts
+    assert set(state) == {*parts, "epoch"}
+    assert set(state["epoch"]) == {"step", "losses", "seconds", "gradients", "shown"}
+    assert set(state["epoch"]["losses"]) == {"raw", "weighted", "computed", "steps"}
+    assert state["epoch"]["shown"].tolist() == [8, 0]
+
+    del state["epoch"]["shown"]  # as the first versions wrote them
+    torch.save(state, middle)
+    result = train(config, machine, workdir=tmp_path / "broken")
+    assert [past.asked for past in result.reports] == [16, 8]
+    uninterrupted = train(config, machine, workdir=tmp_path / "whole")
+    assert outcome(result, tmp_path / "broken") == outcome(uninterrupted, tmp_path / "whole")
 
 
 def test_what_broke_before_the_interrupt_is_not_lost(make_config, machine, tmp_path, monkeypatch):

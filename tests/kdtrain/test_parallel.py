@@ -61,8 +61,8 @@ def test_two_processes_give_what_one_gives(make_config, machine, tmp_path):
         "stopped": {"on_epoch": lambda past: "stop" if past.epoch == 2 else None},
         "interrupted": {"interrupt": lambda: next(counts) == 5},
     }
-    with spawn(2, partial(train_all, configs, machine, tmp_path)) as world:
-        results = train_all(configs, machine, tmp_path, world, **options)
+    with spawn(2, partial(train_all, configs, machine, tmp_path)) as group:
+        results = train_all(configs, machine, tmp_path, group, **options)
     for name in METHODS:
         alone = train(configs[name], machine, workdir=tmp_path / name / "alone")
         assert_same_but_for_rounding(alone, results[name], tmp_path / name / "alone", tmp_path / name / "run")
@@ -93,7 +93,7 @@ def test_batch_norm_over_all_processes_is_that_of_torch(layer, alone_in_a_group)
     layer = layer.double()
     start = {name: value.clone() for name, value in layer.state_dict().items()}
     images = 3 + 5 * torch.randn(4, 3, 5, 7, dtype=torch.float64)
-    found = []
+    runs = []
     for context in (torch.enable_grad(), alone_in_a_group.whole_batch_norm()):
         layer.load_state_dict(start)
         layer.zero_grad()
@@ -103,8 +103,8 @@ def test_batch_norm_over_all_processes_is_that_of_torch(layer, alone_in_a_group)
             outputs = [first, layer(inputs), layer.eval()(inputs)]
         sum(output.pow(3).sum() for output in outputs).backward()
         gradients = [inputs.grad, *(parameter.grad for parameter in layer.parameters())]
-        found.append((outputs, gradients, {name: value.clone() for name, value in layer.state_dict().items()}))
-    torch.testing.assert_close(found[1], found[0])
+        runs.append((outputs, gradients, {name: value.clone() for name, value in layer.state_dict().items()}))
+    torch.testing.assert_close(runs[1], runs[0])
 
 
 def test_joining_leaves_no_trace(alone_in_a_group):
@@ -130,13 +130,13 @@ def test_devices_must_suffice(make_config, machine, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("how", "error", "said"),
+    ("how", "error", "message"),
     [
         ("killed", RuntimeError, "process 2 of 2 was killed by SIGKILL, and with it the training"),
         ("out of memory", torch.OutOfMemoryError, "nothing left"),
     ],
 )
-def test_the_end_of_one_process_is_the_end_of_all(how, error, said, make_config, machine, tmp_path):
+def test_the_end_of_one_process_is_the_end_of_all(how, error, message, make_config, machine, tmp_path):
     config = make_config(student={"arch": "tiny_networks:second_fails", "options": {"how": how, "at": 6}}, epochs=2)
     heard = []
     begun = time.monotonic()
@@ -146,7 +146,7 @@ def test_the_end_of_one_process_is_the_end_of_all(how, error, said, make_config,
         nonlocal begun
         begun = time.monotonic()
 
-    with pytest.raises(error, match=said) as raised:
+    with pytest.raises(error, match=message) as raised:
         train(config, machine.model_copy(update={"processes": 2}), report, tmp_path)
     assert time.monotonic() - begun < 10
     assert heard == [1]

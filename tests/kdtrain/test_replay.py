@@ -28,7 +28,7 @@ def store(machine, tmp_path):
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def questions(monkeypatch):
     """How many images the teacher was shown, and how often it was loaded."""
     counts = {"images": 0, "loaded": 0}
     load_model, ask = teaching.load_model, teaching.FrozenTeacher.ask
@@ -76,11 +76,11 @@ def test_rounded_answers_are_the_same_with_and_without_the_store_and_take_half_o
         assert whole == 2 * half
 
 
-def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, asked):
+def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, questions):
     first = train(make_config("kd"), store)
-    assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
+    assert questions == {"images": 4 * 16 + PROBE, "loaded": 1}
     again = train(make_config("kd", optimizer={"lr": 0.01}), store)
-    assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
+    assert questions == {"images": 4 * 16 + PROBE, "loaded": 1}
     assert first.reports[0].seconds["record_teacher"] > 0
     assert "record_teacher" not in again.reports[0].seconds
     assert first.teacher_seconds == again.teacher_seconds == 0
@@ -112,42 +112,42 @@ def test_what_is_recorded_for_all_is_not_of_the_training_that_came_first(make_co
     assert result.seconds < again.seconds + 1  # though it slept for 2.4 seconds while recording
 
 
-def test_layers_that_others_look_at_are_recorded_by_the_first(make_config, store, asked):
+def test_layers_that_others_look_at_are_recorded_by_the_first(make_config, store, questions):
     replay = store.replay.model_copy(update={"layers": ("logits", "decoder")})
     shared = store.model_copy(update={"replay": replay})
     train(make_config("kd"), shared)
     train(make_config("cskd"), shared)
-    assert asked == {"images": 4 * 16 + PROBE, "loaded": 1}
+    assert questions == {"images": 4 * 16 + PROBE, "loaded": 1}
 
 
 def test_layers_that_are_not_recorded_are_asked_for_in_every_trial(
-    make_config, machine, store, asked, tmp_path, outcome
+    make_config, machine, store, questions, tmp_path, outcome
 ):
     replay = store.replay.model_copy(update={"layers": ("logits",)})
     partly = store.model_copy(update={"replay": replay})
     config = make_config("cwd_feature")
     live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
     for attempt in ("first", "second"):
-        asked["images"] = 0
+        questions["images"] = 0
         assert outcome(train(config, partly, workdir=tmp_path / attempt), tmp_path / attempt) == live
-        assert asked["images"] == 4 * 16 + (4 * 16 + PROBE if attempt == "first" else 0)
+        assert questions["images"] == 4 * 16 + (4 * 16 + PROBE if attempt == "first" else 0)
 
 
 @pytest.mark.parametrize("layers", [("logits",), ("logits", "decoder"), None])
-def test_kernels_are_recorded_and_stand_for_maps(layers, make_config, machine, store, asked, tmp_path, outcome):
+def test_kernels_are_recorded_and_stand_for_maps(layers, make_config, machine, store, questions, tmp_path, outcome):
     replay = store.replay.model_copy(update={"layers": layers})
     partly = store.model_copy(update={"replay": replay})
     live = outcome(train(make_config("cskd"), machine, workdir=tmp_path / "live"), tmp_path / "live")
-    asked["images"] = 0
+    questions["images"] = 0
     for attempt in ("first", "second"):
         assert outcome(train(make_config("cskd"), partly, workdir=tmp_path / attempt), tmp_path / attempt) == live
-    assert asked["images"] == 4 * 16 + PROBE
+    assert questions["images"] == 4 * 16 + PROBE
     kept = {path.name.split(".")[0] for path in replay.folder.glob("*/view-00000/*.bin")}
     assert ("decoder" in kept) == ("decoder" in (layers or ()))
     assert sum(name.startswith("kernel-") for name in kept) == 2
 
 
-def test_kernels_are_made_of_recorded_maps_and_then_no_map_is_read(make_config, store, asked, monkeypatch):
+def test_kernels_are_made_of_recorded_maps_and_then_no_map_is_read(make_config, store, questions, monkeypatch):
     replay = store.replay.model_copy(update={"layers": ("logits", "decoder")})
     shared = store.model_copy(update={"replay": replay})
     reads = []
@@ -158,7 +158,7 @@ def test_kernels_are_made_of_recorded_maps_and_then_no_map_is_read(make_config, 
     train(make_config("kd"), shared)
     assert "decoder" not in reads
     train(make_config("cskd"), shared)
-    assert asked["images"] == 4 * 16 + PROBE
+    assert questions["images"] == 4 * 16 + PROBE
     assert "decoder" in reads
     reads.clear()
     train(make_config("cskd"), shared)
@@ -166,14 +166,14 @@ def test_kernels_are_made_of_recorded_maps_and_then_no_map_is_read(make_config, 
     assert any(name.startswith("kernel-") for name in reads)
 
 
-def test_what_a_kernel_depends_on_parts_recordings(make_config, machine, store, asked):
+def test_what_a_kernel_depends_on_parts_recordings(make_config, machine, store, questions):
     train(make_config("cskd", epochs=1), store)
     terms = [term.model_dump() for term in make_config("cskd").terms]
     colder = terms[:2] + [term | {"temperature": 1.0} for term in terms[2:]]
     config = make_config("cskd", epochs=1, terms=colder)
-    before = asked["images"]
+    before = questions["images"]
     replayed = train(config, store)
-    assert asked["images"] == before + 16
+    assert questions["images"] == before + 16
     assert [past.losses for past in replayed.reports] == [past.losses for past in train(config, machine).reports]
 
 
@@ -189,84 +189,84 @@ def test_a_batch_that_was_not_recorded_as_such_has_no_kernel(make_config, machin
 
 
 @pytest.mark.parametrize("method", ["kd", "cskd"])
-def test_only_the_first_views_are_stored_where_more_find_no_room(method, make_config, store, asked):
+def test_only_the_first_views_are_stored_where_more_find_no_room(method, make_config, store, questions):
     replay = store.replay.model_copy(update={"views": 3})
     for _ in range(2):
-        asked["images"] = 0
+        questions["images"] = 0
         train(make_config(method), store.model_copy(update={"replay": replay}))
-    assert asked["images"] == 16
+    assert questions["images"] == 16
 
 
-def test_kernels_drive_nothing_out(make_config, store, asked):
+def test_kernels_drive_nothing_out(make_config, store, questions):
     train(make_config("kd"), store)
     size = sum(path.stat().st_size for path in store.replay.folder.glob("*/view-*/*.bin"))
     brim = store.model_copy(update={"replay": store.replay.model_copy(update={"max_bytes": size})})
     before = sorted(store.replay.folder.glob("*/view-*/*.bin"))
-    asked["images"] = 0
+    questions["images"] = 0
     train(make_config("cskd"), brim)
     assert sorted(store.replay.folder.glob("*/view-*/*.bin")) == before
-    assert asked["images"] == 4 * 16 + PROBE  # at the decoder; the logits are read
+    assert questions["images"] == 4 * 16 + PROBE  # at the decoder; the logits are read
 
 
-def test_kernels_can_be_left_out(make_config, machine, store, asked, tmp_path, outcome):
+def test_kernels_can_be_left_out(make_config, machine, store, questions, tmp_path, outcome):
     without = store.model_copy(update={"replay": store.replay.model_copy(update={"kernels": False})})
     live = outcome(train(make_config("cskd"), machine, workdir=tmp_path / "live"), tmp_path / "live")
-    asked["images"] = 0
+    questions["images"] = 0
     for attempt in ("first", "second"):
         assert outcome(train(make_config("cskd"), without, workdir=tmp_path / attempt), tmp_path / attempt) == live
-    assert asked["images"] == 4 * 16 + PROBE
+    assert questions["images"] == 4 * 16 + PROBE
     assert not list(store.replay.folder.glob("*/view-*/kernel-*"))
 
 
-def test_another_batch_size_reads_the_same_rows(make_config, machine, store, asked):
+def test_another_batch_size_reads_the_same_rows(make_config, machine, store, questions):
     train(make_config("kd"), store)
-    before = dict(asked)
+    before = dict(questions)
     other = train(make_config("kd", batch_size=2), store)
-    assert asked == before
+    assert questions == before
     alone = train(make_config("kd", batch_size=2), machine)
     for past, lived in zip(other.reports, alone.reports, strict=True):
         assert past.losses["pixel_kd"] == pytest.approx(lived.losses["pixel_kd"], rel=1e-3)
 
 
-def test_another_seed_augmentation_or_teacher_shares_nothing(make_config, store, asked):
+def test_another_seed_augmentation_or_teacher_shares_nothing(make_config, store, questions):
     train(make_config("kd", epochs=1), store)
     for changes in ({"seed": 3}, {"augment": {"flip": 0.1}}):
-        before = asked["images"]
+        before = questions["images"]
         train(make_config("kd", epochs=1, **changes), store)
-        assert asked["images"] == before + 16 + PROBE
+        assert questions["images"] == before + 16 + PROBE
 
 
 @pytest.mark.parametrize("method", ["kd", "cskd"])
-def test_views_come_again(method, make_config, machine, store, asked, tmp_path, outcome):
+def test_views_come_again(method, make_config, machine, store, questions, tmp_path, outcome):
     config = make_config(method, views=2)
     live = outcome(train(config, machine, workdir=tmp_path / "live"), tmp_path / "live")
-    asked["images"] = 0
+    questions["images"] = 0
     stored = outcome(train(config, store, workdir=tmp_path / "stored"), tmp_path / "stored")
     assert stored == live
-    assert asked["images"] == 2 * 16 + PROBE
+    assert questions["images"] == 2 * 16 + PROBE
     assert config.config_id != make_config(method).config_id
 
 
 @pytest.mark.parametrize("method", ["kd", "cskd"])
-def test_without_room_everything_is_live(method, make_config, machine, store, asked):
+def test_without_room_everything_is_live(method, make_config, machine, store, questions):
     none = store.model_copy(update={"replay": store.replay.model_copy(update={"max_bytes": 1000})})
     crowded = train(make_config(method), none)
-    assert asked["images"] == 4 * 16 + PROBE
+    assert questions["images"] == 4 * 16 + PROBE
     alone = train(make_config(method), machine)
     assert [past.losses for past in crowded.reports] == [past.losses for past in alone.reports]
 
 
 @pytest.mark.parametrize("method", ["kd", "cskd"])
-def test_damage_is_made_anew(method, make_config, machine, store, asked):
+def test_damage_is_made_anew(method, make_config, machine, store, questions):
     config = make_config(method, epochs=1)
     expected = train(config, store)
     for path in store.replay.folder.glob("*/view-00000/*.bin"):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 255
         path.write_bytes(content)
-    before = asked["images"]
+    before = questions["images"]
     again = train(config, store)
-    assert asked["images"] > before
+    assert questions["images"] > before
     assert [past.losses for past in again.reports] == [past.losses for past in expected.reports]
 
 
@@ -297,8 +297,8 @@ def test_trainings_at_once_share_the_recording_and_survive_one_that_is_killed(ma
         time.sleep(0.002)
     killed.send_signal(signal.SIGKILL)
     assert [one.wait(120) for one in started][1:] == [0, 0]
-    told = [json.loads((tmp_path / f"{number}.json").read_text()) for number in (1, 2)]
-    for one in told:
+    outcomes = [json.loads((tmp_path / f"{number}.json").read_text()) for number in (1, 2)]
+    for one in outcomes:
         assert one["losses"] == [past.losses for past in live.reports]
         assert one["miou"] == live.evaluation.miou
-    assert sum(one["asked"] for one in told) <= 4 * 16
+    assert sum(one["asked"] for one in outcomes) <= 4 * 16

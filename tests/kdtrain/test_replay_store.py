@@ -105,9 +105,9 @@ def test_rows_come_back_as_they_were_written(root, dtype):
     with Stream(ReplayStore(root, LIMIT), FACTS, Layout(batch=3, extra=1)).view(2) as view:
         array = view.arrays(10, {"logits": TensorSpec((3, 5, 7), dtype)})["logits"]
         assert all(array.has(chunk) for chunk in range(3))
-        for wanted in (slice(None), slice(2, 9), [3, 4, 5], [9], [7, 0, 7, 2], range(8, 2, -2), []):
-            index = torch.tensor(list(wanted), dtype=torch.long) if not isinstance(wanted, slice) else wanted
-            got = array.read(wanted)
+        for numbers in (slice(None), slice(2, 9), [3, 4, 5], [9], [7, 0, 7, 2], range(8, 2, -2), []):
+            index = torch.tensor(list(numbers), dtype=torch.long) if not isinstance(numbers, slice) else numbers
+            got = array.read(numbers)
             assert got.dtype == dtype
             assert torch.equal(got, rows[index])
         kept = array.read([1, 2])

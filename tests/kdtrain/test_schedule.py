@@ -57,15 +57,15 @@ def test_an_unchanged_schedule_leaves_the_identity_of_old_configs(make_config):
 
 
 def test_a_term_that_has_stopped_is_not_computed_nor_is_the_teacher(make_config, machine, monkeypatch):
-    asked = []
+    questions = []
     ask = FrozenTeacher.ask
-    monkeypatch.setattr(FrozenTeacher, "ask", lambda *args: (asked.append(1), ask(*args))[1])
+    monkeypatch.setattr(FrozenTeacher, "ask", lambda *args: (questions.append(1), ask(*args))[1])
     terms = [term.model_dump() for term in METHODS["kd"].terms]
     schedule = {"decay": "linear", "stop": 0.5}
     config = make_config("kd", terms=[terms[0], terms[1] | {"schedule": schedule, "weight": 3.0}])
     result = train(config, machine)
     shapes = 1  # the question for the shapes of its layers
-    assert len(asked) == shapes + 8, "2 of 4 epochs of 4 steps"
+    assert len(questions) == shapes + 8, "2 of 4 epochs of 4 steps"
     first, second, third, last = (past.losses["pixel_kd"] for past in result.reports)
     assert first["weighted"] < 3 * first["raw"]
     assert second["weighted"] < first["weighted"]
@@ -77,19 +77,19 @@ def test_the_gradient_of_every_term_is_measured(make_config, machine, monkeypatc
     seen = []
     norms = step.gradient_norms
 
-    def measured(weighted, student, scaler, world):
-        found = norms(weighted, student, scaler, world)
+    def measured(weighted, student, scaler, group):
+        lengths = norms(weighted, student, scaler, group)
         for name, value in weighted.items():
             student.zero_grad()
             value.backward(retain_graph=True)
             flat = torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None])
-            seen.append((found[name], float(flat.norm())))
-        return found
+            seen.append((lengths[name], float(flat.norm())))
+        return lengths
 
     alone = train(make_config("kd", epochs=5), machine)
     monkeypatch.setattr(step, "gradient_norms", measured)
     result = train(make_config("kd", epochs=5), machine)
-    assert [found for found, _ in seen] == pytest.approx([expected for _, expected in seen], rel=1e-4)
+    assert [length for length, _ in seen] == pytest.approx([expected for _, expected in seen], rel=1e-4)
     looked = [past.epoch for past in result.reports if "gradient" in past.losses["pixel_kd"]]
     assert looked == [1, 5]
     for past in (result.reports[0], result.reports[4]):

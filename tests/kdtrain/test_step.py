@@ -146,7 +146,7 @@ def test_a_stored_kernel_stands_for_the_map_of_its_layer(run_of, monkeypatch):
 def test_gradients_of_terms_are_measured_in_the_middle_of_some_epochs(run_of):
     run = run_of("kd")
     lengths = {clock: take_step(run, clock).gradients for clock in (Clock(0, 1), Clock(0, 2), Clock(1, 2), Clock(3, 2))}
-    assert [set(found) for found in lengths.values()] == [
+    assert [set(by_term) for by_term in lengths.values()] == [
         set(),
         {"cross_entropy", "pixel_kd"},
         set(),

@@ -100,7 +100,7 @@ def change_card(**changes):
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
         (shutil.rmtree, "is not a teacher folder, it must hold model.json and weights.safetensors; make one with"),
         (lambda folder: (folder / CARD).unlink(), "is not a teacher folder"),
@@ -116,12 +116,12 @@ def change_card(**changes):
         (change_card(network={"arch": "gone_module:tiny"}), "holds the teacher"),
     ],
 )
-def test_a_damaged_folder_is_refused_in_one_sentence(tmp_path, harm, said):
+def test_a_damaged_folder_is_refused_in_one_sentence(tmp_path, harm, message):
     digest = save(tmp_path / "teacher").digest
     harm(tmp_path / "teacher")
     with pytest.raises(InputError) as error:
         load_model(tmp_path / "teacher", digest)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

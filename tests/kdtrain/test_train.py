@@ -147,8 +147,8 @@ def test_the_student_is_saved_as_a_network_that_can_teach(make_config, machine, 
         result.student["params"],
     )
     network.to(memory_format=torch.channels_last)
-    found = evaluate(lambda pixels: network(pixels)["logits"], select, "select", 4, 1.0, torch.device("cpu"))
-    assert found.to_dict() == result.evaluation.to_dict()
+    evaluation = evaluate(lambda pixels: network(pixels)["logits"], select, "select", 4, 1.0, torch.device("cpu"))
+    assert evaluation.to_dict() == result.evaluation.to_dict()
     taught = make_config("kd", teacher=card.digest, epochs=1)
     assert train(taught, machine.model_copy(update={"teacher": tmp_path / "student"})).state == "complete"
 
@@ -356,7 +356,7 @@ class TestWrongInput:
         return refuse
 
     @pytest.mark.parametrize(
-        ("changes", "said"),
+        ("changes", "message"),
         [
             ({"batch_size": 17}, "batch_size is 17, but the training role has only 16 images"),
             ({"student": {"arch": "Unett"}}, "arch: 'Unett' is unknown"),
@@ -371,12 +371,12 @@ class TestWrongInput:
             ({"data": {"name": "camvid"}}, "camvid"),
         ],
     )  # fmt: skip
-    def test_in_the_config(self, changes, said, make_config, machine, refused):
-        assert said in refused(make_config("kd", **changes), machine.model_copy(update={"data_root": Path("gone")}))
+    def test_in_the_config(self, changes, message, make_config, machine, refused):
+        assert message in refused(make_config("kd", **changes), machine.model_copy(update={"data_root": Path("gone")}))
 
     def test_in_the_machine(self, make_config, machine, refused, tmp_path):
         config = make_config("kd")
-        for changes, said in (
+        for changes, message in (
             ({"teacher": None}, "name its folder by --teacher"),
             (
                 {"teacher": tmp_path / "gone"},
@@ -387,7 +387,7 @@ class TestWrongInput:
             ({"cache": tmp_path / "file" / "cache"}, "cannot write the image cache"),
         ):
             (tmp_path / "file").touch()
-            assert said in refused(config, machine.model_copy(update=changes))
+            assert message in refused(config, machine.model_copy(update=changes))
 
     def test_a_teacher_of_other_classes(self, make_config, machine, refused, teacher, tmp_path):
         folder, card = teacher
@@ -491,9 +491,9 @@ def test_starting_and_checkpoints_are_told_beside_the_epochs(make_config, machin
     config = make_config("kd", epochs=4)
     with pytest.raises(KeyboardInterrupt):
         train(config, machine, workdir=tmp_path, report=_leaves_at(2))
-    found = train(config, machine, workdir=tmp_path).reports
-    assert [parts(past.seconds) for past in found] == [["start"], ["checkpoint"], ["start"], ["checkpoint"]]
-    assert all(past.seconds[part] > 0 for past in found for part in parts(past.seconds))
+    reports = train(config, machine, workdir=tmp_path).reports
+    assert [parts(past.seconds) for past in reports] == [["start"], ["checkpoint"], ["start"], ["checkpoint"]]
+    assert all(past.seconds[part] > 0 for past in reports for part in parts(past.seconds))
 
 
 def test_reports_from_before_the_bill_still_read(make_config, machine):

@@ -91,8 +91,8 @@ def test_an_image_that_comes_twice_in_an_epoch_comes_in_two_views(images, furthe
 
 def test_trials_of_one_seed_see_the_same_whatever_their_batches(images, further):
     def seen(per_batch):
-        found = batches(images, further, per_batch=per_batch)
-        return [key for batch in found.keys(1) for key in batch if key.turn is not None]
+        source = batches(images, further, per_batch=per_batch)
+        return [key for batch in source.keys(1) for key in batch if key.turn is not None]
 
     assert seen(6)[:6] == seen(3)
     assert Counter(key.image for key in seen(5)) == dict.fromkeys(range(5), 2)

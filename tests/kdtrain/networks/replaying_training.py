@@ -15,9 +15,9 @@ torch.set_num_threads(1)
 config, machine, out = map(Path, sys.argv[1:4])
 result = train(TrainConfig.model_validate_json(config.read_text()), Machine.model_validate_json(machine.read_text()))
 assert result.evaluation is not None
-told = {
+outcome = {
     "losses": [past.losses for past in result.reports],
     "miou": result.evaluation.miou,
     "asked": sum(past.asked for past in result.reports),
 }
-out.write_text(json.dumps(told))
+out.write_text(json.dumps(outcome))
