@@ -3,14 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 
 import sweeps
+from analysis import read_tables
+from analysis.selection.select import best
 from kdtrain import InputError, Machine, TrainConfig
 from sweeps import SweepSpec, best_config, load_spec, run_sweep
 from sweeps.attempt.signals import Interrupted, StopRequest
+from sweeps.outcome.tabulate import write_tables
 
 SPEC = {
     "name": "tiny",
@@ -71,6 +75,16 @@ def test_a_sweep_in_a_few_lines(
     with pytest.raises(Interrupted):  # a longer sweep in the same folder, by path, with a request to stop
         run_sweep(spec_file, str(folder), machine, inline=True, stop=stop)
     assert best_config(str(folder)) == config
+
+
+def test_the_best_config_is_that_of_the_command(fake: ModuleType, tmp_path: Path) -> None:
+    fake.run(fake.make_spec(), tmp_path)
+    config = best_config(tmp_path)
+    assert not (tmp_path / "tables").exists()
+    write_tables(tmp_path)
+    chosen = best(read_tables(tmp_path))
+    assert len(chosen["evidence"]["runners_up"]) > 1
+    assert config == TrainConfig.parse(chosen["config"])
 
 
 def test_a_folder_without_a_sweep_has_no_best_config(tmp_path: Path) -> None:
