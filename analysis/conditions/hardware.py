@@ -1,4 +1,4 @@
-"""Where trials ran, and whether studies that are compared ran on one and the same hardware, software and code."""
+"""Where trials ran, and whether studies that are compared ran on the same hardware, software and code."""
 
 import json
 from collections import Counter
@@ -64,7 +64,7 @@ class Mix:
 
     @property
     def doubt(self) -> str:
-        """In a few words."""
+        """The mix in a few words, for a warning."""
         return "mixed code: not comparable" if self.kind == "code" else f"mixed {self.kind}"
 
     def spans(self, studies: Iterable[str]) -> bool:
@@ -81,27 +81,27 @@ def mixed(tables: Tables) -> list[Mix]:
     """
     environments = tables["environments"].drop_duplicates("environment_id").set_index("environment_id")
     trials = tables["trials"]
-    told = trials[trials["state"].isin(_OUTCOMES) & trials["environment_id"].isin(environments.index)]
-    rows = [row for _, row in environments.loc[told["environment_id"].unique()].iterrows()]
+    ended = trials[trials["state"].isin(_OUTCOMES) & trials["environment_id"].isin(environments.index)]
+    rows = [row for _, row in environments.loc[ended["environment_id"].unique()].iterrows()]
     names = {
         "hardware": [hardware(row) for row in rows],
         "software": _software_names(rows),
     }
     versions = code_parts(tables["sweeps"])
-    if versions.empty:  # tables that were written before the parts of the code were told apart
+    if versions.empty:  # tables that were written before the parts of the code were distinguished
         names["code"] = [code(row) for row in rows]
-    found = []
+    mixes = []
     for kind, named in names.items():
         place_of = {str(row.name): name for row, name in zip(rows, named, strict=True)}
         if len(set(named)) > 1:
             places: dict[str, dict[str, int]] = {}
-            pairs = zip(told["environment_id"].map(place_of), told["study"], strict=True)
+            pairs = zip(ended["environment_id"].map(place_of), ended["study"], strict=True)
             for (place, study), count in Counter(pairs).items():
                 places.setdefault(place, {})[study] = count
-            found.append(Mix(kind, places))
+            mixes.append(Mix(kind, places))
     if not versions.empty:
-        found += _mixed_code(told.dropna(subset=["code_digest"]), versions)
-    return found
+        mixes += _mixed_code(ended.dropna(subset=["code_digest"]), versions)
+    return mixes
 
 
 def _mixed_code(trials: pd.DataFrame, versions: pd.DataFrame) -> list[Mix]:
@@ -110,17 +110,17 @@ def _mixed_code(trials: pd.DataFrame, versions: pd.DataFrame) -> list[Mix]:
         return []
     partitions = tuple(parts.by_part.values())
     different = {json.dumps(list(places.values())): places for places in partitions}
-    places = {place: studies for one in different.values() for place, studies in one.items()}
+    places = {place: studies for version in different.values() for place, studies in version.items()}
     return [Mix("code", places, partitions, parts.modules)]
 
 
 def hardware(row: Mapping[str, Any] | pd.Series) -> str:
     """What computed, of a row of the table of environments: rows of the same hardware have the same name."""
-    processes = int(known(row, "processes") or 1)
+    processes = int(value_of(row, "processes") or 1)
     times = f"{processes} x " if processes > 1 else ""
     if str(row["device"]).startswith("cuda"):
-        return f"{times}{known(row, 'device_name') or 'GPU without a name'}"
-    name = known(row, "cpu_name") or known(row, "device_name") or "CPU without a name"
+        return f"{times}{value_of(row, 'device_name') or 'GPU without a name'}"
+    name = value_of(row, "cpu_name") or value_of(row, "device_name") or "CPU without a name"
     threads = int(row["num_threads"])
     return f"{times}{name}, {threads} thread{'' if threads == 1 else 's'}"
 
@@ -128,21 +128,21 @@ def hardware(row: Mapping[str, Any] | pd.Series) -> str:
 def software(row: Mapping[str, Any] | pd.Series) -> dict[str, str]:
     """What can change a number or a time, of a row of the table of environments: versions and settings by name."""
     packages = read_versions(row["versions_json"])
-    told = {name: known(row, name) for name in _SOFTWARE} | {name: packages.get(name) for name in _PACKAGES}
-    return {name: str(value) for name, value in told.items() if value is not None}
+    facts = {name: value_of(row, name) for name in _SOFTWARE} | {name: packages.get(name) for name in _PACKAGES}
+    return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def code(row: Mapping[str, Any] | pd.Series) -> str:
     """Which version of the training code, of a row of the table of environments."""
-    digest, commit = known(row, "code_digest"), known(row, "git_commit")
+    digest, commit = value_of(row, "code_digest"), value_of(row, "git_commit")
     if digest is not None:
         return f"code {digest[:10]}"
     if commit is not None:
-        return f"commit {commit[:10]}{' with changes' if known(row, 'git_dirty') else ''}"
+        return f"commit {commit[:10]}{' with changes' if value_of(row, 'git_dirty') else ''}"
     return "code not recorded"
 
 
-def known(row: Mapping[str, Any] | pd.Series, name: str) -> Any:
+def value_of(row: Mapping[str, Any] | pd.Series, name: str) -> Any:
     """A value of a row; None where it is missing."""
     value = row.get(name)
     return None if value is None or pd.isna(value) else value
@@ -151,12 +151,14 @@ def known(row: Mapping[str, Any] | pd.Series, name: str) -> Any:
 def _software_names(rows: list[pd.Series]) -> list[str]:
     """Each named by what differs; a fact that only some of them have, such as the version of CUDA, does not."""
     facts = [software(row) for row in rows]
-    names = {name: None for told in facts for name in told}
-    differing = [name for name in names if len({told[name] for told in facts if name in told}) > 1]
-    return [", ".join(f"{name} {told[name]}" for name in differing if name in told) or "the rest" for told in facts]
+    names = {name: None for values in facts for name in values}
+    differing = [name for name in names if len({values[name] for values in facts if name in values}) > 1]
+    return [
+        ", ".join(f"{name} {values[name]}" for name in differing if name in values) or "the rest" for values in facts
+    ]
 
 
 def _listed(studies: Mapping[str, int]) -> str:
-    told = [f"{study} {count}" for study, count in studies.items()]
-    more = f" and {len(told) - _SHOWN} more studies" if len(told) > _SHOWN else ""
-    return f"trials: {', '.join(told[:_SHOWN])}{more}"
+    counts = [f"{study} {count}" for study, count in studies.items()]
+    more = f" and {len(counts) - _SHOWN} more studies" if len(counts) > _SHOWN else ""
+    return f"trials: {', '.join(counts[:_SHOWN])}{more}"

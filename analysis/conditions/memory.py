@@ -56,7 +56,7 @@ def memory(tables: Tables) -> pd.DataFrame:
     rows = []
     for study, group in measured.groupby("study", sort=False):
         peak, total = int(group["peak_memory_bytes"].max()), int(group["gpu_memory_bytes"].min())
-        found = advice(peak, total) if group["processes"].fillna(1).max() <= 1 else None
+        gpu_advice = advice(peak, total) if group["processes"].fillna(1).max() <= 1 else None
         rows.append(
             {
                 "study": str(study),
@@ -65,8 +65,8 @@ def memory(tables: Tables) -> pd.DataFrame:
                 "peak_memory_bytes": peak,
                 "gpu_memory_bytes": total,
                 "share": peak / total,
-                "fit": found.fit if found else math.nan,
-                "fraction": found.fraction if found else math.nan,
+                "fit": gpu_advice.fit if gpu_advice else math.nan,
+                "fraction": gpu_advice.fraction if gpu_advice else math.nan,
             }
         )
     names = ["study", "gpu", "trials", "peak_memory_bytes", "gpu_memory_bytes", "share", "fit", "fraction"]

@@ -100,9 +100,11 @@ def final_difference(tables: Tables) -> Difference | None:
     shared = [seed for seed in chosen.seeds if seed in baseline.seeds]
     if not shared:
         return None
-    scores = {name: dict(zip(one.seeds, one.scores, strict=True)) for name, one in (("b", baseline), ("c", chosen))}
+    scores = {
+        name: dict(zip(config.seeds, config.scores, strict=True)) for name, config in (("b", baseline), ("c", chosen))
+    }
     long = pd.DataFrame(
-        [{"config": name, "seed": seed, "score": own[seed]} for name, own in scores.items() for seed in shared]
+        [{"config": name, "seed": seed, "score": by_seed[seed]} for name, by_seed in scores.items() for seed in shared]
     )
     row = effects(long, "b").frame.iloc[0]
     return Difference(

@@ -101,13 +101,13 @@ def finalists(tables: Tables) -> pd.DataFrame:
 def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
     """The complete trials behind the scores of a finalist (anything with study, config_id, confirmed)."""
     trials = tables["trials"]
-    mine = trials[
+    runs = trials[
         (trials["study"] == finalist["study"])
         & (trials["config_id"] == finalist["config_id"])
         & (trials["phase"] == (Phase.CONFIRM if finalist["confirmed"] else Phase.SEARCH))
         & (trials["state"] == State.COMPLETE)
     ]
-    return mine.sort_values("seed")
+    return runs.sort_values("seed")
 
 
 def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:

@@ -66,9 +66,9 @@ def survivors(scores: Mapping[T, Sequence[float | None]], alive: int) -> list[T]
     """
 
     def worth(config: T) -> tuple[bool, float]:
-        known = [score for score in scores[config] if score is not None]
-        mean = sum(known) / len(known) if known else -math.inf
-        return len(known) == len(scores[config]), mean
+        finite = [score for score in scores[config] if score is not None]
+        mean = sum(finite) / len(finite) if finite else -math.inf
+        return len(finite) == len(scores[config]), mean
 
     best = sorted(scores, key=worth, reverse=True)[:alive]  # a stable sort, also in reverse
     return [config for config in scores if config in best]

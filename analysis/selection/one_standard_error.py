@@ -1,7 +1,7 @@
-"""Which of several configs to take when seeds are noisy: pure functions of their scores and costs.
+"""Which of several configs to choose when seeds are noisy: pure functions of their scores and costs.
 
 The one-standard-error rule (Breiman et al. 1984): whatever is within one standard error of the best mean cannot be
-told from it, so of these the cheapest is taken.
+distinguished from it, so the cheapest of these is chosen.
 """
 
 import math
@@ -28,12 +28,12 @@ def decide(
     timed: Callable[[pd.DataFrame], bool] = lambda tied: True,
     frozen: FrozenSelection | None = None,
 ) -> pd.DataFrame:
-    """Rank the finalists of a sweep and choose one; what is meant is said in `analysis.selection.finalists.finalists`.
+    """Rank the finalists of a sweep and choose one; see `analysis.selection.finalists.finalists`.
 
     Args:
         finalists: One row per config, with at least ``study, config_id, seeds, scores, mean, n, planned_seeds,
             confirmed, rounds, unstable, cost_s, params, distance``.
-        timed: Told the tie set: whether its training times can be compared.
+        timed: Takes the tie set and returns whether its training times can be compared.
         frozen: A selection that is final.
 
     Returns:
@@ -65,11 +65,11 @@ def collapsed(scores: Sequence[Sequence[float]]) -> list[int | None]:
     pooled over the other configs; since that is an estimate from few values, the limit is the quantile of Student's t
     which is as rare as `COLLAPSE_SD` of a normal distribution.
     """
-    found: list[int | None] = []
-    for index, own in enumerate(scores):
+    places: list[int | None] = []
+    for index, seeds in enumerate(scores):
         spread, freedom = _spread([*scores[:index], *scores[index + 1 :]])
-        found.append(_collapsed(own, math.sqrt(spread / freedom), freedom) if freedom and len(own) > 1 else None)
-    return found
+        places.append(_collapsed(seeds, math.sqrt(spread / freedom), freedom) if freedom and len(seeds) > 1 else None)
+    return places
 
 
 def within_one_se(means: Sequence[float], sd: float, n: int) -> list[bool]:
@@ -81,7 +81,7 @@ def within_one_se(means: Sequence[float], sd: float, n: int) -> list[bool]:
 
 @dataclass(frozen=True)
 class ConfigChoice:
-    """The config that is taken: its label in the frame, and what has decided for it."""
+    """The chosen config: its label in the frame, and why it was chosen."""
 
     label: Hashable
     why: str
@@ -99,7 +99,7 @@ def cheapest(tied: pd.DataFrame, timed: bool = True) -> ConfigChoice:
     if len(tied) == 1:
         return ConfigChoice(tied.index[0], "no other is within one standard error of it")
     left = tied
-    for column, slack, said in (
+    for column, slack, reason in (
         ("cost_s", SAME_COST, "the cheapest to train"),
         ("params", 0.0, "the smallest"),
         ("distance", 0.0, "the closest to its published values"),
@@ -109,7 +109,7 @@ def cheapest(tied: pd.DataFrame, timed: bool = True) -> ConfigChoice:
             continue
         left = left[values <= values.min() * (1 + slack)]
         if len(left) == 1:
-            return ConfigChoice(left.index[0], f"{said} {of}")
+            return ConfigChoice(left.index[0], f"{reason} {of}")
     return ConfigChoice(left["mean"].astype("float64").idxmax(), f"the highest mean {of}, which cost the same")
 
 
@@ -126,7 +126,7 @@ def standings(means: Sequence[float], sd: float, n: int) -> list[Standing] | Non
     """Rank intervals by resampling every mean from a normal distribution with the pooled standard error.
 
     Returns:
-        One per config; None where the standard deviation is not known.
+        One per config; None where the standard deviation is unknown.
     """
     if math.isnan(sd):
         return None
@@ -163,29 +163,30 @@ def _choice(frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: 
             return ConfigChoice(chosen.index[0], frozen.why)
     tied = frame[frame["tie"]]
     if tied.empty:
-        return ConfigChoice(frame.index[0], "the best of what is there, for want of a config with every fresh seed")
+        return ConfigChoice(frame.index[0], "the best so far, because no config has a score on every fresh seed")
     return cheapest(tied, len(tied) > 1 and timed(tied))
 
 
 def _unstable(frame: pd.DataFrame) -> pd.Series:
-    """What is known to be wrong with the seeds of each config, collapsed ones included."""
+    """What is wrong with the seeds of each config, collapsed ones included; missing where nothing is."""
     rows = list(zip(frame["unstable"], frame["seeds"], frame["scores"], strict=True))
     worst = collapsed([list(scores) for _, _, scores in rows])
-    told = [
-        f"seed {seeds[place]} collapsed to {points(scores[place])}" if pd.isna(known) and place is not None else known
-        for (known, seeds, scores), place in zip(rows, worst, strict=True)
+    reasons = [
+        f"seed {seeds[place]} collapsed to {points(scores[place])}" if pd.isna(reason) and place is not None else reason
+        for (reason, seeds, scores), place in zip(rows, worst, strict=True)
     ]
-    return pd.Series(told, frame.index, dtype=object)
+    return pd.Series(reasons, frame.index, dtype=object)
 
 
 def _spread(scores: Sequence[Sequence[float]]) -> tuple[float, int]:
     """Sum of squares within configs, and its degrees of freedom."""
-    known = [np.asarray(own, dtype=float) for own in scores if len(own) > 1]
-    return float(sum(((own - own.mean()) ** 2).sum() for own in known)), sum(len(own) - 1 for own in known)
+    samples = [np.asarray(sample, dtype=float) for sample in scores if len(sample) > 1]
+    squares = sum(((sample - sample.mean()) ** 2).sum() for sample in samples)
+    return float(squares), sum(len(sample) - 1 for sample in samples)
 
 
-def _collapsed(own: Sequence[float], sd: float, freedom: int) -> int | None:
-    worst = int(np.argmin(own))
-    others = [score for place, score in enumerate(own) if place != worst]
-    limit = stats.t.isf(stats.norm.sf(COLLAPSE_SD), freedom) * sd * math.sqrt(1 + 1 / len(others))
-    return worst if own[worst] < np.mean(others) - limit else None
+def _collapsed(seeds: Sequence[float], sd: float, freedom: int) -> int | None:
+    worst = int(np.argmin(seeds))
+    rest = [score for place, score in enumerate(seeds) if place != worst]
+    limit = stats.t.isf(stats.norm.sf(COLLAPSE_SD), freedom) * sd * math.sqrt(1 + 1 / len(rest))
+    return worst if seeds[worst] < np.mean(rest) - limit else None

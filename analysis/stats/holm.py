@@ -23,9 +23,9 @@ def holm(p: np.ndarray, alpha: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     unknown = np.isnan(p)
     if not len(p) or unknown.all():
         return np.full(len(p), np.nan), np.full(len(p), np.nan)
-    known = np.where(unknown, 1.0, p)
-    rejected, adjusted, *_ = multipletests(known, alpha, method="holm")
-    rank = np.argsort(np.argsort(known, kind="stable"), kind="stable")
+    filled = np.where(unknown, 1.0, p)
+    rejected, adjusted, *_ = multipletests(filled, alpha, method="holm")
+    rank = np.argsort(np.argsort(filled, kind="stable"), kind="stable")
     step = alpha / (len(p) - rank)
     stopped = alpha / (len(p) - rejected.sum()) if not rejected.all() else alpha
     levels = np.where(rejected, step, stopped)

@@ -103,19 +103,19 @@ def counts(tables: Tables, eval_id: str) -> ClassCounts:
         AnalysisError: Nothing was stored of this evaluation.
     """
     confusion = tables["confusion"]
-    mine = confusion[confusion["eval_id"] == eval_id]
-    if mine.empty:
-        raise AnalysisError(f"eval_id: an evaluation with a confusion matrix per image is wanted, got '{eval_id}'")
+    rows = confusion[confusion["eval_id"] == eval_id]
+    if rows.empty:
+        raise AnalysisError(f"eval_id: must be an evaluation with a confusion matrix per image, got '{eval_id}'")
     classes = int(tables["sweeps"]["num_classes"].max())
-    image, images = pd.factorize(mine["image_id"], sort=True)
-    truth, predicted = mine["gt"].to_numpy(), mine["pred"].to_numpy()
-    pixels, shape = mine["n"].to_numpy(dtype=float), (len(images), classes)
+    image, images = pd.factorize(rows["image_id"], sort=True)
+    truth, predicted = rows["gt"].to_numpy(), rows["pred"].to_numpy()
+    pixels, shape = rows["n"].to_numpy(dtype=float), (len(images), classes)
 
     def table(label: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return np.bincount(image * classes + label, weight, shape[0] * classes).reshape(shape)
 
     correct = table(truth, pixels * (truth == predicted))
-    groups = mine.drop_duplicates("image_id").set_index("image_id")["group_id"].loc[list(images)].to_numpy()
+    groups = rows.drop_duplicates("image_id").set_index("image_id")["group_id"].loc[list(images)].to_numpy()
     clusters, clustering = _clusters(groups)
     union = table(truth, pixels) + table(predicted, pixels) - correct
     return ClassCounts(tuple(map(str, images)), clusters, correct, union, clustering)
@@ -124,53 +124,53 @@ def counts(tables: Tables, eval_id: str) -> ClassCounts:
 def evaluation_of(tables: Tables, trial_id: str, role: str = Role.SELECT) -> str | None:
     """The last evaluation of a trial on a role of which the counts are stored; None if there is none."""
     evaluations = tables["evaluations"]
-    mine = evaluations[(evaluations["trial_id"] == trial_id) & (evaluations["role"] == role)]
-    mine = mine[mine["eval_id"].isin(tables["confusion"]["eval_id"].unique())].sort_values("epoch")
-    return str(mine["eval_id"].iloc[-1]) if len(mine) else None
+    rows = evaluations[(evaluations["trial_id"] == trial_id) & (evaluations["role"] == role)]
+    rows = rows[rows["eval_id"].isin(tables["confusion"]["eval_id"].unique())].sort_values("epoch")
+    return str(rows["eval_id"].iloc[-1]) if len(rows) else None
 
 
-def miou(one: ClassCounts, confidence: float = 0.95, seed: int = 0) -> Estimate:
+def miou(evaluation: ClassCounts, confidence: float = 0.95, seed: int = 0) -> Estimate:
     """The mIoU of one checkpoint with its interval over images."""
-    weights = _weights(one, seed)
-    return _estimate(one, one.miou, one.influence, _replicates(one, weights), confidence)
+    weights = _weights(evaluation, seed)
+    return _estimate(evaluation, evaluation.miou, evaluation.influence, _replicates(evaluation, weights), confidence)
 
 
-def difference(one: ClassCounts, other: ClassCounts, confidence: float = 0.95, seed: int = 0) -> Estimate:
-    """The mIoU of ``one`` minus that of ``other``, paired: every replicate weights the same images for both.
+def difference(evaluation: ClassCounts, reference: ClassCounts, confidence: float = 0.95, seed: int = 0) -> Estimate:
+    """The mIoU of ``evaluation`` minus that of ``reference``, paired: every replicate weights the same images for both.
 
     Raises:
         AnalysisError: They were evaluated on different images.
     """
-    _same_images(one, other)
-    weights = _weights(one, seed)
-    replicates = _replicates(one, weights) - _replicates(other, weights)
-    value, influence = one.miou - other.miou, _mean(one.influence) - _mean(other.influence)
-    return _estimate(one, value, influence[:, None], replicates, confidence)
+    _same_images(evaluation, reference)
+    weights = _weights(evaluation, seed)
+    replicates = _replicates(evaluation, weights) - _replicates(reference, weights)
+    value, influence = evaluation.miou - reference.miou, _mean(evaluation.influence) - _mean(reference.influence)
+    return _estimate(evaluation, value, influence[:, None], replicates, confidence)
 
 
-def class_differences(one: ClassCounts, other: ClassCounts, confidence: float = 0.95) -> pd.DataFrame:
-    """IoU of ``one`` minus that of ``other`` class by class, paired by image, Holm over the classes.
+def class_differences(evaluation: ClassCounts, reference: ClassCounts, confidence: float = 0.95) -> pd.DataFrame:
+    """IoU of ``evaluation`` minus that of ``reference`` class by class, paired by image, Holm over the classes.
 
     t intervals from the influence of the clusters, which agree with ``p_holm``
-    (see ``analysis.stats.holm``). Too narrow
-    for a class that occurs in very few clusters.
+    (see ``analysis.stats.holm``). Too narrow for
+    a class that occurs in very few clusters.
 
     Returns:
         Columns ``class_id, difference, se, low, high, p, p_holm, clusters`` (in how many the class occurs);
-        NaN where one of the two never has the class.
+        NaN where either of them never has the class.
 
     Raises:
         AnalysisError: They were evaluated on different images.
     """
-    _same_images(one, other)
-    value = one.iou - other.iou
-    se = _standard_error(one.influence - other.influence)
-    df = len(one.influence) - 1
+    _same_images(evaluation, reference)
+    value = evaluation.iou - reference.iou
+    se = _standard_error(evaluation.influence - reference.influence)
+    df = len(evaluation.influence) - 1
     t = np.divide(np.abs(value), se, out=np.zeros(len(se)), where=se > 0)
     p = np.where(np.isnan(value), np.nan, np.where(se > 0, 2 * special.stdtr(df, -t), value == 0))
     p_holm, levels = holm(p, 1 - confidence)
     half = special.stdtrit(df, 1 - levels / 2) * se
-    occurs = (_sums(np.maximum(one.union, other.union), one.clusters) > 0).sum(0)
+    occurs = (_sums(np.maximum(evaluation.union, reference.union), evaluation.clusters) > 0).sum(0)
     columns = {"difference": value, "se": se, "low": value - half, "high": value + half, "p": p, "p_holm": p_holm}
     return pd.DataFrame({"class_id": np.arange(len(value)), **columns, "clusters": occurs})
 
@@ -186,8 +186,8 @@ def _clusters(groups: np.ndarray) -> tuple[np.ndarray, str]:
         blocks = max(1, round(len(members) / BLOCK))
         clusters[members] = first + np.arange(len(members)) * blocks // len(members)
         first += blocks
-    found = plural(len(names), "sequence")
-    return clusters, f"{plural(first, 'block')} of about {BLOCK} consecutive images ({found}: too few to draw from)"
+    sequences = plural(len(names), "sequence")
+    return clusters, f"{plural(first, 'block')} of about {BLOCK} consecutive images ({sequences}: too few to draw from)"
 
 
 def _sums(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -213,26 +213,26 @@ def _standard_error(influence: np.ndarray) -> np.ndarray:
     return np.sqrt(clusters / (clusters - 1) * (influence**2).sum(0))
 
 
-def _weights(one: ClassCounts, seed: int) -> np.ndarray:
+def _weights(evaluation: ClassCounts, seed: int) -> np.ndarray:
     """Weights of the clusters (replicates, M): a Bayesian bootstrap, so that no class is ever absent.
 
     The parameter of the Dirichlet distribution gives every weight the variance 1, which makes the spread of the
-    replicates that of the standard error, with its M / (M - 1), instead of one that is too small.
+    replicates that of the standard error, with its M / (M - 1), instead of a spread that is too small.
     """
-    clusters = int(one.clusters.max()) + 1
+    clusters = int(evaluation.clusters.max()) + 1
     concentration = max(clusters - 2, 0.5) / clusters
     draws = np.random.default_rng(seed).gamma(concentration, size=(REPLICATES, clusters))
     return draws / draws.mean(1, keepdims=True)
 
 
-def _replicates(one: ClassCounts, weights: np.ndarray) -> np.ndarray:
+def _replicates(evaluation: ClassCounts, weights: np.ndarray) -> np.ndarray:
     """The mIoU under every row of weights."""
-    ratio = _iou(weights @ _sums(one.correct, one.clusters), weights @ _sums(one.union, one.clusters))
-    return np.nanmean(ratio, axis=1)
+    correct, union = (_sums(pixels, evaluation.clusters) for pixels in (evaluation.correct, evaluation.union))
+    return np.nanmean(_iou(weights @ correct, weights @ union), axis=1)
 
 
 def _estimate(
-    one: ClassCounts, value: float, influence: np.ndarray, replicates: np.ndarray, confidence: float
+    evaluation: ClassCounts, value: float, influence: np.ndarray, replicates: np.ndarray, confidence: float
 ) -> Estimate:
     """Percentile interval, expanded to the quantiles of Student's t for few clusters (Hesterberg 2015)."""
     clusters = len(influence)
@@ -241,12 +241,13 @@ def _estimate(
     if clusters > 1:
         tail = special.ndtr(special.stdtrit(clusters - 1, (1 - confidence) / 2))
         low, high = np.quantile(replicates, [tail, 1 - tail])
-    return Estimate(value, se, float(low), float(high), len(one.images), clusters, one.clustering)
+    return Estimate(value, se, float(low), float(high), len(evaluation.images), clusters, evaluation.clustering)
 
 
-def _same_images(one: ClassCounts, other: ClassCounts) -> None:
-    if one.images != other.images:
+def _same_images(evaluation: ClassCounts, reference: ClassCounts) -> None:
+    if evaluation.images != reference.images:
+        common = len(set(evaluation.images) & set(reference.images))
         raise AnalysisError(
-            f"evaluations: the same images are wanted for both, but {len(one.images)} and {len(other.images)} were "
-            f"evaluated, {len(set(one.images) & set(other.images))} of them in common"
+            f"evaluations: both must be of the same images, got {len(evaluation.images)} and {len(reference.images)} "
+            f"images, {common} of them in common"
         )

@@ -30,13 +30,13 @@ def judged(
 
     Returns:
         One row per difference: ``low, high`` (interval that agrees with ``p_holm``, see ``analysis.stats.holm``), ``p,
-        p_holm, word`` and ``mde``, the smallest true difference found in 80 of 100 repetitions.
+        p_holm, word`` and ``mde``, the smallest true difference detected in 80 of 100 repetitions.
     """
     exact = se < NO_NOISE
     t = np.divide(np.abs(difference), se, out=np.zeros(len(se)), where=~exact)
     p = np.where(exact, np.abs(difference) < NO_NOISE, 2 * special.stdtr(df, -t))
     family = max(planned, len(p))
-    p_holm, levels = (found[: len(p)] for found in holm(np.append(p, np.full(family - len(p), np.nan)), alpha))
+    p_holm, levels = (column[: len(p)] for column in holm(np.append(p, np.full(family - len(p), np.nan)), alpha))
     half = special.stdtrit(df, 1 - levels / 2) * se
     low, high = difference - half, difference + half
     words = [_word(*row, smallest, alpha) for row in zip(difference, low, high, p_holm, strict=True)]
@@ -45,7 +45,7 @@ def judged(
 
 
 def detectable(se: np.ndarray, df: np.ndarray, comparisons: int, power: float, alpha: float) -> np.ndarray:
-    """Smallest true differences found with the given power by the first step of Holm's procedure.
+    """Smallest true differences detected with the given power by the first step of Holm's procedure.
 
     The other tail of the noncentral t distribution is left out: it adds nothing at a power that is of use.
     """

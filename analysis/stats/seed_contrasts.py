@@ -39,8 +39,8 @@ class Effects:
         rho: Correlation of the scores of two configs on the same seed, measured; NaN if it cannot be.
         rho_low: Lower end of its interval.
         rho_high: Upper end.
-        mde: Smallest true difference that would be found in 80 of 100 repetitions, after Holm: the median over the
-            comparisons. NaN if nothing can be found.
+        mde: Smallest true difference that would be detected in 80 of 100 repetitions, after Holm: the median over the
+            comparisons. NaN if nothing can be detected.
         n: Seeds of the config that has fewest.
         estimator: How the differences were estimated, for a caption.
         notes: What a reader has to know besides, one sentence each.
@@ -132,7 +132,7 @@ def effects(
 def smallest_detectable(
     sd: float, n: int, configs: int, comparisons: int, rho: float = 0.0, power: float = POWER, alpha: float = 0.05
 ) -> float:
-    """Smallest true difference to the reference that a design finds with the given power.
+    """Smallest true difference to the reference that a design detects with the given power.
 
     Every config is trained on the same ``n`` seeds and the first step of Holm's procedure has to reject; noncentral
     t distribution with ``(configs - 1)(n - 1)`` degrees of freedom. The guard against unstable configs costs a few
@@ -144,7 +144,7 @@ def smallest_detectable(
         configs: Configs in the fit, reference included.
         comparisons: Size of the family.
         rho: Correlation of two configs on the same seed.
-        power: Share of repetitions in which the difference is found.
+        power: Share of repetitions in which the difference is detected.
         alpha: Familywise error rate.
 
     Returns:
@@ -165,18 +165,18 @@ def smallest_effect(sweeps: pd.DataFrame) -> float:
 def _by_seed(scores: pd.DataFrame, reference: str) -> tuple[list[str], np.ndarray]:
     """Names of the configs, the reference first, and their scores (K, S), NaN where a config lacks a seed."""
     columns = (scores[name].tolist() for name in ("config", "seed", "score"))
-    known = [row for row in zip(*columns, strict=True) if not missing(row[2])]
-    names = list(dict.fromkeys([reference, *(config for config, _, _ in known)]))
-    if all(config != reference for config, _, _ in known):
-        found = ", ".join(map(str, names[1:])) or "none"
-        raise AnalysisError(f"reference: a config with a score is wanted ({found}), got {reference}")
+    rows = [row for row in zip(*columns, strict=True) if not missing(row[2])]
+    names = list(dict.fromkeys([reference, *(config for config, _, _ in rows)]))
+    if all(config != reference for config, _, _ in rows):
+        scored = ", ".join(map(str, names[1:])) or "none"
+        raise AnalysisError(f"reference: must be a config with a score ({scored}), got {reference}")
     place = {name: row for row, name in enumerate(names)}
-    column = {seed: number for number, seed in enumerate(sorted({seed for _, seed, _ in known}))}
+    column = {seed: number for number, seed in enumerate(sorted({seed for _, seed, _ in rows}))}
     values = np.full((len(names), len(column)), np.nan)
-    for config, seed, score in known:
+    for config, seed, score in rows:
         if np.isfinite(values[place[config], column[seed]]):
             raise AnalysisError(
-                f"scores: one score per config and seed is allowed, but {config} has two for seed {seed}"
+                f"scores: one score per config and seed is allowed, got two of {config} for seed {seed}"
             )
         values[place[config], column[seed]] = score
     return names, values
@@ -203,19 +203,19 @@ def _spreads(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     the F test, and the pooled spread loses only what chance does not explain.
     """
     variances, df = _variances(values)
-    known = df > 0
+    several_seeds = df > 0
     wide, unstable = np.zeros((2, len(values)), dtype=bool)
-    if known.sum() < 3:
+    if several_seeds.sum() < 3:
         return wide, unstable
-    typical = np.median(variances[known])
-    middle = np.median(df[known])
+    typical = np.median(variances[several_seeds])
+    middle = np.median(df[several_seeds])
     typical /= special.chdtri(middle, 0.5) / middle
-    suspects = known & (variances > max(WIDER**2 * typical, NO_NOISE**2))
+    suspects = several_seeds & (variances > max(WIDER**2 * typical, NO_NOISE**2))
     for i in np.flatnonzero(suspects):
-        others = known & (np.arange(len(values)) != i)
+        others = several_seeds & (np.arange(len(values)) != i)
         usual = (variances[others] * df[others]).sum() / df[others].sum()
         chance = special.fdtrc(df[i], df[others].sum(), variances[i] / usual) if usual > 0 else 0.0
-        wide[i], unstable[i] = chance < 0.05, chance < 0.05 / known.sum()
+        wide[i], unstable[i] = chance < 0.05, chance < 0.05 / several_seeds.sum()
     return wide, unstable
 
 
@@ -247,11 +247,11 @@ def _block(values: np.ndarray, stable: np.ndarray) -> _Block | None:
 
 def _linked(values: np.ndarray, stable: np.ndarray) -> np.ndarray:
     """Configs that are joined to the reference (row 0) by a chain of shared seeds; none if it is unstable."""
-    there = np.isfinite(values) & stable[:, None]
+    present = np.isfinite(values) & stable[:, None]
     linked = np.zeros(len(values), dtype=bool)
     linked[0] = stable[0]
     while True:
-        grown = linked | there[:, there[linked].any(0)].any(1)
+        grown = linked | present[:, present[linked].any(0)].any(1)
         if (grown == linked).all():
             return linked
         linked = grown
@@ -307,10 +307,10 @@ def _estimator(models: list[str], tested: np.ndarray, comparisons: int) -> str:
         "pooled": "means with a pooled spread",
         "welch": "Welch's test where the spread is larger",
     }
-    used = {model for model, known in zip(models, tested, strict=True) if known}
-    told = "; ".join(word for model, word in words.items() if model in used)
+    used = {model for model, is_tested in zip(models, tested, strict=True) if is_tested}
+    sentence = "; ".join(word for model, word in words.items() if model in used)
     family = f", Holm over {comparisons} comparisons" if comparisons > 1 else ""
-    return f"{told}{family}" if used else "no test: it takes two seeds of two configs"
+    return f"{sentence}{family}" if used else "no test: it takes two seeds of two configs"
 
 
 def _notes(names: list[str], models: list[str], n: np.ndarray, unstable: np.ndarray, sd: float) -> list[str]:

@@ -41,11 +41,11 @@ def arrow_table(name: str, rows: Rows) -> pa.Table:
             or role that does not exist.
     """
     if name not in SCHEMAS:
-        raise AnalysisError(f"table: one of {', '.join(SCHEMAS)} is allowed, got '{name}'")
+        raise AnalysisError(f"table: must be one of {', '.join(SCHEMAS)}, got '{name}'")
     schema = SCHEMAS[name]
     given = set(rows.keys()) if isinstance(rows, pd.DataFrame | Mapping) else set().union(*rows)
     if unknown := sorted(given - set(schema.names)):
-        raise AnalysisError(f"table {name}: unknown column '{unknown[0]}'; known: {', '.join(schema.names)}")
+        raise AnalysisError(f"table {name}: unknown column '{unknown[0]}'; allowed: {', '.join(schema.names)}")
     try:
         if isinstance(rows, pd.DataFrame):
             table = pa.Table.from_pandas(rows.reindex(columns=schema.names), schema, preserve_index=False)
@@ -166,8 +166,8 @@ def _read(system: fs.FileSystem, path: str, name: str, only: tuple[str, Collecti
     schema = SCHEMAS[name]
     with system.open_input_file(path) as file:
         stored = pq.ParquetFile(file)
-        there = set(stored.schema_arrow.names)
-        missing = [column for column in LATER.get(name, ()) if column not in there]
+        stored_columns = set(stored.schema_arrow.names)
+        missing = [column for column in LATER.get(name, ()) if column not in stored_columns]
         columns = [column for column in schema.names if column not in missing]
         table = (
             _in_current_words(name, stored.read(columns)) if only is None else _matching(name, stored, columns, *only)

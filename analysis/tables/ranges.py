@@ -54,13 +54,13 @@ def distance(tables: Tables, study: str, trial_id: object) -> float:
     """
     published = read_defaults(tables, study)
     params = tables["params"]
-    mine = params[(params["trial_id"] == trial_id) & (params["role"] == "nuisance")]
-    if published is None or mine.empty:
+    tried = params[(params["trial_id"] == trial_id) & (params["role"] == "nuisance")]
+    if published is None or tried.empty:
         return math.nan
     space = read_spaces(tables).get(study, {})
     steps = [
         _step(space[name], value, published[name])
-        for name, value in zip(mine["name"], map(read_value, mine["value_json"]), strict=True)
+        for name, value in zip(tried["name"], map(read_value, tried["value_json"]), strict=True)
         if name in space and name in published
     ]
     return sum(steps) / len(steps) if steps else math.nan

@@ -180,7 +180,7 @@ def test_the_worst_image_adds_least(pair):
 
 def test_other_images_cannot_be_compared(pair):
     read = tables({"one": pair["one"][:40], "other": pair["other"]})
-    with pytest.raises(AnalysisError, match="40 and 80 were evaluated, 40 of them in common"):
+    with pytest.raises(AnalysisError, match="got 40 and 80 images, 40 of them in common"):
         difference(counts(read, "one"), counts(read, "other"))
 
 

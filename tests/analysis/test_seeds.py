@@ -140,7 +140,7 @@ def test_the_correlation_between_paired_seeds_is_measured():
 
 def test_a_config_with_two_scores_for_a_seed_is_refused():
     scores = pd.concat([frame(base=[0.6, 0.6], a=[0.5]), frame(a=[0.6])])
-    with pytest.raises(AnalysisError, match="a has two for seed 0"):
+    with pytest.raises(AnalysisError, match="got two of a for seed 0"):
         effects(scores, "base")
 
 

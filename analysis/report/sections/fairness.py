@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.conditions.hardware import code, hardware, known, mixed
+from analysis.conditions.hardware import code, hardware, mixed, value_of
 from analysis.conditions.memory import memory
 from analysis.figures.canvas import Colors
 from analysis.formats import MISSING, big, count, duration, missing, plural, points, share, size, text
@@ -171,28 +171,28 @@ def _environments(tables: Tables) -> str:
 
 
 def _about_hardware(row: pd.Series) -> str:
-    facts = [size(row["gpu_memory_bytes"])] if known(row, "gpu_memory_bytes") else []
-    facts += [row["cpu_name"]] if known(row, "cpu_name") and row["device"] != "cpu" else []
-    facts += [f"{row['cpu_count']:.0f} CPUs"] if known(row, "cpu_count") else []
+    facts = [size(row["gpu_memory_bytes"])] if value_of(row, "gpu_memory_bytes") else []
+    facts += [row["cpu_name"]] if value_of(row, "cpu_name") and row["device"] != "cpu" else []
+    facts += [f"{row['cpu_count']:.0f} CPUs"] if value_of(row, "cpu_count") else []
     return ", ".join([*facts, row["platform"]])
 
 
 def _about_software(row: pd.Series) -> str:
     names = {"cuda": "CUDA", "cudnn": "cuDNN", "gpu_driver": "driver", "amp": "mixed precision", "tf32": "TF32"}
-    facts = [f"{label} {row[name]}" for name, label in names.items() if known(row, name)]
-    if known(row, "deterministic_algorithms") is not None:
+    facts = [f"{label} {row[name]}" for name, label in names.items() if value_of(row, name)]
+    if value_of(row, "deterministic_algorithms") is not None:
         facts.append(
             "deterministic algorithms" if row["deterministic_algorithms"] else "not forced to be deterministic"
         )
-    facts += ["cuDNN benchmark"] if known(row, "cudnn_benchmark") else []
+    facts += ["cuDNN benchmark"] if value_of(row, "cudnn_benchmark") else []
     return ", ".join(facts)
 
 
 def _commit(row: pd.Series) -> str:
-    commit = known(row, "git_commit")
-    if commit is None or known(row, "code_digest") is None:
+    commit = value_of(row, "git_commit")
+    if commit is None or value_of(row, "code_digest") is None:
         return ""
-    return f"commit {commit[:10]}{' with changes' if known(row, 'git_dirty') else ''}"
+    return f"commit {commit[:10]}{' with changes' if value_of(row, 'git_dirty') else ''}"
 
 
 def _memory(tables: Tables) -> str:
