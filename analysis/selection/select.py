@@ -48,18 +48,18 @@ def best(tables: Tables) -> dict[str, Any]:
     evidence = {
         "study": winner["study"],
         "method": row["method"],
-        "trial": plain(winner["trial_id"]),
+        "trial": _plain(winner["trial_id"]),
         "config_id": winner["config_id"],
         "score": "mIoU on role select at the last evaluated epoch, fraction 0..1",
         "confirmed_on_fresh_seeds": bool(winner["confirmed"]),
-        "screen_score": plain(winner["screen_score"]),
+        "screen_score": _plain(winner["screen_score"]),
         **_seeds(winner),
-        "optimism": plain(winner["optimism"]),
+        "optimism": _plain(winner["optimism"]),
         "selection": _selection(ranked, winner),
         "baseline": _baseline(comparison, row),
         "runners_up": [
-            {"study": other["study"], "config_id": other["config_id"], **_seeds(other)}
-            for _, other in ranked.iloc[1:4].iterrows()
+            {"study": runner_up["study"], "config_id": runner_up["config_id"], **_seeds(runner_up)}
+            for _, runner_up in ranked.iloc[1:4].iterrows()
         ],
         "space_edges": crowded_edges(tables, winner["study"]),
         "test": _test(tables, winner),
@@ -69,110 +69,110 @@ def best(tables: Tables) -> dict[str, Any]:
     return {"config": read_config(winner["config_json"]).content, "evidence": evidence}
 
 
-def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, Any]:
+def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, object]:
     """Why this config: the rule, and what it was applied to."""
     able, sd = contenders(ranked), seed_sd(ranked)
-    found: dict[str, Any] = {"rule": RULE if len(able) else "highest score", "why": winner["why"]}
+    selection: dict[str, object] = {"rule": RULE if len(able) else "highest score", "why": winner["why"]}
     if len(able):
         n = int(able["n"].iloc[0])
-        found["pooled_sd"] = plain(sd)
-        found["standard_error"] = plain(sd / n**0.5)
-        found["tie_set"] = [
+        selection["pooled_sd"] = _plain(sd)
+        selection["standard_error"] = _plain(sd / n**0.5)
+        selection["tie_set"] = [
             {
                 "study": row["study"],
                 "config_id": row["config_id"],
                 "mean": float(row["mean"]),
-                "cost_s": plain(row["cost_s"]),
+                "cost_s": _plain(row["cost_s"]),
             }
             for _, row in ranked[ranked["tie"]].sort_values("rank").iterrows()
         ]
-        places, known = list(able.index), standings(able["mean"].tolist(), sd, n)
-        if known is not None and winner.name in places:
-            own = known[places.index(winner.name)]
-            found["rank_interval"] = f"{own.low} to {own.high} of {len(able)}"
-            found["probability_of_best"] = round(own.best, 2)
-    if told := [f"{row['study']} {row['config_id']}: {row['unstable']}" for _, row in _unstable(ranked).iterrows()]:
-        found["unstable"] = told
-    return found
+        places, ranks = list(able.index), standings(able["mean"].tolist(), sd, n)
+        if ranks is not None and winner.name in places:
+            standing = ranks[places.index(winner.name)]
+            selection["rank_interval"] = f"{standing.low} to {standing.high} of {len(able)}"
+            selection["probability_of_best"] = round(standing.best, 2)
+    unstable = ranked[ranked["unstable"].notna()]
+    if len(unstable):
+        selection["unstable"] = [
+            f"{row['study']} {row['config_id']}: {row['unstable']}" for _, row in unstable.iterrows()
+        ]
+    return selection
 
 
-def _unstable(ranked: pd.DataFrame) -> pd.DataFrame:
-    return ranked[ranked["unstable"].notna()]
-
-
-def _test(tables: Tables, winner: pd.Series) -> dict[str, Any] | str:
+def _test(tables: Tables, winner: pd.Series) -> dict[str, object] | str:
     """The frozen config on the final seeds, beside the baseline."""
     frozen, chosen = read_frozen_selection(tables), final_scores(tables)
     if frozen is None or chosen is None:
         return "role test is read once the selection is frozen: kdsweep best --freeze"
     baseline = final_scores(tables, "baseline")
-    is_baseline = baseline is not None and baseline.config_id == chosen.config_id and baseline.study == chosen.study
-    found: dict[str, Any] = {"frozen_at": frozen.at, **_final_scores(chosen)}
+    evidence: dict[str, object] = {"frozen_at": frozen.at, **_final_scores(chosen)}
     if chosen.seeds and pd.notna(winner["screen_score"]):
         screen = float(winner["screen_score"])
-        found["optimism_gap"] = {"screen_score_minus_role_select": screen - chosen.select_mean}
-        if chosen.test:
-            found["optimism_gap"]["screen_score_minus_role_test"] = screen - chosen.mean
-    if is_baseline:
-        found["baseline"] = "the chosen config is the baseline"
-    elif baseline is not None:
-        found["baseline"] = {"study": baseline.study, "config_id": baseline.config_id, **_final_scores(baseline)}
-        if (difference := final_difference(tables)) is not None:
-            found["difference"] = {
-                "on": f"role {chosen.role}, chosen minus baseline",
-                "seeds": list(difference.seeds),
-                "each": list(difference.each),
-                "mean": difference.mean,
-                "low": plain(difference.low),
-                "high": plain(difference.high),
-            }
-    return found
+        gaps = {"screen_score_minus_role_select": screen - chosen.select_mean}
+        evidence["optimism_gap"] = gaps | (
+            {"screen_score_minus_role_test": screen - chosen.mean} if chosen.test else {}
+        )
+    if baseline is None:
+        return evidence
+    if (baseline.study, baseline.config_id) == (chosen.study, chosen.config_id):
+        return {**evidence, "baseline": "the chosen config is the baseline"}
+    evidence["baseline"] = {"study": baseline.study, "config_id": baseline.config_id, **_final_scores(baseline)}
+    if (difference := final_difference(tables)) is not None:
+        evidence["difference"] = {
+            "on": f"role {chosen.role}, chosen minus baseline",
+            "seeds": list(difference.seeds),
+            "each": list(difference.each),
+            "mean": difference.mean,
+            "low": _plain(difference.low),
+            "high": _plain(difference.high),
+        }
+    return evidence
 
 
-def _final_scores(scores: FinalScores) -> dict[str, Any]:
+def _final_scores(scores: FinalScores) -> dict[str, object]:
     return {
         "seeds": list(scores.seeds),
         "planned_seeds": scores.planned,
         "scores_on_role_test": list(scores.test),
         "scores_on_role_select": list(scores.select),
-        "mean": plain(scores.mean),
+        "mean": _plain(scores.mean),
         "role": scores.role,
     }
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """A numpy or pandas scalar as a plain Python value; None where it is missing."""
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
-def _seeds(row: pd.Series) -> dict[str, Any]:
+def _seeds(row: pd.Series) -> dict[str, object]:
     return {
         "seeds": [int(seed) for seed in row["seeds"]],
         "scores": [float(score) for score in row["scores"]],
-        "mean": plain(row["mean"]),
+        "mean": _plain(row["mean"]),
         "n": int(row["n"]),
     }
 
 
-def _baseline(comparison: pd.DataFrame, row: pd.Series) -> dict[str, Any] | None:
+def _baseline(comparison: pd.DataFrame, row: pd.Series) -> dict[str, object] | None:
     baselines = comparison[comparison["is_baseline"]]
     if baselines.empty:
         return None
     baseline = baselines.iloc[0]
     return {
         "study": baseline.name,
-        "config_id": plain(baseline["config_id"]),
+        "config_id": _plain(baseline["config_id"]),
         **_seeds(baseline),
-        "difference": plain(row["difference"]),
+        "difference": _plain(row["difference"]),
         "differences": [float(value) for value in row["differences"]],
         "paired_seeds": [int(seed) for seed in row["paired_seeds"]],
     }
 
 
-def _teacher(tables: Tables) -> dict[str, Any] | None:
+def _teacher(tables: Tables) -> dict[str, object] | None:
     if tables["teachers"].empty:
         return None
     teacher = tables["teachers"].iloc[0]
-    return {name: plain(teacher[name]) for name in ("name", "digest", "miou", "role")}
+    return {name: _plain(teacher[name]) for name in ("name", "digest", "miou", "role")}
