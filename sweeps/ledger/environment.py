@@ -99,7 +99,7 @@ def describe_environment(machine: Machine) -> dict[str, object]:
 
 
 def _device(machine: Machine) -> tuple[torch.device, bool]:
-    """The device that the machine means, and whether it is a GPU that is to be had here."""
+    """The device that the machine means, and whether that device is an available GPU."""
     there = torch.cuda.is_available()
     name = machine.device
     if name == "auto":
