@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
 from sweeps.attempt.attempt import staged
-from sweeps.attempt.signals import Interrupted, StopRequest, departure
+from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher
 from sweeps.driver.driver import Driver
 from sweeps.driver.growth import check_begun
@@ -67,7 +67,7 @@ def run_sweep(
         Interrupted: If the sweep was asked to stop and has saved itself.
     """
     spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
-    listening: AbstractContextManager[StopRequest] = departure() if stop is None else nullcontext(stop)
+    listening: AbstractContextManager[StopRequest] = stop_on_signals() if stop is None else nullcontext(stop)
     with listening as stop:
         console = console or Console(highlight=False, soft_wrap=True)
         return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline)

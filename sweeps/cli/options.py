@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console
 
 from kdtrain import EpochReport, InputError, Machine
-from sweeps.attempt.signals import Interrupted, StopRequest, departure
+from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -49,7 +49,7 @@ Workers = Annotated[int, typer.Option(help="Processes per training that make sam
 @contextlib.contextmanager
 def stoppable() -> Iterator[StopRequest]:
     """Stop a long command in an orderly way when a signal asks for it, and print the command that resumes it."""
-    with departure() as stop:
+    with stop_on_signals() as stop:
         try:
             yield stop
         except Interrupted as interrupted:

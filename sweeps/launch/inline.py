@@ -18,7 +18,7 @@ def run_inline(
     on_step: Callable[[], None] = lambda: None,
     stop_request: StopRequest | None = None,
 ) -> None:
-    """Run what is left of a sweep; asked to leave, the trial saves itself and the same command goes on from there.
+    """Run what is left of a sweep; on a stop request the trial saves itself, and the same command resumes it.
 
     Args:
         driver: Decides and remembers.
@@ -34,21 +34,21 @@ def run_inline(
     stop_request = StopRequest() if stop_request is None else stop_request
     while True:
         if stop_request.signal is not None:
-            driver.stop(f"asked to by {stop_request.signal.name}")
+            driver.stop(f"stopped by {stop_request.signal.name}")
         if isinstance(trial := driver.next(), Idle):
             return
         trial_id = trial.id
         driver.started(trial_id)
         driver.located(trial_id, driver.environment)
         on_step()
-        failure: list[Exception] = []
+        driver_errors: list[Exception] = []
 
-        def listen(report: EpochReport, trial_id: str = trial_id, failure: list[Exception] = failure) -> str:
+        def on_epoch(report: EpochReport, trial_id: str = trial_id, errors: list[Exception] = driver_errors) -> str:
             try:
                 answer = driver.report(trial_id, report)
                 on_step()
-            except Exception as error:  # the driver's own, not the training's
-                failure.append(error)
+            except Exception as error:  # of the driver, not of the training
+                errors.append(error)
                 raise
             return answer
 
@@ -57,10 +57,10 @@ def run_inline(
             here = machine or Machine()
             config, folder = TrainConfig.parse(trial.config), f"{TRIALS}/{trial_id}"
             work = held_out(train) if trial.phase is Phase.FINAL else train
-            outcome = train_in(driver.store, folder, work, config, here, listen, lambda: bool(stop_request))
+            outcome = train_in(driver.store, folder, work, config, here, on_epoch, lambda: bool(stop_request))
         except Exception as error:
-            if failure:
-                raise failure[0] from None
+            if driver_errors:
+                raise driver_errors[0] from None
             outcome = Crash.of(error)
         driver.ended(trial_id, outcome)
         on_step()

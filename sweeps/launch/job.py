@@ -19,47 +19,47 @@ from sweeps.ledger.failure import Crash
 from sweeps.store.store import Store
 
 
-def run_trial(tune_config: dict[str, Any], train: Train) -> None:
-    """Train the trial that an assignment describes, and tell the driver by `tune.report` how it goes.
+def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
+    """Train the trial that an assignment describes, and send the driver messages by `tune.report`.
 
-    Tells `at` (where it runs), `report` (an epoch's report), and at the end either `result` or `crash`, as JSON, since
-    Tune flattens what it understands. An error of the training code is told rather than raised, so that Tune fails a
-    trial only when its process or node is lost; only a process that ran out of memory is given up afterwards, because
-    what is left of it may be in the way of the next trial.
+    Messages are `at` (where it runs, and on which code), `report` (an epoch's report), and at the end either `result`
+    or `crash`; as JSON, since Tune flattens mappings. An error of the training code is sent rather than raised, so that
+    Tune fails a trial only when its process or node is lost; a process that ran out of memory is given up afterwards,
+    because memory that it still holds may be missing for the next trial.
 
     Args:
-        tune_config: `assignment`, as JSON so that Tune reads nothing into it: see `assignment`.
+        tune_config: `assignment`, as JSON since Tune would flatten a mapping; `TuneBridge` makes it.
         train: The training function.
     """
-    _let_go()
+    _free_memory()
     task = json.loads(tune_config["assignment"])
 
-    def tell(**told: Any) -> None:
-        tune.report({"told": json.dumps(told)})
+    def send(**message: object) -> None:
+        tune.report({"message": json.dumps(message)})
 
-    def listen(report: EpochReport) -> None:
-        tell(report=report.to_dict())
+    def on_epoch(report: EpochReport) -> None:
+        send(report=report.to_dict())
 
     crash: Crash | None = None
     try:
         machine = Machine.model_validate(task["machine"])
         environment = _whereabouts(machine.model_dump_json(exclude={"teacher"}))
         config = TrainConfig.parse(task["config"])
-        tell(at=environment, code=_other_code(config, task["code"], environment))
+        send(at=environment, code=_other_code(config, task["code"], environment))
         if task["teacher"] is not None:
             folder = staged(Store(task["teacher"]["store"], known=True), task["teacher"]["digest"], machine.cache)
             machine = machine.model_copy(update={"teacher": folder})
         store = Store(task["store"], known=True)
-        prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["bell"])
+        prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["stop_signal"])
         work = held_out(train) if task["held_out"] else train
-        result = train_in(store, prefix, work, config, machine, listen, interrupt)
+        result = train_in(store, prefix, work, config, machine, on_epoch, interrupt)
     except Exception as error:
         crash = Crash.of(error)
         traceback.clear_frames(error.__traceback__)
     if crash is None:
-        tell(result=result.to_dict())
+        send(result=result.to_dict())
     else:
-        tell(crash={"error": crash.error, "trace": crash.trace, "failure": crash.failure})
+        send(crash={"error": crash.error, "trace": crash.trace, "failure": crash.failure})
         if crash.failure == "out_of_memory":
             raise MemoryError("this process has run out of memory and makes room for another")
 
@@ -72,21 +72,21 @@ def _other_code(config: TrainConfig, driver: Mapping[str, Any], environment: Map
 
 
 @functools.cache
-def _whereabouts(machine: str) -> dict[str, Any]:
+def _whereabouts(machine: str) -> dict[str, object]:
     """The environment of this process."""
     return describe_environment(Machine.model_validate_json(machine))
 
 
-def _let_go() -> None:
+def _free_memory() -> None:
     """Give back the memory of the process's last trial, which may have been stopped in the middle."""
-    _settle()
+    _freeze_imports()
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 @functools.cache
-def _settle() -> None:
-    """Spare every later collection what the imports have brought, which takes it most of its time."""
+def _freeze_imports() -> None:
+    """Keep the objects that imports have made out of every later collection, which they would slow down."""
     gc.collect()
     gc.freeze()

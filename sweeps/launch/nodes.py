@@ -1,8 +1,7 @@
 """Whether every node of a cluster sees the sweep's folder and runs the same software."""
 
 import secrets
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -19,7 +18,7 @@ _PATIENCE_S = 120.0
 def check_nodes(sweep: Store, say: Callable[[str], None]) -> None:
     """Have every node of the connected cluster read what this process wrote, and write what it can read.
 
-    Nodes that join later are not asked; their trials fail with the same message.
+    Nodes that join later are not checked; their trials fail with the same message.
 
     Raises:
         InputError: If a node does not see the sweep's folder, or runs other software than the driver.
@@ -27,37 +26,37 @@ def check_nodes(sweep: Store, say: Callable[[str], None]) -> None:
     token = secrets.token_hex(8)
     ours, key = describe_environment(Machine()), f"probe-{token}"
     sweep.write(key, token.encode())
-    asked = {}
+    answers = {}
     for node in ray.nodes():
         if node["Alive"]:
             look = _look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
             answer_key = f"{key}-{node['NodeID'][:8]}"
-            asked[node["NodeManagerHostname"], answer_key] = look.remote(sweep, key, answer_key)
+            answers[node["NodeManagerHostname"], answer_key] = look.remote(sweep, key, answer_key)
     try:
-        for (host, answer_key), answer in asked.items():
+        for (host, answer_key), answer in answers.items():
             try:
-                found = ray.get(answer, timeout=_PATIENCE_S)
+                seen = ray.get(answer, timeout=_PATIENCE_S)
             except Exception as error:
                 last = str(error).strip().splitlines()[-1]
                 raise InputError(
                     f"address: the node {host} cannot take part ({last}); is kdsweep installed there?"
                 ) from None
-            _check(sweep, host, token, found, ours)
-            if found["wrote"] and not sweep.exists(answer_key):
+            _check(sweep, host, token, seen, ours)
+            if seen["wrote"] and not sweep.exists(answer_key):
                 raise InputError(_unseen(sweep, host))
     finally:
         for name in sweep.names(""):
             if name.startswith(key):
                 sweep.delete(name)
-    say(f"cluster: {len(asked)} node{'s' * (len(asked) > 1)} see {sweep}")
+    say(f"cluster: {len(answers)} node{'s' * (len(answers) > 1)} see {sweep}")
 
 
 @ray.remote(num_cpus=0)
-def _look(sweep: Store, key: str, answer: str) -> dict[str, Any]:
-    """What a node sees, and the software that it runs."""
+def _look(sweep: Store, key: str, answer_key: str) -> dict[str, object]:
+    """What a node sees of the sweep's folder, and the software that it runs."""
     try:
         read: str | None = sweep.read(key).decode()
-        sweep.write(answer, b"\0")
+        sweep.write(answer_key, b"\0")
         trouble = ""
     except (OSError, InputError) as error:
         read, trouble = None, str(error)
@@ -70,13 +69,13 @@ def _look(sweep: Store, key: str, answer: str) -> dict[str, Any]:
     }
 
 
-def _check(sweep: Store, host: str, token: str, found: dict[str, Any], ours: dict[str, Any]) -> None:
-    if found["read"] != token:
-        raise InputError(_unseen(sweep, host, found["trouble"]))
+def _check(sweep: Store, host: str, token: str, seen: Mapping[str, object], ours: Mapping[str, object]) -> None:
+    if seen["read"] != token:
+        raise InputError(_unseen(sweep, host, str(seen["trouble"])))
     for name in _SOFTWARE:
-        if found[name] != ours.get(name):
+        if seen[name] != ours.get(name):
             raise InputError(
-                f"address: the node {host} has {name} {found[name]}, this driver {ours.get(name)}; "
+                f"address: the node {host} has {name} {seen[name]}, this driver {ours.get(name)}; "
                 "install the same on every node"
             )
 

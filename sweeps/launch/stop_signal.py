@@ -1,10 +1,11 @@
-"""How the driver asks all running trials at once to save themselves and leave, on whatever node they are.
+"""How the driver tells all running trials at once to save themselves and stop, on whatever node they are.
 
-The bell has rung when an actor of its name exists: so it costs nothing until it is needed, and asking is one look into
-the cluster's directory.
+The signal is sent when an actor of its name exists: so it costs nothing until it is needed, and a look for it is one
+look into the cluster's directory.
 """
 
 import time
+import uuid
 from collections.abc import Callable
 
 import ray
@@ -17,24 +18,30 @@ class _StopSignal:
     """Has nothing to do: that it exists is the message."""
 
 
-def ring(name: str) -> object:
-    """Ring; the bell sounds as long as what is returned is kept."""
+def new_name() -> str:
+    """A name for a signal that no other run on the cluster has."""
+    return f"kdsweep-stop-{uuid.uuid4().hex[:12]}"
+
+
+def send(name: str) -> object:
+    """Send the signal; it lasts as long as what is returned is kept."""
     return _StopSignal.options(name=name).remote()  # type: ignore[attr-defined]
 
 
 def listener(name: str) -> Callable[[], bool]:
-    """What tells whether the bell has rung; it looks no more than once a second."""
-    state = {"rung": False, "looked": time.monotonic()}
+    """A function that says whether the signal was sent; it looks no more than once a second."""
+    is_sent, looked = False, time.monotonic()
 
-    def rung() -> bool:
+    def look() -> bool:
+        nonlocal is_sent, looked
         now = time.monotonic()
-        if not state["rung"] and now - state["looked"] >= _LOOK_EVERY_S:
-            state["looked"] = now
+        if not is_sent and now - looked >= _LOOK_EVERY_S:
+            looked = now
             try:
                 ray.get_actor(name)
-                state["rung"] = True
+                is_sent = True
             except ValueError:
                 pass
-        return bool(state["rung"])
+        return is_sent
 
-    return rung
+    return look

@@ -1,8 +1,8 @@
 """One Ray Tune run over all studies of a sweep.
 
 Tune places trials on machines and carries reports to the driver. What to run next, what to stop and what to remember
-is decided by our `Driver` alone; a searcher and a scheduler of a few lines hand Tune's questions on to it. Nothing of
-Tune's own state is ever read back.
+is decided by our `Driver` alone; a searcher and a scheduler of a few lines pass Tune's questions on to it. Tune's
+state is never read back.
 """
 
 import contextlib
@@ -11,9 +11,8 @@ import logging
 import os
 import shutil
 import tempfile
-import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # sweeps.attempt.signals listens
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a cluster of our own listens on loopback only
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a cluster that we start listens on loopback only
 
 import ray
 from ray import tune
@@ -44,7 +43,7 @@ from sweeps.attempt.teachers import Fit, Teacher
 from sweeps.driver.driver import DONE, WAIT, Driver, Idle
 from sweeps.driver.running_code import code_here
 from sweeps.launch.job import run_trial
-from sweeps.launch.stop_signal import listener, ring
+from sweeps.launch.stop_signal import listener, new_name, send
 from sweeps.ledger.failure import Crash, Failure
 from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_state import Phase
@@ -87,7 +86,7 @@ def run_on_ray(
     driver: Driver,
     machine: Machine,
     on_step: Callable[[], None],
-    asked: StopRequest,
+    stop_request: StopRequest,
     teacher: Teacher | None = None,
     train: Train = train,
 ) -> None:
@@ -97,7 +96,7 @@ def run_on_ray(
         driver: Decides and remembers.
         machine: Passed to every trial.
         on_step: Called in every turn of Tune's loop, to show progress.
-        asked: Whether to leave.
+        stop_request: Whether to stop.
         teacher: The teacher, where every node is to have a copy of its own.
         train: The training function.
 
@@ -108,10 +107,10 @@ def run_on_ray(
     """
     resources = driver.spec.resources
     slots = _slots({"CPU": resources.cpu, "GPU": resources.gpu}, resources.concurrent)
-    desk = TuneBridge(driver, machine, on_step, asked, teacher)
+    bridge = TuneBridge(driver, machine, on_step, stop_request, teacher)
     scratch = Path(tempfile.mkdtemp(prefix="kdsweep-tune-"))
 
-    def job(tune_config: dict[str, Any]) -> None:
+    def job(tune_config: Mapping[str, Any]) -> None:
         run_trial(tune_config, train)
 
     try:
@@ -120,8 +119,8 @@ def run_on_ray(
             tune.Tuner(
                 tune.with_resources(job, lambda config: tune.PlacementGroupFactory([config["resources"]])),
                 tune_config=tune.TuneConfig(
-                    search_alg=_Proposals(desk),
-                    scheduler=_Decisions(desk),
+                    search_alg=_Proposals(bridge),
+                    scheduler=_Decisions(bridge),
                     num_samples=-1,
                     max_concurrent_trials=slots,
                     reuse_actors=True,
@@ -129,60 +128,61 @@ def run_on_ray(
                 run_config=tune.RunConfig(
                     name="tune",
                     storage_path=str(scratch),
-                    stop=_Stop(desk),
+                    stop=_Stop(bridge),
                     verbose=0,
-                    callbacks=[_Events(desk)],
+                    callbacks=[_Events(bridge)],
                     log_to_file=False,
                 ),
             ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if desk.failure is not None:
-        raise desk.failure
+    if bridge.failure is not None:
+        raise bridge.failure
 
 
-def fit_on_ray(resources: Resources, tell: Callable[[EpochReport], None], asked: StopRequest) -> Fit:
+def fit_on_ray(resources: Resources, on_epoch: Callable[[EpochReport], None], stop_request: StopRequest) -> Fit:
     """Fit a teacher as a task of the connected cluster, with what one trial takes."""
 
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
-        bell, rung, told = f"kdsweep-bell-{uuid.uuid4().hex[:12]}", None, Queue(actor_options={"num_cpus": 0})
+        signal_name, signal, reports = new_name(), None, Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(_fit)
-        running = task.remote(config, machine, store, bell, told)
+        running = task.remote(config, machine, store, signal_name, reports)
         ended = False
         while not ended:
             ended = bool(ray.wait([running], timeout=0.5)[0])
-            if asked and rung is None:
-                rung = ring(bell)
-            for report in told.get_nowait_batch(told.qsize()):
-                tell(EpochReport.from_dict(report))
-        return ray.get(running)
+            if stop_request and signal is None:
+                signal = send(signal_name)
+            for report in reports.get_nowait_batch(reports.qsize()):
+                on_epoch(EpochReport.from_dict(report))
+        result: TrainResult = ray.get(running)
+        return result
 
     return fit
 
 
-def _fit(config: TrainConfig, machine: Machine, store: Store, bell: str, told: Queue) -> TrainResult:
-    def tell(report: EpochReport) -> None:
-        told.put(report.to_dict())
+def _fit(config: TrainConfig, machine: Machine, store: Store, signal_name: str, reports: Queue) -> TrainResult:
+    def put(report: EpochReport) -> None:
+        reports.put(report.to_dict())
 
-    return train_in(store, "", train, config, machine, tell, listener(bell))
-
-
-def _taking(resources: Resources, gpu: float | None) -> dict[str, float]:
-    """What a trial takes of a node, in Ray's words."""
-    taking = {"CPU": resources.cpu, "GPU": resources.gpu if gpu is None else gpu}
-    return {name: amount for name, amount in taking.items() if amount}
+    return train_in(store, "", train, config, machine, put, listener(signal_name))
 
 
-def _slots(wanted: dict[str, float], concurrent: int | None) -> int:
+def _demand(resources: Resources, gpu: float | None) -> dict[str, float]:
+    """What a trial takes of a node, by Ray's names."""
+    demand = {"CPU": resources.cpu, "GPU": resources.gpu if gpu is None else gpu}
+    return {name: amount for name, amount in demand.items() if amount}
+
+
+def _slots(demand: dict[str, float], concurrent: int | None) -> int:
     """How many trials run at once."""
     total = ray.cluster_resources()
-    short = [name for name, amount in wanted.items() if amount > total.get(name, 0)]
+    short = [name for name, amount in demand.items() if amount > total.get(name, 0)]
     if short and concurrent is None:
         raise InputError(
-            f"resources.{short[0].lower()}: a trial takes {wanted[short[0]]:g}, but the cluster has "
+            f"resources.{short[0].lower()}: a trial takes {demand[short[0]]:g}, but the cluster has "
             f"{total.get(short[0], 0):g}; lower it, or set resources.concurrent where the cluster grows by itself"
         )
-    fitting = [int(total.get(name, 0) / amount + 1e-6) for name, amount in wanted.items() if amount > 0]
+    fitting = [int(total.get(name, 0) / amount + 1e-6) for name, amount in demand.items() if amount > 0]
     return concurrent or max(1, min(fitting, default=1))
 
 
@@ -194,15 +194,16 @@ class TuneBridge:
         driver: Driver,
         machine: Machine,
         on_step: Callable[[], None],
-        asked: StopRequest,
+        stop_request: StopRequest,
         teacher: Teacher | None,
     ) -> None:
-        self.driver, self.machine, self.on_step, self.asked = driver, machine, on_step, asked
+        self.driver, self.machine, self.on_step = driver, machine, on_step
+        self.stop_request = stop_request
         self.trial_of: dict[str, str] = {}
         self.failure: BaseException | None = None
         self._teacher = None if teacher is None else {"store": str(teacher.store), "digest": teacher.card.digest}
-        self._bell = f"kdsweep-bell-{uuid.uuid4().hex[:12]}"
-        self._rung: object = None
+        self._signal_name = new_name()
+        self._signal: object = None
 
     @contextlib.contextmanager
     def keeping_failure(self) -> Iterator[None]:
@@ -211,18 +212,18 @@ class TuneBridge:
             yield
         except BaseException as error:
             self.failure = self.failure or error
-            self._ring()
+            self._stop_trials()
 
     def turn(self) -> None:
-        """What is to be done in every turn of Tune's loop."""
+        """Do what is due in every turn of Tune's loop."""
         with self.keeping_failure():
-            if self.asked.signal is not None and self._rung is None:
-                self._ring()
-                self.driver.stop(f"asked to by {self.asked.signal.name}")
+            if self.stop_request.signal is not None and self._signal is None:
+                self._stop_trials()
+                self.driver.stop(f"stopped by {self.stop_request.signal.name}")
             self.driver.tick()
             self.on_step()
 
-    def propose(self, tune_id: str) -> dict[str, Any] | str | None:
+    def propose(self, tune_id: str) -> Mapping[str, object] | str | None:
         """The next trial in Tune's form."""
         with self.keeping_failure():
             trial = self.driver.next() if self.failure is None else DONE
@@ -232,30 +233,30 @@ class TuneBridge:
                 self.trial_of[tune_id] = trial.id
                 return {
                     "assignment": json.dumps(self._assignment(trial)),
-                    "resources": _taking(self.driver.spec.resources, trial.gpu),
+                    "resources": _demand(self.driver.spec.resources, trial.gpu),
                 }
         return str(Searcher.FINISHED)
 
-    def told(self, tune_id: str, told: dict[str, Any]) -> bool:
-        """Take what a trial told; whether it is to stop."""
+    def receive(self, tune_id: str, message: Mapping[str, Any]) -> bool:
+        """Take a message of `sweeps.launch.job`; whether its trial is to stop."""
         trial = self.trial_of.get(tune_id)
         if trial is None:
             return True
         with self.keeping_failure():
-            if "at" in told:
-                self.driver.located(trial, told["at"], told["code"])
+            if "at" in message:
+                self.driver.located(trial, message["at"], message["code"])
                 return False
-            if "report" in told:
-                stop = self.driver.report(trial, EpochReport.from_dict(told["report"])) == "stop"
+            if "report" in message:
+                stop = self.driver.report(trial, EpochReport.from_dict(message["report"])) == "stop"
                 if stop:
                     del self.trial_of[tune_id]
                     self.driver.ended(trial, None)
                 return stop
             del self.trial_of[tune_id]
-            if "result" in told:
-                self.driver.ended(trial, TrainResult.from_dict(told["result"]))
+            if "result" in message:
+                self.driver.ended(trial, TrainResult.from_dict(message["result"]))
             else:
-                self.driver.ended(trial, Crash(**told["crash"]))
+                self.driver.ended(trial, Crash(**message["crash"]))
             return False
         return True
 
@@ -267,7 +268,7 @@ class TuneBridge:
             with self.keeping_failure():
                 self.driver.ended(trial, Crash(_LOST[failure], error, failure))
 
-    def _assignment(self, trial: TrialRecord) -> dict[str, Any]:
+    def _assignment(self, trial: TrialRecord) -> Mapping[str, object]:
         return {
             "store": str(self.driver.store),
             "trial": trial.id,
@@ -275,19 +276,19 @@ class TuneBridge:
             "held_out": trial.phase is Phase.FINAL,
             "machine": self.machine.model_dump(mode="json"),
             "teacher": self._teacher,
-            "bell": self._bell,
+            "stop_signal": self._signal_name,
             "code": self._code(trial),
         }
 
-    def _code(self, trial: TrialRecord) -> dict[str, Any]:
+    def _code(self, trial: TrialRecord) -> Mapping[str, object]:
         """By what a worker knows whether it has the code of this process."""
         foreign = foreign_modules(code_here(trial) or {})
         package = self.driver.environment.get("code_digest")
         return {"package": package, "foreign": foreign, "fingerprint": fingerprint(foreign)}
 
-    def _ring(self) -> None:
-        if self._rung is None:
-            self._rung = ring(self._bell)
+    def _stop_trials(self) -> None:
+        if self._signal is None:
+            self._signal = send(self._signal_name)
 
 
 _LOST: dict[Failure, str] = {
@@ -311,22 +312,22 @@ _NODE_GONE = ("node has died", "node is dead", "node died", "preempted", "is una
 
 
 class _Detached:
-    """Tune pickles its plug-ins into a snapshot that nobody reads: they leave the driver behind."""
+    """Tune pickles its plug-ins into a snapshot that nobody reads; the driver is left out of it."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
 
 class _Proposals(_Detached, Searcher):
-    def __init__(self, desk: TuneBridge) -> None:
+    def __init__(self, bridge: TuneBridge) -> None:
         super().__init__()
-        self.desk = desk
+        self.bridge = bridge
 
     def suggest(self, trial_id: str) -> Any:
-        return self.desk.propose(trial_id)
+        return self.bridge.propose(trial_id)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The scheduler has told the driver already."""
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """The scheduler has reported it to the driver already."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the truth."""
@@ -336,44 +337,45 @@ class _Proposals(_Detached, Searcher):
 
 
 class _Decisions(_Detached, FIFOScheduler):
-    def __init__(self, desk: TuneBridge) -> None:
+    def __init__(self, bridge: TuneBridge) -> None:
         super().__init__()
-        self.desk = desk
+        self.bridge = bridge
 
-    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        stop = "told" in result and self.desk.told(trial.trial_id, json.loads(result["told"]))
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]) -> str:
+        message = result.get("message")
+        stop = message is not None and self.bridge.receive(trial.trial_id, json.loads(message))
         return FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE
 
 
 class _Events(_Detached, tune.Callback):
-    def __init__(self, desk: TuneBridge) -> None:
-        self.desk = desk
+    def __init__(self, bridge: TuneBridge) -> None:
+        self.bridge = bridge
 
     def setup(self, **info: Any) -> None:
-        self.desk.asked.listen()  # Tune has just taken SIGUSR1 for itself
+        self.bridge.stop_request.listen()  # Tune has just taken SIGUSR1 for itself
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        our_trial = self.desk.trial_of.get(trial.trial_id)
+        our_trial = self.bridge.trial_of.get(trial.trial_id)
         if our_trial is not None:
-            with self.desk.keeping_failure():
-                self.desk.driver.started(our_trial)
+            with self.bridge.keeping_failure():
+                self.bridge.driver.started(our_trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        told = Path(trial.error_file or "")  # Tune's own ways to read it look where it has not been brought yet
-        self.desk.lost(trial.trial_id, told.read_text(encoding="utf-8") if told.is_file() else "")
+        file = Path(trial.error_file or "")  # Tune's functions look for it where it has not been copied yet
+        self.bridge.lost(trial.trial_id, file.read_text(encoding="utf-8") if file.is_file() else "")
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        self.desk.turn()
+        self.bridge.turn()
 
 
 class _Stop(_Detached, tune.Stopper):
     """Ends the run before its trials have ended: the driver cannot go on, or has waited for them long enough."""
 
-    def __init__(self, desk: TuneBridge) -> None:
-        self.desk = desk
+    def __init__(self, bridge: TuneBridge) -> None:
+        self.bridge = bridge
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self.desk.failure is not None or self.desk.asked.overdue
+        return self.bridge.failure is not None or self.bridge.stop_request.overdue

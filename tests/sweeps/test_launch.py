@@ -100,11 +100,11 @@ def test_a_sweep_killed_twice_ends_with_every_trial_once(tmp_path: Path) -> None
 def test_what_tune_wrote_of_a_lost_trial_tells_its_cause(said: str | None, failure: str, tmp_path: Path) -> None:
     from sweeps.launch.tune import _Events, cause_of
 
-    told = tmp_path / "error.txt"
+    error_file = tmp_path / "error.txt"
     if said is not None:
-        told.write_text(said)
+        error_file.write_text(said)
     ended = []
-    desk = SimpleNamespace(lost=lambda tune_id, error: ended.append((tune_id, cause_of(error))))
-    trial = SimpleNamespace(trial_id="t1", error_file=str(told))
-    _Events(desk).on_trial_error(1, [], trial)
+    bridge = SimpleNamespace(lost=lambda tune_id, error: ended.append((tune_id, cause_of(error))))
+    trial = SimpleNamespace(trial_id="t1", error_file=str(error_file))
+    _Events(bridge).on_trial_error(1, [], trial)
     assert ended == [("t1", failure)]
