@@ -59,12 +59,12 @@ def train_in(
         return train(config, machine, saved, place.folder, interrupt)
 
 
-class _LeftError(Exception):
-    """Leaves an evaluation."""
+class _EvaluationStoppedError(Exception):
+    """Ends an evaluation in the middle."""
 
 
 def held_out(train: Train) -> Train:
-    """Training, and then an evaluation of the student on the role report: for what is frozen, and for nothing else."""
+    """Training, and then an evaluation of the student on the role test: for what is frozen, and for nothing else."""
 
     def train_and_measure(
         config: TrainConfig,
@@ -75,15 +75,15 @@ def held_out(train: Train) -> Train:
     ) -> TrainResult:
         def between() -> None:
             if interrupt is not None and interrupt():
-                raise _LeftError
+                raise _EvaluationStoppedError
 
         result = train(config, machine, report, workdir, interrupt)
         if result.state != "complete" or workdir is None or not config.data.has_test:
             return result
         try:
             return replace(result, held_out=measure(workdir / STUDENT, config, "test", machine, between))
-        except _LeftError:
-            return replace(result, state="interrupted", reason="interrupted in the evaluation on role report")
+        except _EvaluationStoppedError:
+            return replace(result, state="interrupted", reason="interrupted in the evaluation on role test")
 
     return train_and_measure
 

@@ -22,8 +22,8 @@ class ReplayPlan:
         stored: As many of them find room.
         sample_bytes: Samples of one view.
         layer_bytes: By layer of the teacher the maps of one view; those that are stored.
-        kernel_bytes: By term what one view takes of the little that it has to know of the teacher beside its maps.
-        live: Layers that are too large: the teacher is asked for them in every trial that looks at the maps themselves.
+        kernel_bytes: By term what one view takes of what the term needs of the teacher beside its maps.
+        live: Layers that are too large: every trial that uses their maps computes them.
         max_bytes: What the store may take.
     """
 
@@ -56,22 +56,22 @@ class ReplayPlan:
     def lines(self) -> list[str]:
         """The plan to be read."""
         if not self.max_bytes:
-            return ["replay: off (replay.gigabytes is 0); every trial makes its samples and asks the teacher itself"]
+            return ["replay: off (replay.gigabytes is 0); every trial makes samples and the teacher's maps itself"]
         parts = [f"samples {_size(self.sample_bytes)}"]
         parts += [f"{layer} {_size(size)}" for layer, size in self.layer_bytes.items()]
         if self.kernel_bytes:
             parts.append(f"what {' and '.join(self.kernel_bytes)} need {_size(sum(self.kernel_bytes.values()))}")
-        told = [
+        lines = [
             f"replay: {self.stored} of {self.views} views recorded once per seed, {_size(self.view_bytes)} each "
             f"({', '.join(parts)}), in a store of {_size(self.max_bytes)}"
         ]
         if self.stored < self.views:
-            told.append("  the other views are made live in every trial; a larger replay.gigabytes or train.views help")
+            lines.append("  the other views are made live in every trial; raise replay.gigabytes or lower train.views")
         if self.live:
-            told.append(f"  too large, so that every trial asks the teacher: {', '.join(self.live)}")
+            lines.append(f"  too large, so that every trial computes them with the teacher: {', '.join(self.live)}")
             if self.kernel_bytes:
-                told[-1] += f" (but for {' and '.join(self.kernel_bytes)}, which are recorded by themselves)"
-        return told
+                lines[-1] += f" (but for {' and '.join(self.kernel_bytes)}, which are recorded by themselves)"
+        return lines
 
 
 def plan_replay(

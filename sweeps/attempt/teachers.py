@@ -62,7 +62,7 @@ def prepare_teacher(spec: SweepSpec, sweep: Store, machine: Machine, fit: Fit) -
     """The sweep's teacher; it is fitted first where the sweep says so and it is not there yet, or not whole.
 
     Raises:
-        InputError: If the given folder is no teacher or is damaged, or the fitting did not come to its end.
+        InputError: If the given folder is not a teacher folder or is damaged, or the fitting did not come to its end.
         Interrupted: If the fitting was interrupted.
     """
     store = teacher_store(spec, sweep)
@@ -150,10 +150,10 @@ def import_teacher(weights: Path, content: Mapping[str, Any], folder: Path, mach
     Raises:
         InputError: If weights, network and data do not fit one another.
     """
-    wanted = _parsed(_Import, content)
-    images = open_role(wanted.data, "select", machine.data_root, machine.cache)
-    import_model(weights, wanted.network, tuple(images.classes), wanted.data.name, folder)
-    return _measure(folder, images, wanted.eval_scale)
+    measured = _parsed(_Import, content)
+    images = open_role(measured.data, "select", machine.data_root, machine.cache)
+    import_model(weights, measured.network, tuple(images.classes), measured.data.name, folder)
+    return _measure(folder, images, measured.eval_scale)
 
 
 def ensemble_teacher(
@@ -181,13 +181,16 @@ def ensemble_teacher(
     """
     if content is None:
         return make_ensemble(members, folder, average, temperature, flip)
-    wanted = _parsed(_Measured, content)
-    images = open_role(wanted.data, "select", machine.data_root, machine.cache)
-    known = read_card(members[0]).classes
-    if known != tuple(images.classes):
-        raise InputError(f"teacher: {members[0]} knows the classes {', '.join(known)}, but not those of the data")
+    measured = _parsed(_Measured, content)
+    images = open_role(measured.data, "select", machine.data_root, machine.cache)
+    classes = read_card(members[0]).classes
+    if classes != tuple(images.classes):
+        raise InputError(
+            f"teacher: {members[0]} has the classes {', '.join(classes)}, which are not those of the data; give "
+            "teachers of the same classes"
+        )
     make_ensemble(members, folder, average, temperature, flip)
-    return _measure(folder, images, wanted.eval_scale)
+    return _measure(folder, images, measured.eval_scale)
 
 
 def _parsed(kind: type[_Content], content: Mapping[str, Any]) -> _Content:
@@ -200,11 +203,11 @@ def _parsed(kind: type[_Content], content: Mapping[str, Any]) -> _Content:
 def _measure(folder: Path, images: Images, eval_scale: float) -> ModelCard:
     """Write the score on the select role into the card of a teacher folder."""
     card, network = load_model(folder)
-    found = evaluate(network.logits, images, "select", 4, eval_scale, torch.device("cpu"))
+    evaluation = evaluate(network.logits, images, "select", 4, eval_scale, torch.device("cpu"))
     measured = {
-        "miou": found.miou,
+        "miou": evaluation.miou,
         "role": "select",
-        "iou": [None if math.isnan(iou) else float(iou) for iou in found.iou],
+        "iou": [None if math.isnan(iou) else float(iou) for iou in evaluation.iou],
     }
     card = ModelCard.model_validate(card.model_dump() | measured)
     write_atomically(folder / CARD, card.model_dump_json(indent=2).encode())

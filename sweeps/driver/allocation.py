@@ -1,6 +1,6 @@
 """Which study is next: first the one that has spent least, then every study's best configs race on fresh seeds.
 
-Once a selection is frozen, its config and the baseline's are trained on seeds of their own.
+Once a selection is frozen, its config and the baseline's are trained on further seeds.
 """
 
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
 
 
 def next_reporting(spec: SweepSpec, state: SweepState) -> Rerun | None:
-    """The next training of the frozen config or of the baseline's, on a seed of their own."""
+    """The next training of the frozen config or of the baseline's, on a further seed."""
     return _first_new(reportings(spec, state), state, Phase.FINAL)
 
 
@@ -112,7 +112,7 @@ def reporting_runs(spec: SweepSpec) -> int:
 
 
 def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
-    """All trainings of the frozen config and of the baseline's, which may be the same, on seeds of their own."""
+    """All trainings of the frozen config and of the baseline's, which may be the same, on further seeds."""
     if state.frozen is None:
         return
     frozen = (state.frozen.chosen, state.frozen.baseline)
@@ -122,9 +122,9 @@ def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
             yield Rerun(Phase.FINAL, spec.study(study), seed, state.trials[trial] if trial else None)
 
 
-def _first_new(wanted: Iterator[Rerun], state: SweepState, phase: Phase) -> Rerun | None:
+def _first_new(reruns: Iterator[Rerun], state: SweepState, phase: Phase) -> Rerun | None:
     done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase(phase)}
-    for run in wanted:
+    for run in reruns:
         if (run.study.name, run.candidate.id if run.candidate else None, run.seed) not in done:
             return run
     return None

@@ -41,13 +41,13 @@ def entry(curve: Curve, rung: int) -> tuple[int, float] | None:
     return None if epoch is None else (epoch, curve[epoch])
 
 
-def decide(curve: Curve, epoch: int, others: Iterable[Curve], rungs: Iterable[int], factor: int) -> RungDecision:
+def decide(curve: Curve, epoch: int, rivals: Iterable[Curve], rungs: Iterable[int], factor: int) -> RungDecision:
     """Whether a trial that has just reported `epoch` goes on.
 
     Args:
         curve: Its values so far, this epoch's included.
         epoch: The epoch; one at which nothing was evaluated decides nothing.
-        others: The curves of the other searched trials of its study, as far as they have come by now.
+        rivals: The curves of the other searched trials of its study, as far as they have come by now.
         rungs: From `milestones`.
         factor: One in `factor` goes on.
     """
@@ -56,8 +56,8 @@ def decide(curve: Curve, epoch: int, others: Iterable[Curve], rungs: Iterable[in
     if not entered:
         return RungDecision("continue")
     rung, value = max(entered), curve[epoch]
-    rivals = [first[1] for rival in others if (first := entry(rival, rung)) is not None]
-    count = len(rivals) + 1
+    values = [first[1] for rival in rivals if (first := entry(rival, rung)) is not None]
+    count = len(values) + 1
     kept = count if count < factor else math.ceil(count / factor)
-    better = sum(rival > value for rival in rivals)
+    better = sum(other > value for other in values)
     return RungDecision("continue" if better < kept else "stop", rung, count, kept)

@@ -47,9 +47,9 @@ def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
         config = TrainConfig.parse(task["config"])
         send(at=environment, code=_other_code(config, task["code"], environment))
         if task["teacher"] is not None:
-            folder = staged(Store(task["teacher"]["store"], known=True), task["teacher"]["digest"], machine.cache)
+            folder = staged(Store(task["teacher"]["store"], answered=True), task["teacher"]["digest"], machine.cache)
             machine = machine.model_copy(update={"teacher": folder})
-        store = Store(task["store"], known=True)
+        store = Store(task["store"], answered=True)
         prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["stop_signal"])
         work = held_out(train) if task["held_out"] else train
         result = train_in(store, prefix, work, config, machine, on_epoch, interrupt)

@@ -8,7 +8,7 @@ import platform
 import re
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -99,13 +99,13 @@ def describe_environment(machine: Machine) -> dict[str, object]:
 
 
 def _device(machine: Machine) -> tuple[torch.device, bool]:
-    """The device that the machine means, and whether that device is an available GPU."""
-    there = torch.cuda.is_available()
+    """The device that the machine means, and whether it is a GPU of this machine."""
+    has_gpu = torch.cuda.is_available()
     name = machine.device
     if name == "auto":
-        name = "cuda" if there else "cpu"
+        name = "cuda" if has_gpu else "cpu"
     device = torch.device(name)
-    return device, there and device.type == "cuda"
+    return device, has_gpu and device.type == "cuda"
 
 
 def _hardware(machine: Machine) -> dict[str, object]:
@@ -128,7 +128,7 @@ def _hardware(machine: Machine) -> dict[str, object]:
 @functools.cache
 def _software() -> dict[str, object]:
     """Versions and code; they do not change while a process runs."""
-    versions = {name: found for name in _PACKAGES if (found := package_version(name)) is not None}
+    versions = {name: version for name in _PACKAGES if (version := package_version(name)) is not None}
     on_gpu = torch.cuda.is_available()
     commit, dirty = _git()
     return {
@@ -150,13 +150,13 @@ def _software() -> dict[str, object]:
 def _numerics(machine: Machine) -> dict[str, object]:
     """What decides how a number is rounded, and whether a run repeats to the last bit."""
     device, on_gpu = _device(machine)
-    known = on_gpu or device.type == "cpu"
+    is_here = on_gpu or device.type == "cpu"
     return {
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "cudnn_deterministic": torch.backends.cudnn.deterministic if on_gpu else None,
         "cudnn_benchmark": torch.backends.cudnn.benchmark if on_gpu else None,
         "tf32": _tf32() if on_gpu else None,
-        "amp": precision(machine, device) if known else None,
+        "amp": precision(machine, device) if is_here else None,
     }
 
 
@@ -164,23 +164,24 @@ def _tf32() -> str:
     """Which operations may round to TF32: `none`, `convolution`, `matmul` or both."""
     backends = torch.backends
     convolution = backends.cudnn.conv  # type: ignore[attr-defined]
-    told = {"convolution": convolution.fp32_precision, "matmul": backends.cuda.matmul.fp32_precision}
-    return " and ".join(name for name, kind in told.items() if kind == "tf32") or "none"
+    kinds = {"convolution": convolution.fp32_precision, "matmul": backends.cuda.matmul.fp32_precision}
+    return " and ".join(name for name, kind in kinds.items() if kind == "tf32") or "none"
 
 
 def _cudnn() -> str | None:
-    found = torch.backends.cudnn.version()  # slow: it loads the library
-    return None if found is None else str(found)
+    read_version: Callable[[], int | None] = torch.backends.cudnn.version
+    number = read_version()  # slow: it loads the library
+    return None if number is None else str(number)
 
 
 def _gpu_driver() -> str | None:
     """The version of the GPU's driver: from its own file, where that can be read, else from `nvidia-smi`."""
     try:
-        told = Path("/proc/driver/nvidia/version").read_text()
+        text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:
-        told = ""
-    if found := re.search(r"Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", told):
-        return found[1]
+        text = ""
+    if match := re.search(r"Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", text):
+        return match[1]
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
@@ -192,11 +193,11 @@ def _gpu_driver() -> str | None:
 @functools.cache
 def _cpu_name() -> str:
     try:
-        told = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        told = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
+        text = ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
 
 
 def _code_digest(package: Path) -> str:

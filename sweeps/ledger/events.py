@@ -135,7 +135,7 @@ class Proposed(_Event):
 
 @dataclass(frozen=True, slots=True)
 class CodeKnown(_Event):
-    """A version of the training code that attempts run on, told before the first of them.
+    """A version of the training code that attempts run on, recorded before the first of them.
 
     Attributes:
         digest: Names it.
@@ -162,7 +162,7 @@ class Started(_Event):
 
 @dataclass(frozen=True, slots=True)
 class Located(_Event):
-    """Where an attempt runs; the environment is told in full the first time.
+    """Where an attempt runs; the environment is recorded in full the first time.
 
     Attributes:
         code: The digest of the code that is there, where it is not that of the driver's process.
@@ -263,7 +263,7 @@ class TrialOutcome:
         return cls(**data)
 
     def to_json(self) -> dict[str, object]:
-        """What is known."""
+        """The fields that are not none."""
         values = ((each.name, getattr(self, each.name)) for each in fields(self))
         return {name: value for name, value in values if value is not None}
 
@@ -309,7 +309,7 @@ class Retried(_Event):
 
 @dataclass(frozen=True, slots=True)
 class AttemptInterrupted(_Event):
-    """An attempt was told to stop, and has saved itself."""
+    """An attempt was stopped by a request, and has saved itself."""
 
     kind: ClassVar = "interrupted"
     trial: str
@@ -317,7 +317,7 @@ class AttemptInterrupted(_Event):
 
 @dataclass(frozen=True, slots=True)
 class DriverStopped(_Event):
-    """The driver was told to stop."""
+    """The driver was stopped by a request."""
 
     kind: ClassVar = "left"
     reason: str

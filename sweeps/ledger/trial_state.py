@@ -1,4 +1,4 @@
-"""The states of a trial and the phases of a sweep: their one home."""
+"""The states of a trial and the phases of a sweep."""
 
 from enum import StrEnum
 
@@ -36,4 +36,4 @@ class Phase(StrEnum):
     CONFIRM = "confirm"
     """Trains one of the best configs of a study on a fresh seed."""
     FINAL = "final"
-    """Trains the frozen config, or that of the baseline, on a seed of its own."""
+    """Trains the frozen config, or that of the baseline, on a seed that no other trial has."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypedDict
 
 from kdtrain.errors import InputError, StorageError
 from sweeps.store.store import Store
@@ -45,6 +45,16 @@ class Times:
 
 
 TIMES = Times()
+
+
+class _Holder(TypedDict):
+    """Who holds a lock or a lease; the token tells leases of one process apart."""
+
+    host: str
+    machine: str
+    pid: int
+    since: str
+    token: str
 
 
 class Lock(Protocol):
@@ -156,10 +166,10 @@ class _Lease:
 
     def __init__(self, store: Store, notice: Callable[[str], None], times: Times) -> None:
         self._store, self._times, self._token = store, times, secrets.token_hex(8)
-        self._own = {**_ourselves(), "token": self._token}
+        self._lease = _ourselves(self._token)
         self._lost, self._ended = False, threading.Event()
-        if (other := _read_lease(store)) is not None:
-            _await_end(store, other, notice, times)
+        if (lease := _read_lease(store)) is not None:
+            _await_end(store, lease, notice, times)
         self._write(store)
         time.sleep(times.settle)
         if (now := _read_lease(store)) is None or now["token"] != self._token:
@@ -184,7 +194,7 @@ class _Lease:
                 self._store.delete(LEASE)
 
     def _keep(self) -> None:
-        quiet = Store(str(self._store), self._times.renew, known=True)  # what is written says that the store is away
+        quiet = Store(str(self._store), self._times.renew, answered=True)  # commits report when the store is away
         quiet.hurry = self._ended.is_set
         while not self._lost and not self._ended.wait(self._times.renew):
             with contextlib.suppress(InputError):
@@ -198,16 +208,17 @@ class _Lease:
             self._write(store)
 
     def _write(self, store: Store) -> None:
-        store.write(LEASE, json.dumps(self._own).encode())
+        store.write(LEASE, json.dumps(self._lease).encode())
         self._renewed = time.time()
 
 
-def _ourselves() -> dict[str, Any]:
+def _ourselves(token: str = "") -> _Holder:
     return {
         "host": socket.gethostname(),
         "machine": _machine(),
         "pid": os.getpid(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "token": token,
     }
 
 
@@ -219,23 +230,26 @@ def _machine() -> str:
     return socket.gethostname()
 
 
-def _holder(content: bytes) -> dict[str, Any] | None:
+def _holder(content: bytes) -> _Holder | None:
     try:
-        found = json.loads(content)
+        holder = json.loads(content)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and {"host", "pid"} <= found.keys() else None
+    if not isinstance(holder, dict) or not {"host", "pid"} <= holder.keys():
+        return None
+    filled: _Holder = {"machine": "unknown", "since": "unknown", "token": "", **holder}  # type: ignore[typeddict-item]
+    return filled
 
 
-def _read_lease(store: Store) -> dict[str, Any] | None:
+def _read_lease(store: Store) -> _Holder | None:
     try:
-        found = _holder(store.read(LEASE))
+        content = store.read(LEASE)
     except FileNotFoundError:
         return None
-    return {"machine": "unknown", "token": "", **(found or {"host": "unknown", "pid": 0})}
+    return _holder(content) or {"host": "unknown", "machine": "unknown", "pid": 0, "since": "unknown", "token": ""}
 
 
-def _await_end(store: Store, lease: dict[str, Any], notice: Callable[[str], None], times: Times) -> None:
+def _await_end(store: Store, lease: _Holder, notice: Callable[[str], None], times: Times) -> None:
     """Return once the holder of a lease must be dead: a process of this machine that is gone, or long silent.
 
     Raises:
@@ -248,13 +262,13 @@ def _await_end(store: Store, lease: dict[str, Any], notice: Callable[[str], None
     seen, silent_since = store.written_at(LEASE), time.monotonic()
     while not _is_dead(lease) and time.monotonic() - silent_since < times.stale:
         time.sleep(times.poll)
-        asked = time.monotonic()
+        look_began = time.monotonic()
         now = store.written_at(LEASE)
         if now is None:
             return
         if now != seen:
             raise _refusal(store, lease)
-        if time.monotonic() - asked > times.renew:  # the store was away, for the lease's holder too
+        if time.monotonic() - look_began > times.renew:  # the store was away, for the lease's holder too
             silent_since = time.monotonic()
     notice(f"the driver {_named(lease)} died without giving its lease back: it is taken over")
 
@@ -265,7 +279,7 @@ def _is_fresh(store: Store, times: Times) -> bool:
     return renewed is not None and time.time() - renewed < times.stale
 
 
-def _is_dead(lease: dict[str, Any]) -> bool:
+def _is_dead(lease: _Holder) -> bool:
     """Whether the holder was a process of this machine that is no more."""
     if lease["machine"] != _machine():
         return False
@@ -280,10 +294,10 @@ def _is_dead(lease: dict[str, Any]) -> bool:
     return False
 
 
-def _named(holder: dict[str, Any]) -> str:
-    return f"(process {holder['pid']} on {holder['host']}, since {holder.get('since', 'unknown')})"
+def _named(holder: _Holder) -> str:
+    return f"(process {holder['pid']} on {holder['host']}, since {holder['since']})"
 
 
-def _refusal(store: Store, holder: dict[str, Any] | None) -> InputError:
+def _refusal(store: Store, holder: _Holder | None) -> InputError:
     who = f" {_named(holder)}" if holder else ""
     return InputError(f"another driver{who} is running the sweep in {store}; wait for it or end it first")

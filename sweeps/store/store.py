@@ -58,21 +58,21 @@ class Store:
         local: The folder, where it is one of this machine's file system.
     """
 
-    def __init__(self, where: Path | str, patience_s: float = PATIENCE_S, known: bool = False) -> None:
+    def __init__(self, where: Path | str, patience_s: float = PATIENCE_S, answered: bool = False) -> None:
         """Open the store; nothing is written yet.
 
         Args:
             where: A folder, or a URI that pyarrow knows, such as `s3://bucket/folder?region=eu-west-1`.
             patience_s: Seconds to go on trying while a remote store refuses.
-            known: Whether it has answered before, to another process, so that its silence is an outage.
+            answered: Whether it has answered before, to another process, so that its silence is an outage.
 
         Raises:
             InputError: If the URI cannot be understood.
         """
-        self.address, self._patience_s, self._known = str(where), patience_s, known
+        self.address, self._patience_s, self._answered = str(where), patience_s, answered
         self.local: Path | None = None
         if re.match(r"[a-z][a-z0-9+]+:/(?!/)", self.address):
-            raise InputError(f"--dir: {self.address} is no URI, which has two slashes, as in s3://bucket/folder")
+            raise InputError(f"--dir: {self.address} is not a URI; write two slashes, as in s3://bucket/folder")
         self.notice: Callable[[str], None] = lambda text: None
         """Told when a remote store makes us wait."""
         self.hurry: Callable[[], bool] = lambda: False
@@ -84,7 +84,7 @@ class Store:
         self._fs, self._root = _open_remote(self.address)
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str, float, bool]]:
-        return Store, (str(self), self._patience_s, self._known)
+        return Store, (str(self), self._patience_s, self._answered)
 
     def __str__(self) -> str:
         return str(self.local) if self.local is not None else self.address
@@ -94,9 +94,9 @@ class Store:
         if self.local is not None:
             return Store(self.local / prefix)
         path, mark, options = self.address.partition("?")
-        found = Store(f"{path.rstrip('/')}/{prefix}{mark}{options}", self._patience_s, self._known)
-        found.notice, found.hurry = self.notice, self.hurry
-        return found
+        store = Store(f"{path.rstrip('/')}/{prefix}{mark}{options}", self._patience_s, self._answered)
+        store.notice, store.hurry = self.notice, self.hurry
+        return store
 
     def read(self, key: str) -> bytes:
         """The content of a file.
@@ -132,18 +132,18 @@ class Store:
     def names(self, prefix: str) -> list[str]:
         """Names of the files right below a prefix, sorted; half-written ones are not among them."""
         selector = fs.FileSelector(self._path(prefix), allow_not_found=True)
-        found = self._patiently(lambda: self._fs.get_file_info(selector), f"list {prefix} in")
-        return sorted(info.base_name for info in found if info.type == fs.FileType.File and info.base_name[0] != ".")
+        infos = self._patiently(lambda: self._fs.get_file_info(selector), f"list {prefix} in")
+        return sorted(info.base_name for info in infos if info.type == fs.FileType.File and info.base_name[0] != ".")
 
     def exists(self, key: str) -> bool:
         """Whether there is a file of that key."""
-        found = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
-        return bool(found.type == fs.FileType.File)
+        info = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
+        return bool(info.type == fs.FileType.File)
 
     def written_at(self, key: str) -> float | None:
         """When a file was written, in seconds of the store's own clock; none if it is not there."""
-        found = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
-        return None if found.type != fs.FileType.File else found.mtime_ns / 1e9
+        info = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
+        return None if info.type != fs.FileType.File else info.mtime_ns / 1e9
 
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
@@ -213,12 +213,12 @@ class Store:
         start, pause = time.monotonic(), 0.5
         while True:
             try:
-                found = attempt()
+                answer = attempt()
             except FileNotFoundError:
-                self._known = True
+                self._answered = True
                 raise
             except OSError as error:
-                patience = self._patience_s if self._known else min(self._patience_s, GREETING_S)
+                patience = self._patience_s if self._answered else min(self._patience_s, GREETING_S)
                 left = patience - (time.monotonic() - start)
                 meaning = _hopeless(error)
                 if self.local is not None or meaning or left <= 0 or self.hurry():
@@ -228,8 +228,8 @@ class Store:
                 if pause == 0.5:
                     self.notice(f"cannot {what} {self} ({_said(error)}); trying again for {left:.0f} s")
             else:
-                self._known = True
-                return found
+                self._answered = True
+                return answer
             time.sleep(min(pause, left))
             pause = min(2 * pause, 10.0)
 
@@ -283,21 +283,21 @@ def _open_remote(address: str) -> tuple[fs.FileSystem, str]:
             "AWS_SECRET_ACCESS_KEY, or a profile"
         )
     try:
-        found, root = fs.FileSystem.from_uri(address)
+        system, root = fs.FileSystem.from_uri(address)
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"--dir: {address} cannot be opened ({_said(error)})") from None
     if not root.strip("/"):
         raise InputError(f"--dir: {address} names no bucket; give one, as in s3://bucket/folder")
-    return _brisk(found) if isinstance(found, fs.S3FileSystem) else found, root.rstrip("/")
+    return _brisk(system) if isinstance(system, fs.S3FileSystem) else system, root.rstrip("/")
 
 
-def _brisk(found: fs.S3FileSystem) -> fs.S3FileSystem:
+def _brisk(system: fs.S3FileSystem) -> fs.S3FileSystem:
     """The same file system, which writes a file in one request instead of three, and tells soon that it cannot.
 
     By itself it would ask a store that refuses 31 times in 6 seconds, and a silent one for 99. A URI has no words for
     that, so it is made anew from what it tells of itself for pickling.
     """
-    make, (options,) = found.__reduce__()
+    make, (options,) = system.__reduce__()
     remade: fs.S3FileSystem = make(
         {
             **options,

@@ -40,7 +40,7 @@ def test_the_largest_layer_is_live_first(plan):
     found = plan(10 * (SAMPLES + BYTES["logits"] + BYTES["encoder.4"]))
     assert found.live == ("decoder",)
     assert found.stored == 10
-    assert found.lines()[-1].endswith("every trial asks the teacher: decoder")
+    assert found.lines()[-1].endswith("every trial computes them with the teacher: decoder")
 
 
 def test_where_not_even_the_smallest_layer_fits_some_views_of_it_do(plan):
