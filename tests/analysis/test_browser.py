@@ -10,7 +10,7 @@ from analysis.report.sweep_report import write_report
 pytestmark = pytest.mark.slow
 
 CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -33,9 +33,9 @@ class Visit:
     def __init__(self, browser, path: Path, **options):
         self.errors, self.requests = [], []
         self.page = browser.new_page(**options)
-        self.page.on("console", lambda told: self.errors.append(told.text) if told.type == "error" else None)
+        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda asked: self.requests.append(asked.url))
+        self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
 
     def column(self, table, place):
@@ -53,8 +53,8 @@ def visit(browser):
         return opened[-1]
 
     yield open_page
-    for one in opened:
-        one.page.close()
+    for visited in opened:
+        visited.page.close()
 
 
 def test_a_reader_finds_the_verdict_and_sorts_a_table(realistic, visit):

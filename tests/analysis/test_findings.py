@@ -3,8 +3,9 @@
 import pytest
 
 from analysis import read_tables
-from analysis.report.contents import SECTIONS
+from analysis.report.contents import SECTIONS, Section
 from analysis.report.findings import LONG, findings_of, read_findings
+from analysis.report.sweep_report import report_page
 from analysis.tables.schemas import SCHEMAS
 
 
@@ -47,6 +48,27 @@ def test_a_section_reads_only_the_rows_that_it_names(detailed, tmp_path):
     assert set(read.checkpoint_confusion["eval_id"]) == {"cwd-4/select", "none-3/select"}
     assert set(read.curves["trial_id"]) == {trial["trial_id"] for trial in detailed.rows["trials"]}
     assert read.representatives == {"cwd": "cwd-4", "none": "none-3"}
+
+
+def test_a_section_is_shown_by_being_listed_and_left_out_while_it_has_nothing_to_show(tables, monkeypatch):
+    listed = (
+        Section("size", "Size", lambda findings: f"<p>{len(findings.tables['trials'])} rows</p>"),
+        Section("nothing", "Nothing", lambda findings: ""),
+    )
+    monkeypatch.setattr("analysis.report.sweep_report.SECTIONS", listed)
+    page = report_page(findings_of(tables))
+    assert '<a href="#size">Size</a>' in page
+    assert '<section id="size"><h2>Size</h2><p>10 rows</p></section>' in page
+    assert "Nothing</h2>" not in page
+
+
+def test_an_ablation_leaves_out_the_sections_of_a_search(sweep, monkeypatch):
+    sweep.rows["sweeps"][0]["purpose"] = "ablation"
+    listed = (Section("a", "A", lambda findings: "a", in_ablation=False), Section("b", "B", lambda findings: "b"))
+    monkeypatch.setattr("analysis.report.sweep_report.SECTIONS", listed)
+    page = report_page(findings_of(sweep.tables()))
+    assert '<section id="b">' in page
+    assert '<section id="a">' not in page
 
 
 def test_anchors_and_titles_of_sections_are_unique():
