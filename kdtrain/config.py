@@ -69,12 +69,12 @@ class Schedule(Strict):
         warmup = self.warmup_epochs * steps_per_epoch
         rise = min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
         progress = step / steps
-        fall = {
+        falls: dict[str, float] = {
             "poly": (1 - progress) ** self.power,
             "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
             "constant": 1.0,
-        }[self.name]
-        return rise * fall
+        }
+        return rise * falls[self.name]
 
 
 class TrainConfig(Strict):

@@ -35,12 +35,12 @@ def first_line(error: Exception) -> str:
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the most similar allowed name, or all of them."""
+    """The end of a sentence about an unknown name: the most similar allowed name, or else the first 20 of them."""
     names = sorted(allowed)
     similar = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if similar:
         return f"; did you mean {similar[0]}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    return f"; known: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else ""
 
 
 def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:

@@ -33,7 +33,8 @@ class Key(NamedTuple):
 
 def epoch_order(count: int, data_seed: int, epoch: int) -> list[int]:
     """The order in which an epoch visits the images: a permutation of 0 to count - 1."""
-    return numpy_rng(data_seed, "order", epoch).permutation(count).tolist()
+    order: list[int] = numpy_rng(data_seed, "order", epoch).permutation(count).tolist()
+    return order
 
 
 class TrainSamples(Dataset[Batch]):

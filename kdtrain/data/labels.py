@@ -83,7 +83,8 @@ class LabelColors:
         if unknown.any():
             wrong = [f"#{code:06x}" for code in np.unique(codes[unknown])]
             raise InputError(f"the label map {file} holds the color {few(wrong)}, which stands for no class")
-        return self._ids[place]
+        train_ids: Pixels = self._ids[place]
+        return train_ids
 
 
 def read_image(file: Path) -> Pixels:

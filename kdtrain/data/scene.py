@@ -231,7 +231,8 @@ class _Scene:
         down = (image[:-2] + 2 * image[1:-1] + image[2:]) / 4
         image[1:-1] = down
         image += 7 * self.rng.standard_normal(image.shape, dtype=np.float32)
-        return np.clip(image, 0, 255).astype(np.uint8)
+        pixels: Pixels = np.clip(image, 0, 255).astype(np.uint8)
+        return pixels
 
 
 def _rgb(red: float, green: float, blue: float) -> Floats:

@@ -57,4 +57,5 @@ def _pearson_distance(x: Tensor, y: Tensor, axes: tuple[int, ...], eps: float) -
     """One minus the mean correlation along `axes`; where one side does not vary, the correlation is 0."""
     x, y = x - x.mean(axes, keepdim=True), y - y.mean(axes, keepdim=True)
     lengths = torch.linalg.vector_norm(x, dim=axes) * torch.linalg.vector_norm(y, dim=axes)
-    return 1 - ((x * y).sum(axes) / (lengths + eps)).mean()
+    distance: Tensor = 1 - ((x * y).sum(axes) / (lengths + eps)).mean()
+    return distance

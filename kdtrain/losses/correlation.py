@@ -170,7 +170,8 @@ def _relation(rows: Tensor, f: Tensor, first_shift: int) -> Tensor:
 
 def _autocorrelation(f: Tensor) -> Tensor:
     """`f . R_k f` for all k."""
-    return torch.fft.irfft(torch.fft.rfft(f).abs().square(), n=f.shape[-1])
+    sums: Tensor = torch.fft.irfft(torch.fft.rfft(f).abs().square(), n=f.shape[-1])
+    return sums
 
 
 def _diagonals(gram: Tensor) -> Tensor:

@@ -94,6 +94,7 @@ def relation_kl(student: Tensor, teacher: Tensor, keys: Tensor | None, weights: 
     """
     with_gradient = torch.is_grad_enabled() and student.requires_grad
     apart = (student.detach() - teacher).to(weights) if student.shape == teacher.shape else None
+    value: Tensor
     value, _ = _relation_kl(student.to(weights), teacher.to(weights), apart, keys, weights, groups, with_gradient)
     return value
 

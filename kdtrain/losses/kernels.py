@@ -21,12 +21,14 @@ def inner_products(rows: Tensor, centered: int = 0) -> Tensor:
         rows: `x`.
         centered: So many successive rows are taken less their mean; 0 for all as they are.
     """
-    return _inner_products(rows, centered)
+    products: Tensor = _inner_products(rows, centered)
+    return products
 
 
 def _centered(rows: Tensor, group: int) -> Tensor:
     groups = rows.unflatten(-2, (-1, group))
-    return (groups - groups.mean(-2, keepdim=True)).flatten(-3, -2)
+    centered: Tensor = (groups - groups.mean(-2, keepdim=True)).flatten(-3, -2)
+    return centered
 
 
 @torch.library.custom_op("kdtrain::inner_products", mutates_args=())

@@ -35,6 +35,7 @@ def squared_product_distances(student: Tensor, teacher: Tensor, first_shift: int
     Returns:
         `(N,)`.
     """
+    total: Tensor
     total, _, _ = _distances(student, teacher, first_shift)
     return total
 

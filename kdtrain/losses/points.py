@@ -62,7 +62,8 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, form: AttentionForm 
         case "code":
             return (s - t).square().mean()
         case "paper":
-            return torch.linalg.vector_norm(s - t, dim=1).mean()
+            distance: Tensor = torch.linalg.vector_norm(s - t, dim=1).mean()
+            return distance
     raise ValueError(f"form must be code or paper, got {form!r}")
 
 

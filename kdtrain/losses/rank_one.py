@@ -27,7 +27,8 @@ def rank_one_distances(student: Tensor, teacher: Tensor, without_squares: bool, 
     Returns:
         `(N,)`, float64 where the device has it.
     """
-    return _distances(student, teacher, without_squares, detach_norm)
+    distances: Tensor = _distances(student, teacher, without_squares, detach_norm)
+    return distances
 
 
 @torch.library.custom_op("kdtrain::rank_one_distances", mutates_args=())

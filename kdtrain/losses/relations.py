@@ -132,4 +132,5 @@ def pearson(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _standardized(rows: Tensor) -> Tensor:
     scale = (rows.shape[1] - 1) ** 0.5
-    return unit_vectors(rows - rows.mean(1, keepdim=True), eps=1e-6 * scale) * scale
+    standardized: Tensor = unit_vectors(rows - rows.mean(1, keepdim=True), eps=1e-6 * scale) * scale
+    return standardized

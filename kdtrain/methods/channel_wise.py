@@ -10,7 +10,8 @@ from pydantic import model_validator
 from torch import Tensor
 
 from kdtrain.losses import channel_wise
-from kdtrain.losses.channels import Divergence, Normalize
+from kdtrain.losses.channels import Normalize
+from kdtrain.losses.divergence import Divergence
 from kdtrain.methods.adapter import AdaptedTerm
 from kdtrain.methods.base import Method, PlainModule, Shape, Temperature, TermInput, TermModule
 from kdtrain.methods.task import CrossEntropy
@@ -81,7 +82,8 @@ class Rescaled(TermModule):
 
     def forward(self, taps: TermInput) -> Tensor:
         """Return the multiple."""
-        return self.factor * self.inner(taps)
+        loss: Tensor = self.factor * self.inner(taps)
+        return loss
 
 
 CITATION = (

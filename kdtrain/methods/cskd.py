@@ -201,7 +201,8 @@ class GridPamModule(TermModule):
             return None
         if self.projections is not None:
             of_student, of_teacher = self.projections
-            return of_student if side == "student" else of_teacher
+            projections: Tensor | None = of_student if side == "student" else of_teacher
+            return projections
         source: ProjectionSource = "fixed" if self.term.projection == "fixed" else "resampled"
         return draw_projections(self.blocks, self.channels[side], source, generator, side)
 

@@ -102,7 +102,8 @@ class HolisticModule(TermModule):
         with torch.autocast(student.device.type, enabled=False):
             if self.training:
                 self._learn(student.detach(), teacher.detach(), taps)
-            return -self.discriminator(student).mean()
+            loss: Tensor = -self.discriminator(student).mean()
+            return loss
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the optimizer, which belongs into checkpoints."""
@@ -137,7 +138,8 @@ def gradient_penalty(judge: nn.Module, maps: Tensor) -> Tensor:
     """Mean over images of `(|gradient of the judgement| - 1)^2` (Gulrajani et al., NeurIPS 2017)."""
     maps = maps.detach().requires_grad_()
     (slopes,) = torch.autograd.grad(judge(maps).sum(), maps, create_graph=True)
-    return (torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1).square().mean()
+    penalty: Tensor = (torch.linalg.vector_norm(slopes.flatten(1), dim=1) - 1).square().mean()
+    return penalty
 
 
 def build_discriminator(channels: int, side: int) -> nn.Sequential:
@@ -169,7 +171,8 @@ class SelfAttention(nn.Module):
         """Return maps `(N, C, H, W)` of the same shape."""
         query, key, value = (layer(maps).flatten(2) for layer in (self.query, self.key, self.value))
         attention = (query.mT @ key).softmax(-1)
-        return maps + self.gamma * (value @ attention.mT).view_as(maps)
+        attended: Tensor = maps + self.gamma * (value @ attention.mT).view_as(maps)
+        return attended
 
 
 HOLISTIC_SEARCH: dict[str, Domain] = {"holistic.weight": Range(low=1e-4, high=1e-1, log=True)}

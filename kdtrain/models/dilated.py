@@ -35,7 +35,8 @@ def _is_slow(conv: nn.Conv2d) -> bool:
 class _DilatedDepthwise(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if input.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled():
-            return super()._conv_forward(input, weight, bias)
+            output: Tensor = super()._conv_forward(input, weight, bias)
+            return output
         result: Tensor = _Convolution.apply(input, weight, self.dilation)
         return result
 

@@ -1,7 +1,5 @@
 """Networks of segmentation-models-pytorch."""
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ from segmentation_models_pytorch.encoders import encoders as smp_encoders
 from torch import nn
 
 from kdtrain.errors import InputError
-from kdtrain.explain import first_line
+from kdtrain.explain import did_you_mean, first_line
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, published_file, read_safetensors
@@ -36,13 +34,18 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
     """
     architecture = ARCHITECTURES.get(network.arch)
     if architecture is None:
-        near = _near(network.arch, ARCHITECTURES)
-        raise InputError(f"arch: {network.arch!r} is unknown; {near}, or module:function")
+        raise InputError(
+            "arch: must be an architecture of segmentation-models-pytorch or package.module:function, "
+            f"got {network.arch!r}{did_you_mean(network.arch, ARCHITECTURES)}"
+        )
     timm_name = network.encoder.removeprefix("tu-")
     of_timm = network.encoder != timm_name and timm.is_model(timm_name.split(".")[0])
     if network.encoder not in smp_encoders and not of_timm:
         names = [*smp_encoders, *(f"tu-{name}" for name in timm.list_models())]
-        raise InputError(f"encoder: {network.encoder!r} is unknown; {_near(network.encoder, names)}")
+        raise InputError(
+            "encoder: must be an encoder of segmentation-models-pytorch or tu-<name> of timm, "
+            f"got {network.encoder!r}{did_you_mean(network.encoder, names)}"
+        )
     from_library: str | None = None
     file: Path | None = None
     if weights == "library":
@@ -76,15 +79,7 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
 
 
 def _drop_upsampling(net: Any) -> None:
-    """Let the network give its logits as the classifier makes them; who needs them larger resizes them."""
+    """Make the network return the logits of the classifier at their own size; a loss resizes them where it needs to."""
     head = net.segmentation_head
     if isinstance(head, nn.Sequential):
         head[1] = nn.Identity()
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-    if near and len(known) > 20:
-        return f"did you mean {', '.join(near)}"
-    return f"known are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"

@@ -95,7 +95,8 @@ class TappedNetwork(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """The logits `(N, C, h, w)` alone."""
-        return self(images)["logits"]
+        logits: Tensor = self(images)["logits"]
+        return logits
 
     def _keeper(self, layer: str) -> Callable[[nn.Module, object, object], None]:
         stage = _ENCODER_STAGE.match(layer)
@@ -115,7 +116,7 @@ class TappedNetwork(nn.Module):
     def _module_of(self, layer: str) -> nn.Module:
         paths = getattr(self.net, "layers", None)
         path = paths.get(layer, layer) if isinstance(paths, dict) else layer
-        modules = dict(self.net.named_modules())
+        modules: dict[str, nn.Module] = dict(self.net.named_modules())
         stage = _ENCODER_STAGE.match(path)
         depth = getattr(modules.get("encoder"), "_depth", None)
         if stage and depth is not None:

@@ -52,3 +52,4 @@ def test_one_sentence_with_the_field_as_it_was_written(content, expected):
 def test_nothing_near_lists_what_is_known():
     assert did_you_mean("x", ["aaa", "bbb"]) == "; known: aaa, bbb"
     assert did_you_mean("x", []) == ""
+    assert did_you_mean("x", [f"name{i:02d}" for i in range(21)]).endswith("name18, name19, ...")

@@ -191,11 +191,11 @@ class TestWeights:
 @pytest.mark.parametrize(
     ("network", "layers", "said"),
     [
-        ({"arch": "Unett"}, (), "arch: 'Unett' is unknown; known are Unet, UnetPlusPlus"),
-        ({"encoder": "resnet81"}, (), "encoder: 'resnet81' is unknown; did you mean resnet18"),
+        ({"arch": "Unett"}, (), "or package.module:function, got 'Unett'; did you mean Unet?"),
+        ({"encoder": "resnet81"}, (), "or tu-<name> of timm, got 'resnet81'; did you mean resnet18"),
         ({"encoder": "tu-mobilnetv3_small_050"}, (), "did you mean tu-mobilenetv3_small_050"),
         ({"encoder": "mobilenetv3_small_050"}, (), "did you mean tu-mobilenetv3_small_050"),
-        ({"encoder": "qqq"}, (), "encoder: 'qqq' is unknown; known are resnet18"),
+        ({"encoder": "qqq"}, (), "got 'qqq'; known: densenet121, "),
         ({"options": {"depth": 3}}, (), "FPN with encoder tu-mobilenetv3_small_050 and options {'depth': 3}: "),
         ({"options": {"encoder_name": "resnet18"}}, (), "encoder_name"),
         ({"arch": "DPT", "encoder": "resnet18"}, (), "Only Timm encoders are supported for DPT"),
