@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from kdtrain.errors import StorageError
+from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.runtime.process_group import ALONE, ProcessGroup, SpawnedGroup
 
 Work = Callable[[ProcessGroup], object]
@@ -171,7 +173,5 @@ def _write_error(error: BaseException, path: Path, where: str) -> None:
         pickle.loads(content)
     except Exception:
         content = pickle.dumps(RuntimeError(f"{where}: {type(error).__name__}: {error}\n{trace}"))
-    with contextlib.suppress(OSError):
-        partial_path = path.with_suffix(".tmp")
-        partial_path.write_bytes(content)
-        partial_path.replace(path)
+    with contextlib.suppress(StorageError):
+        write_atomically(path, content)
