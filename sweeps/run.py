@@ -82,7 +82,7 @@ def _run(
     address: str | None,
     inline: bool,
 ) -> Results:
-    sweep.notice, sweep.hurry = console.print, lambda: stop.overdue
+    sweep.notice, sweep.gives_up = console.print, lambda: stop.overdue
     begun = check_begun(spec, sweep)
     checked = check(spec, machine)
     if notice := foreign_notice():

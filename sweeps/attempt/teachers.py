@@ -95,7 +95,7 @@ def _checked_card(teacher: Store) -> ModelCard:
 
 
 def fit_teacher(config: TrainConfig, machine: Machine, store: Store, fit: Fit) -> ModelCard:
-    """Train a network and leave it in a folder as a teacher; an interrupted fit goes on.
+    """Train a network and make a teacher folder of it; an interrupted fit is resumed.
 
     Raises:
         InputError: If the training diverged.
@@ -112,11 +112,11 @@ def fit_teacher(config: TrainConfig, machine: Machine, store: Store, fit: Fit) -
     return card_of(store)
 
 
-def fit_here(tell: Callable[[EpochReport], None], interrupt: Callable[[], bool]) -> Fit:
+def fit_here(on_epoch: Callable[[EpochReport], None], interrupt: Callable[[], bool]) -> Fit:
     """Fit in this process."""
 
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
-        return train_in(store, "", train, config, machine, tell, interrupt)
+        return train_in(store, "", train, config, machine, on_epoch, interrupt)
 
     return fit
 

@@ -61,7 +61,7 @@ class Lock(Protocol):
     """The right to write the ledger."""
 
     def check(self) -> None:
-        """Make sure that it is still ours.
+        """Make sure that this process still holds it.
 
         Raises:
             InputError: If another driver has taken over.
@@ -110,7 +110,7 @@ class _FileLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = path.open("a+b")
         try:
-            _briefly_patient(lambda: fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            _with_brief_retries(lambda: fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB))
         except BlockingIOError:
             self._file.seek(0)
             holder = _holder(self._file.read())
@@ -128,14 +128,14 @@ class _FileLock:
             raise
 
     def check(self) -> None:
-        """The operating system vouches for it."""
+        """The operating system keeps the lock until this process ends."""
 
     def close(self) -> None:
         self._file.close()
 
 
-def _briefly_patient(attempt: Callable[[], None]) -> None:
-    """Try again for a moment: a look at the lock, as `kdsweep status` takes it, is no driver."""
+def _with_brief_retries(attempt: Callable[[], None]) -> None:
+    """Try again for a moment: `kdsweep status` holds the lock shortly, too, while it looks."""
     for _ in range(5):
         try:
             return attempt()
@@ -158,10 +158,10 @@ def _is_locked(path: Path) -> bool:
 
 
 class _Lease:
-    """A thread renews it; whoever writes the ledger asks first whether it is still ours.
+    """A lock in an object store: a thread renews it, and before every commit it is checked.
 
-    After half of the time in which others count us as dead, for instance because the machine slept, that is not
-    answered from memory, but by a look at the store.
+    After half of the time in which others count this process as dead, for instance because the machine slept, the check
+    reads the store.
     """
 
     def __init__(self, store: Store, notice: Callable[[str], None], times: Times) -> None:
@@ -195,7 +195,7 @@ class _Lease:
 
     def _keep(self) -> None:
         quiet = Store(str(self._store), self._times.renew, answered=True)  # commits report when the store is away
-        quiet.hurry = self._ended.is_set
+        quiet.gives_up = self._ended.is_set
         while not self._lost and not self._ended.wait(self._times.renew):
             with contextlib.suppress(InputError):
                 self._renew(quiet)

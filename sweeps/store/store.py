@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 PATIENCE_S = 180.0
 """How long a store that is reached over a network may refuse before the sweep is stopped."""
-GREETING_S = 10.0
+FIRST_ANSWER_S = 10.0
 """The same for a store that has not answered yet, where a mistake in its name is likelier than an outage."""
 _BUCKET = "there is no such bucket; make it, or name another one"
 _CREDENTIALS = (
@@ -32,7 +32,7 @@ _CREDENTIALS = (
 )
 _REGION = "the bucket is in another region; give it as in s3://bucket/folder?region=eu-west-1"
 _FULL = "it is full; make room and run the same command again"
-_HOPELESS = {
+_PERMANENT = {
     "NO_SUCH_BUCKET": _BUCKET,
     "Bucket does not exist": _BUCKET,
     "StorageFull": _FULL,
@@ -47,7 +47,7 @@ _HOPELESS = {
     "PermanentRedirect": _REGION,
     "HTTP status 301": _REGION,
 }
-"""Answers that waiting does not change, and what they mean."""
+"""Parts of error messages that waiting does not change, and what to do."""
 
 
 class Store:
@@ -74,9 +74,9 @@ class Store:
         if re.match(r"[a-z][a-z0-9+]+:/(?!/)", self.address):
             raise InputError(f"--dir: {self.address} is not a URI; write two slashes, as in s3://bucket/folder")
         self.notice: Callable[[str], None] = lambda text: None
-        """Told when a remote store makes us wait."""
-        self.hurry: Callable[[], bool] = lambda: False
-        """Asked while waiting: whether to give up at once."""
+        """Takes a sentence when a remote store is waited for."""
+        self.gives_up: Callable[[], bool] = lambda: False
+        """Called while a remote store is waited for: whether to give up at once."""
         if "://" not in self.address or self.address.startswith("file://"):
             self.local = Path(self.address.removeprefix("file://")).absolute()
             self._fs, self._root = fs.LocalFileSystem(), str(self.local)
@@ -95,7 +95,7 @@ class Store:
             return Store(self.local / prefix)
         path, mark, options = self.address.partition("?")
         store = Store(f"{path.rstrip('/')}/{prefix}{mark}{options}", self._patience_s, self._answered)
-        store.notice, store.hurry = self.notice, self.hurry
+        store.notice, store.gives_up = self.notice, self.gives_up
         return store
 
     def read(self, key: str) -> bytes:
@@ -111,7 +111,7 @@ class Store:
                 content: bytes = stream.read()
             return content
 
-        return self._patiently(attempt, f"read {key} in")
+        return self._with_retries(attempt, f"read {key} in")
 
     def write(self, key: str, content: bytes) -> None:
         """Write a file: whole, or not at all.
@@ -127,28 +127,28 @@ class Store:
             with self._fs.open_output_stream(self._path(key)) as stream:
                 stream.write(content)
 
-        self._patiently(attempt, f"write {key} to")
+        self._with_retries(attempt, f"write {key} to")
 
     def names(self, prefix: str) -> list[str]:
         """Names of the files right below a prefix, sorted; half-written ones are not among them."""
         selector = fs.FileSelector(self._path(prefix), allow_not_found=True)
-        infos = self._patiently(lambda: self._fs.get_file_info(selector), f"list {prefix} in")
+        infos = self._with_retries(lambda: self._fs.get_file_info(selector), f"list {prefix} in")
         return sorted(info.base_name for info in infos if info.type == fs.FileType.File and info.base_name[0] != ".")
 
     def exists(self, key: str) -> bool:
         """Whether there is a file of that key."""
-        info = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
+        info = self._with_retries(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
         return bool(info.type == fs.FileType.File)
 
     def written_at(self, key: str) -> float | None:
         """When a file was written, in seconds of the store's own clock; none if it is not there."""
-        info = self._patiently(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
+        info = self._with_retries(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
         return None if info.type != fs.FileType.File else info.mtime_ns / 1e9
 
     def delete(self, key: str) -> None:
         """Remove a file, if it is there."""
         with contextlib.suppress(FileNotFoundError):
-            self._patiently(lambda: self._fs.delete_file(self._path(key)), f"delete {key} in")
+            self._with_retries(lambda: self._fs.delete_file(self._path(key)), f"delete {key} in")
 
     def check_writable(self) -> None:
         """Prove that the store takes a file.
@@ -166,7 +166,7 @@ class Store:
         """Copy all files below a prefix to a local folder."""
         base = self._path(prefix)
         selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
-        for info in self._patiently(lambda: self._fs.get_file_info(selector), f"list {prefix} in"):
+        for info in self._with_retries(lambda: self._fs.get_file_info(selector), f"list {prefix} in"):
             if info.type == fs.FileType.File:
                 name = info.path.removeprefix(base).lstrip("/")
                 write_atomically(folder / name, self.read(_key(prefix, name)))
@@ -208,8 +208,8 @@ class Store:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
 
-    def _patiently(self, attempt: Callable[[], _T], what: str) -> _T:
-        """Try until it works, as long as the store is remote and there is hope."""
+    def _with_retries(self, attempt: Callable[[], _T], what: str) -> _T:
+        """Try until the store answers, for as long as it is worth while; on a disk once."""
         start, pause = time.monotonic(), 0.5
         while True:
             try:
@@ -218,15 +218,15 @@ class Store:
                 self._answered = True
                 raise
             except OSError as error:
-                patience = self._patience_s if self._answered else min(self._patience_s, GREETING_S)
+                patience = self._patience_s if self._answered else min(self._patience_s, FIRST_ANSWER_S)
                 left = patience - (time.monotonic() - start)
-                meaning = _hopeless(error)
-                if self.local is not None or meaning or left <= 0 or self.hurry():
+                meaning = _permanent_cause(error)
+                if self.local is not None or meaning or left <= 0 or self.gives_up():
                     todo = "put it right" if self.local is not None else "once it answers again"
                     todo = meaning or f"{todo}, run the same command again"
-                    raise StorageError(f"cannot {what} {self}: {todo} ({_said(error)})") from error
+                    raise StorageError(f"cannot {what} {self}: {todo} ({_one_line(error)})") from error
                 if pause == 0.5:
-                    self.notice(f"cannot {what} {self} ({_said(error)}); trying again for {left:.0f} s")
+                    self.notice(f"cannot {what} {self} ({_one_line(error)}); trying again for {left:.0f} s")
             else:
                 self._answered = True
                 return answer
@@ -268,7 +268,7 @@ class Workplace:
 
 
 def open_store(where: "Store | Path | str") -> Store:
-    """A store from whatever names it."""
+    """The store at a path or URI; a store as it is."""
     return where if isinstance(where, Store) else Store(where)
 
 
@@ -285,17 +285,17 @@ def _open_remote(address: str) -> tuple[fs.FileSystem, str]:
     try:
         system, root = fs.FileSystem.from_uri(address)
     except (OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"--dir: {address} cannot be opened ({_said(error)})") from None
+        raise InputError(f"--dir: {address} cannot be opened ({_one_line(error)})") from None
     if not root.strip("/"):
         raise InputError(f"--dir: {address} names no bucket; give one, as in s3://bucket/folder")
-    return _brisk(system) if isinstance(system, fs.S3FileSystem) else system, root.rstrip("/")
+    return _with_short_retries(system) if isinstance(system, fs.S3FileSystem) else system, root.rstrip("/")
 
 
-def _brisk(system: fs.S3FileSystem) -> fs.S3FileSystem:
-    """The same file system, which writes a file in one request instead of three, and tells soon that it cannot.
+def _with_short_retries(system: fs.S3FileSystem) -> fs.S3FileSystem:
+    """The same file system, which writes a file in one request instead of three, and fails soon.
 
-    By itself it would ask a store that refuses 31 times in 6 seconds, and a silent one for 99. A URI has no words for
-    that, so it is made anew from what it tells of itself for pickling.
+    As pyarrow makes it, it tries 31 times in 6 seconds where a store refuses, and 99 seconds where it is silent. A URI
+    cannot say so; hence a new file system is made from what the given one is pickled as.
     """
     make, (options,) = system.__reduce__()
     remade: fs.S3FileSystem = make(
@@ -311,9 +311,9 @@ def _brisk(system: fs.S3FileSystem) -> fs.S3FileSystem:
     return remade
 
 
-def _hopeless(error: OSError) -> str | None:
-    return next((meaning for sign, meaning in _HOPELESS.items() if sign in str(error)), None)
+def _permanent_cause(error: OSError) -> str | None:
+    return next((meaning for sign, meaning in _PERMANENT.items() if sign in str(error)), None)
 
 
-def _said(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

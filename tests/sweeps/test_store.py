@@ -185,7 +185,7 @@ def test_a_refused_write_leaves_the_old_content(door):
 
 def test_who_is_in_a_hurry_does_not_wait(door):
     store = Store(door.uri)
-    store.hurry = lambda: True
+    store.gives_up = lambda: True
     store.write("a", b"old")
     door.refuse()
     began = time.monotonic()
@@ -237,7 +237,7 @@ def test_a_missing_bucket_is_named(s3_folder):
 
 
 def test_a_store_that_has_never_answered_is_not_waited_for_long(s3, monkeypatch):
-    monkeypatch.setattr("sweeps.store.store.GREETING_S", 2.0)
+    monkeypatch.setattr("sweeps.store.store.FIRST_ANSWER_S", 2.0)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"s3://bucket/x?region=us-east-1&endpoint_override=http://127.0.0.1:{nobody.getsockname()[1]}"
