@@ -47,7 +47,7 @@ from sweeps.launch.stop_signal import listener, new_name, send
 from sweeps.ledger.failure import Crash, Failure
 from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_state import Phase
-from sweeps.spec.spec import Resources
+from sweeps.spec.settings import Resources
 from sweeps.store.store import Store
 
 
