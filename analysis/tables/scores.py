@@ -1,4 +1,4 @@
-"""What a trial is worth: the one definition, used by scheduler, searcher, selection and report alike.
+"""What a trial is worth: the one definition, used by scheduler, sampler, selection and report alike.
 
 The score of a trial is its mIoU on the data role ``select`` at the last epoch that was evaluated. Never the
 best epoch: taking the best of many noisy epochs favours the noisier config, and a method is not allowed to
@@ -13,22 +13,23 @@ from analysis.tables.metric_names import MIOU
 OBJECTIVE = "select/miou"
 DIRECTION = "maximize"
 METRIC = MIOU
-"""The name under which a report carries the objective (reports during training are on role ``select``)."""
+"""The metric of the objective; what a training reports after an epoch is on role ``select``."""
 
-Report = tuple[int, Mapping[str, float]]
+EpochMetrics = tuple[int, Mapping[str, float]]
+"""An epoch and its metrics."""
 
 
-def score(reports: Iterable[Report]) -> float | None:
+def score(epochs: Iterable[EpochMetrics]) -> float | None:
     """The mIoU (0..1) at the last evaluated epoch of one trial.
 
     Args:
-        reports: ``(epoch, metrics)`` of one trial, in any order; an epoch that was not evaluated has no
-            ``miou``. Of two reports for the same epoch the later one counts.
+        epochs: The epochs of one trial, in any order; an epoch that was not evaluated has no ``miou``. Of two entries
+            for the same epoch the later one counts.
 
     Returns:
         The score, or None if the trial was never evaluated or its last evaluation is not a finite number.
     """
-    evaluated = {epoch: metrics[METRIC] for epoch, metrics in reports if metrics.get(METRIC) is not None}
+    evaluated = {epoch: metrics[METRIC] for epoch, metrics in epochs if metrics.get(METRIC) is not None}
     if not evaluated:
         return None
     last = float(evaluated[max(evaluated)])

@@ -21,8 +21,12 @@ from analysis.tables.json_columns import (
     read_spec,
     read_value,
 )
+from analysis.tables.states import Phase, Role, State
 from kdtrain import Machine
+from kdtrain.data import ROLES
 from sweeps.ledger.environment import describe_environment
+from sweeps.ledger.trial_state import Phase as TrialPhase
+from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.freeze import freeze
 from sweeps.outcome.tabulate import load_state, write_tables
 from sweeps.store.store import Store
@@ -99,6 +103,20 @@ def test_a_spec_is_read_as_it_was_written(sweep):
         field: written[field] for field in SpecField if field != "confirm"
     }
     assert (view.fields[SpecField.CONFIRM]["seeds"], view.fields[SpecField.CONFIRM]["final_seeds"]) == (1, 3)
+
+
+def test_the_words_of_a_ledger_are_those_of_the_tables():
+    assert [state.value for state in State] == [state.value for state in TrialState]
+    assert [phase.value for phase in Phase] == [phase.value for phase in TrialPhase]
+    assert tuple(Role) == ROLES
+
+
+def test_an_earlier_name_in_a_frozen_selection_is_read_as_that_of_today(sweep):
+    tables, *_ = sweep
+    frozen = read_frozen_selection(tables)
+    earlier = json.loads(tables["sweeps"]["frozen_json"].iloc[0]) | {"role": "report"}
+    tables["sweeps"]["frozen_json"] = json.dumps(earlier)
+    assert read_frozen_selection(tables) == frozen
 
 
 def test_an_earlier_name_in_a_spec_is_no_difference():
