@@ -60,8 +60,7 @@ def run_sweep(
         Where the report and `best.yaml` lie, and the chosen config with its evidence.
 
     Raises:
-        InputError: If an argument, the spec, the data or the teacher is wrong; before any training where that can be
-            known.
+        InputError: If an argument, the spec, the data or the teacher is wrong; before any training where possible.
         SweepAborted: If all trials fail in the same way.
         StorageError: If a file cannot be written.
         Interrupted: If the sweep was asked to stop and has saved itself.

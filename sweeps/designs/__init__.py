@@ -1,4 +1,4 @@
-"""Ablations: from one config to the sweep that says what each part of it is worth."""
+"""Ablations: from one config to a sweep that measures the effect of each part of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,7 +76,7 @@ def ablation(
         options: Further options.
 
     Raises:
-        InputError: If there is no such design, it does not fit, or the config is not one.
+        InputError: If there is no such design, it does not fit, or the config is not valid.
     """
     options = options or Options()
     names = [name.strip() for name in design.split(",")]

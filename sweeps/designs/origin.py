@@ -1,4 +1,4 @@
-"""Where the config of an ablation comes from, and what is known about its trainings."""
+"""The config that an ablation takes apart, its spec, and the times and scores of its trainings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -8,6 +8,7 @@ from kdtrain.space import Choice
 from sweeps.designs.arms import Arm, Request, short, text
 
 NOTHING = "nothing: learning rate and weights as in the reference, which favours the reference"
+"""A text in the cells of specs: it stays as it is, so that a spec that is written again equals the one that was run."""
 _STEP = 2.0
 """Factor between neighboring values where only their number is given."""
 
@@ -42,7 +43,7 @@ def retuning(request: Request, values_by_path: Mapping[str, Sequence[Any]]) -> d
 
 
 def space_of(arm: Arm, retuned: Mapping[str, Choice]) -> dict[str, Choice]:
-    """What one arm searches: no option of a term that it lacks, nor what it sets itself."""
+    """The space of an arm: without options of terms that the arm lacks, and without what the arm sets."""
     names = {term.name for term in arm.terms}
     return {
         path: domain

@@ -16,7 +16,7 @@ _REACH = {"weight": 10.0, "temperature": 2.0}
 
 
 def one_factor(request: Request) -> Arms:
-    """One parameter at a time, all others as in the config; every parameter is a family of its own."""
+    """One parameter at a time, all others as in the config; every parameter is a separate family."""
     paths = request.paths()
     if not paths:
         raise InputError("design one-factor: needs --values, as in --values channel_wise.temperature=1,2,4,8")
@@ -64,7 +64,7 @@ def response(request: Request) -> Arms:
 
     Two values of a parameter are the ends of its range, on which a central composite design is laid (Box & Wilson
     1951, inscribed); more are a grid. Without values the range goes from a tenth to ten times the config's
-    weight, and from half to twice its temperature. A weight of 0 is a cell of its own.
+    weight, and from half to twice its temperature. A weight of 0 is a separate cell.
     """
     term = _one_term(request, "response", lambda term: term.loss != "cross_entropy")
     paths = request.paths()
@@ -119,9 +119,9 @@ def _one_term(request: Request, design: str, fits: Any) -> Term:
     chosen = [term for term in fitting if not named or term.name in named]
     if len(chosen) != 1 or (named and named != {chosen[0].name}):
         raise InputError(
-            f"design {design}: is about one term; give --factors, one of {', '.join(term.name for term in fitting)}"
+            f"design {design}: takes one term; give --factors, one of {', '.join(term.name for term in fitting)}"
             if fitting
-            else f"design {design}: the config has no term that it could be about"
+            else f"design {design}: the config has no term that the design could vary"
         )
     return chosen[0]
 

@@ -40,7 +40,7 @@ def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Stor
 
 
 def best_config(sweep: Store | Path | str) -> TrainConfig:
-    """The chosen config of a sweep, as it was trained; `kdsweep best` shows the same one with its evidence.
+    """The chosen config of a sweep, as it was trained; `kdsweep best` shows the same config with its evidence.
 
     Nothing is written. Of a sweep that still runs, the config is the best so far. To train it again, give its teacher:
     `train(best_config(D), Machine(teacher=D / "teacher"), workdir=...)`.

@@ -1,7 +1,6 @@
-"""The page of a sweep that is still running: how far, how healthy, no verdict. It is made from files alone.
+"""The page of a sweep that is still running: progress and health, without a verdict.
 
-While trials are still to come, what leads is partly chance, looked at again and again; so methods are neither
-ranked nor compared here.
+While trials are still to come, which method leads is partly chance; so methods are neither ranked nor compared here.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""How far a sweep is: while it runs, on a terminal or in a log, and from its files at any time."""
+"""The progress of a sweep: on a terminal or in a log while it runs, and from its files at any time."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What a sweep is asked to do: one YAML file, or the same object in Python."""
+"""The spec of a sweep: one YAML file, or the same object in Python."""
 
 import hashlib
 import json
@@ -122,7 +122,7 @@ class SweepSpec(Strict):
     resources: Resources = Field(default_factory=Resources)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
     watchers: tuple[WatcherSource, ...] = ()
-    """Functions of other people, or of ours, that are told of every event of the sweep."""
+    """Functions that are called with every event of the sweep: `live_page`, or those of other people."""
     retries: int = Field(default=1, ge=0)
     """How often a trial that crashed is tried again."""
     seed: int = Field(default=0, ge=0)
@@ -177,7 +177,7 @@ class SweepSpec(Strict):
             if path in self.space or path in given:
                 raise InputError(f"{at}: {path} is both set and searched")
         if {"unlabelled", "unlabelled.images"} & set(self.space_of(study)):
-            raise InputError(f"{at}: unlabelled.images cannot be searched; let studies of their own set it")
+            raise InputError(f"{at}: unlabelled.images cannot be searched; set it in separate studies")
         if "epochs" in self.space_of(study):
             raise InputError(f"{at}: epochs cannot be searched, because trials of different length cannot be compared")
         config = self.config_for(study)
