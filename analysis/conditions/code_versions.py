@@ -33,7 +33,7 @@ def code_parts(sweeps: pd.DataFrame) -> pd.DataFrame:
     """Columns ``code_digest, part, part_digest, module, module_digest``, one row per module of every part.
 
     The last two are null for a part of which only its digest is known. Empty for tables that were written before
-    the parts of the code were told apart.
+    the parts of the code were recorded.
     """
     rows = [
         (code_digest, part, version.digest, module, module_digest)

@@ -37,7 +37,7 @@ class Mix:
     Attributes:
         kind: ``hardware``, ``software`` or ``code``.
         places: How many trials of each study ran where: by the name of the place, then by study.
-        parts: The same by part of the code, where parts are told apart: then ``places`` is for reading alone.
+        parts: The same by part of the code, where the parts are recorded: then ``places`` is only shown.
         differs: The modules that are not the same.
     """
 

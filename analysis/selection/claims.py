@@ -93,7 +93,7 @@ def share_of_gap(difference: float, gap: float, se: float, df: float, se_baselin
     configs is assumed, as in the model behind ``se``.
 
     Returns:
-        Both ends; NaN where the gap itself cannot be told from 0 or anything is unknown.
+        Both ends; NaN where the gap itself cannot be distinguished from 0 or anything is unknown.
     """
     unknown = NAN, NAN
     if not all(map(math.isfinite, (difference, gap, se, df, se_baseline))):

@@ -99,7 +99,7 @@ def read_tables(
     Args:
         sweep: The folder ``D``, or a URI that pyarrow knows, such as ``s3://bucket/folder?region=eu-west-1``.
         names: Which tables to read; the others come empty (``confusion`` and ``metrics`` may be long).
-        only: Per table a column of text and the values whose rows are wanted, so that a long table need not
+        only: Per table a column of text and the values whose rows are read, so that a long table need not
             fit into memory: ``{"metrics": ("name", ["miou"])}``.
 
     Returns:

@@ -13,7 +13,7 @@ from analysis.tables.states import Role, role
 
 
 class SpecField(StrEnum):
-    """What of a sweep's spec decides whether two sweeps asked the same question."""
+    """Fields of a sweep's spec that are compared between sweeps."""
 
     DATA = "data"
     STUDENT = "student"
@@ -83,7 +83,7 @@ class FrozenSelection:
     Attributes:
         chosen: The chosen config.
         baseline: The baseline's; None in a sweep without a baseline.
-        why: What decided for the chosen one.
+        why: Why this config was chosen.
         seeds: The final seeds.
         role: The role that the final scores are measured on.
         at: When it was frozen (ISO 8601, UTC).

@@ -34,7 +34,7 @@ class Role(StrEnum):
 ENDED = (State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED)
 """States that a trial does not leave by itself."""
 BROKEN = (State.DIVERGED, State.FAILED)
-"""States of trials that ended without a score of their own fault."""
+"""States of trials that could not be trained to their end."""
 
 ALLOWED: Mapping[tuple[str, str], type[StrEnum]] = {
     ("trials", "state"): State,
