@@ -98,10 +98,12 @@ def find_object(name: str, ours: Mapping[str, object], group: str, kind: str, wh
     points = _offers(group).get(name, ())
     if len(points) > 1:
         offers = " and ".join(f"{_package(point)} (as {point.module}:{point.attr})" for point in points)
-        raise InputError(f"the {kind} {name!r} is offered by {offers}: write package.module:name to say which is meant")
+        raise InputError(
+            f"the {kind} {name!r} is offered by {offers}: write package.module:name to say which one to take"
+        )
     if points:
         return _load_offer(points[0], kind)
-    names = known_names(ours, group)
+    names = available_names(ours, group)
     near = did_you_mean(name, names)
     hint = near if near.startswith("; did") else ""
     raise InputError(f"unknown {kind} {name!r}{where}: known are {', '.join(names)}, or package.module:name{hint}")
@@ -112,7 +114,7 @@ def kind_of(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"an object of {type(value).__name__}"
 
 
-def known_names(ours: Iterable[str], group: str) -> tuple[str, ...]:
+def available_names(ours: Iterable[str], group: str) -> tuple[str, ...]:
     """The names of ours, and then those that installed packages offer."""
     return tuple(dict.fromkeys([*ours, *_offers(group)]))
 

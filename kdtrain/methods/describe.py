@@ -7,7 +7,7 @@ from typing import Any
 from kdtrain import foreign
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
-from kdtrain.foreign import installed, is_reference, known_names, load_foreign
+from kdtrain.foreign import available_names, installed, is_reference, load_foreign
 from kdtrain.methods import METHODS, TERMS, find_term, get_method
 from kdtrain.methods.base import Method, Term
 from kdtrain.space import Choice, Domain
@@ -46,12 +46,12 @@ def describe(name: str) -> str:
     Raises:
         InputError: If there is neither.
     """
-    if name in known_names(METHODS, foreign.METHODS):
+    if name in available_names(METHODS, foreign.METHODS):
         return _describe_with_terms(get_method(name))
-    if name in known_names(TERMS, foreign.LOSSES):
+    if name in available_names(TERMS, foreign.LOSSES):
         return describe_term(find_term(name))
     if not is_reference(name):
-        names = [*known_names(METHODS, foreign.METHODS), *known_names(TERMS, foreign.LOSSES)]
+        names = [*available_names(METHODS, foreign.METHODS), *available_names(TERMS, foreign.LOSSES)]
         raise InputError(f"there is no method or term {name}{did_you_mean(name, names)}")
     if isinstance(method := load_foreign(name), Method):
         return _describe_with_terms(method)

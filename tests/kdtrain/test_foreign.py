@@ -6,7 +6,7 @@ import pytest
 
 from kdtrain import foreign
 from kdtrain.errors import InputError
-from kdtrain.foreign import find_object, ignored_offers, imported_modules, installed, known_names, load_foreign
+from kdtrain.foreign import available_names, find_object, ignored_offers, imported_modules, installed, load_foreign
 
 OURS = {"kd": 1, "cwd": 2}
 
@@ -67,7 +67,7 @@ def test_a_wrong_reference_is_refused_in_one_sentence(package, reference, messag
 def test_an_offer_is_imported_when_its_name_is_asked_for_and_not_before(package):
     package("good = good_module:VALUE\nbad = bad_module:VALUE", good_module="VALUE = 3\n", bad_module="1 / 0\n")
     assert {"good", "bad"} <= set(installed("kdsweep.losses"))
-    assert known_names(OURS, "kdsweep.losses")[:2] == ("kd", "cwd")
+    assert available_names(OURS, "kdsweep.losses")[:2] == ("kd", "cwd")
     assert "good_module" not in sys.modules
     assert find_object("good", OURS, "kdsweep.losses", "loss") == 3
     assert find_object("kd", OURS, "kdsweep.losses", "loss") == 1
@@ -84,7 +84,7 @@ def test_an_unknown_name_lists_ours_and_theirs(package):
 def test_an_offer_under_a_name_of_ours_is_ignored(package):
     package("kd = good_module:VALUE", good_module="VALUE = 3\n")
     assert find_object("kd", OURS, "kdsweep.losses", "loss") == 1
-    assert known_names(OURS, "kdsweep.losses").count("kd") == 1
+    assert available_names(OURS, "kdsweep.losses").count("kd") == 1
     (sentence,) = ignored_offers(OURS, "kdsweep.losses")
     assert sentence.startswith("kd, which other_people offers in kdsweep.losses, is ignored")
     assert sentence.endswith("refer to it as good_module:VALUE")
