@@ -144,8 +144,7 @@ def _run(words: list[str], log: str, environment: dict[str, str]) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(environment)  # what the packages have set for Ray while they were imported stays
     sys.path.insert(0, str(NETWORKS))
     sys.argv = words
     from sweeps.cli import main
