@@ -17,7 +17,7 @@ WORLDS = 400
 
 
 @dataclass(frozen=True)
-class ProcessGroup:
+class SimulatedWorld:
     """One search space as it is: means of configs in points, what the select images add to each, and seeds.
 
     A flat landscape (means spread by 0.58 points); one config in twenty collapses on every third seed.
@@ -75,7 +75,7 @@ def outcomes(seed_sd, worlds=WORLDS, seed=0):
     rng = np.random.default_rng([seed, int(100 * seed_sd)])
     found = []
     for _ in range(worlds):
-        world = ProcessGroup.drawn(rng, seed_sd)
+        world = SimulatedWorld.drawn(rng, seed_sd)
         best, luckiest = world.truth.max(), int(world.scores[:, 0].argmax())
         ranked = decide(world.finalists())
         chosen = ranked[ranked["chosen"]].iloc[0]
