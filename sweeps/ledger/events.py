@@ -5,11 +5,11 @@ are brought to today's names when they are read; a record that a later version w
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Self, TypedDict, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self, TypedDict
 
-from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
+from sweeps.ledger import former_names
 from sweeps.ledger.failure import Failure
 from sweeps.ledger.trial_state import Phase, TrialState
 
@@ -61,7 +61,7 @@ class SweepBegun(_Event):
     @classmethod
     def from_json(cls, data: Content) -> Self:
         """The spec is brought to today's names."""
-        return cls(**{**data, "spec": _upgraded_spec(data["spec"])})
+        return cls(**{**data, "spec": former_names.renamed_spec(data["spec"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Grown(_Event):
     @classmethod
     def from_json(cls, data: Content) -> Self:
         """The spec is brought to today's names."""
-        return cls(**{**data, "spec": _upgraded_spec(data["spec"])})
+        return cls(**{**data, "spec": former_names.renamed_spec(data["spec"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Proposed(_Event):
     def from_json(cls, data: Content) -> Self:
         """The phase is brought to today's name."""
         phase: str = data["phase"]
-        return cls(**{**data, "phase": Phase(_OLD_PHASES.get(phase, phase))})
+        return cls(**{**data, "phase": Phase(former_names.PHASES.get(phase, phase))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ class TrialOutcome:
         """Roles are brought to today's names."""
         if data.get("held_out"):
             role = data["held_out"]["role"]
-            data = {**data, "held_out": {**data["held_out"], "role": _OLD_ROLES.get(role, role)}}
+            data = {**data, "held_out": {**data["held_out"], "role": former_names.ROLES.get(role, role)}}
         return cls(**data)
 
     def to_json(self) -> dict[str, object]:
@@ -390,7 +390,7 @@ class Frozen(_Event):
                 "baseline": FrozenConfig(**data["baseline"]) if data["baseline"] else None,
                 "tie": tuple(FrozenConfig(**config) for config in data["tie"]),
                 "seeds": tuple(data["seeds"]),
-                "role": _OLD_ROLES.get(data["role"], data["role"]),
+                "role": former_names.ROLES.get(data["role"], data["role"]),
             }
         )
 
@@ -441,53 +441,6 @@ Event = (
 
 MAY_WAIT = (EpochReported, Started, Promoted, Located)
 """Events whose records may be written a second later: should they be lost, the trial reports them again."""
-
-_BY_KIND: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}
-_OLD_KINDS = {"report_read": TestRead}
-_OLD_PHASES = {"report": "final"}
-_OLD_ROLES = {"report": "test"}
-_OLD_CONFIRM_KEYS = {"report_seeds": "final_seeds"}
-
-
-def parse_event(number: int, kind: str, data: Content) -> Event:
-    """The event that a record describes.
-
-    Args:
-        number: The record's number, for messages.
-        kind: The record's kind.
-        data: The record's content.
-
-    Raises:
-        InputError: If a later version wrote the record, or a field is missing or has a value that is not allowed.
-    """
-    event = _BY_KIND.get(kind) or _OLD_KINDS.get(kind)
-    if event is None:
-        raise InputError(f"ledger: record {number} has the kind {kind!r}, {_LATER}")
-    try:
-        return event.from_json(data)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"ledger: record {number} of kind {kind} {_complaint(event, data, error)}") from None
-
-
-_LATER = "which a later version of kdsweep wrote; install that version (`pip install --upgrade kdsweep`)"
-
-
-def _complaint(event: type[Event], data: Content, error: Exception) -> str:
-    names = list(event.field_names())
-    if unknown := [key for key in data if key not in names]:
-        return f"has the field {unknown[0]!r}, {_LATER}"
-    required = [each.name for each in fields(event) if each.default is each.default_factory is MISSING]
-    if missing := [name for name in required if name not in data]:
-        return f"has no field {missing[0]!r}; put back the ledger from a copy"
-    return f"does not read ({error}), {_LATER}"
-
-
-def _upgraded_spec(spec: Content) -> Content:
-    """A spec with today's names in place of older ones."""
-    confirm = spec.get("confirm")
-    if not isinstance(confirm, Mapping) or not _OLD_CONFIRM_KEYS.keys() & confirm.keys():
-        return spec
-    return {**spec, "confirm": {_OLD_CONFIRM_KEYS.get(key, key): value for key, value in confirm.items()}}
 
 
 def _plain(value: Any) -> object:

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kdtrain.errors import InputError
-from sweeps.ledger.events import MAY_WAIT, Content, Event, parse_event
+from sweeps.ledger.event_reader import parse_event
+from sweeps.ledger.events import MAY_WAIT, Content, Event
 from sweeps.store.lock import Lock, take_lock
 from sweeps.store.store import Store, open_store
 
