@@ -10,7 +10,8 @@ from analysis.tables import states
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import events
-from sweeps.ledger.events import Event, parse_event
+from sweeps.ledger.event_reader import parse_event
+from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import Ledger, Record, read
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase, TrialState
