@@ -34,6 +34,12 @@ def first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
+def kind_and_line(error: Exception) -> str:
+    """The kind of an error and the first line of its message."""
+    kind, text = type(error).__name__, first_line(error)
+    return text if text == kind else f"{kind}: {text}"
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: the most similar allowed name, or else the first 20 of them."""
     names = sorted(allowed)

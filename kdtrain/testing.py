@@ -23,7 +23,7 @@ from torch import Tensor
 from kdtrain.config import TrainConfig
 from kdtrain.data import ROLES, DataSet, DataSource, open_role, parse_data
 from kdtrain.errors import InputError
-from kdtrain.explain import first_line
+from kdtrain.explain import kind_and_line
 from kdtrain.methods import Method, Term, TermInput, TermModule, find_term, get_method, parse_term
 from kdtrain.space import Choice, Domain
 
@@ -122,7 +122,7 @@ def _check_config(term: Term) -> None:
             parse_term({**term.model_dump(mode="json"), key: value})
         except InputError:
             continue
-        raise AssertionError(f"{loss}: the config must refuse {key} = {value}; derive the class from Term alone")
+        raise AssertionError(f"{loss}: the config must refuse {key} = {value}, as Term does")
 
 
 def _check_value(term: Term, teacher_size: tuple[int, int]) -> None:
@@ -227,9 +227,10 @@ def _backward(term: Term, batch: TermInput) -> tuple[Tensor, TermModule]:
             value = module(batch)
         except Exception as error:
             shapes = [tuple(value.shape) for value in (*batch.students, *batch.teachers)]
+            unequal = len({shape[1] for shape in shapes}) > 1
+            hint = "; a loss that needs equal channels overrides equal_channels" if unequal else ""
             raise AssertionError(
-                f"{term.loss}: fails with {type(error).__name__}: {first_line(error)}, for maps of the shapes {shapes};"
-                " a loss that needs equal channels overrides equal_channels"
+                f"{term.loss}: fails with {kind_and_line(error)}, for maps of the shapes {shapes}{hint}"
             ) from error
     _require(
         isinstance(value, Tensor) and value.shape == () and value.dtype == torch.float32,

@@ -19,7 +19,7 @@ from kdtrain.space import Choice, Domain, Range
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
-from sweeps.driver.allocation import confirms, reporting_runs, searches
+from sweeps.driver.allocation import confirms, count_final_runs, searches
 from sweeps.driver.sampler import make_sampler
 from sweeps.show.watchers import find_watchers
 from sweeps.spec.settings import Confirm
@@ -161,7 +161,7 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
         warnings=tuple(_warnings(spec)),
         disk_bytes=_disk(spec, studies, student),
         macs=_macs(spec, studies, checked, student, teacher),
-        final_runs=reporting_runs(spec),
+        final_runs=count_final_runs(spec),
         ablation=forecast(spec) if spec.cells else None,
     )
 
@@ -329,7 +329,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     rounds = spec.confirm.rounds
     return StudyPlan(
         name=study.name,
-        title=_title(method) if method else "terms given in the spec",
+        title=_title(method) if method and not study.terms else "terms given in the spec",
         terms=tuple(f"{term.name} x {term.weight:g}" for term in config.active_terms),
         fixed={path: str(value) for path, value in study.set.items()},
         space={path: describe(domain) for path, domain in space.items()},
@@ -350,7 +350,7 @@ def _fresh_seeds(confirm: Confirm, configs: int) -> str:
 def _teacher_text(spec: SweepSpec) -> str:
     config = spec.teacher_config
     if config is not None:
-        return f"{config.student.arch} {config.student.encoder}, fitted first in {config.epochs} epochs"
+        return f"{config.student.title}, fitted first in {config.epochs} epochs"
     return spec.teacher.path if spec.teacher and spec.teacher.path else "none"
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from kdtrain.data.source import DataSource
+from kdtrain.data.source import DataSource, check_labels
 from kdtrain.errors import InputError
 
 
@@ -88,6 +88,7 @@ def _content(source: DataSource, role: str, image_id: str) -> _Content:
     """Size and pixels by label of one image, or what is wrong with it."""
     try:
         _, labels = source.read(role, image_id)
+        check_labels(labels, source, image_id)
     except InputError as error:
         return str(error)
     return labels.shape, np.bincount(labels.ravel(), minlength=256)

@@ -68,6 +68,17 @@ def checked_role(name: str) -> Role:
     raise InputError(f"a role is one of {', '.join(ROLES)}, got {name!r}")
 
 
+def check_labels(labels: Pixels, source: DataSource, image_id: str) -> None:
+    """InputError if a pixel of an image has a label that is neither a class nor ignored."""
+    count = len(source.classes)
+    allowed = {*range(count), source.ignore_index}
+    if wrong := [int(label) for label in np.unique(labels) if int(label) not in allowed]:
+        raise InputError(
+            f"{image_id}: labels must be classes (0 to {count - 1}) or {source.ignore_index}, which is ignored, "
+            f"got {', '.join(map(str, wrong[:5]))}"
+        )
+
+
 def written_name(role: str) -> str:
     """What a role is called in digests, image ids, random streams and the image cache, where names never change."""
     return "report" if role == "test" else role

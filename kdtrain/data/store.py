@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kdtrain.data.source import FORMER_NAMES, DataSource, Palette, Pixels, written_name
+from kdtrain.data.source import FORMER_NAMES, DataSource, Palette, Pixels, check_labels, written_name
 from kdtrain.errors import refused
 
 FORMAT = 1
@@ -124,6 +124,7 @@ def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
         files: dict[str, dict[str, int]] = {_IMAGES: {"crc32": 0}, _LABELS: {"crc32": 0}}
         with (building / _IMAGES).open("wb") as images, (building / _LABELS).open("wb") as labels:
             for pair in _decoded(source, role, ids):
+                check_labels(pair[1], source, ids[len(sizes)])
                 sizes.append(pair[1].shape[:2])
                 for out, name, array in zip((images, labels), files, pair, strict=True):
                     raw = np.ascontiguousarray(array).data

@@ -55,7 +55,7 @@ class StopRequests:
             raise InterruptedTrainingError
 
     def raise_if_interrupted_alone(self) -> None:
-        """The same where processes do not pass in step: several of them are not interrupted there.
+        """Like `raise_if_interrupted`, where processes come by at different times: there, several are not interrupted.
 
         Raises:
             InterruptedTrainingError: If there is one process.

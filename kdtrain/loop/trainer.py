@@ -177,7 +177,9 @@ class Trainer:
         run = self._run
         request = run.schedules.teacher_request(run.schedules.term_weights(Clock(epoch, progress.step)))
         if run.group.size > 1 or run.config.teacher_order != "own":
-            request = request.as_maps()  # a kernel is of a whole batch in its own order
+            request = (
+                request.as_maps()
+            )  # kernels compare all images of a batch, in the order in which they were recorded
         run.source.prepare(epoch, progress.step, request, progress.stopwatch, self._requests.raise_if_interrupted_alone)
         run.group.broadcast_object(None)  # waits until all processes have recorded their share
 
@@ -268,7 +270,7 @@ class Trainer:
         progress.teacher_use += TeacherUse.from_tensor(self._run.group.sum(use.to_tensor()))
 
     def _resume(self) -> None:
-        """Bring the run to the last checkpoint, if there is one, and note whose folder it is."""
+        """Bring the run to the last checkpoint, if there is one, and write into the folder which config it belongs to."""
         state = self._run.group.broadcast_object(self._folder.load_checkpoint())
         if state is not None:
             try:
@@ -311,7 +313,7 @@ class Trainer:
         run = self._run
         if run.group.rank > 0:
             return self._result("complete")
-        run.student.tap(())
+        run.student.tap(())  # the student is measured and saved without the layers that only losses read
         image_size = run.select_images.get(0)[0].shape[:2]
         cost = measure_cost(run.config.student, run.student, image_size, run.config.eval_scale, run.device)
         result = self._result("complete", evaluation=evaluation, student=cost)

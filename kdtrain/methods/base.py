@@ -187,7 +187,9 @@ class Term(Strict):
         return called_by_reference(cls, "loss", content)
 
     @model_validator(mode="after")
-    def _paired(self) -> "Term":
+    def _consistent(self) -> "Term":
+        if self.weight < 0:  # also where a class of somebody else gives the field another default
+            raise ValueError(f"weight: must be at least 0, got {self.weight:g}")
         if self.needs_teacher and len(self.student_layers) != len(self.teacher_layers):
             raise ValueError(
                 f"student_layer and teacher_layer must name equally many layers, got {self.student_layer!r} "

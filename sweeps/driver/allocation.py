@@ -101,17 +101,17 @@ def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
     return _first_new(_confirmations(spec, state), state, Phase.CONFIRM)
 
 
-def next_reporting(spec: SweepSpec, state: SweepState) -> Rerun | None:
+def next_final(spec: SweepSpec, state: SweepState) -> Rerun | None:
     """The next training of the frozen config or of the baseline's, on a further seed."""
-    return _first_new(reportings(spec, state), state, Phase.FINAL)
+    return _first_new(final_runs(spec, state), state, Phase.FINAL)
 
 
-def reporting_runs(spec: SweepSpec) -> int:
+def count_final_runs(spec: SweepSpec) -> int:
     """Trainings on reporting seeds that a frozen selection leads to at most."""
     return spec.confirm.final_seeds * (1 if spec.baseline is None else min(2, len(spec.studies)))
 
 
-def reportings(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
+def final_runs(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
     """All trainings of the frozen config and of the baseline's, which may be the same, on further seeds."""
     if state.frozen is None:
         return

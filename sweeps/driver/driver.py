@@ -18,7 +18,7 @@ from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
-from sweeps.driver.allocation import next_confirmation, next_reporting, next_study
+from sweeps.driver.allocation import next_confirmation, next_final, next_study
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import check_inputs, grown
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
@@ -55,7 +55,7 @@ class SweepAborted(InputError):  # noqa: N818
 
 
 class Driver:
-    """One sweep `D`, opened to be run; a sweep that was begun before goes on."""
+    """One sweep, opened to be run; a sweep that was begun before goes on. `D` is its folder, or its place in a store."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class Driver:
 
     def _next_on_a_fresh_seed(self) -> TrialRecord | None:
         """The config of a searched trial on a fresh seed: to confirm it or, once frozen, to report it."""
-        next_rerun = next_confirmation if self.state.frozen is None else next_reporting
+        next_rerun = next_confirmation if self.state.frozen is None else next_final
         rerun = next_rerun(self.spec, self.state)
         if rerun is None:
             return None

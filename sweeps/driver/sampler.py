@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from kdtrain.errors import InputError
-from kdtrain.explain import first_line
+from kdtrain.explain import first_line, kind_and_line
 from kdtrain.foreign import SAMPLERS, find_object
 from kdtrain.runtime.random_streams import derive, numpy_rng
 from kdtrain.space import Domain, Range, Scalar
@@ -123,7 +123,7 @@ def _draw(
         proposal = sampler.propose(study, space, trials, seed)
     except Exception as error:
         raise InputError(
-            f"sampler: {name} failed for the study {study} ({first_line(error)}); put it right and run the same "
+            f"sampler: {name} failed for the study {study} ({kind_and_line(error)}); put it right and run the same "
             "command again, nothing is lost"
         ) from error
     if proposal is None:

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from analysis.conditions.memory import advice
 from analysis.selection.halving import all_seeds, trainings
-from sweeps.driver.allocation import confirms, race, reporting_runs, reportings, searches, spent_epochs, spent_trials
-from sweeps.ledger.events import Event
+from sweeps.driver.allocation import confirms, count_final_runs, final_runs, race, searches, spent_epochs, spent_trials
+from sweeps.ledger.events import Ended, Event
 from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
@@ -170,13 +170,13 @@ def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
             "far (a good split: about two thirds)"
         )
     if state.frozen is not None and state.frozen_by is not None:
-        chosen, runs = state.frozen.chosen, len(list(reportings(spec, state)))
+        chosen, runs = state.frozen.chosen, len(list(final_runs(spec, state)))
         ended = sum(trial.state.is_over for trial in state.of_phase(Phase.FINAL))
         lines.append(
             f"selection frozen at {state.frozen_by.at[:16]}: config {chosen.config_id} of {chosen.study}; "
             f"final seeds: {ended} of {runs} runs"
         )
-    elif state.finished and (runs := reporting_runs(spec)):
+    elif state.finished and (runs := count_final_runs(spec)):
         lines.append(f"selection not frozen; `kdsweep best --freeze` allows {runs} runs on final seeds")
     return lines
 
@@ -204,6 +204,8 @@ class Display:
         self._live: Live | None = None
         self._shown_at, self._shown = -math.inf, ""
         self._state: SweepState | None = None
+        self._failed: set[str] = set()
+        """Studies of which a failure was shown."""
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
@@ -219,9 +221,17 @@ class Display:
             self._live.stop()
 
     def __call__(self, event: Event, state: SweepState) -> None:
-        """Show the state after an event, unless another was shown a moment ago."""
+        """Show the state after an event, unless another was shown a moment ago; a study's first failure at once."""
         self._state = state
+        if isinstance(event, Ended) and event.state is TrialState.FAILED:
+            self._show_failure(state.trials[event.trial])
         self.update()
+
+    def _show_failure(self, trial: TrialRecord) -> None:
+        if trial.study not in self._failed:
+            self._failed.add(trial.study)
+            cause = (trial.reason or "").partition("\n")[0]
+            self._notice(f"{trial.id} failed: {cause} (kdsweep status lists every failure)")
 
     def update(self) -> None:
         """Show the last state, unless it was shown a moment ago; to be called now and then between events."""
@@ -343,7 +353,7 @@ def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
 def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
     left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state.is_unfinished))
     if state.frozen is not None:
-        to_come = [run.study.name for run in reportings(spec, state)][len(state.of_phase(Phase.FINAL)) :]
+        to_come = [run.study.name for run in final_runs(spec, state)][len(state.of_phase(Phase.FINAL)) :]
         return left + sum(spec.epochs[study] for study in to_come)
     for study in spec.studies:
         epochs = spec.config_for(study).epochs

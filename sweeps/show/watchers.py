@@ -8,11 +8,12 @@ A watcher of other people is made by a function, which a spec names in `watchers
         return watch
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import cast
 
 from kdtrain.errors import InputError
-from kdtrain.explain import first_line
+from kdtrain.explain import kind_and_line
 from kdtrain.foreign import WATCHERS, find_object
 from sweeps.driver.watchers import Watcher
 from sweeps.spec.spec import SweepSpec
@@ -37,7 +38,7 @@ def find_watchers(spec: SweepSpec) -> tuple[Make, ...]:
     Raises:
         InputError: If there is no such watcher, or it cannot be imported.
     """
-    return tuple(_find(source.name) for source in spec.watchers)
+    return tuple(_find(source.name, source.options) for source in spec.watchers)
 
 
 def make_watchers(spec: SweepSpec, sweep: Store) -> tuple[Watcher, ...]:
@@ -51,9 +52,7 @@ def make_watchers(spec: SweepSpec, sweep: Store) -> tuple[Watcher, ...]:
         try:
             watcher = make(spec, sweep, **source.options)
         except Exception as error:
-            raise InputError(
-                f"watchers: {source.name} cannot be made with the options {dict(source.options)}: {first_line(error)}"
-            ) from error
+            raise InputError(f"watchers: {source.name} fails ({kind_and_line(error)}); it must be {_MAKER}") from error
         if not callable(watcher):
             raise InputError(
                 f"watchers: {source.name} must return a function of event and state, got {type(watcher).__name__}"
@@ -62,8 +61,19 @@ def make_watchers(spec: SweepSpec, sweep: Store) -> tuple[Watcher, ...]:
     return tuple(made)
 
 
-def _find(name: str) -> Make:
+_MAKER = "a function make(spec, sweep, **options) that returns a function of (event, state)"
+
+
+def _find(name: str, options: Mapping[str, object]) -> Make:
     make = find_object(name, OURS, WATCHERS, "watcher")
     if not callable(make):
-        raise InputError(f"watchers: {name} must be a function that makes a watcher, got {type(make).__name__}")
+        raise InputError(f"watchers: {name} must be {_MAKER}, got {type(make).__name__}")
+    try:
+        inspect.signature(make).bind(None, None, **options)
+    except TypeError as error:
+        raise InputError(
+            f"watchers: {name} does not take the options {dict(options)} ({error}); it must be {_MAKER}"
+        ) from None
+    except ValueError:  # Python knows no signature of it
+        pass
     return cast(Make, make)

@@ -7,6 +7,7 @@ from camvid_tree import put, put_camvid, put_pair
 from kdtrain import InputError
 from kdtrain.data import CamVid, Streets, Unlabelled
 from kdtrain.data.check import check_role
+from kdtrain.data.store import open_store
 
 
 @pytest.fixture
@@ -58,3 +59,38 @@ def test_other_sources_can_be_looked_at_too(tmp_path):
     (tmp_path / "extra" / "b.png").write_bytes(b"")
     extra = check_role(Unlabelled(images="extra", per_batch=1).open(tmp_path), "unlabelled")
     assert (extra.sizes, len(extra.bad), extra.ignored) == ({(4, 6): 1}, 1, 24)
+
+
+class TwoClasses:
+    """A source of somebody else whose labels nobody has checked."""
+
+    classes, palette, ignore_index = ("dark", "light"), ((0, 0, 0), (9, 9, 9)), 255
+
+    def __init__(self, label):
+        self.label = label
+
+    def ids(self, role):
+        return ("good", "bad")
+
+    def group(self, image_id):
+        return image_id
+
+    def read(self, role, image_id):
+        labels = np.array([[0, 1], [255, self.label if image_id == "bad" else 1]], dtype=np.uint8)
+        return np.zeros((2, 2, 3), dtype=np.uint8), labels
+
+    def listing(self, role):
+        return f"two-{self.label}"
+
+    def digest(self, role):
+        return f"{self.label:032d}"
+
+
+def test_labels_that_are_no_class_are_named_by_the_check_and_before_training(tmp_path):
+    found = check_role(TwoClasses(5), "train")
+    sentence = "bad: labels must be classes (0 to 1) or 255, which is ignored, got 5"
+    assert found.bad == (("bad", sentence),)
+    with pytest.raises(InputError, match=r"bad: labels must be classes \(0 to 1\) or 255.* got 5"):
+        open_store(TwoClasses(5), "train", tmp_path)
+    assert check_role(TwoClasses(1), "train").bad == ()
+    assert len(open_store(TwoClasses(1), "train", tmp_path)) == 2

@@ -340,3 +340,12 @@ def test_the_bench_of_data_sets_finds(changes, message, monkeypatch):
 
 def test_our_own_generated_data_set_passes_the_bench():
     check_data(Streets(size=(32, 48), counts={"train": 5, "select": 2, "test": 3}))
+
+
+def test_a_class_that_gives_the_weight_another_default_still_refuses_a_negative_one():
+    class Weighted(PixelKd):
+        loss: str = "x"
+        weight: float = 0.5
+
+    with pytest.raises(ValueError, match="weight: must be at least 0, got -1"):
+        Weighted(weight=-1)

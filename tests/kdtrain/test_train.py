@@ -359,8 +359,8 @@ class TestWrongInput:
         ("changes", "message"),
         [
             ({"batch_size": 17}, "batch_size is 17, but the training role has only 16 images"),
-            ({"student": {"arch": "Unett"}}, "arch: 'Unett' is unknown"),
-            ({"student": {"encoder": "resnet81"}}, "encoder: 'resnet81' is unknown; did you mean resnet18"),
+            ({"student": {"arch": "Unett"}}, "got 'Unett'; did you mean Unet?"),
+            ({"student": {"encoder": "resnet81"}}, "got 'resnet81'; did you mean resnet18?"),
             ({"student": {"arch": "tiny_networks:one_class_more"}}, "gives 11 channels of logits for 10 classes"),
             ({"student": {"arch": "PAN"}}, "PAN does not take images of 32 x 48"),
             ({"student": {"arch": "tiny_networks:at_least_64_high"}}, "TooSmall does not take images of 32 x 48"),

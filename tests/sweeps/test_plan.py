@@ -50,8 +50,11 @@ def test_published_values_outside_of_the_space_are_pointed_out(fake):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student": {"encoder": "resnet81"}}, "encoder: 'resnet81' is unknown"),
-        ({"teacher": {"fit": {"network": {"arch": "FPM"}}}}, "arch: 'FPM' is unknown"),
+        ({"student": {"encoder": "resnet81"}}, "encoder: must be an encoder .* got 'resnet81'; did you mean resnet18"),
+        (
+            {"teacher": {"fit": {"network": {"arch": "FPM"}}}},
+            "arch: .* got 'FPM'; did you mean FPN",
+        ),
         ({"train": {"batch_size": 9}, "studies": ["none"], "teacher": None}, "batch_size: 9 is more than the 8 images"),
         ({"teacher": {"path": "no/such/folder"}}, "no/such/folder is not a teacher folder"),
         ({"data": {"name": "camvid"}}, "CamVid's role train has no folder"),

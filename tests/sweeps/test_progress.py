@@ -57,6 +57,23 @@ def test_failures_are_shown(fake, tmp_path):
     assert "failed none-1: RuntimeError: out of memory" in text(table(summarize(spec, state)))
 
 
+def test_the_first_failure_of_a_study_is_told_at_once(fake, tmp_path):
+    def before(config, epoch):
+        raise RuntimeError(f"no {config.terms[-1].loss}")
+
+    spec = fake.make_spec(studies=["none", "kd"], budget={"trials": 1}, retries=0, confirm={"top": 0})
+    lines = []
+    with fake.open_driver(
+        spec, tmp_path, watchers=[Display(spec, lines.append, Console(file=io.StringIO()))]
+    ) as driver:
+        run_inline(driver, fake.FakeTrain(before=before))
+    failures = [each for each in lines if " failed: " in each]
+    assert failures == [
+        f"{study}-0 failed: RuntimeError: no {loss} (kdsweep status lists every failure)"
+        for study, loss in (("none", "cross_entropy"), ("kd", "pixel_kd"))
+    ]
+
+
 def test_plain_lines_come_now_and_then_and_never_twice(fake, tmp_path):
     spec, said, time = fake.make_spec(), [], [0.0]
     display = Display(spec, said.append, Console(file=io.StringIO()), clock=lambda: time[0])

@@ -59,9 +59,9 @@ def test_a_watcher_of_other_people_is_named_before_anything_runs(fake, tmp_path)
         ("live_paje", "unknown watcher 'live_paje': known are live_page, or package.module:name"),
         ("their_watchers:mak", "did you mean make"),
         ("no_such_module:make", "a module must be installed"),
-        ("their_watchers:NOT_A_FUNCTION", "must be a function that makes a watcher, got int"),
+        ("their_watchers:NOT_A_FUNCTION", "must be a function make.* got int"),
         ("their_watchers:makes_nothing", "must return a function of event and state, got NoneType"),
-        ({"name": "live_page", "options": {"evry": 3}}, "cannot be made with the options {'evry': 3}: .*'evry'"),
+        ({"name": "live_page", "options": {"evry": 3}}, "does not take the options {'evry': 3} .*'evry'"),
     ],
 )
 def test_a_wrong_watcher_is_one_sentence(fake, tmp_path, watcher, message):
