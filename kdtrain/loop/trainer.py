@@ -270,7 +270,7 @@ class Trainer:
         progress.teacher_use += TeacherUse.from_tensor(self._run.group.sum(use.to_tensor()))
 
     def _resume(self) -> None:
-        """Bring the run to the last checkpoint, if there is one, and write into the folder which config it belongs to."""
+        """Bring the run to the last checkpoint, if there is one, and note in the folder which config it is of."""
         state = self._run.group.broadcast_object(self._folder.load_checkpoint())
         if state is not None:
             try:

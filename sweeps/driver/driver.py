@@ -55,7 +55,7 @@ class SweepAborted(InputError):  # noqa: N818
 
 
 class Driver:
-    """One sweep, opened to be run; a sweep that was begun before goes on. `D` is its folder, or its place in a store."""
+    """One sweep, opened to be run; what was begun goes on. `D` is its folder, or its place in a store."""
 
     def __init__(
         self,
