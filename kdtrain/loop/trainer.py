@@ -177,9 +177,7 @@ class Trainer:
         run = self._run
         request = run.schedules.teacher_request(run.schedules.term_weights(Clock(epoch, progress.step)))
         if run.group.size > 1 or run.config.teacher_order != "own":
-            request = (
-                request.as_maps()
-            )  # kernels compare all images of a batch, in the order in which they were recorded
+            request = request.as_maps()  # kernels compare the images of a whole batch, in their own order
         run.source.prepare(epoch, progress.step, request, progress.stopwatch, self._requests.raise_if_interrupted_alone)
         run.group.broadcast_object(None)  # waits until all processes have recorded their share
 
