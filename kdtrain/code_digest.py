@@ -47,7 +47,10 @@ class SameResults(TypedDict):
 
 @dataclass(frozen=True)
 class _Module:
-    """One source file: its digest, and what it imports as `(module, name)`, without a name for a whole module."""
+    """One source file: its digest, and what it imports as `(module, name)`, without a name for a whole module.
+
+    A relative import is `(dots and module, name)`, as it stands in the file.
+    """
 
     digest: str
     imports: tuple[tuple[str, str | None], ...]
@@ -139,9 +142,23 @@ def modules_of(root: str) -> dict[str, str]:
             continue
         source = _parse(path)
         digests[module] = source.digest
-        if path.name != "__init__.py":
-            waiting += source.imports
+        is_package, is_ours = path.name == "__init__.py", module.partition(".")[0] == PACKAGE
+        if not is_ours and "." in module:
+            waiting.append((module.rpartition(".")[0], None))  # its packages are executed, too
+        if not (is_package and is_ours):  # our packages only hand names on, which are followed one by one
+            waiting += [(_absolute(name, module, is_package), attribute) for name, attribute in source.imports]
     return dict(sorted(digests.items()))
+
+
+def _absolute(imported: str, module: str, is_package: bool) -> str:
+    """The full name of an imported module, which may be relative to the module that imports it."""
+    if not imported.startswith("."):
+        return imported
+    package = module if is_package else module.rpartition(".")[0]
+    try:
+        return importlib.util.resolve_name(imported, package)
+    except ImportError:
+        return imported
 
 
 def _definer(module: str, attribute: str | None) -> str:
@@ -154,7 +171,8 @@ def _definer(module: str, attribute: str | None) -> str:
         path = _path(module)
         if path is None or path.name != "__init__.py" or attribute not in (exports := _parse(path).exports):
             return module
-        module, attribute = exports[attribute]
+        origin, attribute = exports[attribute]
+        module = _absolute(origin, module, True)
     return module
 
 
@@ -203,9 +221,10 @@ def _parse(path: Path) -> _Module:
     for node in _executed(tree):
         if isinstance(node, ast.Import):
             imports += [(alias.name, None) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            imports += [(node.module, alias.name) for alias in node.names]
-            exports |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            imports += [(module, alias.name) for alias in node.names]
+            exports |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
     digest = hashlib.sha256(json.dumps(_plain(tree), separators=(",", ":")).encode()).hexdigest()[:12]
     return _Module(digest, tuple(imports), exports)
 
@@ -221,12 +240,14 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 def _plain(value: object) -> object:
     """A syntax tree in plain values: without docstrings and positions, and alike in all versions of Python."""
+    if isinstance(value, ast.Constant):
+        return ["Constant", repr(value.value)]
     if isinstance(value, ast.AST):
         fields = {name: _plain(child) for name, child in ast.iter_fields(value) if name not in _IGNORED}
-        return [type(value).__name__, {name: child for name, child in fields.items() if child not in (None, [], "")}]
+        return [type(value).__name__, {name: child for name, child in fields.items() if child not in (None, [])}]
     if isinstance(value, list):
         return [_plain(item) for item in value if not _is_text(item)]
-    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+    return value if isinstance(value, str | int | None) else repr(value)
 
 
 def _is_text(node: object) -> bool:

@@ -29,12 +29,12 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ValidationError
     return ValidationError.from_exception_data(model.__name__, [InitErrorDetails(type=mistake, loc=where, input=None)])
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the kind of the error if it has none."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def kind_and_line(error: Exception) -> str:
+def kind_and_line(error: BaseException) -> str:
     """The kind of an error and the first line of its message."""
     kind, text = type(error).__name__, first_line(error)
     return text if text == kind else f"{kind}: {text}"

@@ -44,14 +44,14 @@ def load_foreign(reference: str) -> object:
         InputError: If there is no such module, the module fails when it is imported, or it has no such name.
     """
     module_name, _, name = reference.partition(":")
-    if not module_name or not name:
-        raise InputError(f"{reference!r} cannot be imported: a reference has the form package.module:name")
+    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
+        raise InputError(f"{reference!r} cannot be imported: a reference has the form package.module:name, no path")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(_cannot_import(reference, module_name, error)) from error
     _imported[module_name] = None
     try:
@@ -140,6 +140,8 @@ def _offers(group: str) -> dict[str, tuple[EntryPoint, ...]]:
 
 
 def _load_offer(point: EntryPoint, kind: str) -> object:
+    if not point.attr:
+        raise InputError(f"the {kind} {point.name!r} of the package {_package(point)} must name module:object")
     try:
         return load_foreign(f"{point.module}:{point.attr}")
     except InputError as error:
@@ -150,7 +152,7 @@ def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else point.module.partition(".")[0]
 
 
-def _cannot_import(reference: str, module_name: str, error: Exception) -> str:
+def _cannot_import(reference: str, module_name: str, error: BaseException) -> str:
     missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
     if missing:
         return (

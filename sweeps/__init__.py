@@ -14,10 +14,12 @@ The names are imported when they are first used, so that `import sweeps.x` does 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sweeps.packages import hidden_package
+from sweeps.packages import find_ours_first, hidden_package, in_ray_worker
 
 if (_problem := hidden_package()) is not None:
-    raise ImportError(_problem)
+    if not in_ray_worker():
+        raise ImportError(_problem)
+    find_ours_first()
 
 if TYPE_CHECKING:
     from sweeps.outcome.best_file import best_config

@@ -25,6 +25,16 @@ def hidden_package() -> str | None:
     return None
 
 
+def in_ray_worker() -> bool:
+    """Whether this process is a worker of Ray, which looks for modules in the driver's current folder first."""
+    return bool(sys.argv) and Path(sys.argv[0]).name == "default_worker.py"
+
+
+def find_ours_first() -> None:
+    """Let Python find our packages before modules of the user's that have their names."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
 def _place(name: str) -> Path | None:
     """The folder of a package, or the file of a module, that Python would import."""
     if name in sys.modules and getattr(sys.modules[name], "__spec__", None) is None:

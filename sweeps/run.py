@@ -81,11 +81,14 @@ def _run(
     address: str | None,
     inline: bool,
 ) -> Results:
-    sweep.notice, sweep.gives_up = console.print, lambda: stop.overdue
+    def notice(text: str) -> None:
+        console.print(text, markup=False)  # the words of others may hold brackets
+
+    sweep.notice, sweep.gives_up = notice, lambda: stop.overdue
     begun = check_begun(spec, sweep)
     checked = check(spec, machine)
-    if notice := foreign_notice():
-        console.print(notice)
+    if imports := foreign_notice():
+        notice(imports)
     watchers = make_watchers(spec, sweep)
     if begun.frozen is not None and spec.data.has_test:
         spec.data.open(machine.data_root).ids("test")  # fails now rather than after the trainings
@@ -95,7 +98,7 @@ def _run(
     threads = machine.threads or max(1, int(spec.resources.cpu / processes))
     machine = machine.model_copy(update={"threads": threads, "processes": processes})
     with (
-        closing(take_lock(sweep, console.print)) as lock,
+        closing(take_lock(sweep, notice)) as lock,
         _place(inline, address, spec, sweep, console, stop) as place,
     ):
         teacher = prepare_teacher(spec, sweep, machine, place.fit)
@@ -108,8 +111,8 @@ def _run(
         machine = checked.replay.on(machine)
         context = TrainContext(data, describe_environment(machine), teacher_row)
         with (
-            Display(spec, console.print, console) as display,
-            Driver(spec, sweep, context, console.print, lock=lock, watchers=(display, *watchers)) as driver,
+            Display(spec, notice, console) as display,
+            Driver(spec, sweep, context, notice, lock=lock, watchers=(display, *watchers)) as driver,
         ):
             place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished

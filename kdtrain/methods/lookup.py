@@ -21,6 +21,8 @@ def find_term(loss: str) -> type[Term]:
     term = foreign.find_object(loss, TERMS, foreign.LOSSES, "loss", " in a term")
     if not (isinstance(term, type) and issubclass(term, Term)):
         raise InputError(f"the loss {loss!r} must be a subclass of kdtrain.methods.Term, got {foreign.kind_of(term)}")
+    if (term.value, term.module, term.build) == (Term.value, Term.module, Term.build):
+        raise InputError(f"the loss {loss!r} must define value, or module if it trains layers of its own, got neither")
     return term
 
 

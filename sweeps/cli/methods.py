@@ -17,6 +17,9 @@ def methods(
     from rich.markdown import Markdown
     from rich.table import Table
 
+    from kdtrain import foreign
+    from kdtrain.foreign import LOSSES, ignored_offers
+    from kdtrain.methods import METHODS, TERMS
     from kdtrain.methods.describe import describe, offers, overview
 
     if name is not None:
@@ -28,4 +31,6 @@ def methods(
     console.print(table, soft_wrap=False)
     for offered, reference in offers():
         console.print(f"installed: {offered} ({reference})", markup=False)
+    for ignored in (*ignored_offers(TERMS, LOSSES), *ignored_offers(METHODS, foreign.METHODS)):
+        console.print(ignored, markup=False)
     console.print("\nMore about a method or a term: [bold]kdsweep methods NAME[/]")

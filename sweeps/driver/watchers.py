@@ -7,6 +7,7 @@ full disk, may pass.
 
 from collections.abc import Callable, Sequence
 
+from kdtrain.explain import kind_and_line
 from sweeps.ledger.events import Event
 from sweeps.ledger.state import SweepState
 
@@ -27,16 +28,16 @@ class Watchers:
         self._failed: set[int] = set()
 
     def tell(self, event: Event, state: SweepState) -> None:
-        """Tell all watchers; `KeyboardInterrupt` and `SystemExit` pass, other errors are reported."""
+        """Tell all watchers; `KeyboardInterrupt` passes, other errors and `sys.exit` are reported."""
         for index, watcher in enumerate(self._watchers):
             try:
                 watcher(event, state)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if index not in self._failed:
                     self._failed.add(index)
                     self._notice(
                         f"the watcher {_name(watcher)} failed at a record of kind {event.kind} "
-                        f"({type(error).__name__}: {error}); the sweep goes on, further errors of this watcher are "
+                        f"({kind_and_line(error)}); the sweep goes on, further errors of this watcher are "
                         "not reported"
                     )
 

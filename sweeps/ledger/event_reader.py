@@ -1,9 +1,11 @@
 """From a record of the ledger to its event; a record that a later version wrote is refused in one sentence."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import get_args
 
 from kdtrain.errors import InputError
+from kdtrain.explain import kind_and_line
 from sweeps.ledger import former_names
 from sweeps.ledger.events import Content, Event
 
@@ -22,6 +24,8 @@ def parse_event(number: int, kind: str, data: Content) -> Event:
     Raises:
         InputError: If a later version wrote the record, or a field is missing or has a value that is not allowed.
     """
+    if not isinstance(kind, str) or not isinstance(data, Mapping):
+        raise InputError(f"ledger: record {number} is not of a kind with named fields; put back the ledger from a copy")
     event = _BY_KIND.get(former_names.KINDS.get(kind, kind))
     if event is None:
         raise InputError(f"ledger: record {number} has the kind {kind!r}, {_LATER}")
@@ -38,4 +42,7 @@ def _complaint(event: type[Event], data: Content, error: Exception) -> str:
     required = [each.name for each in fields(event) if each.default is each.default_factory is MISSING]
     if missing := [name for name in required if name not in data]:
         return f"has no field {missing[0]!r}; put back the ledger from a copy"
-    return f"does not read ({error}), {_LATER}"
+    why = kind_and_line(error)
+    return (
+        f"does not read ({why}); install the later version that wrote it, or put back the ledger from a copy"
+    )

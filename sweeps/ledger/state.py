@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never, cast
 
 from analysis.tables import scores
+from kdtrain.errors import InputError
+from kdtrain.explain import kind_and_line
 from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Scalar
 from sweeps.ledger import events
@@ -166,10 +168,16 @@ class SweepState:
             What it says.
 
         Raises:
-            InputError: If a later version wrote the record.
+            InputError: If a later version wrote the record, or it does not fit the records before it.
         """
         event = record.event
-        self._apply(record, event)
+        try:
+            self._apply(record, event)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"ledger: record {record.n} of kind {record.kind} does not fit the records before it "
+                f"({kind_and_line(error)}); put back the ledger from a copy"
+            ) from error
         self.last = record
         return event
 

@@ -36,6 +36,7 @@ FILES = {
 def toy(tmp_path, monkeypatch):
     """A package that can be edited: `toy(**{"late.py": "x = 1"})` gives the digests of what its trainer executes."""
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(digests, "PACKAGE", "toy")
     monkeypatch.setattr(digests, "LOOKUPS", frozenset({"toy.lists"}))
 
     def edit(**files):
@@ -82,10 +83,11 @@ def test_new_and_changed_files_that_are_not_executed_do_not_count(toy):
     assert toy(**files, **{"lists.py": "from toy.losses import new\nALL = []\n"}) == before
 
 
-def test_the_fingerprint_says_whether_files_are_the_same(toy):
+def test_the_fingerprint_says_whether_files_are_the_same(toy, monkeypatch):
     before = fingerprint(toy())
     assert fingerprint(toy(**{"never.py": "x = 1"})) == before
     assert fingerprint(toy(**{"late.py": "x = 1"})) != before
+    monkeypatch.setattr(digests, "PACKAGE", "kdtrain")
     assert foreign_modules({"training": toy(), "data streets": {"kdtrain.data.streets": "1"}}) == sorted(toy())
 
 
@@ -116,6 +118,24 @@ def test_a_network_of_the_user_counts_with_what_it_imports(tmp_path, monkeypatch
     assert not any(name.startswith("torch") for name in part)
 
 
+def test_a_loss_of_a_package_counts_with_its_relative_imports_and_its_package(toy, monkeypatch):
+    monkeypatch.setattr(digests, "PACKAGE", "kdtrain")
+    files = {
+        "trainer.py": "from .losses import plain\nfrom . import late\n",
+        "losses/__init__.py": "from .plain import plain\nfrom ..never import x\n",
+        "never.py": "x = 1\n",
+    }
+    before = toy(**files)
+    assert set(before) == {"toy", "toy.trainer", "toy.losses", "toy.losses.plain", "toy.late", "toy.never"}
+    after = toy(**{"never.py": "x = 2\n"})
+    assert {name for name in before if before[name] != after[name]} == {"toy.never"}
+
+
+@pytest.mark.parametrize(("one", "other"), [('""', "None"), ("1", "1.0"), ("1", "True"), ("b'a'", "\"b'a'\"")])
+def test_constants_of_different_kinds_differ(toy, one, other):
+    assert toy(**{"late.py": f"x = {one}\n"}) != toy(**{"late.py": f"x = {other}\n"})
+
+
 def test_trainings_are_compared_by_the_parts_that_they_share(monkeypatch):
     monkeypatch.setattr(digests, "_same_results", lambda: {"parts": {"training": {"a": "b", "b": "c"}}, "packages": {}})
     assert same_code({"training": "a", "loss kd": "1"}, {"training": "c", "loss cwd": "2"})
@@ -135,7 +155,7 @@ def test_a_change_is_recorded_as_the_same_or_as_new():
 
 def test_a_change_of_training_code_says_whether_results_change():
     recorded_digests, now = digests._same_results()["current"], digests.parts_of_all()
-    changed = [part for part, digest in recorded_digests.items() if now.get(part) != digest]
+    changed = [part for part in {**recorded_digests, **now} if now.get(part) != recorded_digests.get(part)]
     assert not changed, (
         f"the code of {', '.join(changed)} has changed: run `python -m kdtrain.code_digest same` if every result stays "
         "the same to the last bit on a CPU, else `python -m kdtrain.code_digest new`"

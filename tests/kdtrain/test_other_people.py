@@ -349,3 +349,23 @@ def test_a_class_that_gives_the_weight_another_default_still_refuses_a_negative_
 
     with pytest.raises(ValueError, match="weight: must be at least 0, got -1"):
         Weighted(weight=-1)
+
+
+def test_a_term_that_computes_nothing_is_no_loss(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "idle_kit.py").write_text("from kdtrain.methods import Term\nclass Idle(Term):\n    pass\n")
+    with pytest.raises(InputError, match="'idle_kit:Idle' must define value, or module"):
+        find_term("idle_kit:Idle")
+
+
+@pytest.mark.parametrize("reference", ["./kit.py:Loss", ".kit:Loss", "kit:", ":Loss", "kit:Loss.inner", "a b:c"])
+def test_a_reference_is_no_path(reference):
+    with pytest.raises(InputError, match=r"a reference has the form package\.module:name, no path"):
+        foreign.load_foreign(reference)
+
+
+def test_a_module_that_exits_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "exiting_kit.py").write_text("import sys\nsys.exit(7)\n")
+    with pytest.raises(InputError, match="the module exiting_kit fails with SystemExit"):
+        foreign.load_foreign("exiting_kit:Loss")

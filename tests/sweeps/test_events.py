@@ -130,3 +130,23 @@ def test_a_record_is_appended_as_its_event(tmp_path):
     assert (record.kind, record.data) == ("started", {"trial": "kd-0", "code": None})
     assert record.event == events.Started("kd-0")
     assert read(tmp_path) == [record]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (["started"], {"trial": "kd-0"}),
+        ("started", None),
+        ("started", ["kd-0"]),
+        ("started", {"trial": "nobody"}),
+        ("started", {"trial": ["kd-0"]}),
+        ("session", {"environment": None}),
+        ("located", {"trial": "nobody", "environment_id": [1], "node": None, "environment": "x"}),
+        ("report", {"trial": "nobody", "report": {"epoch": "x"}}),
+        ("proposed", dict.fromkeys(("id", "study", "number", "candidate_of", "seed", "params", "config"), 1)),
+    ],
+)
+def test_a_record_with_values_of_wrong_types_is_one_sentence(kind, data):
+    with pytest.raises(InputError, match=r"^ledger: record 1 .*put back the ledger from a copy$") as caught:
+        SweepState.of([Record(1, "2026-01-01T00:00:00+00:00", kind, data)])
+    assert "\n" not in str(caught.value)

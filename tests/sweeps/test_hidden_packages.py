@@ -54,3 +54,11 @@ def test_what_hides_nothing_that_is_used_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "analysis.py").touch()  # kdtrain knows neither analysis nor sweeps
     (tmp_path / "script.py").write_text("from kdtrain import train\n")
     assert python(tmp_path, "script.py").returncode == 0
+
+
+def test_a_worker_of_ray_takes_our_packages(tmp_path: Path) -> None:
+    """Ray lets workers look into the driver's current folder first."""
+    (tmp_path / "analysis.py").touch()
+    code = "import sys; sys.argv = ['/ray/default_worker.py']; import sweeps, analysis; print(analysis.__file__)"
+    done = python(tmp_path, "-c", code)
+    assert done.stdout.strip() == str(ROOT / "analysis" / "__init__.py"), done.stderr

@@ -44,6 +44,8 @@ def make(spec, sweep, file):
     def watch(event, state):
         with open(file, "a") as log:
             log.write(f"{spec.name} {event.kind} {len(state.trials)}\\n")
+        if event.kind == "ended":
+            raise ValueError("cannot write [/tmp/x]")
     return watch
 """
 
