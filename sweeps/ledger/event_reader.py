@@ -43,6 +43,4 @@ def _complaint(event: type[Event], data: Content, error: Exception) -> str:
     if missing := [name for name in required if name not in data]:
         return f"has no field {missing[0]!r}; put back the ledger from a copy"
     why = kind_and_line(error)
-    return (
-        f"does not read ({why}); install the later version that wrote it, or put back the ledger from a copy"
-    )
+    return f"does not read ({why}); install the later version that wrote it, or put back the ledger from a copy"
