@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.tables.states import State
 from sweeps.designs.controls import TimeRatio
 
 ASSUMED_SD = 0.004
@@ -40,7 +41,7 @@ class Measured:
 def measure(tables: dict[str, pd.DataFrame], config: Mapping[str, Any]) -> Measured:
     """What the tables of a sweep say about trainings like that of one of its configs."""
     trials = tables["trials"]
-    complete = trials[(trials["state"] == "complete") & trials["score"].notna()]
+    complete = trials[(trials["state"] == State.COMPLETE) & trials["score"].notna()]
     fresh = complete[complete["phase"] == "confirm"].groupby(["study", "config_id"])["score"].agg(["var", "size"])
     fresh = fresh[fresh["size"] > 1]
     df = int((fresh["size"] - 1).sum())

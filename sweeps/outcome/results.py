@@ -13,6 +13,7 @@ import pandas as pd
 from analysis import read_tables
 from analysis.report.sweep_report import write_report
 from analysis.selection.select import best
+from analysis.tables.states import State
 from kdtrain import Machine
 from kdtrain.errors import is_full, refused
 from kdtrain.loop.run_folder import STUDENT
@@ -99,7 +100,7 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
 def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Store]]:
     """Students to show predictions of: the first fresh seed of the baseline and of the best."""
     trials, selections = tables["trials"], tables["selections"]
-    trials = trials[trials["state"] == "complete"]
+    trials = trials[trials["state"] == State.COMPLETE]
     baseline = spec.baseline.name if spec.baseline else None
     for column, of in (("baseline", selections["study"] == baseline), ("best", selections["chosen"])):
         rows = selections[of].sort_values("rank")

@@ -424,7 +424,7 @@ def test_a_full_disk_loses_nothing_but_the_recording(root, monkeypatch, caplog, 
     def pwrite(file, data, offset):
         if sum(written) > size_of_a_view() // 2:
             raise OSError(number, os.strerror(number))
-        data = data[:5000]  # a short write is gone on with
+        data = data[:5000]  # a short write is resumed
         written.append(len(data))
         return real(file, data, offset)
 
