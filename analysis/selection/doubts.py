@@ -60,8 +60,7 @@ class Doubts:
         if row.best.n and baseline.best.n and not paired:
             doubts.append("no seed in common with the baseline")
         gap = self.teacher - baseline.best.mean
-        low = [f"the teacher leads the baseline by only {points(gap)} points"] if gap < SMALLEST_GAP else []
-        return [*doubts, *_unequal_budget(row, baseline), *low]
+        return [*doubts, *_unequal_budget(row, baseline), *_small_gap(gap)]
 
     def _mixed(self, row: StudyRow) -> list[str]:
         """Whether a study and the baseline ran on different hardware, software or code."""
@@ -81,6 +80,13 @@ def _seeds(row: StudyRow) -> list[str]:
     if best.n < best.planned_seeds:
         doubts.append(f"{best.planned_seeds - best.n} of {best.planned_seeds} fresh seeds missing")
     return doubts
+
+
+def _small_gap(gap: float) -> list[str]:
+    """Whether the teacher has little to teach, by its lead over the baseline (fraction)."""
+    if gap <= 0:
+        return [f"the teacher is no better than the baseline: it scores {points(-gap)} points less"]
+    return [f"the teacher leads the baseline by only {points(gap)} points"] if gap < SMALLEST_GAP else []
 
 
 def _unequal_budget(row: StudyRow, baseline: StudyRow) -> list[str]:

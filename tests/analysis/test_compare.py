@@ -187,6 +187,13 @@ def test_a_teacher_which_is_no_better_gives_no_share_of_a_gap(sweep):
     assert "the teacher leads the baseline by only 1.00 points" in row["warnings"]
 
 
+def test_a_teacher_worse_than_the_baseline_does_not_lead_it(sweep):
+    sweep.rows["teachers"][0]["miou"] = 0.39
+    warnings = rows(sweep.tables()).loc["cwd", "warnings"]
+    assert "the teacher is no better than the baseline: it scores 2.00 points less" in warnings
+    assert not any("leads" in warning for warning in warnings)
+
+
 def test_a_teacher_scored_on_another_role_is_not_compared(sweep):
     sweep.rows["teachers"][0]["role"] = "test"
     assert np.isnan(rows(sweep.tables()).loc["cwd", "gap_closed"])
