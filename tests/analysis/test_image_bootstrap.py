@@ -163,6 +163,44 @@ def test_class_differences_are_one_family(pair):
     assert found["clusters"].tolist() == [8, 8, 8]
 
 
+def drawn(correct, union, clusters):
+    """Counts of images of one hundred pixels, made by hand."""
+    return ClassCounts(tuple(map(str, range(len(clusters)))), clusters, correct, union, "drawn")
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_a_difference_of_one_class_is_a_t_test_over_the_clusters(confidence):
+    """Where all unions are equal, the IoU is a mean over clusters."""
+    rng = np.random.default_rng(6)
+    clusters, union = np.repeat(np.arange(7), 3), np.full((21, 1), 100.0)
+    one, other = rng.uniform(30, 90, (2, 21, 1))
+    found = class_differences(drawn(one, union, clusters), drawn(other, union, clusters), confidence).iloc[0]
+    theirs = stats.ttest_1samp((one - other).reshape(7, 3).mean(1) / 100, 0.0)
+    assert found["p"] == pytest.approx(theirs.pvalue)
+    assert found[["low", "high"]].tolist() == pytest.approx(list(theirs.confidence_interval(confidence)))
+
+
+def test_clusters_are_counted_in_which_a_class_occurs():
+    union = np.full((6, 2), 100.0)
+    union[:4, 1] = 0.0
+    counted = drawn(union / 2, union, np.repeat(np.arange(3), 2))
+    assert class_differences(counted, counted)["clusters"].tolist() == [3, 1]
+
+
+def test_a_class_that_is_nowhere_takes_nothing_from_an_image(pair):
+    without, with_absent = (counts(tables(pair, classes=classes), "one").per_image for classes in (3, 4))
+    assert with_absent == pytest.approx(without)
+
+
+def test_the_last_evaluation_of_a_trial_is_looked_at(pair):
+    read = tables(pair)
+    read["evaluations"] = pd.DataFrame(
+        [("other", "trial", 2, "select"), ("one", "trial", 1, "select")],
+        columns=["eval_id", "trial_id", "epoch", "role"],
+    )
+    assert evaluation_of(read, "trial") == "other"
+
+
 def test_the_same_predictions_differ_by_nothing(pair):
     one = counts(tables(pair), "one")
     found = difference(one, one)

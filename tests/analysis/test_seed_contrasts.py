@@ -95,6 +95,15 @@ def test_an_unstable_config_is_judged_by_its_own_spread_and_spoils_no_other():
     assert any(note.startswith("Unstable") for note in found.notes)
 
 
+def test_a_config_with_a_spread_of_its_own_is_compared_by_welch():
+    scores = noisy(configs=6, seeds=5)
+    wild = [0.3, 0.7, 0.55, 0.8, 0.6]
+    scores.loc[scores["config"] == "c5", "score"] = wild
+    found = row(effects(scores, "c0"), "c5")
+    theirs = stats.ttest_ind(wild, scores.loc[scores["config"] == "c0", "score"], equal_var=False)
+    assert (found["df"], found["p"]) == pytest.approx((theirs.df, theirs.pvalue))
+
+
 @pytest.mark.parametrize(
     ("chance", "model", "unstable"), [(0.06, "block", False), (0.02, "welch", False), (0.004, "welch", True)]
 )
@@ -138,6 +147,39 @@ def test_the_correlation_between_paired_seeds_is_measured():
     assert found.rho_low < found.rho < found.rho_high
 
 
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_interval_of_the_correlation_is_that_of_the_f_ratio_at_its_confidence(confidence):
+    """ICC(3,1) of Shrout & Fleiss: an F ratio f stands for the correlation (f - 1) / (f + configs - 1)."""
+    configs, seeds = 4, 6
+    scores = noisy(configs, seeds).assign(score=lambda rows: rows["score"] + 0.004 * rows["seed"])
+    ratio = smf.ols("score ~ C(config) + C(seed)", scores).fit().f_test(
+        [f"C(seed)[T.{seed}] = 0" for seed in range(1, seeds)]
+    ).fvalue
+    tail = (1 - confidence) / 2
+    ratios = ratio / stats.f.ppf([0.5, 1 - tail, tail], seeds - 1, (configs - 1) * (seeds - 1))
+    ratios[0] = ratio
+    found = effects(scores, "c0", confidence=confidence)
+    assert (found.rho, found.rho_low, found.rho_high) == pytest.approx((ratios - 1) / (ratios + configs - 1))
+
+
+def test_another_confidence_gives_other_intervals_and_words():
+    scores = frame(base=[0.60, 0.61, 0.62], mine=[0.63, 0.62, 0.66])
+    theirs = stats.ttest_rel([0.63, 0.62, 0.66], [0.60, 0.61, 0.62])
+    assert 0.05 < theirs.pvalue < 0.2
+    found = effects(scores, "base", confidence=0.8)
+    ends = row(found, "mine")[["low", "high"]].tolist()
+    assert ends == pytest.approx(list(theirs.confidence_interval(0.8)))
+    assert found.words == {"mine": "separated"}
+    assert effects(scores, "base").words == {"mine": "not separated"}
+
+
+def test_comparisons_that_were_planned_and_failed_count_in_the_family():
+    found = effects(frame(base=[0.60, 0.61, 0.62], mine=[0.62, 0.64, 0.645]), "base", planned=4)
+    mine = row(found, "mine")
+    assert mine["p_holm"] == pytest.approx(4 * mine["p"])
+    assert found.estimator.endswith("Holm over 4 comparisons")
+
+
 def test_a_config_with_two_scores_for_a_seed_is_refused():
     scores = pd.concat([frame(base=[0.6, 0.6], a=[0.5]), frame(a=[0.6])])
     with pytest.raises(AnalysisError, match="got two of a for seed 0"):
@@ -173,6 +215,16 @@ def test_holm_rejects_stepwise_and_intervals_follow():
     assert adjusted[[0, 1, 3]] == pytest.approx([0.08, 0.004, 0.036])
     assert np.isnan(adjusted[2])
     assert levels[[1, 3, 0]] == pytest.approx([0.05 / 4, 0.05 / 3, 0.05 / 2])
+
+
+def test_holm_keeps_to_the_error_rate_that_it_is_given():
+    _, levels = holm(np.array([0.06, 0.3]), 0.2)
+    assert levels == pytest.approx([0.1, 0.2])
+
+
+def test_of_several_sweeps_the_largest_threshold_holds():
+    texts = pd.DataFrame({"spec_json": ['{"smallest_effect": 0.5}', '{"smallest_effect": 1.0}', "{}"]})
+    assert smallest_effect(texts) == pytest.approx(0.01)
 
 
 def test_the_threshold_is_read_from_the_spec():
