@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from analysis import AnalysisError
+from analysis.selection.claims import share_of_gap
 from analysis.selection.compare import compare, per_class
 from analysis.selection.refusals import refusals
 
@@ -100,6 +101,41 @@ def test_the_share_of_the_gap_has_an_interval_around_it(sweep):
     assert 0 < row["gap_low"] < row["gap_closed"] < row["gap_high"] < 1.5
 
 
+def test_the_ends_of_the_share_are_where_a_t_test_would_just_reject_it():
+    """Of three means m, b, T: a share s holds while m - b - s (T - b) = m - (1 - s) b - s T is within its noise."""
+    baseline, mine, teacher, sd, seeds, df = 0.41, 0.48, 0.55, 0.01, 5, 8
+    noise = sd / np.sqrt(seeds)
+    low, high = share_of_gap(mine - baseline, teacher - baseline, np.sqrt(2) * noise, df, noise)
+    assert low < 0.5 < high
+    for share in (low, high):
+        left = mine - (1 - share) * baseline - share * teacher
+        assert abs(left) / (noise * np.sqrt(1 + (1 - share) ** 2)) == pytest.approx(stats.t.ppf(0.975, df))
+
+
+def test_the_noise_of_the_baseline_is_that_of_a_mean_over_its_seeds(sweep):
+    scores = {"none": [0.40, 0.42, 0.41], "cwd": [0.50, 0.46, 0.485]}
+    sweep.trial("none", 0.41, seed=13, of="none-1")
+    sweep.trial("cwd", 0.485, seed=13, of="cwd-0")
+    sd = np.sqrt(np.mean([np.var(values, ddof=1) for values in scores.values()]))
+    se = np.std(np.subtract(scores["cwd"], scores["none"]), ddof=1) / np.sqrt(3)
+    difference = np.mean(scores["cwd"]) - 0.41
+    row = rows(sweep.tables()).loc["cwd"]
+    assert (row["gap_low"], row["gap_high"]) == pytest.approx(share_of_gap(difference, 0.14, se, 2, sd / np.sqrt(3)))
+
+
+def test_final_seeds_are_neither_fresh_seeds_nor_their_cost(sweep):
+    sweep.trial("cwd", 0.90, seed=21, of="cwd-0", phase="final")
+    row = rows(sweep.tables()).loc["cwd"]
+    assert (row["seeds"], row["n"], row["planned_seeds"], row["confirm_s"]) == ([11, 12], 2, 2, 40.0)
+    assert row["mean"] == pytest.approx(0.48)
+
+
+def test_trials_that_are_only_planned_have_spent_nothing(sweep):
+    sweep.trial("cwd", None, state="planned", seconds=None, epochs_run=0)
+    row = rows(sweep.tables()).loc["cwd"]
+    assert (row["search_trials"], row["planned"], row["warnings"]) == (3, 1, [])
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -134,17 +170,20 @@ def test_the_last_training_of_an_epoch_budget_may_exceed_it(sweep):
         study["budget_epochs"] = 6
     sweep.trial("cwd", 0.1, epochs_run=1)
     assert rows(sweep.tables()).loc["cwd", "refused"] == []
+    sweep.rows["trials"][-1]["epochs_run"] = 2  # a whole training more
+    assert rows(sweep.tables()).loc["cwd", "refused"][0].startswith("the baseline none was searched with 25% less")
+    sweep.rows["trials"][-1]["epochs_run"] = 1
     sweep.trial("cwd", 0.1)
     assert rows(sweep.tables()).loc["cwd", "refused"][0].startswith("the baseline none was searched with 33% less")
 
 
 def test_equal_epochs_that_took_longer_are_compared_with_a_warning(sweep):
     for trial in sweep.rows["trials"]:
-        trial["seconds"] *= 2 if trial["study"] == "cwd" else 1
+        trial["seconds"] *= 4 if trial["study"] == "cwd" else 1
     row = rows(sweep.tables()).loc["cwd"]
     assert row["refused"] == []
-    assert row["time_ratio"] == 2.0
-    assert row["warnings"] == ["equal trials, not equal time: the baseline's search took 50% of its time"]
+    assert row["time_ratio"] == 4.0
+    assert row["warnings"] == ["equal trials, not equal time: the baseline's search took 25% of its time"]
 
 
 def test_a_best_value_at_the_edge_of_its_range_is_named(sweep):
@@ -189,7 +228,9 @@ def test_a_teacher_which_is_no_better_gives_no_share_of_a_gap(sweep):
 
 def test_a_teacher_worse_than_the_baseline_does_not_lead_it(sweep):
     sweep.rows["teachers"][0]["miou"] = 0.39
-    warnings = rows(sweep.tables()).loc["cwd", "warnings"]
+    row = rows(sweep.tables()).loc["cwd"]
+    warnings = row["warnings"]
+    assert np.isnan(row["gap_closed"])
     assert "the teacher is no better than the baseline: it scores 2.00 points less" in warnings
     assert not any("leads" in warning for warning in warnings)
 
@@ -197,11 +238,15 @@ def test_a_teacher_worse_than_the_baseline_does_not_lead_it(sweep):
 def test_a_teacher_scored_on_another_role_is_not_compared(sweep):
     sweep.rows["teachers"][0]["role"] = "test"
     assert np.isnan(rows(sweep.tables()).loc["cwd", "gap_closed"])
+    tables = sweep.tables()
+    assert per_class(tables, compare(tables))["teacher"].isna().all()
 
 
 def test_role_test_is_shown_apart(sweep):
     for trial_id, miou in (("cwd-3", 0.44), ("cwd-4", 0.46)):
         sweep.evaluation(trial_id, miou, [miou, miou], role="test")
+    sweep.evaluation("cwd-4", 0.10, [0.1, 0.1], role="test")
+    sweep.rows["evaluations"][-1]["epoch"] = 1  # an earlier one
     row = rows(sweep.tables()).loc["cwd"]
     assert row["test_mean"] == pytest.approx(0.45)
     assert row["mean"] == pytest.approx(0.48)

@@ -187,9 +187,11 @@ def test_clusters_are_counted_in_which_a_class_occurs():
     assert class_differences(counted, counted)["clusters"].tolist() == [3, 1]
 
 
-def test_a_class_that_is_nowhere_takes_nothing_from_an_image(pair):
-    without, with_absent = (counts(tables(pair, classes=classes), "one").per_image for classes in (3, 4))
-    assert with_absent == pytest.approx(without)
+def test_what_an_image_adds_is_the_slope_of_the_miou_in_its_weight(pair):
+    one, step = counts(tables(pair, classes=4), "one"), 1e-6
+    weights = np.where(np.arange(80) == 17, 1 + step, 1.0)[:, None]
+    moved = drawn(one.correct * weights, one.union * weights, one.clusters)
+    assert one.per_image[17] == pytest.approx((moved.miou - one.miou) / step, rel=1e-4)
 
 
 def test_the_last_evaluation_of_a_trial_is_looked_at(pair):

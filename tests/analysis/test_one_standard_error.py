@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from analysis.selection.one_standard_error import cheapest, collapsed, pooled_sd, standings, within_one_se
+from analysis.selection.one_standard_error import cheapest, collapsed, pooled_sd, seed_sd, standings, within_one_se
 
 
 def tied(**columns):
@@ -15,6 +16,13 @@ def tied(**columns):
 def test_the_spread_is_pooled_over_configs():
     assert pooled_sd([[1.0, 3.0], [5.0, 5.0], [9.0]]) == pytest.approx(1.0)
     assert math.isnan(pooled_sd([[1.0], [2.0]]))
+
+
+def test_unstable_configs_have_no_part_in_the_spread():
+    frame = pd.DataFrame(
+        {"confirmed": True, "unstable": [None, "seed 12 diverged"], "scores": [[1.0, 3.0], [0.0, 100.0]]}
+    )
+    assert seed_sd(frame) == pytest.approx(math.sqrt(2.0))
 
 
 def test_a_tie_is_within_one_standard_error_of_the_best():
@@ -46,6 +54,14 @@ def test_a_collapsed_seed_is_found_though_it_blows_up_its_own_spread():
     assert collapsed([[0.5], [0.1, 0.9]]) == [None, None]
 
 
+@pytest.mark.parametrize(("part", "place"), [(0.99, None), (1.01, 0)])
+def test_a_seed_has_collapsed_beyond_the_prediction_interval_of_the_others(part, place):
+    """A new value differs from a mean of two by sd sqrt(1 + 1/2); four sigma, with four degrees of freedom."""
+    others = [[0.50, 0.51], [0.52, 0.51], [0.50, 0.49], [0.48, 0.49]]
+    reach = stats.t.ppf(stats.norm.cdf(4.0), 4) * math.sqrt(0.5) * 0.01 * math.sqrt(1.5)
+    assert collapsed([[0.505 - part * reach, 0.50, 0.51], *others])[0] == place
+
+
 def test_chance_hardly_ever_looks_like_a_collapse():
     rng = np.random.default_rng(2)
     for configs, seeds in ((2, 2), (2, 3), (10, 3)):
@@ -61,3 +77,5 @@ def test_ranks_are_intervals():
     assert (last.low, last.high, last.best) == (3, 3, 0.0)
     assert first.best > second.best > 0.3
     assert standings([0.5, 0.4], math.nan, 1) is None
+    ahead, _ = standings([0.50, 0.49], sd=0.02, n=4)
+    assert ahead.best == pytest.approx(stats.norm.cdf(0.01 / (0.02 * math.sqrt(2 / 4))), abs=0.03)

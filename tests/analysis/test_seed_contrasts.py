@@ -152,9 +152,12 @@ def test_the_interval_of_the_correlation_is_that_of_the_f_ratio_at_its_confidenc
     """ICC(3,1) of Shrout & Fleiss: an F ratio f stands for the correlation (f - 1) / (f + configs - 1)."""
     configs, seeds = 4, 6
     scores = noisy(configs, seeds).assign(score=lambda rows: rows["score"] + 0.004 * rows["seed"])
-    ratio = smf.ols("score ~ C(config) + C(seed)", scores).fit().f_test(
-        [f"C(seed)[T.{seed}] = 0" for seed in range(1, seeds)]
-    ).fvalue
+    ratio = (
+        smf.ols("score ~ C(config) + C(seed)", scores)
+        .fit()
+        .f_test([f"C(seed)[T.{seed}] = 0" for seed in range(1, seeds)])
+        .fvalue
+    )
     tail = (1 - confidence) / 2
     ratios = ratio / stats.f.ppf([0.5, 1 - tail, tail], seeds - 1, (configs - 1) * (seeds - 1))
     ratios[0] = ratio

@@ -47,6 +47,14 @@ def test_without_confirmation_the_best_single_seed_stands_in_and_says_so(empty_s
     assert any("not confirmed" in text for text in found["warnings"])
 
 
+def test_of_equal_single_scores_the_first_trial_stands_in(empty_sweep):
+    sweep = empty_sweep()
+    sweep.study("none", is_baseline=True)
+    for score in (0.4, 0.5, 0.5):
+        sweep.trial("none", score)
+    assert select(sweep.tables())["trial_id"].tolist() == ["none-1"]
+
+
 def test_a_study_which_was_not_searched_has_no_screen_score(empty_sweep):
     sweep = empty_sweep(confirm_seeds=1)
     sweep.study("none", space={}, is_baseline=True)
