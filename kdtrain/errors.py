@@ -16,7 +16,7 @@ class StorageError(InputError):
 
 
 class DamagedError(InputError):
-    """The folder of a run cannot be resumed: a file in it is damaged, or it is of another run."""
+    """The folder of a run cannot be resumed: a file in it is damaged, or it belongs to another run."""
 
 
 def is_full(error: BaseException) -> bool:

@@ -22,28 +22,28 @@ class TeacherUse:
     """How many images a teacher was shown.
 
     Attributes:
-        asked: All of them.
-        recorded: Those whose maps were recorded for all trainings.
+        shown: All images that the teacher was shown.
+        recorded: The images whose maps were recorded for all trainings.
     """
 
-    asked: int = 0
+    shown: int = 0
     recorded: int = 0
 
     def __add__(self, more: "TeacherUse") -> "TeacherUse":
-        return TeacherUse(self.asked + more.asked, self.recorded + more.recorded)
+        return TeacherUse(self.shown + more.shown, self.recorded + more.recorded)
 
     def __sub__(self, before: "TeacherUse") -> "TeacherUse":
-        return TeacherUse(self.asked - before.asked, self.recorded - before.recorded)
+        return TeacherUse(self.shown - before.shown, self.recorded - before.recorded)
 
     def to_tensor(self) -> Tensor:
-        """Both counts, int64 `(2)`: so they are summed over processes and saved in checkpoints."""
-        return torch.tensor([self.asked, self.recorded], dtype=torch.int64)
+        """Both counts, int64 `(2)`: in this form they are summed over processes and saved in checkpoints."""
+        return torch.tensor([self.shown, self.recorded], dtype=torch.int64)
 
     @classmethod
     def from_tensor(cls, counts: Tensor) -> "TeacherUse":
         """The inverse of `to_tensor`."""
-        asked, recorded = counts.tolist()
-        return cls(asked, recorded)
+        shown, recorded = counts.tolist()
+        return cls(shown, recorded)
 
 
 class FrozenTeacher:
@@ -100,7 +100,7 @@ class FrozenTeacher:
             self._tapped = frozenset(layers)
         with torch.no_grad(), self._autocast():
             maps = self.network(images)
-        self.use += TeacherUse(asked=len(images))
+        self.use += TeacherUse(shown=len(images))
         # Contiguous, as maps read from a disk are: the bits of sums depend on the layout.
         return {layer: maps[layer].to(self.rounded or maps[layer].dtype).contiguous() for layer in layers}
 
@@ -121,5 +121,5 @@ class FrozenTeacher:
         except Exception as error:
             name = type(self.network.net).__name__
             raise InputError(f"{name} does not take images of {size[0]} x {size[1]}: {first_line(error)}") from error
-        self.use -= TeacherUse(asked=1)
+        self.use -= TeacherUse(shown=1)
         return {layer: TensorSpec(tuple(values.shape[1:]), values.dtype) for layer, values in maps.items()}

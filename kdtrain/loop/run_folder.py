@@ -24,7 +24,7 @@ class RunFolder:
         config: The config of the run.
 
     Raises:
-        DamagedError: If the folder is of another run.
+        DamagedError: If the folder belongs to another run.
         StorageError: If no file can be written there.
     """
 
@@ -41,7 +41,9 @@ class RunFolder:
         try:
             result = TrainResult.from_dict(json.loads(file.read_bytes()))
         except Exception as error:
-            raise DamagedError(f"{file} is damaged ({type(error).__name__}); delete it to train anew") from error
+            raise DamagedError(
+                f"{file} is damaged ({type(error).__name__}); delete it to train from the start"
+            ) from error
         self._drop_checkpoints(self.path)
         return result
 
@@ -96,7 +98,7 @@ class RunFolder:
             content = json.loads(path.read_bytes())
             owner = (content["config_id"], content["seed"])
         except (ValueError, KeyError, TypeError):
-            raise DamagedError(f"{path} is damaged; delete the folder to train anew") from None
+            raise DamagedError(f"{path} is damaged; delete the folder to train from the start") from None
         this_run = (self.config.config_id, self.config.seed)
         if owner != this_run:
             raise DamagedError(

@@ -39,15 +39,15 @@ class Run:
         group: The processes of the training.
         device: Where this process computes.
         autocast: Makes the context of mixed precision.
-        scaler: Of the gradients under mixed precision.
+        scaler: Scales the loss under mixed precision.
         student: The network that is trained.
-        term_modules: The terms at work, in the order of `schedules.terms`; some own trained layers.
+        term_modules: The modules of the active terms, in the order of `schedules.terms`; some have trained layers.
         trained: The student and the modules of the terms.
         parameters: All trained weights.
-        optimizer: Of these.
+        optimizer: The optimizer of `parameters`.
         teacher: None if no term needs one.
-        source: Where the batches come from.
-        schedules: What depends on the step.
+        source: The source of the batches.
+        schedules: Learning rate, term weights and teacher requests of every step.
         select_images: The role on which the student is evaluated.
         classes: Names of the classes.
         ignore_index: Label of the pixels that do not count.
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the data have."""
+        """The number of classes in the data."""
         return len(self.classes)
 
     @property
@@ -102,7 +102,7 @@ class Run:
         """The inverse of `state_dict`.
 
         Raises:
-            KeyError: Or `RuntimeError`, `ValueError`, `TypeError`: if it is the state of another training.
+            KeyError: If the state belongs to another training; likewise `RuntimeError`, `ValueError`, `TypeError`.
         """
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
@@ -118,10 +118,10 @@ class Run:
 
 
 def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
-    """Build the part of one process; nothing in it waits for another process.
+    """Build the training in one process, without waiting for the other processes.
 
     Raises:
-        InputError: If config, data or teacher are not what they must be.
+        InputError: If the config, data or teacher is invalid.
     """
     if machine.threads:
         torch.set_num_threads(machine.threads)

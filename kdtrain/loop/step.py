@@ -1,4 +1,4 @@
-"""One training step: a batch goes through teacher and student, the losses are weighed, the weights are moved."""
+"""One training step: a batch goes through teacher and student, the losses are weighted, the weights are updated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class StepResult:
         loss: The sum of the weighted terms.
         raw: The value before its weight of every term that was computed, by the term's name.
         weights: The weight of every term; 0 for a term that was not computed.
-        gradients: The length of the gradient of every computed term, in steps that measure it; else empty.
+        gradients: The norm of the gradient of every computed term, in steps that measure gradients; else empty.
     """
 
     loss: Tensor
@@ -54,7 +54,7 @@ class TrainStep:
 
         Args:
             batch: This process's share of a batch, on the device.
-            clock: When the step is taken.
+            clock: The epoch and the step.
             stopwatch: Counts the seconds of the step's parts.
         """
         run = self._run
@@ -88,19 +88,19 @@ class TrainStep:
             parameter_group["lr"] = self._run.schedules.learning_rate(clock)
 
     def _teacher_maps(self, batch: DistillBatch, request: TeacherRequest, clock: Clock, stopwatch: Stopwatch) -> Maps:
-        """The teacher's maps of the whole batch: those stored in it, and others computed now."""
+        """The teacher's maps of the whole batch: stored maps, and maps that are computed now."""
         run = self._run
         layers = request.maps_without(batch.kernels.keys())
         maps = batch.maps
-        if run.teacher is not None and (unknown := layers - maps.keys()):
+        if run.teacher is not None and (missing := layers - maps.keys()):
             with stopwatch(Part.TEACHER):
-                maps = maps | run.teacher.ask(batch.images, unknown)
+                maps = maps | run.teacher.ask(batch.images, missing)
         widened = {layer: maps[layer].float() if run.rounds_teacher else maps[layer] for layer in sorted(layers)}
         gathered = {layer: run.group.gather(values) for layer, values in widened.items()}
         return in_order(run.config.teacher_order, gathered, run.config.seed, *clock)
 
     def _student_maps(self, batch: DistillBatch, active_terms: list[Term]) -> Maps:
-        """The student's maps of the whole batch; those of this process's share have a gradient."""
+        """The student's maps of the whole batch; only the maps of this process's share have a gradient."""
         run = self._run
         with run.autocast(), run.group.whole_batch_norm():
             maps = run.student(batch.images)
@@ -108,9 +108,9 @@ class TrainStep:
             return {layer: run.group.gather(maps[layer]) for layer in layers}
 
     def _kernels(self, batch: DistillBatch, request: TeacherRequest, teacher_maps: Maps) -> Mapping[str, Tensor]:
-        """By term, the kernel of the whole batch: as it is stored, or computed from the teacher's maps."""
-        unknown = sorted(request.kernels.keys() - batch.kernels.keys())
-        return batch.kernels | {term: request.rows(term, teacher_maps, batch.view, batch.number) for term in unknown}
+        """The kernel of the whole batch by term: stored, or computed from the teacher's maps."""
+        missing = sorted(request.kernels.keys() - batch.kernels.keys())
+        return batch.kernels | {term: request.rows(term, teacher_maps, batch.view, batch.number) for term in missing}
 
     def _term_values(
         self,

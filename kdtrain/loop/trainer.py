@@ -31,7 +31,7 @@ from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
 
 FINITE_CHECK_EVERY = 16
-"""Steps between checks of the losses on a GPU, where every check waits for it; on a CPU every step is checked."""
+"""Steps between checks of the losses on a GPU, where every check waits for the GPU; on a CPU every step is checked."""
 
 
 def train(
@@ -43,25 +43,25 @@ def train(
 ) -> TrainResult:
     """Train a student.
 
-    With several processes the result is that of one, up to rounding, for networks without dropout: its masks differ
-    from process to process.
+    Several processes give the same result as one process, up to rounding, for networks without dropout: dropout masks
+    differ between processes.
 
     Args:
         config: All that decides the result.
-        machine: Where and with what. Of several processes, this is the first and starts the others.
-        report: Called with the report of every epoch after its checkpoint is saved; ends the training by answering
-            "stop". After a resume it is first called with the reports of the epochs before, so that a listener that
-            missed some can catch up.
-        workdir: Folder for checkpoints, `result.json` and the trained student (`student/`). Called again with
-            the same folder, training resumes from its last checkpoint, and a finished one returns its result
-            at once.
-        interrupt: Called after every step and between batches of an evaluation. Once it answers True, a checkpoint
-            of the middle of the epoch is saved, from which training resumes as if it had never been interrupted
-            (on a CPU bit for bit).
+        machine: Device, folders and processes. The calling process is the first and starts the others.
+        report: Called with the report of every epoch after its checkpoint is saved; the training ends when the function
+            returns "stop". After a resume the function is first called with the reports of the earlier epochs, so that
+            a listener that missed reports can catch up.
+        workdir: Folder for checkpoints, `result.json` and the trained student (`student/`). With the
+            folder of an earlier call, the training resumes from its last checkpoint, and a finished training returns
+            its result at once.
+        interrupt: Called after every step and between batches of an evaluation. When the function
+            returns True, a checkpoint in the middle of the epoch is saved. Training resumes from this checkpoint as if
+            it had not been interrupted (on a CPU bit for bit).
 
     Raises:
-        InputError: If config, data, teacher or checkpoint are not what they must be; before any training.
-        StorageError: If a file cannot be written; what was saved before stays.
+        InputError: If the config, data, teacher or checkpoint is invalid; raised before any training.
+        StorageError: If a file cannot be written; files that were saved before stay.
     """
     called_at = time.perf_counter()
     machine = machine or Machine()
@@ -70,9 +70,9 @@ def train(
             raise InputError(f"{field}: must be divisible by the {machine.processes} processes, got {count}")
     folder = RunFolder(Path(workdir) if workdir is not None else None, config)
     if (result := folder.result()) is not None:
-        for past in result.reports:
+        for epoch_report in result.reports:
             if report is not None:
-                report(past)
+                report(epoch_report)
         return result
     with spawn(machine.processes, partial(train_in_process, config, machine)) as group:
         return train_in_process(config, machine, group, folder, report, interrupt, called_at)
@@ -87,13 +87,13 @@ def train_in_process(
     interrupt: Interrupt | None = None,
     called_at: float | None = None,
 ) -> TrainResult:
-    """The part of one process in a training.
+    """Run one process of a training.
 
     Args:
         config: As for `train`.
-        machine: Likewise.
+        machine: As for `train`.
         group: The processes of the training.
-        folder: Of the run; this and all that follows is given to the first process alone.
+        folder: The run folder. Only the first process gets this argument and the following ones.
         on_epoch: `report` of `train`.
         interrupt: As for `train`.
         called_at: When `train` was called.
@@ -107,14 +107,14 @@ class Trainer:
     """The loop of a training, in one of its processes.
 
     Args:
-        run: What is trained; it is brought to the last checkpoint of the folder.
+        run: The training; the last checkpoint of the folder is loaded into it.
         folder: Where checkpoints and the result are kept.
         on_epoch: `report` of `train`.
         interrupt: As for `train`.
         called_at: When `train` was called, by `time.perf_counter`.
 
     Raises:
-        DamagedError: If the checkpoints are damaged or of another training.
+        DamagedError: If the checkpoints are damaged or belong to another training.
     """
 
     def __init__(
@@ -130,9 +130,9 @@ class Trainer:
         self._step = TrainStep(run)
         self._reports: list[EpochReport] = []
         self._progress: EpochProgress | None = None
-        """Of an epoch that is not finished."""
+        """The progress of the unfinished epoch."""
         self._evaluation: Evaluation | None = None
-        """The last one in this process."""
+        """The last evaluation in this process."""
         self._between_epochs = Stopwatch()
         self._teacher_use_before = TeacherUse()
 
@@ -159,7 +159,7 @@ class Trainer:
         return self._complete(evaluation)
 
     def _train_epoch(self, epoch: int) -> EpochReport:
-        """Train one epoch, or the rest of it, and evaluate the student if that is due."""
+        """Train one epoch, or the rest of an interrupted epoch, and evaluate the student if an evaluation is due."""
         progress = self._begin_epoch()
         with progress.stopwatch.around(Part.WAIT):
             self._prepare_batches(epoch, progress)
@@ -173,20 +173,20 @@ class Trainer:
         return self._finish_epoch(epoch, progress, metrics)
 
     def _prepare_batches(self, epoch: int, progress: EpochProgress) -> None:
-        """Record what the store lacks of the epoch; several processes record their shares together."""
+        """Record the part of the epoch that the store does not have; every process records its share."""
         run = self._run
         request = run.schedules.teacher_request(run.schedules.term_weights(Clock(epoch, progress.step)))
         if run.group.size > 1 or run.config.teacher_order != "own":
-            request = request.as_maps()  # kernels compare the images of a whole batch, in their own order
+            request = request.as_maps()  # kernels compare all images of a batch, in the batch's order
         run.source.prepare(epoch, progress.step, request, progress.stopwatch, self._requests.raise_if_interrupted_alone)
         run.group.broadcast_object(None)  # waits until all processes have recorded their share
 
     def _take_steps(self, epoch: int, progress: EpochProgress) -> None:
-        """Take the steps of the epoch that are left.
+        """Take the remaining steps of the epoch.
 
         Raises:
             InterruptedTrainingError: After the step in which the caller interrupted.
-            DivergedTrainingError: If a loss was not finite, or a weight after the last step.
+            DivergedTrainingError: If a loss is not finite, or a weight is not finite after the last step.
         """
         run, stopwatch = self._run, progress.stopwatch
         run.trained.train()
@@ -227,7 +227,7 @@ class Trainer:
             )
 
     def _begin_epoch(self) -> EpochProgress:
-        """The progress of an epoch: as a checkpoint has it, or at the beginning."""
+        """The progress of an epoch: from a checkpoint, or new."""
         progress = self._progress or self._new_progress()
         progress.stopwatch.take(self._between_epochs)
         self._progress = progress
@@ -247,7 +247,7 @@ class Trainer:
             seconds=dict(progress.stopwatch.seconds),
             images=run.steps_per_epoch * run.config.images_per_step,
             peak_memory_bytes=torch.cuda.max_memory_reserved(run.device) if run.device.type == "cuda" else None,
-            asked=progress.teacher_use.asked,
+            asked=progress.teacher_use.shown,
             recorded=progress.teacher_use.recorded,
         )
         self._reports.append(report)
@@ -259,24 +259,24 @@ class Trainer:
         return EpochProgress(run.term_names, 1 if run.device.type == "cpu" else FINITE_CHECK_EVERY)
 
     def _teacher_use(self) -> TeacherUse:
-        """Of this process so far."""
+        """The images that this process has shown the teacher so far."""
         return TeacherUse() if self._run.teacher is None else self._run.teacher.use
 
     def _count_teacher_use(self, progress: EpochProgress) -> None:
-        """Add what all processes showed the teacher since the epoch was begun or resumed."""
+        """Add the images that all processes showed the teacher since the epoch began or resumed."""
         use = self._teacher_use() - self._teacher_use_before
         progress.teacher_use += TeacherUse.from_tensor(self._run.group.sum(use.to_tensor()))
 
     def _resume(self) -> None:
-        """Bring the run to the last checkpoint, if there is one, and note in the folder which config it is of."""
+        """Load the last checkpoint, if there is one, and write the config to the folder."""
         state = self._run.group.broadcast_object(self._folder.load_checkpoint())
         if state is not None:
             try:
                 self._load_state_dict(state)
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 raise DamagedError(
-                    f"the checkpoints in {self._folder.path} are of another training ({type(error).__name__}); "
-                    "delete the folder to train anew"
+                    f"the checkpoints in {self._folder.path} belong to another training ({type(error).__name__}); "
+                    "delete the folder to train from the start"
                 ) from error
         self._run.group.align(self._run.trained)
         self._folder.claim()
@@ -298,7 +298,7 @@ class Trainer:
             self._folder.save_checkpoint(len(self._reports), self._state_dict())
 
     def _save_unfinished_epoch(self) -> str:
-        """Save a checkpoint of an epoch that was interrupted; where that was, in words."""
+        """Save a checkpoint of the interrupted epoch; return where the training was interrupted, as text."""
         if self._progress is None:
             return "interrupted in the last evaluation"
         self._count_teacher_use(self._progress)
@@ -307,7 +307,7 @@ class Trainer:
         return f"interrupted in epoch {epoch + 1} after {step} of {self._run.steps_per_epoch} steps"
 
     def _complete(self, evaluation: Evaluation) -> TrainResult:
-        """Measure what the student costs, save it and write the result; only in the first process."""
+        """Measure the student's cost, save the student and write the result; only in the first process."""
         run = self._run
         if run.group.rank > 0:
             return self._result("complete")

@@ -412,7 +412,7 @@ class TestWrongInput:
                 train(other, machine, workdir=tmp_path)
         for content in (b"{", b"[]", b'{"seed": 0}', b"\xff"):
             (tmp_path / "config.json").write_bytes(content)
-            with pytest.raises(InputError, match=r"config\.json is damaged; delete the folder to train anew"):
+            with pytest.raises(InputError, match=r"config\.json is damaged; delete the folder to train from the start"):
                 train(config, machine, workdir=tmp_path)
 
     def test_a_config_that_could_not_be_trained_does_not_claim_the_folder(self, make_config, machine, tmp_path):
@@ -435,7 +435,7 @@ class TestWrongInput:
         ):
             text = content if isinstance(content, str) else json.dumps(content)
             (tmp_path / "result.json").write_text(text)
-            with pytest.raises(InputError, match=r"result\.json is damaged \(\w+\); delete it to train anew"):
+            with pytest.raises(InputError, match=r"result\.json is damaged \(\w+\); delete it to train from the start"):
                 train(config, machine, workdir=tmp_path)
         (tmp_path / "result.json").unlink()
         assert untimed(train(config, machine, workdir=tmp_path)) == untimed(result)
@@ -459,7 +459,7 @@ class TestWrongInput:
         train(make_config(epochs=2), machine, stop(1), tmp_path)
         (tmp_path / "config.json").unlink()
         other = make_config(epochs=2, student={"arch": "tiny_networks:tiny", "options": {"width": 8}})
-        with pytest.raises(InputError, match="are of another training") as error:
+        with pytest.raises(InputError, match="belong to another training") as error:
             train(other, machine, workdir=tmp_path)
         assert "\n" not in str(error.value)
 
