@@ -42,28 +42,28 @@ def run_sweep(
     console: Console | None = None,
     stop: StopRequest | None = None,
 ) -> Results:
-    """Run a sweep to its end; on the folder of a sweep that was begun, resume it.
+    """Run a sweep to its end, or resume the sweep in the given folder.
 
-    `kdsweep run` is this function. Progress is printed as by the command. Ctrl-C, SIGTERM and SIGUSR1 stop the sweep in
-    an orderly way: running trials save themselves, and the same call resumes them.
+    `kdsweep run` calls this function. Ctrl-C, SIGTERM and SIGUSR1 stop the sweep in
+    an orderly way: running trials save checkpoints, and the same call resumes them.
 
     Args:
-        spec: What to do: a spec, or the path of its YAML file.
+        spec: A spec, or the path of its YAML file.
         sweep: The folder `D` of the sweep, or a URI such as `s3://bucket/runs/a`; made if missing.
-        machine: Device, data folder, cache and so on; as the environment variables say where none is given.
+        machine: Device, data folder, cache and so on; by default from the environment variables.
         address: A running Ray cluster, as `auto` or `host:port`; without it Ray is started on this machine.
         inline: Run one trial after the other in this process, without Ray.
         console: Where progress is printed; standard output by default, nothing with `Console(quiet=True)`.
-        stop: Whether somebody asks the sweep to stop; by default the signals of this process do.
+        stop: A request to stop the sweep; by default signals to this process make the request.
 
     Returns:
-        Where the report and `best.yaml` lie, and the chosen config with its evidence.
+        The paths of the report and `best.yaml`, and the chosen config with its evidence.
 
     Raises:
         InputError: If an argument, the spec, the data or the teacher is wrong; before any training where possible.
         SweepAborted: If all trials fail in the same way.
         StorageError: If a file cannot be written.
-        Interrupted: If the sweep was asked to stop and has saved itself.
+        Interrupted: If a stop was requested; all trials are saved.
     """
     spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
     listening: AbstractContextManager[StopRequest] = stop_on_signals() if stop is None else nullcontext(stop)
@@ -82,7 +82,7 @@ def _run(
     inline: bool,
 ) -> Results:
     def notice(text: str) -> None:
-        console.print(text, markup=False)  # the words of others may hold brackets
+        console.print(text, markup=False)  # messages of other libraries may hold brackets
 
     sweep.notice, sweep.gives_up = notice, lambda: stop.overdue
     begun = check_begun(spec, sweep)
@@ -91,7 +91,7 @@ def _run(
         notice(imports)
     watchers = make_watchers(spec, sweep)
     if begun.frozen is not None and spec.data.has_test:
-        spec.data.open(machine.data_root).ids("test")  # fails now rather than after the trainings
+        spec.data.open(machine.data_root).ids("test")  # an error is raised before the trainings, not after them
     data = describe_data(spec.data, machine, spec.unlabelled)
     sweep.check_writable()
     processes = spec.resources.processes

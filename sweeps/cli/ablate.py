@@ -13,9 +13,12 @@ from sweeps.designs.controls import DEFAULT
 
 
 def ablate(
-    source: Annotated[str, typer.Argument(metavar="SPEC-or-D", help="A sweep, for its best config, or a spec.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SPEC-or-D", help="A sweep, whose best config is ablated, or a spec.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="The spec to write; by default one named after the sweep and the design, here.")
+        Path | None,
+        typer.Option(help="The spec to write; by default named after the sweep and the design, in this folder."),
     ] = None,
     design: Annotated[
         str,
@@ -23,11 +26,13 @@ def ablate(
     ] = "leave-one-out",
     study: Annotated[
         str | None,
-        typer.Option(help="The study to take apart; by default the best one with a teacher, or the last of a spec."),
+        typer.Option(
+            help="The study to ablate; by default the best study with a teacher, or the last study of a spec."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
     factors: Annotated[
-        str | None, typer.Option(metavar="A,B", help="The terms to take apart; by default all but cross-entropy.")
+        str | None, typer.Option(metavar="A,B", help="The terms to ablate; by default all except cross-entropy.")
     ] = None,
     values: Annotated[
         list[str] | None,
@@ -41,15 +46,17 @@ def ablate(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Of none, none_equal_time, placebo, smoothed; by default the first three, no control for ''.",
+            help="Any of none, none_equal_time, placebo, smoothed; by default the first three; '' for no controls.",
         ),
     ] = None,
     time_ratio: Annotated[
         float | None,
         typer.Option(min=0, help="How much longer the reference trains; by default as measured in the sweep."),
     ] = None,
-    resolution: Annotated[int | None, typer.Option(min=4, max=5, help="Of the design fractional.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Write it even with more than 200 runs.")] = False,
+    resolution: Annotated[
+        int | None, typer.Option(min=4, max=5, help="The resolution of the design fractional.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Write the spec even if it has more than 200 runs.")] = False,
 ) -> None:
     """Write the spec of an ablation around a config, and print what it will cost and which effects it could find.
 

@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 GROUPS = {
     "teacher": "Make a teacher folder.",
     "data": "Fetch a public data set, or check all of its images.",
-    "export": "Hand a sweep to other tools.",
+    "export": "Convert a sweep for other tools.",
 }
 
 

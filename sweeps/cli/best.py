@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 def best(
     sweep: SweepDir,
-    out: Annotated[Path | None, typer.Option(help="Write it to this YAML file, which `kdsweep train` takes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the config to this YAML file, for `kdsweep train`.")] = None,
     freeze: Annotated[
         bool,
         typer.Option(
             "--freeze",
             help="Make the selection final. Only then does the sweep's run command train the chosen config and the "
-            "baseline on final seeds and read the role test. The sweep cannot grow after it.",
+            "baseline on final seeds and read the role test. A frozen sweep cannot grow.",
         ),
     ] = False,
 ) -> None:

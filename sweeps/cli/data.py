@@ -25,7 +25,7 @@ def get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="camvid or voc.")],
     data: Data = None,
     source: Annotated[
-        str | None, typer.Option(metavar="URL", help="Another place of the archive; file:// for one on a disk.")
+        str | None, typer.Option(metavar="URL", help="Another URL of the archive; file:// for a local file.")
     ] = None,
     sha256: Annotated[str | None, typer.Option(help="The checksum that the archive must have.")] = None,
 ) -> None:

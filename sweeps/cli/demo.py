@@ -15,9 +15,9 @@ _SPEC = Path(__file__).parents[1] / "specs" / "demo.yaml"
 
 def demo(
     sweep: NewDir = Path("kdsweep-demo"),
-    inline: Annotated[bool, typer.Option(help="Without Ray, in this process.")] = False,
+    inline: Annotated[bool, typer.Option(help="Run without Ray, in this process.")] = False,
 ) -> None:
-    """Run the main job with nothing given: generated street scenes, a teacher, five studies, report and best config.
+    """Run a small sweep without any input: generated street scenes, a teacher, five studies, report and best config.
 
     Example: [bold]kdsweep demo --dir runs/demo[/]
     """

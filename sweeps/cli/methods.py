@@ -10,7 +10,7 @@ from sweeps.cli.options import console
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method, or a term; by default all methods.")] = None,
 ) -> None:
-    """List the distillation methods, or describe one: formula, source, status, defaults, what to search.
+    """List the distillation methods, or describe one: formula, source, status, defaults, search ranges.
 
     Example: [bold]kdsweep methods cwd[/]
     """

@@ -21,18 +21,22 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML f
 SweepDir = Annotated[str, typer.Argument(metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.")]
 NewSweep = Annotated[
     str,
-    typer.Option("--dir", metavar="D", help="The folder (or s3://... URI) to write to; the same one resumes."),
+    typer.Option(
+        "--dir", metavar="D", help="The folder (or s3://... URI) to write to; the folder of an earlier run resumes it."
+    ),
 ]
-NewDir = Annotated[Path, typer.Option("--dir", metavar="D", help="The folder to write to; the same one resumes.")]
+NewDir = Annotated[
+    Path, typer.Option("--dir", metavar="D", help="The folder to write to; the folder of an earlier run resumes it.")
+]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="The folder in which data sets lie (KDSWEEP_DATA; default: data)."),
+    typer.Option("--data", help="The folder that contains the data sets (KDSWEEP_DATA; default: data)."),
 ]
 Weights = Annotated[
     Path | None,
     typer.Option(
         "--weights",
-        help="A folder of encoder weights, <encoder>.safetensors, where no hub is reached (KDSWEEP_WEIGHTS).",
+        help="A folder of encoder weights, <encoder>.safetensors, for machines without a hub (KDSWEEP_WEIGHTS).",
     ),
 ]
 Set = Annotated[
@@ -42,8 +46,13 @@ Set = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads of one training; by default what it may take.")]
-Workers = Annotated[int, typer.Option(help="Processes per training that make samples; 0 makes them in place.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="CPU threads of one training; by default the CPUs of a trial, or the choice of torch."),
+]
+Workers = Annotated[
+    int, typer.Option(help="Processes per training that make samples; 0 makes them in the training's process.")
+]
 
 
 @contextlib.contextmanager

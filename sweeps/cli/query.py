@@ -13,7 +13,7 @@ def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="A select; every table is a view of its name.")],
     csv: Annotated[bool, typer.Option("--csv", help="All rows as CSV, instead of a table of the first rows.")] = False,
 ) -> None:
-    """Ask the tables of a sweep a question in SQL; nothing is written.
+    """Query the tables of a sweep in SQL; nothing is written.
 
     Example: [bold]kdsweep query runs/camvid "select study, max(score) from trials group by study"[/]
     """

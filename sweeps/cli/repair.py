@@ -4,7 +4,7 @@ from sweeps.cli.options import SweepDir, console
 
 
 def repair(sweep: SweepDir) -> None:
-    """Cut a damaged ledger back to what is whole, so that the same `kdsweep run` resumes from there.
+    """Cut a damaged ledger back to its last intact record, from which the same `kdsweep run` resumes.
 
     Example: [bold]kdsweep repair runs/camvid[/]
     """

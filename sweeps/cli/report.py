@@ -13,7 +13,7 @@ def report(
     sweeps: Annotated[
         list[str], typer.Argument(metavar="D...", help="The sweep: a folder or a URI; several with --compare.")
     ],
-    compare: Annotated[bool, typer.Option("--compare", help="Several sweeps beside each other, in one page.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare several sweeps in one page.")] = False,
     out: Annotated[Path, typer.Option(help="The page of --compare.")] = Path("compared.html"),
 ) -> None:
     """Write the report, one HTML file that works offline, and the tables for a paper.

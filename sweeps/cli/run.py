@@ -28,9 +28,11 @@ def run(
     sweep: NewSweep,
     address: Annotated[
         str | None,
-        typer.Option(help="A running Ray cluster, such as auto or host:port; by default one is started here."),
+        typer.Option(
+            help="A running Ray cluster, such as auto or host:port; by default a cluster is started on this machine."
+        ),
     ] = None,
-    inline: Annotated[bool, typer.Option(help="Without Ray, one trial after the other in this process.")] = False,
+    inline: Annotated[bool, typer.Option(help="Run without Ray, one trial after the other in this process.")] = False,
     data: Data = None,
     weights: Weights = None,
     device: Device = "auto",

@@ -10,14 +10,14 @@ from sweeps.cli.options import SweepDir, console
 
 def status(
     sweep: SweepDir,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until the sweep has finished.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the sweep has finished.")] = False,
     page: Annotated[
         bool, typer.Option("--html", help="Write a small page that reloads itself, instead of the terminal.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The file of the page; by default D/report/live.html, for a URI ./live.html.")
     ] = None,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 10.0,
 ) -> None:
     """Show how far a sweep is, from its files, while it runs or after.
 

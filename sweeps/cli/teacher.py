@@ -79,7 +79,10 @@ def ensemble_of_teachers(
     folder: NewDir,
     average: Annotated[Literal["probability", "logit"], typer.Option(help="What is averaged.")] = "probability",
     temperature: Annotated[
-        float, typer.Option(help="Of the probabilities; take the temperature of the terms that learn from them.")
+        float,
+        typer.Option(
+            help="The temperature of the probabilities; use the temperature of the terms that learn from them."
+        ),
     ] = 1.0,
     flip: Annotated[bool, typer.Option("--flip", help="Every member also predicts the mirrored image.")] = False,
     spec_file: Annotated[

@@ -32,7 +32,7 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     workers: Workers = 0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="A seed in place of the config's seed.")] = None,
 ) -> None:
     """Train one config to its end and save the student as a teacher folder.
 

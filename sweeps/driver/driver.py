@@ -1,7 +1,7 @@
-"""The driver of a sweep: decides what to run next, and records what came of it.
+"""The driver of a sweep: decides what to run next, and records the results.
 
-Every method is: look at the state, append to the ledger, apply the record to the state. So a driver that is killed at
-any moment and opened again on the same folder goes on as if nothing had happened.
+Every method reads the state, appends a record to the ledger, and applies the record to the state. So a driver that is
+killed at any moment and opened again on the same folder continues as if it had not been interrupted.
 """
 
 import hashlib
@@ -42,20 +42,20 @@ class Idle(Enum):
     """Why there is no trial to start."""
 
     WAIT = "wait"
-    """Nothing before a running trial ends."""
+    """No trial can start before a running trial ends."""
     DONE = "done"
-    """Nothing ever."""
+    """No trial is left to start."""
 
 
 WAIT, DONE = Idle.WAIT, Idle.DONE
 
 
 class SweepAborted(InputError):  # noqa: N818
-    """All trials fail for one and the same cause."""
+    """All trials fail for the same cause."""
 
 
 class Driver:
-    """One sweep, opened to be run; what was begun goes on. `D` is its folder, or its place in a store."""
+    """One sweep, opened to run or to resume. `D` is the sweep's folder, or its place in a store."""
 
     def __init__(
         self,
@@ -67,21 +67,21 @@ class Driver:
         lock: Lock | None = None,
         watchers: Sequence[Watcher] = (),
     ) -> None:
-        """Open the ledger and go on from there.
+        """Open the ledger and continue from its last record.
 
         Args:
-            spec: What to do; it may have grown since the sweep was begun, see `sweeps.driver.growth`.
+            spec: The spec; it may have grown since the sweep began, see `sweeps.driver.growth`.
             sweep: The sweep `D`.
             context: Data, teacher and environment of this session.
-            notice: Takes what the user should know but cannot change, such as a torn record, in a sentence.
+            notice: Prints a sentence for the user, such as one about a torn record.
             clock: The time of day, for tests.
             lock: The sweep's lock, where the caller holds it.
-            watchers: Told of every record that is appended, those of this opening included, see
+            watchers: Called with every record that is appended, also while the ledger is opened, see
                 `sweeps.driver.watchers`.
 
         Raises:
             InputError: If `D` holds another sweep, is held by another driver, or is damaged.
-            StorageError: If it cannot be written.
+            StorageError: If `D` cannot be written.
         """
         self.spec, self.store = spec, open_store(sweep)
         self.store.check_writable()
@@ -109,11 +109,11 @@ class Driver:
         self.close()
 
     def close(self) -> None:
-        """Let another driver have the sweep."""
+        """Release the sweep, so that another driver can open it."""
         self._ledger.close()
 
     def tick(self) -> None:
-        """Write records that have waited long enough; to be called now and then."""
+        """Write records that have waited long enough; call this regularly."""
         self._ledger.tick()
 
     @property
@@ -141,7 +141,7 @@ class Driver:
         self._append(events.Started(trial_id, self._record_code(code_here(self.state.trials[trial_id]))))
 
     def located(self, trial_id: str, environment: events.Environment, code: Parts | None = None) -> None:
-        """An attempt runs in an environment, as its worker reports, on `code` if that is not the driver's."""
+        """A worker reports the environment of an attempt, and its `code` if that differs from the driver's code."""
         trial = self.state.trials[trial_id]
         environment_id, node = str(environment["environment_id"]), environment.get("node")
         node = None if node is None else str(node)
@@ -150,7 +150,7 @@ class Driver:
             self._append(events.Located(trial_id, environment_id, node, new, self._record_code(code)))
 
     def report(self, trial_id: str, report: EpochReport) -> Literal["continue", "stop"]:
-        """An epoch has ended; the answer is for the training. An epoch that was reported before changes nothing."""
+        """An epoch has ended; returns whether the training continues. An epoch that was already reported is ignored."""
         trial = self.state.trials[trial_id]
         if trial.stopped or trial.state.is_over:
             return "stop"
@@ -160,11 +160,11 @@ class Driver:
         return "stop" if trial.stopped else "continue"
 
     def ended(self, trial_id: str, outcome: TrainResult | Crash | BaseException | None) -> None:
-        """An attempt has ended, with a result or in an error; none for one that the driver's answer has stopped.
+        """An attempt has ended, with a result or an error; `outcome` is None if the driver stopped the attempt.
 
         Raises:
-            SweepAborted: If the first trials of all studies failed in the same way.
-            StorageError: If the training could not write its files; the trial is still to be finished.
+            SweepAborted: If the first trials of all studies fail in the same way.
+            StorageError: If the training could not write its files; the trial stays unfinished.
         """
         trial = self.state.trials[trial_id]
         self._handed_out.discard(trial_id)
@@ -189,12 +189,12 @@ class Driver:
             check_inputs(self.state, context, str(self.store))
             if changes := grown(self.state, self.spec, self.store):
                 self._append(events.Grown(self.spec.model_dump(mode="json"), changes))
-                self._notice(f"the sweep goes on with changes: {'; '.join(changes)}")
+                self._notice(f"the sweep continues with changes: {'; '.join(changes)}")
         self.store.write("spec.yaml", self.spec.dump().encode())
         if context.teacher is not None and self.state.teacher is None:
             self._append(context.teacher)
         last = self.state.last.event if self.state.last else None
-        if isinstance(last, events.EpochReported):  # the driver died between the report and its decision
+        if isinstance(last, events.EpochReported):  # the driver was killed between the report and the decision
             self._decide(self.state.trials[last.trial], last.report.epoch)
         self._append(events.SessionBegun(context.environment))
         for trial in self.state.trials.values():
@@ -204,7 +204,7 @@ class Driver:
             self._notice(change)
 
     def _record_code(self, parts: Parts | None) -> str | None:
-        """The name of a version of the code, which is written to the ledger once."""
+        """The name of a version of the code; a new version is written to the ledger."""
         if parts is None:
             return None
         name = code_name(parts)
@@ -228,7 +228,7 @@ class Driver:
         for trial in unfinished:
             if trial.id not in self._handed_out:
                 return self._hand_out(trial)
-        new_trial = self._next_searched() or self._next_on_a_fresh_seed()
+        new_trial = self._next_searched() or self._next_on_fresh_seed()
         if new_trial is not None:
             return self._hand_out(new_trial)
         if unfinished:
@@ -242,7 +242,7 @@ class Driver:
         return trial
 
     def _next_searched(self) -> TrialRecord | None:
-        """A new config of the study that proposes next; none once the selection is frozen."""
+        """A new config of the study that proposes next; None after the selection is frozen."""
         while self.state.frozen is None and (study := next_study(self.spec, self.state)) is not None:
             searched = self.state.of_study(study.name, Phase.SEARCH)
             default = None if searched else self.spec.defaults(study)
@@ -253,8 +253,8 @@ class Driver:
             self._append(events.Exhausted(study.name, "every config of its space was tried"))
         return None
 
-    def _next_on_a_fresh_seed(self) -> TrialRecord | None:
-        """The config of a searched trial on a fresh seed: to confirm it or, once frozen, to report it."""
+    def _next_on_fresh_seed(self) -> TrialRecord | None:
+        """A chosen config on a fresh seed: a confirmation, or a final training after the selection is frozen."""
         next_rerun = next_confirmation if self.state.frozen is None else next_final
         rerun = next_rerun(self.spec, self.state)
         if rerun is None:
@@ -291,7 +291,7 @@ class Driver:
         return trial
 
     def _reuse(self, trial: TrialRecord, source: TrialRecord) -> None:
-        """Take over an outcome, report by report, so that the rungs decide as if the trial had been run."""
+        """Copy the outcome of another trial, report by report, so that the rungs decide as if the trial had run."""
         if trial.reused_from is None:
             self._append(events.Reused(trial.id, source.id))
         for _, report in sorted(source.reports.items()):
@@ -302,7 +302,7 @@ class Driver:
         self._handed_out.discard(trial.id)
 
     def _decide(self, trial: TrialRecord, epoch: int) -> None:
-        """Whether a trial goes on after an epoch, where the epoch enters a rung."""
+        """If the epoch enters a rung, record whether the trial continues."""
         scheduler = self.spec.scheduler
         if trial.phase is not Phase.SEARCH or scheduler.name == "none" or epoch >= trial.epochs:
             return
@@ -329,14 +329,16 @@ class Driver:
         self._append(events.Ended(trial.id, TrialState.PRUNED, reason, outcomes.pruned(trial)))
 
     def _fail(self, trial: TrialRecord, crash: Crash) -> None:
-        """An attempt ended in an error: plan another one, or end the trial, and perhaps the sweep."""
+        """An attempt ended in an error: plan another attempt, or end the trial, or abort the sweep."""
         if crash.failure == "storage":
             raise StorageError(crash.error)
         reason = f"{crash.error}\n{crash.trace}".strip()
         if tries_again(trial.crashes, crash.failure, self.spec.retries):
             if crash.failure == "damaged":
                 aside = set_aside.set_damaged_aside(self.store, trial)
-                self._notice(f"{trial.id} begins anew, its files are set aside in {aside}: {crash.error}")
+                self._notice(
+                    f"{trial.id} starts from its first epoch, its damaged files are kept in {aside}: {crash.error}"
+                )
             gpu = larger_gpu_share(crash.failure, self.spec.resources.gpu)
             self._append(events.Retried(trial.id, reason, crash.failure, gpu))
             return
@@ -344,7 +346,7 @@ class Driver:
         if count := failed_alike([self.state.of_study(study.name) for study in self.spec.studies]):
             cause = f"the first {count} trials all failed, in every study: {crash.error}"
             self._append(events.Aborted(cause))
-            raise SweepAborted(f"{cause}; put it right and run the same command again, nothing is lost")
+            raise SweepAborted(f"{cause}; correct the cause and run the same command again, nothing is lost")
 
     def _append(self, event: Event) -> None:
         record = self._ledger.append(event)

@@ -123,8 +123,8 @@ def _draw(
         proposal = sampler.propose(study, space, trials, seed)
     except Exception as error:
         raise InputError(
-            f"sampler: {name} failed for the study {study} ({kind_and_line(error)}); put it right and run the same "
-            "command again, nothing is lost"
+            f"sampler: {name} failed for the study {study} ({kind_and_line(error)}); correct the cause and run the "
+            "same command again, nothing is lost"
         ) from error
     if proposal is None:
         return None

@@ -24,8 +24,8 @@ def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
 
     Messages are `at` (where it runs, and on which code), `report` (an epoch's report), and at the end either `result`
     or `crash`; as JSON, since Tune flattens mappings. An error of the training code is sent rather than raised, so that
-    Tune fails a trial only when its process or node is lost; a process that ran out of memory is given up afterwards,
-    because memory that it still holds may be missing for the next trial.
+    Tune fails a trial only when its process or node is lost. A process that ran out of memory ends afterwards, because
+    the memory that it still holds could be missing for the next trial.
 
     Args:
         tune_config: `assignment`, as JSON since Tune would flatten a mapping; `TuneBridge` makes it.
@@ -43,7 +43,7 @@ def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
     crash: Crash | None = None
     try:
         machine = Machine.model_validate(task["machine"])
-        environment = _whereabouts(machine.model_dump_json(exclude={"teacher"}))
+        environment = _environment(machine.model_dump_json(exclude={"teacher"}))
         config = TrainConfig.parse(task["config"])
         send(at=environment, code=_other_code(config, task["code"], environment))
         if task["teacher"] is not None:
@@ -61,24 +61,24 @@ def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
     else:
         send(crash={"error": crash.error, "trace": crash.trace, "failure": crash.failure})
         if crash.failure == "out_of_memory":
-            raise MemoryError("this process has run out of memory and makes room for another")
+            raise MemoryError("this process has run out of memory and ends, to free memory for the next trial")
 
 
 def _other_code(config: TrainConfig, driver: Mapping[str, Any], environment: Mapping[str, object]) -> Parts | None:
-    """The code that this process trains with, if its files are not those of the driver's process."""
+    """The code of this process, or None if it is the same as the code of the driver's process."""
     same_package = environment.get("code_digest") == driver["package"]
     same_foreign = fingerprint(driver["foreign"]) == driver["fingerprint"]
     return None if same_package and same_foreign else code_of(config)
 
 
 @functools.cache
-def _whereabouts(machine: str) -> dict[str, object]:
+def _environment(machine: str) -> dict[str, object]:
     """The environment of this process."""
     return describe_environment(Machine.model_validate_json(machine))
 
 
 def _free_memory() -> None:
-    """Give back the memory of the process's last trial, which may have been stopped in the middle."""
+    """Free the memory of the process's last trial, which may have been stopped before its end."""
     _freeze_imports()
     gc.collect()
     if torch.cuda.is_initialized():
@@ -87,6 +87,6 @@ def _free_memory() -> None:
 
 @functools.cache
 def _freeze_imports() -> None:
-    """Keep the objects that imports have made out of every later collection, which they would slow down."""
+    """Exclude the objects made by imports from later garbage collections, which they would slow down."""
     gc.collect()
     gc.freeze()

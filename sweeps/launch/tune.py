@@ -1,8 +1,7 @@
 """One Ray Tune run over all studies of a sweep.
 
-Tune places trials on machines and carries reports to the driver. What to run next, what to stop and what to remember
-is decided by our `Driver` alone; a searcher and a scheduler of a few lines pass Tune's questions on to it. Tune's
-state is never read back.
+Tune places trials on machines and carries reports to the driver. Only our `Driver` decides what runs and stops; a
+short searcher and a short scheduler forward Tune's calls to the driver. Tune's state is never read.
 """
 
 import contextlib
@@ -23,9 +22,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "1e9")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # sweeps.attempt.signals listens
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # sweeps.attempt.signals handles signals
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a cluster that we start listens on loopback only
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # our own cluster listens on loopback only
 
 import ray
 from ray import tune
@@ -90,20 +89,20 @@ def run_on_ray(
     teacher: Teacher | None = None,
     train: Train = train,
 ) -> None:
-    """Run what is left of a sweep on the connected cluster.
+    """Run the remaining trials of a sweep on the connected cluster.
 
     Args:
-        driver: Decides and remembers.
+        driver: Decides what runs, and records the results.
         machine: Passed to every trial.
         on_step: Called in every turn of Tune's loop, to show progress.
         stop_request: Whether to stop.
-        teacher: The teacher, where every node is to have a copy of its own.
+        teacher: The teacher, if every node needs its own copy.
         train: The training function.
 
     Raises:
-        InputError: If the cluster has too little for one trial.
+        InputError: If the cluster has too few CPUs or GPUs for one trial.
         SweepAborted: If all trials fail in the same way.
-        StorageError: If something cannot be written any more.
+        StorageError: If a file cannot be written.
     """
     resources = driver.spec.resources
     slots = _slots({"CPU": resources.cpu, "GPU": resources.gpu}, resources.concurrent)
@@ -141,7 +140,7 @@ def run_on_ray(
 
 
 def fit_on_ray(resources: Resources, on_epoch: Callable[[EpochReport], None], stop_request: StopRequest) -> Fit:
-    """Fit a teacher as a task of the connected cluster, with what one trial takes."""
+    """Fit a teacher as a task of the connected cluster, with the CPUs and GPUs of one trial."""
 
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
         signal_name, signal, reports = new_name(), None, Queue(actor_options={"num_cpus": 0})
@@ -168,7 +167,7 @@ def _fit(config: TrainConfig, machine: Machine, store: Store, signal_name: str, 
 
 
 def _demand(resources: Resources, gpu: float | None) -> dict[str, float]:
-    """What a trial takes of a node, by Ray's names."""
+    """The CPUs and GPUs that a trial takes, by Ray's names."""
     demand = {"CPU": resources.cpu, "GPU": resources.gpu if gpu is None else gpu}
     return {name: amount for name, amount in demand.items() if amount}
 
@@ -180,14 +179,14 @@ def _slots(demand: dict[str, float], concurrent: int | None) -> int:
     if short and concurrent is None:
         raise InputError(
             f"resources.{short[0].lower()}: a trial takes {demand[short[0]]:g}, but the cluster has "
-            f"{total.get(short[0], 0):g}; lower it, or set resources.concurrent where the cluster grows by itself"
+            f"{total.get(short[0], 0):g}; lower it, or set resources.concurrent if the cluster grows by itself"
         )
     fitting = [int(total.get(name, 0) / amount + 1e-6) for name, amount in demand.items() if amount > 0]
     return concurrent or max(1, min(fitting, default=1))
 
 
 class TuneBridge:
-    """Where Tune's plug-ins meet the driver. Errors of the driver are kept, since Tune would swallow them."""
+    """Connects Tune's plug-ins to the driver. Errors of the driver are kept, because Tune would suppress them."""
 
     def __init__(
         self,
@@ -215,7 +214,7 @@ class TuneBridge:
             self._stop_trials()
 
     def turn(self) -> None:
-        """Do what is due in every turn of Tune's loop."""
+        """Forward a stop request, write waiting records and show progress; called in every turn of Tune's loop."""
         with self.keeping_failure():
             if self.stop_request.signal is not None and self._signal is None:
                 self._stop_trials()
@@ -238,7 +237,7 @@ class TuneBridge:
         return str(Searcher.FINISHED)
 
     def receive(self, tune_id: str, message: Mapping[str, Any]) -> bool:
-        """Take a message of `sweeps.launch.job`; whether its trial is to stop."""
+        """Handle a message from `sweeps.launch.job`; returns whether the trial must stop."""
         trial = self.trial_of.get(tune_id)
         if trial is None:
             return True
@@ -261,7 +260,7 @@ class TuneBridge:
         return True
 
     def lost(self, tune_id: str, error: str) -> None:
-        """Take note that the process or node of a trial is gone."""
+        """Record that the process or node of a trial was lost."""
         trial = self.trial_of.pop(tune_id, None)
         if trial is not None:
             failure = cause_of(error)
@@ -281,7 +280,7 @@ class TuneBridge:
         }
 
     def _code(self, trial: TrialRecord) -> Mapping[str, object]:
-        """By what a worker knows whether it has the code of this process."""
+        """Digests by which a worker sees whether its code differs from the code of this process."""
         foreign = foreign_modules(code_here(trial) or {})
         package = self.driver.environment.get("code_digest")
         return {"package": package, "foreign": foreign, "fingerprint": fingerprint(foreign)}
@@ -299,7 +298,7 @@ _LOST: dict[Failure, str] = {
 
 
 def cause_of(error: str) -> Failure:
-    """Why a process is gone, as far as Ray's message tells."""
+    """Why a process was lost, from Ray's message."""
     if "low on memory" in error or "OutOfMemory" in error:
         return "out_of_memory"
     if any(sign in error for sign in _NODE_GONE):
@@ -308,11 +307,11 @@ def cause_of(error: str) -> Failure:
 
 
 _NODE_GONE = ("node has died", "node is dead", "node died", "preempted", "is unavailable")
-"""Of a node that vanishes, Ray says for its first seconds only that what ran there does not answer."""
+"""Parts of Ray's messages about a lost node. In the first seconds Ray only reports that its processes do not answer."""
 
 
 class _Detached:
-    """Tune pickles its plug-ins into a snapshot that nobody reads; the driver is left out of it."""
+    """Tune pickles its plug-ins into a snapshot that is never read; the snapshot must not contain the driver."""
 
     def __getstate__(self) -> dict[str, object]:
         return {}
@@ -327,13 +326,13 @@ class _Proposals(_Detached, Searcher):
         return self.bridge.propose(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """The scheduler has reported it to the driver already."""
+        """Does nothing: the scheduler has already reported the end of the trial to the driver."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the truth."""
+        """Does nothing: the driver keeps all state in the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the truth."""
+        """Does nothing: the driver keeps all state in the ledger."""
 
 
 class _Decisions(_Detached, FIFOScheduler):
@@ -352,7 +351,7 @@ class _Events(_Detached, tune.Callback):
         self.bridge = bridge
 
     def setup(self, **info: Any) -> None:
-        self.bridge.stop_request.listen()  # Tune has just taken SIGUSR1 for itself
+        self.bridge.stop_request.listen()  # Tune has just replaced the handler of SIGUSR1
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         our_trial = self.bridge.trial_of.get(trial.trial_id)
@@ -361,7 +360,7 @@ class _Events(_Detached, tune.Callback):
                 self.bridge.driver.started(our_trial)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        file = Path(trial.error_file or "")  # Tune's functions look for it where it has not been copied yet
+        file = Path(trial.error_file or "")  # Tune's own functions read a copy that may not exist yet
         self.bridge.lost(trial.trial_id, file.read_text(encoding="utf-8") if file.is_file() else "")
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
@@ -369,7 +368,7 @@ class _Events(_Detached, tune.Callback):
 
 
 class _Stop(_Detached, tune.Stopper):
-    """Ends the run before its trials have ended: the driver cannot go on, or has waited for them long enough."""
+    """Ends the run before all trials end, after an error of the driver or when stopping takes too long."""
 
     def __init__(self, bridge: TuneBridge) -> None:
         self.bridge = bridge

@@ -30,7 +30,7 @@ def freeze(sweep: Store) -> Frozen:
     try:
         state = SweepState.of(ledger.records)
         if state.begun is None:
-            raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with")
+            raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
         if state.frozen is not None and state.frozen_by is not None:
             raise InputError(
                 f"the selection of {sweep} is frozen already, since {state.frozen_by.at[:16]}: "

@@ -31,18 +31,18 @@ Row = dict[str, object]
 Columns = dict[str, list[Any]]
 """The columns of a table, each with its values."""
 _LONG = ("metrics", "confusion")
-"""Tables that a selection does not look at."""
+"""Tables that `select` does not read."""
 
 
 def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
-    """Spec and state of a sweep, also while it runs.
+    """Spec and state of a sweep, also of a running sweep.
 
     Raises:
         InputError: If there is no sweep, or its ledger is damaged.
     """
     state = SweepState.of(read(sweep))
     if state.begun is None:
-        raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the folder that it was run with")
+        raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
     return parse_spec(state.sweep.spec), state
 
 
@@ -67,7 +67,7 @@ def write_tables(sweep: Store | Path | str) -> dict[str, str]:
 
 
 def short_frames(state: SweepState, spec: SweepSpec) -> dict[str, pd.DataFrame]:
-    """The tables that a selection looks at, without writing them."""
+    """The tables that `select` reads, as frames; nothing is written."""
     return _short_frames(_tables(state, spec))
 
 
@@ -80,7 +80,7 @@ def _short_frames(tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
 
 
 def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
-    """All tables but `selections`, which follow from the others."""
+    """All tables except `selections`, which is computed from the others."""
     sweep_id = state.sweep.sweep_id
     trials = list(state.trials.values())
     code = code_columns(state)
@@ -150,7 +150,7 @@ def _frozen(state: SweepState) -> str | None:
 
 
 def _decision(decision: Decision) -> Row:
-    content = {each.name: getattr(decision, each.name) for each in fields(decision)}
+    content = {field.name: getattr(decision, field.name) for field in fields(decision)}
     return {**content, "at": _time(decision.at)}
 
 
@@ -219,7 +219,7 @@ def _trial(trial: TrialRecord) -> Row:
 
 
 def _environment(environment: Mapping[str, object]) -> Row:
-    """Without the node: many nodes share an environment, and each trial names its node."""
+    """An environment without its node: many nodes share an environment, and each trial names its node."""
     return {name: value for name, value in environment.items() if name != "node"}
 
 
@@ -229,7 +229,7 @@ def _peak_memory(trial: TrialRecord) -> int | None:
 
 
 def _counted(trial: TrialRecord) -> list[EpochReport]:
-    """The reports of the epochs that count: a pruned trial may have begun more."""
+    """The reports of the first `epochs_run` epochs: a pruned trial may have reported later epochs."""
     return [report for epoch, report in sorted(trial.reports.items()) if epoch <= trial.epochs_run]
 
 
@@ -242,7 +242,7 @@ def _parts(trial: TrialRecord) -> str | None:
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:
-    """A count over all epochs; none where no report has the count."""
+    """The sum of a count over all epochs; None if no report has the count."""
     counted = [count for count in counts if count is not None]
     return sum(counted) if counted else None
 
@@ -261,7 +261,7 @@ def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[Row]:
 
 
 def _metrics(sweep_id: str, trials: Sequence[TrialRecord]) -> Columns:
-    """In columns: this is the longest table."""
+    """The table of metrics in columns, because it is the longest table."""
     columns: Columns = {"sweep_id": [], "trial_id": [], "epoch": [], "name": [], "value": []}
     for trial in trials:
         for epoch, report in sorted(trial.reports.items()):
@@ -288,7 +288,7 @@ def report_values(report: EpochReport) -> dict[str, float | None]:
 
 
 def _evaluations(trial: TrialRecord) -> list[Evaluation]:
-    """On role select, and those of the frozen selection on role test."""
+    """The evaluation on role select, and after the freeze the evaluation on role test."""
     contents = (trial.result.evaluation, trial.result.held_out)
     return [Evaluation.from_dict(dict(content)) for content in contents if content]
 
@@ -315,7 +315,7 @@ def _evaluation_row(sweep_id: str, trial: TrialRecord, evaluation: Evaluation) -
 
 
 def _confusion(evaluations: Sequence[tuple[str, Evaluation]]) -> Columns:
-    """The cells that are not zero, in columns."""
+    """The cells of confusion matrices that are not zero, in columns."""
     columns: Columns = {
         "eval_id": [],
         "image_id": [],

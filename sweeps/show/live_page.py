@@ -44,7 +44,7 @@ def watch_page(sweep: Store, target: Path, every: float | None, notice: Callable
     Args:
         sweep: The sweep `D`.
         target: The file to write.
-        every: Seconds between two looks; one look alone, if none.
+        every: Seconds between two updates; a single update if None.
         notice: Takes a line at the start and at the end.
 
     Raises:

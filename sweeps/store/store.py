@@ -222,7 +222,7 @@ class Store:
                 left = patience - (time.monotonic() - start)
                 meaning = _permanent_cause(error)
                 if self.local is not None or meaning or left <= 0 or self.gives_up():
-                    todo = "put it right" if self.local is not None else "once it answers again"
+                    todo = "correct the cause" if self.local is not None else "once it answers again"
                     todo = meaning or f"{todo}, run the same command again"
                     raise StorageError(f"cannot {what} {self}: {todo} ({_one_line(error)})") from error
                 if pause == 0.5:

@@ -255,7 +255,7 @@ def test_what_was_damaged_is_kept_aside(sweep: Sweep) -> None:
         path.write_bytes(b"nothing")
     code, out, _ = sweep.run()
     assert code == 0
-    assert "kd-0 begins anew" in out
+    assert "kd-0 starts from its first epoch" in out
     (aside,) = (folder / "trials-set-aside").iterdir()
     assert (aside / "config.json").is_file()
     assert [record.data["failure"] for record in read(folder) if record.kind == "retried"] == ["damaged"]
