@@ -232,12 +232,12 @@ def _spread(figure: go.Figure, frame: pd.DataFrame, columns: list[str]) -> None:
 
 
 def _unseen(mde: pd.Series, what: str = "effects") -> str:
-    """What could not have been seen, in points."""
+    """The smallest detectable effects, in points."""
     effects = mde.dropna().astype(float)
     if effects.empty:
         return ""
     low, high = f"{100 * effects.min():.1f}", f"{100 * effects.max():.1f}"
-    return f"could not have seen {what} below {low if low == high else f'{low} to {high}'} points"
+    return f"smallest detectable {what}: {low if low == high else f'{low} to {high}'} points"
 
 
 def _change(row: dict) -> str:

@@ -1,4 +1,4 @@
-"""The result of a sweep in a few sentences, and what must not be read into it."""
+"""The result of a sweep in a few sentences, and what cannot be concluded from the result."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,11 +19,11 @@ from analysis.tables.files import Tables
 SEPARATED, NOT_SEPARATED, EQUIVALENT = WORDS
 
 Mark = Literal["", "amber", "red"]
-"""How loud a line is: red where the result must not be used as it stands, amber where it is to be read with care."""
+"""The severity of a line: red if the result must not be used, amber if it must be read with care."""
 
 
 class Headline(StrEnum):
-    """What a headline says where the words of ``analysis.stats.judge`` do not fit; the guide to the report has each."""
+    """Phrases of headlines beside the words of ``analysis.stats.judge``; docs/reading-a-report.md has them all."""
 
     NO_RESULT = "No result"
     SO_FAR = "So far"
@@ -54,7 +54,7 @@ class Verdict:
     Attributes:
         headline: One sentence.
         lines: Most important first.
-        not_claimed: What must not be read into the result.
+        not_claimed: What cannot be concluded from the result.
     """
 
     headline: str
@@ -65,8 +65,8 @@ class Verdict:
 def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, tied: int = 0) -> Verdict:
     """Put the comparison (or, in a sweep that is an ablation, its cells) into words.
 
-    While a sweep is unfinished nothing is called separated or equivalent: looking again and again until something is
-    would turn chance into a result.
+    In an unfinished sweep no difference is called separated or equivalent: testing repeatedly until a difference is
+    separated would turn chance into a result.
 
     Args:
         tables: The tables of a sweep.
@@ -109,14 +109,14 @@ def refusal(row: pd.Series) -> str:
 
 
 def effect(row: pd.Series, of: str, seeds: int) -> str:
-    """A difference with its interval and what could have been detected, its word in front: a clause of a sentence."""
+    """A clause of a sentence: the word of the test, the difference, its interval and the smallest detectable effect."""
     word, limits = text(row.get("word")), interval(row.get("low"), row.get("high"))
     if not word or not limits:
         return ""
     difference = f"{signed(row['difference'])} points {limits} over {plural(seeds, 'seed')}"
     if word == NOT_SEPARATED:
         least = row.get("mde")
-        unseen = "" if missing(least) else f", which could not have seen less than {points(least)}"
+        unseen = "" if missing(least) else f", smallest detectable effect {points(least)}"
         return f"{word} from {of}: {difference}{unseen}"
     return f"{word} {'to' if word == EQUIVALENT else 'from'} {of}: {difference}"
 
@@ -148,14 +148,15 @@ def _chosen(winner: pd.Series, tied: int) -> str:
 
 
 def _held_out(tables: Tables) -> list[Line]:
-    """The number for a paper, once the selection is frozen: on seeds that have chosen nothing."""
+    """The score for a paper, after the freeze: on final seeds, which were not used to choose the config."""
     chosen, difference = final_scores(tables), final_difference(tables)
     if chosen is None:
         return []
     if not chosen.scores:
         todo = f"none of the {chosen.planned} final seeds is complete; run the same command again"
         return [Line("After the freeze", f"The selection is frozen, but {todo}.", "amber")]
-    result = f"{points(chosen.mean)} on role {chosen.role} over {plural(len(chosen.seeds), 'seed')} that chose nothing"
+    seeds = f"{plural(len(chosen.seeds), 'seed')} not used in the selection"
+    result = f"{points(chosen.mean)} on role {chosen.role} over {seeds}"
     if difference is not None:
         limits = interval(difference.low, difference.high)
         result += f"; {signed(difference.mean)} points {limits}".rstrip() + " over the baseline on the same seeds"
@@ -208,9 +209,7 @@ def _ablation(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
         seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
         against = f"{signed(hardest['difference'])} points against the reference, {Headline.ABLATION_UNTESTED}; {seeds}"
         return Line("Ablation", f"{hardest['what']} is lowest: {against}.", "amber")
-    unseen = (
-        "" if missing(least := tested["mde"].max()) else f"; effects below {points(least)} could not have been seen"
-    )
+    unseen = "" if missing(least := tested["mde"].max()) else f"; smallest detectable effect {points(least)}"
     apart = tested[tested["word"] == SEPARATED]
     if apart.empty:
         none = f"None of {plural(len(tested), 'effect')} {Headline.ABLATION_NONE}"
@@ -233,7 +232,7 @@ def _optimism(winner: pd.Series) -> tuple[str, Mark]:
     if not winner["confirmed"]:
         return "None: the score is the one that chose the config, so it is too high by an unknown amount.", "red"
     if missing(winner["optimism"]):
-        return "This config was not searched, so its score holds no optimism.", ""
+        return "This config was not searched, so its score is not optimistic.", ""
     return (
         f"The search had shown {points(winner['screen_score'])} on one seed; fresh seeds give "
         f"{points(winner['mean'])}, a correction of {signed(-winner['optimism'])} points."
@@ -256,7 +255,7 @@ def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
     if teacher:
         parts.append(f"{duration(teacher)} to fit the teacher")
     if recorded := recording(tables)[["record", "record_teacher"]].sum():
-        parts.append(f"{duration(recorded)} to record samples and the teacher's answers, once for all trials")
+        parts.append(f"{duration(recorded)} to record samples and teacher maps, once for all trials")
     grant = f"{' and '.join(limits)} granted to each study. " if limits else ""
     return f"{grant}Spent: {', '.join(parts)}."
 
@@ -274,11 +273,13 @@ def _warnings(tables: Tables, comparison: pd.DataFrame) -> Line:
 def _not_claimed(winner: pd.Series, comparison: pd.DataFrame, finished: bool) -> str:
     sentences = ["No significance was computed: read the seeds, not only the mean."]
     if finished and _has_words(comparison):
-        sentences = ["Intervals are about retraining these very configs on new seeds, not about the methods as such."]
+        sentences = ["Intervals are about retraining these configs on new seeds, not about the methods in general."]
     if comparison["searched_parameters"].any():
         sentences.append("Each study was searched once, so the luck of a search is not measured.")
     if comparison["finalists"].sum() > 1:
-        sentences.append(f"The first of {comparison['finalists'].sum()} finalists is still a little lucky.")
+        sentences.append(
+            f"The first of {comparison['finalists'].sum()} finalists still has a slightly optimistic score."
+        )
     sentences.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
     if not len(winner["test_scores"]):
         sentences.append("The search saw these images; the held-out role test was not read.")

@@ -1,4 +1,4 @@
-"""Methods beside each other: each study's best finalist against the searched baseline, with its doubts."""
+"""The comparison of methods: each study's best finalist against the searched baseline, with warnings."""
 
 from dataclasses import asdict, dataclass, field, replace
 
@@ -19,22 +19,22 @@ from analysis.tables.states import Role
 
 
 def compare(tables: Tables) -> pd.DataFrame:
-    """One row per study, represented by its best finalist, best first; a study without one comes last.
+    """One row per study, represented by its best finalist, best first; studies without a finalist come last.
 
-    Scores are mIoU on role ``select`` (fractions 0..1). What is claimed is claimed about these configs (see
-    ``analysis.stats.seed_contrasts``): one model of all best finalists over their fresh seeds. Nothing is claimed
-    while the sweep is unfinished, nor where the comparison is refused (see ``analysis.selection.refusals``): there
-    the seeds are all there is.
+    Scores are mIoU on role ``select`` (fractions 0..1). Claims are about these configs (see
+    ``analysis.stats.seed_contrasts``): one model of all best finalists over their fresh seeds. There is no claim
+    while the sweep is unfinished, or if the comparison is refused (see ``analysis.selection.refusals``): then a row
+    has only its seeds and scores.
 
     Returns:
         Columns ``study, method, citation, is_baseline, searched_parameters, budget_trials, budget_epochs``;
         ``finalists`` (how many the study has); of the best one ``config_id, trial_id, screen_score, optimism,
         seeds, scores, mean, minimum, maximum, n, planned_seeds, confirmed, chosen`` (of all);
         ``paired_seeds, differences, difference`` to the baseline's best finalist, seed by seed; the claim ``low, high,
-        p_holm, word, mde, unstable`` (see ``claims.Claim``), and ``refused``, sentences that say why there is none;
+        p_holm, word, mde, unstable`` (see ``claims.Claim``), and ``refused``, sentences that say why there is no claim;
         ``gap_closed, gap_low, gap_high``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
-        ``budget_ratio, time_ratio``, what the search spent relative to the baseline's, in the unit that was granted
-        and in seconds;
+        ``budget_ratio, time_ratio``, the cost of the search relative to the baseline's search, in the unit of the
+        budget and in seconds;
         ``test_scores, test_mean`` on role ``test``, if evaluated; ``params, latency_ms``;
         ``search_trials, search_epochs, search_s, confirm_s`` and one count of trials per state;
         ``warnings``, a list of sentences.
@@ -43,7 +43,9 @@ def compare(tables: Tables) -> pd.DataFrame:
         AnalysisError: The tables hold no study.
     """
     if tables["studies"].empty or tables["sweeps"].empty:
-        raise AnalysisError("the tables hold no study: nothing was planned, or they need `kdsweep tables` once more")
+        raise AnalysisError(
+            "the tables hold no study: no study was planned, or the tables are old; run `kdsweep tables` again"
+        )
     ranked = finalists(tables)
     rows = study_rows(tables, ranked)
     baseline = next((row for row in rows if row.facts.is_baseline), None)
@@ -55,7 +57,7 @@ def compare(tables: Tables) -> pd.DataFrame:
     columns = []
     for row in rows:
         contrast, claim = _contrast(row, baseline, teacher), Claim()
-        if refusals[row.study]:  # only the seeds stay
+        if refusals[row.study]:  # only seeds and scores stay
             contrast = replace(contrast, difference=NAN, gap_closed=NAN)
         elif claims is not None and baseline is not None and contrast.differences:
             claim = claim_of(claims, row, _gap(baseline, teacher))

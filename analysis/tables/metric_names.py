@@ -20,7 +20,7 @@ INSIDE = ("data", "teacher", "student", "losses", "gradients", "backward", "opti
 OUTSIDE = ("checkpoint", "start")
 """Parts on top of `TOTAL` that every training has."""
 ONCE = ("record", "record_teacher", "wait")
-"""Parts that serve all trainings: recording samples and the teacher's answers, waiting for others that record."""
+"""Parts that serve all trainings: recording samples and teacher maps, waiting for other trials that record."""
 
 
 class TermPart(StrEnum):

@@ -47,7 +47,7 @@ def test_the_report_of_a_whole_sweep(realistic):
     sections = [attributes["id"] for tag, attributes in checker.tags if tag == "section"]
     order = "comparison seeds expected budget costs selection classes pictures parameters curves noise fairness rebuild"
     assert sections == order.split()
-    assert "Intervals are about retraining these very configs" in text
+    assert "Intervals are about retraining these configs" in text
     assert "out of memory" in text
     assert "deeplabv3plus" in text
     figures = [tag for tag, attributes in checker.tags if attributes.get("class") == "figure"]

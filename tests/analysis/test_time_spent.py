@@ -41,9 +41,7 @@ def test_seconds_by_part_of_every_study(timed):
 def test_what_is_done_once_for_all_is_of_no_study(timed):
     assert recording(timed.tables()).to_dict() == ONCE
     html = section(findings_of(timed.tables()))
-    assert (
-        "done once for all trials: 5.0 min for recording samples, 20.0 min for the teacher&#x27;s answers, 2 s" in html
-    )
+    assert "done once for all trials: 5.0 min for recording samples, 20.0 min for teacher maps, 2 s" in html
 
 
 def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(timed):
@@ -52,7 +50,7 @@ def test_the_section_shows_parts_that_matter_and_what_the_teacher_took(timed):
         assert f">{heading}</th>" in html
     for missing in ("Optimizer", "Losses", "Evaluate", "Record"):
         assert f">{missing}</th>" not in html
-    assert "asked about 1,500 images, 1,200 of them once for all trials." in html
+    assert "shown 1,500 images, 1,200 of them once for all trials." in html
     assert "host" not in html
 
 

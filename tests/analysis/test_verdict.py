@@ -18,14 +18,14 @@ def lines_of(result):
 def test_the_verdict_of_a_finished_sweep(sweep):
     result = words(sweep)
     assert result.headline.startswith("cwd is not separated from the baseline none: +7.00 points [")
-    assert "over 2 seeds, which could not have seen less than" in result.headline
+    assert "over 2 seeds, smallest detectable effect" in result.headline
     lines = lines_of(result)
     assert lines["Against the baseline"].startswith("Not separated from none (searched over 1 parameter): +7.00")
     assert "seed by seed +10.00, +4.00" in lines["Against the baseline"]
     assert "50 % of the gap to the teacher (55.00)" in lines["Against the baseline"]
     assert "55.00 on one seed; fresh seeds give 48.00, a correction of -7.00" in lines["Optimism removed"]
     assert lines["Warnings"] == "None were raised."
-    assert "Intervals are about retraining these very configs" in result.not_claimed
+    assert "Intervals are about retraining these configs" in result.not_claimed
     assert "role test was not read" in result.not_claimed
 
 

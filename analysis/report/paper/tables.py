@@ -147,13 +147,13 @@ def _estimator(findings: Findings) -> str:
 
 
 def _detectable(what: str, frame: pd.DataFrame) -> str:
-    """What could not have been seen: it differs from row to row where some vary more than others."""
+    """The smallest detectable effects of the rows; rows whose seeds vary more have larger ones."""
     detectable = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
     if detectable.empty:
         return ""
     least, most = points(detectable.min()), points(detectable.max())
     until = least if least == most else f"{least} to {most}"
-    return f"{what} could be seen from {until} points on."
+    return f"{what} are detectable from {until} points."
 
 
 def markdown(sheet: Sheet) -> str:

@@ -156,7 +156,7 @@ def _published(findings: Findings) -> str:
 def _word(row: pd.Series) -> TableCell:
     if not text(row["word"]):
         return TableCell()
-    seen = "" if missing(row["mde"]) else f"could not have seen less than {points(row['mde'])}"
+    seen = "" if missing(row["mde"]) else f"smallest detectable effect {points(row['mde'])}"
     return TableCell(row["word"], small=seen if row["word"] == "not separated" else "")
 
 

@@ -39,6 +39,6 @@ def _once(findings: Findings) -> dict[str, float]:
     seconds = {
         "fitting the teacher": float(findings.tables["teachers"]["seconds"].sum()),
         "recording samples": float(recorded["record"]),
-        "recording the teacher's answers": float(recorded["record_teacher"]),
+        "recording teacher maps": float(recorded["record_teacher"]),
     }
     return {what: spent for what, spent in seconds.items() if spent > 0}

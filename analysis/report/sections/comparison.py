@@ -79,10 +79,10 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
     if reason := refusal(row):
         return TableCell(html=f'<span class="warn">refused</span><small>{page.escape(reason)}</small>', wide=True)
     if not findings.finished:
-        return TableCell(small="" if row.get("is_baseline") else "none before the end")
+        return TableCell(small="" if row.get("is_baseline") else "none before the sweep ends")
     word, least = text(row.get("word")), row.get("mde")
     notes = ["unstable seeds, judged by itself"] if row.get("unstable") else []
-    notes += [f"could not have seen less than {points(least)}"] if word == NOT_SEPARATED and not missing(least) else []
+    notes += [f"smallest detectable effect {points(least)}"] if word == NOT_SEPARATED and not missing(least) else []
     return TableCell(word, small="; ".join(notes))
 
 

@@ -44,20 +44,20 @@ def section(findings: Findings) -> str:
 
 
 def recording_sentence(seconds: pd.Series) -> str:
-    """What was done once for all trials; empty where nothing was."""
+    """The recording, done once for all trials; empty if nothing was recorded."""
     if not seconds[["record", "record_teacher"]].sum() > 0:
         return ""
-    samples, answers, wait = (duration(seconds[part]) for part in ONCE)
+    samples, maps, wait = (duration(seconds[part]) for part in ONCE)
     return (
-        f"Not counted here, because it was done once for all trials: {samples} for recording samples, {answers} for "
-        f"the teacher's answers, {wait} of waiting for trials that recorded. "
+        f"Not counted here, because it was done once for all trials: {samples} for recording samples, {maps} for "
+        f"teacher maps, {wait} of waiting for trials that recorded. "
     )
 
 
-def teacher_sentence(asked: float, recorded: float) -> str:
-    """What the teacher was asked; empty where it was not."""
-    if not asked > 0:
+def teacher_sentence(shown: float, recorded: float) -> str:
+    """How many images the teacher was shown; empty if there were none."""
+    if not shown > 0:
         return ""
-    many = "all" if recorded == asked else count(recorded)
+    many = "all" if recorded == shown else count(recorded)
     once = f", {many} of them once for all trials" if recorded > 0 else ""
-    return f"The teacher was asked about {count(asked)} images{once}. "
+    return f"The teacher was shown {count(shown)} images{once}. "
