@@ -104,6 +104,25 @@ def test_confirm_runs_are_never_pruned(fake, tmp_path):
     assert {trial.state for trial in state.trials.values() if trial.phase == "confirm"} == {"complete"}
 
 
+def test_a_fresh_seed_on_which_a_config_does_badly_is_trained_to_its_end(fake, tmp_path):
+    """Rungs compare the searched trials, which share a seed: a confirm run is no rival of theirs."""
+
+    def quality(config):
+        return fake.default_quality(config) if config.seed == 6 else 0.01
+
+    state = fake.run(small(fake), tmp_path, fake.FakeTrain(quality))
+    confirmed = state.of_phase("confirm")
+    assert [(trial.state, trial.epochs_run) for trial in confirmed] == [("complete", 3)] * 2
+
+
+def test_epochs_of_running_trials_count_against_the_budget(fake, tmp_path):
+    """Else a cluster with many free places would begin far more trials than the budget pays for."""
+    spec = fake.make_spec(studies=["none"], train={"epochs": 6}, budget={"epochs": 12}, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        assert [driver.next().id, driver.next().id] == ["none-0", "none-1"]
+        assert driver.next() is WAIT
+
+
 def test_a_study_with_nothing_to_search_goes_straight_to_its_seeds(fake, tmp_path):
     spec = fake.make_spec(space={}, studies=[{"method": "none"}, {"method": "kd", "space": {}}])
     state = fake.run(spec, tmp_path)
