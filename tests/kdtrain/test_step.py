@@ -1,5 +1,7 @@
 """One training step, called by itself."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -106,6 +108,61 @@ def test_the_gradient_is_clipped_to_its_norm_and_no_further(run_of):
         take_step(run)
     assert gradient_norm(clipped) == pytest.approx(norm / 4, rel=1e-3)
     assert gradient_norm(loose) == pytest.approx(norm, rel=1e-6)
+
+
+def test_clipping_and_measured_lengths_do_not_see_the_scale_of_mixed_precision(run_of):
+    plain = run_of("kd", clip_norm=0.01)
+    scaled = replace(run_of("kd", clip_norm=0.01), scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))
+    before = weights(plain)
+    without, with_scale = (take_step(run, Clock(0, 2)).gradients for run in (plain, scaled))
+    assert with_scale == pytest.approx(without, rel=1e-4)
+    moved_by = float((weights(plain) - before).norm())
+    assert float((weights(scaled) - weights(plain)).norm()) < 1e-3 * moved_by
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "sgd", "lr": 0.1, "momentum": 0.7, "weight_decay": 0.03},
+        {"name": "adamw", "lr": 0.1, "weight_decay": 0.03},
+    ],
+    ids=lambda optimizer: optimizer["name"],
+)
+def test_the_optimizer_has_the_settings_of_the_config(run_of, optimizer):
+    run = run_of("csc_ace", optimizer=optimizer)
+    (group,) = run.optimizer.param_groups
+    assert {name: group[name] for name in optimizer if name != "name"} == {
+        name: value for name, value in optimizer.items() if name != "name"
+    }
+    weights_of_all = [value for module in (run.student, run.term_modules) for value in module.parameters()]
+    trained = {id(value) for value in weights_of_all if value.requires_grad}
+    assert {id(value) for value in group["params"]} == trained
+
+
+def test_every_step_drops_other_features_and_a_repeated_step_the_same(run_of):
+    """So a training that is resumed in the middle of an epoch goes on with the masks that it would have had."""
+    still = {"lr": 1e-12, "momentum": 0, "weight_decay": 0}
+    run = run_of(student={"arch": "tiny_networks:tiny", "options": {"dropout": 0.5}}, optimizer=still)
+    batch = first_batch(run)
+    first, again, next_step, next_epoch = (
+        float(take_step(run, clock, batch).loss) for clock in (Clock(0, 0), Clock(0, 0), Clock(0, 1), Clock(1, 0))
+    )
+    assert again == first
+    assert len({first, next_step, next_epoch}) == 3
+
+
+def test_every_step_and_term_draws_random_numbers_of_its_own(run_of):
+    run = run_of("kd")
+    seeds: list[int] = []
+    for term in run.schedules.terms:
+        run.module_of(term).register_forward_pre_hook(
+            lambda _, inputs: seeds.append(inputs[0].generator.initial_seed())
+        )
+    batch = first_batch(run)
+    for clock in (Clock(0, 0), Clock(0, 1), Clock(1, 0), Clock(0, 0)):
+        take_step(run, clock, batch)
+    assert len(set(seeds[:6])) == 6
+    assert seeds[6:] == seeds[:2]
 
 
 def test_the_teacher_is_asked_only_for_what_the_batch_does_not_hold(run_of, monkeypatch):

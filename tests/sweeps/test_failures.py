@@ -57,6 +57,17 @@ def test_memory_and_lost_nodes_take_nothing_from_the_retries(fake, tmp_path):
         assert (trial.state, trial.failure, trial.attempts) == ("complete", None, 6)
 
 
+@pytest.mark.parametrize("failure", ["error", "lost", "out_of_memory"])
+def test_a_resume_gives_no_retry_back(fake, tmp_path, failure):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, retries=1)
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, failure)
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, failure)
+        trial = driver.state.trials["none-0"]
+        assert (trial.state, trial.failure, trial.retries) == ("failed", failure, 1)
+
+
 def test_kind_retries_and_traceback_are_in_the_tables(fake, tmp_path):
     spec = fake.make_spec(studies=["none"], budget={"trials": 1}, retries=1, confirm={"top": 0})
     with fake.open_driver(spec, tmp_path) as driver:
