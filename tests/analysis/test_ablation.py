@@ -81,3 +81,9 @@ def test_a_forest_has_every_seed_in_points(ablation):
     assert sorted(value for trace in dots for value in trace.x) == pytest.approx([-5, -4, 1])
     assert figure.layout.yaxis.ticktext == ("without csc", "without kd", "without<br>channel_wise")
     assert figure.layout.shapes[0].x1 == pytest.approx(0.3)
+
+
+def test_runs_that_are_only_planned_have_cost_nothing(ablation):
+    ablation.trial("no-kd", None, seed=2, phase="confirm", config_id="no-kd", state="planned", seconds=None)
+    row = ablate(ablation.tables()).set_index("cell").loc["no-kd"]
+    assert (row["runs"], row["seconds"]) == (1, 20.0)

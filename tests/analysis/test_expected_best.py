@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from opda.nonparametric import EmpiricalDistribution
+from scipy import stats
 
 from analysis import AnalysisError
 from analysis.search.expected_best import ONE_SWEEP, expected_best, method_claim, refusal, weights
@@ -181,3 +182,38 @@ def test_an_empty_search_gives_empty_curves(empty_sweep):
     result = expected_best(made.tables())
     assert isinstance(result.by_trials, pd.DataFrame)
     assert result.by_trials.empty
+
+
+def test_the_half_that_scores_is_not_the_half_that_chose(empty_sweep):
+    """The trial that is best on one half of the images is worst on the other; role test is not looked at."""
+    made = empty_sweep(sampler="random", scheduler="none", classes=("road",), palette=("#804080",))
+    made.study("none", is_baseline=True)
+    for first, second in ((80, 30), (20, 60)):
+        trial = made.trial("none", 0.5)
+        made.evaluation(trial, 0.99, [0.99], role="test")
+        made.rows["evaluations"][-1]["epoch"] = 9
+        for role, halves in (("select", (first, second)), ("test", (99, 99))):
+            for image, right in enumerate(halves):
+                row = {"eval_id": f"{trial}/{role}", "image_id": f"i{image}", "group_id": f"v{image}", "gt": 0}
+                made.rows["confusion"].append({**row, "pred": 0, "n": right})
+                made.rows["confusion"].append({**row, "gt": 1, "pred": 0, "n": 100 - right})
+    made.rows["sweeps"][0]["num_classes"] = 2
+    by_trials = expected_best(made.tables()).by_trials
+    halves = np.array([0.80, 0.30, 0.20, 0.60]) / 2  # the other class is never predicted
+    assert by_trials["held_out"].tolist() == pytest.approx([halves.mean(), (halves[1] + halves[2]) / 2])
+
+
+def test_a_claim_about_methods_is_welchs_test_over_the_means_of_the_sweeps(empty_sweep):
+    made = [confirmed(empty_sweep, seed, 0.008) for seed in (0, 100, 200, 300)]
+    for sweep in made:  # the final seeds count, where there are any
+        sweep.trial("cwd", 0.41 + sweep.rows["sweeps"][0]["seed"] / 1e5, seed=999, of="cwd-0", phase="final")
+    of = {study: [] for study in ("none", "cwd")}
+    for sweep in made:
+        for study, phase in (("none", "confirm"), ("cwd", "final")):
+            trials = [row for row in sweep.rows["trials"] if (row["study"], row["phase"]) == (study, phase)]
+            of[study].append(np.mean([trial["score"] for trial in trials]))
+    theirs = stats.ttest_ind(of["cwd"], of["none"], equal_var=False)
+    ends = theirs.confidence_interval(0.8)
+    row = method_claim([sweep.tables() for sweep in made], confidence=0.8).frame.iloc[0]
+    assert row["difference"] == pytest.approx(np.mean(of["cwd"]) - np.mean(of["none"]))
+    assert (row["p"], row["low"], row["high"]) == pytest.approx((theirs.pvalue, ends.low, ends.high))

@@ -117,3 +117,11 @@ def test_the_heat_map_has_effects_in_points(factorial):
     assert cells[0][0] == pytest.approx(2.0)
     assert cells[1][0] == pytest.approx(1.2)
     assert np.isnan(cells[0][1])
+
+
+def test_a_share_is_the_sum_of_squares_of_an_effect_in_all_of_the_variation(factorial):
+    tables = factorial(2, truth)
+    frame = factorial_effects(tables)
+    scores = tables["trials"]["score"]
+    of_effects = len(scores) * (frame["difference"] / [2, 2, 4]) ** 2
+    assert frame["share"].to_numpy() == pytest.approx((of_effects / ((scores - scores.mean()) ** 2).sum()).to_numpy())

@@ -90,3 +90,24 @@ def test_the_distance_from_published_values_is_a_share_of_the_ranges(empty_sweep
     assert distance(tables, "kd", near) == pytest.approx(0.0)
     assert distance(tables, "kd", far) == pytest.approx(0.75)
     assert math.isnan(distance(tables, "kd", None))
+
+
+def test_trials_that_run_are_neither_incumbents_nor_ended(sweep):
+    sweep.trial("cwd", None, state="running")
+    assert len(incumbents(sweep.tables())) == 6
+
+
+def test_what_diverged_or_failed_is_lost_whatever_it_was_for(sweep):
+    sweep.trial("cwd", None, state="diverged", seconds=5.0)
+    sweep.trial("cwd", None, state="failed", seed=13, of="cwd-0", seconds=7.0)
+    frame = spending(sweep.tables()).set_index(["study", "use"])
+    assert frame.loc[("cwd", "lost"), ["trials", "seconds"]].tolist() == [2, 12.0]
+    assert frame.loc[("cwd", "fresh seeds"), "trials"] == 2
+
+
+def test_curves_and_responses_are_of_the_search_and_the_fresh_seeds(sweep):
+    final = sweep.trial("cwd", 0.5, seed=21, of="cwd-0", phase="final")
+    fixed = {"name": "terms.kd.weight", "value_json": "1.0", "value": 1.0, "role": "scientific"}
+    sweep.rows["params"].append({"sweep_id": "s1", "trial_id": "cwd-0", **fixed})
+    assert final not in set(learning_curves(sweep.tables())["trial_id"])
+    assert set(responses(sweep.tables())["name"]) == {"optimizer.lr", "act"}

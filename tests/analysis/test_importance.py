@@ -119,6 +119,7 @@ def test_isolation_shows_how_good_it_gets_where(search):
     frame = isolation(tables, "cwd", "optimizer.lr")
     assert frame["n"].sum() == 60
     assert (frame["upper"] <= frame["best"]).all()
+    assert (frame["high"] / frame["low"]).to_numpy() == pytest.approx(1000 ** (1 / 7))  # equal widths of a log scale
     best = frame.loc[frame["upper"].idxmax()]
     assert best["low"] / 3 < 10**-2.2 < best["high"] * 3
     choices = isolation(tables, "cwd", "terms.cwd.temperature")

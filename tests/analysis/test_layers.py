@@ -3,6 +3,8 @@ import json
 
 import numpy as np
 import pytest
+import statsmodels.formula.api as smf
+from statsmodels.stats.anova import anova_lm
 
 from analysis.ablation.factorial import factorial_effects
 from analysis.ablation.layers import layer_grids
@@ -87,3 +89,13 @@ def test_a_grid_without_any_score_is_drawn_empty(grid):
     result = layer_grids(grid(lambda row, column: 0.0, size=2, failed=pairs))[0]
     assert result.frame["mean"].isna().all()
     plots_ablation.layer_grid(result)
+
+
+def test_chances_are_those_of_an_analysis_of_variance(grid):
+    tables = grid(lambda row, column: 0.002 * row)
+    trials = tables["trials"]
+    runs = trials["study"].str.extract("pair-(?P<row>.)-(?P<column>.)").assign(seed=trials["seed"], y=trials["score"])
+    theirs = anova_lm(smf.ols("y ~ C(row) * C(column) + C(seed)", runs).fit(), typ=2)["PR(>F)"]
+    expected = {"student": "C(row)", "teacher": "C(column)", "pair": "C(row):C(column)"}
+    p = layer_grids(tables)[0].p
+    assert p == pytest.approx({part: theirs[name] for part, name in expected.items()})

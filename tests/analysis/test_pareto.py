@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.search.pareto import on_front, pareto
 
@@ -63,3 +64,13 @@ def test_search_scores_are_on_no_front(empty_sweep):
     made.study("none", is_baseline=True)
     made.trial("none", 0.5)
     assert pareto(made.tables()).empty
+
+
+def test_a_dearer_config_is_on_the_front_as_often_as_it_is_better(costly):
+    """A t distribution with the two degrees of freedom of two configs on two seeds."""
+    for trial in costly.rows["trials"]:
+        if trial["phase"] == "confirm" and trial["study"] == "cwd":
+            trial["score"] = {11: 0.41, 12: 0.39}[trial["seed"]]
+    result = pareto(costly.tables()).set_index("study")
+    sd = np.std([0.39, 0.41], ddof=1)
+    assert result.loc["cwd", "p_front"] == pytest.approx(stats.t.sf(0.01 / (sd * np.sqrt(2 / 2)), 2), abs=0.03)

@@ -97,3 +97,10 @@ def test_a_sweep_is_compared_design_by_design(empty_sweep):
     assert result.loc[0, "verdict"] == REPRODUCED
     tables["cells"] = tables["cells"].assign(published=published.where(tables["cells"]["cell"] != "none"))
     assert replays(tables).empty
+
+
+def test_the_noise_of_both_sides_is_added_as_variances():
+    ours = exact({"x": 0.02}, 0.01)
+    ours.frame["se"] /= 3  # the published noise is three times ours
+    result = replay(ours, {"ref": 0.70, "x": 0.72})
+    assert result.loc[0, "expected_high"] - 0.02 == pytest.approx(0.01 * np.sqrt(1 + 3**2))

@@ -1,7 +1,9 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 
 from analysis.ablation.response import response_curves
 from analysis.figures import ablation as plots_ablation
@@ -109,3 +111,23 @@ def test_names_are_no_numbers(empty_sweep):
         row = {"design": "one-factor", "cell": level, "role": role, "family": "norm"}
         sweep.rows["cells"].append({"sweep_id": "s1", **row, "levels_json": json.dumps({"cwd.normalize": level})})
     assert response_curves(sweep.tables()) == []
+
+
+def test_curve_and_best_value_have_the_intervals_of_the_fit(response):
+    tables = response(lambda w, t: -0.006 * (w - 0.5) ** 2, seed=1)
+    (curve,) = response_curves(tables)
+    runs = tables["trials"][["study", "seed", "score"]]
+    runs = runs.assign(x=np.log(runs["study"].str.extract("^w([0-9.]+)-")[0].astype(float) / 3)).dropna()
+    fit = smf.ols("score ~ x + I(x**2) + C(seed)", runs).fit()
+    names = ["x", "I(x ** 2)"]
+
+    def rows(places, *columns):
+        made = pd.DataFrame(0.0, index=range(len(places)), columns=fit.params.index)
+        made[names] = np.column_stack(columns)
+        return made
+
+    x = np.log(curve.curve["x"].to_numpy() / 3)
+    shown = rows(x, x, x**2).assign(Intercept=1.0, **{"C(seed)[T.1]": 1 / 3, "C(seed)[T.2]": 1 / 3})
+    assert curve.curve[["low", "high"]].to_numpy() == pytest.approx(fit.t_test(shown.to_numpy()).conf_int())
+    low, high = fit.t_test(rows(x, np.ones(len(x)), 2 * x).to_numpy()).conf_int().T  # of the slope
+    assert np.log([curve.best_low / 3, curve.best_high / 3]) == pytest.approx([x[low > 0][-1], x[high < 0][0]])

@@ -4,9 +4,12 @@ import json
 
 import pytest
 
+from analysis.ablation.effects import ablate
 from analysis.conditions.time_spent import PARTS, recording, time_spent
 from analysis.report.findings import findings_of
 from analysis.report.sections.time_spent import recording_sentence, section, teacher_sentence
+from analysis.report.verdict import verdict
+from analysis.selection.compare import compare
 
 ONCE = {"record": 300.0, "record_teacher": 1200.0, "wait": 2.0}
 
@@ -65,3 +68,10 @@ def test_what_did_not_happen_is_not_spoken_of(sweep):
     assert teacher_sentence(float("nan"), 0) == ""
     assert "once for all" not in teacher_sentence(20, 0)
     assert "20 images, all of them once for all trials" in teacher_sentence(20, 20)
+
+
+def test_the_budget_counts_what_the_teacher_took_once(timed):
+    timed.teacher(0.6, seconds=300.0)
+    tables = timed.tables()
+    (budget,) = (line.text for line in verdict(tables, compare(tables), ablate(tables)).lines if line.label == "Budget")
+    assert "5.0 min to fit the teacher, 25.0 min to record samples and the teacher's answers" in budget
