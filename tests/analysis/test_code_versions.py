@@ -55,3 +55,15 @@ def test_code_that_was_recorded_as_a_whole_names_no_module(sweep):
     (mix,) = (mix for mix in mixed(sweep.tables()) if mix.kind == "code")
     assert mix.spans({"none", "cwd"})
     assert mix.differs == ()
+
+
+def test_one_study_on_one_version_of_every_part_is_not_mixed_in_itself(sweep):
+    code = {
+        "a": {"training": "1", "loss": "1"},
+        "b": {"training": "2", "loss": "1"},
+        "c": {"training": "1", "loss": "2"},
+    }
+    (mix,) = with_code(sweep, code, none="a", cwd="b", kd="c")
+    assert [mix.spans({study}) for study in ("none", "cwd", "kd")] == [False] * 3
+    assert mix.spans({"none", "cwd"})
+    assert mix.spans({"none", "kd"})

@@ -79,6 +79,7 @@ def test_a_crowd_at_an_edge_proposes_a_range_that_reaches_beyond_it(empty_sweep)
         "2 of the best 4 trials have t at the upper edge of its range (1 to 8); try 4.5 to 12",
         "4 of the best 4 trials have g at the lower edge of its range (0 to 1)",
     ]
+    assert len(crowded_edges(sweep.tables(), "kd", top=2)) == 3
 
 
 def test_the_distance_from_published_values_is_a_share_of_the_ranges(empty_sweep):

@@ -4,6 +4,7 @@ import torch
 from pydantic import ValidationError
 
 from kdtrain.data import Augment, augmented
+from kdtrain.data.augment import colored
 from kdtrain.data.store import open_store
 
 
@@ -147,3 +148,32 @@ def test_photometric_changes_light_within_its_strength(images):
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Augment(**wrong)
+
+
+def test_rows_and_columns_of_a_crop_are_drawn_apart(images):
+    augment = Augment(crop=(30, 40), flip=0)
+    corners = [augmented(images, 0, augment, 0, epoch)[0][:, 0, 0] * 255 for epoch in range(60)]
+    rows, columns = torch.stack(corners).T[[2, 1]].numpy()
+    assert np.ptp(rows) > 40
+    assert np.ptp(columns) > 60
+    assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.4
+
+
+def test_images_are_interpolated_and_labels_are_not(images):
+    pixels, labels = augmented(images, 0, Augment(crop=(45, 60), scale=(0.5, 0.5), flip=0), 0, 0)
+    told = (pixels[0] * 255 - 40) / 20
+    assert (told - told.round()).abs().max() > 0.2  # at the edges between classes
+    assert set(labels.unique().tolist()) <= set(range(8))
+
+
+@pytest.mark.parametrize("draws", [(1.0, 0.5, 0.5), (0.5, 1.0, 0.5), (0.5, 0.5, 1.0), (0.2, 0.9, 0.4)])
+def test_brightness_contrast_and_saturation_are_factors(draws):
+    """Light times b; then away from each pixel's gray by s; then away from the mean gray by c."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(60, 160, (4, 5, 3), dtype=np.uint8)
+    b, c, s = 1 + 0.3 * (2 * np.array(draws) - 1)
+    light = image / 255 * b
+    gray = light.mean(2, keepdims=True)
+    expected = gray.mean() + c * (gray + s * (light - gray) - gray.mean())
+    found = colored(image, Augment(photometric=0.3), np.array([0.0, 0.0, 0.0, 0.0, *draws]))
+    np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), expected.clip(0, 1), atol=1e-6)

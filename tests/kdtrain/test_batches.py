@@ -59,3 +59,10 @@ def test_images_of_different_size_need_a_crop(images, monkeypatch):
     monkeypatch.setattr(images, "sizes", ((32, 48), (33, 48), *images.sizes[2:]))
     with pytest.raises(InputError, match=r"augment\.crop must be set.* 48x32, 48x33"):
         TrainBatches(images, Augment(), 4, 0)
+
+
+def test_after_so_many_views_the_first_comes_again(images):
+    batches = TrainBatches(images, AUGMENT, 4, data_seed=3, views=2)
+    assert [batches.view(epoch) for epoch in range(5)] == [0, 1, 0, 1, 0]
+    first, again = (sorted(key for batch in batches.keys(epoch) for key in batch) for epoch in (0, 2))
+    assert first == again

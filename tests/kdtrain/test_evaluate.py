@@ -202,3 +202,9 @@ def test_a_matrix_is_truth_by_prediction():
     predicted = torch.tensor([[[1, 0, 2, 2]], [[2, 0, 0, 2]]])
     counts = confusion_matrices(predicted, labels, 3)
     assert counts.tolist() == [[[1, 1, 0], [0, 0, 1], [0, 0, 0]], [[0, 0, 0], [0, 0, 0], [1, 0, 2]]]
+
+
+def test_logits_are_enlarged_from_corner_to_corner():
+    """Logits 0 and 1 are 0, 1/4, 1/2, 3/4, 1 on five pixels; 0.8 beats all but the last."""
+    logits = torch.tensor([[[[0.8, 0.8]], [[0.0, 1.0]]]])
+    assert predict(lambda pixels: logits, torch.zeros(1, 3, 1, 5), 1.0).tolist() == [[[0, 0, 0, 0, 1]]]

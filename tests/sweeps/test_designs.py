@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from kdtrain.errors import InputError
-from kdtrain.methods import METHODS
+from kdtrain.methods import METHODS, parse_term
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
+from sweeps.designs.arms import without
 from sweeps.designs.factorial import aliases
 from sweeps.outcome.tabulate import rows
 from sweeps.spec.spec import load_spec
@@ -335,3 +336,11 @@ def test_what_does_not_fit_is_refused_in_one_sentence(fake, method, design, opti
 
 def test_every_design_says_what_it_is():
     assert all(draw.__doc__ for draw in DESIGNS.values())
+
+
+def test_cross_entropy_takes_the_weight_of_the_loss_on_labels_whose_place_it_takes():
+    adaptive, csc = (parse_term({"loss": loss, "weight": 3.0}) for loss in ("adaptive_cross_entropy", "csc"))
+    assert [(term.loss, term.weight) for term in without((csc, adaptive), ["adaptive_cross_entropy"])] == [
+        ("cross_entropy", 3.0),
+        ("csc", 3.0),
+    ]
