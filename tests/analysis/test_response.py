@@ -114,8 +114,9 @@ def test_names_are_no_numbers(empty_sweep):
 
 
 def test_curve_and_best_value_have_the_intervals_of_the_fit(response):
-    tables = response(lambda w, t: -0.006 * (w - 0.5) ** 2, seed=1)
+    tables = response(lambda w, t: -0.006 * (w - 0.5) ** 2, sd=0.012, seed=1)
     (curve,) = response_curves(tables)
+    assert curve.word == "peak"
     runs = tables["trials"][["study", "seed", "score"]]
     runs = runs.assign(x=np.log(runs["study"].str.extract("^w([0-9.]+)-")[0].astype(float) / 3)).dropna()
     fit = smf.ols("score ~ x + I(x**2) + C(seed)", runs).fit()

@@ -48,6 +48,9 @@ def test_every_family_says_what_it_could_see(make):
     factorial = found["factorial", "factorial"]
     assert factorial.comparisons == 3 + 3
     assert factorial.detectable < 0.6 * left_out.detectable
+    points = 100 * factorial.detectable
+    seen = f"sees main effects from {points:.1f} points and interactions from {2 * points:.1f} on"
+    assert any(seen in line for line in forecast(spec, Measured(sd=0.01, df=9)).lines())
 
 
 def test_a_main_effect_is_found_as_often_as_promised(make):
@@ -74,14 +77,20 @@ def test_a_main_effect_is_found_as_often_as_promised(make):
 def test_what_a_sweep_measured():
     rows = [("cskd", "a", "confirm", s, 0.5 + d, 180.0, 9) for s, d in enumerate((-0.01, 0.0, 0.01))]
     rows += [("none", "b", "confirm", s, 0.4 + d, 90.0, 9) for s, d in enumerate((-0.02, 0.0, 0.02))]
-    rows += [("none", "c", "search", 0, 0.9, 9000.0, 9), ("cskd", "d", "search", 0, None, 1.0, 1)]
+    rows += [("none", "b", "confirm", s, 0.4 + d, 90.0, 9) for s, d in ((3, 0.03), (4, -0.03))]
+    rows += [
+        ("none", "b", "search", 0, 0.99, 90.0, 9),
+        ("none", "c", "search", 0, 0.9, 9000.0, 9),
+        ("cskd", "d", "search", 0, None, 1.0, 1),
+    ]
     trials = pd.DataFrame(rows, columns=["study", "config_id", "phase", "seed", "score", "seconds", "epochs_run"])
     trials["state"] = np.where(trials["score"].isna(), "failed", "complete")
     trials["config_json"] = [f'{{"study": "{row.study}", "seed": {row.seed}}}' for row in trials.itertuples()]
     tables = {"trials": trials, "sweeps": pd.DataFrame({"baseline": ["none"], "name": ["before"]})}
     found = measure(tables, {"study": "cskd", "seed": 1})
-    assert found.sd == pytest.approx(np.sqrt((0.01**2 + 0.02**2) / 2))
-    assert found.df == 4
+    squares = 2 * 0.01**2 + 2 * (0.02**2 + 0.03**2)  # of fresh seeds alone, with 2 and 4 degrees of freedom
+    assert found.sd == pytest.approx(np.sqrt(squares / 6))
+    assert found.df == 6
     assert (found.taught, found.untaught) == (20.0, 10.0)
     assert found.ratio.value == pytest.approx(2.0)
     assert measure({**tables, "trials": trials.iloc[:0]}, {"study": "cskd"}).ratio is None
