@@ -1,4 +1,4 @@
-"""What a user got wrong, said in one sentence."""
+"""Errors of the user, each in one sentence."""
 
 
 class AnalysisError(ValueError):

@@ -163,7 +163,7 @@ class MethodClaim:
 
 
 def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodClaim:
-    """Does a method beat the baseline if both are searched, each time anew? Welch's test over independent sweeps.
+    """Does a method beat the baseline if both are searched again each time? Welch's test over independent sweeps.
 
     Each sweep (same spec, other seed) gives one number per study: the mean of its best finalist on the seeds that
     chose nothing (phase ``final`` where there are any, else ``confirm``); none where it is refused to compare the

@@ -73,8 +73,8 @@ def candidates(spec: SweepSpec, state: SweepState, study: Study) -> list[TrialRe
 def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRecord | None]]:
     """The configs in every round of a study's confirm phase that has begun; none before its search is over.
 
-    A round ends when all its trainings have ended, and its better half goes on. `None` stands for the config of a study
-    that searches nothing, which is trained on the seeds of every round.
+    A round ends when all its trainings have ended, and its better half continues. `None` stands for the config of a
+    study that searches nothing, which is trained on the seeds of every round.
     """
     if not confirms(spec):
         return []

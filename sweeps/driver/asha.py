@@ -1,8 +1,8 @@
 """Asynchronous successive halving, stopping variant, with rungs of its own for every study.
 
-A trial enters a rung with its first evaluated report at or after the rung's epoch, and goes on if its value
+A trial enters a rung with its first evaluated report at or after the rung's epoch, and continues if its value
 is among the best `ceil(n / factor)` of the `n` trials of its study that have entered so far. As long as fewer
-than `factor` have entered, all go on: the first arrivals have nobody to be compared with. Li et al. 2020
+than `factor` have entered, all continue: the first trials have no others to be compared with. Li et al. 2020
 (ASHA); the stopping variant is that of Ray Tune and Syne Tune.
 """
 
@@ -42,14 +42,14 @@ def entry(curve: Curve, rung: int) -> tuple[int, float] | None:
 
 
 def decide(curve: Curve, epoch: int, rivals: Iterable[Curve], rungs: Iterable[int], factor: int) -> RungDecision:
-    """Whether a trial that has just reported `epoch` goes on.
+    """Whether a trial that has just reported `epoch` continues.
 
     Args:
         curve: Its values so far, this epoch's included.
         epoch: The epoch; one at which nothing was evaluated decides nothing.
-        rivals: The curves of the other searched trials of its study, as far as they have come by now.
+        rivals: The curves of the other searched trials of its study, up to now.
         rungs: From `milestones`.
-        factor: One in `factor` goes on.
+        factor: One in `factor` trials continues.
     """
     entries = {rung: entry(curve, rung) for rung in rungs}
     entered = [rung for rung, first in entries.items() if first is not None and first[0] == epoch]

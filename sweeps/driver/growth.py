@@ -1,4 +1,4 @@
-"""What may change in a sweep that was begun: its spec may grow, but what ran must stay valid."""
+"""What may change in a begun sweep: the spec may grow, but finished trials must stay valid."""
 
 import contextlib
 import reprlib
@@ -19,7 +19,7 @@ FREE = (*PLACE, "budget", "confirm")
 
 
 def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
-    """Make sure that a sweep can go on with a spec, before anything long is done for it.
+    """Check that a sweep can continue with a spec, before any long computation.
 
     Returns:
         What the sweep holds.
@@ -34,7 +34,7 @@ def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
 
 
 def check_inputs(state: SweepState, context: TrainContext, sweep: str) -> None:
-    """Make sure that a sweep goes on with the data and the teacher that it was begun with.
+    """Check that the data and the teacher are those of the sweep's first session.
 
     Args:
         state: The sweep so far.
@@ -58,7 +58,7 @@ def check_inputs(state: SweepState, context: TrainContext, sweep: str) -> None:
 
 
 def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
-    """What has grown in a sweep that was begun, in words.
+    """The changes of the spec of a begun sweep, as text.
 
     Raises:
         InputError: As `growth`, and if anything grows that could lead to another selection than the frozen one.
@@ -68,7 +68,7 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     if state.frozen_by is not None and more:
         raise InputError(
             f"the selection of {sweep} was frozen at {state.frozen_by.at[:16]} and the sweep cannot grow any more "
-            f"({more[0]}); start a new sweep in another --dir, or run {sweep}/spec.yaml to go on with this one"
+            f"({more[0]}); start a new sweep in another --dir, or run {sweep}/spec.yaml to continue this sweep"
         )
     return changes
 
@@ -141,5 +141,5 @@ def _at(content: object, path: str) -> object:
 def _way_out(sweep: str) -> str:
     return (
         "what may change in a sweep that was begun: budget, confirm, resources, retries, watchers and notes, and "
-        f"studies may be added; choose another --dir, or run {sweep}/spec.yaml to go on with it"
+        f"studies may be added; choose another --dir, or run {sweep}/spec.yaml to continue the sweep"
     )

@@ -18,7 +18,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class RandomSampler:
-    """Draws every config from the whole space, whatever came of the others."""
+    """Draws every config from the whole space, independently of earlier trials."""
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""

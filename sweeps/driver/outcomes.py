@@ -21,7 +21,7 @@ def pruned(trial: TrialRecord) -> TrialOutcome:
     """The outcome of a trial that was stopped at a rung, from its reports alone.
 
     So it does not matter whether the attempt lived to report its result. Only epochs up to the decision count: the
-    attempt may have run on for a while before it was told to stop.
+    attempt may have run for a while before it received the stop.
     """
     assert trial.stopped is not None
     last = trial.stopped.epoch

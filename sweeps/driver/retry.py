@@ -24,7 +24,7 @@ def tries_again(crashes: Mapping[Failure, int], failure: Failure, retries: int) 
     Args:
         crashes: Failed attempts of the trial before this one, by kind.
         failure: The kind of this failure.
-        retries: Further attempts that a trial may have after errors of its own.
+        retries: Further attempts that a trial may have after errors of its training code.
     """
     before = crashes.get(failure, 0)
     if failure == "input":

@@ -20,7 +20,7 @@ class RunBefore:
             self.add(trial)
 
     def add(self, trial: TrialRecord) -> None:
-        """Take note of a trial; one that has not run to an end of its own is passed over."""
+        """Add a trial, if it has ended by itself; other trials are ignored."""
         ran_to_its_end = trial.state in (TrialState.COMPLETE, TrialState.DIVERGED) and trial.reused_from is None
         if ran_to_its_end:
             self._first.setdefault((trial.config_id, trial.seed), trial.id)

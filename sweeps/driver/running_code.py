@@ -1,4 +1,4 @@
-"""The training code of the driver's process, beside the code that trials ran on before."""
+"""The training code of the driver's process, compared with the code of earlier trials."""
 
 from collections.abc import Iterator, Mapping
 

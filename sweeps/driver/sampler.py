@@ -34,8 +34,8 @@ class ConfigSampler(Protocol):
     ) -> Mapping[str, Scalar] | None:
         """Parameters that a study may try next.
 
-        The first trial of a study has the published parameters, where they lie in the space, and no sampler is asked
-        for it. A config that the study has tried already is not tried again; the sampler is asked once more, with
+        The first trial of a study has the published parameters, where they lie in the space, and no sampler is called
+        for it. A config that the study has already tried is not tried again; the sampler is called again, with
         another seed.
 
         Args:

@@ -8,7 +8,7 @@ from sweeps.ledger.trial_state import TrialState
 
 
 class SearchedTrial(Protocol):
-    """A trial of a study's search as far as it has come; `sweeps.ledger.state.TrialRecord` is one."""
+    """A trial of a study's search up to now; `sweeps.ledger.state.TrialRecord` implements this protocol."""
 
     @property
     def params(self) -> Mapping[str, Scalar]:

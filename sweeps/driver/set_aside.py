@@ -20,7 +20,7 @@ def set_other_training_aside(store: Store, trial: TrialRecord) -> None:
 
 
 def set_damaged_aside(store: Store, trial: TrialRecord) -> str:
-    """Let a trial begin anew whose files cannot be resumed; what it has reported stays.
+    """Restart a trial whose files cannot be resumed; its reports stay.
 
     Returns:
         Where its files are now.

@@ -1,4 +1,4 @@
-"""Watchers: functions that are told of every record that the driver appends, such as the progress display.
+"""Watchers: functions that are called with every record that the driver appends, such as the progress display.
 
 A watcher looks and never decides: it must neither change the state nor call the driver. An error in a watcher does not
 stop the sweep. The error is reported once, and the watcher goes on being called, since what made it fail, such as a
@@ -37,7 +37,7 @@ class Watchers:
                     self._failed.add(index)
                     self._notice(
                         f"the watcher {_name(watcher)} failed at a record of kind {event.kind} "
-                        f"({kind_and_line(error)}); the sweep goes on, further errors of this watcher are "
+                        f"({kind_and_line(error)}); the sweep continues, further errors of this watcher are "
                         "not reported"
                     )
 

@@ -209,7 +209,7 @@ class _RungEntered(_Event):
         rung: The epoch of the rung.
         value: The trial's score there.
         entered: Trials of the study that have entered the rung so far.
-        kept: As many of them go on.
+        kept: How many of them continue.
     """
 
     trial: str
@@ -222,7 +222,7 @@ class _RungEntered(_Event):
 
 @dataclass(frozen=True, slots=True)
 class Promoted(_RungEntered):
-    """The trial that has entered a rung goes on."""
+    """The trial that has entered a rung continues."""
 
     kind: ClassVar = "promoted"
 

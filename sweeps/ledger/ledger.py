@@ -94,8 +94,8 @@ def read(sweep: Store | Path | str, notice: Callable[[str], None] = lambda text:
 def repair(sweep: Store | Path | str) -> tuple[int, list[str]]:
     """Cut a damaged ledger back to the records before the damage.
 
-    What is cut off is kept in `D/ledger-set-aside/`. The same command then goes on from there: what is no longer known
-    is proposed anew, and a training whose folder is still there is not trained again.
+    What is cut off is kept in `D/ledger-set-aside/`. The same command then continues from there: it proposes
+    the cut-off trials again, and a training whose folder is still there is not trained again.
 
     Returns:
         How many records are left, and the files that were set aside; none where the ledger is whole.
@@ -290,10 +290,10 @@ def _cut(store: Store, scan: _Scan) -> None:
 
 
 def _offer(scan: _Scan) -> str:
-    before = f"records 1 to {len(scan.records)} before it are whole" if scan.records else "there is none before it"
+    before = f"records 1 to {len(scan.records)} are intact" if scan.records else "there is no record before the damage"
     return (
-        f"the ledger is damaged: {scan.damage}; {before}: put back the file from a copy, or go on from there by "
-        "`kdsweep repair` and the same command again"
+        f"the ledger is damaged: {scan.damage}; {before}: restore the file from a copy, or run "
+        "`kdsweep repair` and then the same command again"
     )
 
 

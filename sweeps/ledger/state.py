@@ -1,4 +1,4 @@
-"""What is known about a sweep: a fold over the records of its ledger. `SweepState.apply` alone changes it."""
+"""The state of a sweep: a fold over the records of its ledger. `SweepState.apply` alone changes it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from sweeps.ledger.trial_state import Phase, TrialState
 
 @dataclass
 class TrialRecord:
-    """One trial as far as it has come."""
+    """The state of one trial."""
 
     id: str
     study: str
@@ -110,7 +110,7 @@ class Decision:
 
 @dataclass
 class SweepState:
-    """The whole sweep as far as it has come."""
+    """The state of the whole sweep."""
 
     begun: events.SweepBegun | None = None
     """Identity, spec and data of the sweep; none before the first record. A spec that has grown is the grown one."""

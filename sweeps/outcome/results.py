@@ -30,7 +30,7 @@ from sweeps.store.store import Store
 
 @dataclass(frozen=True)
 class Results:
-    """Where report and `best.yaml` lie, and the chosen config with its evidence.
+    """The paths of the report and `best.yaml`, and the chosen config with its evidence.
 
     `best_file` and `best` are none where no trial completed; `analysis.selection.select.best` says what is in `best`.
     """

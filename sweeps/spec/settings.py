@@ -59,7 +59,7 @@ class Scheduler(Strict):
     grace: int = Field(default=1, ge=1)
     """Epochs before the first rung."""
     factor: int = Field(default=3, ge=2)
-    """One in `factor` goes on at every rung, and the rungs' epochs grow by it."""
+    """One in `factor` trials continues at every rung, and the rungs' epochs grow by this factor."""
 
 
 class Confirm(Strict):
@@ -69,7 +69,7 @@ class Confirm(Strict):
     """Configs per study that enter the first round."""
     seeds: int = Field(default=3, ge=0)
     """Fresh seeds per config on average, the same ones for all: the sweep's seed + 1, + 2, ... A study may spend
-    top x seeds trainings: the better half of a round goes on to more seeds, see `analysis.selection.halving`."""
+    top x seeds trainings: the better half of a round continues with more seeds, see `analysis.selection.halving`."""
     final_seeds: int = Field(default=3, ge=0)
     """Seeds on which the chosen config and the baseline are trained once the selection is frozen; no other trial has
     them."""

@@ -1,1 +1,1 @@
-"""Where a sweep lies, and who may write to it."""
+"""The storage of a sweep, and the lock for its driver."""

@@ -76,7 +76,7 @@ def take_lock(store: Store, notice: Callable[[str], None] = lambda text: None, t
 
     Args:
         store: The sweep.
-        notice: Told if the stale lease of another driver is taken over.
+        notice: Called if the stale lease of another driver is taken over.
         times: For tests.
 
     Raises:

@@ -63,7 +63,7 @@ class Store:
 
         Args:
             where: A folder, or a URI that pyarrow knows, such as `s3://bucket/folder?region=eu-west-1`.
-            patience_s: Seconds to go on trying while a remote store refuses.
+            patience_s: Seconds of retries while a remote store refuses.
             answered: Whether it has answered before, to another process, so that its silence is an outage.
 
         Raises:

@@ -91,9 +91,9 @@ class FakeTrain:
         past = json.loads(saved.read_text()) if saved.is_file() else []
         reports = [EpochReport.from_dict(item) for item in past]
         first = len(reports)
-        for known in reports:
-            if report is not None and report(known) == "stop":
-                return TrainResult("stopped", known.epoch, tuple(reports), "stopped by the listener", first)
+        for past_report in reports:
+            if report is not None and report(past_report) == "stop":
+                return TrainResult("stopped", past_report.epoch, tuple(reports), "stopped by the listener", first)
         for epoch in range(first + 1, config.epochs + 1):
             if interrupt is not None and interrupt():
                 return TrainResult("interrupted", epoch - 1, tuple(reports), None, first)

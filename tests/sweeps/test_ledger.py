@@ -215,7 +215,7 @@ def test_repair_keeps_what_is_before_the_damage_and_sets_the_rest_aside(sweep, m
     lines = sweep.read(f"ledger/{files[1]}").splitlines(keepends=True)
     damaged = b"".join([lines[0], lines[1].replace(b"number", b"nomber"), *lines[2:]])
     sweep.write(f"ledger/{files[1]}", damaged)
-    with pytest.raises(InputError, match=f"records 1 to {first} before it are whole.*kdsweep repair"):
+    with pytest.raises(InputError, match=f"records 1 to {first} are intact.*kdsweep repair"):
         Ledger(sweep)
     assert repair(sweep) == (first, files[1:])
     assert sweep.read(f"{SET_ASIDE}/{files[1]}") == damaged
