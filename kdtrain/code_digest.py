@@ -114,7 +114,7 @@ def foreign_modules(parts: Parts) -> list[str]:
 
 
 def fingerprint(modules: Iterable[str]) -> str:
-    """A quick digest of the sources of modules as they lie here, comments included.
+    """A quick digest of the current sources of modules, comments included.
 
     Where two machines agree on it, they execute the same code, and the second need not read any syntax tree.
     """

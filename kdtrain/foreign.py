@@ -1,4 +1,4 @@
-"""Code of other people: objects named `package.module:name`, and objects that installed packages offer by name.
+"""Third-party code: objects named `package.module:name`, and objects that installed packages offer by name.
 
 A package offers an object by an entry point, in its `pyproject.toml`:
 
@@ -69,7 +69,7 @@ def called_by_reference(kind: type[BaseModel], field: str, content: object) -> o
 
 
 def imported_modules() -> tuple[str, ...]:
-    """The modules of other people that this process has imported because a config or spec names them."""
+    """The third-party modules that this process has imported because a config or spec names them."""
     return tuple(_imported)
 
 

@@ -133,7 +133,7 @@ def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, Tapp
 
 
 def import_model(weights: Path, network: Network, classes: tuple[str, ...], trained_on: str, folder: Path) -> ModelCard:
-    """Make a teacher folder from a safetensors file that somebody else trained.
+    """Make a teacher folder from a safetensors file that was trained elsewhere.
 
     Raises:
         InputError: If the weights do not cover the whole network.

@@ -216,9 +216,9 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
 
 
 def foreign_notice() -> str | None:
-    """A line about the modules of other people that the checked spec has imported; none if it imports none."""
+    """A line about the third-party modules that the checked spec has imported; None if there are none."""
     modules = imported_modules()
-    return f"imports code of other people: {', '.join(modules)}" if modules else None
+    return f"imports third-party code: {', '.join(modules)}" if modules else None
 
 
 def describe(domain: Domain) -> str:

@@ -41,7 +41,7 @@ class ResponseCurve:
         best_high: Upper end; the end of the range where the best may lie beyond.
         word: One of ``WORDS``.
         sentence: What the curve says.
-        band: What the curve is to be compared with: the same without this loss (a weight of 0), or else cross-entropy
+        band: What the curve is compared with: the same config without this loss (a weight of 0), or else cross-entropy
             alone. None if neither was run.
     """
 

@@ -1,4 +1,4 @@
-"""Several sweeps beside each other: every study in every sweep, and what may be claimed about the methods."""
+"""The comparison of several sweeps: every study in every sweep, and the claims about the methods."""
 
 from collections.abc import Sequence
 from pathlib import Path

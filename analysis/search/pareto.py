@@ -13,7 +13,7 @@ COSTS = ("cost_s", "params", "latency_ms")
 """Less is better."""
 REPLICATES = 4000
 LIKELY = 0.2
-"""A config that is on the front with at least this probability is to be shown as a candidate."""
+"""A config that is on the front with at least this probability is shown as a candidate."""
 
 
 def pareto(tables: Tables, seed: int = 0) -> pd.DataFrame:

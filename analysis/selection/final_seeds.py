@@ -35,7 +35,7 @@ class FinalScores:
 
     @property
     def role(self) -> str:
-        """The role whose scores are to be published."""
+        """The role whose scores are published."""
         return (Role.TEST if self.test else Role.SELECT).value
 
     @property

@@ -13,7 +13,7 @@ class DataSet(Strict):
     """Which images, without any path of this machine; `open` finds them."""
 
     name: str = ""
-    """A key of `DATA_SETS` or an entry point, one literal per subclass; a class of somebody else that leaves the field
+    """A key of `DATA_SETS` or an entry point, one literal per subclass; a third-party class that leaves the field
     out is called `package.module:Class`."""
 
     @model_validator(mode="before")

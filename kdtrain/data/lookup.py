@@ -1,4 +1,4 @@
-"""How a data set is found by its name, whether it is of this project or of somebody else."""
+"""The lookup of a data set by its name, built-in or third-party."""
 
 from collections.abc import Mapping
 from typing import Annotated

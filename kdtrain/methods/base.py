@@ -171,7 +171,7 @@ class Term(Strict):
     """Where paper and code, or codes, differ."""
 
     loss: str = ""
-    """Which loss: a key of `TERMS` or an entry point, one literal per subclass; a class of somebody else that leaves
+    """Which loss: a key of `TERMS` or an entry point, one literal per subclass; a third-party class that leaves
     the field out is called `package.module:Class`."""
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default_factory=lambda data: default_name(data["loss"]))
     """The name of the term in reports and search spaces; unique in a config."""
@@ -188,7 +188,7 @@ class Term(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Term":
-        if self.weight < 0:  # also where a class of somebody else gives the field another default
+        if self.weight < 0:  # also if a third-party class gives the field another default
             raise ValueError(f"weight: must be at least 0, got {self.weight:g}")
         if self.needs_teacher and len(self.student_layers) != len(self.teacher_layers):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""How a term or a method is found by its name, whether it is of this project or of somebody else."""
+"""The lookup of a term or a method by its name, built-in or third-party."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated

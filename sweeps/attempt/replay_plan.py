@@ -19,7 +19,7 @@ class ReplayPlan:
 
     Attributes:
         views: Epochs that differ.
-        stored: As many of them find room.
+        stored: How many of them fit.
         sample_bytes: Samples of one view.
         layer_bytes: By layer of the teacher the maps of one view; those that are stored.
         kernel_bytes: By term what one view takes of what the term needs of the teacher beside its maps.

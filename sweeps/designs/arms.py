@@ -21,7 +21,7 @@ TERMS = "terms."
 
 @dataclass(frozen=True)
 class Request:
-    """The config to take apart, and the options of the design."""
+    """The config to ablate, and the options of the design."""
 
     config: TrainConfig
     factors: tuple[str, ...] = ()

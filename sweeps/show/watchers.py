@@ -1,6 +1,6 @@
-"""The watchers that a spec names: ours, or those of other people.
+"""The watchers that a spec names: built-in or third-party.
 
-A watcher of other people is made by a function, which a spec names in `watchers`:
+A third-party watcher is made by a function, which a spec names in `watchers`:
 
     def make(spec: SweepSpec, sweep: Store, **options) -> Watcher:
         def watch(event: Event, state: SweepState) -> None:

@@ -122,7 +122,7 @@ class SweepSpec(Strict):
     resources: Resources = Field(default_factory=Resources)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
     watchers: tuple[WatcherSource, ...] = ()
-    """Functions that are called with every event of the sweep: `live_page`, or those of other people."""
+    """Functions that are called with every event of the sweep: `live_page`, or third-party watchers."""
     retries: int = Field(default=1, ge=0)
     """How often a trial that crashed is tried again."""
     seed: int = Field(default=0, ge=0)

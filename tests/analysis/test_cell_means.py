@@ -11,6 +11,6 @@ def test_intervals_are_those_of_the_model_with_one_mean_per_cell():
     cells = ["a", "a", "b", "b", "b", "c"]
     runs = pd.DataFrame({"cell": cells, "score": rng.normal(0.6, 0.01, len(cells))})
     theirs = smf.ols("score ~ C(cell) - 1", runs).fit()
-    found = cell_means(runs)
-    assert found["mean"].to_numpy() == pytest.approx(theirs.params.to_numpy())
-    assert found[["low", "high"]].to_numpy() == pytest.approx(theirs.conf_int().to_numpy())
+    means = cell_means(runs)
+    assert means["mean"].to_numpy() == pytest.approx(theirs.params.to_numpy())
+    assert means[["low", "high"]].to_numpy() == pytest.approx(theirs.conf_int().to_numpy())

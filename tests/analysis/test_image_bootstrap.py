@@ -65,11 +65,11 @@ def test_counts_are_those_of_one_matrix_over_the_data_set(pair):
 
 def test_influence_and_bootstrap_agree(pair):
     one = counts(tables(pair, per_group=2), "one")
-    found = miou(one)
-    width = found.high - found.low
-    assert width == pytest.approx(2 * 2.02 * found.se, rel=0.1)
+    estimate = miou(one)
+    width = estimate.high - estimate.low
+    assert width == pytest.approx(2 * 2.02 * estimate.se, rel=0.1)
     assert one.per_image.sum() == pytest.approx(0.0, abs=1e-12)
-    assert found.low < found.value < found.high
+    assert estimate.low < estimate.value < estimate.high
 
 
 def halves(clusters):
@@ -105,9 +105,9 @@ def test_intervals_of_few_clusters_reach_to_the_quantiles_of_student(clusters):
 
 
 def test_one_video_is_cut_into_blocks_and_it_is_said(pair):
-    found = miou(counts(tables(pair, per_group=80), "one"))
-    assert found.clusters == 8
-    assert found.clustering == "8 blocks of about 10 consecutive images (1 sequence: too few to draw from)"
+    estimate = miou(counts(tables(pair, per_group=80), "one"))
+    assert estimate.clusters == 8
+    assert estimate.clustering == "8 blocks of about 10 consecutive images (1 sequence: too few to draw from)"
 
 
 def test_frames_of_one_cluster_do_not_count_as_many():
@@ -128,20 +128,22 @@ def test_pairing_by_image_narrows_the_difference():
     }
     read = tables(made, per_group=2)
     one, other = counts(read, "one"), counts(read, "other")
-    found = difference(one, other)
-    assert found.value == pytest.approx(one.miou - other.miou)
-    assert found.se < 0.5 * np.hypot(miou(one).se, miou(other).se)
-    assert found.low > 0
+    estimate = difference(one, other)
+    assert estimate.value == pytest.approx(one.miou - other.miou)
+    assert estimate.se < 0.5 * np.hypot(miou(one).se, miou(other).se)
+    assert estimate.low > 0
     back = difference(other, one)
-    assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low), abs=1e-3)
+    assert (back.value, back.low, back.high) == pytest.approx(
+        (-estimate.value, -estimate.high, -estimate.low), abs=1e-3
+    )
 
 
 def test_a_class_in_one_image_alone_never_vanishes_from_a_replicate():
     rng = np.random.default_rng(3)
     made = {"one": predictions(rng, 60, rare=2), "other": predictions(rng, 60, rare=2)}
     read = tables(made)
-    found = difference(counts(read, "one"), counts(read, "other"))
-    assert np.isfinite([found.low, found.high, found.se]).all()
+    estimate = difference(counts(read, "one"), counts(read, "other"))
+    assert np.isfinite([estimate.low, estimate.high, estimate.se]).all()
 
 
 def test_a_class_that_is_nowhere_is_missing_and_not_zero(pair):
@@ -149,18 +151,18 @@ def test_a_class_that_is_nowhere_is_missing_and_not_zero(pair):
     one, other = counts(read, "one"), counts(read, "other")
     assert np.isnan(one.iou[3])
     assert one.miou == pytest.approx(true_iou(pair["one"]).mean())
-    found = class_differences(one, other)
-    assert np.isnan(found.loc[3, ["difference", "low", "p_holm"]].to_numpy(dtype=float)).all()
+    estimate = class_differences(one, other)
+    assert np.isnan(estimate.loc[3, ["difference", "low", "p_holm"]].to_numpy(dtype=float)).all()
     assert np.isfinite(difference(one, other).se)
 
 
 def test_class_differences_are_one_family(pair):
     read = tables(pair)
-    found = class_differences(counts(read, "one"), counts(read, "other"))
-    assert found["difference"].to_numpy() == pytest.approx(true_iou(pair["one"]) - true_iou(pair["other"]))
-    assert (found["p_holm"] >= found["p"]).all()
-    assert ((found["low"] > 0) | (found["high"] < 0)).equals(found["p_holm"] < 0.05)
-    assert found["clusters"].tolist() == [8, 8, 8]
+    estimate = class_differences(counts(read, "one"), counts(read, "other"))
+    assert estimate["difference"].to_numpy() == pytest.approx(true_iou(pair["one"]) - true_iou(pair["other"]))
+    assert (estimate["p_holm"] >= estimate["p"]).all()
+    assert ((estimate["low"] > 0) | (estimate["high"] < 0)).equals(estimate["p_holm"] < 0.05)
+    assert estimate["clusters"].tolist() == [8, 8, 8]
 
 
 def drawn(correct, union, clusters):
@@ -174,10 +176,10 @@ def test_a_difference_of_one_class_is_a_t_test_over_the_clusters(confidence):
     rng = np.random.default_rng(6)
     clusters, union = np.repeat(np.arange(7), 3), np.full((21, 1), 100.0)
     one, other = rng.uniform(30, 90, (2, 21, 1))
-    found = class_differences(drawn(one, union, clusters), drawn(other, union, clusters), confidence).iloc[0]
+    estimate = class_differences(drawn(one, union, clusters), drawn(other, union, clusters), confidence).iloc[0]
     theirs = stats.ttest_1samp((one - other).reshape(7, 3).mean(1) / 100, 0.0)
-    assert found["p"] == pytest.approx(theirs.pvalue)
-    assert found[["low", "high"]].tolist() == pytest.approx(list(theirs.confidence_interval(confidence)))
+    assert estimate["p"] == pytest.approx(theirs.pvalue)
+    assert estimate[["low", "high"]].tolist() == pytest.approx(list(theirs.confidence_interval(confidence)))
 
 
 def test_clusters_are_counted_in_which_a_class_occurs():
@@ -205,8 +207,8 @@ def test_the_last_evaluation_of_a_trial_is_looked_at(pair):
 
 def test_the_same_predictions_differ_by_nothing(pair):
     one = counts(tables(pair), "one")
-    found = difference(one, one)
-    assert (found.value, found.se, found.low, found.high) == (0.0, 0.0, 0.0, 0.0)
+    estimate = difference(one, one)
+    assert (estimate.value, estimate.se, estimate.low, estimate.high) == (0.0, 0.0, 0.0, 0.0)
     assert class_differences(one, one)["p_holm"].tolist() == [1.0, 1.0, 1.0]
 
 

@@ -18,8 +18,8 @@ GIB = 2**30
     ],
 )
 def test_advice_leaves_room_for_a_tenth_and_the_context(peak_gib, total_gib, fit, fraction):
-    found = advice(peak_gib * GIB, total_gib * GIB)
-    assert (found.fit, found.fraction) == (fit, fraction)
+    usage = advice(peak_gib * GIB, total_gib * GIB)
+    assert (usage.fit, usage.fraction) == (fit, fraction)
 
 
 def test_the_fraction_lets_so_many_run_and_not_one_more():
@@ -38,12 +38,12 @@ def test_memory_is_the_highest_peak_of_each_study(sweep):
     on_gpu(sweep)
     for number, trial in enumerate(sweep.rows["trials"]):
         trial["peak_memory_bytes"] = (4 if trial["study"] == "cwd" else 2) * GIB + number
-    found = memory(sweep.tables()).set_index("study")
-    assert list(found.index) == ["none", "cwd"]
-    assert found.loc["cwd", "peak_memory_bytes"] == 4 * GIB + 9
-    assert found.loc["cwd", "share"] == pytest.approx(0.05)
-    assert found["fit"].tolist() == [29, 16]
-    assert found["gpu"].tolist() == ["Big GPU"] * 2
+    usage = memory(sweep.tables()).set_index("study")
+    assert list(usage.index) == ["none", "cwd"]
+    assert usage.loc["cwd", "peak_memory_bytes"] == 4 * GIB + 9
+    assert usage.loc["cwd", "share"] == pytest.approx(0.05)
+    assert usage["fit"].tolist() == [29, 16]
+    assert usage["gpu"].tolist() == ["Big GPU"] * 2
 
 
 def test_the_smallest_gpu_counts(sweep):
@@ -53,18 +53,18 @@ def test_the_smallest_gpu_counts(sweep):
     for trial in sweep.rows["trials"]:
         trial["peak_memory_bytes"] = 2 * GIB
     sweep.rows["trials"][0]["environment_id"] = "e2"
-    found = memory(sweep.tables()).set_index("study").loc["none"]
-    assert (found["fit"], found["fraction"], found["gpu"]) == (3, 0.3, "Big GPU, Small GPU")
+    usage = memory(sweep.tables()).set_index("study").loc["none"]
+    assert (usage["fit"], usage["fraction"], usage["gpu"]) == (3, 0.3, "Big GPU, Small GPU")
 
 
 def test_trials_on_several_gpus_get_no_advice(sweep):
     on_gpu(sweep)
     sweep.rows["environments"][0]["processes"] = 2
     sweep.rows["trials"][0]["peak_memory_bytes"] = GIB
-    found = memory(sweep.tables()).iloc[0]
-    assert found["trials"] == 1
-    assert math.isnan(found["fit"])
-    assert math.isnan(found["fraction"])
+    usage = memory(sweep.tables()).iloc[0]
+    assert usage["trials"] == 1
+    assert math.isnan(usage["fit"])
+    assert math.isnan(usage["fraction"])
 
 
 def test_nothing_on_a_cpu(tables):

@@ -1,4 +1,4 @@
-"""Code of other people, by reference and by entry point."""
+"""Third-party code, by reference and by entry point."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Samplers of other people, and the bench that theirs and ours pass."""
+"""Third-party samplers, and the checks that all samplers pass."""
 
 import sys
 

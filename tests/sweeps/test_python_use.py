@@ -64,7 +64,7 @@ def test_a_sweep_in_a_few_lines(
     assert Path(results.report).is_file()
     out = capsys.readouterr().out
     assert "3 complete" in out
-    assert 0 <= out.find("imports code of other people: ") < out.find("watcher_of_a_user") < out.find("tiny: ")
+    assert 0 <= out.find("imports third-party code: ") < out.find("watcher_of_a_user") < out.find("tiny: ")
     events = (tmp_path / "events").read_text().splitlines()
     assert (events[0], events[-1]) == ("tiny sweep 0", "tiny finished 3")
     config = best_config(folder)

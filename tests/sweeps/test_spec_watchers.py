@@ -1,4 +1,4 @@
-"""Watchers that a spec names: ours and those of other people."""
+"""The watchers that a spec names: built-in and third-party."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The studies beside each other, each represented by its best config."""
+"""The comparison of the studies, each represented by its best config."""
 
 import pandas as pd
 
