@@ -1,6 +1,6 @@
-"""Who may import whom, between packages and between the rooms of a package; `python tests/test_floors.py` draws it.
+"""Who may import whom, between packages and between the parts of a package; `python tests/test_floors.py` draws it.
 
-A room is a folder or a file directly below a package. Ray is imported in sweeps/launch alone.
+A part of a package is a folder or a file directly below it. Ray is imported in sweeps/launch alone.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {  # from top to bottom: a room imports only rooms of the lines below its own
+LAYERS = {  # from top to bottom: a part imports only parts of lower lines
     "sweeps": (
         "__main__ testing",
         "cli",
@@ -50,7 +50,7 @@ FORBIDDEN = {
     "sweeps": {"ray"},
     "sweeps/launch": set[str](),
 }
-FILES = sorted(path for package in ROOMS for path in (ROOT / package).rglob("*.py"))
+FILES = sorted(path for package in LAYERS for path in (ROOT / package).rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 BLOCKED = """
 import importlib, sys
@@ -87,12 +87,12 @@ def label(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """The room of a module: that of `sweeps.store.lock` is `store`; that of a package itself is `__init__`."""
+    """The part of a module: `store` for `sweeps.store.lock`, `__init__` for a package itself."""
     return [*module.split("."), "__init__"][1]
 
 
 def arrows(package: str) -> dict[str, set[str]]:
-    """The rooms of a package, each with the other rooms of the package that it imports."""
+    """The parts of a package, each with the other parts of the package that it imports."""
     found: dict[str, set[str]] = {}
     for module, path in MODULES.items():
         if module.partition(".")[0] == package:
@@ -109,49 +109,49 @@ def neighbors(package: str) -> set[str]:
         if module.partition(".")[0] == package
         for name in imports(path)
     }
-    return names & ROOMS.keys() - {package}
+    return names & LAYERS.keys() - {package}
 
 
 def heights(package: str) -> dict[str, int]:
-    """How far above the ground each room of the table stands."""
-    return {room: height for height, line in enumerate(reversed(ROOMS[package])) for room in line.split()}
+    """The height of each part in the table."""
+    return {part: height for height, line in enumerate(reversed(LAYERS[package])) for part in line.split()}
 
 
 def picture() -> str:
-    """The packages, their rooms from top to bottom, and below whom each room stands."""
+    """The packages, their parts from top to bottom, and the parts that each part imports."""
     lines = []
-    for package, table in ROOMS.items():
+    for package, table in LAYERS.items():
         drawn, below = arrows(package), sorted(neighbors(package))
         lines += [f"{package}/" + (f"  -> {', '.join(below)}" if below else "")]
-        for room in (room for line in table for room in line.split() if room in drawn):
-            lines += [f"  {room:<12}" + (f" -> {', '.join(sorted(drawn[room]))}" if drawn[room] else "")]
+        for part in (part for line in table for part in line.split() if part in drawn):
+            lines += [f"  {part:<12}" + (f" -> {', '.join(sorted(drawn[part]))}" if drawn[part] else "")]
     return "\n".join(lines)
 
 
 def test_packages_import_only_packages_below_them():
-    assert {package: neighbors(package) for package in ROOMS} == {
+    assert {package: neighbors(package) for package in LAYERS} == {
         "sweeps": {"analysis", "kdtrain"},
         "analysis": set(),
         "kdtrain": set(),
     }
 
 
-@pytest.mark.parametrize("package", ROOMS)
+@pytest.mark.parametrize("package", LAYERS)
 def test_every_room_stands_in_the_table_once(package):
-    rooms = [room for line in ROOMS[package] for room in line.split()]
-    assert len(rooms) == len(set(rooms))
-    assert arrows(package).keys() - set(rooms) == set(), "a room that the table does not name"
-    assert set(rooms) - arrows(package).keys() <= {"testing"}, "a room that is not there"
+    parts = [part for line in LAYERS[package] for part in line.split()]
+    assert len(parts) == len(set(parts))
+    assert arrows(package).keys() - set(parts) == set(), "a part that the table does not name"
+    assert set(parts) - arrows(package).keys() <= {"testing"}, "a part that is not there"
 
 
-@pytest.mark.parametrize("package", ROOMS)
+@pytest.mark.parametrize("package", LAYERS)
 def test_a_room_imports_only_rooms_below_it(package):
     level = heights(package)
     up = [
-        f"{room} -> {target}"
-        for room, below in arrows(package).items()
+        f"{part} -> {target}"
+        for part, below in arrows(package).items()
         for target in below
-        if level[target] >= level[room]
+        if level[target] >= level[part]
     ]
     assert up == []
 
@@ -171,7 +171,7 @@ def test_the_picture_names_every_room_and_its_arrows():
     drawn = picture()
     assert drawn.startswith("sweeps/  -> analysis, kdtrain\n")
     assert "\n  spec" in drawn
-    assert sum(line.startswith("  ") for line in drawn.splitlines()) == sum(len(arrows(package)) for package in ROOMS)
+    assert sum(line.startswith("  ") for line in drawn.splitlines()) == sum(len(arrows(package)) for package in LAYERS)
 
 
 def test_there_are_files_on_every_floor():

@@ -48,7 +48,7 @@ class Server:
 
     def __init__(self, content):
         self.content, self.cuts, self.ranges, self.tag, self.status = content, [], True, '"v1"', 200
-        self.asked, self.chunked = [], False
+        self.byte_ranges, self.chunked = [], False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -71,15 +71,15 @@ class Server:
         self._thread.join()
 
     def answer(self, request):
-        asked = request.headers.get("Range")
-        self.asked.append(asked)
+        byte_range = request.headers.get("Range")
+        self.byte_ranges.append(byte_range)
         request.close_connection = True
         if self.status != 200:
             request.send_error(self.status)
             return
         start, whole = 0, request.headers.get("If-Range") not in (None, self.tag)
-        if asked and self.ranges and not whole:
-            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+        if byte_range and self.ranges and not whole:
+            start = int(re.fullmatch(r"bytes=(\d+)-", byte_range)[1])
             if start >= len(self.content):
                 request.send_response(416)
                 request.send_header("Content-Range", f"bytes */{len(self.content)}")
@@ -115,9 +115,9 @@ def server(monkeypatch):
 
 
 def get(server, root, name="camvid", **more):
-    said = []
-    folder = fetch(SOURCES[name], root, server.url, tell=said.append, **more)
-    return folder, " ".join(said)
+    printed = []
+    folder = fetch(SOURCES[name], root, server.url, tell=printed.append, **more)
+    return folder, " ".join(printed)
 
 
 def left(root):
@@ -127,42 +127,42 @@ def left(root):
 
 def test_an_archive_is_fetched_unpacked_and_noted(server, tmp_path):
     seen = []
-    folder, said = get(server, tmp_path / "data", update=lambda done, total: seen.append((done, total)))
+    folder, printed = get(server, tmp_path / "data", update=lambda done, total: seen.append((done, total)))
     assert folder == tmp_path / "data" / "camvid"
     assert sorted(path.name for path in folder.iterdir()) == sorted(FOLDERS)
     assert (folder / "val" / "0001TP_a.png").read_text() == "val"
     assert left(tmp_path / "data") == ["camvid", RECORD]
     digest = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
     assert json.loads((tmp_path / "data" / RECORD).read_text()) == {"camvid": {"url": server.url, "checksum": digest}}
-    assert f"no checksum is published: {digest} is noted" in said
+    assert f"no checksum is published: {digest} is noted" in printed
     assert seen[-1] == (len(server.content), len(server.content))
 
 
 def test_what_is_there_is_not_fetched_again(server, tmp_path):
     get(server, tmp_path)
-    folder, said = get(server, tmp_path)
-    assert "already" in said
+    folder, printed = get(server, tmp_path)
+    assert "already" in printed
     assert folder == tmp_path / "camvid"
-    assert len(server.asked) == 1
+    assert len(server.byte_ranges) == 1
 
 
 def test_a_folder_of_something_else_is_left_alone(server, tmp_path):
     (tmp_path / "camvid" / "train").mkdir(parents=True)
     with pytest.raises(InputError, match="camvid exists but lacks"):
         get(server, tmp_path)
-    assert not server.asked
+    assert not server.byte_ranges
 
 
 def test_a_connection_that_breaks_off_is_taken_up_where_it_broke(server, tmp_path):
     server.cuts = [5000, 7000]
     get(server, tmp_path)
-    assert server.asked == [None, "bytes=5000-", "bytes=12000-"]
+    assert server.byte_ranges == [None, "bytes=5000-", "bytes=12000-"]
 
 
 def test_tries_that_bring_something_do_not_count(server, tmp_path):
     server.cuts = [2000] * 8
     get(server, tmp_path)
-    assert len(server.asked) == 9
+    assert len(server.byte_ranges) == 9
 
 
 def test_the_same_command_goes_on_later(server, tmp_path):
@@ -172,7 +172,7 @@ def test_the_same_command_goes_on_later(server, tmp_path):
     assert ".camvid.part" in left(tmp_path)
     assert not (tmp_path / "camvid").exists()
     get(server, tmp_path)
-    assert server.asked == [None, *["bytes=5000-"] * 3]
+    assert server.byte_ranges == [None, *["bytes=5000-"] * 3]
     assert left(tmp_path) == ["camvid", RECORD]
 
 
@@ -188,28 +188,28 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
 def test_a_server_without_ranges_is_asked_for_the_whole_again(server, tmp_path):
     server.ranges, server.cuts = False, [5000, 6000]
     get(server, tmp_path)
-    assert server.asked == [None, "bytes=5000-", "bytes=6000-"]
+    assert server.byte_ranges == [None, "bytes=5000-", "bytes=6000-"]
 
 
 @pytest.mark.parametrize("cuts", [[], [5000]])
 def test_a_server_that_does_not_say_how_much_it_sends(server, tmp_path, cuts):
     server.ranges, server.chunked, server.cuts = False, True, [*cuts]
     get(server, tmp_path)
-    assert len(server.asked) == 1 + len(cuts)
+    assert len(server.byte_ranges) == 1 + len(cuts)
 
 
 def test_a_part_that_is_all_but_noted_as_such_is_taken(server, tmp_path):
     (tmp_path / ".camvid.part").write_bytes(server.content)
     (tmp_path / ".camvid.part.json").write_text(json.dumps({"url": server.url, "version": server.tag}))
     get(server, tmp_path)
-    assert server.asked == [f"bytes={len(server.content)}-"]
+    assert server.byte_ranges == [f"bytes={len(server.content)}-"]
 
 
 def test_a_part_of_another_url_is_not_gone_on_with(server, tmp_path):
     (tmp_path / ".camvid.part").write_bytes(b"something else")
     (tmp_path / ".camvid.part.json").write_text(json.dumps({"url": "http://elsewhere/"}))
     get(server, tmp_path)
-    assert server.asked == [None]
+    assert server.byte_ranges == [None]
 
 
 def test_a_published_checksum_is_verified(server, tmp_path):
@@ -218,10 +218,10 @@ def test_a_published_checksum_is_verified(server, tmp_path):
         get(server, tmp_path, "voc")
     assert left(tmp_path) == []
     right = f"md5:{hashlib.md5(server.content).hexdigest()}"
-    folder, said = get(server, tmp_path, "voc", checksum=right)
+    folder, printed = get(server, tmp_path, "voc", checksum=right)
     assert folder == tmp_path / "VOCdevkit" / "VOC2012"
     assert sorted(path.name for path in folder.iterdir()) == ["ImageSets", "JPEGImages", "SegmentationClass"]
-    assert "no checksum" not in said
+    assert "no checksum" not in printed
 
 
 def test_a_later_fetch_has_to_match_the_noted_checksum(server, tmp_path):
@@ -238,14 +238,14 @@ def test_a_file_that_is_not_there_is_not_asked_for_twice(server, tmp_path, statu
     server.status = status
     with pytest.raises(InputError, match=f"cannot fetch {server.url}: HTTP {status}"):
         get(server, tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.byte_ranges) == 1
 
 
 def test_a_server_in_trouble_is_asked_again(server, tmp_path):
     server.status = 503
     with pytest.raises(InputError, match="HTTP 503"):
         get(server, tmp_path)
-    assert len(server.asked) == 3
+    assert len(server.byte_ranges) == 3
 
 
 def test_a_server_that_cannot_be_reached_is_named(server, tmp_path):

@@ -106,15 +106,15 @@ class Command:
         return self.folder / "run.log"
 
     def finish(self) -> str:
-        """Run to the end; returns what was said."""
+        """Run to the end; returns the output."""
         return self.ended(self.start())
 
     def ended(self, process: Process) -> str:
-        """Wait for the end of one that was started; returns what was said."""
+        """Wait for the end of a started command; returns the output."""
         code = process.wait(timeout=400)
-        said = self.log.read_text()
-        assert code == 0, said
-        return said
+        output = self.log.read_text()
+        assert code == 0, output
+        return output
 
     def start_and_await(self, records: int) -> Process:
         """Start, and return once the ledger holds so many records."""

@@ -1,4 +1,4 @@
-"""The commands as a user types them: a whole life without Ray, and what is said to wrong input."""
+"""The commands as a user types them: a whole life without Ray, and the messages for wrong input."""
 
 import errno
 import os
@@ -99,8 +99,8 @@ def test_a_life_without_ray(command: Command, spec_file: Callable[..., Path], tm
     assert (tmp_path / "student" / "student" / "weights.safetensors").is_file()
     again = yaml.safe_load(best.read_text())["evidence"]
     if yaml.safe_load(best.read_text())["config"]["seed"] in again["seeds"]:
-        known = again["scores"][again["seeds"].index(yaml.safe_load(best.read_text())["config"]["seed"])]
-        assert f"mIoU {100 * known:.1f}" in out
+        score = again["scores"][again["seeds"].index(yaml.safe_load(best.read_text())["config"]["seed"])]
+        assert f"mIoU {100 * score:.1f}" in out
 
     ablation, second = tmp_path / "ablation.yaml", tmp_path / "ablation"
     code, out, _ = command("ablate", sweep, "--study", "csc_ace", "--out", ablation, "--seeds", 1)
@@ -113,7 +113,7 @@ def test_a_life_without_ray(command: Command, spec_file: Callable[..., Path], tm
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"bugdet": {"trials": 1}}, "budget"),
         ({"train": {"epochs": 1, "lr": 0.1}}, "lr"),
@@ -137,13 +137,13 @@ def test_a_life_without_ray(command: Command, spec_file: Callable[..., Path], tm
     ],
 )
 def test_a_wrong_spec_is_one_sentence(
-    command: Command, spec_file: Callable[..., Path], tmp_path: Path, changes: dict[str, Any], said: str
+    command: Command, spec_file: Callable[..., Path], tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
     spec = spec_file(**changes)
-    assert said in refused(command, "plan", spec, "--data", data)
-    assert said in refused(command, "run", spec, "--dir", tmp_path / "sweep", "--data", data, "--inline")
+    assert message in refused(command, "plan", spec, "--data", data)
+    assert message in refused(command, "run", spec, "--dir", tmp_path / "sweep", "--data", data, "--inline")
     assert not (tmp_path / "sweep" / "ledger").exists()
 
 
@@ -174,18 +174,18 @@ def test_wrong_data_are_one_sentence_before_training(
 ) -> None:
     spec = spec_file(data={"name": "camvid"})
 
-    def said(root: Path) -> str:
+    def message_of(root: Path) -> str:
         return refused(command, "run", spec, "--dir", tmp_path / "sweep", "--data", root, "--inline")
 
     half = camvid(tmp_path / "half", labels=2)
-    assert "4" in said(half)
-    assert "2" in said(half)
+    assert "4" in message_of(half)
+    assert "2" in message_of(half)
     sizes = camvid(tmp_path / "sizes")
     Image.fromarray(np.zeros((30, 48), np.uint8)).save(sizes / "camvid" / "trainannot" / "0001TP_1.png")
-    assert "0001TP_1" in said(sizes)
+    assert "0001TP_1" in message_of(sizes)
     ids = camvid(tmp_path / "ids")
     Image.fromarray(np.full((32, 48), 77, np.uint8)).save(ids / "camvid" / "valannot" / "0001TP_2.png")
-    assert "77" in said(ids)
+    assert "77" in message_of(ids)
     assert not (tmp_path / "sweep" / "ledger").exists()
 
 
@@ -239,8 +239,8 @@ def test_a_full_disk_is_said_before_training(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    said = refused(command, "run", spec_file(), "--dir", tmp_path / "sweep", "--inline")
-    assert "No space left" in said
+    message = refused(command, "run", spec_file(), "--dir", tmp_path / "sweep", "--inline")
+    assert "No space left" in message
 
 
 def test_the_version_has_one_source(command: Command) -> None:

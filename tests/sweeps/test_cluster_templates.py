@@ -120,12 +120,12 @@ def test_the_options_of_sbatch_exist_and_come_before_any_command() -> None:
 
 def test_commands_of_kdsweep_exist_with_their_options() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    said = re.findall(r"\bkdsweep ([a-z]+)\b([^`'\n|;]*)", everything())
-    assert {name for name, _ in said} >= {"run", "status", "plan"}
-    for name, rest in said:
+    commands_shown = re.findall(r"\bkdsweep ([a-z]+)\b([^`'\n|;]*)", everything())
+    assert {name for name, _ in commands_shown} >= {"run", "status", "plan"}
+    for name, rest in commands_shown:
         assert name in commands, name
-        known = {option for parameter in commands[name].params for option in parameter.opts}
-        assert set(re.findall(r"--[a-z-]+", rest)) <= known, (name, rest)
+        allowed = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= allowed, (name, rest)
 
 
 def test_commands_of_ray_exist_with_their_options() -> None:
@@ -134,10 +134,10 @@ def test_commands_of_ray_exist_with_their_options() -> None:
     for name in set(re.findall(r"(?:^|[`'|;] ?|# +)ray ([a-z-]+)", everything(), flags=re.MULTILINE)):
         assert name in cli.commands, name
     for name, group in (("start", cli), ("stop", cli), ("submit", cli.commands["job"])):
-        known = {option for parameter in group.commands[name].params for option in parameter.opts}
+        allowed = {option for parameter in group.commands[name].params for option in parameter.opts}
         for rest in re.findall(rf"\bray (?:job )?{name} ([^`'\n|;)]*)", everything()):
             options = set(re.findall(r"(?<!\S)--[a-z-]+", rest.split(" -- ")[0]))
-            assert options <= known, (name, rest)
+            assert options <= allowed, (name, rest)
 
 
 STUBS = {

@@ -239,8 +239,8 @@ def test_what_is_searched_again_is_searched_in_every_cell_and_said(fake, tmp_pat
     rates = {"optimizer.lr": (0.015, 0.03, 0.06)}
     assert spaces["none"] == spaces["without_csc"] == rates
     assert spaces["reference"] == spaces["placebo"] == {**rates, "terms.csc.weight": (5, 10)}
-    said = cells(spec)
-    assert said["none"].retuned == "optimizer.lr over 0.015, 0.03, 0.06, on one seed; all else as in the reference"
+    cell_of = cells(spec)
+    assert cell_of["none"].retuned == "optimizer.lr over 0.015, 0.03, 0.06, on one seed; all else as in the reference"
     assert "favours the reference" in cells(make(fake, "csc_ace"))["none"].retuned
     state = fake.run(spec, tmp_path)
     searched = [trial.params["optimizer.lr"] for trial in state.of_study("none", "search")]
@@ -271,7 +271,7 @@ LAYERS = {"cam_cka.student_layer": ("decoder",), "cam_cka.teacher_layer": ("deco
 
 
 @pytest.mark.parametrize(
-    ("method", "design", "options", "said"),
+    ("method", "design", "options", "message"),
     [
         ("none", "leave-one-out", {}, "nothing to leave out"),
         ("cskd", "leave-one-in", {}, "unknown design 'leave-one-in'; did you mean leave-one-out"),
@@ -328,8 +328,8 @@ LAYERS = {"cam_cka.student_layer": ("decoder",), "cam_cka.teacher_layer": ("deco
         ("cskd", "leave-one-out", {"retune": {"optimizer.lrr": (3,)}}, "optimizer has no lrr; did you mean lr"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_sentence(fake, method, design, options, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_what_does_not_fit_is_refused_in_one_sentence(fake, method, design, options, message):
+    with pytest.raises(InputError, match=message) as caught:
         make(fake, method, design, **options)
     assert "\n" not in str(caught.value)
 

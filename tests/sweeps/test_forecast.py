@@ -105,12 +105,12 @@ def test_plan_and_ablate_say_the_same(tmp_path, monkeypatch, capsys):
 
     demo = Path(cli.__file__).parents[1] / "specs" / "demo.yaml"
     out = tmp_path / "a.yaml"
-    code, said, _ = run("ablate", demo, "--design", "leave-one-out,factorial", "--time-ratio", 1.5, "--out", out)
+    code, output, _ = run("ablate", demo, "--design", "leave-one-out,factorial", "--time-ratio", 1.5, "--out", out)
     assert code == 0
-    assert "10 cells x 3 fresh seeds: 30 runs, 189 epochs" in said
-    assert "family factorial/factorial: 3 main effects and 3 interactions of 8 cells; sees main effects from" in said
-    assert "favours the reference" in said
-    lines = [line for line in said.splitlines() if not line.startswith(str(out))]
+    assert "10 cells x 3 fresh seeds: 30 runs, 189 epochs" in output
+    assert "family factorial/factorial: 3 main effects and 3 interactions of 8 cells; sees main effects from" in output
+    assert "favours the reference" in output
+    lines = [line for line in output.splitlines() if not line.startswith(str(out))]
     assert forecast(load_spec(out)).lines() == lines
     options = ("--values", "channel_wise.temperature=1,2,4", "--retune", "optimizer.lr=0.01,0.02", "--controls", "")
     assert run("ablate", demo, "--design", "one-factor", *options, "--out", out)[0] == 0
