@@ -94,18 +94,18 @@ def _of_design(
     if not numeric or not rows:
         return []
     runs = runs_of(scores, pd.DataFrame(rows))
-    centre = {name: _number(reference[name]) for name in numeric}
-    surface = _Surface(runs, centre)
+    center = {name: _number(reference[name]) for name in numeric}
+    surface = _Surface(runs, center)
     compared = {name: _compared(group, cell_levels, name, scores) for name in numeric}
     return [_curve(design, name, surface, compared[name], scores) for name in numeric]
 
 
 class _Surface:
-    """A second-order surface in the logarithms of some factors, centred at the reference."""
+    """A second-order surface in the logarithms of some factors, centered at the reference."""
 
-    def __init__(self, runs: pd.DataFrame, centre: dict[str, float]):
-        self.runs, self.centre = runs, centre
-        logs = {name: np.log(runs[name].to_numpy(float) / value) for name, value in centre.items()}
+    def __init__(self, runs: pd.DataFrame, center: dict[str, float]):
+        self.runs, self.center = runs, center
+        logs = {name: np.log(runs[name].to_numpy(float) / value) for name, value in center.items()}
         self.blocks = _blocks(runs)
         columns = [column for log in logs.values() for column in (log, log**2)]
         design = np.column_stack([self.blocks, *columns])
@@ -121,7 +121,7 @@ class _Surface:
 
     def place(self, name: str) -> int:
         """Index of the linear coefficient of a factor; the quadratic one comes next."""
-        return self.blocks.shape[1] + 2 * list(self.centre).index(name)
+        return self.blocks.shape[1] + 2 * list(self.center).index(name)
 
     def rows(self, name: str, log: np.ndarray) -> np.ndarray:
         """Design rows along one factor, all else at the reference, on average over the seeds."""
@@ -135,7 +135,7 @@ class _Surface:
 def _curve(
     design: str, name: str, surface: _Surface, band: tuple[str, str] | None, scores: dict[str, dict[int, float]]
 ) -> ResponseCurve:
-    others = {other: value for other, value in surface.centre.items() if other != name}
+    others = {other: value for other, value in surface.center.items() if other != name}
     runs = surface.runs.assign(x=surface.runs[name])
     extra = runs_of(scores, pd.DataFrame({"cell": [band[1]]})) if band else runs.iloc[:0]
     means = cell_means(pd.concat([runs, extra]))
@@ -144,8 +144,8 @@ def _curve(
     for other, value in others.items():
         along &= np.isclose(points[other], value, rtol=0.02)
     points = points.assign(along=along).sort_values("x")[["cell", "x", "mean", "low", "high", "n", "along"]]
-    centre, low, high = surface.centre[name], float(points["x"].min()), float(points["x"].max())
-    log = np.log(np.geomspace(low, high, _STEPS) / centre)
+    center, low, high = surface.center[name], float(points["x"].min()), float(points["x"].max())
+    log = np.log(np.geomspace(low, high, _STEPS) / center)
     shown = Band(band[0], *means.loc[band[1], ["mean", "low", "high"]].astype(float)) if band else None
     if surface.fit is None:
         curve = pd.DataFrame(columns=["x", "fit", "low", "high"])
@@ -157,17 +157,17 @@ def _curve(
             rows @ surface.fit.params,
             stats.t.ppf(0.975, df) * np.sqrt(np.einsum("ij,jk,ik->i", rows, covariance, rows)),
         )
-        curve = pd.DataFrame({"x": centre * np.exp(log), "fit": fitted, "low": fitted - half, "high": fitted + half})
+        curve = pd.DataFrame({"x": center * np.exp(log), "fit": fitted, "low": fitted - half, "high": fitted + half})
         at = surface.place(name)
         judged = _best(surface.fit.params[at : at + 2], covariance[at : at + 2, at : at + 2], df, log, fitted)
     word, *ends = judged
-    best, best_low, best_high = (float(centre * np.exp(end)) for end in ends)
+    best, best_low, best_high = (float(center * np.exp(end)) for end in ends)
     return ResponseCurve(
         design=design,
         factor=name,
         points=points.reset_index(drop=True),
         curve=curve,
-        reference=centre,
+        reference=center,
         best=best,
         best_low=best_low,
         best_high=best_high,

@@ -1,6 +1,6 @@
 """Sequential halving over fresh seeds: how many configs are trained again, on how many seeds, and which go on.
 
-Single-seed screening scores favour the lucky. So the best few are trained again in rounds, every survivor on the
+Single-seed screening scores favor the lucky. So the best few are trained again in rounds, every survivor on the
 same new seeds, and after each round the better half goes on (Karnin et al. 2013, sequential halving).
 """
 

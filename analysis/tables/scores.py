@@ -1,7 +1,7 @@
 """What a trial is worth: the one definition, used by scheduler, sampler, selection and report alike.
 
 The score of a trial is its mIoU on the data role ``select`` at the last epoch that was evaluated. Never the
-best epoch: taking the best of many noisy epochs favours the noisier config, and a method is not allowed to
+best epoch: taking the best of many noisy epochs favors the noisier config, and a method is not allowed to
 choose its stopping point on the data that it is judged by.
 """
 

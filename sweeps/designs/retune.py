@@ -7,7 +7,7 @@ from kdtrain.errors import InputError
 from kdtrain.space import Choice
 from sweeps.designs.arms import Arm, Request, short, text
 
-NOTHING = "nothing: learning rate and weights as in the reference, which favours the reference"
+NOTHING = "nothing: learning rate and weights as in the reference, which favors the reference"
 """A text in the cells of specs: it stays as it is, so that a spec that is written again equals the one that was run."""
 _STEP = 2.0
 """Factor between neighboring values where only their number is given."""

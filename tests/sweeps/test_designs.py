@@ -241,7 +241,7 @@ def test_what_is_searched_again_is_searched_in_every_cell_and_said(fake, tmp_pat
     assert spaces["reference"] == spaces["placebo"] == {**rates, "terms.csc.weight": (5, 10)}
     cell_of = cells(spec)
     assert cell_of["none"].retuned == "optimizer.lr over 0.015, 0.03, 0.06, on one seed; all else as in the reference"
-    assert "favours the reference" in cells(make(fake, "csc_ace"))["none"].retuned
+    assert "favors the reference" in cells(make(fake, "csc_ace"))["none"].retuned
     state = fake.run(spec, tmp_path)
     searched = [trial.params["optimizer.lr"] for trial in state.of_study("none", "search")]
     assert sorted(searched) == [0.015, 0.03, 0.06]

@@ -109,7 +109,7 @@ def test_plan_and_ablate_say_the_same(tmp_path, monkeypatch, capsys):
     assert code == 0
     assert "10 cells x 3 fresh seeds: 30 runs, 189 epochs" in output
     assert "family factorial/factorial: 3 main effects and 3 interactions of 8 cells; sees main effects from" in output
-    assert "favours the reference" in output
+    assert "favors the reference" in output
     lines = [line for line in output.splitlines() if not line.startswith(str(out))]
     assert forecast(load_spec(out)).lines() == lines
     options = ("--values", "channel_wise.temperature=1,2,4", "--retune", "optimizer.lr=0.01,0.02", "--controls", "")

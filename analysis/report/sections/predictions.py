@@ -30,7 +30,7 @@ def section(findings: Findings) -> str:
     legend = page.keys(labels, square=True)
     rest = (
         f"{len(rows)} images of the role select, spread evenly over it, not chosen by result. One checkpoint each: the "
-        "first fresh seed of baseline and best. Below a prediction: red where it is wrong, the share of labelled "
+        "first fresh seed of baseline and best. Below a prediction: red where it is wrong, the share of labeled "
         "pixels that are."
     )
     return page.figure("".join(rows) + legend, "What the networks predict, and where they are wrong.", rest)
@@ -45,12 +45,12 @@ def errors(prediction: np.ndarray, truth: np.ndarray, classes: np.ndarray) -> tu
         classes: Colors (K, 3) of the classes; a pixel of another color has no label and does not count.
 
     Returns:
-        A picture (H, W, 4) and the share of labelled pixels that are wrong, NaN without any.
+        A picture (H, W, 4) and the share of labeled pixels that are wrong, NaN without any.
     """
-    labelled = (truth[:, :, None] == classes).all(-1).any(-1)
-    wrong = labelled & (prediction != truth).any(-1)
-    shown = np.where(wrong[..., None], _WRONG, np.where(labelled[..., None], _RIGHT, _VOID)).astype(np.uint8)
-    return shown, float(wrong.sum() / labelled.sum()) if labelled.any() else float("nan")
+    labeled = (truth[:, :, None] == classes).all(-1).any(-1)
+    wrong = labeled & (prediction != truth).any(-1)
+    shown = np.where(wrong[..., None], _WRONG, np.where(labeled[..., None], _RIGHT, _VOID)).astype(np.uint8)
+    return shown, float(wrong.sum() / labeled.sum()) if labeled.any() else float("nan")
 
 
 def _cell(kind: str, path: Path, truth: Path | None, colors: dict[str, str], image_id: str) -> str:
