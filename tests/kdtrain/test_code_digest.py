@@ -108,6 +108,13 @@ def test_a_config_executes_its_own_losses_and_data():
     assert "kdtrain.methods.cskd" in cskd["loss cam_cka"]
 
 
+def test_a_loss_of_weight_zero_is_no_part_of_the_code():
+    plain = config("kd").model_dump(mode="json")
+    plain["terms"][1]["weight"] = 0.0
+    assert list(code_of(TrainConfig.parse(plain))) == ["training", "data streets", "loss cross_entropy"]
+    assert part_names(plain) == ("training", "data streets", "loss cross_entropy")
+
+
 def test_a_network_of_the_user_counts_with_what_it_imports(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_network.py").write_text("import torch\nimport my_blocks\n")

@@ -19,6 +19,16 @@ def test_a_saved_student_is_measured_as_its_training_did(make_config, machine, t
         measure(tmp_path / "nowhere", config, "report", machine)
 
 
+def test_a_training_and_a_later_measurement_evaluate_at_the_scale_of_the_config(make_config, machine, tmp_path):
+    result = train(make_config(epochs=1, eval_scale=0.5), machine, workdir=tmp_path)
+    at_half, at_full = (
+        measure(tmp_path / STUDENT, make_config(epochs=1, eval_scale=scale), "select", machine) for scale in (0.5, 1.0)
+    )
+    assert result.evaluation.to_dict() == at_half.to_dict()
+    assert at_half.to_dict() != at_full.to_dict()
+    assert (result.student["input_height"], result.student["input_width"]) == (16, 24)
+
+
 def test_a_result_carries_what_was_measured_and_older_ones_read(make_config, machine, tmp_path):
     result = train(make_config(epochs=1), machine, workdir=tmp_path)
     content = json.loads(json.dumps(result.to_dict()))

@@ -17,6 +17,12 @@ from kdtrain.runtime.process_group import ALONE
 STEPS = 4
 """Of an epoch of `make_config`."""
 START = Clock(0, 0)
+FEATURES = {"student_layer": "decoder", "teacher_layer": "decoder", "adapter": "conv"}
+WITH_ADAPTER = {
+    "method": "cwd",
+    "terms": [METHODS["cwd"].terms[0].model_dump(), METHODS["cwd"].terms[1].model_dump() | FEATURES],
+}
+"""A loss with weights of its own, which are trained, too."""
 
 
 @pytest.fixture
@@ -100,10 +106,10 @@ def test_a_term_of_weight_zero_is_not_computed_and_needs_no_teacher(run_of, monk
 
 
 def test_the_gradient_is_clipped_to_its_norm_and_no_further(run_of):
-    free = run_of()
+    free = run_of(**WITH_ADAPTER)
     take_step(free)
     norm = gradient_norm(free)
-    clipped, loose = run_of(clip_norm=norm / 4), run_of(clip_norm=4 * norm)
+    clipped, loose = run_of(**WITH_ADAPTER, clip_norm=norm / 4), run_of(**WITH_ADAPTER, clip_norm=4 * norm)
     for run in (clipped, loose):
         take_step(run)
     assert gradient_norm(clipped) == pytest.approx(norm / 4, rel=1e-3)
@@ -129,13 +135,14 @@ def test_clipping_and_measured_lengths_do_not_see_the_scale_of_mixed_precision(r
     ids=lambda optimizer: optimizer["name"],
 )
 def test_the_optimizer_has_the_settings_of_the_config(run_of, optimizer):
-    run = run_of("csc_ace", optimizer=optimizer)
+    run = run_of(**WITH_ADAPTER, optimizer=optimizer)
     (group,) = run.optimizer.param_groups
     assert {name: group[name] for name in optimizer if name != "name"} == {
         name: value for name, value in optimizer.items() if name != "name"
     }
     weights_of_all = [value for module in (run.student, run.term_modules) for value in module.parameters()]
     trained = {id(value) for value in weights_of_all if value.requires_grad}
+    assert any(value.requires_grad for value in run.term_modules.parameters()), "a loss with weights of its own"
     assert {id(value) for value in group["params"]} == trained
 
 
@@ -209,3 +216,11 @@ def test_gradients_of_terms_are_measured_in_the_middle_of_some_epochs(run_of):
         set(),
         {"cross_entropy", "pixel_kd"},
     ]
+
+
+def test_the_measured_length_is_that_of_the_weighted_term(run_of):
+    task, kd = (term.model_dump() for term in METHODS["kd"].terms)
+    once, thrice = (
+        take_step(run_of("kd", terms=[task, kd | {"weight": weight}]), Clock(0, 2)).gradients for weight in (1.0, 3.0)
+    )
+    assert thrice == pytest.approx(once | {"pixel_kd": 3 * once["pixel_kd"]}, rel=1e-5)

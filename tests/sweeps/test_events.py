@@ -10,6 +10,7 @@ from analysis.tables import states
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import events
+from sweeps.ledger import ledger as ledger_module
 from sweeps.ledger.event_reader import parse_event
 from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import Ledger, Record, read
@@ -103,6 +104,28 @@ def test_records_of_old_versions_get_the_defaults_of_their_age():
     plain = {"epoch": 1, "epochs": 2, "metrics": {}, "losses": {}, "lr": 0.1, "seconds": {}, "images": 8}
     assert parse_event(1, "report", {"trial": "a", "report": plain}).report.peak_memory_bytes is None
     assert parse_event(1, "report_read", {"trial": "a", "digest": "d", "images": 4}) == events.TestRead("a", "d", 4)
+
+
+@pytest.mark.parametrize("kind", ["sweep", "grown"])
+def test_a_spec_of_an_old_version_has_the_names_of_today(kind):
+    example = next(event for event in EXAMPLES if event.kind == kind)
+    spec = {"name": "old", "confirm": {"top": 1, "report_seeds": 5}}
+    event = parse_event(1, kind, {**example.to_json(), "spec": spec})
+    assert event.spec == {"name": "old", "confirm": {"top": 1, "final_seeds": 5}}
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+def test_only_what_a_trial_reports_again_waits_for_the_disk(event, tmp_path, monkeypatch):
+    """A crash may lose what waits: never a proposal, a decision to stop, a failure or a result."""
+    monkeypatch.setattr(ledger_module, "_WAIT_S", 3600.0)
+    ledger = Ledger(tmp_path)
+    ledger.append(events.Note("just now"))
+    ledger.append(event)
+    is_written = len(read(tmp_path)) == 2
+    ledger.close()
+    reported_again = (events.EpochReported, events.Started, events.Promoted, events.Located)
+    assert is_written != isinstance(event, reported_again)
+    assert len(read(tmp_path)) == 2
 
 
 def test_the_state_of_a_running_driver_is_that_of_its_files(fake, tmp_path):

@@ -117,6 +117,15 @@ def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, r
     assert gap["screen_score_minus_role_test"] == pytest.approx(screen - own.mean)
 
 
+def test_final_seeds_come_after_every_seed_that_was_ever_trained(fake, tmp_path, readings):
+    """Also after those of an earlier, longer confirm phase."""
+    fake.run(small(fake, confirm={"top": 1, "seeds": 4}), tmp_path)
+    shorter = small(fake, confirm={"top": 1, "seeds": 2})
+    trained = {trial.seed for trial in fake.run(shorter, tmp_path).trials.values()}
+    assert trained == {7, 8, 9, 10, 11}
+    assert freeze(Store(tmp_path)).seeds == (12, 13, 14)
+
+
 def test_reporting_seeds_change_no_selection(fake, tmp_path, readings):
     spec = small(fake)
     fake.run(spec, tmp_path)

@@ -1,8 +1,13 @@
 """Between Tune and the driver, without a cluster."""
 
+import json
+
 from kdtrain.config import Machine
+from kdtrain.loop.reports import EpochReport
 from sweeps.attempt.signals import StopRequest
 from sweeps.launch.tune import TuneBridge
+from sweeps.outcome.freeze import freeze
+from sweeps.store.store import Store
 
 
 def test_after_an_out_of_memory_tune_is_asked_for_a_whole_gpu(fake, tmp_path):
@@ -16,3 +21,40 @@ def test_after_an_out_of_memory_tune_is_asked_for_a_whole_gpu(fake, tmp_path):
         assert bridge.propose("again")["resources"] == {"CPU": 2, "GPU": 1}
         assert bridge.trial_of["again"] == trial
         assert bridge.propose("other")["resources"] == {"CPU": 2, "GPU": 0.25}
+
+
+def test_only_the_trials_of_a_frozen_selection_read_the_role_test(fake, tmp_path):
+    def first_assignment():
+        with fake.open_driver(spec, tmp_path) as driver:
+            bridge = TuneBridge(driver, Machine(), lambda: None, StopRequest(), None)
+            proposal = bridge.propose("first")
+            return driver.state.trials[bridge.trial_of["first"]].phase, json.loads(proposal["assignment"])["held_out"]
+
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1})
+    assert first_assignment() == ("search", False)
+    fake.run(spec, tmp_path)
+    freeze(Store(tmp_path))
+    assert first_assignment() == ("final", True)
+
+
+def test_a_trial_that_a_rung_stops_is_over_and_what_it_still_sends_changes_nothing(fake, tmp_path):
+    def message(epoch, miou):
+        report = EpochReport(epoch, 6, {"miou": miou}, {}, 0.1, {"total": 1.0}, 8)
+        return {"report": json.loads(json.dumps(report.to_dict()))}
+
+    halving = {"name": "halving", "factor": 2}
+    spec = fake.make_spec(studies=["none"], budget={"trials": 2}, scheduler=halving, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        bridge = TuneBridge(driver, Machine(), lambda: None, StopRequest(), None)
+        for name in ("good", "bad"):
+            bridge.propose(name)
+            driver.started(bridge.trial_of[name])
+        bad = driver.state.trials[bridge.trial_of["bad"]]
+        assert bridge.receive("good", message(1, 0.9)) is False
+        assert bridge.receive("bad", message(1, 0.1)) is True
+        assert bad.state == "pruned"
+        last = driver.state.last
+        assert bridge.receive("bad", message(2, 0.95)) is True
+        bridge.lost("bad", "The actor died")
+        assert driver.state.last is last
+        assert bridge.failure is None
