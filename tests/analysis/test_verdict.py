@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from analysis.ablation.effects import ablate
 from analysis.report.verdict import Headline, verdict
 from analysis.selection.compare import compare
@@ -64,3 +66,44 @@ def test_no_baseline_no_gain(empty_sweep):
 def test_the_guide_explains_all_that_a_headline_can_say():
     guide = " ".join((Path(__file__).parents[2] / "docs" / "reading-a-report.md").read_text().split())
     assert [phrase for phrase in (*WORDS, *Headline) if f"**{phrase}**" not in guide] == []
+
+
+@pytest.fixture
+def ablation(empty_sweep):
+    """A loss (4 seeds) that helps a lot, another (2 seeds) that hurts a little."""
+
+    def build(finished):
+        sweep = empty_sweep(purpose="ablation", baseline=None, budget_trials=None, finished=finished)
+        scores = {"full": (0.500, 0.502, 0.501, 0.499), "no-cwd": (0.449, 0.450, 0.452, 0.448), "no-kd": (0.531, 0.530)}
+        for cell, values in scores.items():
+            sweep.study(cell, space={}, budget_trials=None)
+            for seed, score in enumerate(values):
+                sweep.trial(cell, score, seed=seed, phase="confirm", config_id=cell)
+            sweep.cell(cell, "reference" if cell == "full" else "cell", cell, "off")
+        return sweep
+
+    return build
+
+
+def test_the_largest_effect_is_the_largest_in_size_and_the_blindest_comparison_counts(ablation):
+    sweep = ablation(finished=True)
+    line = lines_of(words(sweep))["Ablation"]
+    assert line.startswith("2 of 2 effects separated from 0, no-cwd by most: -5.0")
+    least = ablate(sweep.tables()).set_index("cell")["mde"]
+    assert least["no-kd"] > least["no-cwd"]
+    assert line.endswith(f"smallest detectable effect {100 * least['no-kd']:.2f}.")
+
+
+def test_before_the_end_the_lowest_cell_is_named_without_a_word(ablation):
+    line = lines_of(words(ablation(finished=False)))["Ablation"]
+    assert line.startswith("no-cwd is lowest: -5.0")
+    assert "untested" in line
+
+
+def test_a_refused_comparison_is_marked_red(sweep):
+    sweep.rows["studies"][0]["searched_parameters"] = 0
+    (line,) = (line for line in words(sweep).lines if line.label == "Against the baseline")
+    assert line.mark == "red"
+    assert line.text.startswith(
+        "The comparison with none (not searched) is refused: the baseline none was not searched"
+    )

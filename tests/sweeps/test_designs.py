@@ -6,9 +6,11 @@ import pytest
 
 from kdtrain.errors import InputError
 from kdtrain.methods import METHODS, parse_term
+from kdtrain.space import Choice
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
-from sweeps.designs.arms import without
+from sweeps.designs.arms import Arm, without
 from sweeps.designs.factorial import aliases
+from sweeps.designs.retune import space_of
 from sweeps.outcome.tabulate import rows
 from sweeps.spec.spec import load_spec
 
@@ -169,6 +171,21 @@ def test_a_fraction_keeps_main_effects_apart_from_interactions(fake):
 def test_aliases_by_definition():
     signs = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     assert aliases(["a", "b", "c"], signs) == ["a = b:c", "b = a:c", "c = a:b"]
+    assert aliases(["a", "b", "c"], signs * [1, 1, -1]) == ["a = b:c", "b = a:c", "c = a:b"]
+
+
+def test_by_default_interactions_are_kept_apart_where_a_fraction_can(fake):
+    five = ("channel_wise", "cam_cka", "grid_pam_cka", "adaptive_cross_entropy", "csc")
+    config = fake.make_spec().config_for(fake.make_spec().study("cskd"))
+    values = {"optimizer.lr": (config.optimizer.lr, 2 * config.optimizer.lr)}
+    spec = four_factors(fake, "fractional", factors=five, values=values)
+    assert len(spec.cells) == 32  # 16 of the 64 would have resolution IV
+
+
+def test_what_a_cell_sets_is_not_searched_again_in_it():
+    term = parse_term({"loss": "cross_entropy", "weight": 1.0})
+    searched = {path: Choice(choices=(0.1, 0.2)) for path in ("optimizer.lr", "terms.kd.weight", "batch_size")}
+    assert set(space_of(Arm("fast", (term,), {"optimizer.lr": 0.1}), searched)) == {"batch_size"}
 
 
 def test_one_factor_at_a_time(fake):

@@ -1,5 +1,10 @@
+from datetime import timedelta
+
+import pytest
+
 from kdtrain.loop.reports import EpochReport
 from sweeps.outcome.tabulate import load_state
+from sweeps.show import live_page as live
 from sweeps.show.live_page import OPTIMISTIC, live_page, watch_page
 from sweeps.store.store import Store
 
@@ -54,3 +59,40 @@ def test_watching_ends_with_the_sweep_and_stops_the_refreshing(fake, tmp_path):
     watch_page(Store(tmp_path), target, 0.1, said.append)
     assert said == [str(target)]
     assert "http-equiv" not in target.read_text()
+
+
+def test_the_share_of_failures_is_of_the_trials_that_have_ended(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 4}, retries=0)
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "error")
+        driver.started(driver.next().id)
+        assert "1 of 1 ended trials (100 %)" in live_page(spec, driver.state, "running")
+
+
+def test_the_curves_are_those_of_the_highest_scores(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 8}, confirm={"top": 0})
+    state = fake.run(spec, tmp_path)
+    ranked = sorted(state.trials.values(), key=lambda trial: trial.score, reverse=True)
+    page = live_page(spec, state, "finished", None)
+    assert [f"{trial.id} (complete)" in page for trial in ranked] == [True] * 5 + [False] * 3
+
+
+@pytest.mark.parametrize(("silent", "said"), [(490, False), (510, True)])
+def test_a_trial_is_silent_after_five_usual_epochs(fake, tmp_path, monkeypatch, silent, said):
+    spec = fake.make_spec(studies=["none"])
+    with fake.open_driver(spec, tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        driver.report(trial.id, EpochReport(1, 6, {"miou": 0.4}, {}, 0.1, {"total": 100.0}, 8))
+        monkeypatch.setattr(live, "now", lambda: fake.noon() + timedelta(seconds=100 + silent))
+        assert (f"{trial.id} reported nothing for about" in live_page(spec, driver.state, "running")) is said
+
+
+def test_an_edge_is_named_for_the_best_trial_alone(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 30}, sampler={"name": "random"}, confirm={"top": 0})
+    state = fake.run(spec, tmp_path, fake.FakeTrain(lambda config: config.optimizer.lr))
+    best = max(state.trials.values(), key=lambda trial: trial.params["optimizer.lr"])
+    assert best.params["optimizer.lr"] > 0.08  # on the log scale within 5 % of 0.1
+    page = live_page(spec, state, "finished", None)
+    assert f"{best.id}: optimizer.lr = {best.params['optimizer.lr']:.3g}, at the upper edge of 0.001 to 0.1" in page
+    assert page.count(" edge of 0.001") == 1

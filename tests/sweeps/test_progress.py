@@ -112,3 +112,49 @@ def test_status_from_the_files_alone(fake, tmp_path):
     assert "not running" not in shown
     with pytest.raises(InputError, match="no sweep in"):
         show_status(tmp_path / "elsewhere")
+
+
+def test_a_study_is_worth_the_best_mean_over_fresh_seeds_not_its_luckiest_run(fake, tmp_path):
+    tried = set()
+
+    def quality(config):
+        if config.seed == 7:
+            tried.add(config.optimizer.lr)
+            return 0.4 + config.optimizer.lr
+        return (0.9 if config.seed == 8 else 0.1) if config.optimizer.lr == max(tried) else 0.6
+
+    spec = fake.make_spec(studies=["none"], budget={"trials": 3}, confirm={"top": 2, "seeds": 2})
+    (study,) = summarize(spec, fake.run(spec, tmp_path, fake.FakeTrain(quality))).studies
+    reached = 1 - 0.5**6
+    assert (study.confirmed, study.fresh_runs) == (pytest.approx(0.6 * reached), 2)
+    assert study.best == pytest.approx((0.4 + max(tried)) * reached)
+
+
+def test_of_two_budgets_the_one_that_ends_the_search_is_shown(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 4, "epochs": 12}, confirm={"top": 0})
+    (study,) = summarize(spec, fake.run(spec, tmp_path)).studies
+    assert (study.spent, study.budget) == (1.0, "12/12 epochs")
+
+
+def test_trials_that_run_at_once_share_the_time_left(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 3}, confirm={"top": 1, "seeds": 2})
+    with fake.open_driver(spec, tmp_path) as driver:
+        for _ in range(2):
+            trial = driver.next()
+            driver.started(trial.id)
+            driver.report(trial.id, EpochReport(1, 6, {"miou": 0.4}, {}, 0.1, {"total": 10.0}, 8))
+        assert summarize(spec, driver.state).seconds_left == 10.0 * (5 + 5 + 6 + 2 * 6) / 2
+
+
+def test_the_budget_that_is_reached_first_limits_the_time_left(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 10, "epochs": 12}, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        driver.report(trial.id, EpochReport(1, 6, {"miou": 0.4}, {}, 0.1, {"total": 10.0}, 8))
+        assert 10.0 * 5 < summarize(spec, driver.state).seconds_left <= 10.0 * (12 + 5)
+
+
+def test_status_says_what_the_search_took_beside_the_fresh_seeds(fake, tmp_path):
+    fake.run(fake.make_spec(), tmp_path)  # four trials of a search and two fresh seeds, all of six epochs
+    assert "the search took 67% of the epochs so far" in text(show_status(Store(tmp_path)))

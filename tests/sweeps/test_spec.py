@@ -3,6 +3,7 @@ import yaml
 
 from kdtrain.errors import InputError
 from sweeps.driver.growth import growth
+from sweeps.spec.settings import Resources
 from sweeps.spec.spec import load_spec, parse_spec
 
 
@@ -179,3 +180,8 @@ def test_former_names_of_seeds_and_roles_give_the_same_spec(fake):
     assert growth(former, new, "D") == []
     with pytest.raises(InputError, match="final_seeds and report_seeds are names of one field"):
         parse_spec({**content, "confirm": {"report_seeds": 1, "final_seeds": 1}})
+
+
+@pytest.mark.parametrize(("gpu", "processes"), [(0, 1), (0.25, 1), (1, 1), (4, 4)])
+def test_a_training_has_a_process_for_each_of_its_gpus(gpu, processes):
+    assert Resources(gpu=gpu).processes == processes

@@ -94,6 +94,8 @@ def test_reports_that_do_not_tell_what_was_asked_leave_it_open(fake, tmp_path):
 def test_budgets_of_the_studies_add_up(tables):
     studies, trials = tables["studies"].set_index("study"), tables["trials"]
     searched = trials[trials["phase"] == "search"].groupby("study")["epochs_run"].agg(["count", "sum"])
+    seconds = trials[trials["phase"] == "search"].groupby("study")["seconds"].sum()
+    assert studies["spent_s"].to_dict() == seconds.to_dict()
     assert (studies["spent_trials"] == searched["count"].loc[studies.index]).all()
     assert (studies["spent_epochs"] == searched["sum"].loc[studies.index]).all()
     assert studies["is_baseline"].to_dict() == {name: name == "none" for name in studies.index}
