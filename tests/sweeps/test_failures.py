@@ -9,7 +9,7 @@ import pytest
 from kdtrain.errors import StorageError
 from kdtrain.loop.reports import EpochReport
 from sweeps.attempt.signals import StopRequest
-from sweeps.driver.driver import DONE
+from sweeps.driver.driver import DONE, SweepAborted
 from sweeps.driver.retry import MOST_NODE_LOSSES
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.events import EpochReported
@@ -66,6 +66,34 @@ def test_a_resume_gives_no_retry_back(fake, tmp_path, failure):
         fake.take_down(driver, failure)
         trial = driver.state.trials["none-0"]
         assert (trial.state, trial.failure, trial.retries) == ("failed", failure, 1)
+
+
+def test_damaged_files_take_nothing_from_the_retries(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, retries=1)
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "damaged")
+        fake.take_down(driver, "lost")
+        assert driver.state.trials["none-0"].state == "planned"
+
+
+def test_a_sweep_that_was_aborted_gives_its_trials_their_retries_back(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 3}, retries=1)
+    with fake.open_driver(spec, tmp_path) as driver, pytest.raises(SweepAborted):
+        fake.take_down(driver, "error", times=6)
+    with fake.open_driver(spec, tmp_path) as driver:
+        fake.take_down(driver, "error")
+        assert {trial.state for trial in driver.state.trials.values()} == {"planned"}
+
+
+def test_a_trial_that_fails_after_its_last_epoch_has_no_score(fake, tmp_path):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, retries=0, train={"epochs": 1})
+    with fake.open_driver(spec, tmp_path) as driver:
+        trial = driver.next()
+        driver.started(trial.id)
+        driver.report(trial.id, EpochReport(1, 1, {"miou": 0.9}, {}, 0.1, {"total": 1.0}, 8))
+        driver.ended(trial.id, Crash("the student could not be saved"))
+        assert (trial.state, trial.curve, trial.score) == ("failed", {1: 0.9}, None)
+        assert driver.next() is DONE, "there is nothing to confirm"
 
 
 def test_kind_retries_and_traceback_are_in_the_tables(fake, tmp_path):

@@ -11,9 +11,11 @@ import yaml
 from analysis import read_tables
 from analysis.selection.final_seeds import final_difference, final_scores
 from analysis.selection.select import best
+from kdtrain.config import TrainConfig
 from kdtrain.data import Streets
 from kdtrain.errors import InputError
 from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.reports import TrainResult
 from sweeps.attempt import attempt as work
 from sweeps.attempt.signals import StopRequest
 from sweeps.cli import main
@@ -215,6 +217,14 @@ def test_an_interrupted_reading_goes_on_later(fake, tmp_path, monkeypatch):
         run_inline(driver, fake.FakeTrain(), stop_request=departure)
         (trial,) = driver.state.of_phase("final")
         assert (trial.state, driver.state.finished) == ("planned", False)
+
+
+@pytest.mark.parametrize("state", ["interrupted", "stopped", "diverged"])
+def test_a_training_that_is_not_complete_is_not_measured_on_the_role_test(fake, tmp_path, readings, state):
+    unfinished = TrainResult(state, 2, ())
+    config = TrainConfig.parse({})
+    result = work.held_out(lambda *_: unfinished)(config, None, None, tmp_path, None)
+    assert (result, readings) == (unfinished, [])
 
 
 def test_the_status_says_where_the_selection_stands(fake, tmp_path, readings):
