@@ -93,6 +93,20 @@ def test_a_config_that_was_run_is_not_run_again_but_counted(fake, tmp_path, smal
     assert again.result == first.result
 
 
+def test_a_failed_trial_is_no_outcome_to_take_over(fake, tmp_path, small):
+    def before(config, epoch):
+        raise RuntimeError("no")
+
+    first = fake.make_spec(**{**twins(small), "studies": ["none", "kd"]}, retries=0)
+    fake.run(first, tmp_path, fake.FakeTrain(before=lambda c, e: before(c, e) if len(c.terms) == 1 else None))
+    train = fake.FakeTrain()
+    studies = [*twins(small)["studies"], "kd"]
+    state = fake.run(fake.make_spec(**{**twins(small), "studies": studies}, retries=0), tmp_path, train)
+    assert state.trials["none-0"].state == "failed"
+    again = state.trials["again-0"]
+    assert (again.state, again.reused_from) == ("complete", None)
+
+
 @pytest.mark.parametrize(("changed", "reused"), [("kdtrain.methods.task", False), ("kdtrain.methods.cskd", True)])
 def test_only_what_the_same_code_gave_is_reused(fake, tmp_path, small, monkeypatch, changed, reused):
     spec = fake.make_spec(**{**twins(small), "studies": ["none"]})

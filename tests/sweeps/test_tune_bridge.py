@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
+
 from kdtrain.config import Machine
 from kdtrain.loop.reports import EpochReport
 from sweeps.attempt.signals import StopRequest
-from sweeps.launch.tune import TuneBridge
+from sweeps.launch.tune import TuneBridge, cause_of
 from sweeps.outcome.freeze import freeze
 from sweeps.store.store import Store
 
@@ -58,3 +60,17 @@ def test_a_trial_that_a_rung_stops_is_over_and_what_it_still_sends_changes_nothi
         bridge.lost("bad", "The actor died")
         assert driver.state.last is last
         assert bridge.failure is None
+
+
+@pytest.mark.parametrize(
+    ("message", "failure"),
+    [
+        ("Task was killed due to the node running low on memory.", "out_of_memory"),
+        ("The actor died because its node has died.", "node_lost"),
+        ("The actor is unavailable: The actor is temporarily unavailable", "node_lost"),
+        ("The node was preempted", "node_lost"),
+        ("The worker died unexpectedly with exit code 1", "lost"),
+    ],
+)
+def test_a_lost_process_is_told_apart_from_a_lost_node(message, failure):
+    assert cause_of(message) == failure
