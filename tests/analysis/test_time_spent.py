@@ -74,4 +74,4 @@ def test_the_budget_counts_what_the_teacher_took_once(timed):
     timed.teacher(0.6, seconds=300.0)
     tables = timed.tables()
     (budget,) = (line.text for line in verdict(tables, compare(tables), ablate(tables)).lines if line.label == "Budget")
-    assert ", 5.0 min to fit the teacher, 25.0 min to record samples and the teacher's answers" in budget
+    assert ", 5.0 min to fit the teacher, 25.0 min to record samples and teacher maps" in budget
