@@ -14,6 +14,7 @@ from kdtrain.config_base import Strict
 from kdtrain.data import Augment, DataConfig, Streets, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
+from kdtrain.foreign import references, require_trust
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.models import Network
@@ -182,8 +183,10 @@ class TrainConfig(Strict):
         """Read a config from plain values.
 
         Raises:
-            InputError: If a field is unknown or its value is not allowed; the sentence names the field.
+            InputError: If a field is unknown or its value is not allowed; the sentence names the field. Also if the
+                config names code that is not trusted.
         """
+        require_trust(references(content), "the config ")
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -6,11 +6,18 @@ A package offers an object by an entry point, in its `pyproject.toml`:
     my_loss = "my_package.my_module:MyLoss"
 
 Nothing is imported before its name is used, so that a broken package breaks only what names it.
+
+To import a module is to run it, and a reference may name any function of any installed module. So the command line
+imports what a file names only where its user trusts the file (`Trust`); a Python program that calls this project trusts
+what it hands in. Packages that offer objects by entry points were installed by the user, and are trusted.
 """
 
+import contextlib
 import importlib
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -26,8 +33,90 @@ DATA = "kdsweep.data"
 SAMPLERS = "kdsweep.samplers"
 WATCHERS = "kdsweep.watchers"
 
+TRUST = "KDSWEEP_TRUST"
+"""The environment variable that names trusted modules."""
+_NAMING = frozenset({"arch", "loss", "method", "name", "studies", "watchers"})
+"""Keys of specs, configs and cards whose values may be references."""
+
 _imported: dict[str, None] = {}
-"""Modules that were imported because a name asked for them, in order."""
+"""References that were imported, in order."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Which third-party modules are imported because a file names them."""
+
+    modules: frozenset[str] | None = None
+    """These modules and the modules below them; None trusts all."""
+    notice: Callable[[str], None] | None = None
+    """Called with a sentence before references are imported for the first time in a block of `trusting`."""
+
+    def covers(self, module: str) -> bool:
+        """Whether a module may be imported."""
+        return self.modules is None or any(f"{module}.".startswith(f"{trusted}.") for trusted in self.modules)
+
+
+_trust = Trust()
+_announced: set[str] = set()
+"""References that `Trust.notice` was told of."""
+
+
+@contextlib.contextmanager
+def trusting(trust: Trust) -> Iterator[None]:
+    """Import what `trust` covers, and nothing else, within the block; in all threads of this process."""
+    global _trust, _announced
+    before = _trust, _announced
+    _trust, _announced = trust, set()
+    try:
+        yield
+    finally:
+        _trust, _announced = before
+
+
+def trusted_modules() -> frozenset[str] | None:
+    """The modules that are trusted now; None for all."""
+    return _trust.modules
+
+
+def trust_setting() -> frozenset[str] | None:
+    """The modules that the environment variable KDSWEEP_TRUST names: none if it is not set, all (None) if it is 1.
+
+    Raises:
+        InputError: If the value is neither 1 nor a list of modules.
+    """
+    value = os.environ.get(TRUST, "").strip()
+    if value == "1":
+        return None
+    modules = frozenset(part.strip() for part in value.split(",")) if value not in ("", "0") else frozenset()
+    if bad := sorted(module for module in modules if not _is_dotted(module)):
+        raise InputError(f"{TRUST}: must be 1 or modules with commas between them, got {bad[0]!r} in {value!r}")
+    return modules
+
+
+def references(content: object) -> tuple[str, ...]:
+    """The references `module:name` in a spec, a config or a card in plain values, in order, each once."""
+    return tuple(dict.fromkeys(_references(content, False)))
+
+
+def require_trust(names: Iterable[str], where: str) -> None:
+    """Refuse references that are not trusted, and announce the others, which are about to be imported.
+
+    Args:
+        names: References.
+        where: What names them, for the error: `spec.yaml: `.
+
+    Raises:
+        InputError: If a reference names a module that is not trusted.
+    """
+    names = tuple(names)
+    refused = [name for name in names if not _is_trusted(name.partition(":")[0])]
+    if refused:
+        modules = ",".join(sorted({name.partition(":")[0] for name in refused}))
+        raise InputError(
+            f"{where}names {', '.join(refused)}, which is code from outside of kdsweep that would run on this machine; "
+            f"if you trust it, run the same command with --trust, or with {TRUST}={modules} in the environment"
+        )
+    _announce(names)
 
 
 def is_reference(name: str) -> bool:
@@ -41,11 +130,18 @@ def load_foreign(reference: str) -> object:
     Its module is looked for where Python looks (installed packages, PYTHONPATH), and then in the current folder.
 
     Raises:
-        InputError: If there is no such module, the module fails when it is imported, or it has no such name.
+        InputError: If there is no such module, the module fails when it is imported, it has no such name, or it is not
+            trusted.
     """
-    module_name, _, name = reference.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
+    if not _is_well_formed(reference):
         raise InputError(f"{reference!r} cannot be imported: a reference has the form package.module:name, no path")
+    require_trust((reference,), "a config ")
+    return _load(reference)
+
+
+def _load(reference: str) -> object:
+    module_name, _, name = reference.partition(":")
+    _announce((reference,))
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)
@@ -53,7 +149,7 @@ def load_foreign(reference: str) -> object:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise InputError(_cannot_import(reference, module_name, error)) from error
-    _imported[module_name] = None
+    _imported[reference] = None
     try:
         return getattr(module, name)
     except AttributeError as error:
@@ -68,9 +164,14 @@ def called_by_reference(kind: type[BaseModel], field: str, content: object) -> o
     return content
 
 
-def imported_modules() -> tuple[str, ...]:
-    """The third-party modules that this process has imported because a config or spec names them."""
+def imported_references() -> tuple[str, ...]:
+    """The third-party objects, as `module:name`, that this process has imported because a config or spec names them."""
     return tuple(_imported)
+
+
+def imported_modules() -> tuple[str, ...]:
+    """The modules of `imported_references`."""
+    return tuple(dict.fromkeys(reference.partition(":")[0] for reference in _imported))
 
 
 def installed(group: str) -> dict[str, EntryPoint]:
@@ -143,9 +244,50 @@ def _load_offer(point: EntryPoint, kind: str) -> object:
     if not point.attr:
         raise InputError(f"the {kind} {point.name!r} of the package {_package(point)} must name module:object")
     try:
-        return load_foreign(f"{point.module}:{point.attr}")
+        return _load(f"{point.module}:{point.attr}")
     except InputError as error:
         raise InputError(f"the {kind} {point.name!r} of the package {_package(point)}: {error}") from error
+
+
+def _offering() -> frozenset[str]:
+    """The top-level packages that installed packages offer objects from."""
+    groups = (LOSSES, METHODS, DATA, SAMPLERS, WATCHERS)
+    points = (point for group in groups for offered in _offers(group).values() for point in offered)
+    return frozenset(point.module.partition(".")[0] for point in points)
+
+
+def _is_trusted(module: str) -> bool:
+    return _trust.covers(module) or module.partition(".")[0] in _offering()
+
+
+def _announce(names: Iterable[str]) -> None:
+    new = [name for name in names if name not in _announced]
+    if new and _trust.notice is not None:
+        _announced.update(new)
+        _trust.notice(f"importing third-party code: {', '.join(new)}")
+
+
+def _is_dotted(module: str) -> bool:
+    return all(part.isidentifier() for part in module.split("."))
+
+
+def _is_well_formed(reference: str) -> bool:
+    module, _, name = reference.partition(":")
+    return _is_dotted(module) and name.isidentifier()
+
+
+def _references(content: object, naming: bool) -> Iterator[str]:
+    """References below a value; `naming` says whether the value itself may be one."""
+    if isinstance(content, str):
+        if naming and _is_well_formed(content):
+            yield content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            last = str(key).rpartition(".")[2]
+            yield from _references(value, last in _NAMING or (naming and last == "choices"))
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _references(value, naming)
 
 
 def _package(point: EntryPoint) -> str:

@@ -18,6 +18,7 @@ from torch import nn
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
+from kdtrain.foreign import references, require_trust
 from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_network
 from kdtrain.models.ensemble import Average, EnsembleNetwork
 from kdtrain.models.weights import load_into, read_safetensors
@@ -103,12 +104,14 @@ def parse_card(content: bytes, path: str) -> ModelCard:
     """Read a card; `path` is where it comes from, for messages.
 
     Raises:
-        InputError: If it is damaged.
+        InputError: If it is damaged, or its network is code that is not trusted.
     """
     try:
-        return ModelCard.model_validate_json(content)
+        card = ModelCard.model_validate_json(content)
     except ValidationError as error:
         raise InputError(f"teacher: {path} is damaged, {sentence(error, ModelCard)}") from None
+    require_trust(references(card.model_dump()), f"teacher: {path} ")
+    return card
 
 
 def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, TappedNetwork]:

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.selection.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
-from kdtrain.foreign import imported_modules
+from kdtrain.foreign import imported_references
 from kdtrain.methods import Method, get_method
 from kdtrain.methods.base import TeacherKernel
 from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
@@ -216,9 +216,9 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
 
 
 def foreign_notice() -> str | None:
-    """A line about the third-party modules that the checked spec has imported; None if there are none."""
-    modules = imported_modules()
-    return f"imports third-party code: {', '.join(modules)}" if modules else None
+    """A line about the third-party objects that the checked spec has imported; None if there are none."""
+    names = imported_references()
+    return f"imports third-party code: {', '.join(names)}" if names else None
 
 
 def describe(domain: Domain) -> str:

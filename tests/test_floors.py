@@ -40,7 +40,8 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "code_digest loop",
         "config teacher",
         "data methods models replay",
-        "foreign losses runtime space",
+        "losses runtime space",
+        "foreign",
         "config_base errors explain version",
     ),
 }

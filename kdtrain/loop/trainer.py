@@ -8,6 +8,7 @@ import torch
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import DamagedError, InputError
+from kdtrain.foreign import Trust, trusted_modules, trusting
 from kdtrain.loop.batches import moved
 from kdtrain.loop.cost import measure_cost
 from kdtrain.loop.epoch import EpochProgress
@@ -74,7 +75,7 @@ def train(
             if report is not None:
                 report(epoch_report)
         return result
-    with spawn(machine.processes, partial(train_in_process, config, machine)) as group:
+    with spawn(machine.processes, partial(_take_part, trusted_modules(), config, machine)) as group:
         return train_in_process(config, machine, group, folder, report, interrupt, called_at)
 
 
@@ -101,6 +102,12 @@ def train_in_process(
     run = build(config, machine, group)
     group.join(run.device)
     return Trainer(run, folder or RunFolder(None, config), on_epoch, interrupt, called_at).run()
+
+
+def _take_part(trusted: frozenset[str] | None, config: TrainConfig, machine: Machine, group: ProcessGroup) -> None:
+    """What the other processes of a training do; they trust the same modules as the first one."""
+    with trusting(Trust(trusted)):
+        train_in_process(config, machine, group)
 
 
 class Trainer:

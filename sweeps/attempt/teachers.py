@@ -14,6 +14,7 @@ from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, Images, open_role
 from kdtrain.errors import StorageError
 from kdtrain.explain import sentence
+from kdtrain.foreign import references, require_trust
 from kdtrain.loop.evaluate import evaluate
 from kdtrain.loop.run_folder import STUDENT
 from kdtrain.models import Network
@@ -194,6 +195,7 @@ def ensemble_teacher(
 
 
 def _parsed(kind: type[_Content], content: Mapping[str, Any]) -> _Content:
+    require_trust(references(content), "--spec ")
     try:
         return kind.model_validate(content)
     except ValidationError as error:

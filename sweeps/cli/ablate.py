@@ -7,7 +7,7 @@ import typer
 import yaml
 
 from kdtrain import InputError
-from sweeps.cli.options import console
+from sweeps.cli.options import Trust, console
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
 from sweeps.designs.controls import DEFAULT
 
@@ -57,6 +57,7 @@ def ablate(
         int | None, typer.Option(min=4, max=5, help="The resolution of the design fractional.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Write the spec even if it has more than 200 runs.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Write the spec of an ablation around a config, and print what it will cost and which effects it could find.
 

@@ -14,7 +14,7 @@ from kdtrain import InputError
 from kdtrain.data import ROLES
 from kdtrain.data.check import RoleCheck, check_role
 from kdtrain.explain import did_you_mean
-from sweeps.cli.options import Data, console, machine_of
+from sweeps.cli.options import Data, Trust, console, machine_of
 from sweeps.spec.spec import SweepSpec, load_spec
 
 _LINE_EVERY_S = 10.0
@@ -46,6 +46,7 @@ def get(
 def check(
     spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")],
     data: Data = None,
+    trust: Trust = False,
 ) -> None:
     """Read every image of a sweep's data: counts, sizes, classes and all bad files; exit code 2 if any are bad.
 

@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.options import console
+from sweeps.cli.options import Trust, console
 
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="A method, or a term; by default all methods.")] = None,
+    trust: Trust = False,
 ) -> None:
     """List the distillation methods, or describe one: formula, source, status, defaults, search ranges.
 

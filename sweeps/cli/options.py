@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from kdtrain import EpochReport, InputError, Machine
+from kdtrain import EpochReport, InputError, Machine, foreign
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 
 console = Console(highlight=False, soft_wrap=True)
@@ -52,6 +53,26 @@ Threads = Annotated[
 ]
 Workers = Annotated[
     int, typer.Option(help="Processes per training that make samples; 0 makes them in the training's process.")
+]
+
+
+def _set_trust(context: typer.Context, everything: bool) -> bool:
+    """For the time of the command, import the third-party modules that the user trusts, and say so first."""
+    modules = None if everything else foreign.trust_setting()
+    notice = partial(Console(stderr=True, highlight=False, soft_wrap=True).print, markup=False)
+    context.with_resource(foreign.trusting(foreign.Trust(modules, notice)))
+    return everything
+
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Import and run the code that the given files name as package.module:name (KDSWEEP_TRUST: 1, or a list "
+        "of modules).",
+        callback=_set_trust,
+        is_eager=True,
+    ),
 ]
 
 

@@ -1,10 +1,12 @@
 """The command `kdsweep plan`."""
 
-from sweeps.cli.options import Data, Set, SpecFile, Weights, changes_of, console, machine_of
+from sweeps.cli.options import Data, Set, SpecFile, Trust, Weights, changes_of, console, machine_of
 from sweeps.spec.spec import load_spec
 
 
-def plan(spec_file: SpecFile, data: Data = None, weights: Weights = None, changes: Set = None) -> None:
+def plan(
+    spec_file: SpecFile, data: Data = None, weights: Weights = None, changes: Set = None, trust: Trust = False
+) -> None:
     """Show what would run, and find every mistake that can be found before a GPU is used.
 
     Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data[/]

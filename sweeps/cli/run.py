@@ -13,6 +13,7 @@ from sweeps.cli.options import (
     Set,
     SpecFile,
     Threads,
+    Trust,
     Weights,
     Workers,
     changes_of,
@@ -39,6 +40,7 @@ def run(
     threads: Threads = None,
     workers: Workers = 0,
     changes: Set = None,
+    trust: Trust = False,
 ) -> None:
     """Run a sweep; the same command resumes it.
 

@@ -12,6 +12,7 @@ from sweeps.cli.options import (
     NewDir,
     Set,
     Threads,
+    Trust,
     Weights,
     Workers,
     changes_of,
@@ -35,6 +36,7 @@ def fit(
     threads: Threads = None,
     workers: Workers = 0,
     changes: Set = None,
+    trust: Trust = False,
 ) -> None:
     """Train a teacher.
 
@@ -62,6 +64,7 @@ def import_weights(
     spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
     folder: NewDir,
     data: Data = None,
+    trust: Trust = False,
 ) -> None:
     """Make a teacher folder from weights that were trained elsewhere, and measure it on the select role.
 
@@ -89,6 +92,7 @@ def ensemble_of_teachers(
         Path | None, typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.")
     ] = None,
     data: Data = None,
+    trust: Trust = False,
 ) -> None:
     """Make a teacher of several teachers: terms see the mean of their predictions, at the layer logits.
 

@@ -12,6 +12,7 @@ from sweeps.cli.options import (
     Device,
     NewDir,
     Threads,
+    Trust,
     Weights,
     Workers,
     console,
@@ -33,6 +34,7 @@ def train(
     threads: Threads = None,
     workers: Workers = 0,
     seed: Annotated[int | None, typer.Option(min=0, help="A seed in place of the config's seed.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Train one config to its end and save the student as a teacher folder.
 

@@ -4,14 +4,15 @@ import functools
 import gc
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from ray import tune
 
-from kdtrain import EpochReport, Machine, TrainConfig
+from kdtrain import EpochReport, Machine, TrainConfig, TrainResult
 from kdtrain.code_digest import Parts, code_of, fingerprint
+from kdtrain.foreign import Trust, trusting
 from sweeps.attempt.attempt import TRIALS, Train, held_out, staged, train_in
 from sweeps.launch.stop_signal import listener
 from sweeps.ledger.environment import describe_environment
@@ -37,22 +38,11 @@ def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
     def send(**message: object) -> None:
         tune.report({"message": json.dumps(message)})
 
-    def on_epoch(report: EpochReport) -> None:
-        send(report=report.to_dict())
-
     crash: Crash | None = None
     try:
-        machine = Machine.model_validate(task["machine"])
-        environment = _environment(machine.model_dump_json(exclude={"teacher"}))
-        config = TrainConfig.parse(task["config"])
-        send(at=environment, code=_other_code(config, task["code"], environment))
-        if task["teacher"] is not None:
-            folder = staged(Store(task["teacher"]["store"], answered=True), task["teacher"]["digest"], machine.cache)
-            machine = machine.model_copy(update={"teacher": folder})
-        store = Store(task["store"], answered=True)
-        prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["stop_signal"])
-        work = held_out(train) if task["held_out"] else train
-        result = train_in(store, prefix, work, config, machine, on_epoch, interrupt)
+        trusted = task["trusted"]
+        with trusting(Trust(None if trusted is None else frozenset(trusted))):
+            result = _train(task, train, send)
     except Exception as error:
         crash = Crash.of(error)
         traceback.clear_frames(error.__traceback__)
@@ -62,6 +52,23 @@ def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
         send(crash={"error": crash.error, "trace": crash.trace, "failure": crash.failure})
         if crash.failure == "out_of_memory":
             raise MemoryError("this process has run out of memory and ends, to free memory for the next trial")
+
+
+def _train(task: Mapping[str, Any], train: Train, send: Callable[..., None]) -> TrainResult:
+    def on_epoch(report: EpochReport) -> None:
+        send(report=report.to_dict())
+
+    machine = Machine.model_validate(task["machine"])
+    environment = _environment(machine.model_dump_json(exclude={"teacher"}))
+    config = TrainConfig.parse(task["config"])
+    send(at=environment, code=_other_code(config, task["code"], environment))
+    if task["teacher"] is not None:
+        folder = staged(Store(task["teacher"]["store"], answered=True), task["teacher"]["digest"], machine.cache)
+        machine = machine.model_copy(update={"teacher": folder})
+    store = Store(task["store"], answered=True)
+    prefix, interrupt = f"{TRIALS}/{task['trial']}", listener(task["stop_signal"])
+    work = held_out(train) if task["held_out"] else train
+    return train_in(store, prefix, work, config, machine, on_epoch, interrupt)
 
 
 def _other_code(config: TrainConfig, driver: Mapping[str, Any], environment: Mapping[str, object]) -> Parts | None:

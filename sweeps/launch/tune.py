@@ -36,6 +36,7 @@ from ray.util.queue import Queue
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
 from kdtrain.code_digest import fingerprint, foreign_modules
 from kdtrain.errors import InputError
+from kdtrain.foreign import Trust, trusted_modules, trusting
 from sweeps.attempt.attempt import Train, train_in
 from sweeps.attempt.signals import StopRequest
 from sweeps.attempt.teachers import Fit, Teacher
@@ -145,7 +146,7 @@ def fit_on_ray(resources: Resources, on_epoch: Callable[[EpochReport], None], st
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
         signal_name, signal, reports = new_name(), None, Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(_fit)
-        running = task.remote(config, machine, store, signal_name, reports)
+        running = task.remote(config, machine, store, signal_name, reports, trusted_modules())
         ended = False
         while not ended:
             ended = bool(ray.wait([running], timeout=0.5)[0])
@@ -159,11 +160,19 @@ def fit_on_ray(resources: Resources, on_epoch: Callable[[EpochReport], None], st
     return fit
 
 
-def _fit(config: TrainConfig, machine: Machine, store: Store, signal_name: str, reports: Queue) -> TrainResult:
+def _fit(
+    config: TrainConfig,
+    machine: Machine,
+    store: Store,
+    signal_name: str,
+    reports: Queue,
+    trusted: frozenset[str] | None,
+) -> TrainResult:
     def put(report: EpochReport) -> None:
         reports.put(report.to_dict())
 
-    return train_in(store, "", train, config, machine, put, listener(signal_name))
+    with trusting(Trust(trusted)):
+        return train_in(store, "", train, config, machine, put, listener(signal_name))
 
 
 def _demand(resources: Resources, gpu: float | None) -> dict[str, float]:
@@ -277,6 +286,7 @@ class TuneBridge:
             "teacher": self._teacher,
             "stop_signal": self._signal_name,
             "code": self._code(trial),
+            "trusted": None if (trusted := trusted_modules()) is None else sorted(trusted),
         }
 
     def _code(self, trial: TrialRecord) -> Mapping[str, object]:

@@ -17,7 +17,7 @@ from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean, sentence
-from kdtrain.foreign import is_reference
+from kdtrain.foreign import is_reference, references, require_trust
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, Scalar, parse_domain
@@ -295,8 +295,9 @@ def parse_spec(content: Mapping[str, Any]) -> SweepSpec:
     """Read a spec from plain values.
 
     Raises:
-        InputError: In one sentence, with the field named.
+        InputError: In one sentence, with the field named; also if the spec names code that is not trusted.
     """
+    require_trust(references(content), "the spec ")
     try:
         return SweepSpec.model_validate(content)
     except ValidationError as error:
