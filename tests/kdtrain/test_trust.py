@@ -59,7 +59,7 @@ def test_a_trusted_module_covers_the_modules_below_it_and_no_others():
             "model.json",
         ),
     ],
-    ids="term method sampler network student data loss card ensemble".split(),
+    ids=["term", "method", "sampler", "network", "student", "data", "loss", "card", "ensemble"],
 )
 def test_every_place_that_names_code_asks_for_trust(module, read):
     with trusting(NOTHING), pytest.raises(InputError, match="names stranger:VALUE, which is code from outside"):
