@@ -16,7 +16,7 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from kdtrain.config_base import Strict
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, MissingError
 from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_network
@@ -73,6 +73,7 @@ def save_model(folder: Path, net: nn.Module, card_facts: dict[str, object]) -> M
             "params": sum(parameter.numel() for parameter in net.parameters()),
         }
     )
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, content)
     write_atomically(folder / CARD, card.model_dump_json(indent=2).encode())
     return card
@@ -90,7 +91,7 @@ def read_card(folder: Path, digest: str | None = None) -> ModelCard:
     """
     path = folder / CARD
     if not path.is_file() or not (folder / WEIGHTS).is_file():
-        raise InputError(
+        raise MissingError(
             f"teacher: {folder} is not a teacher folder, it must hold {CARD} and {WEIGHTS}; make one with "
             "`kdsweep teacher fit` or `kdsweep teacher import`"
         )

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kdtrain.data.labels import few
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, MissingError, unreadable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
@@ -21,7 +21,7 @@ def find_files(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], en
         InputError: If there is no such folder or no such file, or two differ by their suffix alone.
     """
     if not folder.is_dir():
-        raise InputError(f"{what} has no folder of {kind}: looked for {folder}")
+        raise MissingError(f"{what} has no folder of {kind}: looked for {folder}")
     files: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() not in suffixes or file.name.startswith(".") or not file.stem.endswith(ending):
@@ -31,7 +31,7 @@ def find_files(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], en
             raise InputError(f"{what} has two {kind} of one name: {files[image_id]} and {file.name}")
         files[image_id] = file
     if not files:
-        raise InputError(f"{what} has no {kind}: looked for *{ending}{{{','.join(suffixes)}}} in {folder}")
+        raise MissingError(f"{what} has no {kind}: looked for *{ending}{{{','.join(suffixes)}}} in {folder}")
     return dict(sorted(files.items()))
 
 
@@ -49,7 +49,7 @@ def read_list(what: str, file: Path, todo: str = "") -> tuple[str, ...]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{what} has no list of its images: looked for {file}{todo and f'; {todo}'}") from None
+        raise MissingError(f"{what} has no list of its images: looked for {file}{todo and f'; {todo}'}") from None
     names = [_name(line.split()[0]) for line in lines if line.strip()]
     if not names:
         raise InputError(f"{what} has an empty list: {file}")
@@ -69,7 +69,7 @@ def listed_files(
     candidates = ([folder / f"{name}{ending}{suffix}" for suffix in suffixes] for name in names)
     files = [next((file for file in paths if file.is_file()), None) for paths in candidates]
     if lacking := [f"{name}{ending}" for name, file in zip(names, files, strict=True) if file is None]:
-        raise InputError(f"{lack}: {len(lacking)} of the {len(names)} listed are not in {folder}: {few(lacking)}")
+        raise MissingError(f"{lack}: {len(lacking)} of the {len(names)} listed are not in {folder}: {few(lacking)}")
     return [file for file in files if file is not None]
 
 
@@ -106,4 +106,4 @@ def _hash_files(files: tuple[Path, ...]) -> list[str]:
     try:
         return [hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files]
     except OSError as error:
-        raise InputError(f"cannot read a data file: {error}") from None
+        raise unreadable(error.filename or "a data file", error) from None

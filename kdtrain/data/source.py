@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator
 
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, MissingError
 
 Role = Literal["train", "select", "test"]
 ROLES: tuple[Role, ...] = ("train", "select", "test")
@@ -89,7 +89,7 @@ def checked_root(data_root: Path | None, name: str) -> Path:
     if data_root is None:
         raise InputError(f"the data {name!r} are read from a folder: set data_root")
     if not Path(data_root).is_dir():
-        raise InputError(f"the data root of {name!r} is not a folder: {data_root}")
+        raise MissingError(f"the data root of {name!r} is not a folder: {data_root}")
     return Path(data_root)
 
 
@@ -113,4 +113,4 @@ def dataset_root(
         if any((root / folder / held).is_dir() for held in holds):
             return root / folder
     places = " or ".join(str(root / folder) for folder in folders)
-    raise InputError(f"the data {name!r} are not there: looked for {' or '.join(holds)} in {places}; {todo}")
+    raise MissingError(f"the data {name!r} are not there: looked for {' or '.join(holds)} in {places}; {todo}")

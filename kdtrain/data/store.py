@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kdtrain.data.source import FORMER_NAMES, DataSource, Palette, Pixels, check_labels, written_name
-from kdtrain.errors import refused
+from kdtrain.errors import refused, unreadable
 
 FORMAT = 1
 _INDEX, _IMAGES, _LABELS = "index.json", "images.bin", "labels.bin"
@@ -187,6 +187,9 @@ def _writing_to(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        file = Path(error.filename) if isinstance(error.filename, str | os.PathLike) else cache
+        if cache not in (file, *file.parents):
+            raise unreadable(file, error) from error
         raise refused(f"the image cache {cache}", error) from error
 
 

@@ -1,14 +1,17 @@
 """The folder of one run: its config, its checkpoints, its result, its student."""
 
+import errno
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
 from torch import nn
 
 from kdtrain.config import TrainConfig
-from kdtrain.errors import DamagedError
+from kdtrain.errors import DamagedError, StorageError, is_away, refused
+from kdtrain.explain import first_line
 from kdtrain.loop.reports import TrainResult
 from kdtrain.runtime.atomic_files import StateDict, check_writable, load_checkpoint, save_checkpoint, write_atomically
 from kdtrain.teacher import save_model
@@ -41,6 +44,8 @@ class RunFolder:
         try:
             result = TrainResult.from_dict(json.loads(file.read_bytes()))
         except Exception as error:
+            if is_away(error):  # the file may be whole
+                raise StorageError(f"cannot read {file}: {first_line(error)}; run the same command again") from error
             raise DamagedError(
                 f"{file} is damaged ({type(error).__name__}); delete it to train from the start"
             ) from error
@@ -70,6 +75,8 @@ class RunFolder:
         """Save the trained network as a teacher folder."""
         if self.path is None or result.evaluation is None:
             return
+        if not self.path.is_dir():  # it was moved or deleted, and is not made again
+            raise refused(self.path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
         facts: dict[str, object] = {
             "network": self.config.student.model_copy(update={"weights": "none"}),
             "classes": classes,

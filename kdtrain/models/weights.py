@@ -6,16 +6,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, MissingError
 
 _PREFIXES = ("", "encoder.", "encoder.model.")
 """Where a file's tensors may belong: a whole network, its encoder, or the timm model inside the encoder."""
 
 
 def published_file(encoder: str, folder: Path | None) -> Path | None:
-    """The file that replaces the library's weights of an encoder, if the folder holds one."""
+    """The file that replaces the library's weights of an encoder, if the folder holds one.
+
+    Raises:
+        MissingError: If there is no such folder.
+    """
     if folder is None:
         return None
+    if not folder.is_dir():
+        raise MissingError(f"--weights: there is no folder {folder}; give the folder of <encoder>.safetensors files")
     for name in (encoder, encoder.removeprefix("tu-")):
         if (folder / f"{name}.safetensors").is_file():
             return folder / f"{name}.safetensors"
@@ -29,7 +35,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         InputError: If there is no such file or it cannot be read.
     """
     if not path.is_file():
-        raise InputError(f"weights: there is no file {path}")
+        raise MissingError(f"weights: there is no file {path}")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

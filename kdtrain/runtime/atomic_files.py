@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from kdtrain.errors import DamagedError, StorageError, refused
+from kdtrain.errors import DamagedError, StorageError, is_away, refused, remedy
+from kdtrain.explain import first_line
 
 KEPT = 2
 """How many checkpoints a folder keeps."""
@@ -24,12 +25,14 @@ _log = logging.getLogger(__name__)
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, also after a crash at any moment, sees the old content or the new, never a part.
 
+    Its folder is made if it is missing, but not the folders above: those that were moved or deleted are not made again.
+
     Raises:
         StorageError: If the disk refuses; the old content stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -49,12 +52,14 @@ def check_writable(folder: Path) -> None:
     """
     probe = folder / f".probe.{os.getpid()}"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(probe, b"\0" * 4096)
         probe.unlink()
     except (StorageError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, StorageError) else error
-        reason = getattr(cause, "strerror", None) or cause
-        raise StorageError(f"cannot write to {folder}: {reason}; make room or choose another folder") from error
+        cause = error if isinstance(error, OSError) else error.__cause__
+        assert isinstance(cause, OSError)
+        reason = cause.strerror or cause
+        raise StorageError(f"cannot write to {folder}: {reason}; {remedy(cause)} or choose another folder") from cause
 
 
 def save_checkpoint(folder: Path, epoch: int, state: StateDict, step: int = 0) -> None:
@@ -90,6 +95,8 @@ def load_checkpoint(folder: Path) -> StateDict | None:
         try:
             state = _load(path)
         except Exception as error:
+            if is_away(error):  # the file may be whole
+                raise StorageError(f"cannot read {path}: {first_line(error)}; run the same command again") from error
             damaged[path] = type(error).__name__
             continue
         for bad, kind in damaged.items():

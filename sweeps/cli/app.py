@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from analysis.errors import AnalysisError
 from kdtrain import InputError, __version__
+from kdtrain.errors import remedy
 from sweeps.cli.ablate import ablate
 from sweeps.cli.best import best
 from sweeps.cli.data import check, get
@@ -60,11 +61,21 @@ def main() -> None:
     try:
         app()
     except (InputError, AnalysisError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
+        print_error(str(error))
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print_error(f"cannot access {error.filename}: {error.strerror}; {remedy(error)} and run the same command again")
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("interrupted; run the same command again to resume")
         sys.exit(130)
+
+
+def print_error(text: str) -> None:
+    """Print one sentence about an error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(text)}")
 
 
 def _print_version(value: bool) -> None:

@@ -15,7 +15,7 @@ from analysis.report.sweep_report import write_report
 from analysis.selection.select import best
 from analysis.tables.states import State
 from kdtrain import Machine
-from kdtrain.errors import is_full, refused
+from kdtrain.errors import refused, unreadable
 from kdtrain.loop.run_folder import STUDENT
 from kdtrain.runtime.atomic_files import write_atomically
 from sweeps.attempt.attempt import TRIALS, staged
@@ -47,10 +47,11 @@ def local_folder(sweep: Store) -> Iterator[Path]:
     On a disk it is the sweep's folder itself.
 
     Raises:
-        StorageError: If a disk is full.
+        StorageError: If a disk refuses.
     """
     if sweep.local is not None:
-        with _full_disk_location(sweep.local):
+        sweep.check_there()
+        with _refusals_named(sweep.local):
             yield sweep.local
         return
     folder = Path(tempfile.mkdtemp(prefix="kdsweep-"))
@@ -58,7 +59,7 @@ def local_folder(sweep: Store) -> Iterator[Path]:
         for part in (LEDGER, "predictions"):
             sweep.pull(part, folder / part)
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-        with _full_disk_location(folder):
+        with _refusals_named(folder):
             yield folder
         for path in sorted(folder.rglob("*")):
             if path.is_file() and before.get(path) != path.stat().st_mtime_ns:
@@ -68,13 +69,12 @@ def local_folder(sweep: Store) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _full_disk_location(folder: Path) -> Iterator[None]:
+def _refusals_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if is_full(error):
-            raise refused(error.filename or folder, error) from error
-        raise
+        file = Path(error.filename or folder)
+        raise (refused if folder in (file, *file.parents) else unreadable)(file, error) from error
 
 
 def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:

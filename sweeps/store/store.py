@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-from kdtrain.errors import InputError, StorageError
+from kdtrain.errors import InputError, StorageError, refused, remedy
 from kdtrain.runtime.atomic_files import check_writable, write_atomically
 
 _T = TypeVar("_T")
@@ -64,7 +64,8 @@ class Store:
         Args:
             where: A folder, or a URI that pyarrow knows, such as `s3://bucket/folder?region=eu-west-1`.
             patience_s: Seconds of retries while a remote store refuses.
-            answered: Whether it has answered before, to another process, so that its silence is an outage.
+            answered: Whether it has answered before, to another process, so that its silence is an outage, and a
+                folder that is not there was moved.
 
         Raises:
             InputError: If the URI cannot be understood.
@@ -92,6 +93,7 @@ class Store:
     def below(self, prefix: str) -> "Store":
         """The store of what lies below a prefix."""
         if self.local is not None:
+            self.check_there()
             return Store(self.local / prefix)
         path, mark, options = self.address.partition("?")
         store = Store(f"{path.rstrip('/')}/{prefix}{mark}{options}", self._patience_s, self._answered)
@@ -120,6 +122,8 @@ class Store:
             StorageError: If it cannot be written, for instance on a full disk.
         """
         if self.local is not None:
+            self.check_there()
+            _make_parents(self.local / key)
             write_atomically(self.local / key, content)
             return
 
@@ -151,16 +155,34 @@ class Store:
             self._with_retries(lambda: self._fs.delete_file(self._path(key)), f"delete {key} in")
 
     def check_writable(self) -> None:
-        """Prove that the store takes a file.
+        """Prove that the store takes a file; on a disk, its folder is made if it is missing.
 
         Raises:
             StorageError: If it does not.
         """
         if self.local is not None:
+            self.check_there()
             check_writable(self.local)
+            self._answered = True
             return
         self.write("probe", b"\0")
         self.delete("probe")
+
+    def check_there(self) -> None:
+        """On a disk, check that a folder that was there before is there still, so that nobody makes it anew.
+
+        Raises:
+            StorageError: If it was moved or deleted, or its file system was unmounted.
+        """
+        if self.local is None or not self._answered:
+            return
+        try:
+            self.local.stat()
+        except OSError as error:
+            raise StorageError(
+                f"the folder {self.local} is not there any more ({error.strerror or error}): it was moved, deleted or "
+                "unmounted; put it back and run the same command again, or give its new place as --dir"
+            ) from error
 
     def pull(self, prefix: str, folder: Path) -> None:
         """Copy all files below a prefix to a local folder."""
@@ -169,11 +191,13 @@ class Store:
         for info in self._with_retries(lambda: self._fs.get_file_info(selector), f"list {prefix} in"):
             if info.type == fs.FileType.File:
                 name = info.path.removeprefix(base).lstrip("/")
+                _make_parents(folder / name)
                 write_atomically(folder / name, self.read(_key(prefix, name)))
 
     def move(self, prefix: str, to: str) -> None:
         """Move all files below a prefix."""
         if self.local is not None:
+            self.check_there()
             shutil.rmtree(self.local / to, ignore_errors=True)
             (self.local / to).parent.mkdir(parents=True, exist_ok=True)
             (self.local / prefix).rename(self.local / to)
@@ -194,6 +218,7 @@ class Store:
         has changed; leaving the block saves once more, unless by an error.
         """
         if self.local is not None:
+            self.check_there()
             yield Workplace(self, prefix, self.local / prefix)
             return
         scratch = Path(tempfile.mkdtemp(prefix="kdsweep-"))
@@ -215,20 +240,20 @@ class Store:
             try:
                 answer = attempt()
             except FileNotFoundError:
-                self._answered = True
+                self._answered |= self.local is None
                 raise
             except OSError as error:
                 patience = self._patience_s if self._answered else min(self._patience_s, FIRST_ANSWER_S)
                 left = patience - (time.monotonic() - start)
                 meaning = _permanent_cause(error)
                 if self.local is not None or meaning or left <= 0 or self.gives_up():
-                    todo = "correct the cause" if self.local is not None else "once it answers again"
+                    todo = remedy(error) if self.local is not None else "once it answers again"
                     todo = meaning or f"{todo}, run the same command again"
                     raise StorageError(f"cannot {what} {self}: {todo} ({_one_line(error)})") from error
                 if pause == 0.5:
                     self.notice(f"cannot {what} {self} ({_one_line(error)}); trying again for {left:.0f} s")
             else:
-                self._answered = True
+                self._answered |= self.local is None
                 return answer
             time.sleep(min(pause, left))
             pause = min(2 * pause, 10.0)
@@ -274,6 +299,13 @@ def open_store(where: "Store | Path | str") -> Store:
 
 def _key(prefix: str, name: str) -> str:
     return f"{prefix}/{name}" if prefix else name
+
+
+def _make_parents(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(file, error) from error
 
 
 def _open_remote(address: str) -> tuple[fs.FileSystem, str]:

@@ -76,7 +76,9 @@ def test_a_folder_that_takes_no_file_is_refused_at_once(tmp_path, monkeypatch):
     check_writable(tmp_path / "new" / "folder")
     assert files(tmp_path / "new" / "folder") == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"cannot write to .*file: .*; make room or choose another folder"):
+    with pytest.raises(
+        StorageError, match=r"cannot write to .*file: .*; move the file away .* or choose another folder"
+    ):
         check_writable(tmp_path / "file")
     monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
     with pytest.raises(StorageError, match=r"cannot write to .*: No space left on device"):
