@@ -91,7 +91,7 @@ class FrozenTeacher:
     def network(self) -> TappedNetwork:
         """The network; it is loaded here."""
         _, network = load_model(self._folder, self.digest)
-        return network.to(self._device).to(memory_format=torch.channels_last)
+        return network.place(self._device)
 
     def ask(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """The teacher's maps `(N, C, h, w)` at some layers, contiguous, for images `(N, 3, H, W)` on its device."""

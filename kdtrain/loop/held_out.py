@@ -43,7 +43,7 @@ def measure(
             f"{student} must have the classes of the role {role} ({', '.join(images.classes)}), "
             f"got {', '.join(card.classes)}"
         )
-    network.to(device).to(memory_format=torch.channels_last)
+    network.place(device)
     autocast, _ = mixed_precision(machine, device)
     with autocast():
         return evaluate(network.logits, images, role, config.batch_size, config.eval_scale, device, between=between)

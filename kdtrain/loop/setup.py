@@ -135,15 +135,14 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
     train_images = open_role(config.data, "train", machine.data_root, machine.cache)
     select_images = open_role(config.data, "select", machine.data_root, machine.cache)
     batches = _build_batches(config, machine, group, train_images)
-    student = build_network(config.student, len(train_images.classes), config.seed, machine.weights)
+    student = build_network(config.student, len(train_images.classes), config.seed, machine.weights).place(device)
     teacher = _open_teacher(config, machine, train_images, device, autocast)
     source = open_batches(batches, machine, teacher, device)
 
     terms, term_modules = _build_terms(config, student, teacher, source, batches.size, len(train_images.classes))
     if device.type == "cpu":
         quicken_dilated(student)
-    for network in (student, term_modules):
-        network.to(device).to(memory_format=torch.channels_last)
+    term_modules.to(device).to(memory_format=torch.channels_last)
     kernels = {
         term.name: module.kernel
         for term, module in zip(terms, term_modules, strict=True)

@@ -57,7 +57,8 @@ def layer_channels(network: TappedNetwork, layers: Iterable[str], size: tuple[in
     device = network.mean.device
     try:
         with torch.no_grad():
-            maps = network.eval().tap(layers)(torch.zeros(1, 3, *size, device=device))
+            images = torch.zeros(1, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+            maps = network.eval().tap(layers)(images)
     except InputError:
         raise
     except Exception as error:

@@ -3,16 +3,20 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from kdtrain.errors import InputError
+from kdtrain.models.outputs import AUX, LOGITS, maps_of
+from kdtrain.models.padding import Size, cut_back, padded, padded_sizes
 
 NAMED_LAYERS = "logits, aux, decoder, encoder.1 to encoder.5, or the path of a module"
 _ENCODER_STAGE = re.compile(r"encoder\.(\d+)$")
+_VIEW_FAILED = "view size is not compatible"
+"""Part of torch's message where a network views a map in channels-last order as if it were contiguous."""
 
 
 class TappedNetwork(nn.Module):
@@ -23,12 +27,19 @@ class TappedNetwork(nn.Module):
     encoder's stages), or the path of any module, whose output is taken. A network of the user's may translate
     names into module paths by an attribute `layers: dict[str, str]`.
 
+    In evaluation mode the wrapper learns what the network needs: by how much images of a size are padded, whether maps
+    must be contiguous (else they are in channels-last order), and which layers are copied, because a later operation
+    changes their map in place. All of it follows from the network and the size alone; in training mode it is used as
+    it was learned before.
+
     Args:
-        net: The network, `(N, 3, H, W)` to logits `(N, C, h, w)`, or a dict with `out` and perhaps `aux`, or
-            a tuple that starts with the logits.
+        net: The network, from `(N, 3, H, W)` to what `maps_of` reads.
         mean: Per-channel mean of RGB in [0, 1].
         std: Per-channel standard deviation.
-        divisor: Heights and widths are padded to a multiple of this.
+        divisor: Heights and widths are padded to a multiple of this first.
+
+    Attributes:
+        contiguous: Whether maps must be contiguous. A network says so itself by an attribute `channels_last = False`.
     """
 
     mean: Tensor
@@ -38,11 +49,19 @@ class TappedNetwork(nn.Module):
         super().__init__()
         self.net = net
         self.divisor = divisor
+        self.contiguous = getattr(net, "channels_last", True) is False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self._taps: dict[str, Tensor] = {}
+        self._taps: dict[str, _Tap] = {}
         self._hooks: list[RemovableHandle] = []
         self._layers: tuple[str, ...] = ()
+        self._copied: set[str] = set()
+        self._sizes: dict[Size, Size] = {}
+
+    def place(self, device: torch.device) -> "TappedNetwork":
+        """Move the network to a device, in channels-last order unless it needs contiguous maps."""
+        order = torch.contiguous_format if self.contiguous else torch.channels_last
+        return self.to(device).to(memory_format=order)
 
     def tap(self, layers: Iterable[str]) -> "TappedNetwork":
         """Choose the layers that `forward` hands out besides the logits.
@@ -54,9 +73,7 @@ class TappedNetwork(nn.Module):
         for hook in self._hooks:
             hook.remove()
         self._hooks = [
-            self._module_of(layer).register_forward_hook(self._keeper(layer))
-            for layer in self._layers
-            if layer not in ("logits", "aux")
+            self._module_of(layer).register_forward_hook(self._keeper(layer)) for layer in self._tapped_layers
         ]
         return self
 
@@ -65,42 +82,94 @@ class TappedNetwork(nn.Module):
 
         Where the input had to be padded (below and to the right), maps are cut back to the part that shows
         the image.
+
+        Raises:
+            InputError: If the network returns no logits, or gives no map at a layer.
         """
-        height, width = images.shape[-2:]
-        right, below = -width % self.divisor, -height % self.divisor
-        inputs = (images - self.mean) / self.std
-        if right or below:
-            inputs = functional.pad(inputs, (0, right, 0, below))
-        output = self.net(inputs)
-        tapped = [layer for layer in self._layers if layer not in ("logits", "aux")]
-        for layer in tapped:
-            if layer not in self._taps:
-                raise InputError(f"layer {layer!r} takes no part in what {type(self.net).__name__} computes")
-        maps = {layer: self._taps.pop(layer) for layer in tapped}
-        if isinstance(output, dict):
-            if "out" not in output:
-                raise InputError(f"{type(self.net).__name__} must name its logits 'out', got {list(output)}")
-            maps["logits"] = output["out"]
-            if output.get("aux") is not None:
-                maps["aux"] = output["aux"]
-        else:
-            maps["logits"] = output[0] if isinstance(output, list | tuple) else output
-        if "aux" in self._layers and "aux" not in maps:
-            raise InputError("layer 'aux': this network has no auxiliary head")
-        if right or below:
-            maps = {
-                layer: _cut(value, height / (height + below), width / (width + right)) for layer, value in maps.items()
-            }
-        return maps
+        size = (images.shape[-2], images.shape[-1])
+        if self.training or size in self._sizes:
+            return self._forward(images, self._sizes.get(size) or next(padded_sizes(size, self.net, self.divisor)))
+        return self._first_forward(images, size)
 
     def logits(self, images: Tensor) -> Tensor:
         """The logits `(N, C, h, w)` alone."""
-        logits: Tensor = self(images)["logits"]
+        logits: Tensor = self(images)[LOGITS]
         return logits
+
+    def _first_forward(self, images: Tensor, size: Size) -> dict[str, Tensor]:
+        """The first pass of images of a size: it is repeated until the network takes them.
+
+        Raises:
+            Exception: What the network raised first, if it takes them in no way.
+        """
+        first_error: Exception | None = None
+        for larger in padded_sizes(size, self.net, self.divisor):
+            try:
+                maps = self._forward(images, larger)
+            except Exception as error:
+                if isinstance(error, InputError) or not _may_be_the_size(error):
+                    raise
+                first_error = first_error or error
+                continue
+            self._sizes[size] = larger
+            return maps
+        assert first_error is not None
+        raise first_error
+
+    def _forward(self, images: Tensor, size: Size) -> dict[str, Tensor]:
+        """One pass of images that are padded to `size`; in evaluation mode it is repeated if its order was wrong."""
+        inputs = padded((images - self.mean) / self.std, size)
+        self._taps.clear()
+        try:
+            output = self.net(inputs.contiguous() if self.contiguous else inputs)
+        except RuntimeError as error:
+            if self.contiguous or _VIEW_FAILED not in str(error):
+                raise
+            if self.training:
+                raise InputError(
+                    f"{self._name} does not take maps in channels-last order in training mode; use reshape in place of "
+                    "view, or give the network the attribute channels_last = False"
+                ) from error
+            self.contiguous = True
+            with torch.inference_mode(False):
+                self.net.to(memory_format=torch.contiguous_format)
+            return self._forward(images, size)
+        if changed := [layer for layer, tap in self._taps.items() if tap.was_changed]:
+            if self.training:
+                raise InputError(
+                    f"layer {changed[0]!r}: a later operation of {self._name} changes this map in place, in training "
+                    "mode alone; use an operation that is not in place, or another layer"
+                )
+            self._copied.update(changed)
+            return self._forward(images, size)
+        maps = self._read(output)
+        if size == tuple(images.shape[-2:]):
+            return maps
+        return {layer: cut_back(value, (images.shape[-2], images.shape[-1]), size) for layer, value in maps.items()}
+
+    def _read(self, output: object) -> dict[str, Tensor]:
+        """The maps of a pass: those of the tapped layers, and the network's output."""
+        for layer in self._tapped_layers:
+            if layer not in self._taps:
+                raise InputError(f"layer {layer!r} takes no part in what {self._name} computes")
+        maps = {layer: self._taps.pop(layer).map for layer in self._tapped_layers}
+        maps |= maps_of(output, self._name + (" in training mode" if self.training else ""))
+        if AUX in self._layers and AUX not in maps:
+            raise InputError("layer 'aux': this network has no auxiliary head")
+        return maps
+
+    @property
+    def _tapped_layers(self) -> list[str]:
+        return [layer for layer in self._layers if layer not in (LOGITS, AUX)]
+
+    @property
+    def _name(self) -> str:
+        return type(self.net).__name__
 
     def _keeper(self, layer: str) -> Callable[[nn.Module, object, object], None]:
         stage = _ENCODER_STAGE.match(layer)
-        taps = self._taps  # not self: a reference cycle would keep the memory of the network until garbage collection
+        # not self: a reference cycle would keep the memory of the network until garbage collection
+        taps, copied = self._taps, self._copied
 
         def keep(_module: nn.Module, _inputs: object, output: object) -> None:
             if stage and isinstance(output, list | tuple):
@@ -109,7 +178,7 @@ class TappedNetwork(nn.Module):
                 raise InputError(
                     f"layer {layer!r} gives no map of the form (N, C, H, W): nothing can be distilled there"
                 )
-            taps[layer] = output
+            taps[layer] = _Tap.of(output.clone() if layer in copied else output)
 
         return keep
 
@@ -126,11 +195,32 @@ class TappedNetwork(nn.Module):
         if path == "" or path not in modules:
             near = difflib.get_close_matches(path, modules, n=3)
             hint = f"; near it are {', '.join(near)}" if near else ""
-            owner = type(self.net).__name__
-            raise InputError(f"layer {layer!r} does not exist in {owner}: allowed are {NAMED_LAYERS}{hint}")
+            raise InputError(f"layer {layer!r} does not exist in {self._name}: allowed are {NAMED_LAYERS}{hint}")
         return modules[path]
 
 
-def _cut(value: Tensor, rows: float, columns: float) -> Tensor:
-    height, width = value.shape[-2:]
-    return value[..., : max(1, round(height * rows)), : max(1, round(width * columns))]
+@dataclass(frozen=True)
+class _Tap:
+    """A map as its module gave it."""
+
+    map: Tensor
+    version: int
+
+    @classmethod
+    def of(cls, value: Tensor) -> "_Tap":
+        return cls(value, _version(value))
+
+    @property
+    def was_changed(self) -> bool:
+        """Whether an operation has changed the map in place since then."""
+        return _version(self.map) != self.version
+
+
+def _version(value: Tensor) -> int:
+    """How often a tensor was changed in place; tensors of inference mode do not count it."""
+    return 0 if value.is_inference() else value._version
+
+
+def _may_be_the_size(error: Exception) -> bool:
+    """Whether another size of the images could avoid an error: not where memory is short or a GPU has failed."""
+    return not isinstance(error, torch.OutOfMemoryError | MemoryError | OSError) and "CUDA" not in str(error)

@@ -216,7 +216,7 @@ class TestWeights:
         ({"arch": "tiny_networks:tiny", "options": {"depth": 3}}, (), "failed, TypeError: tiny() got an unexpected"),
         ({"arch": "tiny_networks:no_module"}, (), "must return a torch.nn.Module, got str"),
         ({"arch": "tiny_networks:one_class_more"}, (), "gives 8 channels of logits for 7 classes"),
-        ({"arch": "tiny_networks:unnamed"}, (), "Unnamed must name its logits 'out', got ['logits']"),
+        ({"arch": "tiny_networks:unnamed"}, (), "out or logits, or a tuple that starts with them, got a dict with the"),
         ({"arch": "tiny_networks:at_least_64_high"}, (), "TooSmall does not take images of 32 x 48: images must be"),
     ],
 )  # fmt: skip

@@ -128,7 +128,7 @@ def no_module(num_classes: int) -> str:
 
 class Unnamed(Tiny):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return {"logits": super().forward(images)}
+        return {"predictions": super().forward(images)}
 
 
 def unnamed(num_classes: int) -> nn.Module:
