@@ -206,7 +206,9 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
                         f"train.{field}: {count} cannot be shared evenly by the {spec.resources.processes} processes "
                         "that resources.gpu asks for"
                     )
-    ids |= {f"unlabelled:{further.images}": further.open(machine.data_root).ids() for further in spec.unlabelled}
+    ids |= {
+        f"unlabelled:{further.images}": further.open(machine.data_root, spec.data).ids() for further in spec.unlabelled
+    }
     images = {role: len(image_ids) for role, image_ids in ids.items()}
     bytes_of = {term: sum(sizes.values()) for term, sizes in kernels.items()}
     if _searches_kernels(spec, kernels):

@@ -1,8 +1,9 @@
 """Every image of a role is read: what the images hold, and which files are bad."""
 
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ class RoleCheck:
     """Pixels whose label is ignored."""
     bad: tuple[tuple[str, str], ...]
     """Image id and what is wrong with it."""
+    contents: tuple[tuple[str, bytes], ...] = ()
+    """Image id and hash of its pixels."""
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
@@ -63,20 +66,39 @@ def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] =
     ids, count = source.ids(role), len(source.classes)
     sizes: Counter[tuple[int, int]] = Counter()
     pixels = np.zeros(count, dtype=np.int64)
-    ignored, bad = 0, []
+    ignored, bad, contents = 0, [], []
     for done, (image_id, content) in enumerate(zip(ids, _contents(source, role, ids), strict=True), start=1):
         if isinstance(content, str):
             bad.append((image_id, content))
         else:
-            size, counts = content
+            size, counts, pixels_hash = content
             sizes[size] += 1
+            contents.append((image_id, pixels_hash))
             pixels += counts[:count]
             ignored += int(counts[source.ignore_index])
         seen(done, len(ids))
-    return RoleCheck(role, source.classes, len(ids), sizes, pixels, ignored, tuple(bad))
+    return RoleCheck(role, source.classes, len(ids), sizes, pixels, ignored, tuple(bad), tuple(contents))
 
 
-_Content = tuple[tuple[int, int], npt.NDArray[np.int64]] | str
+def repeated_images(checks: Iterable[RoleCheck]) -> list[str]:
+    """Sentences about images with equal pixels under several names, within a role and in two roles."""
+    first_places: dict[bytes, tuple[str, str]] = {}
+    repeated: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for check in checks:
+        for image_id, content in check.contents:
+            role, other = first_places.setdefault(content, (check.role, image_id))
+            if (role, other) != (check.role, image_id):
+                repeated.setdefault((role, check.role), []).append((other, image_id))
+    sentences = []
+    for (first, second), pairs in repeated.items():
+        other, image_id = pairs[0]
+        where = f"role {first} has" if first == second else f"roles {first} and {second} share"
+        what = "a repeated image" if len(pairs) == 1 else f"{len(pairs)} repeated images"
+        sentences.append(f"{where} {what} under other names, first {image_id}, which has the pixels of {other}")
+    return sentences
+
+
+_Content = tuple[tuple[int, int], npt.NDArray[np.int64], bytes] | str
 
 
 def _contents(source: DataSource, role: str, ids: tuple[str, ...]) -> Iterator[_Content]:
@@ -85,10 +107,11 @@ def _contents(source: DataSource, role: str, ids: tuple[str, ...]) -> Iterator[_
 
 
 def _content(source: DataSource, role: str, image_id: str) -> _Content:
-    """Size and pixels by label of one image, or what is wrong with it."""
+    """Size, pixels by label and a hash of one image, or what is wrong with it."""
     try:
-        _, labels = source.read(role, image_id)
+        image, labels = source.read(role, image_id)
         check_labels(labels, source, image_id)
     except InputError as error:
         return str(error)
-    return labels.shape, np.bincount(labels.ravel(), minlength=256)
+    pixels_hash = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+    return labels.shape, np.bincount(labels.ravel(), minlength=256), pixels_hash

@@ -58,10 +58,10 @@ class Cityscapes(DataSet):
     def _part(self, pairs: Pairs, role: Role) -> Pairs:
         if not self.cities:
             return carved(pairs, role, self.select, GROUP)
-        city = {image_id: image_id.split("/")[0] for image_id in pairs}
+        city = {image_id: image_id.split("/")[0] for image_id in pairs.files}
         cities = sorted(set(city.values()))
         if unknown := sorted(set(self.cities) - set(cities)):
             raise InputError(f"data.cities: there is no city {few(unknown)}; known: {', '.join(cities)}")
         if set(cities) <= set(self.cities):
             raise InputError(f"data.cities: takes all {len(cities)} cities, so that none is left to train on")
-        return {i: files for i, files in pairs.items() if (city[i] in self.cities) == (role == "select")}
+        return pairs.part(lambda image_id: (city[image_id] in self.cities) == (role == "select"))

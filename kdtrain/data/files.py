@@ -1,4 +1,4 @@
-"""Files of a data set: found, listed, hashed."""
+"""Files of a data set: found by lists, told apart, listed, hashed."""
 
 import hashlib
 import os
@@ -8,31 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kdtrain.data.labels import few
+from kdtrain.data.walk import check_name, normalized, printable
 from kdtrain.errors import InputError, MissingError, unreadable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-
-
-def find_files(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: str = "") -> dict[str, Path]:
-    """All files in a folder and its subfolders whose names end with `ending`, by their path without it and the suffix.
-
-    Raises:
-        InputError: If there is no such folder or no such file, or two differ by their suffix alone.
-    """
-    if not folder.is_dir():
-        raise MissingError(f"{what} has no folder of {kind}: looked for {folder}")
-    files: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() not in suffixes or file.name.startswith(".") or not file.stem.endswith(ending):
-            continue
-        image_id = file.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
-        if image_id in files:
-            raise InputError(f"{what} has two {kind} of one name: {files[image_id]} and {file.name}")
-        files[image_id] = file
-    if not files:
-        raise MissingError(f"{what} has no {kind}: looked for *{ending}{{{','.join(suffixes)}}} in {folder}")
-    return dict(sorted(files.items()))
 
 
 def read_list(what: str, file: Path, todo: str = "") -> tuple[str, ...]:
@@ -47,10 +27,14 @@ def read_list(what: str, file: Path, todo: str = "") -> tuple[str, ...]:
         InputError: If there is no such file, it is empty or holds a name twice.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise MissingError(f"{what} has no list of its images: looked for {file}{todo and f'; {todo}'}") from None
-    names = [_name(line.split()[0]) for line in lines if line.strip()]
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what} has a list that is not UTF-8 text: {printable(file)} ({error.reason})") from None
+    except OSError:
+        raise MissingError(
+            f"{what} has no list of its images: looked for {printable(file)}{todo and f'; {todo}'}"
+        ) from None
+    names = [normalized(_name(line.split()[0])) for line in lines if line.strip()]
     if not names:
         raise InputError(f"{what} has an empty list: {file}")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
@@ -64,23 +48,55 @@ def listed_files(
     """The file of each name; other files in the folder are passed over.
 
     Raises:
-        InputError: If one is missing; the sentence begins with `lack`.
+        InputError: If one is missing, or there are two of one name; the sentence begins with `lack`.
     """
-    candidates = ([folder / f"{name}{ending}{suffix}" for suffix in suffixes] for name in names)
-    files = [next((file for file in paths if file.is_file()), None) for paths in candidates]
-    if lacking := [f"{name}{ending}" for name, file in zip(names, files, strict=True) if file is None]:
+    wanted = {normalized(f"{name}{ending}"): name for name in names}
+    files: dict[str, Path] = {}
+    for path in sorted(_files_in(folder)):
+        stem = normalized(path.stem)
+        if stem not in wanted or path.suffix.lower() not in suffixes:
+            continue
+        check_name(folder.name, path)
+        if stem in files:
+            raise InputError(f"{folder} has two files of one name: {files[stem]} and {path}; rename or remove one")
+        files[stem] = path
+    if lacking := [stem for stem in wanted if stem not in files]:
         raise MissingError(f"{lack}: {len(lacking)} of the {len(names)} listed are not in {folder}: {few(lacking)}")
-    return [file for file in files if file is not None]
+    return [files[stem] for stem in wanted]
+
+
+def file_identity(file: Path) -> tuple[int, int] | str:
+    """What two paths have in common if they lead to one file: links, also hard links, and other mounts included.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        status = file.stat()
+        return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(file)
+    except OSError as error:
+        raise unreadable(error.filename or "a data file", error) from None
 
 
 def files_listing(identity: bytes, files: Mapping[str, tuple[Path, ...]]) -> str:
-    """A quick key that changes whenever `files_digest` might: names, sizes and times."""
+    """A quick key that changes whenever `files_digest` might.
+
+    It holds the ids and of every file the inode, the size and the times of its last change of content and of status.
+    The latter cannot be set by a program, so that content which was changed under the same size and time shows.
+
+    Raises:
+        InputError: If a file is not there any more.
+    """
     listing = hashlib.blake2b(identity, digest_size=16)
-    for image_id, paths in files.items():
-        listing.update(image_id.encode())
-        for path in paths:
-            stat = path.stat()
-            listing.update(f"|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    try:
+        for image_id, paths in files.items():
+            listing.update(image_id.encode())
+            for path in paths:
+                status = path.stat()
+                facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+                listing.update(f"|{'|'.join(map(str, facts))}\n".encode())
+    except OSError as error:
+        raise unreadable(error.filename or "a data file", error) from None
     return listing.hexdigest()
 
 
@@ -95,6 +111,16 @@ def files_digest(identity: bytes, files: Mapping[str, tuple[Path, ...]]) -> str:
         for image_id, hashes in zip(files, pool.map(_hash_files, files.values()), strict=True):
             digest.update(f"{image_id}|{'|'.join(hashes)}\n".encode())
     return digest.hexdigest()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_file()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(error.filename or "a data file", error) from None
 
 
 def _name(path: str) -> str:

@@ -2,23 +2,37 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kdtrain.data.apart import check_roles_apart
 from kdtrain.data.files import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
+    file_identity,
     files_digest,
     files_listing,
-    find_files,
     listed_files,
 )
 from kdtrain.data.labels import LabelMeaning, few, read_image
-from kdtrain.data.source import IGNORE, Palette, Pixels, Role, checked_role, written_name
+from kdtrain.data.source import IGNORE, ROLES, Palette, Pixels, Role, checked_role, written_name
+from kdtrain.data.walk import walk
 from kdtrain.errors import InputError
 
-Pairs = Mapping[str, tuple[Path, Path]]
-"""Image id -> (image file, label file), in the order of the ids."""
+
+@dataclass(frozen=True)
+class Pairs:
+    """The images of a role with their label maps."""
+
+    files: Mapping[str, tuple[Path, Path]]
+    """Image id -> (image file, label file), in the order of the ids."""
+    notes: tuple[str, ...] = ()
+    """What was passed over where the files were looked for, in sentences."""
+
+    def part(self, keep: Callable[[str], bool]) -> "Pairs":
+        """The images whose ids are to be kept."""
+        return Pairs({image_id: files for image_id, files in self.files.items() if keep(image_id)}, self.notes)
 
 
 def find_pairs(what: str, images: Path, labels: Path, image_suffix: str = "", label_suffix: str = "") -> Pairs:
@@ -27,8 +41,9 @@ def find_pairs(what: str, images: Path, labels: Path, image_suffix: str = "", la
     Raises:
         InputError: If a folder is missing or empty, or an image or a label map is without its partner.
     """
-    image_files = find_files(what, "images", images, IMAGE_SUFFIXES, image_suffix)
-    label_files = find_files(what, "label maps", labels, LABEL_SUFFIXES, label_suffix)
+    found_images = walk(what, "images", images, IMAGE_SUFFIXES, image_suffix)
+    found_labels = walk(what, "label maps", labels, LABEL_SUFFIXES, label_suffix)
+    image_files, label_files = found_images.files, found_labels.files
     without_label = [i for i in image_files if i not in label_files]
     without_image = [i for i in label_files if i not in image_files]
     if without_label or without_image:
@@ -37,8 +52,13 @@ def find_pairs(what: str, images: Path, labels: Path, image_suffix: str = "", la
         raise InputError(
             f"{what} is incomplete: {len(image_files)} images in {images} but "
             f"{len(label_files)} label maps in {labels}; {len(lonely)} {lacks}: {few(lonely)}"
+            f"{_differ_in_case(without_label, without_image)}"
         )
-    return {i: (image_files[i], label_files[i]) for i in image_files}
+    pairs = {i: (image_files[i], label_files[i]) for i in image_files}
+    for image, label in pairs.values():
+        if file_identity(image) == file_identity(label):
+            raise InputError(f"{what} has an image that is its own label map: {image} and {label} are one file")
+    return Pairs(pairs, found_images.notes + found_labels.notes)
 
 
 def listed_pairs(what: str, names: Iterable[str], images: Path, labels: Path, label_suffix: str = "") -> Pairs:
@@ -50,7 +70,7 @@ def listed_pairs(what: str, names: Iterable[str], images: Path, labels: Path, la
     names = tuple(names)
     image_files = listed_files(f"{what} lacks images", names, images, IMAGE_SUFFIXES)
     label_files = listed_files(f"{what} lacks label maps", names, labels, LABEL_SUFFIXES, label_suffix)
-    return dict(zip(names, zip(image_files, label_files, strict=True), strict=True))
+    return Pairs(dict(zip(names, zip(image_files, label_files, strict=True), strict=True)))
 
 
 class PairSource:
@@ -73,13 +93,23 @@ class PairSource:
         self._find = cache(find)
         self._group = re.compile(group) if group else None
         # Mistakes that show in the names of files are found before any file is decoded.
+        images: dict[str, Mapping[str, Path]] = {role: self.image_files(role) for role in ROLES if self._is_there(role)}
         for role in ("train", "select"):
             for image_id in self.ids(role):
                 self.group(image_id)
+        check_roles_apart(images)
 
     def ids(self, role: str) -> tuple[str, ...]:
         """Image ids in alphabetical order."""
-        return tuple(self._find(checked_role(role)))
+        return tuple(self._files(role))
+
+    def image_files(self, role: str) -> Mapping[str, Path]:
+        """The image files of a role by id."""
+        return {image_id: image for image_id, (image, _) in self._files(role).items()}
+
+    def notes(self, role: str) -> tuple[str, ...]:
+        """What was passed over where the files were looked for, in sentences."""
+        return self._find(checked_role(role)).notes
 
     def group(self, image_id: str) -> str:
         """The group named in the id; the id itself if no pattern is given."""
@@ -87,7 +117,7 @@ class PairSource:
 
     def read(self, role: str, image_id: str) -> tuple[Pixels, Pixels]:
         """Decode one pair and check it; where both files are bad, the error names both."""
-        image_file, label_file = self._find(checked_role(role))[image_id]
+        image_file, label_file = self._files(role)[image_id]
         faults: list[str] = []
         image = _decoded(read_image, image_file, faults)
         raw = _decoded(self._labels.decode, label_file, faults)
@@ -101,11 +131,24 @@ class PairSource:
 
     def listing(self, role: str) -> str:
         """Names, sizes and times of all files."""
-        return files_listing(self._identity(role), self._find(checked_role(role)))
+        return files_listing(self._identity(role), self._files(role))
 
     def digest(self, role: str) -> str:
         """Hash of ids, file contents and the meaning of the label ids."""
-        return files_digest(self._identity(role), self._find(checked_role(role)))
+        return files_digest(self._identity(role), self._files(role))
+
+    def _files(self, role: str) -> Mapping[str, tuple[Path, Path]]:
+        return self._find(checked_role(role)).files
+
+    def _is_there(self, role: Role) -> bool:
+        """Whether a role can be opened; the role test need not be there before it is read."""
+        try:
+            self._files(role)
+        except InputError:
+            if role != "test":
+                raise
+            return False
+        return True
 
     def _identity(self, role: str) -> bytes:
         pattern = self._group and self._group.pattern
@@ -126,6 +169,13 @@ def group_of(image_id: str, pattern: re.Pattern[str] | None) -> str:
     if match is None or match[1] is None:
         raise InputError(f"the pattern group={pattern.pattern!r} does not match the image id {image_id!r}")
     return match[1]
+
+
+def _differ_in_case(images: list[str], labels: list[str]) -> str:
+    """A hint at an image and a label map whose names differ in their case alone."""
+    by_case = {name.casefold(): name for name in labels}
+    pair = next(((name, by_case[name.casefold()]) for name in images if name.casefold() in by_case), None)
+    return f"; {pair[0]} and {pair[1]} differ in upper and lower case alone: rename one of them" if pair else ""
 
 
 def _decoded(read: Callable[[Path], Pixels], file: Path, faults: list[str]) -> Pixels | None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator
 
+from kdtrain.data.walk import printable
 from kdtrain.errors import InputError, MissingError
 
 Role = Literal["train", "select", "test"]
@@ -88,6 +89,8 @@ def checked_root(data_root: Path | None, name: str) -> Path:
     """The data root, or InputError if it is not set or not a folder."""
     if data_root is None:
         raise InputError(f"the data {name!r} are read from a folder: set data_root")
+    if printable(data_root) != str(data_root):
+        raise InputError(f"the data root of {name!r} must be a path in UTF-8, got {printable(data_root)}; rename it")
     if not Path(data_root).is_dir():
         raise MissingError(f"the data root of {name!r} is not a folder: {data_root}")
     return Path(data_root)

@@ -22,8 +22,8 @@ class Split(Strict):
 
 def carved(pairs: Pairs, role: Role, split: Split, group: str | None) -> Pairs:
     """The training images of the role `train`, or those that are set aside for `select`."""
-    aside = set_aside(pairs, split, group)
-    return {i: files for i, files in pairs.items() if (i in aside) == (role == "select")}
+    aside = set_aside(pairs.files, split, group)
+    return pairs.part(lambda image_id: (image_id in aside) == (role == "select"))
 
 
 def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> frozenset[str]:

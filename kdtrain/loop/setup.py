@@ -171,7 +171,9 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
 
 
 def _build_batches(config: TrainConfig, machine: Machine, group: ProcessGroup, images: Images) -> TrainBatches:
-    unlabelled = open_unlabelled(config.unlabelled, machine.data_root, machine.cache) if config.unlabelled else None
+    unlabelled = None
+    if config.unlabelled is not None:
+        unlabelled = open_unlabelled(config.unlabelled, machine.data_root, machine.cache, config.data)
     return TrainBatches(
         images,
         config.augment,

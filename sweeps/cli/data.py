@@ -11,8 +11,9 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from kdtrain import InputError
-from kdtrain.data import ROLES
-from kdtrain.data.check import RoleCheck, check_role
+from kdtrain.data import ROLES, DataSource
+from kdtrain.data.apart import HasFiles
+from kdtrain.data.check import RoleCheck, check_role, repeated_images
 from kdtrain.explain import did_you_mean
 from sweeps.cli.options import Data, Trust, console, machine_of
 from sweeps.spec.spec import SweepSpec, load_spec
@@ -61,6 +62,8 @@ def check(
     for role_check in labelled:
         if role_check.absent:
             console.print(f"role {role_check.role} has no pixel of {', '.join(role_check.absent)}")
+    for sentence in repeated_images(checks):
+        console.print(f"warning: {sentence}", markup=False, soft_wrap=True)
     bad = [(role_check.role, *each) for role_check in checks for each in role_check.bad]
     for role, image_id, reason in bad[:_BAD_SHOWN]:
         console.print(f"bad: {role} {image_id}: {reason}", markup=False)
@@ -83,9 +86,18 @@ def _role_checks(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
                 continue
         with _shown(f"reading role {role}") as update:
             yield check_role(source, role, update)
+        _print_notes(source, role)
     for further in spec.unlabelled:
+        images = further.open(root, spec.data)
         with _shown(f"reading {further.images}") as update:
-            yield check_role(further.open(root), f"unlabelled {further.images}", update)
+            yield check_role(images, f"unlabelled {further.images}", update)
+        _print_notes(images, "unlabelled")
+
+
+def _print_notes(source: DataSource, role: str) -> None:
+    """Print what was passed over where the files of a role were looked for."""
+    for note in source.notes(role) if isinstance(source, HasFiles) else ():
+        console.print(note, markup=False, soft_wrap=True)
 
 
 def _described(check: RoleCheck) -> str:

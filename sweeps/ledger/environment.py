@@ -57,7 +57,7 @@ def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unl
     """
     opened = {role: open_role(config, role, machine.data_root, machine.cache) for role in ("train", "select")}
     for further in unlabelled:
-        opened[f"unlabelled:{further.images}"] = open_unlabelled(further, machine.data_root, machine.cache)
+        opened[f"unlabelled:{further.images}"] = open_unlabelled(further, machine.data_root, machine.cache, config)
     train = opened["train"]
     return {
         "name": config.name,
