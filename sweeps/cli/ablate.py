@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from kdtrain import InputError
 from sweeps.cli.options import Trust, console
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
 from sweeps.designs.controls import DEFAULT
+from sweeps.spec.overrides import check_apart
+from sweeps.spec.strict_yaml import parse_value
 
 
 def ablate(
@@ -95,10 +96,11 @@ def _listed(text: str | None) -> list[str]:
 
 
 def _fields(option: str, given: list[str] | None) -> dict[str, tuple[Any, ...]]:
-    result = {}
+    result: dict[str, tuple[Any, ...]] = {}
     for text in given or []:
         field, equals, values = text.partition("=")
-        if not equals or not field or not _listed(values):
+        if not equals or not field or not values.strip():
             raise InputError(f"{option}: must be FIELD=VALUE,VALUE, as in {option} optimizer.lr=3, got {text!r}")
-        result[field] = tuple(yaml.safe_load(value) for value in _listed(values))
+        check_apart([*result, field], option)
+        result[field] = tuple(parse_value(f"[{values}]", f"{option} {field}"))
     return result

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from kdtrain import EpochReport, InputError, Machine, foreign
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
+from sweeps.spec.overrides import check_apart
+from sweeps.spec.strict_yaml import parse_value
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -43,7 +44,9 @@ Weights = Annotated[
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Change a field of the spec by its dotted path; may be repeated."
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field of the spec by its dotted path, as in budget.trials=4; may be repeated.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
@@ -100,9 +103,10 @@ def changes_of(changes: list[str] | None) -> dict[str, object]:
     result: dict[str, object] = {}
     for change in changes or []:
         field, equals, value = change.partition("=")
-        if not equals or not field:
+        if not equals or not field.strip():
             raise InputError(f"--set: must be FIELD=VALUE, as in --set budget.trials=4, got {change!r}")
-        result[field] = yaml.safe_load(value)
+        check_apart([*result, field], "--set")
+        result[field] = parse_value(value, f"--set {field}")
     return result
 
 

@@ -22,6 +22,7 @@ from sweeps.cli.options import (
     stoppable,
 )
 from sweeps.spec.spec import load_spec
+from sweeps.spec.strict_yaml import read_mapping
 
 
 def fit(
@@ -43,7 +44,7 @@ def fit(
     Example: [bold]kdsweep teacher fit sweeps/specs/camvid.yaml --dir runs/teacher --data data[/]
     """
     from sweeps.attempt.teachers import fit_here, fit_teacher
-    from sweeps.outcome.best_file import read_config, read_mapping
+    from sweeps.outcome.best_file import read_config
     from sweeps.store.store import Store
 
     content = read_mapping(config)
@@ -52,7 +53,7 @@ def fit(
         if training is None:
             raise InputError(f"{config}: teacher.fit is missing, so there is nothing to fit")
     else:
-        training = read_config(config)[0]
+        training = read_config(config, changes_of(changes))[0]
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
     with stoppable() as stop:
         card = fit_teacher(training, machine, Store(folder), fit_here(print_epoch, lambda: bool(stop)))
@@ -71,7 +72,6 @@ def import_weights(
     Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
     """
     from sweeps.attempt.teachers import import_teacher
-    from sweeps.outcome.best_file import read_mapping
 
     card = import_teacher(weights_file, read_mapping(spec_file), folder, machine_of(data, None))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
@@ -99,7 +99,6 @@ def ensemble_of_teachers(
     Example: [bold]kdsweep teacher ensemble runs/a runs/b --dir runs/both --flip[/]
     """
     from sweeps.attempt.teachers import ensemble_teacher
-    from sweeps.outcome.best_file import read_mapping
 
     content = None if spec_file is None else read_mapping(spec_file)
     machine = machine_of(data, None)

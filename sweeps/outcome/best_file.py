@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from analysis import read_tables
 from analysis.selection.finalists import finalists
 from analysis.selection.select import select
@@ -15,8 +13,10 @@ from kdtrain import InputError, TrainConfig
 from kdtrain.explain import did_you_mean
 from sweeps.attempt.teachers import teacher_store
 from sweeps.outcome.tabulate import load_state, short_frames
+from sweeps.spec.overrides import parse_changed
 from sweeps.spec.settings import TeacherSource
 from sweeps.spec.spec import SweepSpec, load_spec
+from sweeps.spec.strict_yaml import dump_yaml, read_mapping
 from sweeps.store.store import Store, open_store
 
 TEACHER = "teacher"
@@ -36,7 +36,7 @@ def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Stor
         on_disk = teacher.local is not None and beside.local is not None
         content[TEACHER] = os.path.relpath(str(teacher), str(beside)) if on_disk else str(teacher)
     content["evidence"] = chosen["evidence"]
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return dump_yaml(content)
 
 
 def best_config(sweep: Store | Path | str) -> TrainConfig:
@@ -88,42 +88,24 @@ def candidate(source: str, study: str | None) -> tuple[Mapping[str, Any], SweepS
     return next(with_teacher, configs[0]), spec
 
 
-def read_config(path: Path) -> tuple[TrainConfig, Store | None]:
+def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[TrainConfig, Store | None]:
     """A config from `best.yaml`, or from a file that is nothing but a config; and the teacher folder that it names.
+
+    Args:
+        path: The file.
+        changes: Values that replace those of the config, by dotted path.
 
     Raises:
         InputError: If the file does not read, or holds no valid config.
     """
     content = read_mapping(path)
     if "config" not in content:
-        return _parse(path, content), None
+        return parse_changed(TrainConfig.parse, content, changes or {}, str(path)), None
     unknown = set(content) - {"config", TEACHER, "evidence"}
     if unknown:
         raise InputError(f"{path}: allowed keys are config, {TEACHER} and evidence, got {sorted(unknown)[0]}")
     named = content.get(TEACHER)
     teacher = Store(named if "://" in str(named) else path.parent / named) if named else None
-    return _parse(path, content["config"]), teacher
-
-
-def read_mapping(path: Path) -> Mapping[str, Any]:
-    """A YAML file that holds a mapping.
-
-    Raises:
-        InputError: If it does not.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a mapping")
-    return content
-
-
-def _parse(path: Path, content: Mapping[str, object]) -> TrainConfig:
-    try:
-        return TrainConfig.parse(content)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    if not isinstance(content["config"], dict):
+        raise InputError(f"{path}: config must be a mapping, got {content['config']!r}")
+    return parse_changed(TrainConfig.parse, content["config"], changes or {}, str(path)), teacher

@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from analysis.selection.halving import all_seeds
@@ -21,6 +19,7 @@ from kdtrain.foreign import is_reference, references, require_trust
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, Scalar, parse_domain
+from sweeps.spec.overrides import parse_changed
 from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
 from sweeps.spec.settings import (
     Budget,
@@ -34,6 +33,7 @@ from sweeps.spec.settings import (
     TeacherSource,
     WatcherSource,
 )
+from sweeps.spec.strict_yaml import dump_yaml, read_mapping
 
 UNKNOWN_TEACHER = "0" * 16
 """Stands for the teacher's digest until it is fitted or loaded."""
@@ -288,7 +288,7 @@ class SweepSpec(Strict):
 
     def dump(self) -> str:
         """The spec as YAML, with the defaults of all fields that were left out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        return dump_yaml(self.model_dump(mode="json"))
 
 
 def parse_spec(content: Mapping[str, Any]) -> SweepSpec:
@@ -309,39 +309,14 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
 
     Args:
         path: The file.
-        overrides: Values that replace those of the file, by dotted path, as in `budget.trials`; a study is addressed
-            by its name.
+        overrides: Values that replace those of the file, by dotted path, as in `budget.trials`; see
+            `sweeps.spec.overrides`.
 
     Raises:
         InputError: In one sentence, with file and field named.
     """
-    path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
-    except OSError as error:
-        raise InputError(f"spec: {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"spec: {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"spec: {path} must hold a mapping with name, data, studies and budget")
-    try:
-        for key, value in (overrides or {}).items():
-            _override(content, key, value)
-        return parse_spec(content)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as users expect; in YAML 1.1 it is text."""
-
-
-_Loader.yaml_implicit_resolvers = dict(yaml.SafeLoader.yaml_implicit_resolvers)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+    content = read_mapping(path, "spec", "a mapping with name, data, studies and budget")
+    return parse_changed(parse_spec, content, overrides or {}, str(path))
 
 
 def _parse_domains(value: Any) -> Any:
@@ -372,19 +347,3 @@ def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str,
             value = _merged(under, value)
         result[key] = value
     return result
-
-
-def _override(content: dict[str, object], path: str, value: object) -> None:
-    at: Any = content  # a tree of YAML
-    *steps, last = path.split(".")
-    for step in steps:
-        if isinstance(at, list):
-            named = [item for item in at if isinstance(item, dict) and step in (item.get("name"), item.get("method"))]
-            at = named[0] if named else None
-        elif isinstance(at, dict):
-            at = at.setdefault(step, {})
-        if not isinstance(at, dict | list):
-            raise InputError(f"{path}: the spec has no {step} to change")
-    if not isinstance(at, dict):
-        raise InputError(f"{path}: {'.'.join(steps)} is a list; give the name of an item of it, as in studies.kd.set")
-    at[last] = value

@@ -1,0 +1,171 @@
+"""Changes of a spec or config by dotted paths, as `--set` gives them, on the content as the user wrote it.
+
+A path may name a study, a term, a cell or a watcher by its name, or by its index; the short forms of a spec (a study
+that is only a method's name, the recommended ranges of a method, a list of choices) are written out where a path leads
+into them.
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from kdtrain.errors import InputError
+from kdtrain.explain import did_you_mean
+from kdtrain.foreign import is_reference
+from kdtrain.methods import get_method
+from kdtrain.methods.base import default_name
+
+_Parsed = TypeVar("_Parsed")
+_RANGE_FIELDS = ("low", "high", "log", "integer", "choices")
+
+
+def overridden(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the content with the values at some dotted paths replaced, one after the other.
+
+    Raises:
+        InputError: If a path leads nowhere; the sentence begins with the path.
+    """
+    result = copy.deepcopy(dict(content))
+    for path, value in changes.items():
+        steps = path.split(".")
+        if not all(steps):
+            raise InputError(f"{path}: must be names with single points between them")
+        _replace(result, steps, copy.deepcopy(value), path, ())
+    return result
+
+
+def parse_changed(
+    parse: Callable[[Mapping[str, Any]], _Parsed], content: Mapping[str, Any], changes: Mapping[str, Any], file: str
+) -> _Parsed:
+    """Read the content of a file after some changes; an error names the file, and the changes if they caused it.
+
+    Raises:
+        InputError: In one sentence.
+    """
+    try:
+        return parse(overridden(content, changes))
+    except InputError as error:
+        blamed = file
+        if changes:
+            with contextlib.suppress(InputError):
+                parse(content)
+                blamed = f"{file}, with {', '.join(changes)} changed"
+        raise InputError(f"{blamed}: {error}") from None
+
+
+def check_apart(paths: list[str], option: str) -> None:
+    """Raise InputError if two of the paths change the same field."""
+    for index, path in enumerate(paths):
+        for earlier in paths[:index]:
+            if path == earlier:
+                raise InputError(f"{option}: {path} is given twice; give it once")
+            if earlier.startswith(f"{path}.") or path.startswith(f"{earlier}."):
+                raise InputError(f"{option}: {path} and {earlier} change the same field; give one of them")
+
+
+def name_of_study(item: object) -> str | None:
+    """The name of a study as it is written: its own, or that of its method; none if it has neither."""
+    given = item.get("name") if isinstance(item, Mapping) else None
+    method = item.get("method") if isinstance(item, Mapping) else item
+    if isinstance(given, str) or not isinstance(method, str):
+        return given if isinstance(given, str) else None
+    return get_method(method).name if is_reference(method) else method
+
+
+def _replace(holder: Any, steps: list[str], value: Any, path: str, done: tuple[str, ...]) -> None:
+    key, used = _match(holder, steps, value, path, done)
+    inner, rest = (*done, *steps[:used]), steps[used:]
+    if not rest:
+        holder[key] = value
+        return
+    child = _written_out(holder, key, rest, done)
+    if not isinstance(child, dict | list):
+        raise InputError(f"{path}: {'.'.join(inner)} is {child!r}, so it has no {rest[0]}")
+    holder[key] = child
+    _replace(child, rest, value, path, inner)
+
+
+def _match(holder: Any, steps: list[str], value: Any, path: str, done: tuple[str, ...]) -> tuple[Any, int]:
+    """The key or index in a holder that the first steps name, and how many steps these are."""
+    names = _names(holder, done)
+    for used in range(len(steps), 0, -1):
+        keys = list(dict.fromkeys(names.get(".".join(steps[:used]), ())))
+        if len(keys) > 1:
+            raise InputError(
+                f"{path}: {'.'.join(done)} has {len(keys)} items called {'.'.join(steps[:used])}; give its index, "
+                "0 for the first"
+            )
+        if keys:
+            return keys[0], used
+    if isinstance(holder, list):
+        if steps[0].isdecimal() and steps[0].isascii() and int(steps[0]) < len(holder):
+            return int(steps[0]), 1
+        known = did_you_mean(steps[0], [*names, *(str(index) for index in range(len(holder)) if not names)])
+        raise InputError(f"{path}: the spec has no {steps[0]} in {'.'.join(done)} to change{known}")
+    if _holds_paths(done):
+        if done[-1] == "space" and steps[-1] in _RANGE_FIELDS and not isinstance(value, list | dict):
+            where, searched = ".".join(done), ".".join(steps[:-1])
+            raise InputError(
+                f"{path}: {where} has no range {searched} to change{did_you_mean(searched, names)}; give a new range "
+                f"whole, as in '{where}.{searched}={{low: 0.01, high: 0.1}}'"
+            )
+        return ".".join(steps), len(steps)
+    return steps[0], 1
+
+
+def _names(holder: Any, done: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Keys and indices by the names that a path may call them."""
+    if isinstance(holder, dict):
+        return {str(key): [key] for key in holder}
+    names: dict[str, list[Any]] = {}
+    for index, item in enumerate(holder):
+        name = name_of_study(item) if done == ("studies",) else _name_of_item(item)
+        if name is not None:
+            names.setdefault(name, []).append(index)
+    if done == ("studies",):
+        by_method: dict[str, list[Any]] = {}
+        for index, item in enumerate(holder):
+            if isinstance(item, dict) and isinstance(method := item.get("method"), str) and method not in names:
+                by_method.setdefault(method, []).append(index)
+        names |= by_method
+    return names
+
+
+def _name_of_item(item: object) -> str | None:
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict):
+        return None
+    loss = item.get("loss")
+    for name in (item.get("name"), item.get("study"), default_name(loss) if isinstance(loss, str) else None):
+        if isinstance(name, str):
+            return name
+    return None
+
+
+def _holds_paths(done: tuple[str, ...]) -> bool:
+    """Whether the keys of a mapping are themselves dotted paths."""
+    return done == ("space",) or (len(done) >= 3 and done[0] == "studies" and done[-1] in ("space", "set"))
+
+
+def _written_out(holder: Any, key: Any, rest: list[str], done: tuple[str, ...]) -> Any:
+    """What stands under a key, in its long form if it has a short one; an empty mapping where nothing stands."""
+    child = holder[key] if isinstance(holder, list) else holder.get(key)
+    if isinstance(child, str) and done == ("studies",):
+        return {"name": name_of_study(child), "method": child}
+    if isinstance(child, str) and done == ("watchers",):
+        return {"name": child}
+    if done[:1] == ("studies",) and key == "space" and child in (None, "default"):
+        return dict(_recommended(holder))
+    if isinstance(child, list) and _holds_paths(done) and rest == ["choices"]:
+        return {"choices": child}
+    return {} if child is None else child
+
+
+def _recommended(study: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The ranges that a study searches where it gives none: see `Study.study_space`."""
+    method = study.get("method")
+    for key, domain in get_method(method).search.items() if isinstance(method, str) else ():
+        if f"terms.{key}" not in (study.get("set") or {}):
+            yield f"terms.{key}", domain.model_dump()
