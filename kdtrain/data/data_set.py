@@ -16,6 +16,9 @@ class DataSet(Strict):
     """A key of `DATA_SETS` or an entry point, one literal per subclass; a third-party class that leaves the field
     out is called `package.module:Class`."""
 
+    absent: tuple[str, ...] = ()
+    """Classes that may have no pixel in `train`; any other class without one is an error before a sweep."""
+
     @model_validator(mode="before")
     @classmethod
     def _called_by_its_reference(cls, content: object) -> object:
@@ -27,8 +30,12 @@ class DataSet(Strict):
         return True
 
     def hashed(self) -> dict[str, object]:
-        """What `config_id` is made of: the fields, under the names that they had when they first were in a config."""
-        return self.model_dump(mode="json")
+        """What `config_id` is made of: the fields that decide pixels, under the names that they had at first."""
+        return self.model_dump(mode="json", exclude={"absent"})
+
+    def may_be_absent(self, name: str) -> bool:
+        """Whether `train` may have no pixel of a class."""
+        return name in self.absent
 
     def open(self, data_root: Path | None) -> DataSource:
         """Find the images.

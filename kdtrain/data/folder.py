@@ -1,21 +1,35 @@
-"""Any data set that lies in folders of images and 8-bit label maps."""
+"""Any data set that lies in folders of images and label maps of ids or colors."""
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kdtrain.config_base import Strict, renamed
 from kdtrain.data.data_set import DataSet
-from kdtrain.data.labels import LabelIds
+from kdtrain.data.labels import LabelColors, LabelIds, LabelMeaning
 from kdtrain.data.pairs import Pairs, PairSource, find_pairs
-from kdtrain.data.palette import distinct_colors, parse_colors
-from kdtrain.data.source import FORMER_NAMES, IGNORE, DataSource, RelativeFolder, Role, checked_root, written_name
+from kdtrain.data.palette import distinct_colors, normal_color, parse_colors
+from kdtrain.data.source import (
+    FORMER_NAMES,
+    IGNORE,
+    DataSource,
+    Palette,
+    RelativeFolder,
+    Role,
+    checked_root,
+    written_name,
+)
 from kdtrain.data.split import Split, carved
 from kdtrain.errors import InputError
 
 FileId = Annotated[int, Field(ge=0, le=255)]
+HexColor = Annotated[str, AfterValidator(normal_color)]
+
+LATER_FIELDS = ("label_colors", "ignore_colors")
 
 
 class PairFolders(Strict):
@@ -61,7 +75,12 @@ class Folder(DataSet):
     ids: dict[FileId, FileId] | None = None
     """Id in the label files -> index of the class; default: the index itself."""
     ignore: tuple[FileId, ...] = ()
-    """Ids in the label files that are not scored, besides 255."""
+    """Ids in the label files that are not scored. 255 is not scored either, unless `ids` gives it a class; then
+    `ignore` must be given, empty where no id is ignored."""
+    label_colors: dict[HexColor, FileId] | None = None
+    """For label files that show classes by color, or masks of black and white: `#rrggbb` -> index of the class."""
+    ignore_colors: tuple[HexColor, ...] = ()
+    """Colors in the label files that are not scored."""
     group: str | None = None
     """A regular expression whose first group names the video or city in an image's id, e.g. `^([^_]+)_`."""
 
@@ -76,6 +95,14 @@ class Folder(DataSet):
             raise ValueError(f"the expression must capture the group's name in parentheses, got {group!r}")
         return group
 
+    @field_validator("label_colors", mode="before")
+    @classmethod
+    def _each_color_once(cls, table: object) -> object:
+        written = [color.lower() for color in table if isinstance(color, str)] if isinstance(table, Mapping) else []
+        if twice := [color for color, count in Counter(written).items() if count > 1]:
+            raise ValueError(f"the color {twice[0]} is given twice")
+        return table
+
     @model_validator(mode="after")
     def _consistent(self) -> "Folder":
         count = len(self.classes)
@@ -85,18 +112,40 @@ class Folder(DataSet):
             if len(self.colors) != count:
                 raise ValueError(f"colors must be one per class: {count} classes but {len(self.colors)} colors")
             parse_colors(self.colors)
-        if self.ids is not None:
-            if missing := sorted(set(range(count)) - set(self.ids.values())):
-                raise ValueError(f"ids maps no file id to the class {self.classes[missing[0]]!r} ({missing[0]})")
-            if max(self.ids.values()) >= count:
-                raise ValueError(f"ids maps to {max(self.ids.values())}, but classes end at {count - 1}")
-        if clash := sorted(set(self.ids if self.ids is not None else range(count)) & {*self.ignore, IGNORE}):
-            raise ValueError(f"the file id {clash[0]} is both a class and ignored")
+        for field, table in (("ids", self.ids), ("label_colors", self.label_colors)):
+            if table is None:
+                continue
+            if missing := sorted(set(range(count)) - set(table.values())):
+                kind = "file id" if field == "ids" else "color"
+                raise ValueError(f"{field} maps no {kind} to the class {self.classes[missing[0]]!r} ({missing[0]})")
+            if max(table.values()) >= count:
+                raise ValueError(f"{field} maps to {max(table.values())}, but classes end at {count - 1}")
+        return self
+
+    @model_validator(mode="after")
+    def _ignored(self) -> "Folder":
+        file_ids = set(self.ids if self.ids is not None else range(len(self.classes)))
+        if self.label_colors is not None and (self.ids is not None or self.ignore):
+            raise ValueError("label_colors reads colors and ids or ignore read ids: give one of them")
+        if self.ignore_colors and self.label_colors is None:
+            raise ValueError("ignore_colors belongs to label_colors, which is not given")
+        if clash := sorted(set(self.label_colors or ()) & set(self.ignore_colors)):
+            raise ValueError(f"the color {clash[0]} is both a class and ignored")
+        if clashing := sorted(file_ids & set(self.ignore)):
+            raise ValueError(f"the file id {clashing[0]} is both a class and ignored")
+        if IGNORE in file_ids and "ignore" not in self.model_fields_set:
+            raise ValueError(
+                f"ids gives {IGNORE} a class, which is ignored by default: also give ignore, the list of the ids that "
+                "are ignored, as ignore: [] where none is"
+            )
         return self
 
     def hashed(self) -> dict[str, object]:
-        """The fields, with the roles as they are written."""
-        content = self.model_dump(mode="json")
+        """The fields, with the roles as they are written, and without later fields that are not used."""
+        content = self.model_dump(mode="json", exclude={"absent"})
+        for field in LATER_FIELDS:
+            if not content[field]:
+                del content[field]
         folders = {written_name(role): where for role, where in content["folders"].items()}
         return {**content, "folders": folders}
 
@@ -123,5 +172,18 @@ class Folder(DataSet):
                 return in_folders(role, where)
             return carved(in_folders("train", self.folders.train), role, split, self.group)
 
-        palette = parse_colors(self.colors) if self.colors else distinct_colors(len(self.classes))
-        return PairSource(self.classes, palette, LabelIds(len(self.classes), self.ids, self.ignore), find, self.group)
+        return PairSource(self.classes, self._palette(), self._labels(), find, self.group)
+
+    def _labels(self) -> LabelMeaning:
+        if self.label_colors is None:
+            return LabelIds(len(self.classes), self.ids, self.ignore)
+        colors = [*self.label_colors, *self.ignore_colors]
+        train_ids = [*self.label_colors.values(), *(IGNORE for _ in self.ignore_colors)]
+        return LabelColors(dict(zip(parse_colors(colors), train_ids, strict=True)), gray=True)
+
+    def _palette(self) -> Palette:
+        """The colors that are given for pictures; else the first color of each class in the label files, if any."""
+        if self.colors is None and self.label_colors is not None:
+            first = {train_id: color for color, train_id in reversed(self.label_colors.items())}
+            return parse_colors([first[train_id] for train_id in range(len(self.classes))])
+        return parse_colors(self.colors) if self.colors else distinct_colors(len(self.classes))

@@ -1,16 +1,15 @@
-"""Image and label files: how they are decoded, and what a label file's ids or colors mean."""
+"""What the ids or colors in label files mean."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from kdtrain.data.decode import Color, read_colors, read_ids
 from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.errors import InputError
-
-Color = tuple[int, int, int]
 
 
 class LabelMeaning(Protocol):
@@ -20,7 +19,7 @@ class LabelMeaning(Protocol):
     """Differs whenever the meaning does; a part of the data's digest."""
 
     def decode(self, file: Path) -> Pixels:
-        """What the file holds, `(H, W)` or `(H, W, 3)`."""
+        """What the file holds, `(H, W)` or `(H, W, 3)`; InputError where that is not certain."""
         ...
 
     def apply(self, raw: Pixels, file: Path) -> Pixels:
@@ -32,22 +31,31 @@ class LabelIds:
     """What the ids in label files mean: file id -> train id, ignored, or a mistake."""
 
     def __init__(self, classes: int, ids: Mapping[int, int] | None = None, ignore: Iterable[int] = ()) -> None:
-        """Map ids by `ids` (default: 0 to classes - 1 as they are); `ignore` and 255 are ignored."""
+        """Map ids by `ids` (default: 0 to classes - 1 as they are); `ignore`, and 255 without a class, are ignored."""
         mapping = dict(ids) if ids else {i: i for i in range(classes)}
         self._table = np.full(256, -1, dtype=np.int16)
         self._table[[*ignore, IGNORE]] = IGNORE
         self._table[list(mapping)] = list(mapping.values())
         self.key = self._table.tobytes()
+        self._palette: dict[int, tuple[Color, Path]] = {}
+        """The color of each id in the palettes of the files decoded so far, with the first file that has it."""
+        self._lock = Lock()
 
     def decode(self, file: Path) -> Pixels:
-        """The ids, as they are in the file; of a palette image its indices."""
-        with open_image(file) as image:
-            if image.mode not in ("L", "P"):
-                raise InputError(
-                    f"the label map {file} must be 8-bit with one channel of class ids (mode L or P), "
-                    f"got the mode {image.mode}"
-                )
-            return np.asarray(image)
+        """The ids, as they are in the file; of a palette image its indices, which mean the same in all files."""
+        ids, colors = read_ids(file)
+        with self._lock:
+            for index, color in colors.items():
+                known, first = self._palette.get(index, (color, file))
+                if color != known:
+                    raise InputError(
+                        f"the palettes of the label maps {first} and {file} differ: the entry {index} is "
+                        f"{_hex(known)} in the first and {_hex(color)} in the second, so entries are no ids; "
+                        "save all with one palette, or list the colors of the classes in data.label_colors of the "
+                        "data set folder"
+                    )
+            self._palette |= {index: (color, file) for index, color in colors.items() if index not in self._palette}
+        return ids
 
     def apply(self, raw: Pixels, file: Path) -> Pixels:
         """Train ids of the ids found in a file."""
@@ -61,19 +69,17 @@ class LabelIds:
 class LabelColors:
     """What the colors in label files mean: color -> train id, or 255 for ignored."""
 
-    def __init__(self, ids: Mapping[Color, int]) -> None:
-        """Each color that is allowed, with its train id."""
+    def __init__(self, ids: Mapping[Color, int], gray: bool = False) -> None:
+        """Each color that is allowed, with its train id; `gray` allows files of one channel, such as masks."""
         codes = sorted((_code(np.asarray(color)).item(), train_id) for color, train_id in ids.items())
         self._codes = np.array([code for code, _ in codes], dtype=np.int32)
         self._ids = np.array([train_id for _, train_id in codes], dtype=np.uint8)
+        self._gray = gray
         self.key = self._codes.tobytes() + self._ids.tobytes()
 
     def decode(self, file: Path) -> Pixels:
         """The colors `(H, W, 3)`."""
-        with open_image(file) as image:
-            if image.mode not in ("RGB", "RGBA", "P"):
-                raise InputError(f"the label map {file} must be in colors (mode RGB), got the mode {image.mode}")
-            return np.asarray(image.convert("RGB"))
+        return read_colors(file, self._gray)
 
     def apply(self, raw: Pixels, file: Path) -> Pixels:
         """Train ids of the colors found in a file."""
@@ -87,22 +93,6 @@ class LabelColors:
         return train_ids
 
 
-def read_image(file: Path) -> Pixels:
-    """An image as RGB `(H, W, 3)`."""
-    with open_image(file) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def open_image(file: Path) -> Image.Image:
-    """A file, decoded; InputError where that cannot be done."""
-    try:
-        image = Image.open(file)
-        image.load()
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read the image file {file}: {error}") from None
-    return image
-
-
 def few(names: Iterable[object]) -> str:
     """The first three names, for a sentence."""
     shown = [str(name) for name in names]
@@ -113,6 +103,10 @@ def _code(colors: Pixels) -> np.ndarray:
     """`(..., 3)` as one number each, 0xrrggbb."""
     wide = colors.astype(np.int32)
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+
+
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def _ranges(allowed: np.ndarray) -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from kdtrain.data.apart import check_roles_apart
+from kdtrain.data.decode import image_reading, label_reading, orientation_of, read_image
 from kdtrain.data.files import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -15,10 +16,10 @@ from kdtrain.data.files import (
     files_listing,
     listed_files,
 )
-from kdtrain.data.labels import LabelMeaning, few, read_image
+from kdtrain.data.labels import LabelMeaning, few
 from kdtrain.data.source import IGNORE, ROLES, Palette, Pixels, Role, checked_role, written_name
 from kdtrain.data.walk import walk
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, MissingError
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,14 @@ class PairSource:
         if image.shape[:2] != raw.shape[:2]:
             raise InputError(
                 f"the image {image_file} is {_size(image)} pixels, its label map {label_file} {_size(raw)}"
+                + _turned(image_file, label_file)
             )
         return image, self._labels.apply(raw, label_file)
+
+    def read_labels(self, role: str, image_id: str) -> Pixels:
+        """Decode the label map of one pair alone."""
+        label_file = self._files(role)[image_id][1]
+        return self._labels.apply(self._labels.decode(label_file), label_file)
 
     def listing(self, role: str) -> str:
         """Names, sizes and times of all files."""
@@ -135,7 +142,7 @@ class PairSource:
 
     def digest(self, role: str) -> str:
         """Hash of ids, file contents and the meaning of the label ids."""
-        return files_digest(self._identity(role), self._files(role))
+        return files_digest(self._identity(role), self._files(role), (image_reading, label_reading))
 
     def _files(self, role: str) -> Mapping[str, tuple[Path, Path]]:
         return self._find(checked_role(role)).files
@@ -181,9 +188,22 @@ def _differ_in_case(images: list[str], labels: list[str]) -> str:
 def _decoded(read: Callable[[Path], Pixels], file: Path, faults: list[str]) -> Pixels | None:
     try:
         return read(file)
+    except MissingError:
+        raise
     except InputError as error:
         faults.append(str(error))
         return None
+
+
+def _turned(image_file: Path, label_file: Path) -> str:
+    """What to do where one of two files is turned by its EXIF orientation and the other is not."""
+    turned, straight = orientation_of(image_file), orientation_of(label_file)
+    if turned == straight:
+        return ""
+    return (
+        f", after their EXIF orientations {turned} and {straight} are applied; save the label map as the image is "
+        "shown, or both files without an orientation"
+    )
 
 
 def _size(array: Pixels) -> str:

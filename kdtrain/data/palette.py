@@ -2,6 +2,7 @@
 
 import colorsys
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -21,12 +22,16 @@ def distinct_colors(count: int) -> Palette:
     return tuple(colors)
 
 
-def parse_colors(colors: tuple[str, ...]) -> Palette:
+def parse_colors(colors: Iterable[str]) -> Palette:
     """Read colors written `#rrggbb`."""
-    for color in colors:
-        if not _HEX.fullmatch(color):
-            raise InputError(f"a color is written #rrggbb, got {color!r}")
-    return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colors)
+    return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in map(normal_color, colors))
+
+
+def normal_color(color: str) -> str:
+    """A color written `#rrggbb`, in lower case; InputError if it is written otherwise."""
+    if not _HEX.fullmatch(color):
+        raise InputError(f"a color is written #rrggbb, got {color!r}")
+    return color.lower()
 
 
 def colorize(labels: Pixels, palette: Palette, ignored: tuple[int, int, int] = (0, 0, 0)) -> Pixels:

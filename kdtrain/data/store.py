@@ -17,7 +17,8 @@ import numpy as np
 from kdtrain.data.source import FORMER_NAMES, DataSource, Palette, Pixels, check_labels, written_name
 from kdtrain.errors import refused, unreadable
 
-FORMAT = 1
+FORMAT = 2
+"""Counts up whenever files are decoded otherwise; stores of another format are built anew."""
 _INDEX, _IMAGES, _LABELS = "index.json", "images.bin", "labels.bin"
 
 

@@ -49,6 +49,10 @@ class Streets(DataSet):
         counts = {written_name(role): count for role, count in self.counts}
         return {**super().hashed(), "counts": counts}
 
+    def may_be_absent(self, name: str) -> bool:
+        """True: nobody has labelled the scenes, so that a class is only absent by chance."""
+        return True
+
     def open(self, data_root: Path | None = None) -> DataSource:
         """The scenes; `data_root` is not used."""
         return StreetSource(self)

@@ -9,8 +9,8 @@ from pydantic import Field
 from kdtrain.config_base import Strict
 from kdtrain.data.apart import check_unlabelled_apart
 from kdtrain.data.data_set import DataSet
+from kdtrain.data.decode import image_reading, read_image
 from kdtrain.data.files import IMAGE_SUFFIXES, files_digest, files_listing
-from kdtrain.data.labels import read_image
 from kdtrain.data.source import IGNORE, Palette, Pixels, RelativeFolder, checked_root
 from kdtrain.data.store import Images, open_store
 from kdtrain.data.walk import walk
@@ -82,7 +82,7 @@ class UnlabelledSource:
 
     def digest(self, role: str = ROLE) -> str:
         """Hash of ids and file contents."""
-        return files_digest(ROLE.encode(), self._files)
+        return files_digest(ROLE.encode(), self._files, (image_reading,))
 
 
 def open_unlabelled(config: Unlabelled, data_root: Path | None, cache: Path, labelled: DataSet | None = None) -> Images:
