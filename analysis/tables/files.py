@@ -1,6 +1,6 @@
 """The tables of a sweep: one Parquet file each, written whole or not at all, read from a disk or an object store."""
 
-import io
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from analysis.errors import AnalysisError
+from analysis.tables import parquet
 from analysis.tables.atomic_write import write_atomically
 from analysis.tables.schemas import LATER, SCHEMAS
 from analysis.tables.states import ALLOWED, EARLIER
@@ -68,13 +69,6 @@ def arrow_table(name: str, rows: Rows) -> pa.Table:
     return table
 
 
-def parquet(table: pa.Table) -> bytes:
-    """The file of a table (zstd): the same rows give the same bytes."""
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd")
-    return file.getvalue()
-
-
 def write_table(folder: str | Path, name: str, rows: Rows) -> Path:
     """Write ``folder/<name>.parquet`` on a disk: whole or not at all.
 
@@ -86,7 +80,7 @@ def write_table(folder: str | Path, name: str, rows: Rows) -> Path:
     Raises:
         AnalysisError: See ``arrow_table``.
     """
-    return write_atomically(Path(folder) / f"{name}.parquet", parquet(arrow_table(name, rows)))
+    return write_atomically(Path(folder) / f"{name}.parquet", parquet.to_bytes(arrow_table(name, rows)))
 
 
 def read_tables(
@@ -116,11 +110,16 @@ def read_tables(
             try:
                 tables[name] = _read(system, files[name], name, (only or {}).get(name))
             except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-                raise AnalysisError(
-                    f"table {_shown(sweep, f'{FOLDER}/{name}.parquet')} does not read ({_reason(error)}): "
-                    f"rebuild it with `kdsweep tables {sweep}`"
-                ) from error
+                raise unreadable(sweep, name, error) from error
     return tables
+
+
+def unreadable(sweep: str | Path, name: str, error: Exception) -> AnalysisError:
+    """The error for a table whose file is damaged: which one, why, and what to do."""
+    return AnalysisError(
+        f"table {_shown(sweep, f'{FOLDER}/{name}.parquet')} does not read ({_reason(error)}): "
+        f"rebuild it with `kdsweep tables {shlex.quote(str(sweep))}`"
+    )
 
 
 def locate(sweep: str | Path) -> tuple[fs.FileSystem, dict[str, str]]:
@@ -165,7 +164,7 @@ def _open(sweep: str | Path) -> tuple[fs.FileSystem, str]:
 def _read(system: fs.FileSystem, path: str, name: str, only: tuple[str, Collection[str]] | None = None) -> pd.DataFrame:
     schema = SCHEMAS[name]
     with system.open_input_file(path) as file:
-        stored = pq.ParquetFile(file)
+        stored = parquet.open_file(file)
         stored_columns = set(stored.schema_arrow.names)
         missing = [column for column in LATER.get(name, ()) if column not in stored_columns]
         columns = [column for column in schema.names if column not in missing]

@@ -1,13 +1,16 @@
 """SQL over the tables of a sweep, on a disk or in an object store; nothing is written."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
+from pyarrow import fs
 
 from analysis.errors import AnalysisError
-from analysis.tables.files import locate
+from analysis.tables import parquet
+from analysis.tables.files import locate, unreadable
 from analysis.tables.schemas import SCHEMAS
 from analysis.tables.states import EARLIER
 
@@ -23,29 +26,46 @@ def query(sweep: str | Path, sql: str) -> pa.Table:
         sql: One statement, for instance ``select study, max(score) from trials group by study``.
 
     Raises:
-        AnalysisError: There are no tables, or DuckDB refuses the statement.
+        AnalysisError: There are no tables, one that the statement names is damaged, or DuckDB refuses the statement.
     """
     system, files = locate(sweep)
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:
         connection.execute("set python_enable_replacements = false; set timezone = 'UTC'")
         for name, schema in SCHEMAS.items():
             plain = pa.schema([field.with_nullable(True) for field in schema])
-            stored = ds.dataset(files[name], plain, "parquet", system) if name in files else plain.empty_table()
+            stored = ds.dataset(files[name], plain, parquet.CHECKED, system) if name in files else plain.empty_table()
             if columns := _in_current_words(name):
                 connection.register(f"stored_{name}", stored)
                 connection.execute(f"create view {name} as select * replace ({columns}) from stored_{name}")
             else:
                 connection.register(name, stored)
         connection.execute("set lock_configuration = true")
+        used = {name: path for name, path in files.items() if name in sql.lower()}
+        _check(sweep, system, used, parquet.check_footer)
         try:
             answer = connection.sql(sql)
             if answer is None:
                 raise AnalysisError("the query gives no table: write a select")
             return answer.to_arrow_table()
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            _check(sweep, system, used, lambda file: parquet.open_file(file).read())
             raise AnalysisError(f"the query was refused: {_first_lines(error)}") from error
-        except (pa.ArrowException, OSError) as error:
-            raise AnalysisError(f"a table of {sweep} does not read: rebuild them with `kdsweep tables`") from error
+
+
+def _check(
+    sweep: str | Path, system: fs.FileSystem, files: Mapping[str, str], look: Callable[[pa.NativeFile], object]
+) -> None:
+    """Look at the files of some tables.
+
+    Raises:
+        AnalysisError: If one of them is damaged.
+    """
+    for name, path in files.items():
+        try:
+            with system.open_input_file(path) as file:
+                look(file)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise unreadable(sweep, name, error) from error
 
 
 def _in_current_words(name: str) -> str:

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.selection.select import select
-from analysis.tables import metric_names, scores
-from analysis.tables.files import FOLDER, Rows, arrow_table, parquet
+from analysis.tables import metric_names, parquet, scores
+from analysis.tables.files import FOLDER, Rows, arrow_table
 from kdtrain.errors import InputError
 from kdtrain.loop.evaluate import Evaluation
 from kdtrain.loop.reports import EpochReport
@@ -62,7 +62,7 @@ def write_tables(sweep: Store | Path | str) -> dict[str, str]:
     tables["selections"] = arrow_table("selections", select(_short_frames(tables)))
     keys = {name: f"{FOLDER}/{name}.parquet" for name in tables}
     for name, table in tables.items():
-        store.write(keys[name], parquet(table))
+        store.write(keys[name], parquet.to_bytes(table))
     return keys
 
 

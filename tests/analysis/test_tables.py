@@ -1,5 +1,6 @@
 import datetime as dt
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pytest
 from pyarrow import fs
 
 from analysis import AnalysisError, read_tables
-from analysis.tables.files import arrow_table, empty_tables, parquet, write_table
+from analysis.tables import parquet
+from analysis.tables.files import arrow_table, empty_tables, write_table
 from analysis.tables.query import query
 from analysis.tables.schemas import LATER, SCHEMAS
 from analysis.tables.states import ALLOWED
@@ -171,7 +173,7 @@ def test_an_object_store_gives_what_a_folder_gives(sweep, tmp_path, s3_folder):
     system, root = fs.FileSystem.from_uri(s3_folder)
     for name, rows in sweep.rows.items():
         with system.open_output_stream(f"{root}/tables/{name}.parquet") as file:
-            file.write(parquet(arrow_table(name, rows)))
+            file.write(parquet.to_bytes(arrow_table(name, rows)))
     here, there = read_tables(sweep.write(tmp_path)), read_tables(s3_folder)
     for name, frame in here.items():
         pd.testing.assert_frame_equal(frame, there[name])
@@ -183,3 +185,40 @@ def test_an_empty_store_and_one_that_is_not_there(s3_folder):
     for wrong, words in (("s3://", "cannot be"), ("ftp://host/folder", "cannot be opened")):
         with pytest.raises(AnalysisError, match=words):
             read_tables(wrong)
+
+
+def flipped(content, at):
+    changed = bytearray(content)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("part", ["pages", "footer"])
+def test_no_flipped_bit_of_a_table_changes_what_is_read(sweep, tmp_path, part):
+    sweep.write(tmp_path)
+    path = tmp_path / "tables" / "trials.parquet"
+    content, expected = path.read_bytes(), read_tables(tmp_path)["trials"]
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    refusals = []
+    for at in range(4, footer, 97) if part == "pages" else range(footer, len(content), 53):
+        path.write_bytes(flipped(content, at))
+        try:
+            pd.testing.assert_frame_equal(read_tables(tmp_path, ["trials"])["trials"], expected)
+        except AnalysisError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 20
+    assert all(f"rebuild it with `kdsweep tables {tmp_path}`" in refusal for refusal in refusals)
+
+
+def test_a_table_names_what_it_was_made_from(sweep):
+    table = arrow_table("trials", sweep.rows["trials"])
+    assert parquet.source_of(pa.BufferReader(parquet.to_bytes(table, "records 1 to 9"))) == "records 1 to 9"
+    assert parquet.source_of(pa.BufferReader(parquet.to_bytes(table))) is None
+
+
+def test_the_file_of_a_table_reads_elsewhere(sweep, tmp_path):
+    sweep.write(tmp_path)
+    path = tmp_path / "tables" / "trials.parquet"
+    rows = len(sweep.rows["trials"])
+    assert len(pd.read_parquet(path)) == rows
+    assert duckdb.sql(f"select count(*) n from '{path}'").to_arrow_table().to_pylist() == [{"n": rows}]
