@@ -10,6 +10,8 @@ from kdtrain.errors import InputError
 from kdtrain.explain import sentence
 
 Scalar = bool | int | float | str | None
+LARGEST_WHOLE = 2**53
+"""Up to here a float holds every whole number."""
 
 
 class Range(Strict):
@@ -26,6 +28,10 @@ class Range(Strict):
             raise ValueError(f"the range is empty: low must be below high, got low={self.low:g}, high={self.high:g}")
         if self.log and self.low <= 0:
             raise ValueError(f"a log range must start above 0, got low={self.low:g}")
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"the range is wider than a float can be, got low={self.low:g}, high={self.high:g}")
+        if self.integer and max(-self.low, self.high) > LARGEST_WHOLE:
+            raise ValueError(f"an integer range holds numbers up to 2**53, got low={self.low:g}, high={self.high:g}")
         if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
             raise ValueError(f"an integer range needs whole ends, got low={self.low:g}, high={self.high:g}")
         return self

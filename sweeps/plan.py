@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +13,17 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.foreign import imported_references
 from kdtrain.methods import Method, get_method
-from kdtrain.methods.base import TeacherKernel
-from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
-from kdtrain.space import Choice, Domain, Range
+from kdtrain.models import Network, build_network
+from kdtrain.space import Choice, Range
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
 from sweeps.driver.allocation import confirms, count_final_runs, searches
+from sweeps.driver.config_check import ConfigCheck
 from sweeps.driver.sampler import make_sampler
+from sweeps.driver.space_check import check_space
 from sweeps.show.watchers import find_watchers
+from sweeps.spec.paths import in_words
 from sweeps.spec.settings import Confirm
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.store import Store
@@ -39,6 +41,8 @@ class Checked:
     image_size: tuple[int, int]
     teacher: Network | None
     replay: ReplayPlan
+    config: ConfigCheck
+    """Checks any other config of the sweep."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
         teacher_epochs=fit.epochs if fit else 0,
         studies=studies,
         checked=checked,
-        warnings=tuple(_warnings(spec)),
+        warnings=tuple(_warnings(spec, checked)),
         disk_bytes=_disk(spec, studies, student),
         macs=_macs(spec, studies, checked, student, teacher),
         final_runs=count_final_runs(spec),
@@ -180,9 +184,9 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
     image, _ = source.read("train", ids["train"][0])
     size = (image.shape[0], image.shape[1])
     teacher = _teacher_network(spec, source.classes)
-    networks = _Networks(len(source.classes))
+    config_check = ConfigCheck(len(source.classes), len(ids["train"]), size, teacher, spec.resources.processes)
     if spec.teacher_config is not None:
-        networks.shapes(spec.teacher_config.student, (), spec.teacher_config.augment.crop or size)
+        config_check.network(spec.teacher_config.student, spec.teacher_config.augment.crop)
     configs = []
     teacher_shapes: dict[str, tuple[int, ...]] = {}
     kernels: dict[str, dict[str, int]] = {}
@@ -190,22 +194,13 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
         for config in _layer_variants(spec, study):
             configs.append(config)
             try:
-                shapes, term_kernels = _check_terms(config, teacher, networks, config.augment.crop or size)
+                used = config_check(config)
             except InputError as error:
                 raise InputError(f"studies.{study.name}: {error}") from None
-            teacher_shapes |= shapes
-            for term, kernel in term_kernels.items():
+            teacher_shapes |= used.shapes
+            for term, kernel in used.kernels.items():
                 facts = json.dumps([kernel.layer, kernel.size, kernel.facts], sort_keys=True)
                 kernels.setdefault(term, {})[facts] = 8 * math.prod(kernel.parts) * config.images_per_step
-            if config.batch_size > len(ids["train"]):
-                count = len(ids["train"])
-                raise InputError(f"train.batch_size: {config.batch_size} is more than the {count} images of role train")
-            for field, count in config.shared_counts.items():
-                if count % spec.resources.processes:
-                    raise InputError(
-                        f"train.{field}: {count} cannot be shared evenly by the {spec.resources.processes} processes "
-                        "that resources.gpu asks for"
-                    )
     ids |= {
         f"unlabelled:{further.images}": further.open(machine.data_root, spec.data).ids() for further in spec.unlabelled
     }
@@ -214,21 +209,13 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
     if _searches_kernels(spec, kernels):
         bytes_of = {}
     replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, teacher_shapes, bytes_of)
-    return Checked(images, tuple(source.classes), size, teacher, replay)
+    return Checked(images, tuple(source.classes), size, teacher, replay, config_check)
 
 
 def foreign_notice() -> str | None:
     """A line about the third-party objects that the checked spec has imported; None if there are none."""
     names = imported_references()
     return f"imports third-party code: {', '.join(names)}" if names else None
-
-
-def describe(domain: Domain) -> str:
-    """A domain in words."""
-    if isinstance(domain, Choice):
-        return ", ".join(map(str, domain.choices))
-    kind = (", log" if domain.log else "") + (", whole" if domain.integer else "")
-    return f"{domain.low:g} to {domain.high:g}{kind}"
 
 
 def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | None:
@@ -256,54 +243,12 @@ def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
                 yield spec.config_for(study, {path: layer})
 
 
-def _check_terms(
-    config: TrainConfig, teacher: Network | None, networks: "_Networks", size: tuple[int, int]
-) -> tuple[dict[str, tuple[int, ...]], dict[str, TeacherKernel]]:
-    """The shapes of the teacher's layers that the terms use, and the kernels that they need of the teacher.
-
-    Raises:
-        InputError: If a network has no such layer, or a loss cannot compare two layers.
-    """
-    terms = config.active_terms
-    student_layers = [layer for term in terms for layer in term.student_layers]
-    teacher_layers = [layer for term in terms for layer in term.teacher_layers]
-    student_shapes = networks.shapes(config.student, student_layers, size)
-    teacher_shapes = networks.shapes(teacher, teacher_layers, size) if teacher and teacher_layers else {}
-    with torch.device("meta"):  # so that memories of gigabytes are not allocated
-        modules = {term.name: term.build(student_shapes, teacher_shapes, networks.num_classes) for term in terms}
-    shapes = {layer: teacher_shapes[layer] for layer in teacher_layers if layer in teacher_shapes}
-    return shapes, {name: module.kernel for name, module in modules.items() if module.kernel is not None}
-
-
 def _searches_kernels(spec: SweepSpec, terms: Collection[str]) -> bool:
     """Whether hardly any two trials will share a kernel, because a number that the kernel depends on is searched."""
     spaces = [spec.space_of(study) for study in spec.studies]
     searched = {path for space in spaces for path, domain in space.items() if isinstance(domain, Range)}
     deciding = {path for path in searched if not path.endswith(".weight")}
     return any(path.startswith(f"terms.{term}.") for path in deciding for term in terms)
-
-
-class _Networks:
-    """Networks, each built once and with arbitrary weights, whose shapes and costs are needed."""
-
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self._built: dict[str, TappedNetwork] = {}
-        self._shapes: dict[tuple[str, frozenset[str], tuple[int, int]], dict[str, tuple[int, ...]]] = {}
-
-    def shapes(self, network: Network, layers: Iterable[str], size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
-        """Shapes `(C, h, w)` of layers, as `check_layers`."""
-        key = network.model_dump_json()
-        if key not in self._built:
-            built = build_network(network, self.num_classes, bare=True)
-            if not (network.is_custom or network.is_ensemble):  # these may compute what needs numbers
-                built = built.to("meta")
-            check_classes(network, layer_channels(built, (), size), self.num_classes)
-            self._built[key] = built
-        query = (key, frozenset(layers), size)
-        if query not in self._shapes:
-            self._shapes[query] = layer_channels(self._built[key], query[1], size)
-        return self._shapes[query]
 
 
 def _cost(network: Network, checked: Checked) -> Cost:
@@ -334,7 +279,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         title=_title(method) if method and not study.terms else "terms given in the spec",
         terms=tuple(f"{term.name} x {term.weight:g}" for term in config.active_terms),
         fixed={path: str(value) for path, value in study.set.items()},
-        space={path: describe(domain) for path, domain in space.items()},
+        space={path: in_words(domain) for path, domain in space.items()},
         epochs=config.epochs,
         trials=trials,
         search_epochs=search_epochs,
@@ -356,7 +301,7 @@ def _teacher_text(spec: SweepSpec) -> str:
     return spec.teacher.path if spec.teacher and spec.teacher.path else "none"
 
 
-def _warnings(spec: SweepSpec) -> Iterator[str]:
+def _warnings(spec: SweepSpec, checked: Checked) -> Iterator[str]:
     if spec.purpose == "search" and spec.baseline is None:
         yield "every study has a teacher, so the gain of distillation cannot be measured; add the study none"
     if not confirms(spec):
@@ -364,6 +309,8 @@ def _warnings(spec: SweepSpec) -> Iterator[str]:
     for study in spec.studies:
         if spec.space_of(study) and spec.defaults(study) is None:
             yield f"{study.name}: its published values lie outside of its space and will not be tried"
+        if (sentence := check_space(spec, study, checked.config).sentence()) is not None:
+            yield sentence
 
 
 def _macs(

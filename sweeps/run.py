@@ -112,7 +112,9 @@ def _run(
         context = TrainContext(data, describe_environment(machine), teacher_row)
         with (
             Display(spec, notice, console) as display,
-            Driver(spec, sweep, context, notice, lock=lock, watchers=(display, *watchers)) as driver,
+            Driver(
+                spec, sweep, context, notice, lock=lock, watchers=(display, *watchers), check_config=checked.config
+            ) as driver,
         ):
             place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished

@@ -112,6 +112,7 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
         yield events.Started(f"none-{number}", "c0de")
         yield events.Located(f"none-{number}", "e1", "node-a", None)
         yield events.EpochReported(f"none-{number}", _report(1, 0.3 + 0.1 * number))
+    yield events.Infeasible("none", {"optimizer.lr": -1.0}, "optimizer.lr: must be above 0")
     yield events.Promoted("none-0", 1, 1, 0.3, 4, 4)
     yield events.Stopped("none-1", 1, 1, 0.4, 4, 1)
     yield events.Ended("none-1", TrialState.PRUNED, "not among the best 1 of 4", TrialOutcome(1, 1.0, 0.0))

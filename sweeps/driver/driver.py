@@ -20,11 +20,13 @@ from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import next_confirmation, next_final, next_study
 from sweeps.driver.asha import decide, milestones
-from sweeps.driver.growth import check_inputs, grown
+from sweeps.driver.growth import check_inputs, corrections, grown
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
-from sweeps.driver.sampler import make_sampler, propose
+from sweeps.driver.sampler import exhausted, make_sampler, propose
+from sweeps.driver.searched import SearchedTrial
+from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger import events
 from sweeps.ledger.environment import TrainContext
@@ -48,6 +50,8 @@ class Idle(Enum):
 
 
 WAIT, DONE = Idle.WAIT, Idle.DONE
+MOST_IN_VAIN = 200
+"""After so many proposals in a row that make no valid config, the search of a study ends."""
 
 
 class SweepAborted(InputError):  # noqa: N818
@@ -66,6 +70,7 @@ class Driver:
         clock: Callable[[], datetime] = now,
         lock: Lock | None = None,
         watchers: Sequence[Watcher] = (),
+        check_config: CheckConfig = lambda config: None,
     ) -> None:
         """Open the ledger and continue from its last record.
 
@@ -78,6 +83,7 @@ class Driver:
             lock: The sweep's lock, where the caller holds it.
             watchers: Called with every record that is appended, also while the ledger is opened, see
                 `sweeps.driver.watchers`.
+            check_config: Raises an InputError for a config that the data, the teacher or the networks do not allow.
 
         Raises:
             InputError: If `D` holds another sweep, is held by another driver, or is damaged.
@@ -86,7 +92,7 @@ class Driver:
         self.spec, self.store = spec, open_store(sweep)
         self.store.check_writable()
         self._context, self._notice = context, notice
-        self._watchers = Watchers(watchers, notice)
+        self._watchers, self._check_config = Watchers(watchers, notice), check_config
         self._sampler = make_sampler(spec.sampler)
         self._ledger = Ledger(self.store, notice, clock, lock)
         self._handed_out: set[str] = set()
@@ -188,7 +194,8 @@ class Driver:
         else:
             check_inputs(self.state, context, str(self.store))
             if changes := grown(self.state, self.spec, self.store):
-                self._append(events.Grown(self.spec.model_dump(mode="json"), changes))
+                left_out = corrections(self.state, self.spec)
+                self._append(events.Grown(self.spec.model_dump(mode="json"), changes, left_out))
                 self._notice(f"the sweep continues with changes: {'; '.join(changes)}")
         self.store.write("spec.yaml", self.spec.dump().encode())
         if context.teacher is not None and self.state.teacher is None:
@@ -244,14 +251,29 @@ class Driver:
     def _next_searched(self) -> TrialRecord | None:
         """A new config of the study that proposes next; None after the selection is frozen."""
         while self.state.frozen is None and (study := next_study(self.spec, self.state)) is not None:
-            searched = self.state.of_study(study.name, Phase.SEARCH)
-            default = None if searched else self.spec.defaults(study)
-            space = self.spec.space_of(study)
-            params = propose(study.name, space, self._sampler, self.spec.seed, searched, default)
-            if params is not None:
-                return self._propose(study, params, self.spec.seed)
-            self._append(events.Exhausted(study.name, "every config of its space was tried"))
+            if (trial := self._search(study)) is not None:
+                return trial
         return None
+
+    def _search(self, study: Study) -> TrialRecord | None:
+        """A new config of a study; None if what it proposes makes no valid config, or it proposes nothing more."""
+        invalid = self.state.invalid.get(study.name, [])
+        if self.state.in_vain.get(study.name, 0) >= MOST_IN_VAIN:
+            reason = f"none of {MOST_IN_VAIN} proposals in a row makes a valid config; the last: {invalid[-1].reason}"
+            self._notice(f"the search of {study.name} ends: {reason}; correct its space and run the same command again")
+            self._append(events.Exhausted(study.name, reason))
+            return None
+        trials: list[SearchedTrial] = [*self.state.of_study(study.name, Phase.SEARCH), *invalid]
+        default = None if self.state.searched(study.name) else self.spec.defaults(study)
+        space = self.spec.space_of(study)
+        params = propose(study.name, space, self._sampler, self.spec.seed, trials, default)
+        if params is None:
+            self._append(events.Exhausted(study.name, exhausted(space, trials)))
+            return None
+        if (refused := refusal(self.spec, study, params, self._check_config)) is not None:
+            self._append(events.Infeasible(study.name, params, refused))
+            return None
+        return self._propose(study, params, self.spec.seed)
 
     def _next_on_fresh_seed(self) -> TrialRecord | None:
         """A chosen config on a fresh seed: a confirmation, or a final training after the selection is frozen."""

@@ -3,12 +3,17 @@
 import contextlib
 import reprlib
 from collections.abc import Mapping
+from typing import Any
 
 from kdtrain.errors import InputError
+from kdtrain.space import parse_domain
+from sweeps.driver.sampler import holds
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.events import Content
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_state import TrialState
+from sweeps.spec.paths import in_words
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
 
@@ -16,6 +21,8 @@ PLACE = ("resources", "retries", "teacher.path", "watchers", "notes")
 """May differ: they change no result of a trial, nor how many there are."""
 FREE = (*PLACE, "budget", "confirm")
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
+SPACE = "space"
+"""May differ until then, too, for all studies or for one: the search then proposes what lies in the new space."""
 
 
 def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
@@ -84,10 +91,7 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     Raises:
         InputError: If a field has changed on which trials that ran depend.
     """
-    before = dict(begun_with)
-    with contextlib.suppress(InputError):  # so that a field that is new to this version has its default
-        before = parse_spec(begun_with).model_dump(mode="json")
-    after = new.model_dump(mode="json")
+    before, after = _plain(begun_with), _plain(new)
     studies_before = {study["name"]: study for study in before["studies"]}
     studies_after = {study["name"]: study for study in after["studies"]}
     if lost := [name for name in studies_before if name not in studies_after]:
@@ -97,7 +101,8 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
         )
     cells = after["cells"][: len(before["cells"])]
     comparable = {**after, "studies": [studies_after[name] for name in studies_before], "cells": cells}
-    if changed := difference(before, comparable, skip=FREE):
+    own_spaces = [f"studies.{name}.{SPACE}" for name in studies_before]
+    if changed := difference(before, comparable, skip=(*FREE, SPACE, *own_spaces)):
         path, was, now = changed
         raise InputError(
             f"{sweep} already holds the sweep {before['name']}, in which {path} is {was} and not {now}; "
@@ -108,7 +113,34 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
         if changed := difference(_at(before, field), _at(after, field), tuple(field.split("."))):
             path, was, now = changed
             changes.append(f"{path}: {was} -> {now}")
+    for place, was, now in [
+        (SPACE, before[SPACE], after[SPACE]),
+        *(
+            (f"studies.{name}.{SPACE}", study[SPACE], studies_after[name][SPACE])
+            for name, study in studies_before.items()
+        ),
+    ]:
+        changes += _corrected(place, was, now)
     return changes
+
+
+def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
+    """The begun studies whose space has changed, each with its trials that no longer belong to its search.
+
+    These are trials outside of the new space, and trials that failed: neither counts against the budget any more.
+    """
+    before = _plain(state.sweep.spec)
+    left_out = {}
+    for name in state.by_study:
+        study = spec.study(name)
+        if _spaces(before, name) != _spaces(_plain(spec), name):
+            space = spec.space_of(study)
+            left_out[name] = [
+                trial.id
+                for trial in state.searched(name)
+                if trial.state is TrialState.FAILED or not holds(space, trial.params)
+            ]
+    return left_out
 
 
 def difference(
@@ -128,6 +160,39 @@ def difference(
     return next((each for each in differences if each), None)
 
 
+def _plain(spec: Content | SweepSpec) -> dict[str, Any]:
+    """A spec in plain values; fields that are new to this version have their defaults."""
+    if isinstance(spec, SweepSpec):
+        return spec.model_dump(mode="json")
+    with contextlib.suppress(InputError):
+        return parse_spec(spec).model_dump(mode="json")
+    return dict(spec)
+
+
+def _spaces(spec: Mapping[str, Any], study: str) -> tuple[object, object]:
+    """What is searched by all studies and by one, in plain values."""
+    return spec[SPACE], next((each[SPACE] for each in spec["studies"] if each["name"] == study), None)
+
+
+def _corrected(place: str, was: object, now: object) -> list[str]:
+    """What has changed in a space, in words."""
+    if not (isinstance(was, Mapping) and isinstance(now, Mapping)):
+        return [] if was == now else [f"{place}: {_described(was)} -> {_described(now)}"]
+    return [
+        f"{place}.{path}: {_described(was.get(path))} -> {_described(now.get(path))}"
+        for path in {**was, **now}
+        if was.get(path) != now.get(path)
+    ]
+
+
+def _described(searched: object) -> str:
+    if isinstance(searched, Mapping) and not ({"low", "choices"} & searched.keys()):
+        return f"{{{', '.join(f'{path}: {_described(domain)}' for path, domain in searched.items())}}}"
+    if searched == "default":
+        return "the ranges that the method recommends"
+    return "not searched" if searched is None else in_words(parse_domain(searched))
+
+
 def _label(item: object, index: int) -> str:
     return str(item["name"]) if isinstance(item, Mapping) and "name" in item else str(index)
 
@@ -140,6 +205,6 @@ def _at(content: object, path: str) -> object:
 
 def _way_out(sweep: str) -> str:
     return (
-        "what may change in a sweep that was begun: budget, confirm, resources, retries, watchers and notes, and "
-        f"studies may be added; choose another --dir, or run {sweep}/spec.yaml to continue the sweep"
+        "what may change in a sweep that was begun: budget, confirm, space, resources, retries, watchers and notes, "
+        f"and studies may be added; choose another --dir, or run {sweep}/spec.yaml to continue the sweep"
     )

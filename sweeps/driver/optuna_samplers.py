@@ -37,7 +37,8 @@ class TPESampler:
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""
-        sampler = optuna.samplers.TPESampler(n_startup_trials=self._startup, seed=_optuna_seed(seed))
+        startup = self._startup + sum(not trial.is_valid for trial in trials)
+        sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=_optuna_seed(seed))
         return _ask(sampler, space, trials)
 
 
@@ -85,8 +86,9 @@ def _ask(sampler: optuna.samplers.BaseSampler, space: Space, trials: Iterable[Se
 def _as_optuna(trial: SearchedTrial, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
     """A trial as Optuna's samplers understand it.
 
-    A pruned trial is pruned, with its curve. A diverged one is infeasible, which ranks it below all others: left out,
-    its region would be tried again and again. A failed one says nothing about its parameters.
+    A pruned trial is pruned, with its curve. A diverged one and parameters that make no valid config are infeasible,
+    which ranks them below all others: left out, their region would be tried again and again. A failed one says nothing
+    about its parameters.
     """
     config: dict[str, Any] = {"params": dict(trial.params), "distributions": distributions}
     score = trial.score
@@ -94,7 +96,7 @@ def _as_optuna(trial: SearchedTrial, distributions: dict[str, BaseDistribution])
         return create_trial(state=OptunaState.RUNNING, **config)
     if trial.state is TrialState.PRUNED:
         return create_trial(state=OptunaState.PRUNED, intermediate_values=dict(trial.curve), **config)
-    if trial.state is TrialState.DIVERGED:
+    if trial.state is TrialState.DIVERGED or not trial.is_valid:
         return create_trial(value=0.0, constraints={"diverged": 1.0}, **config)
     if trial.state is TrialState.COMPLETE and score is not None:
         return create_trial(value=score, **config)

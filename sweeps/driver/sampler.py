@@ -4,10 +4,11 @@ A sampler keeps nothing between two proposals: it gets all trials of the study a
 alone. So a sweep that was resumed proposes exactly what an uninterrupted one would.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
 
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line, kind_and_line
@@ -16,7 +17,7 @@ from kdtrain.runtime.random_streams import derive, numpy_rng
 from kdtrain.space import Domain, Range, Scalar
 from sweeps.driver.optuna_samplers import RandomSampler, TPESampler
 from sweeps.driver.searched import SearchedTrial
-from sweeps.spec.paths import Space, contains, grid, size
+from sweeps.spec.paths import Space, config_at, contains, drawn, identity, size
 from sweeps.spec.settings import Sampler
 
 _REDRAWS = 10
@@ -88,30 +89,61 @@ def propose(
         space: What it searches.
         sampler: How.
         seed: The sweep's seed.
-        trials: Its searched trials so far, the running ones included.
-        default: The published parameters, tried first; none where they lie outside of the space.
+        trials: Its searched trials so far, the running ones and the proposals that made no valid config included; those
+            outside of the space count for the seed of the draw alone.
+        default: The published parameters, tried first; none where they lie outside of the space or were tried.
 
     Returns:
-        Parameters by dotted path, never the same twice; none when a finite space has been tried out, or the sampler has
-        nothing to propose.
+        Parameters by dotted path, never the same twice; none when every config of a finite space has been proposed, or
+        the sampler has nothing to propose.
 
     Raises:
         InputError: If the sampler fails, or proposes what the space does not hold.
     """
     number = len(trials)
-    if number == 0 and default is not None:
+    trials = [trial for trial in trials if holds(space, trial.params)]
+    tried = {identity(space, trial.params) for trial in trials}
+    if default is not None and identity(space, default) not in tried:
         return dict(default)
-    tried = [trial.params for trial in trials]
     for draw in range(_REDRAWS):
         params = _draw(sampler, study, space, trials, derive(seed, "search", study, number, draw))
-        if params is None or params not in tried:
+        if params is None or identity(space, params) not in tried:
             return params
-    if size(space) > _GRID_LIMIT:
+    return _untried(study, space, tried, seed, number)
+
+
+def exhausted(space: Space, trials: Sequence[SearchedTrial]) -> str:
+    """Why a study has nothing more to propose, in words."""
+    inside = [trial for trial in trials if holds(space, trial.params)]
+    if len({identity(space, trial.params) for trial in inside}) < size(space):
+        return "the sampler has nothing more to propose"
+    invalid = sum(not trial.is_valid for trial in inside)
+    return "every config of its space was tried" + (f", {invalid} of them are not valid" if invalid else "")
+
+
+def holds(space: Space, params: Mapping[str, object]) -> bool:
+    """Whether parameters lie in a space: a value for each of its paths and no other, within its domain."""
+    return params.keys() == space.keys() and all(is_inside(domain, params[path]) for path, domain in space.items())
+
+
+def _untried(
+    study: str, space: Space, tried: Collection[tuple[object, ...]], seed: int, number: int
+) -> dict[str, Scalar] | None:
+    """A config that was not tried yet, for a sampler that repeats itself; none if there are no others."""
+    count = size(space)
+    if len(tried) >= count:
         return None
-    untried = [params for params in itertools.islice(grid(space), _GRID_LIMIT) if params not in tried]
-    if not untried:
-        return None
-    return untried[int(numpy_rng(seed, "search", study, number, "grid").integers(len(untried)))]
+    if count <= _GRID_LIMIT:
+        configs = (config_at(space, index) for index in range(int(count)))
+        untried = [params for params in configs if identity(space, params) not in tried]
+        return untried[int(numpy_rng(seed, "search", study, number, "grid").integers(len(untried)))]
+    if math.isinf(count):
+        rng = numpy_rng(seed, "search", study, number, "continuous")
+        draws = (drawn(space, rng.random(len(space)).tolist()) for _ in range(_GRID_LIMIT))
+        return next((params for params in draws if identity(space, params) not in tried), None)
+    start = derive(seed, "search", study, number, "finite")
+    following = (config_at(space, (start + step) % int(count)) for step in range(len(tried) + 1))
+    return next(params for params in following if identity(space, params) not in tried)
 
 
 def _draw(
@@ -130,9 +162,10 @@ def _draw(
         return None
     if not isinstance(proposal, Mapping) or set(proposal) != set(space):
         raise InputError(f"sampler: {name} must propose a value for each of {', '.join(space)}, got {proposal!r}")
+    proposal = {path: _plain(value) for path, value in proposal.items()}
     for path, domain in space.items():
         value = proposal[path]
-        if not _is_inside(domain, value):
+        if not is_inside(domain, value):
             raise InputError(
                 f"sampler: {name} must propose for {path} a value of {domain.model_dump(exclude_defaults=True)}, got "
                 f"{value!r}"
@@ -140,7 +173,12 @@ def _draw(
     return {path: proposal[path] for path in space}
 
 
-def _is_inside(domain: Domain, value: object) -> bool:
+def _plain(value: Any) -> Any:
+    """A number of numpy as a number of Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def is_inside(domain: Domain, value: object) -> bool:
     """Whether a domain holds a value; an end of a range may be missed by rounding."""
     if contains(domain, value):
         return True

@@ -25,3 +25,7 @@ class SearchedTrial(Protocol):
     @property
     def curve(self) -> Mapping[int, float]:
         """The score by epoch, of those epochs after which it was evaluated."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether its parameters make a valid config; one that is not valid has failed and was not trained."""

@@ -74,11 +74,18 @@ class SessionBegun(_Event):
 
 @dataclass(frozen=True, slots=True)
 class Grown(_Event):
-    """The spec has changed in a way that keeps all trials valid; `changes` says how, in words."""
+    """The spec has changed in a way that keeps all trials valid.
+
+    Attributes:
+        spec: The spec from now on.
+        changes: How it has changed, in words.
+        corrected: The studies whose space has changed, each with the trials that no longer belong to its search.
+    """
 
     kind: ClassVar = "grown"
     spec: Content
     changes: list[str]
+    corrected: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: Content) -> Self:
@@ -131,6 +138,16 @@ class Proposed(_Event):
         """The phase is brought to today's name."""
         phase: str = data["phase"]
         return cls(**{**data, "phase": Phase(former_names.PHASES.get(phase, phase))})
+
+
+@dataclass(frozen=True, slots=True)
+class Infeasible(_Event):
+    """A search proposed parameters that make no valid config: nothing is trained, and the study spends nothing."""
+
+    kind: ClassVar = "infeasible"
+    study: str
+    params: Content
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +436,7 @@ Event = (
     | Grown
     | TeacherKnown
     | Proposed
+    | Infeasible
     | CodeKnown
     | Started
     | Located

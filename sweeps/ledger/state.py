@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import assert_never, cast
+from typing import ClassVar, assert_never, cast
 
 from analysis.tables import scores
 from kdtrain.errors import InputError
@@ -56,6 +56,9 @@ class TrialRecord:
     environment_id: str | None = None
     code: str | None = None
     """The digest of the code that its last attempt ran on; none where an earlier version of kdsweep recorded it."""
+    left_out: bool = False
+    """Whether it no longer belongs to the search, because the space of its study was corrected."""
+    is_valid: ClassVar = True
 
     @property
     def epochs(self) -> int:
@@ -94,6 +97,18 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class InvalidProposal:
+    """What a search proposed and no trial could be made of."""
+
+    params: Mapping[str, Scalar]
+    reason: str
+    state: ClassVar = TrialState.FAILED
+    score: ClassVar = None
+    curve: ClassVar[Mapping[int, float]] = {}
+    is_valid: ClassVar = False
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A row of the table of decisions: what happened, when, and to which trial or study."""
 
@@ -124,6 +139,10 @@ class SweepState:
     """By id, in the order in which they were proposed."""
     by_study: dict[str, list[TrialRecord]] = field(default_factory=dict)
     """The same, by study."""
+    invalid: dict[str, list[InvalidProposal]] = field(default_factory=dict)
+    """What the search of a study proposed in vain."""
+    in_vain: dict[str, int] = field(default_factory=dict)
+    """How many proposals of a study in a row made no valid config, up to the last one."""
     exhausted: dict[str, str] = field(default_factory=dict)
     """Why a study proposes nothing more although it has budget left."""
     decisions: list[Decision] = field(default_factory=list)
@@ -156,6 +175,10 @@ class SweepState:
     def of_study(self, study: str, phase: Phase | None = None) -> list[TrialRecord]:
         """The trials of a study, in order of their number."""
         return [trial for trial in self.by_study.get(study, []) if phase in (None, trial.phase)]
+
+    def searched(self, study: str) -> list[TrialRecord]:
+        """The trials that belong to the search of a study, in order of their number."""
+        return [trial for trial in self.of_study(study, Phase.SEARCH) if not trial.left_out]
 
     def of_phase(self, phase: Phase) -> list[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
@@ -217,8 +240,9 @@ class SweepState:
             case events.SessionBegun():
                 self._begin_session(record, event)
             case events.Grown():
-                self.begun = replace(self.sweep, spec=event.spec)
-                self._note(record, event, detail="; ".join(event.changes))
+                self._grow(record, event)
+            case events.Infeasible():
+                self._note_invalid(record, event)
             case events.Exhausted():
                 self.exhausted[event.study] = event.reason
                 self._note(record, event, study=event.study, detail=event.reason)
@@ -246,6 +270,24 @@ class SweepState:
                 trial.state = TrialState.PLANNED
         self._note(record, event, detail=f"environment {self.environment_id}")
 
+    def _grow(self, record: Record, event: events.Grown) -> None:
+        self.begun = replace(self.sweep, spec=event.spec)
+        for study, left_out in event.corrected.items():
+            self.exhausted.pop(study, None)
+            self.in_vain.pop(study, None)
+            for trial in (self.trials[trial_id] for trial_id in left_out):
+                trial.left_out = True
+                if trial.state.is_unfinished:
+                    trial.state, trial.ended_at = TrialState.FAILED, record.at
+                    trial.reason = "its parameters lie outside of the corrected space"
+        self._note(record, event, detail="; ".join(event.changes))
+
+    def _note_invalid(self, record: Record, event: events.Infeasible) -> None:
+        self.invalid.setdefault(event.study, []).append(InvalidProposal(event.params, event.reason))
+        self.in_vain[event.study] = self.in_vain.get(event.study, 0) + 1
+        params = ", ".join(f"{path}={value}" for path, value in event.params.items())
+        self._note(record, event, study=event.study, detail=f"{params}: {event.reason}")
+
     def _add_trial(self, record: Record, event: events.Proposed) -> None:
         trial = TrialRecord(
             id=event.id,
@@ -260,6 +302,8 @@ class SweepState:
         )
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
+        if trial.phase is Phase.SEARCH:
+            self.in_vain.pop(trial.study, None)
         self._note(record, event, trial, detail=trial.phase)
 
     def _start(self, record: Record, event: events.Started) -> None:

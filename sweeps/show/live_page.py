@@ -137,6 +137,8 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
     stale = _stale(state)
     if stale:
         lines.append(("Silent", "; ".join(stale), "amber"))
+    if summary.invalid:
+        lines.append(("Not valid", "; ".join(summary.invalid), ""))
     if summary.memory:
         lines.append(("GPU memory", summary.memory, ""))
     body = [

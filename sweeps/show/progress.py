@@ -51,6 +51,8 @@ class StudyProgress:
     best: float | None
     confirmed: float | None
     fresh_runs: int
+    invalid: int = 0
+    """Proposals that made no valid config."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Summary:
     failures: tuple[str, ...]
     memory: str
     """What trials hold of a GPU, and what follows from it; empty on a CPU."""
+    invalid: tuple[str, ...] = ()
+    """The proposals that made no valid config, a sentence for each study that has some."""
 
     @property
     def states(self) -> dict[str, int]:
@@ -88,6 +92,10 @@ def summarize(spec: SweepSpec, state: SweepState) -> Summary:
         seconds_left=_seconds_left(spec, state),
         failures=tuple(f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason),
         memory=_memory(spec, state),
+        invalid=tuple(
+            f"{study}: {len(proposals)} proposals made no valid config, at no cost; the last: {proposals[-1].reason}"
+            for study, proposals in state.invalid.items()
+        ),
     )
 
 
@@ -130,7 +138,8 @@ def table(summary: Summary) -> Group:
     head = Text.assemble((summary.name, "bold"), f"  {summary.phase}  {_states(summary)}  {_left(summary)}")
     failures = [Text(f"failed {failure}", style="red") for failure in summary.failures[-3:]]
     memory = [Text(summary.memory, style="dim")] if summary.memory else []
-    return Group(head, grid, *memory, *failures)
+    invalid = [Text(sentence, style="dim") for sentence in summary.invalid]
+    return Group(head, grid, *memory, *invalid, *failures)
 
 
 def show_status(sweep: Store) -> Group:
@@ -264,6 +273,7 @@ def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
         best=max(scores, default=None),
         confirmed=sum(best_fresh) / len(best_fresh) if best_fresh else None,
         fresh_runs=len(best_fresh),
+        invalid=len(state.invalid.get(study.name, ())),
     )
 
 

@@ -1,9 +1,8 @@
 """Dotted paths into the plain content of a config, and what the domains of a search space contain."""
 
 import copy
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdtrain.errors import InputError
@@ -52,25 +51,64 @@ def extremes(domain: Domain) -> tuple[Any, ...]:
     return (_number(domain, domain.low), _number(domain, domain.high))
 
 
+def in_words(domain: Domain) -> str:
+    """A domain in words."""
+    if isinstance(domain, Choice):
+        return ", ".join(map(str, domain.choices))
+    kind = (", log" if domain.log else "") + (", whole" if domain.integer else "")
+    return f"{domain.low:g} to {domain.high:g}{kind}"
+
+
 def size(space: Space) -> float:
-    """How many different configs the space holds; infinite if anything in it is continuous."""
-    return math.prod(_count(domain) for domain in space.values())
+    """How many different configs the space holds, an int if it is finite; infinite if anything in it is continuous."""
+    counts = [_count(domain) for domain in space.values()]
+    return math.inf if math.inf in counts else math.prod(counts)
 
 
-def grid(space: Space) -> Iterator[dict[str, Scalar]]:
-    """Every config of a finite space, in order."""
-    axes = [
-        domain.choices if isinstance(domain, Choice) else range(int(domain.low), int(domain.high) + 1)
-        for domain in space.values()
-    ]
-    for values in itertools.product(*axes):
-        yield dict(zip(space, values, strict=True))
+def config_at(space: Space, index: int) -> dict[str, Scalar]:
+    """The config at an index of a finite space, from 0 to its size - 1; the last parameter changes first."""
+    params: dict[str, Scalar] = {}
+    for path, domain in reversed(tuple(space.items())):
+        index, place = divmod(index, int(_count(domain)))
+        params[path] = domain.choices[place] if isinstance(domain, Choice) else int(domain.low) + place
+    return {path: params[path] for path in space}
+
+
+def drawn(space: Space, shares: Sequence[float]) -> dict[str, Scalar]:
+    """The config at some place of a space.
+
+    Args:
+        space: The space.
+        shares: For each of its parameters how far along its domain, from 0 to 1; uniform shares give uniform configs,
+            on the log scale of log ranges.
+    """
+    return {path: _at_share(domain, share) for (path, domain), share in zip(space.items(), shares, strict=True)}
+
+
+def identity(space: Space, params: Mapping[str, Scalar]) -> tuple[object, ...]:
+    """What makes parameters the same: numbers of a range by their value, choices by value and type."""
+    return tuple(
+        repr(params.get(path)) if isinstance(domain, Choice) else params.get(path) for path, domain in space.items()
+    )
+
+
+def _at_share(domain: Domain, share: float) -> Scalar:
+    if isinstance(domain, Choice):
+        return domain.choices[min(int(share * len(domain.choices)), len(domain.choices) - 1)]
+    low, high = domain.low, domain.high
+    if domain.integer and not domain.log:
+        return min(int(low) + int(share * (high - low + 1)), int(high))
+    if domain.log:
+        low, high = math.log(low), math.log(high)
+    value = low + share * (high - low)
+    value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
+    return round(value) if domain.integer else value
 
 
 def _count(domain: Domain) -> float:
     if isinstance(domain, Choice):
         return len(domain.choices)
-    return domain.high - domain.low + 1 if domain.integer else math.inf
+    return int(domain.high) - int(domain.low) + 1 if domain.integer else math.inf
 
 
 def _number(domain: Range, value: float) -> int | float:

@@ -14,11 +14,12 @@ from kdtrain.config import TrainConfig
 from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, Unlabelled
 from kdtrain.errors import InputError
-from kdtrain.explain import did_you_mean, sentence
+from kdtrain.explain import did_you_mean, kind_and_line, sentence
 from kdtrain.foreign import is_reference, references, require_trust
 from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, Scalar, parse_domain
+from sweeps.spec.field_types import fitted
 from sweeps.spec.overrides import parse_changed
 from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
 from sweeps.spec.settings import (
@@ -153,6 +154,8 @@ class SweepSpec(Strict):
             raise ValueError(f"cells: there is no study {unknown[0]}{did_you_mean(unknown[0], names)}")
         _ = self.teacher_config
         for study in self.studies:
+            self._check_paths(study)
+        for study in self.studies:
             self._check_study(study)
         baseline = self.baseline
         if self.purpose == "search" and baseline is not None and not self.space_of(baseline):
@@ -165,10 +168,10 @@ class SweepSpec(Strict):
                 )
         return self
 
-    def _check_study(self, study: Study) -> None:
+    def _check_paths(self, study: Study) -> None:
         at = f"studies.{study.name}"
         given = {} if study.space == "default" else study.space
-        for path in (*study.set, *self.space_of(study)):
+        for path in (*study.set, *self._space_as_written(study)):
             if path.split(".")[0] in _FIXED:
                 raise InputError(
                     f"{at}: {path} is the same for all trials of a sweep and can be neither set nor searched"
@@ -176,10 +179,13 @@ class SweepSpec(Strict):
         for path in study.set:
             if path in self.space or path in given:
                 raise InputError(f"{at}: {path} is both set and searched")
-        if {"unlabelled", "unlabelled.images"} & set(self.space_of(study)):
+        if {"unlabelled", "unlabelled.images"} & set(self._space_as_written(study)):
             raise InputError(f"{at}: unlabelled.images cannot be searched; set it in separate studies")
-        if "epochs" in self.space_of(study):
+        if "epochs" in self._space_as_written(study):
             raise InputError(f"{at}: epochs cannot be searched, because trials of different length cannot be compared")
+
+    def _check_study(self, study: Study) -> None:
+        at = f"studies.{study.name}"
         config = self.config_for(study)
         if config.uses_teacher and self.teacher is None:
             term = next(term.name for term in config.active_terms if term.needs_teacher)
@@ -241,7 +247,26 @@ class SweepSpec(Strict):
         return next(study for study in self.studies if study.name == name)
 
     def space_of(self, study: Study) -> Space:
-        """The whole space of a study, by dotted path."""
+        """The whole space of a study, by dotted path; fields of whole numbers have ranges of whole numbers.
+
+        Raises:
+            InputError: If a range does not fit its field.
+        """
+        return self._spaces[study.name]
+
+    @cached_property
+    def _spaces(self) -> dict[str, Space]:
+        """The spaces by study."""
+        return {study.name: self._fitted_space(study) for study in self.studies}
+
+    def _fitted_space(self, study: Study) -> Space:
+        config, written = self.config_for(study), self._space_as_written(study)
+        try:
+            return {path: fitted(path, domain, config) for path, domain in written.items()}
+        except InputError as error:
+            raise InputError(f"studies.{study.name}: {error}") from None
+
+    def _space_as_written(self, study: Study) -> Space:
         return {**self.space, **study.study_space}
 
     def config_for(
@@ -336,6 +361,10 @@ def _parse_config(content: Mapping[str, Any], at: str) -> TrainConfig:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
         raise InputError(sentence(error, TrainConfig, at)) from None
+    except (InputError, MemoryError, OSError):
+        raise
+    except Exception as error:  # a validator of third-party code may raise anything
+        raise InputError(f"{at}: {kind_and_line(error)}") from error
 
 
 def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:

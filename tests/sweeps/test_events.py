@@ -27,6 +27,7 @@ EXAMPLES = [
     events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"]),
     events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
     events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc"),
+    events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup"),
     events.Started("kd-0"),
     events.Located("kd-0", "e", "here", {"environment_id": "e"}),
     events.Reused("kd-0", "kd-1"),

@@ -67,7 +67,6 @@ def test_more_seeds_for_the_same_finalists(fake, tmp_path, small):
         ({"train": {"epochs": 9, "batch_size": 4}}, r"train\.epochs is 6 and not 9"),
         ({"studies": ["none"]}, "with the study kd, which is missing now"),
         ({"studies": ["none", {"method": "kd", "set": {"aux_weight": 0.1}}]}, r"studies\.kd\.set\.aux_weight"),
-        ({"space": {"optimizer.lr": {"low": 0.001, "high": 0.2, "log": True}}}, r"space\.optimizer\.lr\.high"),
         ({"seed": 8}, "seed is 7 and not 8"),
         ({"scheduler": {"name": "halving"}}, r"scheduler\.name"),
     ],

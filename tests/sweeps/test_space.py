@@ -2,7 +2,7 @@ import pytest
 
 from kdtrain.errors import InputError
 from kdtrain.space import Choice, Range
-from sweeps.spec.paths import contains, extremes, grid, lookup, replaced, size
+from sweeps.spec.paths import config_at, contains, extremes, lookup, replaced, size
 
 CONTENT = {"optimizer": {"lr": 0.1}, "terms": [{"name": "a", "weight": 1.0}, {"name": "b", "weight": 2.0}]}
 
@@ -46,6 +46,6 @@ def test_extremes_keep_whole_numbers_whole():
 def test_a_finite_space_is_counted_and_listed():
     space = {"a": Choice(choices=("x", "y")), "b": Range(low=1, high=3, integer=True)}
     assert size(space) == 6
-    assert [tuple(params.values()) for params in grid(space)][:2] == [("x", 1), ("x", 2)]
-    assert len(list(grid(space))) == 6
+    listed = [tuple(config_at(space, index).values()) for index in range(6)]
+    assert listed == [("x", 1), ("x", 2), ("x", 3), ("y", 1), ("y", 2), ("y", 3)]
     assert size({**space, "c": Range(low=0, high=1)}) == float("inf")

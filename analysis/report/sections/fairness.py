@@ -36,6 +36,7 @@ def section(findings: Findings) -> str:
             _studies(tables, comparison, palette),
             _sources(comparison, palette),
             _reasons(tables),
+            _invalid(tables["decisions"]),
             _teachers(tables["teachers"]),
             _test_readings(tables),
             _environments(tables),
@@ -110,6 +111,19 @@ def _reasons(tables: Tables) -> str:
         )
     columns = ["Study", "State", "Failure", "Trials", "Retries", "First", "Most frequent reason"]
     return "<h3>What went wrong</h3>" + page.table(columns, rows)
+
+
+def _invalid(decisions: pd.DataFrame) -> str:
+    """Proposals of a search that made no valid config."""
+    rows = []
+    for study, group in decisions[decisions["kind"] == "infeasible"].groupby("study", sort=False):
+        example = TableCell(text(group["detail"].iloc[0]), wide=True)
+        rows.append([TableCell(str(study)), number(str(len(group)), len(group)), example])
+    if not rows:
+        return ""
+    note = "Parameters of a search that make no valid config: drawn anew, and charged to no budget."
+    table = page.table(["Study", "Proposals", "The first"], rows)
+    return f'<h3>Proposals that were not valid</h3>{table}<p class="aside">{note}</p>'
 
 
 def _reason(trial: pd.Series, retried: dict[str, str]) -> str:

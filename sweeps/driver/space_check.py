@@ -1,0 +1,86 @@
+"""How much of a study's space makes valid configs: its corners and random draws are tried, nothing is trained."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kdtrain.config import TrainConfig
+from kdtrain.errors import InputError, StorageError
+from kdtrain.explain import first_line, kind_and_line
+from kdtrain.runtime.random_streams import numpy_rng
+from kdtrain.space import Choice, Scalar
+from sweeps.spec.paths import Space, drawn, extremes
+from sweeps.spec.spec import Study, SweepSpec
+
+CORNERS, DRAWS, NETWORKS = 64, 200, 16
+"""Configs that are tried at most; fewer draws where each of them is another network."""
+CheckConfig = Callable[[TrainConfig], object]
+"""Raises an InputError for a config that the data, the teacher or the networks do not allow."""
+
+
+@dataclass(frozen=True)
+class SpaceCheck:
+    """What became of the tried configs of a study: `refused` has the number of refused ones by reason."""
+
+    study: str
+    corners: int
+    draws: int
+    refused_corners: int
+    refused: Counter[str]
+
+    def sentence(self) -> str | None:
+        """What the reader of a plan must know; none if every config is valid."""
+        if not self.refused:
+            return None
+        reason, count = self.refused.most_common(1)[0]
+        of_draws = self.refused.total() - self.refused_corners
+        more = f" (and {len(self.refused) - 1} other reasons)" if len(self.refused) > 1 else ""
+        return (
+            f"{self.study}: {of_draws} of {self.draws} random configs of its space and {self.refused_corners} of "
+            f"{self.corners} corners are not valid, which the search draws anew without a cost; {count} because of "
+            f"{reason}{more}"
+        )
+
+
+def refusal(spec: SweepSpec, study: Study, params: dict[str, Scalar], check_config: CheckConfig) -> str | None:
+    """Why parameters make no valid config of a study, in one line; none if they do.
+
+    Third-party code that checks a config may raise anything. Only a lack of memory and the errors of a disk are not the
+    config's fault, and pass.
+    """
+    try:
+        check_config(spec.config_for(study, params))
+    except (MemoryError, OSError, StorageError):
+        raise
+    except InputError as error:
+        return first_line(error)
+    except Exception as error:
+        return kind_and_line(error)
+    return None
+
+
+def check_space(spec: SweepSpec, study: Study, check_config: CheckConfig) -> SpaceCheck:
+    """Try the corners of a study's space and random configs of it, the same ones at every call."""
+    space = spec.space_of(study)
+    rng = numpy_rng(spec.seed, "plan", study.name)
+    draws = NETWORKS if any(path.startswith("student.") for path in space) else DRAWS
+    corners = list(_corners(space, rng))
+    at_corners = [refusal(spec, study, params, check_config) for params in corners]
+    inside = (drawn(space, rng.random(len(space)).tolist()) for _ in range(draws))
+    at_draws = [refusal(spec, study, params, check_config) for params in inside]
+    refused = Counter(reason for reason in (*at_corners, *at_draws) if reason is not None)
+    return SpaceCheck(study.name, len(corners), draws, sum(reason is not None for reason in at_corners), refused)
+
+
+def _corners(space: Space, rng: np.random.Generator) -> Iterator[dict[str, Scalar]]:
+    """All combinations of the ends of ranges and of choices, or some of them where they are many."""
+    ends = [extremes(domain) for domain in space.values()]
+    if math.prod(map(len, ends)) <= CORNERS:
+        return (dict(zip(space, values, strict=True)) for values in itertools.product(*ends))
+    choices: Space = {path: Choice(choices=values) for path, values in zip(space, ends, strict=True)}
+    places = [[0.0] * len(ends), [1.0] * len(ends), *rng.random((CORNERS - 2, len(ends))).tolist()]
+    return (drawn(choices, place) for place in places)
