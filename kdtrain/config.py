@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from kdtrain.config_base import Strict
+from kdtrain.config_base import Seed, Strict
 from kdtrain.data import Augment, DataConfig, Streets, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
@@ -97,8 +97,8 @@ class TrainConfig(Strict):
     """Weight of the cross-entropy at the auxiliary head, for networks that have such a head in evaluation mode, too."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
     schedule: Schedule = Field(default_factory=Schedule)
-    epochs: int = Field(default=10, gt=0)
-    batch_size: int = Field(default=8, gt=0)
+    epochs: int = Field(default=10, gt=0, le=10**9)
+    batch_size: int = Field(default=8, gt=0, le=10**9)
     """Labelled images in every batch."""
     unlabelled: Unlabelled | None = None
     """Images without labels in every batch, from which the student learns through the teacher alone."""
@@ -111,8 +111,8 @@ class TrainConfig(Strict):
     eval_scale: float = Field(default=1.0, gt=0)
     """Factor by which images are resized before an evaluation; logits are resized to the labels, which keep their
     size."""
-    seed: int = Field(default=0, ge=0)
-    data_seed: int | None = Field(default=None, ge=0)
+    seed: Seed = 0
+    data_seed: Seed | None = None
     """Seed of the order and augmentation of samples; `null` takes `seed`."""
 
     @model_validator(mode="after")

@@ -1,8 +1,12 @@
 """The base of every config: frozen, with misspelt keys refused."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed = Annotated[int, Field(ge=0, le=2**53)]
+"""A seed: tables hold it to the last digit, also beside missing values."""
 
 
 class Strict(BaseModel):

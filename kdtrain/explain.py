@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+_PLAIN_WORDS = {"a valid tuple": "a list", "a valid dictionary": "a mapping", "a valid list": "a list"}
+"""What YAML calls the types of Python."""
+
 
 def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """The first mistake that pydantic found.
@@ -51,7 +54,11 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
     """The place of the first mistake, as the user wrote it, and what is wrong there."""
-    first = error.errors(include_url=False)[0]
+    mistakes = error.errors(include_url=False)
+    first = mistakes[0]
+    if first["type"] == "missing":  # a key that is misspelt: the user's own key tells more than the one that is missing
+        beside = (mistake for mistake in mistakes if mistake["loc"][:-1] == first["loc"][:-1])
+        first = next((mistake for mistake in beside if mistake["type"] == "extra_forbidden"), first)
     loc = tuple(first["loc"])
     if first["type"] == "extra_forbidden":
         keys, path = _walk(model, loc[:-1])
@@ -61,6 +68,8 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tupl
         text = "is required"
     elif first["type"] not in ("value_error", "assertion_error"):
         text = f"{text[0].lower()}{text[1:]}, got {_short(first['input'])}"
+        for python, plain in _PLAIN_WORDS.items():
+            text = text.replace(python, plain, 1)
     return tuple(_walk(model, loc)[1]), text
 
 

@@ -14,6 +14,7 @@ from kdtrain.errors import InputError
 from kdtrain.foreign import called_by_reference, is_reference
 from kdtrain.losses.maps import precise, resize_map
 from kdtrain.methods.schedule import WeightSchedule
+from kdtrain.names import LONGEST, check_name
 from kdtrain.space import Domain
 
 Temperature = Annotated[float, Field(gt=0)]
@@ -173,7 +174,9 @@ class Term(Strict):
     loss: str = ""
     """Which loss: a key of `TERMS` or an entry point, one literal per subclass; a third-party class that leaves
     the field out is called `package.module:Class`."""
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", default_factory=lambda data: default_name(data["loss"]))
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_-]+$", max_length=LONGEST, default_factory=lambda data: default_name(data["loss"])
+    )
     """The name of the term in reports and search spaces; unique in a config."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     student_layer: Layers = "logits"
@@ -269,7 +272,7 @@ class Method:
     """A named list of terms with published defaults, and the ranges worth searching."""
 
     name: str
-    """Letters, digits, `_ . + -`: studies are named after their method."""
+    """See `kdtrain.names`: studies are named after their method."""
     title: str
     citation: str
     terms: tuple[Term, ...]
@@ -279,8 +282,10 @@ class Method:
     """Piece -> `stated: ...`, `secondary: ...` or `inferred: ...`."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", self.name):
-            raise InputError(f"the name of a method holds letters, digits and _ . + -, got {self.name!r}")
+        try:
+            check_name(self.name)
+        except ValueError as error:
+            raise InputError(f"method: {error}") from None
         terms = {term.name: term for term in self.terms}
         if len(terms) < len(self.terms):
             raise InputError(

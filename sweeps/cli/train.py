@@ -33,7 +33,7 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     workers: Workers = 0,
-    seed: Annotated[int | None, typer.Option(min=0, help="A seed in place of the config's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**53, help="A seed in place of the config's seed.")] = None,
     trust: Trust = False,
 ) -> None:
     """Train one config to its end and save the student as a teacher folder.

@@ -54,13 +54,18 @@ def parse_changed(
         raise InputError(f"{blamed}: {error}") from None
 
 
+def overlap(path: str, other: str) -> bool:
+    """Whether two dotted paths lead to the same field, or one into the field of the other."""
+    return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
+
+
 def check_apart(paths: list[str], option: str) -> None:
     """Raise InputError if two of the paths change the same field."""
     for index, path in enumerate(paths):
         for earlier in paths[:index]:
             if path == earlier:
                 raise InputError(f"{option}: {path} is given twice; give it once")
-            if earlier.startswith(f"{path}.") or path.startswith(f"{earlier}."):
+            if overlap(path, earlier):
                 raise InputError(f"{option}: {path} and {earlier} change the same field; give one of them")
 
 

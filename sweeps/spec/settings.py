@@ -1,23 +1,27 @@
 """The parts of a sweep's spec that are plain settings: budget, sampler, scheduler, resources and so on."""
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from analysis.selection.halving import Round, schedule
 from kdtrain.config_base import Strict, renamed
+from kdtrain.names import check_name
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-"""What may be a folder: letters, digits, `_ . + -`."""
+Name = Annotated[str, AfterValidator(check_name)]
+"""What may be a folder, see `kdtrain.names`."""
+Count = Annotated[int, Field(le=10**9)]
+"""A whole number of trials, epochs or seeds: the product of two of them is a number that tables can hold."""
 
 
 class Budget(Strict):
     """What every study may spend on its search; whichever is reached first ends it."""
 
-    trials: int | None = Field(default=None, gt=0)
+    trials: Count | None = Field(default=None, gt=0)
     """Configs tried per study."""
-    epochs: int | None = Field(default=None, gt=0)
+    epochs: Count | None = Field(default=None, gt=0)
     """Epochs trained per study, pruned trials included; hit to within half a trial, since trials are not cut short."""
 
     @model_validator(mode="after")
@@ -32,7 +36,7 @@ class Sampler(Strict):
 
     name: str = "tpe"
     """`tpe`, `random`, `package.module:name`, or the name under which an installed package offers a sampler."""
-    startup: int = Field(default=6, ge=1)
+    startup: Count = Field(default=6, ge=1)
     """Random trials of a study before TPE learns from them."""
     options: Mapping[str, object] = Field(default_factory=dict)
     """Options of a sampler that is not ours."""
@@ -56,21 +60,21 @@ class Scheduler(Strict):
     """How bad trials are stopped early."""
 
     name: Literal["none", "halving"] = "none"
-    grace: int = Field(default=1, ge=1)
+    grace: Count = Field(default=1, ge=1)
     """Epochs before the first rung."""
-    factor: int = Field(default=3, ge=2)
+    factor: Count = Field(default=3, ge=2)
     """One in `factor` trials continues at every rung, and the rungs' epochs grow by this factor."""
 
 
 class Confirm(Strict):
     """Re-training of the best configs of every study on seeds that the search never saw, in rounds that halve them."""
 
-    top: int = Field(default=2, ge=0)
+    top: Count = Field(default=2, ge=0)
     """Configs per study that enter the first round."""
-    seeds: int = Field(default=3, ge=0)
+    seeds: Count = Field(default=3, ge=0)
     """Fresh seeds per config on average, the same ones for all: the sweep's seed + 1, + 2, ... A study may spend
     top x seeds trainings: the better half of a round continues with more seeds, see `analysis.selection.halving`."""
-    final_seeds: int = Field(default=3, ge=0)
+    final_seeds: Count = Field(default=3, ge=0)
     """Seeds on which the chosen config and the baseline are trained once the selection is frozen; no other trial has
     them."""
 
@@ -91,7 +95,7 @@ class Resources(Strict):
     cpu: float = Field(default=1, gt=0)
     gpu: float = Field(default=0, ge=0)
     """A fraction lets several trials share a GPU; their memory is not separated."""
-    concurrent: int | None = Field(default=None, gt=0)
+    concurrent: Count | None = Field(default=None, gt=0)
     """The most trials at once; none for as many as fit."""
 
     @field_validator("gpu")
@@ -126,6 +130,9 @@ class TeacherSource(Strict):
         if (self.fit is None) == (self.path is None):
             raise ValueError("give either fit (a network and its training) or path (a teacher folder)")
         if self.fit is not None and "network" not in self.fit:
+            similar = difflib.get_close_matches("network", map(str, self.fit), n=1)
+            if similar:
+                raise ValueError(f"fit.{similar[0]}: unknown key; did you mean network?")
             raise ValueError("fit.network: is required, with arch and encoder of the teacher")
         return self
 

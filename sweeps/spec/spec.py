@@ -20,12 +20,13 @@ from kdtrain.methods import Term, get_method, parse_term
 from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, Scalar, parse_domain
 from sweeps.spec.field_types import fitted
-from sweeps.spec.overrides import parse_changed
+from sweeps.spec.overrides import overlap, parse_changed
 from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
 from sweeps.spec.settings import (
     Budget,
     Cell,
     Confirm,
+    Count,
     Name,
     ReplaySettings,
     Resources,
@@ -124,9 +125,10 @@ class SweepSpec(Strict):
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
     watchers: tuple[WatcherSource, ...] = ()
     """Functions that are called with every event of the sweep: `live_page`, or third-party watchers."""
-    retries: int = Field(default=1, ge=0)
+    retries: Count = Field(default=1, ge=0)
     """How often a trial that crashed is tried again."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**52)
+    """Seeds of the confirm phase and final seeds count up from it."""
     purpose: Literal["search", "ablation"] = "search"
     design: str | None = None
     cells: tuple[Cell, ...] = ()
@@ -140,6 +142,11 @@ class SweepSpec(Strict):
     def _parse_space(cls, value: Any) -> Any:
         return _parse_domains(value)
 
+    @field_validator("watchers", "notes", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | Mapping) else value
+
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
         for key in _DECIDED_ELSEWHERE:
@@ -152,6 +159,7 @@ class SweepSpec(Strict):
             raise ValueError("studies: only one study can be the baseline")
         if unknown := [cell.study for cell in self.cells if cell.study not in names]:
             raise ValueError(f"cells: there is no study {unknown[0]}{did_you_mean(unknown[0], names)}")
+        _parse_config(self.train, "train")  # before the teacher, whose recipe builds on it
         _ = self.teacher_config
         for study in self.studies:
             self._check_paths(study)
@@ -177,7 +185,7 @@ class SweepSpec(Strict):
                     f"{at}: {path} is the same for all trials of a sweep and can be neither set nor searched"
                 )
         for path in study.set:
-            if path in self.space or path in given:
+            if any(overlap(path, searched) for searched in (*self.space, *given)):
                 raise InputError(f"{at}: {path} is both set and searched")
         if {"unlabelled", "unlabelled.images"} & set(self._space_as_written(study)):
             raise InputError(f"{at}: unlabelled.images cannot be searched; set it in separate studies")
@@ -227,6 +235,11 @@ class SweepSpec(Strict):
             **_merged(recipe, changes),
             "student": self.teacher.fit["network"],
         }
+        network = self.teacher.fit["network"]
+        try:
+            Network.model_validate(network)
+        except ValidationError as error:
+            raise InputError(sentence(error, Network, "teacher.fit.network")) from None
         return _parse_config(content, "teacher.fit")
 
     @cached_property
@@ -298,12 +311,34 @@ class SweepSpec(Strict):
         }
         recipe |= {"seed": self.seed if seed is None else seed}
         base = _parse_config({**recipe, "terms": study.base_terms}, "train")
+        changes = {**study.set, **(params or {})}
         try:
-            content = replaced(base.model_dump(), {**study.set, **(params or {})})
+            content = replaced(base.model_dump(), changes)
         except InputError as error:
-            raise InputError(f"{at}: {error}") from None
-        config = _parse_config(content, at)
+            raise InputError(f"{self._place(study, str(error).partition(':')[0])}.{error}") from None
+        try:
+            config = _parse_config(content, at)
+        except InputError as error:
+            raise InputError(self._blamed(study, base, changes) or str(error)) from None
         return config if config.uses_teacher else config.model_copy(update={"teacher": None, "unlabelled": None})
+
+    def _place(self, study: Study, path: str) -> str:
+        """Where a spec sets or searches a path of a study."""
+        at = f"studies.{study.name}"
+        if path in study.set:
+            return f"{at}.set"
+        return "space" if path in self.space and path not in study.study_space else f"{at}.space"
+
+    def _blamed(self, study: Study, base: TrainConfig, changes: Mapping[str, Any]) -> str | None:
+        """What is wrong with the first change that is not allowed even alone; none if only several together are not."""
+        for path, value in changes.items():
+            try:
+                TrainConfig.model_validate(replaced(base.model_dump(), {path: value}))
+            except ValidationError as error:
+                text = sentence(error, TrainConfig)
+                text = text.partition(f"{path.rpartition('.')[2]}: ")[2] or text
+                return f"{self._place(study, path)}.{path}: {text}"
+        return None
 
     def defaults(self, study: Study) -> dict[str, Scalar] | None:
         """The published values of the parameters that a study searches; none if a value lies outside of the space."""

@@ -135,8 +135,8 @@ CE = {"loss": "cross_entropy"}
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
         ({"clip_norm": 0}, "clip_norm: input should be greater than 0"),
         ({1: 2}, "keys should be strings"),
-        ([], "input should be a valid dictionary"),
-        ("best.yaml", "input should be a valid dictionary"),
+        ([], "input should be a mapping"),
+        ("best.yaml", "input should be a mapping"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_sentence_with_the_field(content, said):

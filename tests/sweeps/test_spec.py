@@ -129,9 +129,9 @@ def test_unknown_keys_are_refused_with_the_key_that_was_meant(fake):
         ({"space": {"optimizer.lr": 3}}, "optimizer.lr: a range is a list of choices or a mapping"),
         (
             {"space": {"optimizer.rl": [1, 2]}},
-            "studies.none: optimizer.rl: optimizer has no rl; did you mean lr?",
+            "space.optimizer.rl: optimizer has no rl; did you mean lr?",
         ),
-        ({"space": {"optimizer.lr": {"low": -1, "high": 1}}}, "studies.none.optimizer.lr: "),
+        ({"space": {"optimizer.lr": {"low": -1, "high": 1}}}, "space.optimizer.lr: "),
         ({"space": {"terms.pixel_kd.weight": [1, 2]}}, "terms has no pixel_kd"),
         ({"space": {"seed": [1, 2]}}, "seed is the same for all trials"),
         ({"space": {"epochs": [1, 2]}}, "epochs cannot be searched"),
