@@ -71,7 +71,7 @@ def remedy(error: OSError) -> str:
 def is_away(error: BaseException) -> bool:
     """Whether a file could not be read because it, its folder, its disk or its file server is away.
 
-    An error that was raised because of another one (`raise ... from`) counts as that one, too.
+    An error that was raised because of another one counts as that one, too.
     """
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -81,7 +81,7 @@ def is_away(error: BaseException) -> bool:
             return True
         if isinstance(cause, PermissionError) and not isinstance(error, StorageError):
             return True
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (cause.__context__ if isinstance(cause, InputError) else None)
     return False
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
 from sweeps.attempt.attempt import staged
+from sweeps.attempt.inputs import Inputs
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher
 from sweeps.driver.driver import Driver
@@ -109,11 +110,19 @@ def _run(
             console.print(f"teacher {card.digest}: {_score_text(card.miou)} on {card.role or 'no data'}")
             machine = machine.model_copy(update={"teacher": teacher.store.local})
         machine = checked.replay.on(machine)
+        inputs = Inputs(spec, machine, data["digests"], teacher)
         context = TrainContext(data, describe_environment(machine), teacher_row)
         with (
             Display(spec, notice, console) as display,
             Driver(
-                spec, sweep, context, notice, lock=lock, watchers=(display, *watchers), check_config=checked.config
+                spec,
+                sweep,
+                context,
+                notice,
+                lock=lock,
+                watchers=(display, *watchers),
+                check_config=checked.config,
+                lacking=inputs.lacking,
             ) as driver,
         ):
             place.run_trials(driver, machine, display.update, teacher)

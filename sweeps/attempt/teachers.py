@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from kdtrain import EpochReport, InputError, Machine, TrainConfig, TrainResult, train
 from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, Images, open_role
-from kdtrain.errors import StorageError
+from kdtrain.errors import MissingError, StorageError
 from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.loop.evaluate import evaluate
@@ -55,7 +55,7 @@ def card_of(teacher: Store) -> ModelCard:
     if teacher.local is not None:
         return read_card(teacher.local)
     if not (teacher.exists(CARD) and teacher.exists(WEIGHTS)):
-        raise InputError(f"teacher: {teacher} is not a teacher folder, it must hold {CARD} and {WEIGHTS}")
+        raise MissingError(f"teacher: {teacher} is not a teacher folder, it must hold {CARD} and {WEIGHTS}")
     return parse_card(teacher.read(CARD), f"{teacher}/{CARD}")
 
 
@@ -71,12 +71,12 @@ def prepare_teacher(spec: SweepSpec, sweep: Store, machine: Machine, fit: Fit) -
         return None
     if spec.teacher_config is not None and not _is_whole(store):
         fit_teacher(spec.teacher_config, machine, store, fit)
-    return Teacher(store, _checked_card(store))
+    return Teacher(store, checked_card(store))
 
 
 def _is_whole(teacher: Store) -> bool:
     try:
-        _checked_card(teacher)
+        checked_card(teacher)
     except StorageError:
         raise
     except InputError:
@@ -84,8 +84,12 @@ def _is_whole(teacher: Store) -> bool:
     return True
 
 
-def _checked_card(teacher: Store) -> ModelCard:
-    """The card, once the weights are known to be those that it names."""
+def checked_card(teacher: Store) -> ModelCard:
+    """The card, once the weights are known to be those that it names.
+
+    Raises:
+        InputError: If they are not, or the folder is not a teacher folder.
+    """
     card = card_of(teacher)
     if hashlib.sha256(teacher.read(WEIGHTS)).hexdigest() != card.weights_sha256:
         raise InputError(

@@ -21,6 +21,7 @@ from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import next_confirmation, next_final, next_study
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import check_inputs, corrections, grown
+from sweeps.driver.outage import Outages, runs_again
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
@@ -44,7 +45,7 @@ class Idle(Enum):
     """Why there is no trial to start."""
 
     WAIT = "wait"
-    """No trial can start before a running trial ends."""
+    """No trial can start before a running trial ends, or before an input that is away is there again."""
     DONE = "done"
     """No trial is left to start."""
 
@@ -71,6 +72,7 @@ class Driver:
         lock: Lock | None = None,
         watchers: Sequence[Watcher] = (),
         check_config: CheckConfig = lambda config: None,
+        lacking: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Open the ledger and continue from its last record.
 
@@ -84,6 +86,7 @@ class Driver:
             watchers: Called with every record that is appended, also while the ledger is opened, see
                 `sweeps.driver.watchers`.
             check_config: Raises an InputError for a config that the data, the teacher or the networks do not allow.
+            lacking: Returns one sentence about an input of the sweep that is away, see `sweeps.driver.outage`.
 
         Raises:
             InputError: If `D` holds another sweep, is held by another driver, or is damaged.
@@ -93,6 +96,7 @@ class Driver:
         self.store.check_writable()
         self._context, self._notice = context, notice
         self._watchers, self._check_config = Watchers(watchers, notice), check_config
+        self._outages = Outages(lacking, notice)
         self._sampler = make_sampler(spec.sampler)
         self._ledger = Ledger(self.store, notice, clock, lock)
         self._handed_out: set[str] = set()
@@ -134,7 +138,11 @@ class Driver:
             self._append(events.DriverStopped(reason))
 
     def next(self) -> TrialRecord | Idle:
-        """A trial to start: an unfinished one, else a newly proposed one."""
+        """A trial to start: an unfinished one, else a newly proposed one.
+
+        Raises:
+            StorageError: If an input of the sweep is away for too long.
+        """
         while not isinstance(trial := self._next(), Idle):
             source = self._run_before.source_for(trial, self.state)
             if source is None:
@@ -207,8 +215,22 @@ class Driver:
         for trial in self.state.trials.values():
             if trial.state.is_unfinished and trial.stopped:
                 self._end_pruned(trial)
+        self._run_mended_again()
         for change in changed_code(self.state):
             self._notice(change)
+
+    def _run_mended_again(self) -> None:
+        """Plan the trials again that failed for a cause outside of them."""
+        frozen = self.state.frozen is not None
+        again = [trial for trial in self.state.trials.values() if runs_again(trial, frozen)]
+        for trial in again:
+            assert trial.failure is not None
+            self._append(events.Retried(trial.id, trial.reason or "", trial.failure))
+        if again:
+            cause = (again[0].reason or "").partition("\n")[0]
+            self._notice(
+                f"{len(again)} failed trial{'s run' if len(again) > 1 else ' runs'} again, first {again[0].id}: {cause}"
+            )
 
     def _record_code(self, parts: Parts | None) -> str | None:
         """The name of a version of the code; a new version is written to the ledger."""
@@ -231,6 +253,8 @@ class Driver:
     def _next(self) -> TrialRecord | Idle:
         if self.state.aborted or self._stopping:
             return DONE
+        if self._outages.lasts():
+            return WAIT
         unfinished = [trial for trial in self.state.trials.values() if trial.state.is_unfinished]
         for trial in unfinished:
             if trial.id not in self._handed_out:
@@ -355,6 +379,9 @@ class Driver:
         if crash.failure == "storage":
             raise StorageError(crash.error)
         reason = f"{crash.error}\n{crash.trace}".strip()
+        if self._outages.explains(trial.id, crash):
+            self._append(events.Retried(trial.id, reason, "missing"))
+            return
         if tries_again(trial.crashes, crash.failure, self.spec.retries):
             if crash.failure == "damaged":
                 aside = set_aside.set_damaged_aside(self.store, trial)

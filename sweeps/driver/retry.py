@@ -14,7 +14,7 @@ ABORT_AFTER = 3
 """If the first trials of all studies, and so many at least, fail in the same way, the cause is not in the trials."""
 MOST_NODE_LOSSES = 20
 """After so many lost nodes a trial is given up."""
-_NOT_COUNTED: tuple[Failure, ...] = ("node_lost", "out_of_memory", "damaged")
+_NOT_COUNTED: tuple[Failure, ...] = ("node_lost", "out_of_memory", "damaged", "input", "missing")
 """Failures that use up none of a trial's retries: the trial did not cause them, or they have a rule of their own."""
 
 
@@ -27,7 +27,7 @@ def tries_again(crashes: Mapping[Failure, int], failure: Failure, retries: int) 
         retries: Further attempts that a trial may have after errors of its training code.
     """
     before = crashes.get(failure, 0)
-    if failure == "input":
+    if failure in ("input", "missing"):
         return False
     if failure in ("out_of_memory", "damaged"):
         return before == 0

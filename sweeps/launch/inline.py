@@ -1,14 +1,18 @@
 """The same sweep in this process, one trial after the other: for the debugger, and without Ray."""
 
+import time
 from collections.abc import Callable
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.loop.reports import EpochReport, TrainResult
 from sweeps.attempt.attempt import TRIALS, Train, held_out, train_in
 from sweeps.attempt.signals import StopRequest
-from sweeps.driver.driver import Driver, Idle
+from sweeps.driver.driver import WAIT, Driver, Idle
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.trial_state import Phase
+
+_LOOK_EVERY_S = 0.2
+"""Seconds between two questions for a trial while none can start."""
 
 
 def run_inline(
@@ -35,7 +39,11 @@ def run_inline(
     while True:
         if stop_request.signal is not None:
             driver.stop(f"stopped by {stop_request.signal.name}")
-        if isinstance(trial := driver.next(), Idle):
+        if (trial := driver.next()) is WAIT:
+            on_step()
+            time.sleep(_LOOK_EVERY_S)
+            continue
+        if isinstance(trial, Idle):
             return
         trial_id = trial.id
         driver.started(trial_id)

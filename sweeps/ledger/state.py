@@ -11,7 +11,7 @@ from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Scalar
 from sweeps.ledger import events
 from sweeps.ledger.events import Event, TrialOutcome
-from sweeps.ledger.failure import Failure
+from sweeps.ledger.failure import Failure, recorded_failure
 from sweeps.ledger.ledger import Record
 from sweeps.ledger.trial_state import Phase, TrialState
 
@@ -332,7 +332,7 @@ class SweepState:
         trial.state, trial.reason, trial.result, trial.ended_at = event.state, event.reason, event.result, record.at
         trial.failure = None
         if event.state is TrialState.FAILED:
-            trial.failure = event.failure or "error"
+            trial.failure = recorded_failure(event.failure, event.reason)
             trial.crashes[trial.failure] = trial.crashes.get(trial.failure, 0) + 1
         detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
         self._note(record, event, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
@@ -340,6 +340,7 @@ class SweepState:
     def _retry(self, record: Record, event: events.Retried) -> None:
         trial = self.trials[event.trial]
         trial.state, trial.reason, trial.failure = TrialState.PLANNED, event.reason, event.failure
+        trial.result, trial.ended_at = TrialOutcome(), None
         trial.retries += 1
         trial.crashes[event.failure] = trial.crashes.get(event.failure, 0) + 1
         trial.gpu = event.gpu or trial.gpu

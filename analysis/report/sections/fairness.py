@@ -21,6 +21,7 @@ FAILURES = {
     "lost": "process lost",
     "node_lost": "node lost",
     "input": "wrong input",
+    "missing": "a file that could not be read",
     "storage": "storage",
     "damaged": "damaged files",
 }
