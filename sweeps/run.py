@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from sweeps.driver.driver import Driver
 from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
+from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
 from sweeps.plan import check, foreign_notice
 from sweeps.show.progress import Display, points
@@ -127,11 +128,12 @@ def _run(
         ):
             place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished
+            failed = failed_by_cause(driver.state.trials.values())
             unfinished = sum(trial.state.is_unfinished for trial in driver.state.trials.values())
     if not finished:
         saved = f"{unfinished} trial{' is' if unfinished == 1 else 's are'} saved in the middle"
         raise Interrupted(saved if unfinished else "between two trials")
-    return conclude(spec, sweep, machine, teacher)
+    return replace(conclude(spec, sweep, machine, teacher), failed=failed)
 
 
 @contextmanager

@@ -87,9 +87,13 @@ def stoppable() -> Iterator[StopRequest]:
             yield stop
         except Interrupted as interrupted:
             stopped = f"stopped on {stop.signal.name} after {stop.seconds:.0f} s" if stop.signal else "stopped"
-            command = shlex.join(["kdsweep", *sys.argv[1:]])
-            console.print(f"{stopped}: {interrupted}; nothing is lost, to resume:\n  {command}")
+            console.print(f"{stopped}: {interrupted}; nothing is lost, to resume:\n  {this_command()}")
             sys.exit(128 + (stop.signal or signal.SIGINT))
+
+
+def this_command() -> str:
+    """The command that is being run, as it can be pasted into a shell."""
+    return shlex.join(["kdsweep", *sys.argv[1:]])
 
 
 def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> Machine:

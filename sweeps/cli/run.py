@@ -1,7 +1,8 @@
 """The command `kdsweep run`."""
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,8 +21,12 @@ from sweeps.cli.options import (
     console,
     machine_of,
     stoppable,
+    this_command,
 )
 from sweeps.spec.spec import SweepSpec, load_spec
+
+if TYPE_CHECKING:
+    from sweeps.outcome.results import Results
 
 
 def run(
@@ -51,16 +56,29 @@ def run(
 
 
 def run_and_print(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool) -> None:
-    """Run a sweep and print where the results are; exit code 1 if no trial completed."""
+    """Run a sweep and print where the results are.
+
+    The exit code is 1 if no trial completed, or if trials failed for a cause that can be mended.
+    """
     from sweeps.run import run_sweep
 
     with stoppable() as stop:
         results = run_sweep(spec, sweep, machine, address=address, inline=inline, console=console, stop=stop)
     console.print(f"\nreport: {results.report}")
+    for failed in results.failed:
+        console.print(f"failed: {failed}", markup=False)
     if results.best is None:
-        console.print("no config was chosen: no trial completed; the report says why")
+        console.print("no config was chosen: no trial completed")
+    else:
+        _print_best(results, results.best, sweep)
+    if any(failed.runs_again for failed in results.failed):
+        console.print(f"once the cause is mended, this runs the failed trials again:\n  {this_command()}", markup=False)
+    if results.best is None or any(failed.runs_again for failed in results.failed):
         sys.exit(1)
-    evidence = results.best["evidence"]
+
+
+def _print_best(results: "Results", best: Mapping[str, Any], sweep: str) -> None:
+    evidence = best["evidence"]
     seeds = f"mean of {evidence['n']} fresh seeds" if evidence["confirmed_on_fresh_seeds"] else "1 seed, optimistic"
     console.print(f"best:   {results.best_file}: {evidence['study']}, mIoU {100 * evidence['mean']:.1f} ({seeds})")
     if isinstance(evidence["test"], dict) and evidence["test"]["mean"] is not None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from kdtrain.errors import StorageError
-from sweeps.ledger.failure import Crash, Failure
+from sweeps.ledger.failure import MENDABLE, Crash, Failure
 from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.store.store import PATIENCE_S
@@ -18,8 +18,6 @@ PAUSE_S = 5.0
 """Seconds between two looks at an input that is away."""
 _UNCERTAIN: tuple[Failure, ...] = ("missing", "input", "error", "lost")
 """Failures that an input which is away can cause."""
-MENDABLE: tuple[Failure, ...] = ("missing", "input")
-"""Failures of causes outside of the trial, after which it runs again when the sweep is resumed."""
 
 
 class Outages:

@@ -10,6 +10,8 @@ from kdtrain.errors import AWAY, DamagedError, InputError, StorageError, is_away
 Failure = Literal["out_of_memory", "error", "lost", "node_lost", "input", "missing", "storage", "damaged"]
 """Memory, an error of the training code, its process, its node, wrong input, a file that cannot be read, a store that
 takes no files, damaged files of its own."""
+MENDABLE: tuple[Failure, ...] = ("missing", "input")
+"""Failures of causes outside of the trial, after which it runs again when the sweep is resumed."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from sweeps.attempt.attempt import TRIALS, staged
 from sweeps.attempt.teachers import Teacher
 from sweeps.ledger.ledger import FOLDER as LEDGER
 from sweeps.outcome.best_file import best_document
+from sweeps.outcome.failures import Failed
 from sweeps.outcome.predictions import draw_predictions
 from sweeps.outcome.tabulate import write_tables
 from sweeps.spec.spec import SweepSpec
@@ -30,7 +31,7 @@ from sweeps.store.store import Store
 
 @dataclass(frozen=True)
 class Results:
-    """The paths of the report and `best.yaml`, and the chosen config with its evidence.
+    """The paths of the report and `best.yaml`, the chosen config with its evidence, and the trials that failed.
 
     `best_file` and `best` are none where no trial completed; `analysis.selection.select.best` says what is in `best`.
     """
@@ -38,6 +39,7 @@ class Results:
     report: str
     best_file: str | None
     best: Mapping[str, Any] | None
+    failed: tuple[Failed, ...] = ()
 
 
 @contextlib.contextmanager

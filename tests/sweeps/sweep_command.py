@@ -91,6 +91,7 @@ class Command:
         environment = {
             **os.environ,
             "KDSWEEP_CACHE": str(self.cache or self.folder / "cache"),
+            "KDSWEEP_TRUST": "tiny_networks",
             "PYTHONPATH": os.pathsep.join(paths),
         }
         if not self.forked:

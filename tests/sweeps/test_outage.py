@@ -3,9 +3,11 @@
 import errno
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,10 +22,13 @@ from kdtrain.models import Network, build_network
 from kdtrain.teacher import save_model
 from sweeps import run_sweep
 from sweeps.attempt.signals import Interrupted, StopRequest
+from sweeps.cli.run import run_and_print
 from sweeps.driver.driver import WAIT
 from sweeps.ledger import events
 from sweeps.ledger.failure import Crash, recorded_failure
 from sweeps.ledger.trial_state import TrialState
+from sweeps.outcome.failures import failed_by_cause
+from sweeps.outcome.results import Results
 from sweeps.outcome.tabulate import load_state
 from sweeps.spec.spec import parse_spec
 
@@ -91,7 +96,7 @@ class Lab:
 
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.run.conclude", lambda *arguments: None)
+    monkeypatch.setattr("sweeps.run.conclude", lambda *arguments: Results("D/report", None, None))
     return Lab(tmp_path)
 
 
@@ -258,6 +263,28 @@ def test_a_folder_that_was_never_there_is_wrong_input(lab):
     with pytest.raises(InputError, match="is not a teacher folder"):
         lab.run()
     assert not (lab.sweep / "ledger").exists()
+
+
+@pytest.mark.parametrize(("failure", "code"), [("input", 1), ("error", 0)])
+def test_the_command_prints_causes_and_the_command_that_runs_trials_again(monkeypatch, capsys, failure, code):
+    reason = "teacher: /t [x] is not a teacher folder\nTraceback"
+    trials = [
+        SimpleNamespace(id=f"kd-{n}", state=state, reason=reason, failure=failure)
+        for n, state in enumerate([TrialState.FAILED, TrialState.COMPLETE, TrialState.FAILED])
+    ]
+    evidence = {"n": 1, "confirmed_on_fresh_seeds": False, "study": "kd", "mean": 0.5, "test": None}
+    results = Results("D/report/index.html", "D/best.yaml", {"evidence": evidence}, failed_by_cause(trials))
+    monkeypatch.setattr(sweeps.run, "run_sweep", lambda *words, **options: results)
+    monkeypatch.setattr(sys, "argv", ["kdsweep", "run", "my spec.yaml", "--dir", "D"])
+    try:
+        run_and_print(None, "D", None, None, True)
+        ended = 0
+    except SystemExit as end:
+        ended = end.code
+    said = capsys.readouterr().out
+    assert ended == code
+    assert "failed: kd-0 and 1 more: teacher: /t [x] is not a teacher folder\n" in said
+    assert ("runs the failed trials again:\n  kdsweep run 'my spec.yaml' --dir D\n" in said) is bool(code)
 
 
 @pytest.mark.slow
