@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdtrain.config import TrainConfig
-from kdtrain.errors import InputError, StorageError
+from kdtrain.errors import InputError, MissingError, StorageError
 from kdtrain.explain import first_line, kind_and_line
 from kdtrain.runtime.random_streams import numpy_rng
 from kdtrain.space import Choice, Scalar
@@ -54,7 +54,7 @@ def refusal(spec: SweepSpec, study: Study, params: dict[str, Scalar], check_conf
     """
     try:
         check_config(spec.config_for(study, params))
-    except (MemoryError, OSError, StorageError):
+    except (MemoryError, OSError, StorageError, MissingError):
         raise
     except InputError as error:
         return first_line(error)

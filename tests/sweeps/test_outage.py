@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,8 +101,11 @@ def lab(tmp_path, monkeypatch):
     return Lab(tmp_path)
 
 
-def away_in_second_trial(lab, monkeypatch, path, back_after):
-    """Move a file or folder away before the second trial is trained; `back_after` seconds later it is there again."""
+def away_in_second_trial(lab, monkeypatch, path, after, then=None):
+    """Move a file or folder away before the second trial is trained.
+
+    So many seconds later call `then`, by default to put it back; never if `after` is none.
+    """
     real, calls = sweeps.run.train, []
     hidden = path.with_name("hidden")
 
@@ -109,8 +113,8 @@ def away_in_second_trial(lab, monkeypatch, path, back_after):
         calls.append(1)
         if len(calls) == 2:
             path.rename(hidden)
-            if back_after is not None:
-                threading.Timer(back_after, hidden.rename, [path]).start()
+            if after is not None:
+                threading.Timer(after, then or partial(hidden.rename, path)).start()
         return real(*arguments)
 
     monkeypatch.setattr(sweeps.run, "train", train)
@@ -124,7 +128,7 @@ INPUTS = ["teacher", "teacher/weights.safetensors", "weights/start.safetensors",
 def test_an_input_that_is_away_for_a_while_is_waited_for(lab, monkeypatch, name):
     if name.startswith("data"):  # the cache keeps decoded images, but never the list of files
         monkeypatch.setattr("kdtrain.data.store.is_sound", lambda folder, digest: False)
-    away_in_second_trial(lab, monkeypatch, lab.root / name, back_after=0.4)
+    away_in_second_trial(lab, monkeypatch, lab.root / name, after=0.4)
     lab.run()
     assert lab.states() == ["complete"] * 3
     trial = load_state(lab.sweep)[1].trials["kd-1"]
@@ -136,7 +140,7 @@ def test_an_input_that_is_away_for_a_while_is_waited_for(lab, monkeypatch, name)
 
 def test_an_input_that_stays_away_stops_the_sweep_and_no_trial_has_failed(lab, monkeypatch):
     monkeypatch.setattr("sweeps.driver.outage.PATIENCE_S", 0.2)
-    hidden = away_in_second_trial(lab, monkeypatch, lab.root / "teacher", back_after=None)
+    hidden = away_in_second_trial(lab, monkeypatch, lab.root / "teacher", after=None)
     with pytest.raises(StorageError, match=r"teacher is not a teacher folder.*put it back and run the same command"):
         lab.run()
     assert lab.states() == ["complete", "planned"]
@@ -154,8 +158,7 @@ def test_one_request_ends_the_wait(lab, monkeypatch):
         began.append(time.monotonic())
         stop.ask(signal.SIGINT)
 
-    away_in_second_trial(lab, monkeypatch, lab.root / "teacher", back_after=None)
-    threading.Timer(0.5, ask).start()
+    away_in_second_trial(lab, monkeypatch, lab.root / "teacher", 0.3, ask)
     with pytest.raises(Interrupted, match="1 trial is saved"):
         lab.run(stop)
     assert time.monotonic() - began[0] < 2
@@ -163,16 +166,16 @@ def test_one_request_ends_the_wait(lab, monkeypatch):
 
 
 def test_data_that_come_back_changed_are_not_trained_on(lab, monkeypatch):
-    monkeypatch.setattr("sweeps.driver.outage.PATIENCE_S", 0.3)
+    monkeypatch.setattr("sweeps.driver.outage.PATIENCE_S", 1.0)
     folder = lab.root / "data" / "train"
-    hidden = away_in_second_trial(lab, monkeypatch, folder, back_after=None)
+    hidden = folder.with_name("hidden")
 
     def other():
         for file in (hidden / "images").iterdir():
             Image.new("RGB", (48, 32)).save(file)
         hidden.rename(folder)
 
-    threading.Timer(0.15, other).start()
+    away_in_second_trial(lab, monkeypatch, folder, 0.1, other)
     with pytest.raises(StorageError, match="the data of role train are not those with which this session started"):
         lab.run()
     assert lab.states() == ["complete", "planned"]
