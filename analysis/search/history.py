@@ -65,7 +65,7 @@ def spending(tables: Tables) -> pd.DataFrame:
 
     Returns:
         Columns ``study, use, trials, epochs, seconds``; ``use`` is ``search``, ``search, pruned``,
-        ``lost`` (diverged or failed), ``fresh seeds`` or ``final seeds``.
+        ``lost`` (diverged, failed or left out), ``fresh seeds`` or ``final seeds``.
     """
     trials = tables["trials"]
     trials = trials[trials["state"] != State.PLANNED]
@@ -73,7 +73,7 @@ def spending(tables: Tables) -> pd.DataFrame:
     use[trials["state"] == State.PRUNED] = "search, pruned"
     use[trials["phase"] == Phase.CONFIRM] = "fresh seeds"
     use[trials["phase"] == Phase.FINAL] = "final seeds"
-    use[trials["state"].isin(BROKEN)] = "lost"
+    use[trials["state"].isin(BROKEN) | (trials["phase"] == Phase.LEFT_OUT)] = "lost"
     grouped = trials.assign(use=use).groupby(["study", "use"])
     named = {"trials": ("trial_id", "size"), "epochs": ("epochs_run", "sum"), "seconds": ("seconds", "sum")}
     return grouped.agg(**named).reset_index()

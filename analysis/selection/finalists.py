@@ -112,7 +112,9 @@ def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
 
 def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
     searched = complete[complete["phase"] == Phase.SEARCH].set_index("trial_id")
-    confirm = tables["trials"][tables["trials"]["phase"] == Phase.CONFIRM]
+    trials = tables["trials"]
+    left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
+    confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]
     sweeps = tables["sweeps"]
     rounds = schedule(int(sweeps["confirm_top"].max()), int(sweeps["confirm_seeds"].max())) if len(sweeps) else ()
     finished = bool(sweeps["finished"].all())

@@ -16,11 +16,15 @@ class State(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a trial was trained for: to search, to confirm finalists, or for the final seeds of a frozen selection."""
+    """What a trial was trained for: to search, to confirm finalists, or for the final seeds of a frozen selection.
+
+    A trial that is left out was searched before the space of its study was corrected, and no longer counts.
+    """
 
     SEARCH = "search"
     CONFIRM = "confirm"
     FINAL = "final"
+    LEFT_OUT = "left_out"
 
 
 class Role(StrEnum):

@@ -35,12 +35,12 @@ def searches(spec: SweepSpec, study: Study) -> bool:
 
 def spent_trials(state: SweepState, study: Study) -> int:
     """Configs that a study has proposed."""
-    return len(state.searched(study.name))
+    return len(state.of_study(study.name, Phase.SEARCH))
 
 
 def spent_epochs(state: SweepState, study: Study) -> int:
     """Epochs of a study's search: of ended trials those that were run, of others those that are planned."""
-    return sum(trial.committed for trial in state.searched(study.name))
+    return sum(trial.committed for trial in state.of_study(study.name, Phase.SEARCH))
 
 
 def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
@@ -56,13 +56,13 @@ def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
 
 def search_over(spec: SweepSpec, state: SweepState, study: Study) -> bool:
     """Whether nothing more can come from a study's search."""
-    running = any(trial.state.is_unfinished for trial in state.searched(study.name))
+    running = any(trial.state.is_unfinished for trial in state.of_study(study.name, Phase.SEARCH))
     return not running and not _proposes(spec, state, study)
 
 
 def candidates(spec: SweepSpec, state: SweepState, study: Study) -> list[TrialRecord]:
     """The best configs of a study's search, each once, best first; of equals the earlier."""
-    scored = [(trial, trial.score) for trial in state.searched(study.name)]
+    scored = [(trial, trial.score) for trial in state.of_study(study.name, Phase.SEARCH)]
     ranked = sorted((pair for pair in scored if pair[1] is not None), key=lambda pair: -float(pair[1] or 0.0))
     distinct: dict[str, TrialRecord] = {}
     for trial, _ in ranked:

@@ -287,8 +287,9 @@ class Driver:
             self._notice(f"the search of {study.name} ends: {reason}; correct its space and run the same command again")
             self._append(events.Exhausted(study.name, reason))
             return None
-        trials: list[SearchedTrial] = [*self.state.of_study(study.name, Phase.SEARCH), *invalid]
-        default = None if self.state.searched(study.name) else self.spec.defaults(study)
+        proposed = [trial for trial in self.state.of_study(study.name) if trial.phase in (Phase.SEARCH, Phase.LEFT_OUT)]
+        trials: list[SearchedTrial] = [*proposed, *invalid]
+        default = None if self.state.of_study(study.name, Phase.SEARCH) else self.spec.defaults(study)
         space = self.spec.space_of(study)
         params = propose(study.name, space, self._sampler, self.spec.seed, trials, default)
         if params is None:

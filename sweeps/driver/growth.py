@@ -1,7 +1,6 @@
 """What may change in a begun sweep: the spec may grow, but finished trials must stay valid."""
 
 import contextlib
-import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.events import Content
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
-from sweeps.ledger.trial_state import TrialState
+from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.paths import in_words
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
@@ -23,6 +22,9 @@ FREE = (*PLACE, "budget", "confirm")
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
 SPACE = "space"
 """May differ until then, too, for all studies or for one: the search then proposes what lies in the new space."""
+
+_LONGEST = 100
+"""Characters of a value in a message."""
 
 
 def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
@@ -131,13 +133,12 @@ def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
     """
     before = _plain(state.sweep.spec)
     left_out = {}
-    for name in state.by_study:
-        study = spec.study(name)
+    for name in (study["name"] for study in before["studies"]):
         if _spaces(before, name) != _spaces(_plain(spec), name):
-            space = spec.space_of(study)
+            space = spec.space_of(spec.study(name))
             left_out[name] = [
                 trial.id
-                for trial in state.searched(name)
+                for trial in state.of_study(name, Phase.SEARCH)
                 if trial.state is TrialState.FAILED or not holds(space, trial.params)
             ]
     return left_out
@@ -155,7 +156,7 @@ def difference(
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = [(_label(was, index), was, now) for index, (was, now) in enumerate(zip(before, after, strict=True))]
     if not pairs:
-        return ".".join(path), reprlib.repr(before), reprlib.repr(after)
+        return ".".join(path), _shown(before), _shown(after)
     differences = (difference(was, now, (*path, label), skip) for label, was, now in pairs)
     return next((each for each in differences if each), None)
 
@@ -191,6 +192,25 @@ def _described(searched: object) -> str:
     if searched == "default":
         return "the ranges that the method recommends"
     return "not searched" if searched is None else in_words(parse_domain(searched))
+
+
+def _shown(value: object) -> str:
+    """A plain value as YAML has it, on one line, shortened."""
+    text = repr(value) if isinstance(value, str) else _as_yaml(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _as_yaml(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return f"{{{', '.join(f'{key}: {_as_yaml(each)}' for key, each in value.items())}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_as_yaml, value))}]"
+    return str(value)
 
 
 def _label(item: object, index: int) -> str:

@@ -56,8 +56,6 @@ class TrialRecord:
     environment_id: str | None = None
     code: str | None = None
     """The digest of the code that its last attempt ran on; none where an earlier version of kdsweep recorded it."""
-    left_out: bool = False
-    """Whether it no longer belongs to the search, because the space of its study was corrected."""
     is_valid: ClassVar = True
 
     @property
@@ -176,10 +174,6 @@ class SweepState:
         """The trials of a study, in order of their number."""
         return [trial for trial in self.by_study.get(study, []) if phase in (None, trial.phase)]
 
-    def searched(self, study: str) -> list[TrialRecord]:
-        """The trials that belong to the search of a study, in order of their number."""
-        return [trial for trial in self.of_study(study, Phase.SEARCH) if not trial.left_out]
-
     def of_phase(self, phase: Phase) -> list[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
         return [trial for trial in self.trials.values() if trial.phase == phase]
@@ -276,7 +270,7 @@ class SweepState:
             self.exhausted.pop(study, None)
             self.in_vain.pop(study, None)
             for trial in (self.trials[trial_id] for trial_id in left_out):
-                trial.left_out = True
+                trial.phase = Phase.LEFT_OUT
                 if trial.state.is_unfinished:
                     trial.state, trial.ended_at = TrialState.FAILED, record.at
                     trial.reason = "its parameters lie outside of the corrected space"

@@ -37,3 +37,5 @@ class Phase(StrEnum):
     """Trains one of the best configs of a study on a fresh seed."""
     FINAL = "final"
     """Trains the frozen config, or that of the baseline, on a seed that no other trial has."""
+    LEFT_OUT = "left_out"
+    """Was a trial of a search, before the space of its study was corrected."""

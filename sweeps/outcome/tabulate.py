@@ -21,6 +21,7 @@ from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import Decision, SweepState, TrialRecord
+from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.code_columns import code_columns
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
@@ -158,7 +159,7 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:
     baseline = spec.baseline
     for study in spec.studies:
         space = spec.space_of(study)
-        searched, defaults = state.searched(study.name), spec.defaults(study)
+        searched, defaults = state.of_study(study.name, Phase.SEARCH), spec.defaults(study)
         studies.append(
             {
                 "study": study.name,

@@ -1,5 +1,7 @@
 """A sweep that was begun may grow; what ran is neither lost nor run again."""
 
+import itertools
+
 import pytest
 
 from kdtrain import TrainConfig, code_digest
@@ -9,6 +11,8 @@ from sweeps.driver import running_code
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.code_columns import code_columns
+from sweeps.outcome.freeze import freeze
+from sweeps.store.store import open_store
 
 
 def grown(fake, folder, first, then):
@@ -188,3 +192,100 @@ def test_a_reuse_cut_off_by_a_kill_is_completed(fake, tmp_path, small):
         state = fake.run(spec, tmp_path, train)
         assert train.epochs_trained == 0
         assert [trial.state for trial in state.trials.values()] == ["complete", "complete"]
+
+
+def wrong_range(fake, high, **changes):
+    """A study whose learning rates above 1 diverge in an error."""
+    space = {"optimizer.lr": {"low": 0.001, "high": high, "log": True}}
+    studies = ["none", {"method": "kd", "space": {"terms.pixel_kd.weight": {"low": 0.1, "high": 9}}}]
+    return fake.make_spec(**{"studies": studies, "space": space, "budget": {"trials": 6}, "retries": 0, **changes})
+
+
+def failing_above(limit):
+    def before(config, epoch):
+        if config.optimizer.lr > limit:
+            raise RuntimeError(f"lr {config.optimizer.lr}")
+
+    return before
+
+
+def test_a_range_that_was_wrong_can_be_corrected(fake, tmp_path):
+    fake.run(wrong_range(fake, 1000), tmp_path, fake.FakeTrain(before=failing_above(0.1)))
+    first = SweepState.of(read(tmp_path))
+    outside = [
+        trial.id for trial in first.trials.values() if trial.phase == "search" and trial.params["optimizer.lr"] > 0.1
+    ]
+    kept = [trial.id for trial in first.trials.values() if trial.phase == "search" and trial.id not in outside]
+    assert outside
+    assert len(kept) > 1
+    train, notices = fake.FakeTrain(before=failing_above(0.1)), []
+    with fake.open_driver(wrong_range(fake, 0.1), tmp_path, notice=notices.append) as driver:
+        fake.run_inline(driver, train)
+        state = driver.state
+    assert state.finished
+    assert "space.optimizer.lr: 0.001 to 1000, log -> 0.001 to 0.1, log" in notices[0]
+    (grown,) = [record for record in read(tmp_path) if record.kind == "grown"]
+    assert sorted(itertools.chain(*grown.data["corrected"].values())) == sorted(outside)
+    assert [trial.id for trial in state.trials.values() if trial.phase == "left_out"] == outside
+    for study in ("none", "kd"):
+        now = state.of_study(study, "search")
+        assert len(now) == 6
+        assert all(trial.state == "complete" and trial.params["optimizer.lr"] <= 0.1 for trial in now)
+        assert {trial.id for trial in now} >= {trial_id for trial_id in kept if trial_id.startswith(study)}
+    again = fake.FakeTrain()
+    assert fake.run(wrong_range(fake, 0.1), tmp_path, again).trials.keys() == state.trials.keys()
+    assert again.epochs_trained == 0
+
+
+def test_a_study_without_a_valid_config_can_be_corrected(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver_module, "MOST_IN_VAIN", 5)
+
+    def spec(low, high):
+        never = {"terms.pixel_kd.schedule.warmup": {"low": low, "high": high}, "terms.pixel_kd.schedule.stop": [0.4]}
+        return fake.make_spec(studies=["none", {"method": "kd", "space": never}], confirm={"top": 0})
+
+    state = fake.run(spec(0.5, 0.9), tmp_path)
+    assert "kd" in state.exhausted
+    state = fake.run(spec(0.0, 0.3), tmp_path)
+    assert len(state.of_study("kd", "search")) == 4
+    assert "kd" not in state.exhausted
+    assert len(state.of_study("none", "search")) == 4
+
+
+def test_trials_that_were_to_be_tried_again_after_an_abort_follow_the_corrected_space(fake, tmp_path):
+    with pytest.raises(InputError, match="the first"):
+        fake.run(wrong_range(fake, 1000), tmp_path, fake.FakeTrain(before=lambda config, epoch: 1 / 0))
+    begun = SweepState.of(read(tmp_path)).trials
+    assert all(trial.state == "planned" for trial in begun.values())
+    state = fake.run(wrong_range(fake, 0.1), tmp_path)
+    assert state.finished
+    assert len(state.trials) > len(begun)
+    left_out = [trial for trial in state.trials.values() if trial.phase == "left_out"]
+    assert all(trial.reason == "its parameters lie outside of the corrected space" for trial in left_out)
+    assert [len(state.of_study(study, "search")) for study in ("none", "kd")] == [6, 6]
+
+
+def test_a_frozen_sweep_keeps_its_space(fake, tmp_path):
+    fake.run(wrong_range(fake, 0.2), tmp_path)
+    freeze(open_store(tmp_path))
+    with pytest.raises(InputError, match=r"cannot grow any more \(space\.optimizer\.lr"):
+        fake.open_driver(wrong_range(fake, 0.1), tmp_path)
+
+
+def test_a_parameter_that_is_searched_later_starts_the_search_anew(fake, tmp_path, small):
+    fake.run(fake.make_spec(**small), tmp_path)
+    space = {"optimizer.lr": {"low": 0.001, "high": 0.1, "log": True}, "aux_weight": [0.2, 0.4]}
+    state = fake.run(fake.make_spec(**{**small, "space": space}), tmp_path)
+    assert all(set(trial.params) == set(space) | {"optimizer.lr"} for trial in state.of_study("none", "search"))
+    assert len(state.of_study("none", "search")) == 2
+    assert len(state.of_study("none")) == 4
+
+
+def test_changes_are_named_in_the_words_of_a_spec(fake, tmp_path, small):
+    fake.run(fake.make_spec(**small), tmp_path)
+    notices = []
+    watched = fake.make_spec(**{**small, "watchers": ["live_page"], "retries": 2})
+    with fake.open_driver(watched, tmp_path, notice=notices.append):
+        pass
+    assert "watchers: [] -> [{name: live_page, options: {}}]" in notices[0]
+    assert "'" not in notices[0]
