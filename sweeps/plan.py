@@ -1,5 +1,6 @@
 """The plan of a sweep: its trials and their cost, and every mistake that can be found before a training starts."""
 
+import itertools
 import json
 import math
 from collections.abc import Collection, Iterator
@@ -13,7 +14,7 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.foreign import imported_references
 from kdtrain.methods import Method, get_method
-from kdtrain.models import Network, build_network
+from kdtrain.models import Network, build_network, normalization_remarks
 from kdtrain.space import Choice, Range
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
@@ -88,6 +89,8 @@ class Plan:
     """Trainings on final seeds after the selection is frozen; not among the trials."""
     ablation: Forecast | None = None
     """The effects that an ablation could find."""
+    normalizations: tuple[str, ...] = ()
+    """A line for every network whose images are not normalized with ImageNet's statistics."""
 
     @property
     def trials(self) -> int:
@@ -135,7 +138,7 @@ class Plan:
         if self.macs is not None:
             lines.append(f"compute: about {self.macs:.2g} multiply-accumulates in all trials")
         lines.append(f"disk: about {self.disk_bytes / 1e9:.2g} GB")
-        lines += self.checked.replay.lines()
+        lines += [*self.normalizations, *self.checked.replay.lines()]
         if notice := foreign_notice():
             lines.append(notice)
         if self.ablation is not None:
@@ -155,6 +158,7 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
     images = ", ".join(f"{count} {role}" for role, count in checked.images.items())
     student = _cost(spec.student, checked)
     teacher = _cost(checked.teacher, checked) if checked.teacher else None
+    normalizations, differing = _normalizations(spec, checked.teacher)
     return Plan(
         name=spec.name,
         data=f"{spec.data.name}, {images} images, {len(checked.classes)} classes",
@@ -162,11 +166,12 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
         teacher_epochs=fit.epochs if fit else 0,
         studies=studies,
         checked=checked,
-        warnings=tuple(_warnings(spec, checked)),
+        warnings=(*differing, *_warnings(spec, checked)),
         disk_bytes=_disk(spec, studies, student),
         macs=_macs(spec, studies, checked, student, teacher),
         final_runs=count_final_runs(spec),
         ablation=forecast(spec) if spec.cells else None,
+        normalizations=normalizations,
     )
 
 
@@ -299,6 +304,23 @@ def _teacher_text(spec: SweepSpec) -> str:
     if config is not None:
         return f"{config.student.title}, fitted first in {config.epochs} epochs"
     return spec.teacher.path if spec.teacher and spec.teacher.path else "none"
+
+
+def _normalizations(spec: SweepSpec, teacher: Network | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Lines about normalizations that are not ImageNet's, and warnings of those that the library states otherwise."""
+    networks = {"teacher": teacher} if teacher is not None else {}
+    for study in spec.studies:
+        searched = {
+            path: domain.choices
+            for path, domain in spec.space_of(study).items()
+            if path.startswith("student.") and isinstance(domain, Choice)
+        }
+        for values in itertools.product(*searched.values()):
+            student = spec.config_for(study, dict(zip(searched, values, strict=True))).student
+            if student not in networks.values():
+                networks["student" if student == spec.student else f"{study.name}: {student.title}"] = student
+    remarks = [normalization_remarks(name, network) for name, network in networks.items()]
+    return tuple(line for lines, _ in remarks for line in lines), tuple(each for _, found in remarks for each in found)
 
 
 def _warnings(spec: SweepSpec, checked: Checked) -> Iterator[str]:

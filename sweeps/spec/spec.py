@@ -17,7 +17,7 @@ from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean, kind_and_line, sentence
 from kdtrain.foreign import is_reference, references, require_trust
 from kdtrain.methods import Term, get_method, parse_term
-from kdtrain.models import Network
+from kdtrain.models import Network, without_inherited_normalization
 from kdtrain.space import Choice, Domain, Range, Scalar, parse_domain
 from sweeps.spec.field_types import fitted
 from sweeps.spec.overrides import overlap, parse_changed
@@ -316,6 +316,9 @@ class SweepSpec(Strict):
             content = replaced(base.model_dump(), changes)
         except InputError as error:
             raise InputError(f"{self._place(study, str(error).partition(':')[0])}.{error}") from None
+        fields = [path.removeprefix("student.") for path in changes if path.startswith("student.")]
+        if isinstance(student := content["student"], Mapping):
+            content["student"] = without_inherited_normalization(self.student, student, fields)
         try:
             config = _parse_config(content, at)
         except InputError as error:

@@ -4,6 +4,7 @@ import torch
 from kdtrain.config import Machine
 from kdtrain.errors import InputError
 from sweeps.plan import check, plan
+from sweeps.spec.spec import parse_spec
 
 STREETS = {"name": "streets", "size": [32, 64], "counts": {"train": 8, "select": 2, "test": 2}}
 FIT = {"fit": {"network": {}, "epochs": 3}}
@@ -19,6 +20,19 @@ def _one_thread():
 
 def make(fake, **changes):
     return fake.make_spec(**{"data": STREETS, "teacher": FIT, "studies": ["none", "cwd"], **changes})
+
+
+def test_a_plan_says_how_images_are_normalized_if_not_as_for_imagenet(fake):
+    library = {"arch": "Unet", "encoder": "tu-tf_mobilenetv3_small_minimal_100", "weights": "library"}
+    imagenet = {"student.mean": [0.485, 0.456, 0.406], "student.std": [0.229, 0.224, 0.225]}
+    studies = ["none", {"name": "old", "method": "none", "set": imagenet}]
+    spec = fake.make_spec(data=STREETS, teacher=None, student=library, studies=studies)
+    text = plan(spec, Machine()).render()
+    half = "mean 0.5, 0.5, 0.5 and std 0.5, 0.5, 0.5"
+    assert f"\nstudent: images are normalized with {half}, as the library states for {library['encoder']}" in text
+    assert f"\nwarning: old: Unet {library['encoder']}: images are normalized with mean 0.485" in text
+    assert f"but the library states {half} for these weights" in text
+    assert parse_spec(spec.model_dump(mode="json")) == spec
 
 
 def test_a_plan_counts_what_would_run(fake):
