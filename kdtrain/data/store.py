@@ -1,45 +1,71 @@
-"""A memory-mapped store of decoded images: built once per data set and machine, shared by all trials."""
+"""A memory-mapped store of decoded images: built once per data set and machine, shared by all trials.
+
+Every image has a checksum, which a process compares when it reads the image for the first time: a byte that a disk has
+changed is never trained on. The store is then built anew.
+"""
 
 import contextlib
 import fcntl
-import json
+import logging
 import os
 import shutil
 import tempfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kdtrain.data.digest_notes import note_digest, noted_digest
 from kdtrain.data.source import FORMER_NAMES, DataSource, Palette, Pixels, check_labels, written_name
-from kdtrain.errors import refused, unreadable
+from kdtrain.data.store_index import (
+    IMAGES,
+    LABELS,
+    StoreIndex,
+    checksums_of,
+    has_sizes,
+    is_as_written,
+    read_index,
+    times_of,
+    write_index,
+)
+from kdtrain.errors import DamagedError, InputError, StorageError, refused, unreadable
 
-FORMAT = 2
-"""Counts up whenever files are decoded otherwise; stores of another format are built anew."""
-_INDEX, _IMAGES, _LABELS = "index.json", "images.bin", "labels.bin"
+_log = logging.getLogger(__name__)
 
 
 class Images:
     """The decoded images of one role, mapped read-only from a store folder. Pickles as its path."""
 
-    def __init__(self, folder: Path) -> None:
-        """Map a store that `open_store` has checked."""
-        index = json.loads((folder / _INDEX).read_text())
+    def __init__(self, folder: Path, rebuilt: Callable[[], "Images"] | None = None) -> None:
+        """Map a store that `open_store` has checked.
+
+        Args:
+            folder: The store.
+            rebuilt: Checks the whole store, builds it anew if it is damaged, and opens it.
+
+        Raises:
+            DamagedError: If the index is not as it was written.
+        """
+        index = read_index(folder)
+        if index is None:
+            raise DamagedError(f"the index of the image cache {folder} is damaged; run the same command again")
         self.folder = folder
-        self.ids: tuple[str, ...] = tuple(index["ids"])
-        self.groups: tuple[str, ...] = tuple(index["groups"])
-        self.classes: tuple[str, ...] = tuple(index["classes"])
-        self.palette: Palette = tuple((r, g, b) for r, g, b in index["palette"])
-        self.ignore_index: int = index["ignore_index"]
-        self.digest: str = index["digest"]
-        self.role: str = FORMER_NAMES.get(index["role"], index["role"])
-        self.sizes: tuple[tuple[int, int], ...] = tuple((h, w) for h, w in index["sizes"])
-        self._starts = [0, *np.cumsum([h * w for h, w in self.sizes]).tolist()]
-        self._images = np.asarray(np.memmap(folder / _IMAGES, dtype=np.uint8, mode="r"))
-        self._labels = np.asarray(np.memmap(folder / _LABELS, dtype=np.uint8, mode="r"))
+        self.ids: tuple[str, ...] = index.ids
+        self.groups: tuple[str, ...] = index.groups
+        self.classes: tuple[str, ...] = index.classes
+        self.palette: Palette = index.palette
+        self.ignore_index: int = index.ignore_index
+        self.digest: str = index.digest
+        self.role: str = FORMER_NAMES.get(index.role, index.role)
+        self.sizes: tuple[tuple[int, int], ...] = index.sizes
+        self._rebuilt = rebuilt
+        self._checksums = index.checksums
+        self._is_checked = bytearray(len(index.ids))
+        self._starts = index.starts
+        self._images = np.asarray(np.memmap(folder / IMAGES, dtype=np.uint8, mode="r"))
+        self._labels = np.asarray(np.memmap(folder / LABELS, dtype=np.uint8, mode="r"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Images, (self.folder,)
@@ -48,66 +74,97 @@ class Images:
         return len(self.ids)
 
     def get(self, index: int) -> tuple[Pixels, Pixels]:
-        """Views of RGB `(H, W, 3)` and train ids `(H, W)`, both uint8 and read-only."""
+        """Views of RGB `(H, W, 3)` and train ids `(H, W)`, both uint8 and read-only.
+
+        Raises:
+            DamagedError: If the store does not hold the bytes that were written, and this process cannot build it.
+        """
         height, width = self.sizes[index]
         start, end = self._starts[index], self._starts[index + 1]
         image = self._images[3 * start : 3 * end].reshape(height, width, 3)
-        return image, self._labels[start:end].reshape(height, width)
+        labels = self._labels[start:end].reshape(height, width)
+        if not self._is_checked[index]:
+            if checksums_of(image, labels) != self._checksums[index]:
+                return self._get_rebuilt(index)
+            self._is_checked[index] = True
+        return image, labels
+
+    def _get_rebuilt(self, index: int) -> tuple[Pixels, Pixels]:
+        damage = f"the image cache {self.folder} does not hold the bytes that were written for {self.ids[index]}"
+        if self._rebuilt is None:
+            with contextlib.suppress(OSError):
+                os.utime(self.folder / IMAGES)  # so that the next process to open the store reads all of it
+            raise DamagedError(f"{damage}; check the disk and run the same command again, which builds the cache anew")
+        _log.warning("%s: it is built anew; check the disk", damage)
+        fresh = self._rebuilt()
+        fresh._rebuilt = None
+        content = fresh.get(index)
+        self.__dict__.update(fresh.__dict__, _rebuilt=self._rebuilt)
+        return content
 
 
-def open_store(source: DataSource, role: str, cache: Path) -> Images:
+def open_store(source: DataSource, role: str, cache: Path, verify: bool = False) -> Images:
     """The store of a role, built if it is not in `cache` yet or is damaged there.
 
+    Args:
+        source: The data.
+        role: Which images of them.
+        cache: The folder for decoded data.
+        verify: Whether all bytes of the store are read and compared with their checksums.
+
     Raises:
-        InputError: If an image or label map is wrong.
+        InputError: If an image or label map is wrong, or files change while they are read.
         StorageError: If `cache` cannot be written.
     """
     with _writing_to(cache):
         cache.mkdir(parents=True, exist_ok=True)
-        digest = remembered_digest(source, role, cache)
-        folder = cache / f"{written_name(role)}-{digest}"
-        if not is_sound(folder, digest):
+        noted = noted_digest(source, role, cache)
+        digest = noted or note_digest(source, role, cache)
+        if not _is_usable(_folder_of(cache, role, digest), digest, verify):
+            if noted is not None:  # all files are read now: a file that changed without a trace is noticed
+                digest = note_digest(source, role, cache)
+            folder = _folder_of(cache, role, digest)
             with _lock(cache / f".{folder.name}.lock") as alone:
-                if not is_sound(folder, digest):
+                if not _is_usable(folder, digest, verify):
                     if alone:
                         _clear_leftovers(folder)
                     _build(source, role, digest, folder)
-    return Images(folder)
-
-
-def remembered_digest(source: DataSource, role: str, cache: Path) -> str:
-    """The digest of a role, computed again only when names, sizes or times of its files have changed."""
-    note = cache / "digests" / source.listing(role)
-    with contextlib.suppress(OSError):
-        if len(text := note.read_text()) == 32:
-            return text
-    digest = source.digest(role)
-    note.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as file:
-        file.write(digest)
-    Path(file.name).replace(note)
-    return digest
+    return Images(_folder_of(cache, role, digest), lambda: open_store(source, role, cache, verify=True))
 
 
 def is_sound(folder: Path, digest: str) -> bool:
-    """Whether the folder holds the whole store of this digest, bytes as written.
+    """Whether the folder holds the whole store of this digest.
 
-    The bytes are summed up again only if a file's time is not the one it was written at.
+    The bytes are compared with their checksums only if a file's time is not the one it was written at; each image is
+    compared once more when it is read.
     """
+    index = read_index(folder)
     try:
-        index = json.loads((folder / _INDEX).read_text())
-        if index["format"] != FORMAT or index["digest"] != digest:
+        if index is None or index.digest != digest or not has_sizes(folder, index):
             return False
-        pixels = sum(h * w for h, w in index["sizes"])
-        for name, size in ((_IMAGES, 3 * pixels), (_LABELS, pixels)):
-            stat, written = (folder / name).stat(), index["files"][name]
-            if stat.st_size != size:
+        times = times_of(folder)
+        if times != index.times:
+            if not is_as_written(folder, index):
                 return False
-            if stat.st_mtime_ns != written["mtime_ns"] and _checksum(folder / name) != written["crc32"]:
-                return False
-    except (OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(StorageError):
+                write_index(folder, index.model_copy(update={"times": times}))
+    except OSError:
         return False
     return True
+
+
+def _is_usable(folder: Path, digest: str, verify: bool) -> bool:
+    if not is_sound(folder, digest):
+        return False
+    index = read_index(folder) if verify else None
+    try:
+        return not verify or (index is not None and is_as_written(folder, index))
+    except OSError:
+        return False
+
+
+def _folder_of(cache: Path, role: str, digest: str) -> Path:
+    return cache / f"{written_name(role)}-{digest}"
 
 
 def _clear_leftovers(folder: Path) -> None:
@@ -120,42 +177,42 @@ def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         building.chmod(0o755)
-        ids = source.ids(role)
+        ids, listing = source.ids(role), source.listing(role)
         sizes: list[tuple[int, int]] = []
-        files: dict[str, dict[str, int]] = {_IMAGES: {"crc32": 0}, _LABELS: {"crc32": 0}}
-        with (building / _IMAGES).open("wb") as images, (building / _LABELS).open("wb") as labels:
+        checksums: list[tuple[int, int]] = []
+        with (building / IMAGES).open("wb") as images, (building / LABELS).open("wb") as labels:
             for pair in _decoded(source, role, ids):
                 check_labels(pair[1], source, ids[len(sizes)])
-                sizes.append(pair[1].shape[:2])
-                for out, name, array in zip((images, labels), files, pair, strict=True):
-                    raw = np.ascontiguousarray(array).data
-                    out.write(raw)
-                    files[name]["crc32"] = zlib.crc32(raw, files[name]["crc32"])
+                height, width = pair[1].shape
+                sizes.append((height, width))
+                checksums.append(checksums_of(*pair))
+                for out, array in zip((images, labels), pair, strict=True):
+                    out.write(np.ascontiguousarray(array).data)
             for out in (images, labels):
                 out.flush()
                 os.fsync(out.fileno())
-        for name in files:
-            files[name]["mtime_ns"] = (building / name).stat().st_mtime_ns
-        index = {
-            "format": FORMAT,
-            "role": written_name(role),
-            "digest": digest,
-            "classes": source.classes,
-            "palette": source.palette,
-            "ignore_index": source.ignore_index,
-            "ids": ids,
-            "groups": [source.group(i) for i in ids],
-            "sizes": sizes,
-            "files": files,
-        }
-        (building / _INDEX).write_text(json.dumps(index))
+        if source.listing(role) != listing:
+            raise InputError(f"files of the role {role} changed while they were read; run the same command again")
+        index = StoreIndex(
+            role=written_name(role),
+            digest=digest,
+            classes=tuple(source.classes),
+            palette=source.palette,
+            ignore_index=source.ignore_index,
+            ids=ids,
+            groups=tuple(source.group(i) for i in ids),
+            sizes=tuple(sizes),
+            checksums=tuple(checksums),
+            times=times_of(building),
+        )
+        write_index(building, index)
         _publish(building, folder, digest)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
 def _publish(building: Path, folder: Path, digest: str) -> None:
-    if folder.exists() and not is_sound(folder, digest):
+    if folder.exists() and not _is_usable(folder, digest, verify=True):
         damaged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         folder.rename(damaged / "damaged")
         shutil.rmtree(damaged, ignore_errors=True)
@@ -173,14 +230,6 @@ def _decoded(source: DataSource, role: str, ids: tuple[str, ...]) -> Iterator[tu
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(ids), window):
             yield from pool.map(lambda i: source.read(role, i), ids[start : start + window])
-
-
-def _checksum(file: Path) -> int:
-    value = 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 22):
-            value = zlib.crc32(chunk, value)
-    return value
 
 
 @contextlib.contextmanager

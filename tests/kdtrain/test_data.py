@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -191,6 +192,19 @@ def test_the_digest_follows_contents_not_places(camvid, tmp_path):
     assert changed.digest("train") != before[0]
     assert changed.digest("select") == before[1]
     assert changed.listing("train") != before[2]
+
+
+def test_a_file_that_is_edited_under_its_old_time_and_size_shows(camvid, tmp_path):
+    file = camvid / "camvid" / "trainannot" / "01_a.png"
+    before = open_role(CamVid(), "train", camvid, tmp_path / "cache")
+    status, content = file.stat(), file.read_bytes()
+    put(file.parent, file.name, [[1, 0], [2, 11]])
+    assert file.stat().st_size == status.st_size
+    assert file.read_bytes() != content
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = open_role(CamVid(), "train", camvid, tmp_path / "cache")
+    assert after.digest != before.digest
+    np.testing.assert_array_equal(after.get(0)[1], [[1, 0], [2, 255]])
 
 
 def test_a_folder_maps_and_ignores_ids(folder):

@@ -11,7 +11,7 @@ import pytest
 from kdtrain.data import Streets, open_role
 from kdtrain.data import store as store_module
 from kdtrain.data.store import open_store
-from kdtrain.errors import InputError, StorageError
+from kdtrain.errors import DamagedError, InputError, StorageError
 
 CONFIG = Streets(size=(32, 32), counts={"train": 7, "select": 2, "test": 1})
 
@@ -120,6 +120,112 @@ def test_a_damaged_store_is_rebuilt(tmp_path, damage):
     assert source.reads == 6
     np.testing.assert_array_equal(images.get(1)[1], source.read("train", "i1")[1])
     assert [p.name for p in tmp_path.iterdir() if p.is_dir() and p.name.startswith(".")] == []
+
+
+def flip_and_keep_the_time(file, offset):
+    before = file.stat()
+    with file.open("r+b") as stream:
+        stream.seek(offset)
+        byte = stream.read(1)[0]
+        stream.seek(offset)
+        stream.write(bytes([byte ^ 1]))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["images.bin", "labels.bin"])
+@pytest.mark.parametrize("image", [0, 1, 2])
+def test_a_byte_that_changed_without_a_trace_is_never_read(tmp_path, caplog, name, image):
+    source = Mixed(sizes=((20, 20),) * 3)
+    open_store(source, "train", tmp_path)
+    flip_and_keep_the_time(store_folder(tmp_path) / name, 400 * image * (3 if name == "images.bin" else 1) + 7)
+    images = open_store(source, "train", tmp_path)
+    for i, image_id in enumerate(images.ids):
+        for got, expected in zip(images.get(i), source.read("train", image_id), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert source.reads == 3 + 3 + 3
+    assert f"does not hold the bytes that were written for i{image}: it is built anew" in caplog.text
+    again = Mixed(sizes=source.sizes)
+    assert len(open_store(again, "train", tmp_path).get(image)) == 2
+    assert again.reads == 0
+
+
+def test_a_process_without_the_source_refuses_a_changed_byte_and_the_next_one_builds_anew(tmp_path):
+    source = Mixed(sizes=((20, 20),) * 3)
+    images = pickle.loads(pickle.dumps(open_store(source, "train", tmp_path)))
+    flip_and_keep_the_time(store_folder(tmp_path) / "labels.bin", 450)
+    images.get(0)
+    with pytest.raises(DamagedError, match=r"bytes that were written for i1; .* the same command again") as caught:
+        images.get(1)
+    assert "\n" not in str(caught.value)
+    open_store(source, "train", tmp_path)
+    assert source.reads == 6
+
+
+def test_every_byte_of_the_index_is_guarded(tmp_path):
+    source = Mixed()
+    open_store(source, "train", tmp_path)
+    file = store_folder(tmp_path) / "index.json"
+    content = file.read_bytes()
+    for offset in range(0, len(content), 41):
+        file.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
+        images = open_store(source, "train", tmp_path)
+        assert (images.ids, images.groups, images.sizes) == (("i0", "i1", "i2"), ("gi0", "gi1", "gi2"), source.sizes)
+        assert (images.classes, images.palette) == (source.classes, source.palette)
+
+
+def test_every_byte_of_a_noted_digest_is_guarded(tmp_path):
+    source = Mixed()
+    digest = open_store(source, "train", tmp_path).digest
+    (note,) = (tmp_path / "digests").iterdir()
+    content = note.read_bytes()
+    for offset in range(0, len(content), 3):
+        note.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
+        assert open_store(source, "train", tmp_path).digest == digest
+    assert source.reads == 3
+
+
+class Rewritten(Mixed):
+    """Data whose content changes while its listing stays."""
+
+    content = 1
+
+    def digest(self, role):
+        self.digests += 1
+        return f"{self.content:032d}"
+
+
+def test_a_store_is_built_under_the_digest_of_what_is_read(tmp_path):
+    source = Rewritten()
+    folder = tmp_path / f"train-{1:032d}"
+    assert open_store(source, "train", tmp_path).folder == folder
+    source.content = 2
+    assert open_store(source, "train", tmp_path).folder == folder  # nothing shows yet
+    (folder / "images.bin").unlink()
+    assert open_store(source, "train", tmp_path).digest == f"{2:032d}"
+
+
+class Restless(Mixed):
+    """Data of which a file is written while they are read."""
+
+    def listing(self, role):
+        return f"listing{self.reads}"
+
+
+def test_files_that_change_while_they_are_read_are_refused(tmp_path):
+    with pytest.raises(InputError, match="files of the role train changed while they were read"):
+        open_store(Restless(), "train", tmp_path)
+    assert not list(tmp_path.glob("train-*"))
+
+
+def test_a_copied_store_is_read_once_and_kept(tmp_path, monkeypatch):
+    source = Mixed()
+    open_store(source, "train", tmp_path)
+    os.utime(store_folder(tmp_path) / "images.bin", ns=(0, 5))
+    whole = []
+    monkeypatch.setattr(store_module, "is_as_written", lambda *args: whole.append(args) or True)
+    open_store(source, "train", tmp_path)
+    open_store(source, "train", tmp_path)
+    assert len(whole) == 1
 
 
 def test_a_copied_store_is_summed_up_and_kept(tmp_path):
