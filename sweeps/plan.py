@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.selection.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
+from kdtrain.data.census import Seen, check_presence, count_labels
 from kdtrain.errors import InputError
 from kdtrain.foreign import imported_references
 from kdtrain.methods import Method, get_method
@@ -44,6 +45,8 @@ class Checked:
     replay: ReplayPlan
     config: ConfigCheck
     """Checks any other config of the sweep."""
+    one_sided: tuple[str, ...] = ()
+    """Sentences about classes that some role does not have."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,13 @@ class Plan:
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
-def plan(spec: SweepSpec, machine: Machine) -> Plan:
-    """Make the plan of a sweep.
+def plan(spec: SweepSpec, machine: Machine, seen: Seen = lambda role, done, total: None) -> Plan:
+    """Make the plan of a sweep; `seen` is told how far the label maps are counted.
 
     Raises:
         InputError: As `check`.
     """
-    checked = check(spec, machine)
+    checked = check(spec, machine, seen)
     studies = tuple(_study_plan(spec, study) for study in spec.studies)
     fit = spec.teacher_config
     images = ", ".join(f"{count} {role}" for role, count in checked.images.items())
@@ -166,7 +169,7 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
         teacher_epochs=fit.epochs if fit else 0,
         studies=studies,
         checked=checked,
-        warnings=(*differing, *_warnings(spec, checked)),
+        warnings=(*differing, *checked.one_sided, *_warnings(spec, checked)),
         disk_bytes=_disk(spec, studies, student),
         macs=_macs(spec, studies, checked, student, teacher),
         final_runs=count_final_runs(spec),
@@ -175,17 +178,29 @@ def plan(spec: SweepSpec, machine: Machine) -> Plan:
     )
 
 
-def check(spec: SweepSpec, machine: Machine) -> Checked:
+def check(
+    spec: SweepSpec,
+    machine: Machine,
+    seen: Seen = lambda role, done, total: None,
+    reads_test: bool = False,
+) -> Checked:
     """Check data, teacher, networks and layers, as far as that is possible without training.
 
+    Args:
+        spec: The sweep.
+        machine: Where the data are, and the cache in which counts of classes are remembered.
+        seen: Told how far the label maps are counted.
+        reads_test: Whether the role test will be read, because a selection is frozen.
+
     Raises:
-        InputError: If something does not fit: missing data, a teacher with other classes, an unknown encoder or
-            layer, layers that a loss cannot compare.
+        InputError: If something does not fit: missing data, a class that the data do not have, a teacher with other
+            classes, an unknown encoder or layer, layers that a loss cannot compare.
     """
     find_watchers(spec)
     make_sampler(spec.sampler)
     source = spec.data.open(machine.data_root)
-    ids = {role: source.ids(role) for role in ("train", "select")}
+    roles = ("train", "select", "test") if reads_test and spec.data.has_test else ("train", "select")
+    ids = {role: source.ids(role) for role in roles}
     image, _ = source.read("train", ids["train"][0])
     size = (image.shape[0], image.shape[1])
     teacher = _teacher_network(spec, source.classes)
@@ -210,11 +225,12 @@ def check(spec: SweepSpec, machine: Machine) -> Checked:
         f"unlabelled:{further.images}": further.open(machine.data_root, spec.data).ids() for further in spec.unlabelled
     }
     images = {role: len(image_ids) for role, image_ids in ids.items()}
+    one_sided = check_presence(spec.data, count_labels(source, roles, machine.cache, seen))
     bytes_of = {term: sum(sizes.values()) for term, sizes in kernels.items()}
     if _searches_kernels(spec, kernels):
         bytes_of = {}
     replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, teacher_shapes, bytes_of)
-    return Checked(images, tuple(source.classes), size, teacher, replay, config_check)
+    return Checked(images, tuple(source.classes), size, teacher, replay, config_check, tuple(one_sided))
 
 
 def foreign_notice() -> str | None:

@@ -19,6 +19,7 @@ from sweeps.ledger.environment import TrainContext, describe_data, describe_envi
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
 from sweeps.plan import check, foreign_notice
+from sweeps.show.counter import class_counter
 from sweeps.show.progress import Display, points
 from sweeps.show.watchers import make_watchers
 from sweeps.spec.spec import SweepSpec, load_spec
@@ -88,12 +89,19 @@ def _run(
 
     sweep.notice, sweep.gives_up = notice, lambda: stop.overdue
     begun = check_begun(spec, sweep)
-    checked = check(spec, machine)
+    with class_counter(console) as counted:
+
+        def seen(role: str, done: int, total: int) -> None:
+            if stop:
+                raise Interrupted("before the first trial")
+            counted(role, done, total)
+
+        checked = check(spec, machine, seen, reads_test=begun.frozen is not None)
     if imports := foreign_notice():
         notice(imports)
+    for sentence in checked.one_sided:
+        notice(f"warning: {sentence}")
     watchers = make_watchers(spec, sweep)
-    if begun.frozen is not None and spec.data.has_test:
-        spec.data.open(machine.data_root).ids("test")  # an error is raised before the trainings, not after them
     data = describe_data(spec.data, machine, spec.unlabelled)
     sweep.check_writable()
     processes = spec.resources.processes

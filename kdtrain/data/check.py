@@ -11,45 +11,21 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from kdtrain.data.census import LabelCounts
 from kdtrain.data.source import DataSource, check_labels
 from kdtrain.errors import InputError
 
 
 @dataclass(frozen=True)
-class RoleCheck:
-    """What the images of a role hold."""
+class RoleCheck(LabelCounts):
+    """What the images of a role hold; `images` are all, with the bad ones, which no other field counts."""
 
-    role: str
-    classes: tuple[str, ...]
-    images: int
-    """All images, with the bad ones, which no field below counts."""
     sizes: Counter[tuple[int, int]]
     """Images by (height, width)."""
-    pixels: npt.NDArray[np.int64]
-    """Pixels by class."""
-    ignored: int
-    """Pixels whose label is ignored."""
     bad: tuple[tuple[str, str], ...]
     """Image id and what is wrong with it."""
     contents: tuple[tuple[str, bytes], ...] = ()
     """Image id and hash of its pixels."""
-
-    @property
-    def shares(self) -> npt.NDArray[np.float64]:
-        """The part of the labelled pixels by class; NaN where none is labelled."""
-        labelled = self.pixels.sum()
-        return self.pixels / labelled if labelled else np.full(len(self.pixels), np.nan)
-
-    @property
-    def ignored_share(self) -> float:
-        """The part of all pixels that is ignored; NaN where there is no pixel."""
-        total = int(self.pixels.sum()) + self.ignored
-        return self.ignored / total if total else float("nan")
-
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """The classes without a pixel."""
-        return tuple(name for name, count in zip(self.classes, self.pixels, strict=True) if count == 0)
 
 
 def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] = lambda done, total: None) -> RoleCheck:
@@ -66,7 +42,7 @@ def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] =
     ids, count = source.ids(role), len(source.classes)
     sizes: Counter[tuple[int, int]] = Counter()
     pixels = np.zeros(count, dtype=np.int64)
-    ignored, bad, contents = 0, [], []
+    ignored, blank, bad, contents = 0, 0, [], []
     for done, (image_id, content) in enumerate(zip(ids, _contents(source, role, ids), strict=True), start=1):
         if isinstance(content, str):
             bad.append((image_id, content))
@@ -76,8 +52,9 @@ def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] =
             contents.append((image_id, pixels_hash))
             pixels += counts[:count]
             ignored += int(counts[source.ignore_index])
+            blank += not counts[:count].any()
         seen(done, len(ids))
-    return RoleCheck(role, source.classes, len(ids), sizes, pixels, ignored, tuple(bad), tuple(contents))
+    return RoleCheck(role, tuple(source.classes), len(ids), pixels, ignored, blank, sizes, tuple(bad), tuple(contents))
 
 
 def repeated_images(checks: Iterable[RoleCheck]) -> list[str]:

@@ -1,24 +1,22 @@
 """The commands `kdsweep data ...`: fetch a public data set, check all of its images."""
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from kdtrain import InputError
 from kdtrain.data import ROLES, DataSource
 from kdtrain.data.apart import HasFiles
+from kdtrain.data.census import check_presence
 from kdtrain.data.check import RoleCheck, check_role, repeated_images
 from kdtrain.explain import did_you_mean
 from sweeps.cli.options import Data, Trust, console, machine_of
+from sweeps.show.counter import counter
 from sweeps.spec.spec import SweepSpec, load_spec
 
-_LINE_EVERY_S = 10.0
 _BAD_SHOWN = 200
 
 
@@ -39,7 +37,7 @@ def get(
     if name not in SOURCES:
         raise InputError(f"unknown data set to fetch, {name!r}{did_you_mean(name, SOURCES)}")
     checksum = f"sha256:{sha256}" if sha256 is not None else None
-    with _shown(f"fetching {name}", in_bytes=True) as update:
+    with counter(console, f"fetching {name}", in_bytes=True) as update:
         folder = fetch(SOURCES[name], machine_of(data, None).data_root, source, checksum, update, console.print)
     console.print(f"{name}: {folder}")
 
@@ -61,7 +59,7 @@ def check(
     console.print(_class_table(labelled))
     for role_check in labelled:
         if role_check.absent:
-            console.print(f"role {role_check.role} has no pixel of {', '.join(role_check.absent)}")
+            console.print(f"role {role_check.role} has no pixel of {', '.join(role_check.absent)}", markup=False)
     for sentence in repeated_images(checks):
         console.print(f"warning: {sentence}", markup=False, soft_wrap=True)
     bad = [(role_check.role, *each) for role_check in checks for each in role_check.bad]
@@ -70,6 +68,8 @@ def check(
     if bad:
         more = f" ({len(bad) - _BAD_SHOWN} of them not shown)" if len(bad) > _BAD_SHOWN else ""
         raise InputError(f"{len(bad)} of {sum(role_check.images for role_check in checks)} images are bad{more}")
+    for sentence in check_presence(spec.data, {role_check.role: role_check for role_check in labelled}):
+        console.print(f"warning: {sentence}", markup=False, soft_wrap=True)
     console.print("all images can be read and all labels are of a class or ignored")
 
 
@@ -84,12 +84,12 @@ def _role_checks(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
             except InputError as error:
                 console.print(f"test: not found, but needed once a selection is frozen: {error}", markup=False)
                 continue
-        with _shown(f"reading role {role}") as update:
+        with counter(console, f"reading role {role}") as update:
             yield check_role(source, role, update)
         _print_notes(source, role)
     for further in spec.unlabelled:
         images = further.open(root, spec.data)
-        with _shown(f"reading {further.images}") as update:
+        with counter(console, f"reading {further.images}") as update:
             yield check_role(images, f"unlabelled {further.images}", update)
         _print_notes(images, "unlabelled")
 
@@ -119,25 +119,3 @@ def _class_table(checks: Sequence[RoleCheck]) -> Table:
         shares = ("absent" if check.pixels[index] == 0 else f"{100 * check.shares[index]:.3f}" for check in checks)
         table.add_row(name, *shares)
     return table
-
-
-@contextlib.contextmanager
-def _shown(what: str, in_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
-    """Progress as a bar on a terminal, and as a line now and then in a log."""
-    if console.is_terminal:
-        amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
-        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task(what, total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
-        return
-    last = time.monotonic()
-
-    def line(done: int, total: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_EVERY_S:
-            last = time.monotonic()
-            sizes = [f"{count / 1e6:.0f} MB" if in_bytes else str(count) for count in (done, total) if count]
-            console.print(f"{what}: {' of '.join(sizes)}")
-
-    yield line

@@ -1,6 +1,7 @@
 """The command `kdsweep plan`."""
 
 from sweeps.cli.options import Data, Set, SpecFile, Trust, Weights, changes_of, console, machine_of
+from sweeps.show.counter import class_counter
 from sweeps.spec.spec import load_spec
 
 
@@ -13,4 +14,7 @@ def plan(
     """
     from sweeps.plan import plan as make_plan
 
-    console.print(make_plan(load_spec(spec_file, changes_of(changes)), machine_of(data, weights)).render())
+    spec, machine = load_spec(spec_file, changes_of(changes)), machine_of(data, weights)
+    with class_counter(console) as seen:
+        made = make_plan(spec, machine, seen)
+    console.print(made.render())

@@ -16,7 +16,7 @@ from sweeps.spec.paths import in_words
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
 
-PLACE = ("resources", "retries", "teacher.path", "watchers", "notes")
+PLACE = ("resources", "retries", "teacher.path", "watchers", "notes", "data.absent")
 """May differ: they change no result of a trial, nor how many there are."""
 FREE = (*PLACE, "budget", "confirm")
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""

@@ -15,6 +15,7 @@ from PIL import Image
 
 import kdtrain
 from analysis import read_tables
+from kdtrain.data.camvid import CLASSES
 from kdtrain.teacher import read_card
 from sweeps.cli import main
 from sweeps.cli.app import COMMANDS
@@ -172,7 +173,7 @@ def camvid(root: Path, images: int = 4, labels: int = 4) -> Path:
 def test_wrong_data_are_one_sentence_before_training(
     command: Command, spec_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    spec = spec_file(data={"name": "camvid"})
+    spec = spec_file(data={"name": "camvid", "absent": list(CLASSES)})
 
     def message_of(root: Path) -> str:
         return refused(command, "run", spec, "--dir", tmp_path / "sweep", "--data", root, "--inline")
@@ -194,7 +195,7 @@ def test_a_teacher_of_other_classes_is_refused(
 ) -> None:
     teacher = tmp_path / "teacher"
     assert command("teacher", "fit", spec_file(), "--dir", teacher, "--threads", 1)[0] == 0
-    spec = spec_file(data={"name": "camvid"}, teacher={"path": str(teacher)})
+    spec = spec_file(data={"name": "camvid", "absent": list(CLASSES)}, teacher={"path": str(teacher)})
     data = camvid(tmp_path / "data")
     assert "classes" in refused(command, "run", spec, "--dir", tmp_path / "s", "--data", data, "--inline")
 

@@ -9,17 +9,21 @@ import pytest
 import yaml
 from camvid_tree import put, put_camvid, put_pair
 from PIL import Image
+from rich.console import Console
 
 from kdtrain import InputError, Machine
+from kdtrain.data.camvid import CLASSES
 from kdtrain.data.fetch import SOURCES
 from sweeps.cli import main
 from sweeps.ledger.environment import describe_data
 from sweeps.plan import check
+from sweeps.plan import plan as make_plan
+from sweeps.run import run_sweep
 from sweeps.spec.spec import parse_spec
 
 SPEC = {
     "name": "tiny",
-    "data": {"name": "camvid"},
+    "data": {"name": "camvid", "absent": list(CLASSES)},
     "studies": ["none"],
     "space": {"optimizer.lr": {"low": 0.01, "high": 0.1}},
     "budget": {"trials": 2},
@@ -149,3 +153,57 @@ def test_images_without_labels_are_among_the_facts_of_a_sweep(tmp_path):
     assert first["digests"]["unlabelled:night"] != again["digests"]["unlabelled:night"]
     assert first["digests"]["train"] == again["digests"]["train"]
     assert list(describe_data(spec.data, machine)["images"]) == ["train", "select"]
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Images with masks of 0 and 255, and the data of a spec that calls 255 ignored."""
+    for role in ("train", "val"):
+        for i in range(2):
+            put(tmp_path / "data" / role / "images" / f"{role}{i}.png", np.full((32, 48, 3), 9 * i + len(role)))
+            put(tmp_path / "data" / role / "masks" / f"{role}{i}.png", np.eye(32, 48) * 255)
+    folders = {where: {"images": f"{role}/images", "labels": f"{role}/masks"} for where, role in WHERE.items()}
+    return {"name": "folder", "classes": ["back", "thing"], "folders": folders}
+
+
+WHERE = {"train": "train", "select": "val"}
+SMALL = SPEC | {"student": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"}, "train": {"batch_size": 2}}
+REFUSED = "train has no pixel of the class thing (2.1% of its pixels are ignored)"
+
+
+def test_a_class_without_a_pixel_ends_plan_run_and_data_check(command, masks, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path / "cache"))
+    code, _, err = command("check", tmp_path / "spec.yaml", "--data", tmp_path / "data", data=masks)
+    assert code == 2
+    assert REFUSED in err
+    assert err.count("\n") == 1
+    spec, machine = parse_spec(SMALL | {"data": masks}), Machine(data_root=tmp_path / "data", cache=tmp_path / "cache")
+    with pytest.raises(InputError, match="no pixel of the class thing"):
+        make_plan(spec, machine)
+    with pytest.raises(InputError, match="no pixel of the class thing"):
+        run_sweep(spec, tmp_path / "sweep", machine, inline=True, console=Console(quiet=True))
+    assert not (tmp_path / "sweep").exists()
+    colored = masks | {"label_colors": {"#000000": 0, "#ffffff": 1}}
+    code, out, _ = command("check", tmp_path / "spec.yaml", "--data", tmp_path / "data", data=colored)
+    assert code == 0
+    assert "warning" not in out
+
+
+def test_the_plan_says_what_is_one_sided_and_a_run_counts_no_label_map_again(masks, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeps.run.describe_data", stop_here)
+    allowed = SMALL | {"data": masks | {"absent": ["thing"]}}
+    spec, machine = parse_spec(allowed), Machine(data_root=tmp_path / "data", cache=tmp_path / "cache")
+    counted = []
+    said = make_plan(spec, machine, lambda *progress: counted.append(progress)).render()
+    for role in ("train", "select"):
+        assert f"warning: role {role} has pixels of one class alone, 'back': its mIoU is over one class" in said
+    assert counted[-1] == ("select", 2, 2)
+    monkeypatch.setattr("kdtrain.data.census._count", None)
+    console = Console(file=io.StringIO(), width=300)
+    with pytest.raises(InputError, match="as far as this test goes"):
+        run_sweep(spec, tmp_path / "sweep", machine, inline=True, console=console)
+    assert "warning: role select has pixels of one class alone" in console.file.getvalue()
+
+
+def stop_here(*_):
+    raise InputError("as far as this test goes")

@@ -1,0 +1,210 @@
+"""Which classes the label maps of a data set hold: counted once, remembered in the cache, and judged before a sweep."""
+
+import contextlib
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from kdtrain.data.data_set import DataSet
+from kdtrain.data.source import DataSource, Pixels, check_labels
+from kdtrain.errors import InputError, StorageError
+from kdtrain.explain import did_you_mean
+from kdtrain.runtime.atomic_files import write_atomically
+
+Counts = npt.NDArray[np.int64]
+Seen = Callable[[str, int, int], None]
+"""Called after each label map with its role, how many of the role are counted, and how many there are."""
+FORMAT = 1
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What the label maps of a role hold."""
+
+    role: str
+    classes: tuple[str, ...]
+    images: int
+    pixels: Counts
+    """Pixels by class."""
+    ignored: int
+    """Pixels whose label is ignored."""
+    blank: int
+    """Images all of whose pixels are ignored."""
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """The part of the labelled pixels by class; NaN where none is labelled."""
+        labelled = self.pixels.sum()
+        return self.pixels / labelled if labelled else np.full(len(self.pixels), np.nan)
+
+    @property
+    def ignored_share(self) -> float:
+        """The part of all pixels that is ignored; NaN where there is no pixel."""
+        total = int(self.pixels.sum()) + self.ignored
+        return self.ignored / total if total else float("nan")
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The classes without a pixel."""
+        return tuple(name for name, count in zip(self.classes, self.pixels, strict=True) if count == 0)
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The classes that have pixels."""
+        return tuple(name for name, count in zip(self.classes, self.pixels, strict=True) if count)
+
+
+@runtime_checkable
+class ReadsLabels(Protocol):
+    """A data source that reads a label map without its image."""
+
+    def read_labels(self, role: str, image_id: str) -> Pixels:
+        """Train ids `(H, W)`, 255 ignored."""
+        ...
+
+
+def count_labels(
+    source: DataSource, roles: Iterable[str], cache: Path, seen: Seen = lambda role, done, total: None
+) -> dict[str, LabelCounts]:
+    """Count the pixels of every class in the label maps of some roles, or read the counts from the cache.
+
+    Args:
+        source: The data.
+        roles: The roles, which are counted together: palettes of label files must agree between them.
+        cache: The folder for decoded data; where it cannot be written, the counts are made again the next time.
+        seen: Told of the progress.
+
+    Raises:
+        InputError: If a label map cannot be read or holds other labels than classes and ignored ones.
+    """
+    roles = tuple(roles)
+    key = hashlib.blake2b("|".join(map(source.listing, roles)).encode(), digest_size=16).hexdigest()
+    note = cache / "classes" / f"{key}.json"
+    counts = _remembered(note, source, roles)
+    if counts is None:
+        counts = {role: _count(source, role, seen) for role in roles}
+        with contextlib.suppress(StorageError, OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            write_atomically(note, _note(counts))
+    return counts
+
+
+def check_presence(data: DataSet, counts: Mapping[str, LabelCounts]) -> list[str]:
+    """Check that every class can be learned and measured.
+
+    Args:
+        data: The data set, which may allow absent classes.
+        counts: From `count_labels`, by role, `train` among them.
+
+    Returns:
+        What makes the data one-sided without being an error, in sentences.
+
+    Raises:
+        InputError: If `train` has no pixel of a class that may not be absent, a role has no labelled pixel at all, or
+            the data set allows a class to be absent that it does not have.
+    """
+    train = counts["train"]
+    if unknown := [name for name in data.absent if name not in train.classes]:
+        raise InputError(f"data.absent: the data have no class {unknown[0]!r}{did_you_mean(unknown[0], train.classes)}")
+    for role in counts.values():
+        if not role.present:
+            raise InputError(
+                f"the {role.images} label maps of role {role.role} have no pixel of any class, all pixels are ignored; "
+                "correct the label files, or which ids or colors are ignored"
+            )
+    if missing := [name for name in train.absent if not data.may_be_absent(name)]:
+        raise InputError(
+            f"role train has no pixel of {_classes(missing)} ({train.ignored_share:.1%} of its pixels are ignored), so "
+            "no network can learn it; correct the label files or which ids or colors stand for which class, or allow "
+            f"it with data: {{absent: {json.dumps(missing, ensure_ascii=False)}}}"
+        )
+    return [sentence for role in counts.values() for sentence in _one_sided(role)]
+
+
+def _one_sided(counts: LabelCounts) -> Iterator[str]:
+    role = counts.role
+    if len(counts.present) == 1:
+        yield (
+            f"role {role} has pixels of one class alone, {counts.present[0]!r}: its mIoU is over one class, and a "
+            "network that always predicts this class scores 100"
+        )
+    elif counts.absent:
+        what = "no network can learn it" if role == "train" else f"its mIoU is over the other {len(counts.present)}"
+        yield f"role {role} has no pixel of {_classes(counts.absent)}: {what}"
+    if counts.blank:
+        yield f"{counts.blank} of the {counts.images} label maps of role {role} have no pixel that is not ignored"
+
+
+def _classes(names: Collection[str]) -> str:
+    more = ", ..." if len(names) > _NAMED else ""
+    return f"the {'class' if len(names) == 1 else f'{len(names)} classes'} {', '.join(list(names)[:_NAMED])}{more}"
+
+
+def _count(source: DataSource, role: str, seen: Seen) -> LabelCounts:
+    ids, count = source.ids(role), len(source.classes)
+    pixels = np.zeros(count, dtype=np.int64)
+    ignored = blank = 0
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            for done, counts in enumerate(pool.map(partial(_labels_of, source, role), ids), start=1):
+                pixels += counts[:count]
+                ignored += int(counts[source.ignore_index])
+                blank += not counts[:count].any()
+                seen(role, done, len(ids))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # otherwise all other files are read first
+            raise
+    return LabelCounts(role, tuple(source.classes), len(ids), pixels, ignored, blank)
+
+
+def _labels_of(source: DataSource, role: str, image_id: str) -> Counts:
+    """Pixels by label of one image."""
+    if isinstance(source, ReadsLabels):
+        labels = source.read_labels(role, image_id)
+    else:
+        _, labels = source.read(role, image_id)
+    check_labels(labels, source, image_id)
+    return np.bincount(labels.ravel(), minlength=256)
+
+
+def _note(counts: Mapping[str, LabelCounts]) -> bytes:
+    rows = {
+        role: {"images": each.images, "pixels": each.pixels.tolist(), "ignored": each.ignored, "blank": each.blank}
+        for role, each in counts.items()
+    }
+    body = json.dumps(rows)
+    return json.dumps({"format": FORMAT, "crc32": zlib.crc32(body.encode()), "roles": body}).encode()
+
+
+def _remembered(note: Path, source: DataSource, roles: tuple[str, ...]) -> dict[str, LabelCounts] | None:
+    """The counts in a note; None if there is none, or it is damaged."""
+    try:
+        content = json.loads(note.read_bytes())
+        body = content["roles"]
+        if content["format"] != FORMAT or content["crc32"] != zlib.crc32(body.encode()):
+            return None
+        rows = json.loads(body)
+        return {
+            role: LabelCounts(
+                role,
+                tuple(source.classes),
+                rows[role]["images"],
+                np.array(rows[role]["pixels"], dtype=np.int64),
+                rows[role]["ignored"],
+                rows[role]["blank"],
+            )
+            for role in roles
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
