@@ -1,5 +1,7 @@
 """The finalists of a sweep: configs trained again on fresh seeds, so that a lucky search does not count."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
@@ -9,7 +11,7 @@ from analysis.conditions.time_spent import recording
 from analysis.selection.halving import all_seeds, entered, schedule
 from analysis.selection.one_standard_error import decide
 from analysis.tables.files import Tables
-from analysis.tables.json_columns import read_config, read_frozen_selection
+from analysis.tables.json_columns import ConfigView, read_config, read_frozen_selection
 from analysis.tables.ranges import distance
 from analysis.tables.states import BROKEN, Phase, State
 
@@ -35,6 +37,9 @@ class Finalist:
         rounds: The round of the race over fresh seeds that it reached.
         unstable: The fresh seeds without a score, in words.
         cost_s: Seconds of one training, without its share of the teacher's.
+        fastest_s: Seconds of its fastest training.
+        epochs: Epochs of one training.
+        macs: Multiply-accumulates of the student for one image.
         params: Parameters of the student.
         config_json: The config as it was trained.
     """
@@ -55,11 +60,16 @@ class Finalist:
     rounds: int
     unstable: str | None
     cost_s: float
+    fastest_s: float
+    epochs: int
+    macs: float
     params: float
     config_json: str
 
 
-COLUMNS = [*(field.name for field in fields(Finalist)), "distance"]
+COLUMNS = [*(field.name for field in fields(Finalist)), "training_macs", "distance"]
+_FORWARD_AND_BACKWARD = 3
+"""A step costs about three forward passes."""
 
 
 def finalists(tables: Tables) -> pd.DataFrame:
@@ -73,7 +83,8 @@ def finalists(tables: Tables) -> pd.DataFrame:
 
     Of those of the last round that lack nothing, all within one pooled standard error of the best are the tie set
     (``tie``), and the cheapest of it is ``chosen``, with the reason in ``why``; a frozen selection stays what it
-    is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included.
+    is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included;
+    ``training_macs`` is the same counted: multiply-accumulates for each image of role train, the teacher's included.
 
     Without any confirmed config the best trial of each study stands in (``confirmed`` is False): one seed,
     the very score by which it was chosen, so its optimism is unknown, and the highest is chosen.
@@ -151,6 +162,9 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
                 rounds=last_round,
                 unstable=_broken(group),
                 cost_s=done["seconds"].mean(),
+                fastest_s=done["seconds"].min(),
+                epochs=int(done["epochs_run"].max()),
+                macs=done["macs"].max(),
                 params=done["params"].max(),
                 config_json=(done.iloc[0] if screen is None else screen)["config_json"],
             )
@@ -180,6 +194,9 @@ def _screened(complete: pd.DataFrame) -> list[Finalist]:
             rounds=0,
             unstable=None,
             cost_s=trial["seconds"],
+            fastest_s=trial["seconds"],
+            epochs=int(trial["epochs_run"]),
+            macs=trial["macs"],
             params=trial["params"],
             config_json=trial["config_json"],
         )
@@ -197,12 +214,30 @@ def _broken(runs: pd.DataFrame) -> str | None:
 
 def _with_costs(tables: Tables, frame: pd.DataFrame) -> pd.DataFrame:
     """What a choice between equals goes by: the teacher's share as well, and the distance from published values."""
-    with_teacher = frame["config_json"].map(lambda text: read_config(text).uses_teacher).astype("float64")
+    configs = frame["config_json"].map(read_config)
+    with_teacher = configs.map(lambda config: config.uses_teacher).astype("float64")
     pairs = zip(frame["study"], frame["trial_id"], strict=True)
     return frame.assign(
         cost_s=frame["cost_s"].astype("float64") + with_teacher * _teacher_share(tables),
+        training_macs=_training_macs(tables, frame, configs.tolist()),
         distance=[distance(tables, study, trial_id) for study, trial_id in pairs],
     )[COLUMNS]
+
+
+def _training_macs(tables: Tables, frame: pd.DataFrame, configs: Sequence[ConfigView]) -> list[float]:
+    """Multiply-accumulates of one training of each config, for each image of role train; NaN where not comparable."""
+    of_teacher = tables["teachers"]["macs"].astype("float64").max()
+    areas = [config.crop_area for config in configs]
+    if len(set(areas)) > 1 and None in areas:  # the size of an image that is not cropped is not in the tables
+        return [math.nan] * len(configs)
+    per_image = [
+        _FORWARD_AND_BACKWARD * float(macs) / config.eval_scale**2 + (of_teacher if config.uses_teacher else 0.0)
+        for macs, config in zip(frame["macs"].astype("float64"), configs, strict=True)
+    ]
+    return [
+        epochs * macs * config.images_per_labelled * (area or 1.0)
+        for epochs, macs, config, area in zip(frame["epochs"], per_image, configs, areas, strict=True)
+    ]
 
 
 def _teacher_share(tables: Tables) -> float:

@@ -18,8 +18,9 @@ from analysis.tables.json_columns import FrozenSelection
 RULE = "cheapest of all that lie within one pooled standard error of the best mean over fresh seeds"
 COLLAPSE_SD = 4.0
 """A seed so many standard deviations below the others of its config has collapsed."""
-SAME_COST = 0.05
-"""Training times that differ by less than this share count as equal: they vary with the machine's load."""
+CLEAR = 2.0
+"""A training that takes so many times as long as the fastest is clearly slower. Smaller gaps decide nothing: the load
+of a machine makes them, and the same sweep, run again, would choose another config."""
 _RESAMPLES = 4000
 
 
@@ -32,7 +33,7 @@ def decide(
 
     Args:
         finalists: One row per config, with at least ``study, config_id, seeds, scores, mean, n, planned_seeds,
-            confirmed, rounds, unstable, cost_s, params, distance``.
+            confirmed, rounds, unstable, fastest_s, training_macs, params, distance``.
         timed: Takes the tie set and returns whether its training times can be compared.
         frozen: A selection that is final.
 
@@ -88,26 +89,32 @@ class ConfigChoice:
 
 
 def cheapest(tied: pd.DataFrame, timed: bool = True) -> ConfigChoice:
-    """The cheapest of a tie set: least training time, then fewest parameters, then closest to its published values.
+    """The cheapest of a tie set.
+
+    Those that are clearly slower than another are left out; then the least computation decides, then the fewest
+    parameters, then the distance from the published values. Computation is counted, so that the same sweep makes the
+    same choice on every machine.
 
     Args:
-        tied: One row per config, with ``mean``, ``cost_s``, ``params`` and ``distance`` (from the published values);
-            what is missing decides nothing.
+        tied: One row per config, with ``mean``, ``fastest_s`` (seconds of its fastest training), ``training_macs``
+            (multiply-accumulates of one training), ``params`` and ``distance`` (from the published values); what is
+            missing decides nothing.
         timed: Whether the times can be compared at all.
     """
     of = f"of {len(tied)} that are within one standard error of the best mean"
     if len(tied) == 1:
         return ConfigChoice(tied.index[0], "no other is within one standard error of it")
     left = tied
-    for column, slack, reason in (
-        ("cost_s", SAME_COST, "the cheapest to train"),
-        ("params", 0.0, "the smallest"),
-        ("distance", 0.0, "the closest to its published values"),
+    for column, most, reason in (
+        ("fastest_s", CLEAR, f"at least {CLEAR:g} times as fast to train as the others"),
+        ("training_macs", 1.0, "the cheapest to train"),
+        ("params", 1.0, "the smallest"),
+        ("distance", 1.0, "the closest to its published values"),
     ):
         values = left[column].astype("float64")
-        if values.isna().any() or (column == "cost_s" and not timed):
+        if values.isna().any() or (column == "fastest_s" and not timed):
             continue
-        left = left[values <= values.min() * (1 + slack)]
+        left = left[(values < values.min() * most) | (values == values.min())]
         if len(left) == 1:
             return ConfigChoice(left.index[0], f"{reason} {of}")
     return ConfigChoice(left["mean"].astype("float64").idxmax(), f"the highest mean {of}, which cost the same")

@@ -83,6 +83,7 @@ def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, object]:
                 "config_id": row["config_id"],
                 "mean": float(row["mean"]),
                 "cost_s": _plain(row["cost_s"]),
+                "training_macs": _plain(row["training_macs"]),
             }
             for _, row in ranked[ranked["tie"]].sort_values("rank").iterrows()
         ]

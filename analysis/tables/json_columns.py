@@ -121,16 +121,30 @@ class ConfigView:
     Attributes:
         content: All of it, in plain values.
         uses_teacher: Whether a teacher was shown the images.
+        images_per_labelled: Images in a batch, with and without labels, for each that has labels.
+        eval_scale: Factor on the size of images at an evaluation.
+        crop_area: Pixels of a training crop; None where images are not cropped.
     """
 
     content: Mapping[str, object]
     uses_teacher: bool
+    images_per_labelled: float = 1.0
+    eval_scale: float = 1.0
+    crop_area: float | None = None
 
 
 def read_config(config_json: str) -> ConfigView:
     """A config from the column ``config_json`` of the tables ``trials`` and ``selections``."""
     content = json.loads(config_json)
-    return ConfigView(content, content.get("teacher") is not None)
+    unlabelled = (content.get("unlabelled") or {}).get("per_batch", 0) / content.get("batch_size", 1)
+    crop = (content.get("augment") or {}).get("crop")
+    return ConfigView(
+        content,
+        uses_teacher=content.get("teacher") is not None,
+        images_per_labelled=1.0 + unlabelled,
+        eval_scale=float(content.get("eval_scale", 1.0)),
+        crop_area=float(crop[0] * crop[1]) if crop else None,
+    )
 
 
 def read_value(value_json: str) -> object:

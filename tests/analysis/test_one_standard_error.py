@@ -9,7 +9,7 @@ from analysis.selection.one_standard_error import cheapest, collapsed, pooled_sd
 
 
 def tied(**columns):
-    base = {"mean": [0.50, 0.49, 0.495], "cost_s": [10.0, 10.0, 10.0], "params": [5.0, 5.0, 5.0]}
+    base = {"mean": [0.50, 0.49, 0.495], "fastest_s": [10.0] * 3, "training_macs": [7.0] * 3, "params": [5.0] * 3}
     return pd.DataFrame({**base, "distance": [math.nan] * 3, **columns}, index=[4, 7, 9])
 
 
@@ -30,9 +30,11 @@ def test_a_tie_is_within_one_standard_error_of_the_best():
     assert within_one_se([0.50, 0.499], sd=math.nan, n=1) == [True, False]
 
 
-def test_time_decides_first_then_size_then_published_values_then_the_mean():
-    assert cheapest(tied(cost_s=[10.0, 8.0, 9.0])).label == 7
-    assert cheapest(tied(cost_s=[10.0, 9.8, 9.9], params=[3.0, 2.0, 1.0])).label == 9
+def test_a_clear_gap_in_time_decides_first_then_computation_size_published_values_and_the_mean():
+    assert cheapest(tied(fastest_s=[20.1, 10.0, 21.0], training_macs=[1.0, 3.0, 2.0])).label == 7
+    assert cheapest(tied(training_macs=[2.0, 3.0, 1.0], params=[3.0, 2.0, 4.0])).label == 9
+    assert "the cheapest to train of 3" in cheapest(tied(training_macs=[2.0, 3.0, 1.0])).why
+    assert cheapest(tied(params=[3.0, 2.0, 1.0])).label == 9
     close = tied(distance=[0.4, 0.1, 0.2])
     assert cheapest(close).label == 7
     assert "published values of 3" in cheapest(close).why
@@ -41,8 +43,17 @@ def test_time_decides_first_then_size_then_published_values_then_the_mean():
 
 
 def test_times_that_are_missing_or_of_several_machines_decide_nothing():
-    assert cheapest(tied(cost_s=[10.0, None, 9.0], params=[3.0, 2.0, 4.0])).label == 7
-    assert cheapest(tied(cost_s=[10.0, 8.0, 9.0]), timed=False).label == 4
+    assert cheapest(tied(fastest_s=[30.0, None, 9.0], params=[3.0, 2.0, 4.0])).label == 7
+    assert cheapest(tied(fastest_s=[30.0, 8.0, 19.0]), timed=False).label == 4
+    assert cheapest(tied(training_macs=[3.0, None, 1.0], params=[3.0, 2.0, 4.0])).label == 7
+
+
+def test_seconds_that_vary_with_the_load_of_the_machine_do_not_change_the_choice():
+    """The same sweep, run again and again: its times differ by up to 80 %, the choice does not."""
+    rng = np.random.default_rng(0)
+    runs = [tied(fastest_s=10 * (1 + 0.8 * rng.random(3)), training_macs=[2.0, 2.0, 1.9]) for _ in range(50)]
+    assert {cheapest(run).label for run in runs} == {9}
+    assert {cheapest(run.assign(training_macs=2.0)).label for run in runs} == {4}
 
 
 def test_a_collapsed_seed_is_found_though_it_blows_up_its_own_spread():
