@@ -1,6 +1,6 @@
 """All that a training needs, built from its config before the first step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from kdtrain.config import AUX, Machine, Optimizer, TrainConfig
+from kdtrain.config import AUX, Machine, TrainConfig
 from kdtrain.data import Images, TrainBatches, open_role, open_unlabelled
 from kdtrain.loop.batches import LiveBatches
 from kdtrain.loop.device import find_device, keep_freed_memory, mixed_precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.optimizer import build_optimizer
 from kdtrain.loop.replayed import open_batches
 from kdtrain.loop.schedules import Schedules
 from kdtrain.methods import TERMS, Term
@@ -160,7 +161,7 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
         term_modules=term_modules,
         trained=trained,
         parameters=parameters,
-        optimizer=_build_optimizer(config.optimizer, parameters),
+        optimizer=build_optimizer(config.optimizer, parameters),
         teacher=teacher,
         source=source,
         schedules=Schedules(config, tuple(terms), kernels, len(batches)),
@@ -225,12 +226,3 @@ def _build_terms(
             torch.manual_seed(derive(config.seed, "term", term.name))
             modules.append(term.build(student_shapes, teacher_shapes, num_classes))
     return terms, modules
-
-
-def _build_optimizer(config: Optimizer, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    fused = parameters[0].device.type in ("cpu", "cuda")  # one kernel for all weights
-    if config.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
-    return torch.optim.SGD(
-        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
-    )
