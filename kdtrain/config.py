@@ -43,6 +43,8 @@ _ADDED_TERM_FIELDS: Mapping[str, object] = {
     "confidence": 0.0,
 }
 """Fields that were added after the first configs, with the values that change nothing: `config_id` leaves those out."""
+_FIRST_LAYER_NAMES: Mapping[str, str] = {"encoder.last": "encoder.5"}
+"""What `config_id` calls a layer: the deepest stage of an encoder had no name of its own in the first configs."""
 
 
 class Optimizer(Strict):
@@ -174,7 +176,7 @@ class TrainConfig(Strict):
         content = {
             **_without(_ADDED_FIELDS, self.model_dump(mode="json", exclude={"seed", "data", "terms"})),
             "data": self.data.hashed(),
-            "terms": [_without(_ADDED_TERM_FIELDS, term.model_dump(mode="json")) for term in self.terms],
+            "terms": [_first_names(_without(_ADDED_TERM_FIELDS, term.model_dump(mode="json"))) for term in self.terms],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -241,3 +243,12 @@ class Machine(Strict):
 def _without(defaults: Mapping[str, object], content: Mapping[str, object]) -> dict[str, object]:
     """The content without the fields that have these values."""
     return {name: value for name, value in content.items() if name not in defaults or value != defaults[name]}
+
+
+def _first_names(term: Mapping[str, object]) -> dict[str, object]:
+    """A term with the first names of its layers."""
+    layers = {
+        field: ",".join(_FIRST_LAYER_NAMES.get(layer.strip(), layer) for layer in str(term[field]).split(","))
+        for field in ("student_layer", "teacher_layer")
+    }
+    return {**term, **layers}

@@ -25,6 +25,7 @@ from kdtrain.data import ROLES, DataSet, DataSource, open_role, parse_data
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.methods import Method, Term, TermInput, TermModule, find_term, get_method, parse_term
+from kdtrain.methods.base import CLASS_MAPS
 from kdtrain.space import Choice, Domain
 
 CLASSES = 5
@@ -87,7 +88,7 @@ def example_input(
     features = dict.fromkeys(FEATURES, FEATURES["student"]) if equal_channels or term.equal_channels else FEATURES
 
     def maps(layers: Iterable[str], side: str, size: tuple[int, int]) -> tuple[Tensor, ...]:
-        channels = (CLASSES if layer in ("logits", "aux") else features[side] for layer in layers)
+        channels = (CLASSES if layer in CLASS_MAPS else features[side] for layer in layers)
         return tuple(torch.randn(images, count, *size, generator=source) for count in channels)
 
     students = maps(term.student_layers, "student", STUDENT_SIZE)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kdtrain.losses.maps import distillation_loss, resize_labels, resize_map
+from kdtrain.losses.maps import distillation_loss, resize_labels, resize_map, resize_scores
 
 AdaptiveForm = Literal["hard", "soft", "threshold", "swap"]
 
@@ -57,7 +57,7 @@ def adaptive_cross_entropy(
     """
     if resize == "labels":
         student = resize_map(student, labels.shape[-2:], align_corners)
-        teacher = resize_map(teacher, labels.shape[-2:], align_corners)
+        teacher = resize_scores(teacher, labels.shape[-2:], align_corners)
     elif student.shape != teacher.shape:
         raise ValueError(
             "adaptive_cross_entropy with resize='map' needs maps of equal height and width, got student "

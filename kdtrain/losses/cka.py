@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdtrain.losses.kernels import inner_products
-from kdtrain.losses.maps import wide
+from kdtrain.losses.maps import LENGTH_EPS, wide
 
 Samples = Literal["batch", "pixels"]
 Estimator = Literal["biased", "unbiased"]
@@ -93,8 +93,8 @@ def _ratio(inner: list[Tensor], a: Tensor, b: Tensor, estimator: Estimator) -> T
     if estimator == "unbiased":
         inner = [_unbiased(product, *sides, n) for product, sides in zip(inner, ((a, a), (b, b), (a, b)), strict=True)]
     of_x, of_y, both = inner
-    product = of_x.clamp_min(0) * of_y.clamp_min(0)
-    varies = product > 0
+    varies = (of_x > LENGTH_EPS**4) & (of_y > LENGTH_EPS**4)
+    product = of_x * of_y
     return torch.where(varies, both / torch.where(varies, product, 1.0).sqrt(), 0.0)
 
 

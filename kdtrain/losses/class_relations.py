@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kdtrain.losses.maps import distillation_loss, wide
+from kdtrain.losses.maps import deviations, distillation_loss, wide
 
 IntraAxis = Literal["pixels", "batch"]
 
@@ -54,8 +54,9 @@ def dist(
 
 
 def _pearson_distance(x: Tensor, y: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
-    """One minus the mean correlation along `axes`; where one side does not vary, the correlation is 0."""
-    x, y = x - x.mean(axes, keepdim=True), y - y.mean(axes, keepdim=True)
+    """One minus the mean correlation along `axes`; where one side does not vary, it is 0, and so is its gradient."""
+    x, y = deviations(x, axes), deviations(y, axes)
     lengths = torch.linalg.vector_norm(x, dim=axes) * torch.linalg.vector_norm(y, dim=axes)
-    distance: Tensor = 1 - ((x * y).sum(axes) / (lengths + eps)).mean()
+    correlations = (x * y).sum(axes) / torch.where(lengths > 0, lengths + eps, 1.0)
+    distance: Tensor = 1 - torch.where(lengths > 0, correlations, 0.0).mean()
     return distance

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from kdtrain.losses.blocks import BLOCK_ELEMENTS
-from kdtrain.losses.maps import distillation_loss, pool_map, resize_labels, unit_vectors, wide
+from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, pool_map, resize_labels, unit_vectors, wide
 
 RelationScope = Literal["pair", "batch"]
 
 LARGEST_EXPONENT = 80.0
 """Beyond it an exponential may overflow in float32."""
+_LEAST_PROJECTED = 1e-3
+"""The student's projection has a BatchNorm: vectors that are shorter are rounding of constant features."""
 LEAST_ROWS = 32
 """Rows in a block, however many keys: fewer make slow products."""
 ACCELERATOR_ELEMENTS = 2**22
@@ -78,7 +80,7 @@ def memory_relation(
     sharpness = 1 / (temperature * kd_temperature)
     counts = (resize_labels(labels, student.shape[2:]) != ignore_index).flatten().to(student.dtype)
     weights = counts / counts.sum().clamp_min(1)
-    s, t = (_rows(side) * sharpness for side in (student, teacher))
+    s, t = _rows(student, shortest=_LEAST_PROJECTED) * sharpness, _rows(teacher) * sharpness
     return kd_temperature**2 * relation_kl(s, t, keys.detach().to(weights), weights, 1)
 
 
@@ -178,8 +180,8 @@ def _row_kl(logits: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
     return m.log1p().squeeze(-1), gain.sub_(m).mul_(p).div_(1 + m)
 
 
-def _rows(values: Tensor, pool: int = 1) -> Tensor:
-    """`(N, C, H, W)` as float64 unit vectors `(N H W, C)`."""
+def _rows(values: Tensor, pool: int = 1, shortest: float = LENGTH_EPS) -> Tensor:
+    """`(N, C, H, W)` as float64 unit vectors `(N H W, C)`; `shortest` is as in `unit_vectors`."""
     if pool > 1:
         values = pool_map(wide(values), pool, "average")
-    return unit_vectors(wide(values.flatten(2).transpose(1, 2).flatten(0, 1)), eps=0.0)
+    return unit_vectors(wide(values.flatten(2).transpose(1, 2).flatten(0, 1)), eps=0.0, shortest=shortest)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kdtrain.losses.maps import wide
+from kdtrain.losses.maps import IMPOSSIBLE, wide
 
 Divergence = Literal["kl", "reverse", "symmetric", "mse"]
 
+_LEAST_LOG = -1e4
+"""Bounds KL(student || teacher), and its gradient, where a score of the teacher is minus infinity."""
 BLOCK_ELEMENTS = 2**18
 """Numbers in a block: what the caches of a CPU hold."""
 
@@ -40,8 +42,13 @@ def divergences(student: Tensor, teacher: Tensor, temperature: float | Tensor, d
 
 
 def softmax_and_log(scores: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Softmax and its logarithm, with one exponential for both."""
-    scores = scores - scores.amax(dim, keepdim=True)
+    """Softmax and its logarithm, with one exponential for both.
+
+    A score of minus infinity has the probability 0 and, as its logarithm, a number so low that 0 times it is 0. If all
+    scores are minus infinity, they are equal.
+    """
+    scores = scores.clamp_min(IMPOSSIBLE)
+    scores = scores.sub_(scores.amax(dim, keepdim=True))
     raised = scores.exp()
     total = raised.sum(dim, keepdim=True)
     return raised / total, scores - total.log()
@@ -77,6 +84,8 @@ def _block(s: Tensor, t: Tensor, dim: int, kind: Divergence) -> tuple[Tensor, Te
         difference = p_s - p_t
         along = (p_s * difference).sum(dim, keepdim=True)
         return difference.square().sum(dim), 2 * p_s * (difference - along)
+    if kind != "kl":
+        log_t = torch.where(log_t < IMPOSSIBLE / 2, _LEAST_LOG, log_t)
     gap = log_s - log_t
     forward, forward_slope = -(p_t * gap).sum(dim), p_s - p_t
     if kind == "kl":

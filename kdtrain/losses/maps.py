@@ -12,7 +12,12 @@ Loss = TypeVar("Loss", bound=Callable[..., Tensor])
 PoolKind = Literal["max", "average"]
 
 LENGTH_EPS = 1e-8
-"""What is added to the length of a vector before dividing by it."""
+"""What is added to the length of a vector before dividing by it. A vector no longer than this has no direction."""
+CONSTANT_BELOW = 1e-6
+"""Numbers whose deviations from their mean are no longer than this share of them are constant: what float32 leaves of
+equal numbers is rounding, and a gradient that enlarges it to unit length would be enormous."""
+IMPOSSIBLE = -1e30
+"""Stands for a score of minus infinity: its softmax is exactly 0, and 0 times it is 0."""
 
 
 def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) -> Callable[[Loss], Loss]:
@@ -69,6 +74,14 @@ def resize_map(values: Tensor, size: tuple[int, int] | torch.Size, align_corners
     return F.interpolate(values, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
+def resize_scores(values: Tensor, size: tuple[int, int] | torch.Size, align_corners: bool = True) -> Tensor:
+    """As `resize_map`, for maps that may hold minus infinity, which stays so wherever it takes part."""
+    if values.shape[-2:] == tuple(size):
+        return values
+    resized = resize_map(values.clamp_min(IMPOSSIBLE), size, align_corners)
+    return resized.masked_fill(resized < IMPOSSIBLE * 1e-10, -torch.inf)
+
+
 def pool_map(values: Tensor, kernel: int | tuple[int, int], kind: PoolKind = "max") -> Tensor:
     """Pool `(N, C, H, W)` with a stride equal to the kernel; windows at the border count the pixels that they hold."""
     pool: Callable[..., Tensor]
@@ -89,12 +102,24 @@ def resize_labels(labels: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     return F.interpolate(labels[:, None].double(), size=tuple(size), mode="nearest")[:, 0].to(labels.dtype)
 
 
-def unit_vectors(values: Tensor, detach_norm: bool = False, eps: float = LENGTH_EPS) -> Tensor:
-    """Divide vectors (last axis) by their length plus `eps`; zero stays zero, with a bounded gradient."""
+def unit_vectors(
+    values: Tensor, detach_norm: bool = False, eps: float = LENGTH_EPS, shortest: float = LENGTH_EPS
+) -> Tensor:
+    """Divide vectors (last axis) by their length plus `eps`.
+
+    Vectors no longer than `shortest` have no direction: they stay as they are, so that the gradient is bounded.
+    """
     norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
     if detach_norm:
         norm = norm.detach()
-    return values / torch.where(norm > 0, norm + eps, 1.0)
+    return values / torch.where(norm > shortest, norm + eps, 1.0)
+
+
+def deviations(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Differences from the mean along `axes`; 0, with a gradient of 0, where the values are constant."""
+    apart = values - values.mean(axes, keepdim=True)
+    length, whole = (torch.linalg.vector_norm(side.detach(), dim=axes, keepdim=True) for side in (apart, values))
+    return torch.where(length > CONSTANT_BELOW * whole, apart, 0.0)
 
 
 def root(values: Tensor) -> Tensor:

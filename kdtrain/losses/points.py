@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kdtrain.losses.maps import distillation_loss, unit_vectors, wide
+from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, unit_vectors, wide
 
 FitReduction = Literal["mean", "image"]
 AttentionForm = Literal["code", "paper"]
@@ -57,7 +57,10 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, form: AttentionForm 
             shrinks with the map; `paper`: the mean over images of the distance `|q_s - q_t|`.
         power: 2 in the paper's tables and all codes; 1 is another of its choices.
     """
-    s, t = (unit_vectors(_power_sums(side, power).flatten(1), eps=_NORM_EPS) for side in (student, teacher))
+    s, t = (
+        unit_vectors(_power_sums(side, power).flatten(1), eps=_NORM_EPS, shortest=LENGTH_EPS**power)
+        for side in (student, teacher)
+    )
     match form:
         case "code":
             return (s - t).square().mean()

@@ -86,7 +86,7 @@ def _step(values: Tensor) -> int:
 def _length(vectors: Tensor) -> Tensor:
     """What `unit_vectors` divides by."""
     norm = vectors.square().sum(1, keepdim=True).sqrt_()
-    return torch.where(norm > 0, norm + LENGTH_EPS, 1.0)
+    return torch.where(norm > LENGTH_EPS, norm + LENGTH_EPS, 1.0)
 
 
 @_distances.register_fake

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
 from kdtrain.losses.grams import gram_distance, padded, separate_grams_distance
-from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
+from kdtrain.losses.maps import LENGTH_EPS, PoolKind, deviations, distillation_loss, pool_map, root, unit_vectors, wide
 
 Nodes = Literal["pool", "official"]
 CorrelationReduction = Literal["mean", "zoo"]
@@ -101,7 +101,10 @@ def channel_correlation(student: Tensor, teacher: Tensor, *, reduction: Correlat
         reduction: `mean`: summed over both channels, divided by `N C` (the authors' code today); `zoo`: divided by
             `N^2 C` (their ImageNet code, and the copies of it).
     """
-    s, t = (unit_vectors(x @ x.mT, eps=0.0) for x in (wide(side).flatten(2) for side in (student, teacher)))
+    s, t = (
+        unit_vectors(x @ x.mT, eps=0.0, shortest=LENGTH_EPS**2)
+        for x in (wide(side).flatten(2) for side in (student, teacher))
+    )
     mean = (s - t).square().sum((-2, -1)).mean() / s.shape[1]
     match reduction:
         case "mean":
@@ -132,5 +135,5 @@ def pearson(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _standardized(rows: Tensor) -> Tensor:
     scale = (rows.shape[1] - 1) ** 0.5
-    standardized: Tensor = unit_vectors(rows - rows.mean(1, keepdim=True), eps=1e-6 * scale) * scale
+    standardized: Tensor = unit_vectors(deviations(rows, (1,)), eps=1e-6 * scale) * scale
     return standardized

@@ -8,7 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdtrain.losses.maps import distillation_loss, pool_map, precise, unit_vectors, wide
+from kdtrain.losses.maps import (
+    CONSTANT_BELOW,
+    IMPOSSIBLE,
+    LENGTH_EPS,
+    distillation_loss,
+    pool_map,
+    precise,
+    unit_vectors,
+    wide,
+)
 
 LayerPairs = Literal["all", "adjacent"]
 SimilarityForm = Literal["code", "rows"]
@@ -45,11 +54,16 @@ def pixel_similarity(students: Sequence[Tensor], teachers: Sequence[Tensor], *, 
             raise ValueError(f"pairs must be all or adjacent, got {pairs!r}")
     with torch.autocast(students[0].device.type, enabled=False):
         attentions = [
-            [unit_vectors(wide(m).square().mean(1).flatten(1), eps=0.0) for m in side]
+            [unit_vectors(wide(m).square().mean(1).flatten(1), eps=0.0, shortest=LENGTH_EPS**2) for m in side]
             for side in (students, [teacher.detach() for teacher in teachers])
         ]
         s, t = (
-            torch.stack([unit_vectors(side[later] - side[earlier], eps=1e-12) for earlier, later in chosen])
+            torch.stack(
+                [
+                    unit_vectors(side[later] - side[earlier], eps=1e-12, shortest=CONSTANT_BELOW)
+                    for earlier, later in chosen
+                ]
+            )
             for side in attentions
         )
         return (s - t).square().mean().to(precise(students[0]).dtype)
@@ -83,7 +97,7 @@ def category_similarity(
     axis = -1 if softmax == "space" else 1
     products = []
     for side in (student, teacher):
-        rows = F.softmax(pool_map(wide(side), pool, "average").flatten(2) / temperature, dim=axis)
+        rows = F.softmax(pool_map(wide(side), pool, "average").flatten(2).clamp_min(IMPOSSIBLE) / temperature, dim=axis)
         rows = unit_vectors(rows, eps=0.0) if form == "rows" else rows
         products.append(rows @ rows.mT)
     return (products[0] - products[1]).square().mean()

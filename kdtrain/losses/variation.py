@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kdtrain.losses.maps import distillation_loss, resize_labels, unit_vectors, wide
+from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, resize_labels, unit_vectors, wide
 
 PrototypeScope = Literal["image", "batch"]
 
@@ -53,4 +53,4 @@ def _cosines(maps: Tensor, members: Tensor, scope: PrototypeScope) -> Tensor:
     classes = unit_vectors(sums / counts.clamp_min(1))
     along = torch.where(members.mT, classes @ pixels, 0.0).sum(1)
     lengths = torch.linalg.vector_norm(pixels, dim=1)
-    return along / torch.where(lengths > 0, lengths, 1.0)
+    return along / torch.where(lengths > LENGTH_EPS, lengths, 1.0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.foreign import called_by_reference, is_reference
-from kdtrain.losses.maps import precise, resize_map
+from kdtrain.losses.maps import precise, resize_map, resize_scores
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.names import LONGEST, check_name
 from kdtrain.space import Domain
@@ -21,6 +21,8 @@ Temperature = Annotated[float, Field(gt=0)]
 """Divides the logits before a softmax."""
 Layers = Annotated[str, BeforeValidator(lambda value: ",".join(value) if isinstance(value, list | tuple) else value)]
 """`logits`, `decoder`, `encoder.4`, `aux` or the name of a module; several are separated by commas or a list."""
+CLASS_MAPS = frozenset({"logits", "aux"})
+"""Layers whose channels are the classes."""
 Shape = tuple[int, ...]
 """Channels, height and width of a map."""
 Shapes = Mapping[str, Shape]
@@ -68,7 +70,7 @@ class TermInput:
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """The (first) maps of student and teacher in float32, both of the student's size (inferred)."""
-        return precise(self.student), resize_map(precise(self.teacher), self.student.shape[-2:])
+        return precise(self.student), resize_scores(precise(self.teacher), self.student.shape[-2:])
 
     def each(self) -> list["TermInput"]:
         """One input for every pair of layers."""
@@ -241,10 +243,17 @@ class Term(Strict):
             return PlainModule(self)
         pairs = list(zip(self.student_layers, self.teacher_layers, strict=True))
         for student, teacher in pairs:
-            if self.equal_channels and students[student][0] != teachers[teacher][0]:
+            if students[student][0] == teachers[teacher][0]:
+                continue
+            if self.equal_channels:
                 raise InputError(
                     f"term {self.name!r} needs equal channels at its two layers, but the student has "
                     f"{students[student][0]} at {student!r} and the teacher {teachers[teacher][0]} at {teacher!r}"
+                )
+            if {student, teacher} <= CLASS_MAPS:
+                raise InputError(
+                    f"term {self.name!r}: {student!r} of the student and {teacher!r} of the teacher must have the same "
+                    f"classes as channels, got {students[student][0]} and {teachers[teacher][0]}"
                 )
         if self.joint:
             return PlainModule(self)

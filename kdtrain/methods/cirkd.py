@@ -35,6 +35,8 @@ class CrossImageRelation(Term):
     }
     disagreements: ClassVar[tuple[str, ...]] = (
         "In the code the gathering over processes is commented out: of 16 images on 8 GPUs, 2 are compared; here all.",
+        "The public code takes means over 4 x 4 pixels of maps from 256 pixels on, and other versions of it those over "
+        "2 x 2 or none: here pool says so, for maps of any size.",
     )
 
     loss: Literal["cross_image_relation"] = "cross_image_relation"

@@ -18,12 +18,12 @@ _PREFACE = """# Terms and methods
 Written from the code by `python -m kdtrain.methods.describe`; do not edit.
 
 *Stated* stands in a paper, official code or log that was read; *secondary* in somebody else's description of it;
-*inferred* is a decision made here, and a switch wherever it could be otherwise. A loss weighs as much as its reduction:
-published weights belong to the reduction beside which they are published. Every term has a `weight` (0 computes
-nothing), a `student_layer` and a `teacher_layer` (`logits`, `decoder` for what feeds the classifier, `encoder.1` to
-`encoder.5`, `aux`, or the name of a module; several, separated by commas, give the mean over the pairs), and a
-`schedule` of its weight over the training: `warmup` and `stop` as shares of the steps, `decay` none, linear or cosine
-(constant by default; inferred, no source paper changes its weight).
+*inferred* is a decision made here, and a switch wherever it could be otherwise. A loss weighs as much as its
+reduction: published weights belong to the reduction beside which they are published. Every term has a `weight` (0
+computes nothing), a `student_layer` and a `teacher_layer` (`logits`, `decoder` for what feeds the classifier,
+`encoder.1` to `encoder.5`, `encoder.last` for the deepest stage, `aux`, or the name of a module; several, separated by
+commas, give the mean over the pairs), and a `schedule` of its weight over the training: `warmup` and `stop` as shares
+of the steps, `decay` none, linear or cosine (constant by default; inferred, no source paper changes its weight).
 """
 
 

@@ -33,8 +33,8 @@ class MaskedGeneration(Term):
     )
 
     loss: Literal["masked_generation"] = "masked_generation"
-    student_layer: Layers = "encoder.5"
-    teacher_layer: Layers = "encoder.5"
+    student_layer: Layers = "encoder.last"
+    teacher_layer: Layers = "encoder.last"
     masked: Annotated[float, Field(ge=0, lt=1)] = 0.75
     """Share of the pixels that the generator does not see."""
 

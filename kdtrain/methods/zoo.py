@@ -57,7 +57,7 @@ ZOO_CWD = Method(
         **HOLISTIC_SEARCH,
     },
     notes={
-        "channel_wise": "stated: weight 3 on logits and 50 on features, both at T = 4",
+        "channel_wise": "stated: weight 3 on logits and 50 on features, both at T = 4; 0.3 and 5 for SegFormer",
         "channel_wise_feature.adapter": "stated: a 1x1 convolution without bias where the channels differ",
         "channel_wise_feature.counted": "stated: divided by the student's channels before the adapter",
         **KD_NOTES,

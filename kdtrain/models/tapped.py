@@ -13,8 +13,9 @@ from kdtrain.errors import InputError
 from kdtrain.models.outputs import AUX, LOGITS, maps_of
 from kdtrain.models.padding import Size, cut_back, padded, padded_sizes
 
-NAMED_LAYERS = "logits, aux, decoder, encoder.1 to encoder.5, or the path of a module"
-_ENCODER_STAGE = re.compile(r"encoder\.(\d+)$")
+NAMED_LAYERS = "logits, aux, decoder, encoder.1 to encoder.5, encoder.last, or the path of a module"
+LAST_STAGE = "encoder.last"
+_ENCODER_STAGE = re.compile(r"encoder\.(\d+|last)$")
 _VIEW_FAILED = "view size is not compatible"
 """Part of torch's message where a network views a map in channels-last order as if it were contiguous."""
 
@@ -24,8 +25,9 @@ class TappedNetwork(nn.Module):
 
     Layers are `logits` (the classifier's output before any upsampling), `aux` (the auxiliary head's logits,
     where the network has one), `decoder` (what feeds the classifier), `encoder.1` to `encoder.5` (the
-    encoder's stages), or the path of any module, whose output is taken. A network of the user's may translate
-    names into module paths by an attribute `layers: dict[str, str]`.
+    encoder's stages), `encoder.last` (its deepest stage, whatever its number), or the path of any module, whose
+    output is taken. A network of the user's may translate names into module paths by an attribute
+    `layers: dict[str, str]`.
 
     In evaluation mode the wrapper learns what the network needs: by how much images of a size are padded, whether maps
     must be contiguous (else they are in channels-last order), and which layers are copied, because a later operation
@@ -173,7 +175,7 @@ class TappedNetwork(nn.Module):
 
         def keep(_module: nn.Module, _inputs: object, output: object) -> None:
             if stage and isinstance(output, list | tuple):
-                output = output[int(stage[1])]
+                output = output[-1 if layer == LAST_STAGE else int(stage[1])]
             if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[1] == 0:
                 raise InputError(
                     f"layer {layer!r} gives no map of the form (N, C, H, W): nothing can be distilled there"
@@ -183,13 +185,17 @@ class TappedNetwork(nn.Module):
         return keep
 
     def _module_of(self, layer: str) -> nn.Module:
-        paths = getattr(self.net, "layers", None)
-        path = paths.get(layer, layer) if isinstance(paths, dict) else layer
+        given = getattr(self.net, "layers", None)
+        paths: dict[str, str] = given if isinstance(given, dict) else {}
         modules: dict[str, nn.Module] = dict(self.net.named_modules())
+        path = paths.get(layer, layer)
         stage = _ENCODER_STAGE.match(path)
         depth = getattr(modules.get("encoder"), "_depth", None)
-        if stage and depth is not None:
-            if not 1 <= int(stage[1]) <= depth:
+        if path == LAST_STAGE and depth is None:
+            deepest = max({*paths, *modules}, key=_stage_number)
+            path = paths.get(deepest, deepest) if _stage_number(deepest) else path
+        elif stage and depth is not None:
+            if path != LAST_STAGE and not 1 <= int(stage[1]) <= depth:
                 raise InputError(f"layer {layer!r} does not exist: this encoder has the stages 1 to {depth}")
             return modules["encoder"]
         if path == "" or path not in modules:
@@ -197,6 +203,12 @@ class TappedNetwork(nn.Module):
             hint = f"; near it are {', '.join(near)}" if near else ""
             raise InputError(f"layer {layer!r} does not exist in {self._name}: allowed are {NAMED_LAYERS}{hint}")
         return modules[path]
+
+
+def _stage_number(layer: str) -> int:
+    """N of `encoder.N`, else 0."""
+    stage = _ENCODER_STAGE.match(layer)
+    return int(stage[1]) if stage and layer != LAST_STAGE else 0
 
 
 @dataclass(frozen=True)

@@ -178,3 +178,15 @@ def test_the_machine_is_told_by_the_environment(monkeypatch, tmp_path):
     )
     monkeypatch.delenv("KDSWEEP_WEIGHTS")
     assert Machine().weights is None
+
+
+def test_the_name_of_the_deepest_stage_leaves_the_id_as_it_was():
+    def config(layer):
+        term = {"loss": "masked_generation", "student_layer": layer, "teacher_layer": layer}
+        return TrainConfig.parse({"teacher": "0" * 16, "terms": [{"loss": "cross_entropy"}, term]})
+
+    assert config("encoder.last").config_id == config("encoder.5").config_id
+    assert config("encoder.3,encoder.last").config_id == config("encoder.3,encoder.5").config_id
+    assert config("encoder.last").config_id != config("encoder.4").config_id
+    shipped = TrainConfig(teacher="0" * 16, terms=METHODS["mgd"].terms)
+    assert shipped.config_id == "d030726d18b252d5"

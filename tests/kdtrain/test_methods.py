@@ -117,9 +117,27 @@ def test_losses_between_channels_need_equal_ones(term):
         at(term, 5, 7)
 
 
-@pytest.mark.parametrize("term", [Csc(), Csc(form="B"), CamCka(), GridPamCka()])
-def test_losses_between_pixels_or_images_take_any_channels(term):
+FEATURES = {"student_layer": "decoder", "teacher_layer": "decoder"}
+
+
+@pytest.mark.parametrize(
+    "term", [Csc(**FEATURES), Csc(form="B", **FEATURES), CamCka(**FEATURES), GridPamCka(**FEATURES)]
+)
+def test_losses_between_pixels_or_images_take_any_channels_of_features(term):
     assert at(term, 5, 7) is not None
+
+
+@pytest.mark.parametrize("loss", sorted(loss for loss, term in TERMS.items() if term.needs_teacher))
+@pytest.mark.parametrize("layers", [("logits", "logits"), ("aux", "logits"), ("decoder,logits", "decoder,logits")])
+def test_no_loss_compares_class_maps_of_different_classes(loss, layers):
+    try:
+        term = parse_term({"loss": loss, "student_layer": layers[0], "teacher_layer": layers[1]})
+    except InputError:
+        pytest.skip("takes other layers")
+    channels = ({"logits": count, "aux": count, "decoder": 6} for count in (5, 7))
+    students, teachers = ({layer: (count, 16, 16) for layer, count in side.items()} for side in channels)
+    with pytest.raises(InputError, match=r"same classes as channels, got 5 and 7|needs equal channels at"):
+        term.build(students, teachers, CLASSES)
 
 
 def test_options_that_contradict_are_refused():

@@ -189,6 +189,29 @@ class TestWeights:
 
 
 @pytest.mark.parametrize(
+    ("network", "deepest"),
+    [
+        ({}, "encoder.5"),
+        ({"arch": "PSPNet"}, "encoder.3"),
+        ({"arch": "Unet", "options": {"encoder_depth": 4, "decoder_channels": [32, 16, 8, 8]}}, "encoder.4"),
+        ({"encoder": "mit_b0"}, "encoder.5"),
+        ({"arch": "tiny_networks:tiny"}, "encoder.1"),
+    ],
+)
+def test_the_deepest_stage_has_a_name_in_every_encoder(network, deepest):
+    built = build_network(Network.model_validate(network), CLASSES).eval()
+    maps = built.tap(["encoder.last", deepest])(images(64, 64))
+    assert torch.equal(maps["encoder.last"], maps[deepest])
+
+
+def test_a_network_without_an_encoder_has_no_deepest_stage():
+    network = build_network(Network(arch="tiny_networks:tiny"), CLASSES)
+    network.net.layers = {"decoder": "body"}
+    with pytest.raises(InputError, match=r"layer 'encoder\.last' does not exist in Tiny: allowed are .*encoder\.last"):
+        network.tap(["encoder.last"])
+
+
+@pytest.mark.parametrize(
     ("network", "layers", "said"),
     [
         ({"arch": "Unett"}, (), "or package.module:function, got 'Unett'; did you mean Unet?"),

@@ -58,9 +58,7 @@ def trained(make, config, *, first_step=(0, 0, 0, 0), overflows=(), resumed=(), 
 @pytest.mark.parametrize("first_step", [(0, 0, 0, 0), (0, 2, 0, 0), (3, 2, 1, 0), (0, 9, 0, 0)])
 @pytest.mark.parametrize("overflows", [(), (0,), (0, 1, 2), (3,)])
 @pytest.mark.parametrize("resumed", [(), (0,), (1, 2), (4,)])
-def test_late_first_gradients_and_overflows_give_what_the_plain_optimizer_gives(
-    config, first_step, overflows, resumed
-):
+def test_late_first_gradients_and_overflows_give_what_the_plain_optimizer_gives(config, first_step, overflows, resumed):
     case = {"first_step": first_step, "overflows": overflows, "resumed": resumed}
     fused, expected = trained(build_optimizer, config, **case), trained(plain, config, **case)
     for ours, theirs in zip(fused, expected, strict=True):
