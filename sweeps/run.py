@@ -162,10 +162,12 @@ def _place(
 
         yield Place(in_process, run_here)
         return
+    from sweeps.launch.cluster import check_resources, cluster
     from sweeps.launch.nodes import check_nodes
-    from sweeps.launch.tune import cluster, fit_on_ray, run_on_ray
+    from sweeps.launch.tune import fit_on_ray, run_on_ray
 
-    with cluster(address):
+    with cluster(address, stop, console.print):
+        check_resources(spec.resources, on_this_machine=address is None)
         if address is not None:
             check_nodes(sweep, console.print)
 

@@ -6,25 +6,12 @@ short searcher and a short scheduler forward Tune's calls to the driver. Tune's 
 
 import contextlib
 import json
-import logging
-import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "1e9")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # sweeps.attempt.signals handles signals
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # our own cluster listens on loopback only
 
 import ray
 from ray import tune
@@ -35,7 +22,6 @@ from ray.util.queue import Queue
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
 from kdtrain.code_digest import fingerprint, foreign_modules
-from kdtrain.errors import InputError
 from kdtrain.foreign import Trust, trusted_modules, trusting
 from sweeps.attempt.attempt import Train, train_in
 from sweeps.attempt.signals import StopRequest
@@ -49,37 +35,6 @@ from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.settings import Resources
 from sweeps.store.store import Store
-
-
-@contextlib.contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """Connect to a running cluster, or start one on this machine for the time of the block.
-
-    Raises:
-        InputError: If there is no cluster at the address.
-    """
-    if address is not None and address.startswith("ray://"):
-        raise InputError(
-            f"address: a sweep cannot be driven over a Ray client such as {address}; run the command on the cluster: "
-            "ray job submit -- kdsweep run ... --address auto"
-        )
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ray.init(
-                address=address or "local",
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
-        except ConnectionError as error:
-            raise InputError(f"address: no Ray cluster answers at {address} ({error})") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def run_on_ray(
@@ -101,7 +56,6 @@ def run_on_ray(
         train: The training function.
 
     Raises:
-        InputError: If the cluster has too few CPUs or GPUs for one trial.
         SweepAborted: If all trials fail in the same way.
         StorageError: If a file cannot be written.
     """
@@ -184,12 +138,6 @@ def _demand(resources: Resources, gpu: float | None) -> dict[str, float]:
 def _slots(demand: dict[str, float], concurrent: int | None) -> int:
     """How many trials run at once."""
     total = ray.cluster_resources()
-    short = [name for name, amount in demand.items() if amount > total.get(name, 0)]
-    if short and concurrent is None:
-        raise InputError(
-            f"resources.{short[0].lower()}: a trial takes {demand[short[0]]:g}, but the cluster has "
-            f"{total.get(short[0], 0):g}; lower it, or set resources.concurrent if the cluster grows by itself"
-        )
     fitting = [int(total.get(name, 0) / amount + 1e-6) for name, amount in demand.items() if amount > 0]
     return concurrent or max(1, min(fitting, default=1))
 

@@ -136,7 +136,10 @@ class Store:
     def names(self, prefix: str) -> list[str]:
         """Names of the files right below a prefix, sorted; half-written ones are not among them."""
         selector = fs.FileSelector(self._path(prefix), allow_not_found=True)
-        infos = self._with_retries(lambda: self._fs.get_file_info(selector), f"list {prefix} in")
+        try:
+            infos = self._with_retries(lambda: self._fs.get_file_info(selector), f"list {prefix} in")
+        except FileNotFoundError:  # a folder that was made or removed at this moment
+            return []
         return sorted(info.base_name for info in infos if info.type == fs.FileType.File and info.base_name[0] != ".")
 
     def exists(self, key: str) -> bool:
