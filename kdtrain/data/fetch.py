@@ -5,21 +5,21 @@ import fcntl
 import hashlib
 import http.client
 import json
+import re
 import shutil
 import ssl
-import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypedDict
 
-from kdtrain.errors import InputError, refused
+from kdtrain.data.unpack import LIMITS, Limits, unpack
+from kdtrain.errors import InputError, StorageError, refused
 from kdtrain.runtime.atomic_files import write_atomically
 
 RECORD = "sources.json"
@@ -28,6 +28,7 @@ _PAUSES_S = (1.0, 3.0, 6.0)
 """Seconds before the next attempt, after attempts that brought no further byte."""
 _TIMEOUT_S = 60.0
 _CHUNK = 1 << 18
+_CHECKSUM = re.compile(r"(?i)sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 _SEGNET = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
 
 _BROKEN_CONNECTION = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError)
@@ -48,6 +49,8 @@ class Source:
     """Folders by which the data set is recognized inside the archive."""
     checksum: str | None = None
     """The published checksum of the archive, as `<algorithm>:<hex>`, where there is one."""
+    limits: Limits = LIMITS
+    """How much its archive may hold."""
 
 
 class _Progress(TypedDict, total=False):
@@ -114,7 +117,12 @@ def fetch(
     """
     url, target = url or source.url, data_root / source.place
     _check_url(url)
+    if checksum is not None and not _CHECKSUM.fullmatch(checksum):
+        raise InputError(f"--sha256: 64 hexadecimal digits are allowed, got {checksum.partition(':')[2]!r}")
     if _holds(target, source):
+        with contextlib.suppress(OSError, InputError), _alone(data_root, source):
+            _clear_leftovers(data_root, source)
+            Download(data_root / f".{source.name}.part", url).remove()
         tell(f"{source.name} is in {target} already; delete that folder to fetch it again")
         return target
     if target.exists() and any(target.iterdir()):
@@ -123,8 +131,7 @@ def fetch(
         data_root.mkdir(parents=True, exist_ok=True)
         with _alone(data_root, source):
             part = Download(data_root / f".{source.name}.part", url)
-            for leftover in data_root.glob(f".{source.name}-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            _clear_leftovers(data_root, source)
             part.complete(update)
             expected = checksum or source.checksum
             actual = _verified(part, url, expected, data_root, source)
@@ -257,7 +264,10 @@ def _verified(part: Download, url: str, expected: str | None, data_root: Path, s
         actual = f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
     if expected is not None and actual != expected.lower():
         part.remove()
-        raise InputError(f"the archive from {url} has the checksum {actual}, but {origin} {expected}; it was deleted")
+        raise InputError(
+            f"the archive from {url} has the checksum {actual}, but {origin} {expected}; it was deleted; if it is "
+            "right all the same, give its sha256 by --sha256"
+        )
     return actual
 
 
@@ -266,30 +276,28 @@ def _unpack(part: Download, target: Path, source: Source) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=archive.parent) as name:
         folder = Path(name) / "all"
         try:
-            if zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as packed:
-                    for member in packed.namelist():
-                        path = PurePosixPath(member)
-                        if path.is_absolute() or ".." in path.parts or "\\" in member:
-                            raise InputError(f"the archive holds {member!r}, which lies outside of it")
-                    packed.extractall(folder)
-            else:
-                with tarfile.open(archive) as packed_tar:
-                    packed_tar.extractall(folder, filter="data")
-        except tarfile.FilterError as error:
-            raise InputError(f"the archive holds what must not be unpacked: {error}") from None
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            unpack(archive, folder, source.limits)
+            folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+            inside = next((path for path in folders if _holds(path, source)), None)
+            if inside is None:
+                raise InputError(f"the archive is not {source.name}: no folder in it holds {', '.join(source.holds)}")
+        except StorageError:
+            raise  # the archive is kept for the time when there is room
+        except InputError as error:
             part.remove()
-            why = str(error).partition("\n")[0]
-            raise InputError(f"the archive from {part.url} is damaged or none ({why}) and was deleted") from None
-        folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
-        inside = next((path for path in folders if _holds(path, source)), None)
-        if inside is None:
-            raise InputError(f"the archive is not {source.name}: no folder in it holds {', '.join(source.holds)}")
+            raise InputError(f"{error}; the archive from {part.url} was deleted, give another one") from None
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             target.rmdir()
         inside.rename(target)
+
+
+def _clear_leftovers(data_root: Path, source: Source) -> None:
+    """Remove what killed processes have left: half-unpacked archives and half-written notes."""
+    for leftover in data_root.glob(f".{source.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for half_written in data_root.glob(f"..{source.name}.part.json.*.tmp"):
+        half_written.unlink(missing_ok=True)
 
 
 def _holds(folder: Path, source: Source) -> bool:

@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import tarfile
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from kdtrain import InputError
 from kdtrain.data import fetch as fetching
 from kdtrain.data.fetch import RECORD, SOURCES, Source, fetch
+from kdtrain.data.unpack import Limits
 from kdtrain.errors import StorageError
 
 FOLDERS = ("train", "trainannot", "val", "valannot", "test", "testannot")
@@ -285,6 +288,130 @@ def test_an_archive_of_something_else_is_named(server, tmp_path, content, says):
         get(server, tmp_path)
     assert not (tmp_path / "camvid").exists()
     assert not list(tmp_path.glob(".camvid-*"))
+
+
+def zip_of(*members, compression=zipfile.ZIP_DEFLATED):
+    """A CamVid with further members: (name or ZipInfo, content)."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as packed:
+        for folder in FOLDERS:
+            packed.writestr(f"CamVid/{folder}/a.png", folder)
+        for name, content in members:
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tar_of(*members, mode="w"):
+    """A CamVid with further members: (TarInfo, content)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as packed:
+        for folder in FOLDERS:
+            info = tarfile.TarInfo(f"CamVid/{folder}/a.png")
+            info.size = 4
+            packed.addfile(info, io.BytesIO(b"abcd"))
+        for info, content in members:
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def special(name, kind, target=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def zip_link(name):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = 0o120777 << 16
+    return info
+
+
+def encrypted():
+    content = bytearray(zip_of(("CamVid/b.png", b"secret")))
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = 0
+        while (start := content.find(signature, start)) >= 0:
+            content[start + flags] |= 1
+            start += 4
+    return bytes(content)
+
+
+def damaged_gzip():
+    content = bytearray(tar_of(mode="w:gz"))
+    content[len(content) // 2] ^= 0xFF
+    return bytes(content)
+
+
+LINK, TWICE = "a link, which must not be unpacked", "'CamVid/b.png' twice"
+MALICIOUS = {
+    "link in a zip": (lambda: zip_of((zip_link("CamVid/train/link.png"), "/etc/passwd")), LINK),
+    "link in a tar": (lambda: tar_of((special("CamVid/l", tarfile.SYMTYPE, "../../x"), b"")), LINK),
+    "link inside a tar": (lambda: tar_of((special("CamVid/l", tarfile.SYMTYPE, "train"), b"")), LINK),
+    "hard link": (lambda: tar_of((special("CamVid/l", tarfile.LNKTYPE, "CamVid/train/a.png"), b"")), LINK),
+    "device": (lambda: tar_of((special("CamVid/null", tarfile.CHRTYPE), b"")), "a special file, which must not"),
+    "fifo": (lambda: tar_of((special("CamVid/pipe", tarfile.FIFOTYPE), b"")), "a special file, which must not"),
+    "absolute name": (lambda: tar_of((tarfile.TarInfo("/tmp/evil-of-kdsweep"), b"x")), "lies outside"),
+    "name that is no text": (lambda: zip_of(("CamVid/a\x1b[2J.png", "x")), "a name that is not UTF-8 text"),
+    "one name twice": (lambda: tar_of(*[(tarfile.TarInfo("CamVid/b.png"), b"x")] * 2), TWICE),
+    "one name in two forms": (lambda: zip_of(("CamVid/\u00e9", "x"), ("CamVid/e\u0301", "y")), "twice"),
+    "file and folder": (
+        lambda: zip_of(("CamVid/b", "x"), ("CamVid/b/c", "x")),
+        "the name 'b', which cannot",
+    ),
+    "long name": (lambda: zip_of((f"CamVid/{'n' * 300}", "x")), "which cannot be written"),
+    "zip bomb": (lambda: zip_of(("CamVid/bomb", bytes(3_000_000))), r"more than 0\.001 GB, which is the limit"),
+    "tar bomb": (lambda: tar_of((tarfile.TarInfo("b"), bytes(3_000_000)), mode="w:gz"), r"more than 0\.001 GB"),
+    "many files": (lambda: zip_of(*((f"CamVid/{i}", "") for i in range(60))), "more than 50 files, which is the limit"),
+    "encrypted": (encrypted, "is damaged or none .*encrypted"),
+    "damaged gzip": (damaged_gzip, "is damaged or none"),
+    "unknown compression": (lambda: zip_of().replace(b"\x08\0", b"\x63\0"), "is damaged or none"),
+}
+
+
+@pytest.mark.parametrize("name", MALICIOUS)
+def test_a_refused_archive_makes_room_for_its_corrected_successor(tmp_path, name):
+    make, says = MALICIOUS[name]
+    source = replace(SOURCES["camvid"], limits=Limits(files=50, bytes=1_000_000))
+    archive, root = tmp_path / "mine", tmp_path / "data"
+    archive.write_bytes(make())
+    with pytest.raises(InputError, match=f"{says}.*; the archive from .* was deleted, give another one") as caught:
+        fetch(source, root, archive.as_uri())
+    assert "\n" not in str(caught.value)
+    assert left(root) == []
+    archive.write_bytes(zip_of())
+    folder = fetch(source, root, archive.as_uri())
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FOLDERS)
+    assert left(root) == ["camvid", RECORD]
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_disk_with_too_little_room_keeps_the_archive(server, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=20))
+    with pytest.raises(StorageError, match="the disk is too small; make room"):
+        get(server, tmp_path)
+    assert ".camvid.part" in left(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    get(server, tmp_path)
+    assert len(server.byte_ranges) == 1
+
+
+def test_what_killed_processes_have_left_is_removed_though_the_data_are_there(server, tmp_path):
+    get(server, tmp_path)
+    (tmp_path / ".camvid-killed" / "all").mkdir(parents=True)
+    (tmp_path / ".camvid.part").write_bytes(b"x")
+    (tmp_path / "..camvid.part.json.77.tmp").write_bytes(b"x")
+    get(server, tmp_path)
+    assert left(tmp_path) == ["camvid", RECORD]
+
+
+@pytest.mark.parametrize("checksum", ["", "12", "g" * 64, "0" * 63])
+def test_a_checksum_that_is_none_is_refused_before_anything_is_fetched(server, tmp_path, checksum):
+    with pytest.raises(InputError, match="--sha256: 64 hexadecimal digits are allowed, got"):
+        get(server, tmp_path, checksum=f"sha256:{checksum}")
+    assert not server.byte_ranges
 
 
 def test_a_local_archive_is_taken_as_well(tmp_path):
