@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.ablation.factorial import factorial_effects
 from analysis.conditions.hardware import mixed
+from analysis.conditions.one_sided import single_class
 from analysis.conditions.time_spent import recording
 from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
 from analysis.selection.compare import teacher_miou
@@ -263,10 +264,11 @@ def _budget(tables: Tables, comparison: pd.DataFrame) -> str:
 def _warnings(tables: Tables, comparison: pd.DataFrame) -> Line:
     doubts = [(row["study"], doubt) for _, row in comparison.iterrows() for doubt in row["warnings"]]
     common = set.intersection(*map(set, comparison["warnings"]))
-    parts = [*sorted(common), *(f"{study}: {doubt}" for study, doubt in doubts if doubt not in common)]
+    one_class = single_class(tables)
+    parts = [*one_class, *sorted(common), *(f"{study}: {doubt}" for study, doubt in doubts if doubt not in common)]
     if not parts:
         return Line("Warnings", "None were raised.")
-    severe = not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
+    severe = one_class or not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
     return Line("Warnings", "; ".join(parts) + ".", "red" if severe else "amber")
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from analysis.conditions.hardware import code, hardware, mixed, value_of
 from analysis.conditions.memory import memory
+from analysis.conditions.one_sided import missing_classes
 from analysis.figures.canvas import Colors
 from analysis.formats import MISSING, big, count, duration, missing, plural, points, share, size, text
 from analysis.report import html as page
@@ -34,6 +35,7 @@ def section(findings: Findings) -> str:
     return "".join(
         (
             page.warnings(refusals(comparison)),
+            page.warnings(missing_classes(tables)),
             _studies(tables, comparison, palette),
             _sources(comparison, palette),
             _reasons(tables),
