@@ -31,6 +31,7 @@ _ADDED_FIELDS: Mapping[str, object] = {
     "teacher_rounding": "none",
     "views": None,
     "unlabelled": None,
+    "eval_batch_size": None,
 }
 _ADDED_TERM_FIELDS: Mapping[str, object] = {
     "smoothing": 0.0,
@@ -113,6 +114,8 @@ class TrainConfig(Strict):
     eval_scale: float = Field(default=1.0, gt=0)
     """Factor by which images are resized before an evaluation; logits are resized to the labels, which keep their
     size."""
+    eval_batch_size: int | None = Field(default=None, gt=0)
+    """Images that go through the network together in an evaluation, at their full size; `null` takes `batch_size`."""
     seed: Seed = 0
     data_seed: Seed | None = None
     """Seed of the order and augmentation of samples; `null` takes `seed`."""
@@ -164,6 +167,11 @@ class TrainConfig(Strict):
         """Images in a batch by the field that sets them: several processes take equal shares of each."""
         unlabelled = {} if self.unlabelled is None else {"unlabelled.per_batch": self.unlabelled.per_batch}
         return {"batch_size": self.batch_size, **unlabelled}
+
+    @property
+    def images_per_evaluation(self) -> int:
+        """Images in a batch of an evaluation."""
+        return self.eval_batch_size or self.batch_size
 
     @property
     def images_per_step(self) -> int:

@@ -5,13 +5,14 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
 from sweeps.attempt.attempt import staged
 from sweeps.attempt.inputs import Inputs
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
-from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher
+from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher, present_teacher
 from sweeps.driver.driver import Driver
 from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
@@ -19,6 +20,7 @@ from sweeps.ledger.environment import TrainContext, describe_data, describe_envi
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
 from sweeps.plan import check, foreign_notice
+from sweeps.rehearsals import Perform, perform_here, rehearse_sweep
 from sweeps.show.counter import class_counter
 from sweeps.show.progress import Display, points
 from sweeps.show.watchers import make_watchers
@@ -29,10 +31,11 @@ from sweeps.store.store import Store, open_store
 
 @dataclass(frozen=True)
 class Place:
-    """Where teacher and trials are trained: this process, or a Ray cluster."""
+    """Where rehearsals are performed, and teacher and trials are trained: this process, or a Ray cluster."""
 
     fit: Fit
     run_trials: Callable[[Driver, Machine, Callable[[], None], Teacher | None], None]
+    rehearse: Perform
 
 
 def run_sweep(
@@ -42,6 +45,7 @@ def run_sweep(
     *,
     address: str | None = None,
     inline: bool = False,
+    rehearsal: bool = True,
     console: Console | None = None,
     stop: StopRequest | None = None,
 ) -> Results:
@@ -56,6 +60,8 @@ def run_sweep(
         machine: Device, data folder, cache and so on; by default from the environment variables.
         address: A running Ray cluster, as `auto` or `host:port`; without it Ray is started on this machine.
         inline: Run one trial after the other in this process, without Ray.
+        rehearsal: Take one step of every distinct network and method before the first training, unless that was done
+            before.
         console: Where progress is printed; standard output by default, nothing with `Console(quiet=True)`.
         stop: A request to stop the sweep; by default signals to this process make the request.
 
@@ -72,7 +78,7 @@ def run_sweep(
     listening: AbstractContextManager[StopRequest] = stop_on_signals() if stop is None else nullcontext(stop)
     with listening as stop:
         console = console or Console(highlight=False, soft_wrap=True)
-        return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline)
+        return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline, rehearsal)
 
 
 def _run(
@@ -83,6 +89,7 @@ def _run(
     stop: StopRequest,
     address: str | None,
     inline: bool,
+    rehearsal: bool,
 ) -> Results:
     def notice(text: str) -> None:
         console.print(text, markup=False)  # messages of other libraries may hold brackets
@@ -109,8 +116,11 @@ def _run(
     machine = machine.model_copy(update={"threads": threads, "processes": processes})
     with (
         closing(take_lock(sweep, notice)) as lock,
-        _place(inline, address, spec, sweep, console, stop) as place,
+        _place(inline, address, spec, sweep, machine, console, stop) as place,
     ):
+        if rehearsal and not (begun.finished and begun.sweep.spec == spec.model_dump(mode="json")):
+            there = present_teacher(spec, sweep)
+            rehearse_sweep(spec, machine, there, notice, place.rehearse, "a cluster" if address else "", stop)
         teacher = prepare_teacher(spec, sweep, machine, place.fit)
         teacher_row = None
         if teacher is not None:
@@ -146,7 +156,13 @@ def _run(
 
 @contextmanager
 def _place(
-    inline: bool, address: str | None, spec: SweepSpec, sweep: Store, console: Console, stop: StopRequest
+    inline: bool,
+    address: str | None,
+    spec: SweepSpec,
+    sweep: Store,
+    machine: Machine,
+    console: Console,
+    stop: StopRequest,
 ) -> Iterator[Place]:
     def print_teacher_epoch(report: EpochReport) -> None:
         console.print(f"teacher: epoch {report.epoch}/{report.epochs}  {_score_text(report.metrics.get('miou'))}")
@@ -160,10 +176,11 @@ def _place(
                 machine = machine.model_copy(update={"teacher": local})
             run_inline(driver, train, machine, on_step, stop)
 
-        yield Place(in_process, run_here)
+        yield Place(in_process, run_here, perform_here)
         return
     from sweeps.launch.cluster import check_resources, cluster
     from sweeps.launch.nodes import check_nodes
+    from sweeps.launch.rehearse import rehearse_on_ray
     from sweeps.launch.tune import fit_on_ray, run_on_ray
 
     with cluster(address, stop, console.print):
@@ -176,7 +193,10 @@ def _place(
             run_on_ray(driver, machine, on_step, stop, teacher if remote else None)
 
         on_cluster = in_process if address is None else fit_on_ray(spec.resources, print_teacher_epoch, stop)
-        yield Place(on_cluster, run_there)
+        # A process that has used a GPU keeps some of its memory, so the driver uses none.
+        keeps_memory = torch.cuda.is_available() and machine.device != "cpu"
+        as_task = address is not None or keeps_memory
+        yield Place(on_cluster, run_there, rehearse_on_ray(spec.resources, stop) if as_task else perform_here)
 
 
 def _score_text(miou: float | None) -> str:

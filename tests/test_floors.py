@@ -20,7 +20,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "run",
         "plan",
         "designs launch show",
-        "driver outcome",
+        "driver outcome rehearsals",
         "attempt ledger",
         "packages spec store",
     ),

@@ -36,6 +36,11 @@ class LiveBatches:
     def __init__(self, batches: TrainBatches) -> None:
         self._batches = batches
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the samples."""
+        return self._batches.size
+
     def map_specs(self, teacher: FrozenTeacher, layers: Sequence[str]) -> Mapping[str, TensorSpec]:
         """Shape and type of one image's maps at some layers of the teacher."""
         return teacher.map_specs(layers, self._batches.size)

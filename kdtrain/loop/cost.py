@@ -35,24 +35,30 @@ def measure_cost(
     kind = (config.model_dump_json(), params, height, width, str(device), torch.get_num_threads())
     if kind in _MEASURED:
         return _MEASURED[kind].copy()
-    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, for which every command would wait
-
     image = torch.zeros(1, 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
-    network.eval()
+    macs = count_macs(network, image)
     with torch.inference_mode():
-        with FlopCounterMode(display=False) as counter:
-            network(image)
         seconds = [_timed(network, image, device) for _ in range(WARM_UP + REPEATS)][WARM_UP:]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     _MEASURED[kind] = {
         "params": params,
-        "macs": counter.get_total_flops() // 2,
+        "macs": macs,
         "latency_ms": 1000 * statistics.median(seconds),
         "latency_device": name if device.type == "cuda" else f"{name}, {torch.get_num_threads()} threads",
         "input_height": height,
         "input_width": width,
     }
     return _MEASURED[kind].copy()
+
+
+def count_macs(network: TappedNetwork, images: torch.Tensor) -> int:
+    """Multiply-accumulates of convolutions and matrix products of one pass of images `(N, 3, H, W)`."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, for which every command would wait
+
+    network.eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(images)
+    return int(counter.get_total_flops()) // 2
 
 
 def _timed(network: TappedNetwork, image: torch.Tensor, device: torch.device) -> float:

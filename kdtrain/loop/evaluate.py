@@ -5,17 +5,32 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdtrain.data import Images
+from kdtrain.data.source import Pixels
 from kdtrain.runtime.process_group import ALONE, ProcessGroup
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class LabelledImages(Protocol):
+    """The images of a role, or some of them, as `kdtrain.data.Images` has them."""
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    classes: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int: ...
+
+    def get(self, index: int) -> tuple[Pixels, Pixels]:
+        """RGB `(H, W, 3)` and class ids `(H, W)`, both uint8."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -116,7 +131,7 @@ class Evaluation:
 
 def evaluate(
     logits_of: Callable[[Tensor], Tensor],
-    images: Images,
+    images: LabelledImages,
     role: str,
     batch_size: int,
     scale: float,
@@ -150,7 +165,7 @@ def evaluate(
     return Evaluation(role, images.digest, images.ids, images.groups, images.classes, confusion)
 
 
-def _chunks(images: Images, batch_size: int) -> Iterator[list[int]]:
+def _chunks(images: LabelledImages, batch_size: int) -> Iterator[list[int]]:
     """The images in order, cut into batches of equal size."""
     for _, same_size in groupby(range(len(images)), key=lambda i: images.get(i)[1].shape):
         indices = list(same_size)
@@ -158,7 +173,7 @@ def _chunks(images: Images, batch_size: int) -> Iterator[list[int]]:
             yield indices[start : start + batch_size]
 
 
-def load_batch(images: Images, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+def load_batch(images: LabelledImages, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Images `(N, 3, H, W)` float in [0, 1] and labels `(N, H, W)` of equal size, as stored."""
     pairs = [images.get(index) for index in indices]
     pixels = torch.from_numpy(np.stack([image for image, _ in pairs])).to(device).permute(0, 3, 1, 2)

@@ -46,4 +46,5 @@ def measure(
     network.place(device)
     autocast, _ = mixed_precision(machine, device)
     with autocast():
-        return evaluate(network.logits, images, role, config.batch_size, config.eval_scale, device, between=between)
+        per_batch, scale = config.images_per_evaluation, config.eval_scale
+        return evaluate(network.logits, images, role, per_batch, scale, device, between=between)

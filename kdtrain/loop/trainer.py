@@ -226,7 +226,7 @@ class Trainer:
                 run.student.logits,
                 run.select_images,
                 "select",
-                run.config.batch_size,
+                run.config.images_per_evaluation,
                 run.config.eval_scale,
                 run.device,
                 run.group,

@@ -74,6 +74,22 @@ def prepare_teacher(spec: SweepSpec, sweep: Store, machine: Machine, fit: Fit) -
     return Teacher(store, checked_card(store))
 
 
+def present_teacher(spec: SweepSpec, sweep: Store | None) -> Teacher | None:
+    """The teacher of a sweep as far as it is there: the given one, or the one that the sweep has fitted.
+
+    Raises:
+        InputError: If the given folder is not a teacher folder.
+    """
+    if spec.teacher is None:
+        return None
+    if spec.teacher.path is not None:
+        store = Store(spec.teacher.path)
+        return Teacher(store, card_of(store))
+    if sweep is None or not _is_whole(store := sweep.below(FITTED)):
+        return None
+    return Teacher(store, card_of(store))
+
+
 def _is_whole(teacher: Store) -> bool:
     try:
         checked_card(teacher)

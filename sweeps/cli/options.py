@@ -49,6 +49,14 @@ Set = Annotated[
         help="Change a field of the spec by its dotted path, as in budget.trials=4; may be repeated.",
     ),
 ]
+Rehearsal = Annotated[
+    bool,
+    typer.Option(
+        "--rehearsal/--no-rehearsal",
+        help="Take one training step and one evaluation of every distinct network and method, unless that was done "
+        "before, and stop if one fails.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
 Threads = Annotated[
     int | None,

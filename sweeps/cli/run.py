@@ -11,6 +11,7 @@ from sweeps.cli.options import (
     Data,
     Device,
     NewSweep,
+    Rehearsal,
     Set,
     SpecFile,
     Threads,
@@ -45,6 +46,7 @@ def run(
     threads: Threads = None,
     workers: Workers = 0,
     changes: Set = None,
+    rehearsal: Rehearsal = True,
     trust: Trust = False,
 ) -> None:
     """Run a sweep; the same command resumes it.
@@ -52,10 +54,12 @@ def run(
     Example: [bold]kdsweep run sweeps/specs/camvid.yaml --dir runs/camvid --data data[/]
     """
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
-    run_and_print(load_spec(spec_file, changes_of(changes)), sweep, machine, address, inline)
+    run_and_print(load_spec(spec_file, changes_of(changes)), sweep, machine, address, inline, rehearsal)
 
 
-def run_and_print(spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool) -> None:
+def run_and_print(
+    spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool, rehearsal: bool = True
+) -> None:
     """Run a sweep and print where the results are.
 
     The exit code is 1 if no trial completed, or if trials failed for a cause that can be mended.
@@ -63,7 +67,16 @@ def run_and_print(spec: SweepSpec, sweep: str, machine: Machine, address: str | 
     from sweeps.run import run_sweep
 
     with stoppable() as stop:
-        results = run_sweep(spec, sweep, machine, address=address, inline=inline, console=console, stop=stop)
+        results = run_sweep(
+            spec,
+            sweep,
+            machine,
+            address=address,
+            inline=inline,
+            rehearsal=rehearsal,
+            console=console,
+            stop=stop,
+        )
     console.print(f"\nreport: {results.report}")
     for failed in results.failed:
         console.print(f"failed: {failed}", markup=False)

@@ -63,6 +63,7 @@ OTHERS = {
     "clip_norm": None,
     "evaluate_every": 1,
     "eval_scale": 1.0,
+    "eval_batch_size": 2,
     "data_seed": None,
 }
 

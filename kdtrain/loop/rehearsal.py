@@ -1,0 +1,204 @@
+"""One real step and one real evaluation of a training: whatever would fail in the training fails here first."""
+
+import contextlib
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from kdtrain.config import Machine, TrainConfig
+from kdtrain.data import Images
+from kdtrain.data.source import Pixels
+from kdtrain.errors import InputError
+from kdtrain.explain import kind_and_line
+from kdtrain.loop.batches import moved
+from kdtrain.loop.cost import count_macs
+from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.rehearsal_checks import Seen, check_saved, check_step, check_student, check_teacher, watched
+from kdtrain.loop.schedules import Clock
+from kdtrain.loop.setup import Run, build
+from kdtrain.loop.step import StepResult, TrainStep
+from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.methods.schedule import WeightSchedule
+from kdtrain.runtime.process_group import ProcessGroup
+from kdtrain.runtime.processes import spawn
+
+_SIZES = 6
+"""Sizes of images that are evaluated, where a role has more."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a rehearsal learned.
+
+    Attributes:
+        step_s: Seconds of the step.
+        evaluation_s: Seconds of a batch of the evaluation; None if it was left out.
+        peak_memory_bytes: The most memory of a GPU that was used; None on a CPU.
+        notes: What the user should know, though nothing fails.
+    """
+
+    step_s: float
+    evaluation_s: float | None
+    peak_memory_bytes: int | None
+    notes: tuple[str, ...] = ()
+
+
+def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True) -> Rehearsal:
+    """Take one step of a training, evaluate its student on some images, save and load it.
+
+    All terms are computed, whatever their schedules say, and their gradients are measured, as in some steps of a
+    training. Nothing is recorded in the replay store.
+
+    Args:
+        config: The training.
+        machine: Where it will run.
+        evaluates: Whether the student is also evaluated, saved and loaded.
+
+    Raises:
+        InputError: In one sentence, if a training of this config would fail, or if a network is not what it seems: it
+            has no gradient where it predicts, gives probabilities, or cannot be saved.
+    """
+    config, machine = _shortened(config), machine.model_copy(update={"replay": None, "workers": 0})
+    with spawn(machine.processes, partial(_rehearse, config, machine, evaluates)) as group:
+        return _rehearse(config, machine, evaluates, group)
+
+
+def _shortened(config: TrainConfig) -> TrainConfig:
+    """The config with one epoch, in which every active term has its whole weight from the first step on."""
+    terms = tuple(term.model_copy(update={"schedule": WeightSchedule()}) for term in config.active_terms)
+    return config.model_copy(update={"epochs": 1, "terms": terms})
+
+
+def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, group: ProcessGroup) -> Rehearsal:
+    with _explained("the training cannot be set up"):
+        run = build(config, machine, group)
+        group.join(run.device)
+        group.align(run.trained)
+    height, width = run.source.size
+    per_batch = config.images_per_step
+    with _explained(f"a step with {per_batch} image{'s' * (per_batch > 1)} of {height} x {width} fails"):
+        step_s, images, notes = _step(run)
+    evaluation_s = None
+    if evaluates:
+        evaluation_s = _evaluate(run)
+        if group.rank == 0:
+            with _explained("the student cannot be saved and loaded"):
+                check_saved(run, images, machine.cache)
+    memory = torch.cuda.max_memory_reserved(run.device) if run.device.type == "cuda" else None
+    return Rehearsal(step_s, evaluation_s, memory, tuple(notes))
+
+
+def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
+    """The seconds of a step, the images of its batch, and notes."""
+    run.trained.train()
+    batch = next(iter(moved(run.source.epoch(0), run.device)))
+    clock = Clock(0, run.steps_per_epoch // 2)  # where the gradients of the terms are measured, too
+    start = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        student = stack.enter_context(watched(run.student))
+        teacher = Seen() if run.teacher is None else stack.enter_context(watched(run.teacher.network))
+        result: StepResult = TrainStep(run)(batch, clock, Stopwatch())
+    if run.device.type == "cuda":
+        torch.cuda.synchronize(run.device)
+    seconds = time.perf_counter() - start
+    layers = {layer for term in run.schedules.terms for layer in term.teacher_layers}
+    notes = list(check_teacher(teacher, layers))
+    check_step(result, run, student)
+    return seconds, batch.images, [*notes, *check_student(run, batch.images, student)]
+
+
+def _evaluate(run: Run) -> float:
+    """The seconds of an evaluation of the largest batch, and of one image of other sizes; and the pass of the count."""
+    images, scale = run.select_images, run.config.eval_scale
+    run.student.eval()
+    start = time.perf_counter()
+    for indices in _batches(images, run.config.images_per_evaluation):
+        height, width = images.sizes[indices[0]]
+        what = f"an evaluation of {len(indices)} image{'s' * (len(indices) > 1)} of {height} x {width} fails"
+        with _explained(what), run.autocast():
+            some = _Some(images, indices)
+            evaluate(run.student.logits, some, "select", len(indices), scale, run.device, run.group)
+    seconds = time.perf_counter() - start
+    height, width = (max(1, round(side * scale)) for side in images.sizes[0])
+    with _explained("the operations of the student cannot be counted"):
+        image = torch.zeros(1, 3, height, width, device=run.device).contiguous(memory_format=torch.channels_last)
+        count_macs(run.student, image)
+    return seconds
+
+
+def _batches(images: Images, batch_size: int) -> list[list[int]]:
+    """A batch of the largest images, and one image of other sizes."""
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for index, size in enumerate(images.sizes):
+        by_size.setdefault(size, []).append(index)
+    largest, *others = sorted(by_size, key=lambda size: (-size[0] * size[1], size))
+    step = max(1, -(-len(others) // (_SIZES - 1)))
+    return [by_size[largest][:batch_size], *([by_size[size][0]] for size in others[::-1][::step])]
+
+
+class _Some:
+    """Some of the images of a role."""
+
+    def __init__(self, images: Images, indices: list[int]) -> None:
+        self._images, self._indices = images, indices
+        self.ids = tuple(images.ids[index] for index in indices)
+        self.groups = tuple(images.groups[index] for index in indices)
+        self.classes, self.digest = images.classes, images.digest
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def get(self, index: int) -> tuple[Pixels, Pixels]:
+        return self._images.get(self._indices[index])
+
+
+_REMEDIES = {
+    "Expected more than 1 value per channel": "batch norm needs more than one value per channel: raise "
+    "train.batch_size (each process needs 2 images), or train.augment.crop",
+    "view size is not compatible": "use reshape in place of view, or give the network the attribute "
+    "channels_last = False",
+    "modified by an inplace operation": "use operations that are not in place behind the layers that are distilled",
+    "Expected all tensors to be on the same device": "register tensors of the network as buffers, so that they move "
+    "to the device with it",
+}
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Make errors of networks and losses in the block errors of one sentence.
+
+    Raises:
+        InputError: For every error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        text = kind_and_line(error)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+            raise InputError(
+                f"{what}: memory is too small; lower train.batch_size, train.eval_batch_size or train.augment.crop"
+            ) from error
+        remedy = next((f"; {remedy}" for sign, remedy in _REMEDIES.items() if sign in str(error)), "")
+        raise InputError(f"{what}{_place(error)}: {text}{remedy}") from error
+
+
+def _place(error: BaseException) -> str:
+    """Where code that is neither ours nor installed failed, as file and line."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        ours = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] == "kdtrain"
+        if path.suffix == ".py" and not ours and not any(path.is_relative_to(folder) for folder in _INSTALLED):
+            place = f" ({path.name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
+
+
+_INSTALLED = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}

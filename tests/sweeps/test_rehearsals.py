@@ -1,0 +1,181 @@
+"""Which rehearsals a sweep takes, that each is taken once, and that a trial that would fail stops the sweep before."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from kdtrain import InputError, Machine
+from kdtrain.loop.rehearsal import Rehearsal
+from sweeps import rehearsals
+from sweeps.attempt.signals import Interrupted, StopRequest
+from sweeps.rehearsals import rehearse_plan, rehearse_sweep, scenes_of
+from sweeps.run import run_sweep
+from sweeps.spec.spec import SweepSpec, parse_spec
+
+NETWORKS = Path(__file__).parents[1] / "kdtrain" / "networks"
+TINY = {"arch": "tiny_networks:tiny"}
+BIG = {"arch": "tiny_networks:tiny", "options": {"width": 10}}
+SOFTMAX = {"arch": "odd_networks:returns", "options": {"form": "softmax"}}
+
+
+@pytest.fixture(autouse=True)
+def _networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(NETWORKS)
+    torch.set_num_threads(1)
+
+
+def make(**changes: Any) -> SweepSpec:
+    content: dict[str, Any] = {
+        "name": "small",
+        "data": {"name": "streets", "size": [32, 48], "counts": {"train": 8, "select": 4, "test": 1}},
+        "student": TINY,
+        "teacher": {"fit": {"network": BIG, "epochs": 1}},
+        "train": {"epochs": 1, "batch_size": 4},
+        "studies": ["none", "kd"],
+        "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
+        "budget": {"trials": 1},
+        "confirm": {"top": 0, "seeds": 0},
+    }
+    return parse_spec({**content, **changes})
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(cache=tmp_path / "cache", device="cpu", threads=1, weights=None)
+
+
+def rehearsed(spec: SweepSpec, machine: Machine) -> list[str]:
+    lines: list[str] = []
+    rehearse_plan(spec, machine, lines.append)
+    return lines
+
+
+def names(spec: SweepSpec, machine: Machine) -> list[tuple[str, bool]]:
+    return [(scene.at, scene.evaluates) for scene in scenes_of(spec, machine, None)]
+
+
+def test_each_network_and_method_is_rehearsed_once(machine):
+    assert names(make(), machine) == [("teacher.fit", True), ("studies.none", True), ("studies.kd", False)]
+    of_its_own_kind = make(teacher={"fit": {"network": TINY, "epochs": 1}})
+    assert names(of_its_own_kind, machine) == [("teacher.fit", True), ("studies.kd", False)]
+
+
+def test_numbers_that_only_decide_how_well_a_training_goes_need_no_rehearsal(machine):
+    studies = [
+        "none",
+        {"name": "low", "method": "kd", "set": {"terms.pixel_kd.weight": 0.1}},
+        {"name": "high", "method": "kd", "set": {"terms.pixel_kd.weight": 10, "terms.pixel_kd.temperature": 4}},
+    ]
+    assert names(make(studies=studies), machine) == [
+        ("teacher.fit", True),
+        ("studies.none", True),
+        ("studies.low", False),
+    ]
+
+
+def test_choices_and_ends_of_whole_numbers_are_rehearsed(machine):
+    space = {"batch_size": {"low": 2, "high": 6, "integer": True}, "optimizer.name": ["sgd", "adamw"]}
+    scenes = scenes_of(make(studies=["none"], teacher=None, space=space), machine, None)
+    assert [(scene.config.batch_size, scene.config.optimizer.name) for scene in scenes] == [
+        (4, "sgd"),
+        (2, "sgd"),
+        (6, "sgd"),
+        (4, "adamw"),
+    ]
+    layers = {"name": "fit", "method": "fitnet", "space": {"terms.fitnet.student_layer": ["decoder", "encoder.1"]}}
+    scenes = scenes_of(make(studies=["none", layers]), machine, None)
+    found = [scene.config.terms[-1].student_layer for scene in scenes if scene.at == "studies.fit"]
+    assert {"decoder", "encoder.1"} <= set(found)
+
+
+def test_what_was_rehearsed_is_not_rehearsed_again(machine, monkeypatch):
+    first = rehearsed(make(), machine)
+    assert [line.partition(":")[0] for line in first] == [f"rehearsal {n} of 3" for n in (1, 2, 3)]
+    assert "studies.none (tiny_networks:tiny, batches of 4): step " in first[1]
+    assert rehearsed(make(), machine) == []
+    assert len(rehearsed(make(train={"epochs": 1, "batch_size": 2}), machine)) == 3
+    monkeypatch.setattr(rehearsals, "digests_of", lambda parts: {"training": "changed"})
+    assert len(rehearsed(make(), machine)) == 3
+
+
+def test_warnings_are_repeated_where_the_rehearsal_is_not(machine):
+    spec = make(student={"arch": "odd_networks:views"}, studies=["none"], teacher=None)
+    first, again = rehearsed(spec, machine), rehearsed(spec, machine)
+    assert again == first[1:]
+    assert again[0].startswith("warning: the student does not take maps in channels-last order")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"student": {"arch": "odd_networks:pooled"}, "train": {"epochs": 1, "batch_size": 1}},
+            r"^studies.none \(odd_networks:pooled\): a step with 1 image .* raise train.batch_size",
+        ),
+        (
+            {"teacher": {"fit": {"network": {"arch": "odd_networks:extra_state"}, "epochs": 1}}},
+            r"^teacher.fit \(odd_networks:extra_state\): the student cannot be saved",
+        ),
+        (
+            {"student": SOFTMAX},
+            r"^studies.none \(odd_networks:returns\): the student must return logits",
+        ),
+    ],
+)
+def test_a_trial_that_would_fail_stops_plan_and_run_before_any_training(machine, tmp_path, changes, said):
+    spec = make(**changes)
+    with pytest.raises(InputError, match=said):
+        rehearsed(spec, machine)
+    with pytest.raises(InputError, match=said):
+        run_sweep(spec, tmp_path / "sweep", machine, inline=True, console=Console(quiet=True))
+    assert not (tmp_path / "sweep" / "teacher").exists()
+    assert not (tmp_path / "sweep" / "trials").exists()
+    assert list((tmp_path / "cache").glob(".rehearsal-*")) == []
+
+
+def test_a_sweep_without_rehearsal_begins_at_once(machine, tmp_path, monkeypatch):
+    def never(*_args: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("sweeps.run.rehearse_sweep", never)
+    spec = make(
+        studies=["none"], teacher=None, student={"arch": "odd_networks:returns", "options": {"form": "softmax"}}
+    )
+    results = run_sweep(spec, tmp_path / "sweep", machine, inline=True, rehearsal=False, console=Console(quiet=True))
+    assert results.best is not None
+
+
+def test_weights_that_cannot_be_had_are_found_before_training(machine, monkeypatch):
+    from kdtrain.models.library import ARCHITECTURES
+
+    def unreachable(encoder_weights: str | None = None, **_options: object) -> None:
+        raise ConnectionError(f"no route to {encoder_weights}")
+
+    monkeypatch.setitem(ARCHITECTURES, "FPN", unreachable)
+    spec = make(student={"arch": "FPN", "weights": "library"}, studies=["none"], teacher=None)
+    with pytest.raises(InputError, match=r"studies.none \(FPN .*: weights: the library's weights .* --weights or"):
+        rehearsed(spec, machine)
+
+
+def test_a_cpu_stands_in_for_a_gpu_with_small_batches(machine):
+    spec = make(resources={"cpu": 1, "gpu": 1}, train={"epochs": 1, "batch_size": 8}, studies=["none"], teacher=None)
+    assert [scene.config.batch_size for scene in scenes_of(spec, machine, None)] == [2]
+    assert [scene.config.batch_size for scene in scenes_of(spec, machine, None, "a cluster")] == [8]
+    assert "has no GPU, which resources.gpu asks for" in rehearsed(spec, machine)[0]
+
+
+def test_a_stop_request_ends_the_rehearsals(machine):
+    stop = StopRequest()
+
+    def perform(scenes, machine, teacher):
+        for _ in scenes:
+            stop.ask(15)
+            yield Rehearsal(0.1, None, None)
+
+    lines: list[str] = []
+    with pytest.raises(Interrupted):
+        rehearse_sweep(make(), machine, None, lines.append, perform, stop=stop)
+    assert len(lines) == 1
