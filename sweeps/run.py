@@ -25,6 +25,7 @@ from sweeps.show.counter import class_counter
 from sweeps.show.progress import Display, points
 from sweeps.show.watchers import make_watchers
 from sweeps.spec.spec import SweepSpec, load_spec
+from sweeps.store.folder_kinds import FolderKind, require_kind
 from sweeps.store.lock import take_lock
 from sweeps.store.store import Store, open_store
 
@@ -95,6 +96,7 @@ def _run(
         console.print(text, markup=False)  # messages of other libraries may hold brackets
 
     sweep.notice, sweep.gives_up = notice, lambda: stop.overdue
+    require_kind(sweep, FolderKind.SWEEP)
     begun = check_begun(spec, sweep)
     with class_counter(console) as counted:
 

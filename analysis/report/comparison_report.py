@@ -14,7 +14,6 @@ from analysis.report.findings import Findings, read_findings
 from analysis.report.html import TableCell, number
 from analysis.report.verdict import Line, refusal, verdict
 from analysis.search.expected_best import ONE_SWEEP, method_claim
-from analysis.tables.atomic_write import write_atomically
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import SpecField, read_spec
 from analysis.tables.states import Role
@@ -23,12 +22,11 @@ METHOD_CLAIM = "A claim about methods: it holds for searching them again with an
 _COMPARED = [field for field in SpecField if field not in (SpecField.DATA, SpecField.TEACHER, SpecField.STUDIES)]
 
 
-def write_comparison(sweeps: Sequence[str | Path], out: Path) -> Path:
-    """Write one page about several sweeps.
+def comparison(sweeps: Sequence[str | Path]) -> str:
+    """One page about several sweeps, as HTML.
 
     Args:
         sweeps: The folders or URIs of the sweeps, in the order in which they are shown.
-        out: The HTML file.
 
     Raises:
         AnalysisError: Fewer than two sweeps, the same one twice, or sweeps that cannot be compared: other classes, or
@@ -39,7 +37,7 @@ def write_comparison(sweeps: Sequence[str | Path], out: Path) -> Path:
     all_findings = [read_findings(sweep) for sweep in sweeps]
     labels = _labels(all_findings)
     _check_comparable(all_findings, labels)
-    return write_atomically(out, _page(all_findings, labels).encode())
+    return _page(all_findings, labels)
 
 
 def _labels(all_findings: Sequence[Findings]) -> list[str]:

@@ -49,7 +49,7 @@ def export_optuna(tables: Tables, out: Path) -> dict[str, int]:
         AnalysisError: The file is already there.
     """
     if out.exists():
-        raise AnalysisError(f"{out} is already there: give another file with --out, or remove it")
+        raise AnalysisError(f"{out} is already there: give another file with --out, or --force to replace it")
     out.parent.mkdir(parents=True, exist_ok=True)
     storage = _storage(out)
     ended = tables["trials"][(tables["trials"]["phase"] == Phase.SEARCH) & tables["trials"]["state"].isin(list(STATES))]
@@ -95,7 +95,7 @@ def _frozen(tables: Tables, trials: pd.DataFrame, space: Space) -> Iterator[Froz
             trial_id=number,
             state=state,
             value=value,
-            datetime_start=_naive(trial["started_at"]),
+            datetime_start=_naive(trial["started_at"]) or _naive(trial["ended_at"]),  # a reused trial never started
             datetime_complete=_naive(trial["ended_at"]),
             params={name: _fitting(mine[name]) for name in mine},
             distributions={name: distributions[name] for name in mine},

@@ -7,6 +7,7 @@ import typer
 
 from kdtrain import InputError
 from sweeps.cli.options import Trust, console
+from sweeps.cli.output import Force, write_output
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
 from sweeps.designs.controls import DEFAULT
 from sweeps.spec.overrides import check_apart
@@ -57,6 +58,7 @@ def ablate(
     resolution: Annotated[
         int | None, typer.Option(min=4, max=5, help="The resolution of the design fractional.")
     ] = None,
+    force: Force = False,
     yes: Annotated[bool, typer.Option("--yes", help="Write the spec even if it has more than 200 runs.")] = False,
     trust: Trust = False,
 ) -> None:
@@ -86,8 +88,7 @@ def ablate(
             "or give --yes"
         )
     out = out or Path(f"{spec.name}.yaml")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(spec.dump(), encoding="utf-8")
+    write_output(out, spec.dump(), force)
     console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with kdsweep run {out} --dir ...")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.cli.options import SweepDir, console
+from sweeps.cli.output import Force, write_output
 
 if TYPE_CHECKING:
     from sweeps.store.store import Store
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def best(
     sweep: SweepDir,
     out: Annotated[Path | None, typer.Option(help="Write the config to this YAML file, for `kdsweep train`.")] = None,
+    force: Force = False,
     freeze: Annotated[
         bool,
         typer.Option(
@@ -49,8 +51,7 @@ def best(
     if out is None:
         print(text, end="")
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        write_output(out, text, force)
         console.print(str(out))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sweeps.cli.options import SweepDir, console
+from sweeps.cli.output import Force
 
 
 def export_to_optuna(
@@ -14,6 +15,7 @@ def export_to_optuna(
         Path | None,
         typer.Option(help="The file: a journal (.journal, fast) or SQLite (.db); by default ./<sweep>.journal."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Write the search as Optuna studies, one per study, that optuna-dashboard opens.
 
@@ -26,6 +28,8 @@ def export_to_optuna(
     needed = ("sweeps", "studies", "trials", "params", "metrics")
     tables = read_tables(sweep, needed, {"metrics": ("name", [METRIC])})
     target = out or Path(f"{tables['sweeps']['name'].iloc[0]}.journal")
+    if force:
+        target.unlink(missing_ok=True)
     for study, count in export_optuna(tables, target).items():
         console.print(f"{study}: {count} trials")
     address = str(target) if target.suffix in JOURNALS else f"sqlite:///{target}"

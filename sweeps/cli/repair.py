@@ -1,5 +1,6 @@
 """The command `kdsweep repair`."""
 
+from kdtrain import InputError
 from sweeps.cli.options import SweepDir, console
 
 
@@ -8,9 +9,12 @@ def repair(sweep: SweepDir) -> None:
 
     Example: [bold]kdsweep repair runs/camvid[/]
     """
-    from sweeps.ledger.ledger import SET_ASIDE
+    from sweeps.ledger.ledger import FOLDER, SET_ASIDE
     from sweeps.ledger.ledger import repair as cut_back
+    from sweeps.store.store import Store
 
+    if not (Store(sweep).names(FOLDER) or Store(sweep).names(SET_ASIDE)):
+        raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
     left, aside = cut_back(sweep)
     if not aside:
         console.print(f"the ledger is whole: {left} records")

@@ -7,6 +7,7 @@ import typer
 
 from kdtrain import InputError
 from sweeps.cli.options import console
+from sweeps.cli.output import Force, write_output
 
 
 def report(
@@ -15,6 +16,7 @@ def report(
     ],
     compare: Annotated[bool, typer.Option("--compare", help="Compare several sweeps in one page.")] = False,
     out: Annotated[Path, typer.Option(help="The page of --compare.")] = Path("compared.html"),
+    force: Force = False,
 ) -> None:
     """Write the report, one HTML file that works offline, and the tables for a paper.
 
@@ -22,7 +24,7 @@ def report(
 
     Example: [bold]kdsweep report --compare runs/camvid-1 runs/camvid-2 runs/camvid-3 --out compared.html[/]
     """
-    from analysis.report.comparison_report import write_comparison
+    from analysis.report.comparison_report import comparison
     from analysis.report.sweep_report import write_report
     from sweeps.ledger.ledger import FOLDER
     from sweeps.outcome.results import local_folder
@@ -30,7 +32,8 @@ def report(
     from sweeps.store.store import Store
 
     if compare:
-        console.print(str(write_comparison(sweeps, out)))
+        write_output(out, comparison(sweeps), force)
+        console.print(str(out))
         return
     if len(sweeps) > 1:
         raise InputError(f"one sweep is allowed without --compare, got {len(sweeps)}; give --compare to compare them")

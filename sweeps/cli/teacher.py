@@ -21,6 +21,7 @@ from sweeps.cli.options import (
     print_epoch,
     stoppable,
 )
+from sweeps.cli.output import Force, check_teacher, teacher_output
 from sweeps.spec.spec import load_spec
 from sweeps.spec.strict_yaml import read_mapping
 
@@ -37,6 +38,7 @@ def fit(
     threads: Threads = None,
     workers: Workers = 0,
     changes: Set = None,
+    force: Force = False,
     trust: Trust = False,
 ) -> None:
     """Train a teacher.
@@ -45,6 +47,7 @@ def fit(
     """
     from sweeps.attempt.teachers import fit_here, fit_teacher
     from sweeps.outcome.best_file import read_config
+    from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 
     content = read_mapping(config)
@@ -55,6 +58,9 @@ def fit(
     else:
         training = read_config(config, changes_of(changes))[0]
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
+    require_kind(Store(folder), FolderKind.TEACHER)
+    if not (folder / "fit").exists():
+        check_teacher(folder, None, force)
     with stoppable() as stop:
         card = fit_teacher(training, machine, Store(folder), fit_here(print_epoch, lambda: bool(stop)))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
@@ -65,6 +71,7 @@ def import_weights(
     spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
     folder: NewDir,
     data: Data = None,
+    force: Force = False,
     trust: Trust = False,
 ) -> None:
     """Make a teacher folder from weights that were trained elsewhere, and measure it on the select role.
@@ -72,8 +79,12 @@ def import_weights(
     Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
     """
     from sweeps.attempt.teachers import import_teacher
+    from sweeps.store.folder_kinds import FolderKind, require_kind
+    from sweeps.store.store import Store
 
-    card = import_teacher(weights_file, read_mapping(spec_file), folder, machine_of(data, None))
+    require_kind(Store(folder), FolderKind.TEACHER)
+    with teacher_output(folder, force) as scratch:
+        card = import_teacher(weights_file, read_mapping(spec_file), scratch, machine_of(data, None))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
@@ -92,6 +103,7 @@ def ensemble_of_teachers(
         Path | None, typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.")
     ] = None,
     data: Data = None,
+    force: Force = False,
     trust: Trust = False,
 ) -> None:
     """Make a teacher of several teachers: terms see the mean of their predictions, at the layer logits.
@@ -99,9 +111,13 @@ def ensemble_of_teachers(
     Example: [bold]kdsweep teacher ensemble runs/a runs/b --dir runs/both --flip[/]
     """
     from sweeps.attempt.teachers import ensemble_teacher
+    from sweeps.store.folder_kinds import FolderKind, require_kind
+    from sweeps.store.store import Store
 
     content = None if spec_file is None else read_mapping(spec_file)
     machine = machine_of(data, None)
-    card = ensemble_teacher(members, folder, average, temperature, flip, content, machine)
+    require_kind(Store(folder), FolderKind.TEACHER)
+    with teacher_output(folder, force) as scratch:
+        card = ensemble_teacher(members, scratch, average, temperature, flip, content, machine)
     score = "not measured" if card.miou is None else f"mIoU {100 * card.miou:.1f} on select"
     console.print(f"teacher {card.digest} in {folder}, {card.network.title}: {score}")

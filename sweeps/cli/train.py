@@ -43,7 +43,10 @@ def train(
     from kdtrain import train as train_student
     from sweeps.attempt.attempt import staged
     from sweeps.outcome.best_file import read_config
+    from sweeps.store.folder_kinds import FolderKind, require_kind
+    from sweeps.store.store import Store
 
+    require_kind(Store(folder), FolderKind.TRAINING)
     student_config, named_teacher = read_config(config)
     if seed is not None:
         student_config = student_config.model_copy(update={"seed": seed})

@@ -1,7 +1,7 @@
 import pytest
 
 from analysis import AnalysisError
-from analysis.report.comparison_report import write_comparison
+from analysis.report.comparison_report import comparison
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def again(sweep, tmp_path):
 
 
 def test_sweeps_side_by_side(again, tmp_path):
-    page = write_comparison(again(2), tmp_path / "compared.html").read_text()
+    page = comparison(again(2))
     assert "hand-made, seed 0" in page
     assert "hand-made, seed 1" in page
     assert page.count(">48.00 (n=2)<") == 2
@@ -28,7 +28,7 @@ def test_sweeps_side_by_side(again, tmp_path):
 
 def test_other_classes_are_refused(again, tmp_path):
     with pytest.raises(AnalysisError, match="other classes"):
-        write_comparison(again(2, classes=["road", "bus"]), tmp_path / "compared.html")
+        comparison(again(2, classes=["road", "bus"]))
 
 
 def test_other_images_are_refused(again, sweep, tmp_path):
@@ -38,11 +38,11 @@ def test_other_images_are_refused(again, sweep, tmp_path):
     sweep.rows["sweeps"][0]["seed"] = 9
     second = sweep.write(tmp_path / "second")
     with pytest.raises(AnalysisError, match="other images"):
-        write_comparison([first, second], tmp_path / "compared.html")
+        comparison([first, second])
 
 
 def test_one_sweep_or_the_same_twice_is_refused(again, tmp_path):
     (only,) = again(1)
     for folders, said in (([only], "two sweeps"), ([only, only], "once")):
         with pytest.raises(AnalysisError, match=said):
-            write_comparison(folders, tmp_path / "compared.html")
+            comparison(folders)

@@ -1,0 +1,75 @@
+"""Files that a user names: nothing that is there already is replaced without a word."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdtrain.errors import InputError, refused
+from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.teacher import CARD, read_card
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there already and differs.")]
+
+
+def write_output(path: Path, content: str, force: bool) -> None:
+    """Write a file that the user named; its folder is made if it is missing.
+
+    Raises:
+        InputError: If another file is there, unless `force`.
+        StorageError: If it cannot be written.
+    """
+    new = content.encode()
+    try:
+        if path.is_dir():
+            raise InputError(f"--out: {path} is a folder; give a file")
+        if not force and path.exists() and path.read_bytes() != new:
+            raise InputError(
+                f"--out: {path} exists and differs from what would be written; give another file, or --force to "
+                "replace it"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, new)
+    except OSError as error:
+        raise refused(path, error) from error
+
+
+@contextmanager
+def teacher_output(folder: Path, force: bool) -> Iterator[Path]:
+    """A new folder to make a teacher in, which takes the place of `folder` at the end.
+
+    Raises:
+        InputError: If another teacher is there, unless `force`.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise refused(folder, error) from error
+    try:
+        yield scratch
+        check_teacher(folder, read_card(scratch).digest, force)
+        folder.mkdir(exist_ok=True)
+        for file in sorted(scratch.iterdir(), key=lambda file: file.name == CARD):  # the card last
+            shutil.move(file, folder / file.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_teacher(folder: Path, digest: str | None, force: bool) -> None:
+    """Check that no other teacher is in a folder.
+
+    Raises:
+        InputError: If one is there, unless `force`.
+    """
+    if force or not (folder / CARD).exists():
+        return
+    there = read_card(folder).digest
+    if there != digest:
+        raise InputError(
+            f"--dir: {folder} holds the teacher {there} already; give another folder, or --force to replace it"
+        )
