@@ -22,6 +22,7 @@ from sweeps.outcome.results import Results, conclude
 from sweeps.plan import check, foreign_notice
 from sweeps.rehearsals import Perform, perform_here, rehearse_sweep
 from sweeps.show.counter import class_counter
+from sweeps.show.printer import Printer, outlasting_output
 from sweeps.show.progress import Display, points
 from sweeps.show.watchers import make_watchers
 from sweeps.spec.spec import SweepSpec, load_spec
@@ -77,8 +78,8 @@ def run_sweep(
     """
     spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
     listening: AbstractContextManager[StopRequest] = stop_on_signals() if stop is None else nullcontext(stop)
-    with listening as stop:
-        console = console or Console(highlight=False, soft_wrap=True)
+    console = console or Printer()
+    with outlasting_output(console), listening as stop:
         return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline, rehearsal)
 
 
@@ -128,7 +129,7 @@ def _run(
         if teacher is not None:
             source, card = "fitted" if spec.teacher_config else "given", teacher.card
             teacher_row = describe_teacher(card, source, spec.teacher_config)
-            console.print(f"teacher {card.digest}: {_score_text(card.miou)} on {card.role or 'no data'}")
+            notice(f"teacher {card.digest}: {_score_text(card.miou)} on {card.role or 'no data'}")
             machine = machine.model_copy(update={"teacher": teacher.store.local})
         machine = checked.replay.on(machine)
         inputs = Inputs(spec, machine, data["digests"], teacher)
@@ -185,10 +186,10 @@ def _place(
     from sweeps.launch.rehearse import rehearse_on_ray
     from sweeps.launch.tune import fit_on_ray, run_on_ray
 
-    with cluster(address, stop, console.print):
+    with cluster(address, stop, sweep.notice):
         check_resources(spec.resources, on_this_machine=address is None)
         if address is not None:
-            check_nodes(sweep, console.print)
+            check_nodes(sweep, sweep.notice)
 
         def run_there(driver: Driver, machine: Machine, on_step: Callable[[], None], teacher: Teacher | None) -> None:
             remote = teacher is not None and (address is not None or teacher.store.local is None)

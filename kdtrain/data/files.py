@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from kdtrain.data.labels import few
-from kdtrain.data.walk import check_name, normalized, printable
+from kdtrain.data.walk import check_name, normalized
 from kdtrain.errors import InputError, MissingError, unreadable
+from kdtrain.printable import printable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")

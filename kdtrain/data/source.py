@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator
 
-from kdtrain.data.walk import printable
 from kdtrain.errors import InputError, MissingError
+from kdtrain.printable import printable
 
 Role = Literal["train", "select", "test"]
 ROLES: tuple[Role, ...] = ("train", "select", "test")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from kdtrain.data.walk import normalized, printable
+from kdtrain.data.walk import normalized
 from kdtrain.errors import InputError, StorageError
+from kdtrain.printable import printable
 
 _CHUNK = 1 << 20
 _DAMAGED = (

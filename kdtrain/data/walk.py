@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from kdtrain.errors import InputError, MissingError
+from kdtrain.printable import printable
 
 SYSTEM_ENTRIES = frozenset(
     name.casefold()
@@ -16,8 +17,6 @@ SYSTEM_ENTRIES = frozenset(
     )
 )  # fmt: skip
 """Files and folders that operating systems, archives and network disks put beside images."""
-_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode categories of control characters, of bytes that are not UTF-8, and of ends of lines."""
 _SHOWN = 3
 
 
@@ -71,12 +70,6 @@ def walk(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: 
 def normalized(name: str) -> str:
     """A name in the Unicode form NFC: file systems write an accented letter as one character or as two."""
     return unicodedata.normalize("NFC", name)
-
-
-def printable(path: Path | str) -> str:
-    """A path as text that every terminal and file takes: other bytes than UTF-8 and control characters are escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in _NO_TEXT else c for c in text)
 
 
 def check_name(what: str, path: Path) -> None:

@@ -1,16 +1,18 @@
 """All commands in one list. A new command is a file in this folder and an entry in `COMMANDS`."""
 
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from analysis.errors import AnalysisError
 from kdtrain import InputError, __version__
 from kdtrain.errors import remedy
+from kdtrain.printable import printable
 from sweeps.cli.ablate import ablate
 from sweeps.cli.best import best
 from sweeps.cli.data import check, get
@@ -27,6 +29,7 @@ from sweeps.cli.status import status
 from sweeps.cli.tables import tables
 from sweeps.cli.teacher import ensemble_of_teachers, fit, import_weights
 from sweeps.cli.train import train
+from sweeps.show.printer import BROKEN_PIPE, OutputLostError, Printer, drop_unwritten
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
@@ -56,10 +59,28 @@ GROUPS = {
 }
 
 
+_CommandLineError: type[Exception] = next(
+    kind for kind in reversed(typer.BadParameter.mro()) if hasattr(kind, "format_message")
+)
+"""What typer raises for a wrong command line; it has no public name for it."""
+
+
 def main() -> None:
     """Run the command line; wrong input is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        sys.exit(app(prog_name="kdsweep", standalone_mode=False))
+    except _CommandLineError as error:
+        if str(error):
+            print_error(_usage(error))
+        sys.exit(2)
+    except OutputLostError as lost:
+        if lost.reader_is_gone:
+            sys.exit(BROKEN_PIPE)
+        print_error(f"the output cannot be written: {lost}")
+        sys.exit(1)
     except (InputError, AnalysisError) as error:
         print_error(str(error))
         sys.exit(2)
@@ -71,11 +92,22 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("interrupted; run the same command again to resume")
         sys.exit(130)
+    finally:
+        drop_unwritten()
 
 
 def print_error(text: str) -> None:
     """Print one sentence about an error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {escape(text)}")
+    with contextlib.suppress(OutputLostError):
+        Printer(stderr=True).print(Text.assemble(("error:", "bold red"), f" {printable(text)}"))
+
+
+def _usage(error: Exception) -> str:
+    """What is wrong with a command line, and which command says more."""
+    context = getattr(error, "ctx", None)
+    text = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    text = f"{text[:1].lower()}{text[1:]}"
+    return text if context is None else f"{text}; `{context.command_path} --help` lists what is allowed"
 
 
 def _print_version(value: bool) -> None:

@@ -49,7 +49,7 @@ def best(
         if out is None:
             return
     if out is None:
-        print(text, end="")
+        console.write(text)
     else:
         write_output(out, text, force)
         console.print(str(out))

@@ -59,17 +59,17 @@ def check(
     console.print(_class_table(labelled))
     for role_check in labelled:
         if role_check.absent:
-            console.print(f"role {role_check.role} has no pixel of {', '.join(role_check.absent)}", markup=False)
+            console.print(f"role {role_check.role} has no pixel of {', '.join(role_check.absent)}")
     for sentence in repeated_images(checks):
-        console.print(f"warning: {sentence}", markup=False, soft_wrap=True)
+        console.print(f"warning: {sentence}")
     bad = [(role_check.role, *each) for role_check in checks for each in role_check.bad]
     for role, image_id, reason in bad[:_BAD_SHOWN]:
-        console.print(f"bad: {role} {image_id}: {reason}", markup=False)
+        console.print(f"bad: {role} {image_id}: {reason}")
     if bad:
         more = f" ({len(bad) - _BAD_SHOWN} of them not shown)" if len(bad) > _BAD_SHOWN else ""
         raise InputError(f"{len(bad)} of {sum(role_check.images for role_check in checks)} images are bad{more}")
     for sentence in check_presence(spec.data, {role_check.role: role_check for role_check in labelled}):
-        console.print(f"warning: {sentence}", markup=False, soft_wrap=True)
+        console.print(f"warning: {sentence}")
     console.print("all images can be read and all labels are of a class or ignored")
 
 
@@ -82,7 +82,7 @@ def _role_checks(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
             try:
                 source.ids(role)
             except InputError as error:
-                console.print(f"test: not found, but needed once a selection is frozen: {error}", markup=False)
+                console.print(f"test: not found, but needed once a selection is frozen: {error}")
                 continue
         with counter(console, f"reading role {role}") as update:
             yield check_role(source, role, update)
@@ -97,7 +97,7 @@ def _role_checks(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
 def _print_notes(source: DataSource, role: str) -> None:
     """Print what was passed over where the files of a role were looked for."""
     for note in source.notes(role) if isinstance(source, HasFiles) else ():
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note)
 
 
 def _described(check: RoleCheck) -> str:

@@ -31,7 +31,7 @@ def methods(
         table.add_row(*row)
     console.print(table, soft_wrap=False)
     for offered, reference in offers():
-        console.print(f"installed: {offered} ({reference})", markup=False)
+        console.print(f"installed: {offered} ({reference})")
     for ignored in (*ignored_offers(TERMS, LOSSES), *ignored_offers(METHODS, foreign.METHODS)):
-        console.print(ignored, markup=False)
-    console.print("\nMore about a method or a term: [bold]kdsweep methods NAME[/]")
+        console.print(ignored)
+    console.print("\nMore about a method or a term: kdsweep methods NAME")

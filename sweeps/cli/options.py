@@ -5,19 +5,18 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from kdtrain import EpochReport, InputError, Machine, foreign
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
+from sweeps.show.printer import Printer, outlasting_output
 from sweeps.spec.overrides import check_apart
 from sweeps.spec.strict_yaml import parse_value
 
-console = Console(highlight=False, soft_wrap=True)
+console = Printer()
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")]
 SweepDir = Annotated[str, typer.Argument(metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.")]
@@ -70,8 +69,7 @@ Workers = Annotated[
 def _set_trust(context: typer.Context, everything: bool) -> bool:
     """For the time of the command, import the third-party modules that the user trusts, and say so first."""
     modules = None if everything else foreign.trust_setting()
-    notice = partial(Console(stderr=True, highlight=False, soft_wrap=True).print, markup=False)
-    context.with_resource(foreign.trusting(foreign.Trust(modules, notice)))
+    context.with_resource(foreign.trusting(foreign.Trust(modules, Printer(stderr=True).print)))
     return everything
 
 
@@ -90,7 +88,7 @@ Trust = Annotated[
 @contextlib.contextmanager
 def stoppable() -> Iterator[StopRequest]:
     """Stop a long command in an orderly way when a signal asks for it, and print the command that resumes it."""
-    with stop_on_signals() as stop:
+    with outlasting_output(), stop_on_signals() as stop:
         try:
             yield stop
         except Interrupted as interrupted:

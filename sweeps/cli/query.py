@@ -1,6 +1,5 @@
 """The command `kdsweep query`."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -22,6 +21,6 @@ def query(
 
     answer = ask(sweep, sql)
     if csv:
-        sys.stdout.write(as_csv(answer))
+        console.write(as_csv(answer))
     else:
         console.print(as_table(answer))

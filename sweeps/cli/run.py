@@ -77,17 +77,17 @@ def run_and_print(
             console=console,
             stop=stop,
         )
-    console.print(f"\nreport: {results.report}")
-    for failed in results.failed:
-        console.print(f"failed: {failed}", markup=False)
-    if results.best is None:
-        console.print("no config was chosen: no trial completed")
-    else:
-        _print_best(results, results.best, sweep)
-    if any(failed.runs_again for failed in results.failed):
-        console.print(f"once the cause is mended, this runs the failed trials again:\n  {this_command()}", markup=False)
-    if results.best is None or any(failed.runs_again for failed in results.failed):
-        sys.exit(1)
+        console.print(f"\nreport: {results.report}")
+        for failed in results.failed:
+            console.print(f"failed: {failed}")
+        if results.best is None:
+            console.print("no config was chosen: no trial completed")
+        else:
+            _print_best(results, results.best, sweep)
+        if any(failed.runs_again for failed in results.failed):
+            console.print(f"once the cause is mended, this runs the failed trials again:\n  {this_command()}")
+        if results.best is None or any(failed.runs_again for failed in results.failed):
+            sys.exit(1)
 
 
 def _print_best(results: "Results", best: Mapping[str, Any], sweep: str) -> None:

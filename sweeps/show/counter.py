@@ -17,7 +17,7 @@ def counter(console: Console, what: str, in_bytes: bool = False) -> Iterator[Cal
     """A function that is told how many files or bytes are done, and of how many where that is known."""
     if console.is_terminal:
         amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
-        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), amount, TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task(what, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -8,6 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from kdtrain.printable import printable
+
 SHOWN = 100
 
 
@@ -18,7 +20,7 @@ def as_table(answer: pa.Table) -> Group:
         right = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         grid.add_column(Text(field.name), justify="right" if right else "left", overflow="fold")
     for row in answer.slice(0, SHOWN).to_pylist():
-        grid.add_row(*(Text(_cell_text(value)) for value in row.values()))
+        grid.add_row(*(Text(printable(_cell_text(value))) for value in row.values()))
     left = len(answer) - SHOWN
     return (
         Group(grid, Text(f"{SHOWN} of {len(answer):,} rows; all of them with --csv", "dim"))
