@@ -32,6 +32,9 @@ IMAGE_MODES = ("1", "L", "P", "RGB", "RGBX", "YCbCr", "CMYK", "LAB", "LA", "PA",
 COLOR_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
 _MAY_HOLD_ORIENTATION = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _PHOTOMETRIC = 262
+_OLD_BMP_HEADER = 12
+_BMP_BITS = {"1": 1, "L": 8}
+"""Bits per pixel of gray BMP files; Pillow decodes those of other depths as if they had these."""
 _COLORS_TODO = "save it as 8-bit ids, or list the colors of the classes in data.label_colors of the data set folder"
 
 
@@ -93,6 +96,8 @@ def _read(kind: str, file: Path, decode: Callable[[Image.Image, str], Decoded]) 
         if frames > 1 and image.format != "MPO":  # whose first frame is the photo
             raise _RefusedError(f"holds {frames} frames; keep the one that counts")
         raw = _raw_mode(image)
+        if image.format == "BMP" and _bits_of_bmp(content) != _BMP_BITS.get(image.mode, _bits_of_bmp(content)):
+            raise _RefusedError("is a BMP whose gray pixels are packed, which is not read exactly; save it as PNG")
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return decode(image, raw)
@@ -184,6 +189,12 @@ def _used_palette(image: Image.Image, ids: Pixels) -> dict[int, Color]:
 def _is_negative(image: Image.Image) -> bool:
     """Whether a TIFF file stores white as 0, which Pillow turns around for up to 8 bits only."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
+
+
+def _bits_of_bmp(content: bytes) -> int:
+    """Bits per pixel, from the header."""
+    start = 24 if int.from_bytes(content[14:18], "little") == _OLD_BMP_HEADER else 28
+    return int.from_bytes(content[start : start + 2], "little")
 
 
 def _raw_mode(image: Image.Image) -> str:

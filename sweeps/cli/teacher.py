@@ -22,6 +22,7 @@ from sweeps.cli.options import (
     stoppable,
 )
 from sweeps.cli.output import Force, check_teacher, teacher_output
+from sweeps.show.counter import check_classes
 from sweeps.spec.spec import load_spec
 from sweeps.spec.strict_yaml import read_mapping
 
@@ -61,6 +62,7 @@ def fit(
     require_kind(Store(folder), FolderKind.TEACHER)
     if not (folder / "fit").exists():
         check_teacher(folder, None, force)
+    check_classes(training.data, machine, console)
     with stoppable() as stop:
         card = fit_teacher(training, machine, Store(folder), fit_here(print_epoch, lambda: bool(stop)))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")

@@ -20,6 +20,7 @@ from sweeps.cli.options import (
     print_epoch,
     stoppable,
 )
+from sweeps.show.counter import check_classes
 
 
 def train(
@@ -54,6 +55,7 @@ def train(
     if teacher is None and named_teacher is not None:
         local = named_teacher.local or staged(named_teacher, student_config.teacher or "none", machine.cache)
         machine = machine.model_copy(update={"teacher": local})
+    check_classes(student_config.data, machine, console)
     with stoppable() as stop:
         result = train_student(student_config, machine, print_epoch, folder, lambda: bool(stop))
         if result.state == "interrupted":

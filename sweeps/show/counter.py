@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kdtrain.data.census import Seen
+from kdtrain import Machine
+from kdtrain.data import DataSet
+from kdtrain.data.census import Seen, check_presence, count_labels
 
 _LINE_EVERY_S = 10.0
 
@@ -47,3 +49,15 @@ def class_counter(console: Console) -> Iterator[Seen]:
             counters[role](done, total)
 
         yield seen
+
+
+def check_classes(data: DataSet, machine: Machine, console: Console) -> None:
+    """Count the classes of the data of a single training; print what is one-sided.
+
+    Raises:
+        InputError: As `kdtrain.data.census.check_presence`.
+    """
+    with class_counter(console) as seen:
+        counts = count_labels(data.open(machine.data_root), ("train", "select"), machine.cache, seen)
+    for sentence in check_presence(data, counts):
+        console.print(f"warning: {sentence}", markup=False)

@@ -219,6 +219,26 @@ def test_interlaced_label_maps_are_read(put):
 GRAYS = [(0, 0, 0), (255, 255, 255)]
 
 
+def bmp(bits, colors, *packed_rows):
+    """A BMP file of two pixels per row with a palette."""
+    pixels = b"".join(row.ljust(4, b"\0") for row in packed_rows)
+    start = 14 + 40 + 4 * len(colors)
+    header = struct.pack("<IiiHHIIiiII", 40, 2, len(packed_rows), 1, bits, 0, len(pixels), 0, 0, len(colors), 0)
+    palette = b"".join(bytes((*color[::-1], 0)) for color in colors)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + palette + pixels
+
+
+def test_bmp_files_are_read_where_their_depth_is_exact(put):
+    identity = [(i, i, i) for i in range(16)]
+    np.testing.assert_array_equal(read_ids(put(bmp(4, [(i, 0, 9) for i in range(16)], b"\x12")))[0], [[1, 2]])
+    np.testing.assert_array_equal(read_ids(put(bmp(8, identity, b"\1\2")))[0], [[1, 2]])
+    np.testing.assert_array_equal(read_colors(put(bmp(1, GRAYS, b"\x40")), True)[..., 0], [[0, 255]])
+    for content in (bmp(4, identity, b"\x12"), bmp(8, GRAYS, b"\0\1"), bmp(4, GRAYS, b"\x01")):
+        for read in (read_image, read_ids, lambda file: read_colors(file, True)):
+            with pytest.raises(InputError, match=r"a\.png is a BMP whose gray pixels are packed.*save it as PNG"):
+                read(put(content))
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

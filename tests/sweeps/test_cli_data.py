@@ -207,3 +207,29 @@ def test_the_plan_says_what_is_one_sided_and_a_run_counts_no_label_map_again(mas
 
 def stop_here(*_):
     raise InputError("as far as this test goes")
+
+
+def test_a_single_training_of_such_data_is_refused_too(masks, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path / "cache"))
+    config = {"data": masks, "terms": [{"loss": "cross_entropy"}], "batch_size": 2}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    for command in ("train", "teacher fit"):
+        words = [*command.split(), tmp_path / "config.yaml", "--dir", tmp_path / "out", "--data", tmp_path / "data"]
+        monkeypatch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 2
+        assert REFUSED in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_once_a_selection_is_frozen_the_classes_of_test_are_looked_at_too(masks, tmp_path):
+    for i in range(2):
+        put(tmp_path / "data" / "test" / "images" / f"test{i}.png", np.full((32, 48, 3), 100 + i))
+        put(tmp_path / "data" / "test" / "masks" / f"test{i}.png", np.zeros((32, 48)))
+    where = {"images": "test/images", "labels": "test/masks"}
+    data = masks | {"folders": masks["folders"] | {"test": where}, "label_colors": {"#000000": 0, "#ffffff": 1}}
+    spec, machine = parse_spec(SMALL | {"data": data}), Machine(data_root=tmp_path / "data", cache=tmp_path / "cache")
+    assert check(spec, machine).one_sided == ()
+    (said,) = check(spec, machine, reads_test=True).one_sided
+    assert said.startswith("role test has pixels of one class alone, 'back'")

@@ -8,10 +8,12 @@ from kdtrain import TrainConfig, code_digest
 from kdtrain.errors import InputError
 from sweeps.driver import driver as driver_module
 from sweeps.driver import running_code
+from sweeps.driver.growth import growth
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.code_columns import code_columns
 from sweeps.outcome.freeze import freeze
+from sweeps.spec.spec import parse_spec
 from sweeps.store.store import open_store
 
 
@@ -289,3 +291,15 @@ def test_changes_are_named_in_the_words_of_a_spec(fake, tmp_path, small):
         pass
     assert "watchers: [] -> [{name: live_page, options: {}}]" in notices[0]
     assert "'" not in notices[0]
+
+
+@pytest.mark.parametrize("recorded_before_the_field", [False, True])
+def test_a_class_may_be_allowed_to_be_absent_in_a_begun_sweep(fake, recorded_before_the_field):
+    spec = fake.make_spec()
+    begun = spec.model_dump(mode="json")
+    if recorded_before_the_field:
+        del begun["data"]["absent"]
+    allowed = parse_spec({**spec.model_dump(mode="json"), "data": {**begun["data"], "absent": ["person"]}})
+    assert growth(begun, allowed, "D") == ["data.absent: [] -> [person]"]
+    study = spec.studies[0]
+    assert allowed.config_for(study).config_id == spec.config_for(study).config_id
