@@ -60,4 +60,4 @@ def check_classes(data: DataSet, machine: Machine, console: Console) -> None:
     with class_counter(console) as seen:
         counts = count_labels(data.open(machine.data_root), ("train", "select"), machine.cache, seen)
     for sentence in check_presence(data, counts):
-        console.print(f"warning: {sentence}", markup=False)
+        console.print(f"warning: {sentence}")
