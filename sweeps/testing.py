@@ -19,7 +19,7 @@ from sweeps.driver.sampler import make_sampler, propose
 from sweeps.driver.watchers import Watcher
 from sweeps.ledger import events
 from sweeps.ledger.events import Event, TrialOutcome
-from sweeps.ledger.ledger import Record
+from sweeps.ledger.record import Record
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.show.watchers import Make, make_watchers

@@ -9,15 +9,18 @@ def repair(sweep: SweepDir) -> None:
 
     Example: [bold]kdsweep repair runs/camvid[/]
     """
-    from sweeps.ledger.ledger import FOLDER, SET_ASIDE
+    from sweeps.ledger.ledger import SET_ASIDE
     from sweeps.ledger.ledger import repair as cut_back
+    from sweeps.store.generations import LEDGER
     from sweeps.store.store import Store
 
-    if not (Store(sweep).names(FOLDER) or Store(sweep).names(SET_ASIDE)):
+    if not (Store(sweep).names(LEDGER) or Store(sweep).names(SET_ASIDE)):
         raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
-    left, aside = cut_back(sweep)
-    if not aside:
-        console.print(f"the ledger is whole: {left} records")
+    done = cut_back(sweep)
+    if done.why is None:
+        console.print(f"the ledger is whole: {done.records} records")
         return
-    console.print(f"{left} records are left; set aside in {sweep}/{SET_ASIDE}: {', '.join(aside)}")
+    console.print(f"repaired: {done.why}", markup=False)
+    aside = f"; set aside in {sweep}/{SET_ASIDE}: {', '.join(done.aside)}" if done.aside else ""
+    console.print(f"{done.records} records are left{aside}", markup=False)
     console.print("run the sweep's command again: trials of the lost records are proposed again")

@@ -26,9 +26,9 @@ def report(
     """
     from analysis.report.comparison_report import comparison
     from analysis.report.sweep_report import write_report
-    from sweeps.ledger.ledger import FOLDER
     from sweeps.outcome.results import local_folder
     from sweeps.outcome.tabulate import write_tables
+    from sweeps.store.generations import LEDGER
     from sweeps.store.store import Store
 
     if compare:
@@ -39,7 +39,7 @@ def report(
         raise InputError(f"one sweep is allowed without --compare, got {len(sweeps)}; give --compare to compare them")
     store = Store(sweeps[0])
     with local_folder(store) as folder:
-        has_ledger = bool(store.names(FOLDER))
+        has_ledger = bool(store.names(LEDGER))
         if has_ledger or not (folder / "tables" / "trials.parquet").is_file():
             write_tables(folder)
         written = write_report(folder).relative_to(folder)

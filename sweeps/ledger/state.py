@@ -12,7 +12,7 @@ from kdtrain.space import Scalar
 from sweeps.ledger import events
 from sweeps.ledger.events import Event, TrialOutcome
 from sweeps.ledger.failure import Failure, recorded_failure
-from sweeps.ledger.ledger import Record
+from sweeps.ledger.record import Record
 from sweeps.ledger.trial_state import Phase, TrialState
 
 

@@ -20,7 +20,7 @@ from kdtrain.loop.run_folder import STUDENT
 from kdtrain.runtime.atomic_files import write_atomically
 from sweeps.attempt.attempt import TRIALS, staged
 from sweeps.attempt.teachers import Teacher
-from sweeps.ledger.ledger import FOLDER as LEDGER
+from sweeps.ledger.ledger import copy_ledger
 from sweeps.outcome.best_file import best_document
 from sweeps.outcome.failures import Failed
 from sweeps.outcome.predictions import draw_predictions
@@ -58,8 +58,8 @@ def local_folder(sweep: Store) -> Iterator[Path]:
         return
     folder = Path(tempfile.mkdtemp(prefix="kdsweep-"))
     try:
-        for part in (LEDGER, "predictions"):
-            sweep.pull(part, folder / part)
+        copy_ledger(sweep, folder)
+        sweep.pull("predictions", folder / "predictions")
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
         with _refusals_named(folder):
             yield folder

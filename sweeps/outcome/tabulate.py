@@ -40,7 +40,8 @@ def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
     Raises:
         InputError: If there is no sweep, or its ledger is damaged.
     """
-    state = SweepState.of(read(sweep))
+    store = open_store(sweep)
+    state = SweepState.of(read(store, store.notice))
     if state.begun is None:
         raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
     return parse_spec(state.sweep.spec), state

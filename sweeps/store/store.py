@@ -5,6 +5,7 @@ is what a disk, NFS and an object store all can do.
 """
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 from kdtrain.errors import InputError, StorageError, refused, remedy
 from kdtrain.runtime.atomic_files import check_writable, write_atomically
@@ -133,6 +134,55 @@ class Store:
 
         self._with_retries(attempt, f"write {key} to")
 
+    def write_note(self, key: str, content: bytes) -> None:
+        """Write a small file, whole or not at all, without a wait for the disk: a failure of the machine may undo it.
+
+        Its folder is there already.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        if self.local is None:
+            self.write(key, content)
+            return
+        folder, _, name = f"{self._root}/{key}".rpartition("/")
+        try:
+            with open(f"{folder}/.{name}.tmp", "wb", buffering=0) as file:  # noqa: PTH123 (this is on the way of every commit)
+                file.write(content)
+            os.replace(f"{folder}/.{name}.tmp", f"{folder}/{name}")  # noqa: PTH105
+        except OSError as error:
+            raise refused(f"{folder}/{name}", error) from error
+
+    def create(self, key: str, content: bytes) -> None:
+        """Write a file that is not there yet.
+
+        On a disk, NFS included, only one of several processes succeeds. An object store is looked at before: pyarrow
+        has no conditional write, so keys there should have a part that no other process uses.
+
+        Raises:
+            FileExistsError: If it is there.
+            StorageError: If it cannot be written.
+        """
+        if self.local is None:
+            if self.exists(key):
+                raise FileExistsError(key)
+            self.write(key, content)
+            return
+        self.check_there()
+        path = self.local / key
+        _make_parents(path)
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise refused(path, error) from error
+        try:
+            write_atomically(path, content)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
     def names(self, prefix: str) -> list[str]:
         """Names of the files right below a prefix, sorted; half-written ones are not among them."""
         selector = fs.FileSelector(self._path(prefix), allow_not_found=True)
@@ -146,6 +196,15 @@ class Store:
         """Whether there is a file of that key."""
         info = self._with_retries(lambda: self._fs.get_file_info(self._path(key)), f"look for {key} in")
         return bool(info.type == fs.FileType.File)
+
+    def open_file(self, key: str) -> NativeFile:
+        """A file, open for reading parts of it.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            StorageError: If the store does not answer.
+        """
+        return self._with_retries(lambda: self._fs.open_input_file(self._path(key)), f"read {key} in")
 
     def written_at(self, key: str) -> float | None:
         """When a file was written, in seconds of the store's own clock; none if it is not there."""

@@ -183,6 +183,9 @@ LEDGERS: dict[str, tuple[Change, str]] = {
     "a file cut short": (lambda s: lines(ledger(s)[1], lambda all_: all_[:-1]), "belongs"),
     "a file empty": (lambda s: ledger(s)[1].write_bytes(b""), "belongs"),
     "a file that is not JSON": (lambda s: ledger(s)[1].write_bytes(b"these are\nnot records\n"), "does not read"),
+    "the last record torn": (lambda s: ledger(s)[-1].write_bytes(ledger(s)[-1].read_bytes()[:-9]), "does not read"),
+    "the last record gone": (lambda s: lines(ledger(s)[-1], lambda all_: all_[:-1]), "its end is lost, record "),
+    "the last file missing": (lambda s: ledger(s)[-1].unlink(), "its end is lost, records "),
     "a file of zeros": (lambda s: ledger(s)[0].write_bytes(bytes(4096)), "does not read"),
 }
 
@@ -204,8 +207,8 @@ def test_a_damaged_ledger_is_refused_and_repaired(
 
 
 HEALING: dict[str, Change] = {
-    "a torn last record": lambda s: ledger(s)[-1].write_bytes(ledger(s)[-1].read_bytes()[:-9]),
-    "the last file of the ledger missing": lambda s: ledger(s)[-1].unlink(),
+    "a torn record behind the last one": lambda s: ledger(s)[-1].write_bytes(ledger(s)[-1].read_bytes() + b'{"n":99'),
+    "the note of how far the ledger reaches missing": lambda s: (s / "ledger" / "head.json").unlink(),
     "spec.yaml missing": lambda s: (s / "spec.yaml").unlink(),
     "the newest checkpoint damaged": lambda s: flip(checkpoints(s)[-1]),
     "all checkpoints damaged": lambda s: [path.write_bytes(path.read_bytes()[:999]) for path in checkpoints(s)],

@@ -9,6 +9,7 @@ from kdtrain.errors import InputError
 from sweeps.driver import driver as driver_module
 from sweeps.driver import running_code
 from sweeps.driver.growth import growth
+from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.code_columns import code_columns
@@ -188,6 +189,7 @@ def test_a_reuse_cut_off_by_a_kill_is_completed(fake, tmp_path, small):
     reused = next(index for index, line in enumerate(lines) if b'"kind":"reused"' in line)
     for kept in range(reused, len(lines)):
         file.write_bytes(b"".join(lines[: kept + 1]))
+        (tmp_path / HEAD).unlink(missing_ok=True)
         for later in set((tmp_path / "ledger").glob("*.jsonl")) - {file}:
             later.unlink()
         train = fake.FakeTrain()

@@ -6,7 +6,8 @@ from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import ledger as ledger_module
 from sweeps.ledger.events import EpochReported, Note
-from sweeps.ledger.ledger import SET_ASIDE, Ledger, Record, read, repair
+from sweeps.ledger.extent import HEAD
+from sweeps.ledger.ledger import SET_ASIDE, Ledger, Record, Repaired, read, repair
 from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
 
@@ -25,6 +26,17 @@ def report(epoch):
 def only_file(folder):
     (path,) = (folder / "ledger").glob("*.jsonl")
     return path
+
+
+def write_one_that_is_cut_off(folder):
+    """Five records, of which the last was never committed: as if the driver had died while it wrote it."""
+    ledger = Ledger(folder)
+    for number in range(5):
+        head = (folder / HEAD).read_bytes() if number else b""
+        ledger.append(Note(f"number {number}"))
+    ledger.close()
+    (folder / HEAD).write_bytes(head)
+    return only_file(folder)
 
 
 def test_records_come_back_in_order_with_running_numbers(tmp_path):
@@ -50,8 +62,7 @@ def test_numbers_that_are_not_finite_are_missing(tmp_path):
 
 
 def test_a_torn_last_record_is_left_out_with_a_notice_at_every_cut(tmp_path):
-    write(tmp_path)
-    path = only_file(tmp_path)
+    path = write_one_that_is_cut_off(tmp_path)
     whole = path.read_bytes()
     start = whole.rstrip(b"\n").rfind(b"\n") + 1
     for cut in range(start + 1, len(whole)):
@@ -63,8 +74,7 @@ def test_a_torn_last_record_is_left_out_with_a_notice_at_every_cut(tmp_path):
 
 
 def test_a_driver_writes_on_after_a_torn_record(tmp_path):
-    write(tmp_path)
-    path = only_file(tmp_path)
+    path = write_one_that_is_cut_off(tmp_path)
     path.write_bytes(path.read_bytes()[:-10])
     write(tmp_path, 2)
     assert [record.n for record in read(tmp_path)] == [1, 2, 3, 4, 5, 6]
@@ -76,7 +86,7 @@ def test_damage_in_the_middle_names_record_and_file(tmp_path):
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b"number 2", b"number 9")
     path.write_bytes(b"".join(lines))
-    with pytest.raises(InputError, match=r"record 3 in .*000000001\.jsonl"):
+    with pytest.raises(InputError, match=r"record 3 in .*000000001-0001\.jsonl"):
         read(tmp_path)
     with pytest.raises(InputError, match="record 3"):
         Ledger(tmp_path)
@@ -141,7 +151,7 @@ def test_a_long_ledger_is_many_files_and_reads_as_one(sweep, monkeypatch):
     files = [name for name in names if name.endswith(".jsonl")]
     assert files == sorted(files)
     assert len(files) > 3
-    assert files[0] == "000000001.jsonl"
+    assert files[0].startswith("000000001-0001")
     assert [record.n for record in read(sweep)] == list(range(1, 21))
     write(sweep, 3)
     assert [record.n for record in read(sweep)] == list(range(1, 24))
@@ -152,7 +162,7 @@ def test_a_closed_file_is_not_written_again(tmp_path, monkeypatch):
     ledger = Ledger(tmp_path)
     for number in range(8):
         ledger.append(Note(f"number {number}"))
-    first = tmp_path / "ledger" / "000000001.jsonl"
+    first = tmp_path / "ledger" / "000000001-0001.jsonl"
     before = first.stat().st_mtime_ns
     ledger.append(Note("one more"))
     ledger.close()
@@ -201,9 +211,10 @@ def test_a_driver_that_dies_loses_only_records_that_may_wait(tmp_path, monkeypat
 
 def test_repair_leaves_a_whole_ledger_alone(sweep):
     write(sweep, 3)
-    before = sweep.read("ledger/000000001.jsonl")
-    assert repair(sweep) == (3, [])
-    assert sweep.read("ledger/000000001.jsonl") == before
+    (name,) = [name for name in sweep.names("ledger") if name.endswith(".jsonl")]
+    before = sweep.read(f"ledger/{name}")
+    assert repair(sweep) == Repaired(3, [])
+    assert sweep.read(f"ledger/{name}") == before
     assert sweep.names(SET_ASIDE) == []
 
 
@@ -217,20 +228,20 @@ def test_repair_keeps_what_is_before_the_damage_and_sets_the_rest_aside(sweep, m
     sweep.write(f"ledger/{files[1]}", damaged)
     with pytest.raises(InputError, match=f"records 1 to {first} are intact.*kdsweep repair"):
         Ledger(sweep)
-    assert repair(sweep) == (first, files[1:])
+    done = repair(sweep)
+    assert (done.records, done.aside) == (first, files[1:])
+    assert "does not read" in done.why
     assert sweep.read(f"{SET_ASIDE}/{files[1]}") == damaged
-    assert sweep.names(SET_ASIDE) == files[1:]
+    assert [name for name in sweep.names(SET_ASIDE) if name.endswith(".jsonl")] == files[1:]
     assert len(read(sweep)) == first
     write(sweep, 2)
     assert [record.n for record in read(sweep)] == list(range(1, first + 3))
 
 
 def test_repair_of_a_torn_end_cuts_it_off(tmp_path):
-    write(tmp_path)
-    path = only_file(tmp_path)
+    path = write_one_that_is_cut_off(tmp_path)
     path.write_bytes(path.read_bytes()[:-10])
-    left, _ = repair(tmp_path)
-    assert left == 4
+    assert repair(tmp_path).records == 4
     notices = []
     assert len(read(tmp_path, notices.append)) == 4
     assert not notices

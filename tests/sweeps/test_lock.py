@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,8 +15,11 @@ import pytest
 from kdtrain.errors import InputError, StorageError
 from sweeps.ledger.events import Note
 from sweeps.ledger.ledger import Ledger, read
-from sweeps.store import lock as lock_module
-from sweeps.store.lock import KEY, LEASE, Times, is_driven, take_lock
+from sweeps.store import lease as lease_module
+from sweeps.store.file_lock import KEY
+from sweeps.store.generations import CLAIMS
+from sweeps.store.holder import machine
+from sweeps.store.lock import Times, is_driven, take_lock
 from sweeps.store.store import Store
 
 QUICK = Times(renew=0.4, stale=2.4, settle=0.1, poll=0.1)
@@ -45,9 +49,16 @@ def holder(where):
         process.stdout.close()
 
 
-def write_lease(store, **changes):
-    lease = {"host": "elsewhere", "machine": "another", "pid": 7, "since": "noon", "token": "theirs"}
-    store.write(LEASE, json.dumps({**lease, **changes}).encode())
+THEIRS = f"{CLAIMS}/0009-feed.json"
+
+
+def write_lease(store, key=THEIRS, **changes):
+    lease = {"host": "elsewhere", "machine": "another", "pid": 7, "since": "noon", "token": "feed"}
+    store.write(key, json.dumps({**lease, **changes}).encode())
+
+
+def lease_of(lock):
+    return f"{CLAIMS}/{lock.mark}.json"
 
 
 @contextlib.contextmanager
@@ -129,7 +140,7 @@ def test_the_lease_of_a_living_process_of_this_machine_is_refused_at_once(s3_fol
         assert "taken over" in said[0]
         lock.check()
         lock.close()
-    assert not store.exists(LEASE)
+    assert not store.names(CLAIMS)
 
 
 def test_the_lease_of_a_silent_machine_is_taken_over_after_a_while(s3_folder):
@@ -156,29 +167,29 @@ def test_the_lease_of_a_living_machine_is_refused_when_it_is_renewed(s3_folder):
 
 def test_a_lease_with_the_number_of_a_process_that_is_another_one_now_is_waited_for(s3_folder, monkeypatch):
     store = Store(s3_folder)
-    write_lease(store, machine=lock_module._machine(), pid=1)
-    monkeypatch.setattr(lock_module, "_is_fresh", lambda store, times: False)
+    write_lease(store, machine=machine(), pid=1)
+    monkeypatch.setattr(lease_module, "_is_fresh", lambda store, key, times: False)
     take_lock(store, times=QUICK).close()
 
 
 def test_the_same_number_in_another_container_is_another_process(s3_folder, monkeypatch):
     store = Store(s3_folder)
-    write_lease(store, host=lock_module.socket.gethostname(), pid=2**22 + 1)
+    write_lease(store, host=socket.gethostname(), pid=2**22 + 1)
     assert is_driven(store)
-    write_lease(store, machine=lock_module._machine(), pid=2**22 + 1)
+    write_lease(store, machine=machine(), pid=2**22 + 1)
     assert not is_driven(store)
 
 
 def test_a_lease_is_renewed_as_long_as_it_is_held(s3_folder):
     store = Store(s3_folder)
     lock = take_lock(store, times=QUICK)
-    first = store.written_at(LEASE)
+    first = store.written_at(lease_of(lock))
     time.sleep(2.2)
-    assert store.written_at(LEASE) > first
+    assert store.written_at(lease_of(lock)) > first
     with pytest.raises(InputError, match=f"process {os.getpid()} on"):
         take_lock(store, times=QUICK)
     lock.close()
-    assert not store.exists(LEASE)
+    assert not store.names(CLAIMS)
 
 
 def test_a_driver_whose_lease_was_taken_writes_no_more(s3_folder):
@@ -193,7 +204,7 @@ def test_a_driver_whose_lease_was_taken_writes_no_more(s3_folder):
     with pytest.raises(InputError, match="taken over"):
         lock.check()
     lock.close()
-    assert json.loads(store.read(LEASE))["token"] == "theirs"
+    assert json.loads(store.read(THEIRS))["token"] == "feed"
     assert [record.data["text"] for record in read(store)] == ["mine"]
 
 
@@ -239,7 +250,7 @@ def test_a_store_that_was_away_is_away_for_the_lease_s_holder_too(door):
     lock.check()  # waits until it could be renewed
     assert time.monotonic() - began > QUICK.stale
     lock.close()
-    assert not store.exists(LEASE)
+    assert not store.names(CLAIMS)
 
 
 def test_of_two_drivers_at_once_one_stays(s3_folder):

@@ -1,0 +1,161 @@
+"""The lock of a sweep on a disk: the operating system's, on a file that must not be deleted or replaced meanwhile."""
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kdtrain.errors import InputError, StorageError, remedy
+from sweeps.store.generations import CLAIMS, LEDGER, claim_key, claims, mark, newest
+from sweeps.store.holder import HELD, Holder, is_alive, named, ourselves, parse_holder
+from sweeps.store.store import Store
+
+KEY = "ledger/lock"
+
+
+class FileLock:
+    """The lock of a sweep on a disk; see `sweeps.store.lock.Lock`.
+
+    Raises:
+        InputError: If another driver holds it.
+        OSError: If the folder cannot be written, or its file system has no locks.
+    """
+
+    def __init__(self, store: Store) -> None:
+        import fcntl  # not on Windows, where everything but driving a sweep still works
+
+        assert store.local is not None
+        self._store, self._path, self._token = store, store.local / KEY, secrets.token_hex(8)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a+b")
+        try:
+            _with_brief_retries(lambda: fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = parse_holder(self._file.read())
+            self._file.close()
+            raise refusal(store, holder) from None
+        except OSError:
+            self._file.close()
+            raise
+        try:
+            self._claim(store)
+        except BaseException:
+            HELD.discard(self._token)
+            self._file.close()
+            raise
+
+    def _claim(self, store: Store) -> None:
+        ourself = json.dumps(ourselves(self._token, folder=_inode(self._path.parent))).encode()
+        try:
+            self._file.truncate(0)
+            self._file.write(ourself)
+            self._file.flush()
+        except OSError:
+            self._file.detach().close()  # without trying once more to write
+            raise
+        before = claims(store.names(CLAIMS))
+        for name in before:
+            if (holder := living(store, name)) is not None:
+                raise refusal(store, holder)
+        self.generation = newest(store) + 1
+        self.mark = mark(self.generation)
+        HELD.add(self._token)
+        try:
+            store.create(claim_key(self.mark), ourself)
+        except FileExistsError:
+            raise refusal(store, None) from None
+        for name in before:
+            store.delete(f"{CLAIMS}/{name}")
+
+    def check(self) -> None:
+        """Make sure that the lock is still on the file that others find, and that none has taken over.
+
+        Raises:
+            InputError: If not.
+        """
+        folder = f"{self._store.local}/"  # plain strings: this is on the way of every commit
+        try:
+            same = os.path.samestat(os.fstat(self._file.fileno()), os.stat(folder + KEY))  # noqa: PTH116
+            drivers = os.listdir(folder + CLAIMS)  # noqa: PTH208
+        except FileNotFoundError:
+            self._store.check_there()
+            same, drivers = False, []
+        except OSError as error:
+            todo = f"{remedy(error)} and run the same command again"
+            raise StorageError(f"cannot look at {self._path}: {error.strerror or error}; {todo}") from error
+        if any(newer > self.generation for newer in claims(drivers).values()):
+            raise taken_over(self._store)
+        if not same:
+            raise InputError(
+                f"{self._path} was deleted or replaced while this driver ran, so that another could take over: this "
+                "one stops, nothing is lost; run the same command again, and leave that file alone"
+            )
+
+    def close(self) -> None:
+        """Let another driver have it."""
+        HELD.discard(self._token)
+        with contextlib.suppress(InputError):
+            self._store.delete(claim_key(self.mark))
+        self._file.close()
+
+
+def is_locked(sweep: Path) -> bool:
+    """Whether a driver has a sweep on a disk open."""
+    import fcntl
+
+    try:
+        with (sweep / KEY).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or no locks here
+        pass
+    with contextlib.suppress(OSError):
+        store = Store(sweep)
+        return any(living(store, name) is not None for name in claims(_names(sweep / CLAIMS)))
+    return False
+
+
+def living(store: Store, name: str) -> Holder | None:
+    """The driver that a claim names, if for certain it lives and drives this very folder, not one that is a copy."""
+    assert store.local is not None
+    try:
+        holder = parse_holder(store.read(f"{CLAIMS}/{name}"))
+    except FileNotFoundError:
+        return None
+    if holder is None or holder["folder"] != _inode(store.local / LEDGER):
+        return None
+    return holder if is_alive(holder) else None
+
+
+def refusal(store: Store, holder: Holder | None) -> InputError:
+    """The error for a sweep that another driver has open."""
+    who = f" {named(holder)}" if holder else ""
+    return InputError(f"another driver{who} is running the sweep in {store}; wait for it or end it first")
+
+
+def taken_over(store: Store) -> InputError:
+    """The error for a driver that another one has followed."""
+    return InputError(f"another driver has taken over the sweep in {store}, so this one stops")
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def _inode(folder: Path) -> int:
+    return folder.stat().st_ino
+
+
+def _with_brief_retries(attempt: Callable[[], None]) -> None:
+    """Try again for a moment: `kdsweep status` holds the lock shortly, too, while it looks."""
+    for _ in range(5):
+        try:
+            return attempt()
+        except BlockingIOError:
+            time.sleep(0.05)
+    return attempt()
