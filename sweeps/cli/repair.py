@@ -9,12 +9,13 @@ def repair(sweep: SweepDir) -> None:
 
     Example: [bold]kdsweep repair runs/camvid[/]
     """
+    from analysis.tables.files import FOLDER as TABLES
     from sweeps.ledger.ledger import SET_ASIDE
     from sweeps.ledger.ledger import repair as cut_back
     from sweeps.store.generations import LEDGER
     from sweeps.store.store import Store
 
-    if not (Store(sweep).names(LEDGER) or Store(sweep).names(SET_ASIDE)):
+    if not any(Store(sweep).names(folder) for folder in (LEDGER, SET_ASIDE, TABLES)):
         raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
     done = cut_back(sweep)
     if done.why is None:

@@ -347,7 +347,8 @@ def test_a_host_of_the_same_name_is_another_host(tmp_path):
 
 
 def test_the_lease_of_an_earlier_version_is_respected(tmp_path):
-    Store(tmp_path).write("ledger/lease.json", json.dumps(holder.ourselves("feed") | {"pid": os.getppid(), "started": ""}).encode())
+    theirs = {**holder.ourselves("feed"), "pid": os.getppid(), "started": ""}
+    Store(tmp_path).write("ledger/lease.json", json.dumps(theirs).encode())
     with pytest.raises(InputError, match=f"another driver .process {os.getppid()} on"):
         Lease(Store(tmp_path), lambda text: None, QUICK)
 
