@@ -22,7 +22,7 @@ class Scan:
     seals: list[str] = field(default_factory=list)
     """By record."""
     generations: list[int] = field(default_factory=list)
-    """By record, that of the driver that wrote it."""
+    """By record, the generation of the driver that wrote it."""
     has_seals: bool = False
     """Whether a record has a seal, so that a driver of this version has noted how far the ledger reaches."""
     torn: str | None = None

@@ -22,7 +22,7 @@ class Segment(NamedTuple):
 
     Attributes:
         first: The number of its first record.
-        generation: That of the driver that wrote it; 0 for drivers of earlier versions.
+        generation: The generation of the driver that wrote it; 0 for drivers of earlier versions.
         name: Its name.
     """
 
