@@ -56,8 +56,12 @@ def count_macs(network: TappedNetwork, images: torch.Tensor) -> int:
     from torch.utils.flop_counter import FlopCounterMode  # imports Triton, for which every command would wait
 
     network.eval()
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        network(images)
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            network(images)
+    except AttributeError:  # torch's counter needs gradients where weights are computed, as with spectral norm
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+            network(images)
     return int(counter.get_total_flops()) // 2
 
 

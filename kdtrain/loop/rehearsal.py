@@ -24,6 +24,7 @@ from kdtrain.loop.setup import Run, build
 from kdtrain.loop.step import StepResult, TrainStep
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.methods.schedule import WeightSchedule
+from kdtrain.models.padding import size_remedy
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
 
@@ -88,7 +89,7 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, group: Pro
         evaluation_s = _evaluate(run)
         if group.rank == 0:
             with _explained("the student cannot be saved and loaded"):
-                check_saved(run, images, machine.cache)
+                notes += check_saved(run, images, machine.cache)
     memory = torch.cuda.max_memory_reserved(run.device) if run.device.type == "cuda" else None
     return Rehearsal(step_s, evaluation_s, memory, tuple(notes))
 
@@ -158,6 +159,8 @@ class _Some:
 
 
 _REMEDIES = {
+    "uninitialized parameter": "give every layer its sizes, since lazy modules cannot be trained",
+    "does not require grad": "the logits must depend on parameters of the student that require a gradient",
     "Expected more than 1 value per channel": "batch norm needs more than one value per channel: raise "
     "train.batch_size (each process needs 2 images), or train.augment.crop",
     "view size is not compatible": "use reshape in place of view, or give the network the attribute "
@@ -186,6 +189,7 @@ def _explained(what: str) -> Iterator[None]:
                 f"{what}: memory is too small; lower train.batch_size, train.eval_batch_size or train.augment.crop"
             ) from error
         remedy = next((f"; {remedy}" for sign, remedy in _REMEDIES.items() if sign in str(error)), "")
+        remedy = remedy or size_remedy(error)
         raise InputError(f"{what}{_place(error)}: {text}{remedy}") from error
 
 

@@ -15,10 +15,12 @@ from kdtrain.loop.setup import Run
 from kdtrain.loop.step import StepResult
 from kdtrain.loop.stop import what_diverged
 from kdtrain.models import TappedNetwork
-from kdtrain.models.outputs import LOGITS, is_probability, rival_maps
+from kdtrain.models.outputs import LOGITS, is_probability
 from kdtrain.runtime.atomic_files import load_checkpoint, save_checkpoint
 from kdtrain.teacher import load_model, save_model
 
+_RANDOM = 1e-2
+"""Differences between two passes of the same images above which they are random, in standard deviations of logits."""
 _TRIES = 8
 """Passes in training mode before a parameter counts as one without a gradient: some networks skip blocks at random."""
 
@@ -32,6 +34,7 @@ class Seen:
         rivals: The most maps with the channels of the logits, without a name, that it returned in a pass.
         endless: Layers with minus infinity.
         broken: Layers with NaN or plus infinity.
+        has_logits: Whether logits lay outside of 0 to 1 in a pass.
         probabilities: What every map of logits looked like, `softmax` or `sigmoid`; None if one did not.
     """
 
@@ -39,6 +42,7 @@ class Seen:
     rivals: int = 0
     endless: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    has_logits: bool = False
     probabilities: set[str | None] = field(default_factory=set)
 
 
@@ -46,25 +50,21 @@ class Seen:
 def watched(network: TappedNetwork) -> Iterator[Seen]:
     """Watch what a network gives in the block."""
     seen = Seen()
-    raw: list[object] = []
-
-    def keep_output(_module: nn.Module, _inputs: object, output: object) -> None:
-        raw[:] = [output]
 
     def look(_module: nn.Module, _inputs: object, maps: dict[str, Tensor]) -> None:
         seen.maps = {layer: value.detach() for layer, value in maps.items()}
-        seen.rivals = max(seen.rivals, rival_maps(raw.pop(), maps[LOGITS].shape[1]) if raw else 0)
+        seen.rivals = max(seen.rivals, network.rivals)
         seen.probabilities.add(is_probability(maps[LOGITS]))
+        seen.has_logits |= bool(((maps[LOGITS] < 0) | (maps[LOGITS] > 1)).any())
         for layer, value in seen.maps.items():
             if not bool(value.isfinite().all()):
                 (seen.endless if bool((value < torch.inf).all()) else seen.broken).add(layer)
 
-    hooks = [network.net.register_forward_hook(keep_output), network.register_forward_hook(look)]
+    hook = network.register_forward_hook(look)
     try:
         yield seen
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
 
 
 def check_teacher(seen: Seen, layers: set[str]) -> Iterator[str]:
@@ -141,8 +141,14 @@ def check_student(run: Run, images: Tensor, seen: Seen) -> Iterator[str]:
         )
     with torch.no_grad(), run.autocast(), watched(student) as evaluated:
         student(images[:1])
-    if kind := _kind(seen.probabilities | evaluated.probabilities):
-        raise InputError(_not_logits("the student", kind))
+    if kind := _kind(evaluated.probabilities):
+        if None not in seen.probabilities:
+            raise InputError(_not_logits("the student", kind))
+        if seen.has_logits:
+            yield (
+                f"the student returns logits in training, and what looks like the output of a {kind} in evaluation "
+                "mode: it cannot be a teacher"
+            )
     if untrained:
         if evaluated.rivals > 1:
             raise InputError(
@@ -156,8 +162,8 @@ def check_student(run: Run, images: Tensor, seen: Seen) -> Iterator[str]:
         yield "the student does not take maps in channels-last order and is trained in contiguous order, perhaps slower"
 
 
-def check_saved(run: Run, images: Tensor, folder: Path) -> None:
-    """Save a checkpoint and the student, and compare the loaded student with this one.
+def check_saved(run: Run, images: Tensor, folder: Path) -> Iterator[str]:
+    """Save a checkpoint and the student, and compare the loaded student with this one; notes on it.
 
     Raises:
         InputError: If the student has state that cannot be saved, or computes something else once it is loaded.
@@ -185,6 +191,11 @@ def check_saved(run: Run, images: Tensor, folder: Path) -> None:
             "the student computes other logits once it is saved and loaded: it has state that is in none of its "
             "parameters and buffers, or in a buffer with persistent=False that training changes; register the state as "
             "a buffer"
+        )
+    if noise > _RANDOM:
+        yield (
+            "the student computes other logits each time in evaluation mode, so scores depend on luck; use dropout of "
+            "torch.nn, which evaluation mode turns off"
         )
 
 

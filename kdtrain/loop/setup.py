@@ -10,6 +10,7 @@ from torch import nn
 
 from kdtrain.config import AUX, Machine, TrainConfig
 from kdtrain.data import Images, TrainBatches, open_role, open_unlabelled
+from kdtrain.errors import InputError
 from kdtrain.loop.batches import LiveBatches
 from kdtrain.loop.device import find_device, keep_freed_memory, mixed_precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
@@ -149,6 +150,11 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
         for term, module in zip(terms, term_modules, strict=True)
         if isinstance(module, TermModule) and module.kernel is not None
     }
+    if not any(parameter.requires_grad for parameter in student.parameters()):
+        raise InputError(
+            f"student: {config.student.title} must have parameters that require a gradient, got none; set requires_grad "
+            "to True on what is to be trained"
+        )
     trained = nn.ModuleList([student, term_modules])
     parameters = tuple(parameter for parameter in trained.parameters() if parameter.requires_grad)
     return Run(

@@ -13,6 +13,7 @@ from kdtrain.explain import first_line, sentence
 from kdtrain.foreign import load_foreign
 from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.network import Network
+from kdtrain.models.padding import size_remedy
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, read_safetensors
 from kdtrain.runtime.random_streams import derive
@@ -63,7 +64,8 @@ def layer_channels(network: TappedNetwork, layers: Iterable[str], size: tuple[in
         raise
     except Exception as error:
         name, (height, width) = type(network.net).__name__, size
-        raise InputError(f"{name} does not take images of {height} x {width}: {first_line(error)}") from error
+        why = f"{first_line(error).rstrip('.')}{size_remedy(error)}"
+        raise InputError(f"{name} does not take images of {height} x {width}: {why}") from error
     network.train(training)
     return {layer: tuple(value.shape[1:]) for layer, value in maps.items()}
 

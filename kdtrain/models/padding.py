@@ -46,6 +46,16 @@ def cut_back(value: Tensor, image: Size, padded_to: Size) -> Tensor:
     return value[..., : max(1, rows), : max(1, columns)]
 
 
+def size_remedy(error: Exception) -> str:
+    """The end of a sentence about a network that takes images of one size alone; empty for other errors."""
+    if "match model" not in str(error):  # as timm says it
+        return ""
+    return (
+        "; set train.augment.crop and take images of this size, or let the encoder take all sizes by an option "
+        "(strict_img_size: false or dynamic_img_size: true)"
+    )
+
+
 def _patches(net: nn.Module) -> set[int]:
     """The sides of the patches into which parts of a network cut an image."""
     sides: set[int] = set()

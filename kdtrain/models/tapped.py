@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kdtrain.errors import InputError
-from kdtrain.models.outputs import AUX, LOGITS, maps_of
+from kdtrain.models.outputs import AUX, LOGITS, maps_of, rival_maps
 from kdtrain.models.padding import Size, cut_back, padded, padded_sizes
 
 NAMED_LAYERS = "logits, aux, decoder, encoder.1 to encoder.5, encoder.last, or the path of a module"
@@ -42,6 +42,7 @@ class TappedNetwork(nn.Module):
 
     Attributes:
         contiguous: Whether maps must be contiguous. A network says so itself by an attribute `channels_last = False`.
+        rivals: How many maps without a name, the logits among them, had their channels in the last output.
     """
 
     mean: Tensor
@@ -54,6 +55,7 @@ class TappedNetwork(nn.Module):
         self.contiguous = getattr(net, "channels_last", True) is False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.rivals = 0
         self._taps: dict[str, _Tap] = {}
         self._hooks: list[RemovableHandle] = []
         self._layers: tuple[str, ...] = ()
@@ -156,6 +158,7 @@ class TappedNetwork(nn.Module):
                 raise InputError(f"layer {layer!r} takes no part in what {self._name} computes")
         maps = {layer: self._taps.pop(layer).map for layer in self._tapped_layers}
         maps |= maps_of(output, self._name + (" in training mode" if self.training else ""))
+        self.rivals = rival_maps(output, maps[LOGITS].shape[1])
         if AUX in self._layers and AUX not in maps:
             raise InputError("layer 'aux': this network has no auxiliary head")
         return maps

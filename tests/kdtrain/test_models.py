@@ -240,6 +240,11 @@ def test_a_network_without_an_encoder_has_no_deepest_stage():
         ({"arch": "tiny_networks:no_module"}, (), "must return a torch.nn.Module, got str"),
         ({"arch": "tiny_networks:one_class_more"}, (), "gives 8 channels of logits for 7 classes"),
         ({"arch": "tiny_networks:unnamed"}, (), "out or logits, or a tuple that starts with them, got a dict with the"),
+        (
+            {"arch": "Unet", "encoder": "tu-swin_tiny_patch4_window7_224"},
+            (),
+            "doesn't match model (224); set train.augment.crop and take images of this size, or let the encoder take",
+        ),
         ({"arch": "tiny_networks:at_least_64_high"}, (), "TooSmall does not take images of 32 x 48: images must be"),
     ],
 )  # fmt: skip

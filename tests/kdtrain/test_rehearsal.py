@@ -44,6 +44,9 @@ def rehearsed(machine, make_config):
         (odd("views_and_says_so"), (CONTIGUOUS,)),
         (odd("skips_at_random"), ()),
         (odd("pooled"), ()),
+        (odd("spectral_norm"), ()),
+        (odd("scripted"), ()),
+        (odd("zero_head"), ()),
     ],
 )
 def test_a_sound_network_passes(rehearsed, student, notes):
@@ -77,6 +80,8 @@ def test_a_sound_network_passes(rehearsed, student, notes):
         (odd("needs_targets"), r"a step with 4 images of 32 x 48 fails \(odd_networks.py, line \d+\): KeyError: 'targ"),
         (odd("endless", value="nan"), "the student's map at logits holds NaN or infinity in the first step"),
         (odd("bad_gradient", "tiny_networks"), "the weights were not finite after the first step"),
+        (odd("frozen"), "odd_networks:frozen must have parameters that require a gradient, got none"),
+        (odd("lazy"), "the training cannot be set up: .*; give every layer its sizes, since lazy modules cannot be"),
         (odd("one_class_more", "tiny_networks"), "gives 11 channels of logits for 10 classes"),
     ],
 )
@@ -84,6 +89,21 @@ def test_a_network_that_is_not_what_it_seems_is_refused(rehearsed, student, said
     with pytest.raises(InputError, match=said) as error:
         rehearsed(student)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("student", "note"),
+    [
+        (odd("random_in_evaluation"), "the student computes other logits each time in evaluation mode"),
+        (
+            odd("returns", form="softmax in evaluation"),
+            "the student returns logits in training, and what looks like the output of a softmax in evaluation mode",
+        ),
+    ],
+)
+def test_what_works_but_is_strange_is_noted(rehearsed, student, note):
+    (only,) = rehearsed(student).notes
+    assert only.startswith(note)
 
 
 def test_batch_norm_over_one_value_is_found_before_training(rehearsed):

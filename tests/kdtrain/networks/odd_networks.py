@@ -66,6 +66,8 @@ class Returns(Tiny):
                 return logits.sigmoid()
             case "log_softmax":
                 return logits.log_softmax(1)
+            case "softmax in evaluation":
+                return logits if self.training else logits.softmax(1)
             case "nothing":
                 return None
         raise ValueError(self.form)
@@ -278,3 +280,40 @@ class Unready(nn.Module):
 
 def needs_targets(num_classes: int) -> nn.Module:
     return Unready(num_classes)
+
+
+class Random(Tiny):
+    """Dropout in evaluation mode, too."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(images), 0.5, training=True)
+
+
+def random_in_evaluation(num_classes: int) -> nn.Module:
+    return Random(num_classes, 6, 0.0)
+
+
+def frozen(num_classes: int) -> nn.Module:
+    return Tiny(num_classes, 6, 0.0).requires_grad_(False)
+
+
+def spectral_norm(num_classes: int) -> nn.Module:
+    network = Tiny(num_classes, 6, 0.0)
+    network.head = nn.utils.parametrizations.spectral_norm(network.head)
+    return network
+
+
+def lazy(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyConv2d(num_classes, 1))
+
+
+def scripted(num_classes: int) -> nn.Module:
+    return torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, num_classes, 1)))
+
+
+def zero_head(num_classes: int) -> nn.Module:
+    """As detectors of rare classes begin: the same logits everywhere."""
+    network = Tiny(num_classes, 6, 0.0)
+    nn.init.zeros_(network.head.weight)
+    nn.init.constant_(network.head.bias, 1 / num_classes)
+    return network
