@@ -152,8 +152,8 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
     }
     if not any(parameter.requires_grad for parameter in student.parameters()):
         raise InputError(
-            f"student: {config.student.title} must have parameters that require a gradient, got none; set requires_grad "
-            "to True on what is to be trained"
+            f"student: {config.student.title} must have parameters that require a gradient, got none; set "
+            "requires_grad to True on what is to be trained"
         )
     trained = nn.ModuleList([student, term_modules])
     parameters = tuple(parameter for parameter in trained.parameters() if parameter.requires_grad)
