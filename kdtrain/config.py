@@ -219,6 +219,18 @@ class Replay(Strict):
     """How many views are recorded, where not all fit: otherwise each view would delete the one that is read next."""
 
 
+def _default_cache() -> Path:
+    if folder := os.environ.get("KDSWEEP_CACHE"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache" / "kdsweep"
+    except RuntimeError:
+        raise InputError(
+            "cache: this user has no home folder, where the cache of decoded images lies by default: set KDSWEEP_CACHE "
+            "or HOME to a folder that this user can write"
+        ) from None
+
+
 class Machine(Strict):
     """Where a training runs and with which resources; none of it changes what is trained."""
 
@@ -230,11 +242,9 @@ class Machine(Strict):
     """Processes that prepare samples for each training process; 0 prepares them in the training process."""
     processes: int = Field(default=1, ge=1)
     """Processes of this node that share every batch, each on its own GPU, or all on the CPU."""
-    data_root: Path = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA", "data")))
+    data_root: Path = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA") or "data"))
     """The folder in which data sets lie."""
-    cache: Path = Field(
-        default_factory=lambda: Path(os.environ.get("KDSWEEP_CACHE", Path.home() / ".cache" / "kdsweep"))
-    )
+    cache: Path = Field(default_factory=_default_cache)
     """The folder for decoded data, shared by all trainings on the machine."""
     weights: Path | None = Field(
         default_factory=lambda: Path(folder) if (folder := os.environ.get("KDSWEEP_WEIGHTS")) else None

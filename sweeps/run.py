@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
+from kdtrain.loop.device import check_device
 from sweeps.attempt.attempt import staged
 from sweeps.attempt.inputs import Inputs
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
@@ -97,6 +98,7 @@ def _run(
         console.print(text, markup=False)  # messages of other libraries may hold brackets
 
     sweep.notice, sweep.gives_up = notice, lambda: stop.overdue
+    check_device(machine.device, is_here=address is None)
     require_kind(sweep, FolderKind.SWEEP)
     begun = check_begun(spec, sweep)
     with class_counter(console) as counted:

@@ -40,6 +40,37 @@ def find_device(machine: Machine, rank: int = 0) -> torch.device:
     return device
 
 
+def check_device(name: str, is_here: bool = True) -> None:
+    """Check the name of a device, without using the device.
+
+    Args:
+        name: As in `Machine.device`.
+        is_here: Whether trainings run on this machine, so that the device must be here.
+
+    Raises:
+        InputError: If there is no such device.
+    """
+    if name == "auto":
+        return
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in _DEVICES:
+        raise InputError(f"device: must be auto, cpu, cuda, or cuda:1 for the second GPU, got {name!r}")
+    if device.type != "cuda" or not is_here:
+        return
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise InputError(f"device: {name!r} is not available, because torch sees no GPU here; use auto or cpu")
+    if (device.index or 0) >= count:
+        raise InputError(f"device: {name!r} is not available, the last GPU here is cuda:{count - 1}")
+
+
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""The kinds of devices on which a training may compute."""
+
+
 def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors, where the C library is glibc.
 

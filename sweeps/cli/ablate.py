@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from kdtrain import InputError
-from sweeps.cli.options import Trust, console
+from sweeps.cli.options import Trust, console, number
 from sweeps.cli.output import Force, write_output
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
 from sweeps.designs.controls import DEFAULT
@@ -32,7 +32,7 @@ def ablate(
             help="The study to ablate; by default the best study with a teacher, or the last study of a spec."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Fresh seeds per cell.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Fresh seeds per cell.", callback=number(1, 1000))] = 3,
     factors: Annotated[
         str | None, typer.Option(metavar="A,B", help="The terms to ablate; by default all except cross-entropy.")
     ] = None,
@@ -53,10 +53,13 @@ def ablate(
     ] = None,
     time_ratio: Annotated[
         float | None,
-        typer.Option(min=0, help="How much longer the reference trains; by default as measured in the sweep."),
+        typer.Option(
+            help="How much longer the reference trains; by default as measured in the sweep.",
+            callback=number(0, 1000),
+        ),
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(min=4, max=5, help="The resolution of the design fractional.")
+        int | None, typer.Option(help="The resolution of the design fractional.", callback=number(4, 5))
     ] = None,
     force: Force = False,
     yes: Annotated[bool, typer.Option("--yes", help="Write the spec even if it has more than 200 runs.")] = False,

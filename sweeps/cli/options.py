@@ -1,16 +1,19 @@
 """What the commands share: options, the console, an orderly stop."""
 
 import contextlib
+import math
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kdtrain import EpochReport, InputError, Machine, foreign
+from kdtrain.errors import MissingError
+from kdtrain.loop.device import check_device
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.show.printer import Printer, outlasting_output
 from sweeps.spec.overrides import check_apart
@@ -57,12 +60,34 @@ Rehearsal = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")]
+
+
+def number(low: float, high: float = math.inf) -> Callable[[typer.CallbackParam, float | None], float | None]:
+    """A callback of an option that takes numbers from `low` to `high`; all numeric options are checked by it."""
+
+    def check(option: typer.CallbackParam, value: float | None) -> float | None:
+        if value is not None and not (low <= value <= high and math.isfinite(value)):
+            least = f"of at least {low:g}"
+            allowed = least if high == math.inf else f"from {low:g} to {high:.16g}"
+            raise InputError(f"--{(option.name or '').replace('_', '-')}: must be a number {allowed}, got {value}")
+        return value
+
+    return check
+
+
 Threads = Annotated[
     int | None,
-    typer.Option(help="CPU threads of one training; by default the CPUs of a trial, or the choice of torch."),
+    typer.Option(
+        help="CPU threads of one training; by default the CPUs of a trial, or the choice of torch.",
+        callback=number(1, 1024),
+    ),
 ]
 Workers = Annotated[
-    int, typer.Option(help="Processes per training that make samples; 0 makes them in the training's process.")
+    int,
+    typer.Option(
+        help="Processes per training that make samples; 0 makes them in the training's process.",
+        callback=number(0, 1024),
+    ),
 ]
 
 
@@ -103,9 +128,18 @@ def this_command() -> str:
 
 
 def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> Machine:
-    """The machine that the options describe."""
+    """The machine that the options describe.
+
+    Raises:
+        InputError: If there is no such device or no such folder of weights.
+    """
     folders = {"data_root": data, "weights": weights}
-    return Machine(**{name: folder for name, folder in folders.items() if folder is not None}, **fields)
+    machine = Machine(**{name: folder for name, folder in folders.items() if folder is not None}, **fields)
+    check_device(machine.device, is_here=False)
+    if machine.weights is not None and not machine.weights.is_dir():
+        source = "--weights" if weights is not None else "KDSWEEP_WEIGHTS"
+        raise MissingError(f"{source}: must be a folder of <encoder>.safetensors files, got {machine.weights}")
+    return machine
 
 
 def changes_of(changes: list[str] | None) -> dict[str, object]:

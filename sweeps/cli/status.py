@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.options import SweepDir, console
+from sweeps.cli.options import SweepDir, console, number
 
 
 def status(
@@ -17,7 +17,7 @@ def status(
     out: Annotated[
         Path | None, typer.Option(help="The file of the page; by default D/report/live.html, for a URI ./live.html.")
     ] = None,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two updates.")] = 10.0,
+    every: Annotated[float, typer.Option(help="Seconds between two updates.", callback=number(0.1))] = 10.0,
 ) -> None:
     """Show how far a sweep is, from its files, while it runs or after.
 

@@ -18,6 +18,7 @@ from sweeps.cli.options import (
     changes_of,
     console,
     machine_of,
+    number,
     print_epoch,
     stoppable,
 )
@@ -97,7 +98,8 @@ def ensemble_of_teachers(
     temperature: Annotated[
         float,
         typer.Option(
-            help="The temperature of the probabilities; use the temperature of the terms that learn from them."
+            help="The temperature of the probabilities; use the temperature of the terms that learn from them.",
+            callback=number(1e-3, 1e6),
         ),
     ] = 1.0,
     flip: Annotated[bool, typer.Option("--flip", help="Every member also predicts the mirrored image.")] = False,

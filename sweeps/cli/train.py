@@ -17,6 +17,7 @@ from sweeps.cli.options import (
     Workers,
     console,
     machine_of,
+    number,
     print_epoch,
     stoppable,
 )
@@ -34,7 +35,9 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     workers: Workers = 0,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**53, help="A seed in place of the config's seed.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="A seed in place of the config's seed.", callback=number(0, 2**53))
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Train one config to its end and save the student as a teacher folder.
