@@ -20,8 +20,9 @@ from kdtrain.space import Choice, Range
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
-from sweeps.driver.allocation import confirms, count_final_runs, searches
+from sweeps.driver.allocation import confirms, count_final_runs, most_trials
 from sweeps.driver.config_check import ConfigCheck
+from sweeps.driver.idle_settings import idle_settings, rungs
 from sweeps.driver.sampler import make_sampler
 from sweeps.driver.space_check import check_space
 from sweeps.show.watchers import find_watchers
@@ -72,6 +73,8 @@ class StudyPlan:
     confirm_runs: int
     confirm_text: str
     is_baseline: bool
+    rungs: tuple[int, ...] = ()
+    """Epochs at which a trial may be stopped early."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class Plan:
             lines += [f"  search {path} in {domain}" for path, domain in study.space.items()]
             if study.trials:
                 lines.append(f"  search: {_times(study.trials, study.epochs)}, at most {study.search_epochs} epochs")
+            if study.rungs:
+                lines.append(f"  early stopping: rungs at epochs {', '.join(map(str, study.rungs))}")
             if study.confirm_runs:
                 lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on {study.confirm_text}")
         lines += [
@@ -287,13 +292,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     config = spec.config_for(study)
     method = get_method(study.method) if study.method else None
     space = spec.space_of(study)
-    trials, search_epochs = 0, 0
-    if not space and searches(spec, study):
-        trials, search_epochs = 1, config.epochs
-    elif space:
-        by_epochs = None if spec.budget.epochs is None else max(1, int(spec.budget.epochs / config.epochs + 0.5))
-        trials = min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
-        search_epochs = trials * config.epochs
+    trials = most_trials(spec, study)
     rounds = spec.confirm.rounds
     return StudyPlan(
         name=study.name,
@@ -303,10 +302,11 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         space={path: in_words(domain) for path, domain in space.items()},
         epochs=config.epochs,
         trials=trials,
-        search_epochs=search_epochs,
+        search_epochs=trials * config.epochs,
         confirm_runs=trainings(rounds, trials) if space else all_seeds(rounds),
         confirm_text=_fresh_seeds(spec.confirm, trials) if space else "fresh seeds",
         is_baseline=study == spec.baseline,
+        rungs=tuple(rungs(spec, study)),
     )
 
 
@@ -344,6 +344,14 @@ def _warnings(spec: SweepSpec, checked: Checked) -> Iterator[str]:
         yield "every study has a teacher, so the gain of distillation cannot be measured; add the study none"
     if not confirms(spec):
         yield "nothing is confirmed on fresh seeds (confirm.top or confirm.seeds is 0): scores are optimistic"
+    yield from idle_settings(spec)
+    crops = {study.name: spec.config_for(study).augment.crop for study in spec.studies}
+    for crop in {crop: None for crop in crops.values() if crop is not None}:
+        if crop[0] > checked.image_size[0] or crop[1] > checked.image_size[1]:
+            yield (
+                f"augment.crop: {crop[0]} x {crop[1]} is larger than images of {checked.image_size[0]} x "
+                f"{checked.image_size[1]}; what lies outside is gray and has no labels"
+            )
     for study in spec.studies:
         if spec.space_of(study) and spec.defaults(study) is None:
             yield f"{study.name}: its published values lie outside of its space and will not be tried"

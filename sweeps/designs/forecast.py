@@ -8,7 +8,7 @@ from analysis.selection.halving import all_seeds, trainings
 from analysis.stats.seed_contrasts import smallest_detectable
 from sweeps.designs.factorial import FAMILY as FACTORIAL
 from sweeps.designs.measured import ASSUMED_SD, Measured
-from sweeps.driver.allocation import confirms
+from sweeps.driver.allocation import confirms, most_trials
 from sweeps.spec.settings import Cell
 from sweeps.spec.spec import Study, SweepSpec
 
@@ -92,10 +92,7 @@ def forecast(spec: SweepSpec, measured: Measured | None = None) -> Forecast:
 def runs(spec: SweepSpec, study: Study) -> int:
     """Trainings of a study at most: its search, and the fresh seeds of what it finds."""
     space = spec.space_of(study)
-    searched = 0
-    if space:
-        by_epochs = None if spec.budget.epochs is None else max(1, round(spec.budget.epochs / spec.epochs[study.name]))
-        searched = min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
+    searched = most_trials(spec, study) if space else 0
     if not confirms(spec):
         return searched or 1
     rounds = spec.confirm.rounds

@@ -33,6 +33,17 @@ def searches(spec: SweepSpec, study: Study) -> bool:
     return bool(spec.space_of(study)) or not confirms(spec)
 
 
+def most_trials(spec: SweepSpec, study: Study) -> int:
+    """Trials of a study's search if none is stopped early; more are possible where epochs alone are limited."""
+    if not searches(spec, study):
+        return 0
+    if not spec.space_of(study):
+        return 1
+    epochs = spec.budget.epochs
+    by_epochs = None if epochs is None else max(1, int(epochs / spec.epochs[study.name] + 0.5))
+    return min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
+
+
 def spent_trials(state: SweepState, study: Study) -> int:
     """Configs that a study has proposed."""
     return len(state.of_study(study.name, Phase.SEARCH))

@@ -113,7 +113,7 @@ def test_plan_and_ablate_say_the_same(tmp_path, monkeypatch, capsys):
     lines = [line for line in output.splitlines() if not line.startswith(str(out))]
     assert forecast(load_spec(out)).lines() == lines
     options = ("--values", "channel_wise.temperature=1,2,4", "--retune", "optimizer.lr=0.01,0.02", "--controls", "")
-    assert run("ablate", demo, "--design", "one-factor", *options, "--out", out)[0] == 0
+    assert run("ablate", demo, "--design", "one-factor", *options, "--out", out, "--force")[0] == 0
     content = yaml.safe_load(out.read_text())
     assert [study["name"] for study in content["studies"]] == [
         "reference",

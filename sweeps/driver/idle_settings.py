@@ -1,0 +1,143 @@
+"""Settings of a spec that change nothing, each in a sentence: a reader of a plan would believe that they do."""
+
+from collections.abc import Iterator, Mapping
+
+from kdtrain.config import TrainConfig
+from kdtrain.space import Choice
+from sweeps.driver.allocation import confirms, most_trials, searches
+from sweeps.driver.asha import milestones
+from sweeps.spec.paths import size
+from sweeps.spec.settings import Sampler, Scheduler
+from sweeps.spec.spec import Study, SweepSpec
+
+_NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "optimizer.momentum": ("optimizer.name", ("sgd",)),
+    "schedule.power": ("schedule.name", ("poly",)),
+}
+"""Fields that only some values of another field look at."""
+
+
+def idle_settings(spec: SweepSpec) -> Iterator[str]:
+    """A sentence for every setting that has no effect."""
+    yield from _sampler(spec)
+    if spec.teacher is not None and not any(spec.config_for(study).uses_teacher for study in spec.studies):
+        yield "teacher: no study has a term that looks at it"
+    for path, domain in spec.space.items():
+        if isinstance(domain, Choice) and len(domain.choices) == 1:
+            yield f"space.{path}: holds a single value, so nothing is searched"
+    sentences: dict[str, list[str]] = {}
+    for study in spec.studies:
+        for sentence in (*_budget(spec, study), *_halving(spec, study), *_recipe(spec, study)):
+            sentences.setdefault(sentence, []).append(study.name)
+    for sentence, studies in sentences.items():
+        everywhere = len(studies) == len(spec.studies)
+        yield sentence if everywhere else f"{', '.join(studies)}: {sentence}"
+
+
+def rungs(spec: SweepSpec, study: Study) -> list[int]:
+    """The epochs of the rungs at which a trial of a study may be stopped; none if no trial ever is."""
+    scheduler, config = spec.scheduler, spec.config_for(study)
+    if scheduler.name == "none" or most_trials(spec, study) < scheduler.factor:
+        return []
+    last = (config.epochs - 1) // config.evaluate_every * config.evaluate_every
+    """The last evaluation before the end, after which nothing could be saved."""
+    return [rung for rung in milestones(scheduler.grace, scheduler.factor, config.epochs) if rung <= last]
+
+
+def _sampler(spec: SweepSpec) -> Iterator[str]:
+    startup, name = spec.sampler.startup, spec.sampler.name
+    if name != "tpe" and startup != Sampler().startup:
+        yield f"sampler.startup: only tpe looks at it, and the sampler is {name}"
+    most = max((most_trials(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
+    if name == "tpe" and 0 < most <= startup:
+        yield (
+            f"sampler.startup: {startup} random trials come first, and a study has at most {most}, so all of them are "
+            "random"
+        )
+    if spec.scheduler.name == "none":
+        for field in ("grace", "factor"):
+            if getattr(spec.scheduler, field) != getattr(Scheduler(), field):
+                yield f"scheduler.{field}: has no effect, because scheduler.name is none"
+
+
+def _budget(spec: SweepSpec, study: Study) -> Iterator[str]:
+    budget, space, epochs = spec.budget, spec.space_of(study), spec.epochs[study.name]
+    if not space or not searches(spec, study):
+        return
+    most = most_trials(spec, study)
+    if budget.trials is not None and budget.epochs is not None:
+        by_trials = budget.trials * epochs
+        if by_trials <= budget.epochs:
+            yield (
+                f"budget.epochs: {budget.epochs} is never reached, because budget.trials ends the search after "
+                f"{budget.trials} trials, which are {by_trials} epochs at most"
+            )
+        elif rungs(spec, study):
+            yield (
+                f"budget.trials: {budget.trials} is reached only if early stopping saves epochs; without it "
+                f"budget.epochs ends the search after {most} trials"
+            )
+        else:
+            yield (
+                f"budget.trials: {budget.trials} is never reached, because budget.epochs ends the search after {most} "
+                "trials"
+            )
+    if (count := size(space)) < most:
+        yield f"budget: the space holds {count} configs, fewer than the {most} trials of the budget"
+    if confirms(spec) and spec.confirm.top > min(most, count):
+        yield f"confirm.top: {spec.confirm.top} is more than the {min(most, count)} configs that a study tries"
+
+
+def _halving(spec: SweepSpec, study: Study) -> Iterator[str]:
+    scheduler, config = spec.scheduler, spec.config_for(study)
+    if scheduler.name == "none" or not spec.space_of(study) or rungs(spec, study):
+        return
+    if (most := most_trials(spec, study)) < scheduler.factor:
+        yield (
+            f"scheduler.factor: a rung stops no trial before {scheduler.factor} have entered it, and a study has at "
+            f"most {most}, so none is stopped early"
+        )
+    else:
+        evaluated = f", evaluated every {config.evaluate_every}" if config.evaluate_every > 1 else ""
+        yield (
+            f"scheduler.grace: {scheduler.grace} leaves no evaluation before the last of the {config.epochs} epochs"
+            f"{evaluated}, so no trial is stopped early"
+        )
+
+
+def _recipe(spec: SweepSpec, study: Study) -> Iterator[str]:
+    config, space = spec.config_for(study), spec.space_of(study)
+    if config.views is not None and config.views >= config.epochs and "views" not in space:
+        yield f"train.views: {config.views} is not below the {config.epochs} epochs, so no view is repeated"
+    if config.schedule.warmup_epochs >= config.epochs:
+        yield (
+            f"train.schedule.warmup_epochs: {config.schedule.warmup_epochs:g} is not below the {config.epochs} epochs, "
+            "so the learning rate never reaches optimizer.lr"
+        )
+    weights = {term.name: term.weight for term in config.terms}
+    for path in (*study.set, *space):
+        _, _, rest = path.partition("terms.")
+        term, _, field = rest.partition(".")
+        if weights.get(term) == 0 and field != "weight" and f"terms.{term}.weight" not in space:
+            yield f"{path}: has no effect, because the weight of {term} is 0"
+    if spec.purpose == "search":
+        for term in study.terms or ():
+            if term.weight == 0 and f"terms.{term.name}.weight" not in (*study.set, *space):
+                yield f"terms.{term.name}: is not computed, because its weight is 0"
+    for path, (switch, values) in _NEEDS.items():
+        given = path in study.set or path in space or _is_given(spec.train, path)
+        if given and not _values(config, space, switch) & set(values):
+            yield f"{path}: only {switch}: {values[0]} looks at it"
+
+
+def _is_given(recipe: Mapping[str, object], path: str) -> bool:
+    group, _, field = path.partition(".")
+    part = recipe.get(group)
+    return isinstance(part, Mapping) and field in part
+
+
+def _values(config: TrainConfig, space: Mapping[str, object], path: str) -> set[object]:
+    """The values that a field has in the trials of a study."""
+    domain = space.get(path)
+    group, _, field = path.partition(".")
+    return set(domain.choices) if isinstance(domain, Choice) else {getattr(getattr(config, group), field)}
