@@ -121,9 +121,9 @@ def _recipe(spec: SweepSpec, study: Study) -> Iterator[str]:
         if weights.get(term) == 0 and field != "weight" and f"terms.{term}.weight" not in space:
             yield f"{path}: has no effect, because the weight of {term} is 0"
     if spec.purpose == "search":
-        for term in study.terms or ():
-            if term.weight == 0 and f"terms.{term.name}.weight" not in (*study.set, *space):
-                yield f"terms.{term.name}: is not computed, because its weight is 0"
+        for unused in study.terms or ():
+            if unused.weight == 0 and f"terms.{unused.name}.weight" not in (*study.set, *space):
+                yield f"terms.{unused.name}: is not computed, because its weight is 0"
     for path, (switch, values) in _NEEDS.items():
         given = path in study.set or path in space or _is_given(spec.train, path)
         if given and not _values(config, space, switch) & set(values):
