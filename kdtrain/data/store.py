@@ -127,7 +127,7 @@ def open_store(source: DataSource, role: str, cache: Path, verify: bool = False)
             with _lock(cache / f".{folder.name}.lock") as alone:
                 if not _is_usable(folder, digest, verify):
                     if alone:
-                        _clear_leftovers(folder)
+                        _clear_leftovers(cache, folder.name)
                     _build(source, role, digest, folder)
     return Images(_folder_of(cache, role, digest), lambda: open_store(source, role, cache, verify=True))
 
@@ -167,10 +167,15 @@ def _folder_of(cache: Path, role: str, digest: str) -> Path:
     return cache / f"{written_name(role)}-{digest}"
 
 
-def _clear_leftovers(folder: Path) -> None:
-    """Remove the folders of processes that were killed while they built the store."""
-    for left in folder.parent.glob(f".{folder.name}-*"):
-        shutil.rmtree(left, ignore_errors=True)
+def _clear_leftovers(cache: Path, own: str) -> None:
+    """Remove the folders of processes that were killed while they built a store; the caller holds the lock of `own`."""
+    for left in cache.glob(".*-*"):
+        name = left.name[1:].rpartition("-")[0]
+        lock = cache / f".{name}.lock"
+        if left.is_dir() and lock.is_file():
+            with contextlib.nullcontext(True) if name == own else _lock(lock, wait=False) as free:
+                if free:
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
@@ -244,11 +249,11 @@ def _writing_to(cache: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(file: Path) -> Iterator[bool]:
+def _lock(file: Path, wait: bool = True) -> Iterator[bool]:
     """Let one process build at a time; where locks do not work (False), all build and the first to finish wins."""
     with file.open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             alone = True
         except OSError:
             alone = False

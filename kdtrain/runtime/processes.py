@@ -9,7 +9,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -20,6 +19,7 @@ from pathlib import Path
 from kdtrain.errors import StorageError
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.runtime.process_group import ALONE, ProcessGroup, SpawnedGroup
+from kdtrain.runtime.scratch import scratch_folder
 
 Work = Callable[[ProcessGroup], object]
 
@@ -50,9 +50,9 @@ def spawn(size: int, work: Work) -> Iterator[ProcessGroup]:
         yield ALONE
         return
     in_order = False
-    with tempfile.TemporaryDirectory(prefix="kdtrain-") as name:
-        others = OtherProcesses(size, work, Path(name))
-        group = SpawnedGroup(0, size, Path(name), others.await_ready)
+    with scratch_folder() as folder:
+        others = OtherProcesses(size, work, folder)
+        group = SpawnedGroup(0, size, folder, others.await_ready)
         try:
             others.watch(group.abort)
             yield group

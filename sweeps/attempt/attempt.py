@@ -101,6 +101,8 @@ def staged(teacher: Store, digest: str, cache: Path) -> Path:
     with (folder.parent / f".{digest}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / CARD).is_file():
+            for left in folder.parent.glob(f".{digest}-*"):  # of killed processes, which held the lock
+                shutil.rmtree(left, ignore_errors=True)
             building = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
             try:
                 for name in teacher.names(""):

@@ -17,6 +17,7 @@ from kdtrain.explain import kind_and_line
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.launch.address import check_answers, split_address
 from sweeps.launch.ray_errors import explained
+from sweeps.launch.session_folder import session_folder
 from sweeps.spec.settings import Resources
 
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -65,12 +66,13 @@ def cluster(
     except Exception as error:
         ray.shutdown()
         raise InputError(_cannot_start(address, error)) from error
-    try:
-        if address is None and not (ip := ray.util.get_node_ip_address()).startswith("127."):
-            notice(f"warning: the Ray cluster of this sweep listens on {ip}, where other machines may reach it")
-        yield
-    finally:
-        ray.shutdown()
+    with session_folder() if address is None else _as_it_is():
+        try:
+            if address is None and not (ip := ray.util.get_node_ip_address()).startswith("127."):
+                notice(f"warning: the Ray cluster of this sweep listens on {ip}, where other machines may reach it")
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager

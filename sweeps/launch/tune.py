@@ -6,8 +6,6 @@ short searcher and a short scheduler forward Tune's calls to the driver. Tune's 
 
 import contextlib
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from ray.util.queue import Queue
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
 from kdtrain.code_digest import fingerprint, foreign_modules
 from kdtrain.foreign import Trust, trusted_modules, trusting
+from kdtrain.runtime.scratch import scratch_folder
 from sweeps.attempt.attempt import Train, train_in
 from sweeps.attempt.signals import StopRequest
 from sweeps.attempt.teachers import Fit, Teacher
@@ -62,34 +61,30 @@ def run_on_ray(
     resources = driver.spec.resources
     slots = _slots({"CPU": resources.cpu, "GPU": resources.gpu}, resources.concurrent)
     bridge = TuneBridge(driver, machine, on_step, stop_request, teacher)
-    scratch = Path(tempfile.mkdtemp(prefix="kdsweep-tune-"))
 
     def job(tune_config: Mapping[str, Any]) -> None:
         run_trial(tune_config, train)
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tune.Tuner(
-                tune.with_resources(job, lambda config: tune.PlacementGroupFactory([config["resources"]])),
-                tune_config=tune.TuneConfig(
-                    search_alg=_Proposals(bridge),
-                    scheduler=_Decisions(bridge),
-                    num_samples=-1,
-                    max_concurrent_trials=slots,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="tune",
-                    storage_path=str(scratch),
-                    stop=_Stop(bridge),
-                    verbose=0,
-                    callbacks=[_Events(bridge)],
-                    log_to_file=False,
-                ),
-            ).fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tune.Tuner(
+            tune.with_resources(job, lambda config: tune.PlacementGroupFactory([config["resources"]])),
+            tune_config=tune.TuneConfig(
+                search_alg=_Proposals(bridge),
+                scheduler=_Decisions(bridge),
+                num_samples=-1,
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(scratch),
+                stop=_Stop(bridge),
+                verbose=0,
+                callbacks=[_Events(bridge)],
+                log_to_file=False,
+            ),
+        ).fit()
     if bridge.failure is not None:
         raise bridge.failure
 

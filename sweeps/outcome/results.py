@@ -1,8 +1,6 @@
 """The results of a sweep, from its ledger and trials: tables, best config, pictures and report."""
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from kdtrain import Machine
 from kdtrain.errors import refused, unreadable
 from kdtrain.loop.run_folder import STUDENT
 from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.runtime.scratch import scratch_folder
 from sweeps.attempt.attempt import TRIALS, staged
 from sweeps.attempt.teachers import Teacher
 from sweeps.ledger.ledger import copy_ledger
@@ -56,8 +55,7 @@ def local_folder(sweep: Store) -> Iterator[Path]:
         with _refusals_named(sweep.local):
             yield sweep.local
         return
-    folder = Path(tempfile.mkdtemp(prefix="kdsweep-"))
-    try:
+    with scratch_folder() as folder:
         copy_ledger(sweep, folder)
         sweep.pull("predictions", folder / "predictions")
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
@@ -66,8 +64,6 @@ def local_folder(sweep: Store) -> Iterator[Path]:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and before.get(path) != path.stat().st_mtime_ns:
                 sweep.write(path.relative_to(folder).as_posix(), path.read_bytes())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -89,8 +85,8 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
             text = best_document(chosen, teacher.store if teacher else None, sweep)
             write_atomically(folder / "best.yaml", text.encode())
         eval_scale = spec.config_for(spec.studies[0]).eval_scale
-        with tempfile.TemporaryDirectory(prefix="kdsweep-") as scratch:
-            models = {name: _local_copy(store, Path(scratch) / name) for name, store in _students(spec, sweep, tables)}
+        with scratch_folder() as scratch:
+            models = {name: _local_copy(store, scratch / name) for name, store in _students(spec, sweep, tables)}
             if teacher is not None:
                 local = teacher.store.local or staged(teacher.store, teacher.card.digest, machine.cache)
                 models = {"teacher": local, **models}

@@ -8,7 +8,6 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from pyarrow import NativeFile, fs
 
 from kdtrain.errors import InputError, StorageError, refused, remedy
 from kdtrain.runtime.atomic_files import check_writable, write_atomically
+from kdtrain.runtime.scratch import scratch_folder
 
 _T = TypeVar("_T")
 
@@ -264,11 +264,11 @@ class Store:
             (self.local / to).parent.mkdir(parents=True, exist_ok=True)
             (self.local / prefix).rename(self.local / to)
             return
-        with tempfile.TemporaryDirectory(prefix="kdsweep-") as scratch:
-            self.pull(prefix, Path(scratch))
-            names = [str(path.relative_to(scratch)) for path in sorted(Path(scratch).rglob("*")) if path.is_file()]
+        with scratch_folder() as scratch:
+            self.pull(prefix, scratch)
+            names = [str(path.relative_to(scratch)) for path in sorted(scratch.rglob("*")) if path.is_file()]
             for name in names:
-                self.write(_key(to, name), (Path(scratch) / name).read_bytes())
+                self.write(_key(to, name), (scratch / name).read_bytes())
             for name in names:
                 self.delete(_key(prefix, name))
 
@@ -283,14 +283,11 @@ class Store:
             self.check_there()
             yield Workplace(self, prefix, self.local / prefix)
             return
-        scratch = Path(tempfile.mkdtemp(prefix="kdsweep-"))
-        try:
+        with scratch_folder() as scratch:
             self.pull(prefix, scratch)
             work = Workplace(self, prefix, scratch)
             yield work
             work.save()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root

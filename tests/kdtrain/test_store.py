@@ -217,6 +217,16 @@ def test_files_that_change_while_they_are_read_are_refused(tmp_path):
     assert not list(tmp_path.glob("train-*"))
 
 
+def test_what_killed_builders_of_other_stores_left_is_removed(tmp_path):
+    for name in ("train-old", "train-in-use"):
+        (tmp_path / f".{name}-abcd1234").mkdir(parents=True)
+        (tmp_path / f".{name}.lock").touch()
+    with store_module._lock(tmp_path / ".train-in-use.lock"):
+        open_store(Mixed(), "train", tmp_path)
+    left = [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name.startswith(".")]
+    assert left == [".train-in-use-abcd1234"]
+
+
 def test_a_copied_store_is_read_once_and_kept(tmp_path, monkeypatch):
     source = Mixed()
     open_store(source, "train", tmp_path)

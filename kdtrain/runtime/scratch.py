@@ -1,0 +1,73 @@
+"""Temporary folders that do not outlive their process for long: what a killed process leaves, the next one removes.
+
+A folder is held by a lock (`flock`) on the folder itself, which ends with the process, however that ends.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PREFIX = "kdsweep."
+_YOUNG_S = 5.0
+"""A folder is held within this time after it is made."""
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder in the system's temporary folder, removed at the end of the block.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    parent = Path(tempfile.gettempdir())
+    remove_abandoned(parent, f"{_PREFIX}*")
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    try:
+        with held(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that `remove_abandoned` leaves it alone."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: then no folder on it is ever removed
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_abandoned(parent: Path, pattern: str) -> None:
+    """Remove the folders of this user that nobody holds.
+
+    Args:
+        parent: Where they lie.
+        pattern: What their names match; everything that matches was held by whoever made it.
+    """
+    for folder in parent.glob(pattern):
+        with contextlib.suppress(OSError):
+            status = folder.lstat()
+            is_ours = folder.is_dir() and not folder.is_symlink() and status.st_uid == os.getuid()
+            if is_ours and time.time() - status.st_mtime > _YOUNG_S and _is_free(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_free(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,93 @@
+"""Temporary folders are removed: at the end of their block, and those of killed processes at the next start."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from kdtrain.runtime import scratch as scratch_module
+from kdtrain.runtime.scratch import remove_abandoned, scratch_folder
+
+HOLDER = """
+import sys, time
+from kdtrain.runtime.scratch import scratch_folder
+with scratch_folder() as folder:
+    (folder / "work").write_text("x")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch_module, "_YOUNG_S", 0.0)
+    return tmp_path
+
+
+def start(temporary):
+    environment = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_a_folder_of_a_killed_process_is_removed_and_one_in_use_is_left(temporary):
+    (killed, left), (alive, used) = start(temporary), start(temporary)
+    try:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert (left / "work").exists()
+        with scratch_folder() as folder:
+            assert folder.parent == temporary
+            assert not left.exists()
+            assert (used / "work").exists()
+            with scratch_folder():
+                assert folder.exists()
+        assert not folder.exists()
+    finally:
+        alive.kill()
+        alive.wait()
+
+
+def test_a_folder_is_removed_after_an_error(temporary):
+    with pytest.raises(KeyError), scratch_folder() as folder:
+        raise KeyError
+    assert not folder.exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_is_not_ours_is_left(temporary, monkeypatch):
+    (temporary / "kdsweep.file").write_text("x")
+    (temporary / "else").mkdir()
+    (temporary / "kdsweep.link").symlink_to(temporary / "else")
+    with scratch_folder():
+        pass
+    assert sorted(path.name for path in temporary.iterdir()) == ["else", "kdsweep.file", "kdsweep.link"]
+    (temporary / "kdsweep.other").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: -1)
+    remove_abandoned(temporary, "kdsweep.*")
+    assert (temporary / "kdsweep.other").exists()
+
+
+def test_without_locks_nothing_is_removed(temporary, monkeypatch):
+    (temporary / "kdsweep.other").mkdir()
+
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(scratch_module.fcntl, "flock", refuse)
+    with scratch_folder() as folder:
+        assert folder.is_dir()
+    assert (temporary / "kdsweep.other").exists()
+
+
+def test_a_folder_that_was_just_made_is_left(temporary, monkeypatch):
+    monkeypatch.setattr(scratch_module, "_YOUNG_S", 60.0)
+    (temporary / "kdsweep.young").mkdir()
+    remove_abandoned(temporary, "kdsweep.*")
+    assert (temporary / "kdsweep.young").exists()
