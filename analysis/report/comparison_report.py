@@ -10,16 +10,17 @@ from analysis.errors import AnalysisError
 from analysis.figures.canvas import Colors, add, canvas, colors
 from analysis.formats import count, duration, interval, missing, plural, points, signed, text
 from analysis.report import html as page
+from analysis.report.comparable import check_comparable, differences
 from analysis.report.findings import Findings, read_findings
 from analysis.report.html import TableCell, number
 from analysis.report.verdict import Line, refusal, verdict
 from analysis.search.expected_best import ONE_SWEEP, method_claim
-from analysis.tables.files import Tables
 from analysis.tables.json_columns import SpecField, read_spec
-from analysis.tables.states import Role
 
 METHOD_CLAIM = "A claim about methods: it holds for searching them again with another search seed."
-_COMPARED = [field for field in SpecField if field not in (SpecField.DATA, SpecField.TEACHER, SpecField.STUDIES)]
+_COMPARED = [field for field in SpecField if field not in (SpecField.TEACHER, SpecField.STUDIES)]
+_SHOWN = 8
+"""Fields of specs that are named."""
 
 
 def comparison(sweeps: Sequence[str | Path]) -> str:
@@ -36,7 +37,8 @@ def comparison(sweeps: Sequence[str | Path]) -> str:
         raise AnalysisError(f"two sweeps or more are needed for a comparison, got {len(sweeps)}: give more folders")
     all_findings = [read_findings(sweep) for sweep in sweeps]
     labels = _labels(all_findings)
-    _check_comparable(all_findings, labels)
+    for findings, label in zip(all_findings[1:], labels[1:], strict=True):
+        check_comparable(all_findings[0], findings, (labels[0], label))
     return _page(all_findings, labels)
 
 
@@ -50,28 +52,6 @@ def _labels(all_findings: Sequence[Findings]) -> list[str]:
     raise AnalysisError(
         f"every sweep is allowed once, got {', '.join(sweep['sweep_id'] for sweep in sweeps)}: leave out the copies"
     )
-
-
-def _check_comparable(all_findings: Sequence[Findings], labels: Sequence[str]) -> None:
-    first = all_findings[0].tables
-    for findings, label in zip(all_findings[1:], labels[1:], strict=True):
-        classes, others = (list(tables["sweeps"]["classes"].iloc[0]) for tables in (first, findings.tables))
-        if classes != others:
-            raise AnalysisError(
-                f"sweeps with other classes cannot be compared: {labels[0]} has {len(classes)}, "
-                f"{label} has {len(others)}{'' if len(classes) != len(others) else ' with other names'}"
-            )
-        images, other_images = (_digests(tables) for tables in (first, findings.tables))
-        if images and other_images and images != other_images:
-            raise AnalysisError(
-                f"scores on other images cannot be compared: role select of {labels[0]} is "
-                f"{', '.join(sorted(images))}, that of {label} is {', '.join(sorted(other_images))}"
-            )
-
-
-def _digests(tables: Tables) -> set[str]:
-    evaluations = tables["evaluations"]
-    return {digest[:12] for digest in evaluations.loc[evaluations["role"] == Role.SELECT, "data_digest"]}
 
 
 def _page(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
@@ -183,9 +163,9 @@ def _differing(all_findings: Sequence[Findings], labels: Sequence[str]) -> list[
     """What differs between the sweeps, one clause each."""
     specs = [read_spec(findings.tables["sweeps"]["spec_json"].iloc[0]).fields for findings in all_findings]
     clauses = []
-    names = [field.value for field in _COMPARED if any(fields[field] != specs[0][field] for fields in specs)]
-    if names:
-        clauses.append(f"the specs differ in {', '.join(names)}")
+    if paths := differences([{field.value: fields[field] for field in _COMPARED} for fields in specs]):
+        more = f" and {len(paths) - _SHOWN} other fields" if len(paths) > _SHOWN else ""
+        clauses.append(f"the specs differ in {', '.join(paths[:_SHOWN])}{more}")
     teachers = {tuple(sorted(findings.tables["teachers"]["digest"].str[:12])) for findings in all_findings}
     if len(teachers) > 1:
         clauses.append("the teachers differ")
