@@ -42,7 +42,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "data methods models replay",
         "losses runtime space",
         "foreign",
-        "config_base errors explain names printable version",
+        "config_base errors explain names printable redact version",
     ),
 }
 FORBIDDEN = {

@@ -20,6 +20,7 @@ from typing import TypedDict
 
 from kdtrain.data.unpack import LIMITS, Limits, unpack
 from kdtrain.errors import InputError, StorageError, refused
+from kdtrain.redact import redacted
 from kdtrain.runtime.atomic_files import write_atomically
 
 RECORD = "sources.json"
@@ -151,13 +152,13 @@ class Download:
 
     def __init__(self, file: Path, url: str) -> None:
         """Resume what was fetched of this URL, or begin."""
-        self.file, self.url = file, url
+        self.file, self.url, self.shown = file, url, redacted(url)
         self._note = file.with_name(f"{file.name}.json")
         progress: _Progress = {}
         with contextlib.suppress(OSError, ValueError):
             progress = json.loads(self._note.read_text())
-        if progress.get("url") != url:
-            progress = {"url": url}
+        if progress.get("url") != self.shown:
+            progress = {"url": self.shown}
             file.unlink(missing_ok=True)
         self._progress = progress
 
@@ -178,12 +179,12 @@ class Download:
                 self._try(update)
             except urllib.error.HTTPError as error:
                 if error.code < 500:
-                    raise InputError(f"cannot fetch {self.url}: HTTP {error.code} {error.reason}") from None
+                    raise InputError(f"cannot fetch {self.shown}: HTTP {error.code} {error.reason}") from None
                 cause = f"HTTP {error.code} {error.reason}"
             except _BROKEN_CONNECTION as error:
                 reason = getattr(error, "reason", error)
                 if isinstance(reason, FileNotFoundError | IsADirectoryError):
-                    raise InputError(f"cannot fetch {self.url}: there is no such file") from None
+                    raise InputError(f"cannot fetch {self.shown}: there is no such file") from None
                 cause = str(reason) or type(reason).__name__
             else:
                 continue
@@ -192,7 +193,8 @@ class Download:
             pause = next(pauses, None)
             if pause is None:
                 raise InputError(
-                    f"cannot fetch {self.url}: {cause}; {self.size / 1e6:.1f} MB are fetched, the same command resumes"
+                    f"cannot fetch {self.shown}: {cause}; {self.size / 1e6:.1f} MB are fetched, the same command "
+                    "resumes"
                 )
             time.sleep(pause)
 
@@ -257,7 +259,7 @@ def _verified(part: Download, url: str, expected: str | None, data_root: Path, s
     """The checksum of the archive, `<algorithm>:<hex>`, compared with the expected one where there is one."""
     noted = _record(data_root).get(source.name)
     origin = "it should have"
-    if expected is None and noted is not None and noted["url"] == url:
+    if expected is None and noted is not None and noted["url"] == part.shown:
         expected, origin = noted["checksum"], f"according to {data_root / RECORD} it had"
     algorithm = expected.partition(":")[0] if expected else "sha256"
     with part.file.open("rb") as file:
@@ -265,8 +267,8 @@ def _verified(part: Download, url: str, expected: str | None, data_root: Path, s
     if expected is not None and actual != expected.lower():
         part.remove()
         raise InputError(
-            f"the archive from {url} has the checksum {actual}, but {origin} {expected}; it was deleted; if it is "
-            "right all the same, give its sha256 by --sha256"
+            f"the archive from {part.shown} has the checksum {actual}, but {origin} {expected}; it was deleted; if it "
+            "is right all the same, give its sha256 by --sha256"
         )
     return actual
 
@@ -285,7 +287,7 @@ def _unpack(part: Download, target: Path, source: Source) -> None:
             raise  # the archive is kept for the time when there is room
         except InputError as error:
             part.remove()
-            raise InputError(f"{error}; the archive from {part.url} was deleted, give another one") from None
+            raise InputError(f"{error}; the archive from {part.shown} was deleted, give another one") from None
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             target.rmdir()
@@ -315,14 +317,16 @@ def _record(data_root: Path) -> dict[str, _Fetched]:
 
 
 def _note(data_root: Path, source: Source, url: str, checksum: str) -> None:
-    record = _record(data_root) | {source.name: _Fetched(url=url, checksum=checksum)}
+    record = _record(data_root) | {source.name: _Fetched(url=redacted(url), checksum=checksum)}
     write_atomically(data_root / RECORD, json.dumps(record, indent=1).encode())
 
 
 def _check_url(url: str) -> None:
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme not in ("http", "https", "file"):
-        raise InputError(f"--source: a URL that begins with http://, https:// or file:// is allowed, got {url!r}")
+        raise InputError(
+            f"--source: a URL that begins with http://, https:// or file:// is allowed, got {redacted(url)!r}"
+        )
 
 
 @contextlib.contextmanager

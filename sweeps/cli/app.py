@@ -13,6 +13,7 @@ from analysis.errors import AnalysisError
 from kdtrain import InputError, __version__
 from kdtrain.errors import remedy
 from kdtrain.printable import printable
+from kdtrain.redact import redacted
 from sweeps.cli.ablate import ablate
 from sweeps.cli.best import best
 from sweeps.cli.data import check, get
@@ -99,7 +100,7 @@ def main() -> None:
 def print_error(text: str) -> None:
     """Print one sentence about an error."""
     with contextlib.suppress(OutputLostError):
-        Printer(stderr=True).print(Text.assemble(("error:", "bold red"), f" {printable(text)}"))
+        Printer(stderr=True).print(Text.assemble(("error:", "bold red"), f" {printable(redacted(text))}"))
 
 
 def _usage(error: Exception) -> str:

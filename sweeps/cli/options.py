@@ -18,15 +18,32 @@ from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.show.printer import Printer, outlasting_output
 from sweeps.spec.overrides import check_apart
 from sweeps.spec.strict_yaml import parse_value
+from sweeps.store.store import check_address
 
 console = Printer()
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")]
-SweepDir = Annotated[str, typer.Argument(metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.")]
+
+
+def without_secret(address: str) -> str:
+    """A callback of an option that takes the address of a sweep."""
+    check_address(address)
+    return address
+
+
+SweepDir = Annotated[
+    str,
+    typer.Argument(
+        metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.", callback=without_secret
+    ),
+]
 NewSweep = Annotated[
     str,
     typer.Option(
-        "--dir", metavar="D", help="The folder (or s3://... URI) to write to; the folder of an earlier run resumes it."
+        "--dir",
+        metavar="D",
+        help="The folder (or s3://... URI) to write to; the folder of an earlier run resumes it.",
+        callback=without_secret,
     ),
 ]
 NewDir = Annotated[

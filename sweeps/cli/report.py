@@ -29,8 +29,10 @@ def report(
     from sweeps.outcome.results import local_folder
     from sweeps.outcome.tabulate import write_tables
     from sweeps.store.generations import LEDGER
-    from sweeps.store.store import Store
+    from sweeps.store.store import Store, check_address
 
+    for sweep in sweeps:
+        check_address(sweep)
     if compare:
         write_output(out, comparison(sweeps), force)
         console.print(str(out))

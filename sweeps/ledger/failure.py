@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdtrain.errors import AWAY, DamagedError, InputError, StorageError, is_away, is_full, refused
+from kdtrain.redact import redacted
 
 Failure = Literal["out_of_memory", "error", "lost", "node_lost", "input", "missing", "storage", "damaged"]
 """Memory, an error of the training code, its process, its node, wrong input, a file that cannot be read, a store that
@@ -21,6 +22,11 @@ class Crash:
     error: str
     trace: str = ""
     failure: Failure = "error"
+
+    def __post_init__(self) -> None:
+        """Leave secrets out, such as those of a URL in the message of a library."""
+        object.__setattr__(self, "error", redacted(self.error))
+        object.__setattr__(self, "trace", redacted(self.trace))
 
     @classmethod
     def of(cls, error: BaseException) -> "Crash":

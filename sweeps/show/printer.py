@@ -19,6 +19,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from kdtrain.printable import printable
+from kdtrain.redact import redacted
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
 """The exit code of a command whose reader has gone, as a shell reports it."""
@@ -51,8 +52,8 @@ class Printer(Console):
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A text as rich prints it: rich itself would leave out some control characters."""
-        return super().render_str(printable(text, _KEPT), **options)
+        """A text as rich prints it, without secrets: rich itself would leave out some control characters."""
+        return super().render_str(printable(redacted(text), _KEPT), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Segments of a renderable, their texts printable."""

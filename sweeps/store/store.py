@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pyarrow import NativeFile, fs
 
 from kdtrain.errors import InputError, StorageError, refused, remedy
+from kdtrain.redact import has_secret, redacted
 from kdtrain.runtime.atomic_files import check_writable, write_atomically
 from kdtrain.runtime.scratch import scratch_folder
 
@@ -73,6 +74,7 @@ class Store:
         """
         self.address, self._patience_s, self._answered = str(where), patience_s, answered
         self.local: Path | None = None
+        check_address(self.address)
         if re.match(r"[a-z][a-z0-9+]+:/(?!/)", self.address):
             raise InputError(f"--dir: {self.address} is not a URI; write two slashes, as in s3://bucket/folder")
         self.notice: Callable[[str], None] = lambda text: None
@@ -367,12 +369,20 @@ def _make_parents(file: Path) -> None:
         raise refused(file, error) from error
 
 
-def _open_remote(address: str) -> tuple[fs.FileSystem, str]:
-    if "@" in urlsplit(address).netloc:
+def check_address(address: str) -> None:
+    """Check that the address of a sweep or teacher holds no secret, which would be printed and recorded.
+
+    Raises:
+        InputError: If it does.
+    """
+    if "://" in address and (has_secret(address) or "@" in urlsplit(address).netloc):
         raise InputError(
-            "--dir: a key and secret in the URI would be printed and recorded; give them by AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or a profile"
+            f"a URI must hold no key, token or password, since it is printed and recorded, got {redacted(address)}; "
+            "give them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the variables of your provider"
         )
+
+
+def _open_remote(address: str) -> tuple[fs.FileSystem, str]:
     try:
         system, root = fs.FileSystem.from_uri(address)
     except (OSError, ValueError, NotImplementedError) as error:
