@@ -179,3 +179,30 @@ def test_a_stop_request_ends_the_rehearsals(machine):
     with pytest.raises(Interrupted):
         rehearse_sweep(make(), machine, None, lines.append, perform, stop=stop)
     assert len(lines) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_rehearsals_on_a_cluster_are_a_task_with_the_resources_of_a_trial(machine, monkeypatch):
+    from sweeps.launch.cluster import cluster
+    from sweeps.launch.rehearse import rehearse_on_ray
+
+    monkeypatch.setenv("PYTHONPATH", str(NETWORKS), prepend=":")
+    lines: list[str] = []
+    softmax = make(student=SOFTMAX)
+    with cluster(None, StopRequest(), lines.append):
+        perform = rehearse_on_ray(make().resources, StopRequest())
+        rehearse_sweep(make(), machine, None, lines.append, perform, "a cluster")
+        assert len(lines) == 3
+        rehearse_sweep(make(), machine, None, lines.append, perform, "a cluster")
+        assert len(lines) == 3
+        with pytest.raises(InputError, match=r"^studies.none \(odd_networks:returns\): the student must return logits"):
+            rehearse_sweep(softmax, machine, None, lines.append, perform, "a cluster")
+        assert len(lines) == 3
+        killed = make(student={"arch": "odd_networks:killed"})
+        with pytest.raises(InputError, match="the rehearsal's process was lost .*lower train.batch_size"):
+            rehearse_sweep(killed, machine, None, lines.append, perform, "a cluster")
+        stop = StopRequest()
+        stop.ask(15)
+        with pytest.raises(Interrupted):
+            list(rehearse_on_ray(make().resources, stop)(scenes_of(make(), machine, None), machine, None))

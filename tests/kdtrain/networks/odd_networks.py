@@ -1,5 +1,7 @@
 """Networks of a user's that are unusual or wrong, named in configs as `odd_networks:<function>`."""
 
+import os
+import signal
 from collections import namedtuple
 from typing import Any
 
@@ -317,3 +319,16 @@ def zero_head(num_classes: int) -> nn.Module:
     nn.init.zeros_(network.head.weight)
     nn.init.constant_(network.head.bias, 1 / num_classes)
     return network
+
+
+class Killed(Tiny):
+    """Ends its process in the first training step, as the system does where memory is short."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images)
+
+
+def killed(num_classes: int) -> nn.Module:
+    return Killed(num_classes, 6, 0.0)
