@@ -1,6 +1,7 @@
 """The rehearsals of a sweep: one step and one evaluation of every distinct network, method and size beforehand."""
 
 import contextlib
+import gc
 import hashlib
 import json
 import tempfile
@@ -15,7 +16,7 @@ from kdtrain.code_digest import code_of, digest_of, digests_of, modules_of
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import open_role
 from kdtrain.errors import DamagedError, InputError, StorageError
-from kdtrain.loop.device import find_device
+from kdtrain.loop.device import find_device, return_freed_memory
 from kdtrain.loop.rehearsal import Rehearsal, rehearse
 from kdtrain.models import Network, build_network
 from kdtrain.runtime.atomic_files import write_atomically
@@ -42,12 +43,14 @@ class Scene:
         at: Where the spec says so, as `studies.kd`.
         config: The config.
         evaluates: Whether the student is evaluated, too: once for several methods of one student.
+        tests: Whether images of the sizes of the role test are evaluated, too.
         key: Identifies config, code, teacher and device; the name under which the rehearsal is remembered.
     """
 
     at: str
     config: TrainConfig
     evaluates: bool
+    tests: bool
     key: str
 
     @property
@@ -68,6 +71,7 @@ def rehearse_sweep(
     perform: Perform | None = None,
     where: str = "",
     stop: StopRequest | None = None,
+    tests: bool = False,
 ) -> None:
     """Rehearse what a sweep will train, apart from what was rehearsed before with the same code on this machine.
 
@@ -79,13 +83,14 @@ def rehearse_sweep(
         perform: Performs the rehearsals; in this process by default.
         where: The cluster on which `perform` computes; empty for this machine.
         stop: Ends the rehearsals after the current one.
+        tests: Whether the sweep will read the role test, so that the sizes of its images are rehearsed, too.
 
     Raises:
         Interrupted: If a stop was requested.
         InputError: In one sentence that names the study and the network, if a trial would fail.
     """
     source: Teacher | TrainConfig | None = teacher or spec.teacher_config
-    scenes = scenes_of(spec, machine, None if teacher is None else teacher.card, where)
+    scenes = scenes_of(spec, machine, None if teacher is None else teacher.card, where, tests)
     notes: list[str] = []
     new = []
     for scene in scenes:
@@ -124,7 +129,9 @@ def rehearse_plan(spec: SweepSpec, machine: Machine, say: Callable[[str], None])
     rehearse_sweep(spec, machine, present_teacher(spec, None), say)
 
 
-def scenes_of(spec: SweepSpec, machine: Machine, card: ModelCard | None, where: str = "") -> list[Scene]:
+def scenes_of(
+    spec: SweepSpec, machine: Machine, card: ModelCard | None, where: str = "", tests: bool = False
+) -> list[Scene]:
     """The distinct rehearsals of a sweep, without those that differ from another in numbers alone.
 
     Args:
@@ -132,6 +139,7 @@ def scenes_of(spec: SweepSpec, machine: Machine, card: ModelCard | None, where: 
         machine: Where its trials run.
         card: Of the teacher; None if there is none, or it is fitted later.
         where: The cluster that rehearses; empty for this machine.
+        tests: Whether the role test will be read.
     """
     fit = spec.teacher_config
     teacher = {"digest": card.digest, "code": _code(card.network)} if card else {"fit": fit and _facts(fit)}
@@ -148,7 +156,9 @@ def scenes_of(spec: SweepSpec, machine: Machine, card: ModelCard | None, where: 
         plain = _digest(facts)
         evaluates = student not in evaluated
         evaluated.add(student)
-        scenes.setdefault(plain, Scene(at, config, evaluates, _digest({**facts, "evaluates": evaluates})))
+        reads_test = evaluates and tests
+        key = _digest({**facts, "evaluates": evaluates, "tests": reads_test})
+        scenes.setdefault(plain, Scene(at, config, evaluates, reads_test, key))
     return list(scenes.values())
 
 
@@ -179,7 +189,9 @@ def perform_here(scenes: list[Scene], machine: Machine, teacher: Teacher | Train
                     if here is not None:
                         machine = machine.model_copy(update={"teacher": here[0]})
                         config = config.model_copy(update={"teacher": here[1]})
-                rehearsal = rehearse(config, machine, scene.evaluates)
+                rehearsal = rehearse(config, machine, scene.evaluates, scene.tests)
+            gc.collect()
+            return_freed_memory()  # of this process, which may be that of the whole sweep
             yield rehearsal
 
 

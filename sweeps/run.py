@@ -123,9 +123,11 @@ def _run(
         closing(take_lock(sweep, notice)) as lock,
         _place(inline, address, spec, sweep, machine, console, stop) as place,
     ):
-        if rehearsal and not (begun.finished and begun.sweep.spec == spec.model_dump(mode="json")):
-            there = present_teacher(spec, sweep)
-            rehearse_sweep(spec, machine, there, notice, place.rehearse, "a cluster" if address else "", stop)
+        tests = begun.frozen is not None and spec.data.has_test
+        as_it_was = begun.finished and begun.sweep.spec == spec.model_dump(mode="json")
+        if rehearsal and (tests or not as_it_was):
+            there, where = present_teacher(spec, sweep), "a cluster" if address else ""
+            rehearse_sweep(spec, machine, there, notice, place.rehearse, where, stop, tests)
         teacher = prepare_teacher(spec, sweep, machine, place.fit)
         teacher_row = None
         if teacher is not None:

@@ -83,6 +83,12 @@ def keep_freed_memory() -> None:
             set_option(option, value)
 
 
+def return_freed_memory() -> None:
+    """Return the memory of freed tensors to the system, where the C library is glibc."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 _MALLOC = {-3: 2**30, -1: 2**31 - 1, -2: 2**26}
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of `malloc.h`: the size from which on a block is the
 system's own, how much stays free before any is returned, and how much is requested at once; in bytes."""

@@ -3,15 +3,16 @@
 import contextlib
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.data import Images
+from kdtrain.data import Images, open_role
 from kdtrain.data.source import Pixels
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
@@ -49,7 +50,7 @@ class Rehearsal:
     notes: tuple[str, ...] = ()
 
 
-def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True) -> Rehearsal:
+def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True, tests: bool = False) -> Rehearsal:
     """Take one step of a training, evaluate its student on some images, save and load it.
 
     All terms are computed, whatever their schedules say, and their gradients are measured, as in some steps of a
@@ -59,14 +60,15 @@ def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True) -> R
         config: The training.
         machine: Where it will run.
         evaluates: Whether the student is also evaluated, saved and loaded.
+        tests: Whether it is then also evaluated on blank images of the sizes of the role test.
 
     Raises:
         InputError: In one sentence, if a training of this config would fail, or if a network is not what it seems: it
             has no gradient where it predicts, gives probabilities, or cannot be saved.
     """
     config, machine = _shortened(config), machine.model_copy(update={"replay": None, "workers": 0})
-    with spawn(machine.processes, partial(_rehearse, config, machine, evaluates)) as group:
-        return _rehearse(config, machine, evaluates, group)
+    with spawn(machine.processes, partial(_rehearse, config, machine, evaluates, tests)) as group:
+        return _rehearse(config, machine, evaluates, tests, group)
 
 
 def _shortened(config: TrainConfig) -> TrainConfig:
@@ -75,7 +77,7 @@ def _shortened(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"epochs": 1, "terms": terms})
 
 
-def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, group: ProcessGroup) -> Rehearsal:
+def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: bool, group: ProcessGroup) -> Rehearsal:
     with _explained("the training cannot be set up"):
         run = build(config, machine, group)
         group.join(run.device)
@@ -86,7 +88,11 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, group: Pro
         step_s, images, notes = _step(run)
     evaluation_s = None
     if evaluates:
-        evaluation_s = _evaluate(run)
+        evaluation_s = _evaluate(run, run.select_images)
+        if tests:
+            blank = _Blank(open_role(config.data, "test", machine.data_root, machine.cache))
+            _evaluate(run, blank)
+        _count(run)
         if group.rank == 0:
             with _explained("the student cannot be saved and loaded"):
                 notes += check_saved(run, images, machine.cache)
@@ -113,29 +119,31 @@ def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     return seconds, batch.images, [*notes, *check_student(run, batch.images, student)]
 
 
-def _evaluate(run: Run) -> float:
-    """The seconds of an evaluation of the largest batch, and of one image of other sizes; and the pass of the count."""
-    images, scale = run.select_images, run.config.eval_scale
+def _evaluate(run: Run, images: "Images | _Blank") -> float:
+    """The seconds of an evaluation of the largest batch of a role, and of one image of other sizes."""
     run.student.eval()
     start = time.perf_counter()
-    for indices in _batches(images, run.config.images_per_evaluation):
+    for indices in _batches(images.sizes, run.config.images_per_evaluation):
         height, width = images.sizes[indices[0]]
         what = f"an evaluation of {len(indices)} image{'s' * (len(indices) > 1)} of {height} x {width} fails"
         with _explained(what), run.autocast():
-            some = _Some(images, indices)
-            evaluate(run.student.logits, some, "select", len(indices), scale, run.device, run.group)
-    seconds = time.perf_counter() - start
-    height, width = (max(1, round(side * scale)) for side in images.sizes[0])
+            some, scale = _Some(images, indices), run.config.eval_scale
+            evaluate(run.student.logits, some, images.role, len(indices), scale, run.device, run.group)
+    return time.perf_counter() - start
+
+
+def _count(run: Run) -> None:
+    """Count the operations of the student, as is done at the end of a training."""
+    height, width = (max(1, round(side * run.config.eval_scale)) for side in run.select_images.sizes[0])
     with _explained("the operations of the student cannot be counted"):
         image = torch.zeros(1, 3, height, width, device=run.device).contiguous(memory_format=torch.channels_last)
         count_macs(run.student, image)
-    return seconds
 
 
-def _batches(images: Images, batch_size: int) -> list[list[int]]:
+def _batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
     """A batch of the largest images, and one image of other sizes."""
     by_size: dict[tuple[int, int], list[int]] = {}
-    for index, size in enumerate(images.sizes):
+    for index, size in enumerate(sizes):
         by_size.setdefault(size, []).append(index)
     largest, *others = sorted(by_size, key=lambda size: (-size[0] * size[1], size))
     step = max(1, -(-len(others) // (_SIZES - 1)))
@@ -145,7 +153,7 @@ def _batches(images: Images, batch_size: int) -> list[list[int]]:
 class _Some:
     """Some of the images of a role."""
 
-    def __init__(self, images: Images, indices: list[int]) -> None:
+    def __init__(self, images: "Images | _Blank", indices: list[int]) -> None:
         self._images, self._indices = images, indices
         self.ids = tuple(images.ids[index] for index in indices)
         self.groups = tuple(images.groups[index] for index in indices)
@@ -158,7 +166,20 @@ class _Some:
         return self._images.get(self._indices[index])
 
 
+class _Blank:
+    """Black images, without labels, in place of those of a role: their content is not read."""
+
+    def __init__(self, images: Images) -> None:
+        self.ids, self.groups, self.classes, self.digest = images.ids, images.groups, images.classes, images.digest
+        self.sizes, self.role, self._ignored = images.sizes, images.role, images.ignore_index
+
+    def get(self, index: int) -> tuple[Pixels, Pixels]:
+        height, width = self.sizes[index]
+        return np.zeros((height, width, 3), np.uint8), np.full((height, width), self._ignored, np.uint8)
+
+
 _REMEDIES = {
+    "Expected more than 1 spatial element": "instance norm needs more than one pixel: raise train.augment.crop",
     "uninitialized parameter": "give every layer its sizes, since lazy modules cannot be trained",
     "does not require grad": "the logits must depend on parameters of the student that require a gradient",
     "Expected more than 1 value per channel": "batch norm needs more than one value per channel: raise "

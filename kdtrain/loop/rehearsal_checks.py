@@ -31,6 +31,7 @@ class Seen:
 
     Attributes:
         maps: By layer, of its last pass.
+        repeated: Layers whose module ran more than once in a pass.
         rivals: The most maps with the channels of the logits, without a name, that it returned in a pass.
         endless: Layers with minus infinity.
         broken: Layers with NaN or plus infinity.
@@ -40,6 +41,7 @@ class Seen:
 
     maps: dict[str, Tensor] = field(default_factory=dict)
     rivals: int = 0
+    repeated: set[str] = field(default_factory=set)
     endless: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     has_logits: bool = False
@@ -54,6 +56,7 @@ def watched(network: TappedNetwork) -> Iterator[Seen]:
     def look(_module: nn.Module, _inputs: object, maps: dict[str, Tensor]) -> None:
         seen.maps = {layer: value.detach() for layer, value in maps.items()}
         seen.rivals = max(seen.rivals, network.rivals)
+        seen.repeated |= network.repeated
         seen.probabilities.add(is_probability(maps[LOGITS]))
         seen.has_logits |= bool(((maps[LOGITS] < 0) | (maps[LOGITS] > 1)).any())
         for layer, value in seen.maps.items():
@@ -90,6 +93,8 @@ def check_teacher(seen: Seen, layers: set[str]) -> Iterator[str]:
                 f"the teacher returns {seen.rivals} maps with one channel per class, of which the first one teaches; "
                 "name the logits out if another one is the prediction"
             )
+    for layer in sorted(seen.repeated & layers):
+        yield f"the teacher's module {layer} runs more than once in a pass: the map of its last run is taken"
     if endless := sorted(seen.endless & layers):
         yield f"the teacher's map at {endless[0]} holds minus infinity, which losses take as a probability of 0"
 
@@ -158,6 +163,8 @@ def check_student(run: Run, images: Tensor, seen: Seen) -> Iterator[str]:
             )
         if run.config.student.is_custom:  # networks of the library have blocks that a shallow encoder leaves out
             yield f"{_parameters(untrained)} of the student get no gradient and stay as they are"
+    for layer in sorted(seen.repeated):
+        yield f"the student's module {layer} runs more than once in a pass: the map of its last run is taken"
     if student.contiguous:
         yield "the student does not take maps in channels-last order and is trained in contiguous order, perhaps slower"
 

@@ -42,6 +42,7 @@ class TappedNetwork(nn.Module):
 
     Attributes:
         contiguous: Whether maps must be contiguous. A network says so itself by an attribute `channels_last = False`.
+        repeated: Tapped layers whose module ran more than once in the last pass; the map is that of its last run.
         rivals: How many maps without a name, the logits among them, had their channels in the last output.
     """
 
@@ -56,6 +57,7 @@ class TappedNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.rivals = 0
+        self.repeated: set[str] = set()
         self._taps: dict[str, _Tap] = {}
         self._hooks: list[RemovableHandle] = []
         self._layers: tuple[str, ...] = ()
@@ -156,6 +158,7 @@ class TappedNetwork(nn.Module):
         for layer in self._tapped_layers:
             if layer not in self._taps:
                 raise InputError(f"layer {layer!r} takes no part in what {self._name} computes")
+        self.repeated = {layer for layer, tap in self._taps.items() if tap.runs > 1}
         maps = {layer: self._taps.pop(layer).map for layer in self._tapped_layers}
         maps |= maps_of(output, self._name + (" in training mode" if self.training else ""))
         self.rivals = rival_maps(output, maps[LOGITS].shape[1])
@@ -183,7 +186,8 @@ class TappedNetwork(nn.Module):
                 raise InputError(
                     f"layer {layer!r} gives no map of the form (N, C, H, W): nothing can be distilled there"
                 )
-            taps[layer] = _Tap.of(output.clone() if layer in copied else output)
+            runs = taps[layer].runs + 1 if layer in taps else 1
+            taps[layer] = _Tap.of(output.clone() if layer in copied else output, runs)
 
         return keep
 
@@ -220,10 +224,12 @@ class _Tap:
 
     map: Tensor
     version: int
+    runs: int
+    """How often the module has run in this pass."""
 
     @classmethod
-    def of(cls, value: Tensor) -> "_Tap":
-        return cls(value, _version(value))
+    def of(cls, value: Tensor, runs: int) -> "_Tap":
+        return cls(value, _version(value), runs)
 
     @property
     def was_changed(self) -> bool:

@@ -205,6 +205,27 @@ def test_memory_that_is_too_small_is_one_sentence(rehearsed, monkeypatch):
         rehearsed(odd("tiny", "tiny_networks"))
 
 
+def test_a_module_that_runs_twice_is_noted(rehearsed, make_config):
+    terms = [
+        {"loss": "cross_entropy"},
+        {"loss": "attention_transfer", "student_layer": "head", "teacher_layer": "logits"},
+    ]
+    notes = rehearsed(odd("twice"), "kd", terms=terms).notes
+    assert notes == ("the student's module head runs more than once in a pass: the map of its last run is taken",)
+
+
+def test_sizes_of_the_test_images_are_found_once_the_sweep_may_read_them(tmp_path, make_config, cache, monkeypatch):
+    sizes = {"train": [(32, 48)] * 4, "select": [(32, 48)], "test": [(32, 48), (64, 48)]}
+    folders = {role: folder_of(tmp_path, role, of) for role, of in sizes.items()}
+    data = {"name": "folder", "classes": ["a", "b"], "folders": folders}
+    here = Machine(data_root=tmp_path, cache=cache, device="cpu", threads=1, weights=None)
+    config = make_config(data=data, student=odd("one_size"))
+    rehearse(config, here)
+    with pytest.raises(InputError, match=r"an evaluation of 1 image of 64 x 48 fails"):
+        rehearse(config, here, tests=True)
+    rehearse(make_config(data=data), here, tests=True)
+
+
 def test_batches_of_an_evaluation_have_a_size_of_their_own(make_config, machine, monkeypatch):
     config = make_config()
     own = make_config(eval_batch_size=1)

@@ -200,7 +200,7 @@ def test_rehearsals_on_a_cluster_are_a_task_with_the_resources_of_a_trial(machin
             rehearse_sweep(softmax, machine, None, lines.append, perform, "a cluster")
         assert len(lines) == 3
         killed = make(student={"arch": "odd_networks:killed"})
-        with pytest.raises(InputError, match="the rehearsal's process was lost .*lower train.batch_size"):
+        with pytest.raises(InputError, match=r"the rehearsal's process was lost .*lower train.batch_size"):
             rehearse_sweep(killed, machine, None, lines.append, perform, "a cluster")
         stop = StopRequest()
         stop.ask(15)

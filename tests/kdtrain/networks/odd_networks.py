@@ -332,3 +332,15 @@ class Killed(Tiny):
 
 def killed(num_classes: int) -> nn.Module:
     return Killed(num_classes, 6, 0.0)
+
+
+class Twice(Tiny):
+    """Runs its head on two maps."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.body(self.stem(images))
+        return self.head(maps) + self.head(maps.flip(-1))
+
+
+def twice(num_classes: int) -> nn.Module:
+    return Twice(num_classes, 6, 0.0)
