@@ -6,14 +6,14 @@ way, so a student can be the teacher of another one.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from pydantic import Field, ValidationError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError, MissingError
@@ -21,7 +21,8 @@ from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_network
 from kdtrain.models.ensemble import Average, EnsembleNetwork
-from kdtrain.models.weights import load_into, read_safetensors
+from kdtrain.models.torch_files import SUFFIXES, Found, read_torch, without_wrappers
+from kdtrain.models.weights import COUNTER, MisfitError, check_finite, load_into, read_safetensors
 from kdtrain.runtime.atomic_files import write_atomically
 
 CARD, WEIGHTS = "model.json", "weights.safetensors"
@@ -132,26 +133,51 @@ def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, Tapp
             f"teacher: {folder / WEIGHTS} is damaged, its hash is not the one in {CARD}; make the teacher again"
         )
     network = build_network(card.network, len(card.classes), bare=True)
-    load_into(network.net, load_safetensors(content), folder / WEIGHTS)
+    tensors = load_safetensors(content)
+    check_finite(tensors, folder / WEIGHTS)
+    load_into(network.net, tensors, folder / WEIGHTS, whole=True)
     return card, network.eval().requires_grad_(False)
 
 
-def import_model(weights: Path, network: Network, classes: tuple[str, ...], trained_on: str, folder: Path) -> ModelCard:
-    """Make a teacher folder from a safetensors file that was trained elsewhere.
+def import_model(
+    weights: Path,
+    network: Network,
+    classes: tuple[str, ...],
+    trained_on: str,
+    folder: Path,
+    notice: Callable[[str], None] = lambda _: None,
+    check: Callable[[TappedNetwork], None] = lambda _: None,
+) -> ModelCard:
+    """Make a teacher folder from a file of weights that were trained elsewhere: safetensors, or made by `torch.save`.
+
+    Args:
+        weights: The file.
+        network: The network that they belong to.
+        classes: What the channels of its logits mean.
+        trained_on: The data set.
+        folder: The folder to make.
+        notice: Told in words how the weights were found in the file and renamed.
+        check: Called with the network before anything is written; what it raises ends the import.
 
     Raises:
-        InputError: If the weights do not cover the whole network.
+        InputError: If the weights are not exactly those of the network, or not finite.
     """
-    tensors = read_safetensors(weights)
+    found = read_torch(weights) if weights.suffix in SUFFIXES else Found(read_safetensors(weights), ())
     built = build_network(network, len(classes), bare=True)
     state = built.net.state_dict()
-    missing = [name for name in state if name not in tensors and not name.endswith("num_batches_tracked")]
-    if missing:
-        raise InputError(
-            f"teacher: {weights} does not cover {network.arch} with {network.encoder}: "
-            f"{len(missing)} of {len(state)} tensors are missing, first {missing[0]}"
-        )
-    load_into(built.net, tensors, weights)
+    renamed = without_wrappers(found.tensors, state)
+    for step in (*found.steps, *renamed.steps):
+        notice(f"{weights}: {step}")
+    tensors = renamed.tensors
+    check_finite(tensors, weights)
+    if halves := sum(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors.values()):
+        notice(f"{weights}: {halves} tensors in half precision become float32")
+    try:
+        _check_cover(tensors, state, weights, network)
+        load_into(built.net, tensors, weights, whole=True)
+    except MisfitError as error:
+        raise InputError(f"{error}{_advice(network, tensors, state, len(classes))}") from None
+    check(built.eval().requires_grad_(False))
     facts: dict[str, object] = {
         "network": network.model_copy(update={"weights": "none"}),
         "classes": classes,
@@ -159,6 +185,29 @@ def import_model(weights: Path, network: Network, classes: tuple[str, ...], trai
         "source": "imported",
     }
     return save_model(folder, built.net, facts)
+
+
+def _check_cover(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor], weights: Path, network: Network) -> None:
+    missing = [name for name in state if name not in tensors and not name.endswith(COUNTER)]
+    if missing:
+        raise MisfitError(
+            f"teacher: {weights} does not cover {network.arch} with {network.encoder}: "
+            f"{len(missing)} of {len(state)} tensors are missing, first {missing[0]}"
+        )
+
+
+def _advice(network: Network, tensors: Mapping[str, Tensor], state: Mapping[str, Tensor], classes: int) -> str:
+    """The end of a sentence about weights that do not fit: the likely reason."""
+    shared = [name for name in state if name in tensors]
+    others = {tensors[name].shape[0] for name in shared if tensors[name].shape != state[name].shape}
+    ours = {state[name].shape[0] for name in shared if tensors[name].shape != state[name].shape}
+    if len(others) == 1 and ours == {classes}:
+        return f"; its classifier has {others.pop()} classes, and the data have {classes}"
+    if network.is_custom or network.is_ensemble:
+        return ""
+    from kdtrain.models.library import likely_encoder  # takes seconds to import, which not every command needs
+
+    return likely_encoder(network, tensors, classes)
 
 
 def make_ensemble(

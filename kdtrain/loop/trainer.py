@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import DamagedError, InputError
@@ -27,6 +28,7 @@ from kdtrain.loop.stop import (
     what_diverged,
 )
 from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.models.weights import broken_tensors
 from kdtrain.runtime.atomic_files import StateDict
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
@@ -285,8 +287,19 @@ class Trainer:
                     f"the checkpoints in {self._folder.path} belong to another training ({type(error).__name__}); "
                     "delete the folder to train from the start"
                 ) from error
+            if self._progress is None:  # in the middle of an epoch they may have diverged, which its end will find
+                self._check_finite()
         self._run.group.align(self._run.trained)
         self._folder.claim()
+
+    def _check_finite(self) -> None:
+        """Refuse a checkpoint that no training has saved: at the end of an epoch all weights are finite."""
+        state = self._run.trained.state_dict()
+        if bad := broken_tensors({name: value for name, value in state.items() if isinstance(value, Tensor)}):
+            raise DamagedError(
+                f"the last checkpoint in {self._folder.path} holds NaN or infinity in {bad[0]}; delete it to resume "
+                "from the one before, or the folder to train from the start"
+            )
 
     def _state_dict(self) -> StateDict:
         """What a checkpoint holds."""

@@ -1,23 +1,29 @@
 """Networks of segmentation-models-pytorch."""
 
+import difflib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from segmentation_models_pytorch.encoders import encoders as smp_encoders
-from torch import nn
+from torch import Tensor, nn
 
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean, first_line
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
-from kdtrain.models.weights import load_into, published_file, read_safetensors
+from kdtrain.models.weights import COUNTER, PREFIXES, MisfitError, load_into, published_file, read_safetensors
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     architecture.__name__: architecture for architecture in smp.MODEL_ARCHITECTURES_MAPPING.values()
 }
 _LARGEST_STRIDE = 32
+_MOST_TRIED = 12
+"""Encoders that are built to find out whose weights a file has."""
 
 
 def build_library(network: Network, num_classes: int, weights: str, weights_folder: Path | None) -> TappedNetwork:
@@ -72,10 +78,47 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
             f"{network.arch} with encoder {network.encoder} and options {network.options}: {first_line(error)}"
         ) from error
     if file is not None:
-        load_into(net, read_safetensors(file), file)
+        tensors = read_safetensors(file)
+        try:
+            load_into(net, tensors, file)
+        except MisfitError as error:
+            raise InputError(f"{error}{likely_encoder(network, tensors, num_classes)}") from error
     divisor = _LARGEST_STRIDE if net.requires_divisible_input_shape else 1
     _drop_upsampling(net)
     return TappedNetwork(net, network.mean, network.std, divisor)
+
+
+def likely_encoder(network: Network, tensors: Mapping[str, Tensor], num_classes: int) -> str:
+    """The end of a sentence: the encoder of the same family whose weights some tensors are; empty if there is none."""
+    architecture = ARCHITECTURES.get(network.arch)
+    if architecture is None:
+        return ""
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items() if not name.endswith(COUNTER)}
+    for encoder in (network.encoder, *_family(network.encoder)):
+        try:
+            with torch.device("meta"):  # without numbers, and so in milliseconds
+                net = architecture(encoder_name=encoder, encoder_weights=None, classes=num_classes, **network.options)
+        except Exception:  # not every encoder takes the options
+            continue
+        shapes = {name: tuple(value.shape) for name, value in net.state_dict().items() if not name.endswith(COUNTER)}
+        parts = [{n.removeprefix(part): shapes[n] for n in shapes if n.startswith(part)} for part in PREFIXES]
+        if encoder == network.encoder:
+            known = max(len(part.keys() & given.keys()) for part in parts)
+            ours, theirs = ({n: side[n] for n in side if n.startswith(PREFIXES[1])} for side in (shapes, given))
+            if ours == theirs or 2 * known < len(given):  # not the encoder is wrong, or nothing of it is there
+                return ""
+        elif given in parts:
+            return f"; they are the weights of the encoder {encoder}"
+    return ""
+
+
+def _family(encoder: str) -> list[str]:
+    """Encoders of the same library whose names begin as this one's does, the most alike first."""
+    of_timm = encoder.startswith("tu-")
+    names = [f"tu-{name}" for name in timm.list_models()] if of_timm else list(smp_encoders)
+    start = re.match(r"(tu-)?[a-z]*", encoder)
+    alike = [name for name in names if start and name.startswith(start[0]) and name != encoder]
+    return difflib.get_close_matches(encoder, alike, n=_MOST_TRIED, cutoff=0.0)
 
 
 def _drop_upsampling(net: Any) -> None:

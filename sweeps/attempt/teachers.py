@@ -15,10 +15,11 @@ from kdtrain.data import DataConfig, Images, open_role
 from kdtrain.errors import MissingError, StorageError
 from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
-from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.evaluate import evaluate, load_batch
 from kdtrain.loop.run_folder import STUDENT
-from kdtrain.models import Network
+from kdtrain.models import Network, TappedNetwork
 from kdtrain.models.ensemble import Average
+from kdtrain.models.outputs import is_probability
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.teacher import CARD, WEIGHTS, ModelCard, import_model, load_model, make_ensemble, parse_card, read_card
 from sweeps.attempt.attempt import train_in
@@ -158,22 +159,33 @@ class _Import(_Measured):
     network: Network
 
 
-def import_teacher(weights: Path, content: Mapping[str, Any], folder: Path, machine: Machine) -> ModelCard:
+def import_teacher(
+    weights: Path,
+    content: Mapping[str, Any],
+    folder: Path,
+    machine: Machine,
+    notice: Callable[[str], None] = lambda _: None,
+) -> ModelCard:
     """Make a teacher folder from weights that were trained elsewhere, measured on the select role.
 
     Args:
-        weights: A safetensors file that covers the whole network.
+        weights: A file that covers the whole network: safetensors, or made by `torch.save`.
         content: `network`, `data`, and perhaps `eval_scale`, as in a config; the channels of the logits must be in the
             order of the data's classes.
         folder: The folder to make.
         machine: Where the data lie.
+        notice: Told in words what a user should know of the weights.
 
     Raises:
-        InputError: If weights, network and data do not fit one another.
+        InputError: If weights, network and data do not fit one another, or what the network gives are no logits.
     """
     measured = _parsed(_Import, content)
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
-    import_model(weights, measured.network, tuple(images.classes), measured.data.name, folder)
+
+    def check(network: TappedNetwork) -> None:
+        _check_logits(network, images, notice)
+
+    import_model(weights, measured.network, tuple(images.classes), measured.data.name, folder, notice, check)
     return _measure(folder, images, measured.eval_scale)
 
 
@@ -220,6 +232,33 @@ def _parsed(kind: type[_Content], content: Mapping[str, Any]) -> _Content:
         return kind.model_validate(content)
     except ValidationError as error:
         raise InputError(sentence(error, kind)) from None
+
+
+def _check_logits(network: TappedNetwork, images: Images, notice: Callable[[str], None]) -> None:
+    """Look at what a network predicts for one image.
+
+    Raises:
+        InputError: If it gives NaN, infinity or probabilities, or other classes than the data have.
+    """
+    image, _ = load_batch(images, [0], torch.device("cpu"))
+    with torch.inference_mode():
+        logits = network.logits(image)
+    if logits.shape[1] != len(images.classes):
+        raise InputError(f"teacher: gives {logits.shape[1]} channels of logits for {len(images.classes)} classes")
+    if bool(logits.isnan().any() | (logits == torch.inf).any()):
+        raise InputError(
+            "teacher: its logits of the first image are not finite, though its weights are; do network.mean, "
+            "network.std and options fit the weights?"
+        )
+    if kind := is_probability(logits):
+        raise InputError(
+            f"teacher: the network gives probabilities ({kind}), and losses need logits: leave out its last "
+            "activation, as in options: {activation: null}"
+        )
+    endless = (logits == -torch.inf).any(dim=3).any(dim=2).any(dim=0).nonzero().flatten().tolist()
+    if endless:
+        names = ", ".join(images.classes[index] for index in endless)
+        notice(f"the logits of {names} hold minus infinity, which losses take as a probability of 0")
 
 
 def _measure(folder: Path, images: Images, eval_scale: float) -> ModelCard:

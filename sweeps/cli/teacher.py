@@ -70,7 +70,13 @@ def fit(
 
 
 def import_weights(
-    weights_file: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A safetensors file of the whole network.")],
+    weights_file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="WEIGHTS",
+            help="A file of the whole network's weights: safetensors, or .pth as torch.save writes it.",
+        ),
+    ],
     spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
     folder: NewDir,
     data: Data = None,
@@ -78,6 +84,9 @@ def import_weights(
     trust: Trust = False,
 ) -> None:
     """Make a teacher folder from weights that were trained elsewhere, and measure it on the select role.
+
+    Every tensor of the file must be one of the network and the other way round. In a .pth file the weights may be
+    wrapped (state_dict, model, ema, ...), and prefixes of their names (module., _orig_mod., model., ...) are removed.
 
     Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
     """
@@ -87,8 +96,12 @@ def import_weights(
 
     require_kind(Store(folder), FolderKind.TEACHER)
     with teacher_output(folder, force) as scratch:
-        card = import_teacher(weights_file, read_mapping(spec_file), scratch, machine_of(data, None))
+        card = import_teacher(weights_file, read_mapping(spec_file), scratch, machine_of(data, None), _say)
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False)
 
 
 def ensemble_of_teachers(

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from kdtrain import train
+from kdtrain.errors import DamagedError
 from kdtrain.loop.reports import OUTSIDE
 from kdtrain.loop.run_folder import RunFolder
+from kdtrain.runtime.atomic_files import save_checkpoint
 
 WAYS = {
     "none": {"schedule": {"name": "poly", "warmup_epochs": 1.5}},
@@ -177,3 +179,16 @@ def _rarely():
 
     made = LossMeter.__init__
     return lambda meter, terms, every: made(meter, terms, 16)
+
+
+@pytest.mark.parametrize("name", ["student.net.stem.0.weight", "student.net.stem.1.running_var"])
+def test_a_checkpoint_that_is_not_finite_is_refused_by_the_name_of_its_tensor(name, make_config, machine, tmp_path):
+    config = make_config("none", epochs=2)
+    train(config, machine, workdir=tmp_path, report=lambda report: "stop")
+    (file,) = (tmp_path / "checkpoints").iterdir()
+    state = torch.load(file, weights_only=True)
+    state["student"][name.removeprefix("student.")].fill_(torch.nan)
+    save_checkpoint(tmp_path / "checkpoints", 1, state)
+    part = name.removeprefix("student.").replace(".", r"\.")
+    with pytest.raises(DamagedError, match=rf"the last checkpoint in .* holds NaN or infinity in \S*{part}; delete it"):
+        train(config, machine, workdir=tmp_path)

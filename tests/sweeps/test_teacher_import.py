@@ -1,0 +1,117 @@
+"""The command `kdsweep teacher import`: what it says about weights, and about what the network makes of an image."""
+
+import sys
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from kdtrain.teacher import CARD, read_card
+from sweeps.cli import main
+
+MODULE = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, kind):
+        super().__init__()
+        self.head = nn.Conv2d(3, num_classes, 1)
+        self.kind = kind
+
+    def forward(self, images):
+        logits = self.head(images)
+        match self.kind:
+            case "softmax":
+                return logits.softmax(1)
+            case "sigmoid":
+                return logits.sigmoid()
+            case "nan":
+                return logits.log()
+            case "masked":
+                return torch.cat([torch.full_like(logits[:, :1], -torch.inf), logits[:, 1:]], 1)
+        return logits
+
+
+def build(num_classes, kind="plain"):
+    return Net(num_classes, kind)
+"""
+CLASSES = 10
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch, capsys):
+    """Run the command for a network of some kind; gives exit code, output and errors."""
+    (tmp_path / "net_of_mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    weights = {"head.weight": torch.randn(CLASSES, 3, 1, 1), "head.bias": torch.randn(CLASSES)}
+
+    def run(kind, wrap=lambda tensors: tensors, file="w.safetensors"):
+        spec = {
+            "data": {"name": "streets", "size": [32, 48], "counts": {"train": 1, "select": 2}},
+            "network": {"arch": "net_of_mine:build", "options": {"kind": kind}},
+        }
+        (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(spec))
+        (torch.save if file.endswith(".pth") else save_file)(wrap(weights), tmp_path / file)
+        words = ["teacher", "import", file, "--spec", "teacher.yaml", "--dir", "teacher", "--trust"]
+        monkeypatch.setattr(sys, "argv", ["kdsweep", *words])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    yield run
+    sys.modules.pop("net_of_mine", None)
+
+
+def test_a_checkpoint_is_imported_and_every_step_is_said(imported, tmp_path):
+    def wrap(tensors):
+        return {"state_dict": {f"_orig_mod.module.{name}": value.half() for name, value in tensors.items()}, "epoch": 3}
+
+    code, out, _ = imported("plain", wrap, "w.pth")
+    assert code == 0
+    for said in (
+        "w.pth: took the tensors under 'state_dict'",
+        "w.pth: removed '_orig_mod.' from the names",
+        "w.pth: removed the prefix 'module.' from the names",
+        "w.pth: 2 tensors in half precision become float32",
+    ):
+        assert said in out
+    assert read_card(tmp_path / "teacher").miou is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("softmax", "the network gives probabilities (softmax), and losses need logits: leave out its last activation"),
+        ("sigmoid", "the network gives probabilities (sigmoid)"),
+        ("nan", "its logits of the first image are not finite, though its weights are"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused(imported, tmp_path, kind, message):
+    code, _, err = imported(kind)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "teacher" / CARD).exists()
+
+
+def test_minus_infinity_is_said(imported):
+    code, out, _ = imported("masked")
+    assert code == 0
+    assert "hold minus infinity, which losses take as a probability of 0" in out
+
+
+def test_what_only_pickle_reads_is_refused_with_the_command_that_converts_it(imported):
+    code, _, err = imported("plain", lambda tensors: torch.nn.Conv2d(1, 1, 1), "w.pth")
+    assert code == 2
+    assert "w.pth holds more than tensors, which only pickle reads" in err
+    assert "\n  python -c 'import sys, torch; " in err
+    assert err.rstrip().endswith("w.pth w.safetensors")
