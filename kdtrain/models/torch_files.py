@@ -2,6 +2,7 @@
 
 import pickle
 import shlex
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,7 +40,9 @@ def read_torch(path: Path) -> Found:
     if not path.is_file():
         raise MissingError(f"weights: there is no file {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript, which is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise InputError(_refusal(path, error)) from error
     return find_weights(content, path)

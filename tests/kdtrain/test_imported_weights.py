@@ -92,8 +92,14 @@ def test_another_number_of_classes_is_said(tmp_path, tensors):
 # Numbers that are not finite
 
 
-@pytest.mark.parametrize("name", ["encoder.conv1.weight", "encoder.bn1.running_var", "segmentation_head.0.bias"])
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("encoder.conv1.weight", torch.nan),
+        ("encoder.bn1.running_var", torch.inf),
+        ("segmentation_head.0.bias", -torch.inf),
+    ],
+)
 def test_tensors_that_are_not_finite_are_named(tmp_path, tensors, name, value):
     broken = {**tensors, name: tensors[name].clone()}
     broken[name].view(-1)[-1] = value
@@ -126,7 +132,6 @@ def test_half_precision_overflows_are_named(tmp_path, tensors):
 # Files of torch.save
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
 @pytest.mark.parametrize(
     ("wrap", "said"),
     [
@@ -138,8 +143,8 @@ def test_half_precision_overflows_are_named(tmp_path, tensors):
         (lambda t: {"model": {"state_dict": t}, "mean": torch.zeros(3)}, "under 'state_dict'"),
     ],
 )
-def test_weights_are_found_in_what_surrounds_them(tmp_path, tensors, wrap, said, suffix):
-    file = (tmp_path / "w").with_suffix(suffix)
+def test_weights_are_found_in_what_surrounds_them(tmp_path, tensors, wrap, said):
+    file = tmp_path / ("w.ckpt" if said else "w.pt")
     torch.save(wrap(tensors), file)
     loaded, words = imported(tmp_path, file)
     assert alike(loaded, tensors)
@@ -153,10 +158,8 @@ def test_weights_are_found_in_what_surrounds_them(tmp_path, tensors, wrap, said,
         "model.",
         "_orig_mod.",
         "net.",
-        "student.",
         "_orig_mod.module.",
         "module._orig_mod.",
-        "model.net.",
         "student.module.model.",
     ],
 )
