@@ -74,7 +74,7 @@ def nothing(
     return TrainResult("complete", config.epochs, tuple(reports))
 
 
-def make_spec(trials: int, sampler: str) -> SweepSpec:
+def make_spec(trials: int, sampler: str, seed: int = 0) -> SweepSpec:
     """Five studies with the same number of trials each."""
     return parse_spec(
         {
@@ -88,15 +88,18 @@ def make_spec(trials: int, sampler: str) -> SweepSpec:
             "sampler": {"name": sampler},
             "scheduler": {"name": "halving", "grace": 1, "factor": 3},
             "confirm": {"top": 0},
+            "seed": seed,
         }
     )
 
 
-def open_driver(folder: str, trials: int, sampler: str) -> Driver:
+def open_driver(folder: str, trials: int, sampler: str, seed: int = 0) -> Driver:
     """A driver of a sweep of which neither data nor teacher exist."""
     facts = {"name": "streets", "classes": ["a"], "palette": ["#000000"], "images": {}, "digests": {}}
     teacher = TeacherKnown("feedfacefeedface", "none", "FPN", None, 0, None, None, None, None, None, "given")
-    return Driver(make_spec(trials, sampler), folder, TrainContext(facts, describe_environment(Machine()), teacher))
+    return Driver(
+        make_spec(trials, sampler, seed), folder, TrainContext(facts, describe_environment(Machine()), teacher)
+    )
 
 
 def memory_mib() -> float:

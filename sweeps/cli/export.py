@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.options import SweepDir, console
+from sweeps.cli.options import SweepDir, console, say_if_stale
 from sweeps.cli.output import Force
 
 
@@ -26,6 +26,7 @@ def export_to_optuna(
     from analysis.tables.scores import METRIC
 
     needed = ("sweeps", "studies", "trials", "params", "metrics")
+    say_if_stale(sweep)
     tables = read_tables(sweep, needed, {"metrics": ("name", [METRIC])})
     target = out or Path(f"{tables['sweeps']['name'].iloc[0]}.journal")
     if force:

@@ -176,3 +176,12 @@ def print_epoch(report: EpochReport) -> None:
     score = f"mIoU {100 * report.metrics['miou']:5.1f}" if "miou" in report.metrics else "not evaluated"
     losses = "  ".join(f"{name} {values['weighted']:.3f}" for name, values in report.losses.items())
     console.print(f"epoch {report.epoch}/{report.epochs}  {score}  {losses}  {report.seconds['total']:.1f} s")
+
+
+def say_if_stale(sweep: str) -> None:
+    """Print, beside the output, that the tables of a sweep were not made from all records of its ledger."""
+    from sweeps.outcome.stale import stale_tables
+    from sweeps.store.store import Store
+
+    if (text := stale_tables(Store(sweep))) is not None:
+        Printer(stderr=True).print(f"note: {text}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.options import SweepDir, console
+from sweeps.cli.options import SweepDir, console, say_if_stale
 
 
 def query(
@@ -20,6 +20,7 @@ def query(
     from sweeps.show.query_answer import as_csv, as_table
 
     answer = ask(sweep, sql)
+    say_if_stale(sweep)
     if csv:
         console.write(as_csv(answer))
     else:

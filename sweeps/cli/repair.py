@@ -21,7 +21,7 @@ def repair(sweep: SweepDir) -> None:
     if done.why is None:
         console.print(f"the ledger is whole: {done.records} records")
         return
-    console.print(f"repaired: {done.why}", markup=False)
+    console.print(f"repaired: {done.why}")
     aside = f"; set aside in {sweep}/{SET_ASIDE}: {', '.join(done.aside)}" if done.aside else ""
-    console.print(f"{done.records} records are left{aside}", markup=False)
+    console.print(f"{done.records} records are left{aside}")
     console.print("run the sweep's command again: trials of the lost records are proposed again")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kdtrain import InputError
-from sweeps.cli.options import console
+from sweeps.cli.options import console, say_if_stale
 from sweeps.cli.output import Force, write_output
 
 
@@ -34,6 +34,8 @@ def report(
     for sweep in sweeps:
         check_address(sweep)
     if compare:
+        for sweep in sweeps:
+            say_if_stale(sweep)
         write_output(out, comparison(sweeps), force)
         console.print(str(out))
         return

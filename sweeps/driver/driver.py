@@ -36,6 +36,7 @@ from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.lock import Lock
 from sweeps.store.store import Store, open_store
@@ -104,6 +105,8 @@ class Driver:
         try:
             self.state = SweepState.of(self._ledger.records)
             self._is_repaired = bool(self.store.names(SET_ASIDE))
+            if (text := unknown_trials(self.store, self.state.trials)) is not None:
+                notice(text)
             self._begin_session(clock)
             self._run_before = RunBefore(self.state.trials.values())
         except BaseException:

@@ -49,7 +49,22 @@ def read(sweep: Store | Path | str, notice: Callable[[str], None] = lambda text:
     Raises:
         InputError: If a record is damaged or lost.
     """
-    return _whole(open_store(sweep), notice).records
+    return read_whole(sweep, notice).records
+
+
+def read_whole(sweep: Store | Path | str, notice: Callable[[str], None] = lambda text: None) -> Scan:
+    """All records of a sweep and how far they reach, as `read`.
+
+    Raises:
+        InputError: If a record is damaged or lost.
+    """
+    store = open_store(sweep)
+    found = scan(store)
+    if found.damage is not None:
+        raise InputError(_offer(store, found))
+    for text in found.notices:
+        notice(text)
+    return found
 
 
 def copy_ledger(sweep: Store, folder: Path) -> None:
@@ -139,7 +154,7 @@ class Ledger:
         """Whether the newest file is not there yet."""
         self._first, self._waiting, self._committed_at, self._checked_at = 0, False, -math.inf, -math.inf
         try:
-            found = _whole(self._store, notice)
+            found = read_whole(self._store, notice)
             if found.torn is not None:
                 _cut(self._store, found)
         except BaseException:
@@ -226,15 +241,6 @@ class Ledger:
     def _check(self) -> None:
         self._lock.check()
         self._checked_at = time.monotonic()
-
-
-def _whole(store: Store, notice: Callable[[str], None]) -> Scan:
-    found = scan(store)
-    if found.damage is not None:
-        raise InputError(_offer(store, found))
-    for text in found.notices:
-        notice(text)
-    return found
 
 
 def _finite(data: Content) -> Content:

@@ -88,7 +88,7 @@ def scan(store: Store) -> Scan:
         # A driver that another one has followed may have noted, when it woke, a record that does not count.
         if found.generations[head.extent.records - 1] <= head.generation:
             found.damage = f"record {head.extent.records} is not the one that was written"
-    elif (known := _noted_in_tables(store)) is not None and not found.holds(known):
+    elif (known := noted_in_tables(store)) is not None and not found.holds(known):
         found.damage = (
             _lost(found, known.records)
             if known.records > len(found.records)
@@ -164,7 +164,7 @@ def _lost(found: Scan, written: int) -> str:
     return f"its end is lost, records {first} to {written}"
 
 
-def _noted_in_tables(store: Store) -> Extent | None:
+def noted_in_tables(store: Store) -> Extent | None:
     """How far the ledger reached when the tables were made; none where no table says so."""
     key = f"{TABLES}/trials.parquet"
     with contextlib.suppress(OSError, ValueError, pa.ArrowException):

@@ -1,6 +1,8 @@
 """From the ledger to the tables: a pure function, so that the tables can be rebuilt at any time."""
 
+import functools
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -19,12 +21,16 @@ from kdtrain.errors import InputError
 from kdtrain.loop.evaluate import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
-from sweeps.ledger.ledger import read
+from sweeps.ledger.extent import Extent
+from sweeps.ledger.ledger import read_whole
 from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
+from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.outcome.code_columns import code_columns
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
+
+_log = logging.getLogger(__name__)
 
 Row = dict[str, object]
 """A row of a table, by column."""
@@ -40,15 +46,29 @@ def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
     Raises:
         InputError: If there is no sweep, or its ledger is damaged.
     """
-    store = open_store(sweep)
-    state = SweepState.of(read(store, store.notice))
+    spec, state, _ = _load(open_store(sweep))
+    return spec, state
+
+
+def _load(store: Store) -> tuple[SweepSpec, SweepState, Extent]:
+    """Spec and state, and the records that they follow from; what a reader should know of them is said once."""
+    found = read_whole(store, say_once)
+    state = SweepState.of(found.records)
     if state.begun is None:
-        raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
-    return parse_spec(state.sweep.spec), state
+        raise InputError(f"no sweep in {store} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
+    if (text := unknown_trials(store, state.trials)) is not None:
+        say_once(text)
+    return parse_spec(state.sweep.spec), state, found.extent
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Say on standard error what a reader of a ledger should know, the first time."""
+    _log.warning("%s", text)
 
 
 def write_tables(sweep: Store | Path | str) -> dict[str, str]:
-    """Write `D/tables/*.parquet`: the same ledger gives the same bytes.
+    """Write `D/tables/*.parquet`, which name the records that they are made from: the same ledger gives the same bytes.
 
     Returns:
         The key of every table in the sweep's store, by the table's name.
@@ -58,12 +78,12 @@ def write_tables(sweep: Store | Path | str) -> dict[str, str]:
         StorageError: If the store cannot be written.
     """
     store = open_store(sweep)
-    spec, state = load_state(store)
+    spec, state, extent = _load(store)
     tables = _tables(state, spec)
     tables["selections"] = arrow_table("selections", select(_short_frames(tables)))
     keys = {name: f"{FOLDER}/{name}.parquet" for name in tables}
     for name, table in tables.items():
-        store.write(keys[name], parquet.to_bytes(table))
+        store.write(keys[name], parquet.to_bytes(table, extent.text()))
     return keys
 
 

@@ -185,7 +185,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda handle: None)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fake() -> ModuleType:
     """The helpers of this file: `make_spec`, `FakeTrain`, `run`, ..."""
     return sys.modules[__name__]
