@@ -15,6 +15,7 @@ from kdtrain.data import Augment, DataConfig, Streets, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
+from kdtrain.local_path import LocalPath
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.models import Network
@@ -206,7 +207,7 @@ class TrainConfig(Strict):
 class Replay(Strict):
     """A store of recorded samples and teacher maps, shared by all trainings of this node."""
 
-    folder: Path
+    folder: LocalPath
     """A folder on a local disk; made if missing."""
     max_bytes: int = Field(default=20 * 10**9, ge=0)
     """The most that the store may hold, in bytes; what was used longest ago is deleted first."""
@@ -242,15 +243,15 @@ class Machine(Strict):
     """Processes that prepare samples for each training process; 0 prepares them in the training process."""
     processes: int = Field(default=1, ge=1)
     """Processes of this node that share every batch, each on its own GPU, or all on the CPU."""
-    data_root: Path = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA") or "data"))
+    data_root: LocalPath = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA") or "data"))
     """The folder in which data sets lie."""
-    cache: Path = Field(default_factory=_default_cache)
+    cache: LocalPath = Field(default_factory=_default_cache)
     """The folder for decoded data, shared by all trainings on the machine."""
-    weights: Path | None = Field(
+    weights: LocalPath | None = Field(
         default_factory=lambda: Path(folder) if (folder := os.environ.get("KDSWEEP_WEIGHTS")) else None
     )
     """A folder of published encoder weights, `<encoder>.safetensors`, for machines without internet."""
-    teacher: Path | None = None
+    teacher: LocalPath | None = None
     """The teacher folder."""
     replay: Replay | None = None
     """Where samples and teacher maps are recorded and read; `null` computes them anew in every training."""

@@ -41,7 +41,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "config teacher",
         "data methods models replay",
         "losses runtime space",
-        "foreign",
+        "foreign local_path",
         "config_base errors explain names printable redact version",
     ),
 }

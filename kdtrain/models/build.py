@@ -11,6 +11,7 @@ from torch import nn
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line, sentence
 from kdtrain.foreign import load_foreign
+from kdtrain.local_path import local_path
 from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.network import Network
 from kdtrain.models.padding import size_remedy
@@ -112,7 +113,8 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
     if weights == "library":
         raise InputError(f"weights: {network.arch} is not of a library: use none or the path of a safetensors file")
     if weights != "none":
-        load_into(net, read_safetensors(Path(weights)), Path(weights))
+        file = local_path(weights)
+        load_into(net, read_safetensors(file), file)
     return net
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean, first_line
+from kdtrain.local_path import local_path
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import COUNTER, PREFIXES, MisfitError, load_into, published_file, read_safetensors
@@ -58,7 +59,7 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
         file = published_file(network.encoder, weights_folder)
         from_library = None if file else "imagenet"
     elif weights != "none":
-        file = Path(weights)
+        file = local_path(weights)
     try:
         net = architecture(
             encoder_name=network.encoder,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from kdtrain import InputError
-from sweeps.cli.options import Trust, console, number
+from sweeps.cli.options import Trust, console, folder_or_uri, number, path
 from sweeps.cli.output import Force, write_output
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
 from sweeps.designs.controls import DEFAULT
@@ -16,11 +16,16 @@ from sweeps.spec.strict_yaml import parse_value
 
 def ablate(
     source: Annotated[
-        str, typer.Argument(metavar="SPEC-or-D", help="A sweep, whose best config is ablated, or a spec.")
+        str,
+        typer.Argument(
+            metavar="SPEC-or-D", help="A sweep, whose best config is ablated, or a spec.", parser=folder_or_uri
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="The spec to write; by default named after the sweep and the design, in this folder."),
+        typer.Option(
+            help="The spec to write; by default named after the sweep and the design, in this folder.", parser=path
+        ),
     ] = None,
     design: Annotated[
         str,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.cli.options import SweepDir, console
+from sweeps.cli.options import SweepDir, console, path
 from sweeps.cli.output import Force, write_output
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def best(
     sweep: SweepDir,
-    out: Annotated[Path | None, typer.Option(help="Write the config to this YAML file, for `kdsweep train`.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the config to this YAML file, for `kdsweep train`.", parser=path)
+    ] = None,
     force: Force = False,
     freeze: Annotated[
         bool,

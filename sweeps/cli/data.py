@@ -13,7 +13,7 @@ from kdtrain.data.apart import HasFiles
 from kdtrain.data.census import check_presence
 from kdtrain.data.check import RoleCheck, check_role, repeated_images
 from kdtrain.explain import did_you_mean
-from sweeps.cli.options import Data, Trust, console, machine_of
+from sweeps.cli.options import Data, SpecFile, Trust, console, machine_of
 from sweeps.show.counter import counter
 from sweeps.spec.spec import SweepSpec, load_spec
 
@@ -43,7 +43,7 @@ def get(
 
 
 def check(
-    spec_file: Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")],
+    spec_file: SpecFile,
     data: Data = None,
     trust: Trust = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.options import SweepDir, console, say_if_stale
+from sweeps.cli.options import SweepDir, console, path, say_if_stale
 from sweeps.cli.output import Force
 
 
@@ -13,7 +13,9 @@ def export_to_optuna(
     sweep: SweepDir,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file: a journal (.journal, fast) or SQLite (.db); by default ./<sweep>.journal."),
+        typer.Option(
+            help="The file: a journal (.journal, fast) or SQLite (.db); by default ./<sweep>.journal.", parser=path
+        ),
     ] = None,
     force: Force = False,
 ) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from kdtrain import EpochReport, InputError, Machine, foreign
 from kdtrain.errors import MissingError
+from kdtrain.local_path import given_path, is_remote
 from kdtrain.loop.device import check_device
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.show.printer import Printer, outlasting_output
@@ -22,7 +23,13 @@ from sweeps.store.store import check_address
 
 console = Printer()
 
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.")]
+
+def path(text: str) -> Path:
+    """A path of the command line; `--dir=~/runs` has a `~` that the shell leaves as it is."""
+    try:
+        return given_path(text)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def without_secret(address: str) -> str:
@@ -31,10 +38,19 @@ def without_secret(address: str) -> str:
     return address
 
 
+def folder_or_uri(text: str) -> str:
+    """A folder, or the URI of an object store."""
+    return text if is_remote(text) else str(path(text))
+
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="A sweep's YAML file.", parser=path)]
 SweepDir = Annotated[
     str,
     typer.Argument(
-        metavar="D", help="The sweep: a folder, or a URI such as s3://bucket/runs/a.", callback=without_secret
+        metavar="D",
+        help="The sweep: a folder, or a URI such as s3://bucket/runs/a.",
+        callback=without_secret,
+        parser=folder_or_uri,
     ),
 ]
 NewSweep = Annotated[
@@ -44,20 +60,25 @@ NewSweep = Annotated[
         metavar="D",
         help="The folder (or s3://... URI) to write to; the folder of an earlier run resumes it.",
         callback=without_secret,
+        parser=folder_or_uri,
     ),
 ]
 NewDir = Annotated[
-    Path, typer.Option("--dir", metavar="D", help="The folder to write to; the folder of an earlier run resumes it.")
+    Path,
+    typer.Option(
+        "--dir", metavar="D", help="The folder to write to; the folder of an earlier run resumes it.", parser=path
+    ),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="The folder that contains the data sets (KDSWEEP_DATA; default: data)."),
+    typer.Option("--data", help="The folder that contains the data sets (KDSWEEP_DATA; default: data).", parser=path),
 ]
 Weights = Annotated[
     Path | None,
     typer.Option(
         "--weights",
         help="A folder of encoder weights, <encoder>.safetensors, for machines without a hub (KDSWEEP_WEIGHTS).",
+        parser=path,
     ),
 ]
 Set = Annotated[

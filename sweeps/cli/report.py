@@ -6,16 +6,19 @@ from typing import Annotated
 import typer
 
 from kdtrain import InputError
-from sweeps.cli.options import console, say_if_stale
+from sweeps.cli.options import console, folder_or_uri, path, say_if_stale
 from sweeps.cli.output import Force, write_output
 
 
 def report(
     sweeps: Annotated[
-        list[str], typer.Argument(metavar="D...", help="The sweep: a folder or a URI; several with --compare.")
+        list[str],
+        typer.Argument(
+            metavar="D...", help="The sweep: a folder or a URI; several with --compare.", parser=folder_or_uri
+        ),
     ],
     compare: Annotated[bool, typer.Option("--compare", help="Compare several sweeps in one page.")] = False,
-    out: Annotated[Path, typer.Option(help="The page of --compare.")] = Path("compared.html"),
+    out: Annotated[Path, typer.Option(help="The page of --compare.", parser=path)] = Path("compared.html"),
     force: Force = False,
 ) -> None:
     """Write the report, one HTML file that works offline, and the tables for a paper.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.options import SweepDir, console, number
+from sweeps.cli.options import SweepDir, console, number, path
 
 
 def status(
@@ -15,7 +15,8 @@ def status(
         bool, typer.Option("--html", help="Write a small page that reloads itself, instead of the terminal.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="The file of the page; by default D/report/live.html, for a URI ./live.html.")
+        Path | None,
+        typer.Option(help="The file of the page; by default D/report/live.html, for a URI ./live.html.", parser=path),
     ] = None,
     every: Annotated[float, typer.Option(help="Seconds between two updates.", callback=number(0.1))] = 10.0,
 ) -> None:

@@ -19,6 +19,7 @@ from sweeps.cli.options import (
     console,
     machine_of,
     number,
+    path,
     print_epoch,
     stoppable,
 )
@@ -31,7 +32,9 @@ from sweeps.spec.strict_yaml import read_mapping
 def fit(
     config: Annotated[
         Path,
-        typer.Argument(metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config."),
+        typer.Argument(
+            metavar="SPEC-or-CONFIG", help="A sweep with teacher.fit, or one training's config.", parser=path
+        ),
     ],
     folder: NewDir,
     data: Data = None,
@@ -75,9 +78,12 @@ def import_weights(
         typer.Argument(
             metavar="WEIGHTS",
             help="A file of the whole network's weights: safetensors, or .pth as torch.save writes it.",
+            parser=path,
         ),
     ],
-    spec_file: Annotated[Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.")],
+    spec_file: Annotated[
+        Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.", parser=path)
+    ],
     folder: NewDir,
     data: Data = None,
     force: Force = False,
@@ -105,7 +111,9 @@ def _say(text: str) -> None:
 
 
 def ensemble_of_teachers(
-    members: Annotated[list[Path], typer.Argument(metavar="A B ...", help="Teacher folders of the same classes.")],
+    members: Annotated[
+        list[Path], typer.Argument(metavar="A B ...", help="Teacher folders of the same classes.", parser=path)
+    ],
     folder: NewDir,
     average: Annotated[Literal["probability", "logit"], typer.Option(help="What is averaged.")] = "probability",
     temperature: Annotated[
@@ -117,7 +125,8 @@ def ensemble_of_teachers(
     ] = 1.0,
     flip: Annotated[bool, typer.Option("--flip", help="Every member also predicts the mirrored image.")] = False,
     spec_file: Annotated[
-        Path | None, typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.")
+        Path | None,
+        typer.Option("--spec", help="YAML with `data`: measures the ensemble on its select role.", parser=path),
     ] = None,
     data: Data = None,
     force: Force = False,

@@ -18,6 +18,7 @@ from sweeps.cli.options import (
     console,
     machine_of,
     number,
+    path,
     print_epoch,
     stoppable,
 )
@@ -25,10 +26,12 @@ from sweeps.show.counter import check_classes
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A config, for instance best.yaml.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="A config, for instance best.yaml.", parser=path)
+    ],
     folder: NewDir,
     teacher: Annotated[
-        Path | None, typer.Option(help="The teacher folder; by default the one named in the file.")
+        Path | None, typer.Option(help="The teacher folder; by default the one named in the file.", parser=path)
     ] = None,
     data: Data = None,
     weights: Weights = None,

@@ -12,8 +12,8 @@ from ray import tune
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult
 from kdtrain.code_digest import Parts, code_of, fingerprint
-from kdtrain.foreign import Trust, trusting
 from sweeps.attempt.attempt import TRIALS, Train, held_out, staged, train_in
+from sweeps.launch.driver_setting import DriverSetting
 from sweeps.launch.stop_signal import listener
 from sweeps.ledger.environment import describe_environment
 from sweeps.ledger.failure import Crash
@@ -40,8 +40,7 @@ def run_trial(tune_config: Mapping[str, Any], train: Train) -> None:
 
     crash: Crash | None = None
     try:
-        trusted = task["trusted"]
-        with trusting(Trust(None if trusted is None else frozenset(trusted))):
+        with DriverSetting(**task["setting"]).taken_over():
             result = _train(task, train, send)
     except Exception as error:
         crash = Crash.of(error)

@@ -1,5 +1,6 @@
 """The rehearsals of a sweep as a task of the connected cluster, with the CPUs and GPUs of one trial."""
 
+import pickle
 from collections.abc import Iterator
 
 import ray
@@ -7,10 +8,10 @@ from ray.exceptions import RayError
 from ray.util.queue import Queue
 
 from kdtrain import InputError, Machine, TrainConfig
-from kdtrain.foreign import Trust, trusted_modules, trusting
 from kdtrain.loop.rehearsal import Rehearsal
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.attempt.teachers import Teacher
+from sweeps.launch.driver_setting import DriverSetting
 from sweeps.rehearsals import Perform, Scene, perform_here
 from sweeps.spec.settings import Resources
 
@@ -25,7 +26,8 @@ def rehearse_on_ray(resources: Resources, stop: StopRequest) -> Perform:
             return
         done = Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=0)(_perform)
-        running, ended = task.remote(scenes, machine, teacher, done, trusted_modules()), False
+        work = pickle.dumps((scenes, machine, teacher))
+        running, ended = task.remote(work, done, DriverSetting.here()), False
         while not ended:
             ended = bool(ray.wait([running], timeout=_POLL_S)[0])
             if stop:
@@ -45,17 +47,11 @@ def rehearse_on_ray(resources: Resources, stop: StopRequest) -> Perform:
     return perform
 
 
-def _perform(
-    scenes: list[Scene],
-    machine: Machine,
-    teacher: Teacher | TrainConfig | None,
-    done: Queue,
-    trusted: frozenset[str] | None,
-) -> str | None:
+def _perform(work: bytes, done: Queue, setting: DriverSetting) -> str | None:
     """Perform scenes in a worker process; returns the error that ended them."""
     try:
-        with trusting(Trust(trusted)):
-            for rehearsal in perform_here(scenes, machine, teacher):
+        with setting.taken_over():
+            for rehearsal in perform_here(*pickle.loads(work)):
                 done.put(rehearsal)
     except InputError as error:
         return str(error)

@@ -6,8 +6,10 @@ short searcher and a short scheduler forward Tune's calls to the driver. Tune's 
 
 import contextlib
 import json
+import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,13 @@ from ray.util.queue import Queue
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult, train
 from kdtrain.code_digest import fingerprint, foreign_modules
-from kdtrain.foreign import Trust, trusted_modules, trusting
 from kdtrain.runtime.scratch import scratch_folder
 from sweeps.attempt.attempt import Train, train_in
 from sweeps.attempt.signals import StopRequest
 from sweeps.attempt.teachers import Fit, Teacher
 from sweeps.driver.driver import DONE, WAIT, Driver, Idle
 from sweeps.driver.running_code import code_here
+from sweeps.launch.driver_setting import DriverSetting
 from sweeps.launch.job import run_trial
 from sweeps.launch.stop_signal import listener, new_name, send
 from sweeps.ledger.failure import Crash, Failure
@@ -95,7 +97,7 @@ def fit_on_ray(resources: Resources, on_epoch: Callable[[EpochReport], None], st
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
         signal_name, signal, reports = new_name(), None, Queue(actor_options={"num_cpus": 0})
         task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(_fit)
-        running = task.remote(config, machine, store, signal_name, reports, trusted_modules())
+        running = task.remote(pickle.dumps(config), machine, store, signal_name, reports, DriverSetting.here())
         ended = False
         while not ended:
             ended = bool(ray.wait([running], timeout=0.5)[0])
@@ -110,18 +112,20 @@ def fit_on_ray(resources: Resources, on_epoch: Callable[[EpochReport], None], st
 
 
 def _fit(
-    config: TrainConfig,
+    config: bytes,
     machine: Machine,
     store: Store,
     signal_name: str,
     reports: Queue,
-    trusted: frozenset[str] | None,
+    setting: DriverSetting,
 ) -> TrainResult:
+    """Train in a worker process; the config is pickled by itself, since its terms may be of the user's modules."""
+
     def put(report: EpochReport) -> None:
         reports.put(report.to_dict())
 
-    with trusting(Trust(trusted)):
-        return train_in(store, "", train, config, machine, put, listener(signal_name))
+    with setting.taken_over():
+        return train_in(store, "", train, pickle.loads(config), machine, put, listener(signal_name))
 
 
 def _demand(resources: Resources, gpu: float | None) -> dict[str, float]:
@@ -154,6 +158,7 @@ class TuneBridge:
         self.failure: BaseException | None = None
         self._teacher = None if teacher is None else {"store": str(teacher.store), "digest": teacher.card.digest}
         self._signal_name = new_name()
+        self._setting = DriverSetting.here()
         self._signal: object = None
 
     @contextlib.contextmanager
@@ -229,7 +234,7 @@ class TuneBridge:
             "teacher": self._teacher,
             "stop_signal": self._signal_name,
             "code": self._code(trial),
-            "trusted": None if (trusted := trusted_modules()) is None else sorted(trusted),
+            "setting": asdict(self._setting),
         }
 
     def _code(self, trial: TrialRecord) -> Mapping[str, object]:

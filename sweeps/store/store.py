@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pyarrow import NativeFile, fs
 
 from kdtrain.errors import InputError, StorageError, refused, remedy
+from kdtrain.local_path import local_path
 from kdtrain.redact import has_secret, redacted
 from kdtrain.runtime.atomic_files import check_writable, write_atomically
 from kdtrain.runtime.scratch import scratch_folder
@@ -75,14 +76,14 @@ class Store:
         self.address, self._patience_s, self._answered = str(where), patience_s, answered
         self.local: Path | None = None
         check_address(self.address)
-        if re.match(r"[a-z][a-z0-9+]+:/(?!/)", self.address):
+        if re.match(r"(?!file:)[a-z][a-z0-9+]+:/(?!/)", self.address):
             raise InputError(f"--dir: {self.address} is not a URI; write two slashes, as in s3://bucket/folder")
         self.notice: Callable[[str], None] = lambda text: None
         """Takes a sentence when a remote store is waited for."""
         self.gives_up: Callable[[], bool] = lambda: False
         """Called while a remote store is waited for: whether to give up at once."""
-        if "://" not in self.address or self.address.startswith("file://"):
-            self.local = Path(self.address.removeprefix("file://")).absolute()
+        if "://" not in self.address or self.address.startswith("file:"):
+            self.local = local_path(self.address)
             self._fs, self._root = fs.LocalFileSystem(), str(self.local)
             return
         self._fs, self._root = _open_remote(self.address)
