@@ -19,7 +19,15 @@ from kdtrain.explain import kind_and_line
 from kdtrain.loop.batches import moved
 from kdtrain.loop.cost import count_macs
 from kdtrain.loop.evaluate import evaluate
-from kdtrain.loop.rehearsal_checks import Seen, check_saved, check_step, check_student, check_teacher, watched
+from kdtrain.loop.rehearsal_checks import (
+    Seen,
+    check_built,
+    check_saved,
+    check_step,
+    check_student,
+    check_teacher,
+    watched,
+)
 from kdtrain.loop.schedules import Clock
 from kdtrain.loop.setup import Run, build
 from kdtrain.loop.step import StepResult, TrainStep
@@ -82,10 +90,12 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
         run = build(config, machine, group)
         group.join(run.device)
         group.align(run.trained)
+        notes = list(check_built(run)) if evaluates else []
     height, width = run.source.size
     per_batch = config.images_per_step
     with _explained(f"a step with {per_batch} image{'s' * (per_batch > 1)} of {height} x {width} fails"):
-        step_s, images, notes = _step(run)
+        step_s, images, more = _step(run)
+    notes += more
     evaluation_s = None
     if evaluates:
         evaluation_s = _evaluate(run, run.select_images)
@@ -180,7 +190,6 @@ class _Blank:
 
 _REMEDIES = {
     "Expected more than 1 spatial element": "instance norm needs more than one pixel: raise train.augment.crop",
-    "uninitialized parameter": "give every layer its sizes, since lazy modules cannot be trained",
     "does not require grad": "the logits must depend on parameters of the student that require a gradient",
     "Expected more than 1 value per channel": "batch norm needs more than one value per channel: raise "
     "train.batch_size (each process needs 2 images), or train.augment.crop",

@@ -14,7 +14,7 @@ from kdtrain.loop.run_folder import STUDENT
 from kdtrain.loop.setup import Run
 from kdtrain.loop.step import StepResult
 from kdtrain.loop.stop import what_diverged
-from kdtrain.models import TappedNetwork
+from kdtrain.models import TappedNetwork, build_network
 from kdtrain.models.outputs import LOGITS, is_probability
 from kdtrain.runtime.atomic_files import load_checkpoint, save_checkpoint
 from kdtrain.teacher import load_model, save_model
@@ -97,6 +97,30 @@ def check_teacher(seen: Seen, layers: set[str]) -> Iterator[str]:
         yield f"the teacher's module {layer} runs more than once in a pass: the map of its last run is taken"
     if endless := sorted(seen.endless & layers):
         yield f"the teacher's map at {endless[0]} holds minus infinity, which losses take as a probability of 0"
+
+
+def check_built(run: Run) -> Iterator[str]:
+    """Notes on a student of the user's before the first step: whether it can be built again, with the same weights.
+
+    Raises:
+        InputError: If the second network is the first one, so that trainings would go on with each other's weights.
+    """
+    config = run.config.student
+    if not config.is_custom:
+        return
+    net = run.student.net
+    again = build_network(config, run.num_classes, run.config.seed).net
+    if {id(value) for value in net.parameters()} & {id(value) for value in again.parameters()}:
+        raise InputError(
+            f"arch: {config.arch} must build a new network in every call, got the same one twice, which would go on "
+            "from the weights of other trainings; build the network inside of the function"
+        )
+    first, second = ([value for value in of.state_dict().values() if isinstance(value, Tensor)] for of in (net, again))
+    if not all(torch.equal(one, two.to(one)) for one, two in zip(first, second, strict=True)):
+        yield (
+            f"the starting weights of {config.arch} differ from one build to the next with one seed, so that trainings "
+            "cannot be repeated; draw them with torch's generator, or set the seed of another one in the function"
+        )
 
 
 def check_step(result: StepResult, run: Run, seen: Seen) -> None:

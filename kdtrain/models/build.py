@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line, sentence
@@ -18,6 +19,8 @@ from kdtrain.models.padding import size_remedy
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, read_safetensors
 from kdtrain.runtime.random_streams import derive
+
+_LAZY_SIZE = (64, 64)
 
 
 def build_network(
@@ -110,12 +113,29 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
         ) from error
     if not isinstance(net, nn.Module):
         raise InputError(f"arch: {network.arch} must return a torch.nn.Module, got {type(net).__name__}")
+    _initialize_lazy(net, network.arch)
     if weights == "library":
         raise InputError(f"weights: {network.arch} is not of a library: use none or the path of a safetensors file")
     if weights != "none":
         file = local_path(weights)
         load_into(net, read_safetensors(file), file)
     return net
+
+
+def _initialize_lazy(net: nn.Module, arch: str) -> None:
+    """Give lazy modules their weights, which they would take from the first images, outside of the network's seed."""
+    if not any(is_lazy(value) for value in (*net.parameters(), *net.buffers())):
+        return
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, 3, *_LAZY_SIZE))
+    except Exception as error:
+        height, width = _LAZY_SIZE
+        raise InputError(
+            f"arch: {arch} has lazy modules, which a pass of an image of {height} x {width} must initialize, but it "
+            f"failed ({first_line(error)}); give its layers their sizes"
+        ) from error
+    net.train()
 
 
 def _ensemble(network: Network) -> Ensemble:

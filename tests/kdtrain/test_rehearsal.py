@@ -46,6 +46,7 @@ def rehearsed(machine, make_config):
         (odd("pooled"), ()),
         (odd("spectral_norm"), ()),
         (odd("scripted"), ()),
+        (odd("lazy"), ()),
         (odd("zero_head"), ()),
     ],
 )
@@ -81,7 +82,11 @@ def test_a_sound_network_passes(rehearsed, student, notes):
         (odd("endless", value="nan"), "the student's map at logits holds NaN or infinity in the first step"),
         (odd("bad_gradient", "tiny_networks"), "the weights were not finite after the first step"),
         (odd("frozen"), "odd_networks:frozen must have parameters that require a gradient, got none"),
-        (odd("lazy"), "the training cannot be set up: .*; give every layer its sizes, since lazy modules cannot be"),
+        (
+            odd("lazy_and_failing"),
+            "has lazy modules, which a pass of an image of 64 x 64 must initialize, but",
+        ),
+        (odd("shared"), "odd_networks:shared must build a new network in every call, got the same one twice"),
         (odd("one_class_more", "tiny_networks"), "gives 11 channels of logits for 10 classes"),
     ],
 )
@@ -94,6 +99,10 @@ def test_a_network_that_is_not_what_it_seems_is_refused(rehearsed, student, said
 @pytest.mark.parametrize(
     ("student", "note"),
     [
+        (
+            odd("drawn_elsewhere"),
+            "the starting weights of odd_networks:drawn_elsewhere differ from one build",
+        ),
         (odd("random_in_evaluation"), "the student computes other logits each time in evaluation mode"),
         (
             odd("returns", form="softmax in evaluation"),

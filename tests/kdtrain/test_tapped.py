@@ -136,3 +136,10 @@ def test_a_map_that_is_overwritten_in_training_alone_is_refused():
 )
 def test_probabilities_are_told_from_logits(logits, kind):
     assert is_probability(logits) == kind
+
+
+def test_lazy_modules_get_their_weights_from_the_seed():
+    one, two = (build_network(Network(arch="odd_networks:lazy"), CLASSES, seed).net.state_dict() for seed in (1, 1))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    other = build_network(Network(arch="odd_networks:lazy"), CLASSES, 2).net.state_dict()
+    assert not torch.equal(one["0.weight"], other["0.weight"])

@@ -306,7 +306,29 @@ def spectral_norm(num_classes: int) -> nn.Module:
 
 
 def lazy(num_classes: int) -> nn.Module:
-    return nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyConv2d(num_classes, 1))
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.LazyConv2d(num_classes, 1))
+
+
+def lazy_and_failing(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.Unflatten(1, (3, 2)))
+
+
+SHARED: dict[int, nn.Module] = {}
+
+
+def shared(num_classes: int) -> nn.Module:
+    """The same network in every call."""
+    return SHARED.setdefault(num_classes, Tiny(num_classes, 6, 0.0))
+
+
+def drawn_elsewhere(num_classes: int) -> nn.Module:
+    """Weights from a generator that no seed of ours reaches."""
+    network = Tiny(num_classes, 6, 0.0)
+    nn.init.normal_(network.head.weight, generator=ELSEWHERE)
+    return network
+
+
+ELSEWHERE = torch.Generator()
 
 
 def scripted(num_classes: int) -> nn.Module:
