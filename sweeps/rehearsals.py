@@ -4,7 +4,6 @@ import contextlib
 import gc
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from kdtrain.loop.device import find_device, return_freed_memory
 from kdtrain.loop.rehearsal import Rehearsal, rehearse
 from kdtrain.models import Network, build_network
 from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.space import Choice, Range
 from kdtrain.teacher import ModelCard, save_model
 from sweeps.attempt.attempt import staged
@@ -216,10 +216,10 @@ def _teacher_folder(teacher: Teacher | TrainConfig, machine: Machine) -> Iterato
         return
     classes = open_role(teacher.data, "train", machine.data_root, machine.cache).classes
     network = teacher.student.model_copy(update={"weights": "none"})
-    with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=machine.cache) as name:
+    with scratch_folder(machine.cache) as folder:
         net = build_network(network, len(classes), teacher.seed).net
         facts = {"network": network, "classes": classes, "trained_on": teacher.data.name}
-        yield Path(name), save_model(Path(name), net, facts).digest
+        yield folder, save_model(folder, net, facts).digest
 
 
 def _facts(config: TrainConfig) -> dict[str, Any]:

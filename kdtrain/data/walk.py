@@ -69,7 +69,7 @@ def walk(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: 
 
 def normalized(name: str) -> str:
     """A name in the Unicode form NFC: file systems write an accented letter as one character or as two."""
-    return unicodedata.normalize("NFC", name)
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def check_name(what: str, path: Path) -> None:

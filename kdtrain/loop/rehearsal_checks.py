@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from kdtrain.loop.stop import what_diverged
 from kdtrain.models import TappedNetwork, build_network
 from kdtrain.models.outputs import LOGITS, is_probability
 from kdtrain.runtime.atomic_files import load_checkpoint, save_checkpoint
+from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import load_model, save_model
 
 _RANDOM = 1e-2
@@ -200,8 +200,7 @@ def check_saved(run: Run, images: Tensor, folder: Path) -> Iterator[str]:
         InputError: If the student has state that cannot be saved, or computes something else once it is loaded.
     """
     student = run.student.eval()
-    with TemporaryDirectory(prefix=".rehearsal-", dir=folder) as name:
-        place = Path(name)
+    with scratch_folder(folder) as place:
         _check_state(student.net)
         save_checkpoint(place, 1, run.state_dict())
         run.load_state_dict(load_checkpoint(place) or {})

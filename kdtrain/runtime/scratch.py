@@ -18,15 +18,19 @@ _YOUNG_S = 5.0
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A new folder in the system's temporary folder, removed at the end of the block.
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder, removed at the end of the block.
+
+    Args:
+        parent: Where it is made, as a hidden folder; by default the system's temporary folder.
 
     Raises:
         OSError: If the disk refuses.
     """
-    parent = Path(tempfile.gettempdir())
-    remove_abandoned(parent, f"{_PREFIX}*")
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    prefix = _PREFIX if parent is None else f".{_PREFIX}"
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_abandoned(parent, f"{prefix}*")
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         with held(folder):
             yield folder

@@ -1,9 +1,8 @@
 """Files that a user names: nothing that is there already is replaced without a word."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from kdtrain.errors import InputError, refused
 from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import CARD, read_card
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already and differs.")]
@@ -45,19 +45,17 @@ def teacher_output(folder: Path, force: bool) -> Iterator[Path]:
     Raises:
         InputError: If another teacher is there, unless `force`.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise refused(folder, error) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            scratch = stack.enter_context(scratch_folder(folder.parent))
+        except OSError as error:
+            raise refused(folder, error) from error
         yield scratch
         check_teacher(folder, read_card(scratch).digest, force)
         folder.mkdir(exist_ok=True)
         for file in sorted(scratch.iterdir(), key=lambda file: file.name == CARD):  # the card last
             shutil.move(file, folder / file.name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_teacher(folder: Path, digest: str | None, force: bool) -> None:

@@ -54,6 +54,15 @@ def test_a_folder_of_a_killed_process_is_removed_and_one_in_use_is_left(temporar
         alive.wait()
 
 
+def test_a_folder_elsewhere_is_hidden_and_removed_with_its_forerunners(tmp_path):
+    parent = tmp_path / "cache"
+    (parent / ".kdsweep.killed").mkdir(parents=True)
+    with scratch_folder(parent) as folder:
+        assert list(parent.iterdir()) == [folder]
+        assert folder.name.startswith(".")
+    assert list(parent.iterdir()) == []
+
+
 def test_a_folder_is_removed_after_an_error(temporary):
     with pytest.raises(KeyError), scratch_folder() as folder:
         raise KeyError
