@@ -156,15 +156,11 @@ def _count(source: DataSource, role: str, seen: Seen) -> LabelCounts:
     pixels = np.zeros(count, dtype=np.int64)
     ignored = blank = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        try:
-            for done, counts in enumerate(pool.map(partial(_labels_of, source, role), ids), start=1):
-                pixels += counts[:count]
-                ignored += int(counts[source.ignore_index])
-                blank += not counts[:count].any()
-                seen(role, done, len(ids))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # otherwise all other files are read first
-            raise
+        for done, counts in enumerate(pool.map(partial(_labels_of, source, role), ids), start=1):
+            pixels += counts[:count]
+            ignored += int(counts[source.ignore_index])
+            blank += not counts[:count].any()
+            seen(role, done, len(ids))
     return LabelCounts(role, tuple(source.classes), len(ids), pixels, ignored, blank)
 
 

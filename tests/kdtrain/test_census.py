@@ -136,6 +136,20 @@ def test_a_bad_label_map_ends_the_count_at_once(data, tmp_path):
     assert len(read) < 150
 
 
+def test_a_count_that_is_stopped_ends_at_once(data, tmp_path):
+    _, source = data([[[0, 1]]] * 200, FINE)
+    read = []
+    original = source.read_labels
+    source.read_labels = lambda role, image_id: read.append(image_id) or original(role, image_id)
+
+    def stop(role, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        count_labels(source, ROLES, tmp_path / "cache", stop)
+    assert len(read) < 150
+
+
 def test_classes_of_generated_scenes_may_be_absent_by_chance(tmp_path):
     config = Streets(size=(32, 32), counts={"train": 1, "select": 1})
     scenes = count_labels(config.open(), ["select"], tmp_path)["select"]

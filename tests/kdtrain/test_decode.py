@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from kdtrain import InputError, TrainConfig
-from kdtrain.data import VOC, Folder, Unlabelled, open_role
+from kdtrain.data import VOC, CamVid, Folder, Unlabelled, open_role
 from kdtrain.data.decode import image_reading, label_reading, read_colors, read_ids, read_image
+from kdtrain.data.files import files_digest
 from kdtrain.data.labels import LabelColors, LabelIds
 
 ORIENTATION = 0x0112
@@ -82,6 +83,22 @@ def test_samples_of_unknown_range_are_refused_with_file_mode_and_remedy(put, ima
     file = put(saved(image, form))
     with pytest.raises(InputError, match=rf"image .*a\.png must be .* got the mode {mode} .*; scale it to 0 to 255"):
         read_image(file)
+
+
+def tiff(bits, photometric, pixels):
+    """A TIFF file of one row of two gray pixels."""
+    tags = {256: 2, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 1, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = 8 + len(pixels) + len(pixels) % 2
+    body = pixels + bytes(len(pixels) % 2) + struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", start) + body
+
+
+def test_gray_tiff_files_of_other_ranges_are_refused(put):
+    assert read_image(put(tiff(16, 1, b"\0\x80\xff\xff")))[..., 0].tolist() == [[128, 255]]
+    for content in (tiff(16, 0, b"\0\x80\xff\xff"), tiff(12, 1, b"\xff\xff\xff")):
+        with pytest.raises(InputError, match=r"a\.png must be an image of 8 or 16 bits.*scale it to 0 to 255"):
+            read_image(put(content))
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "tiff"])
@@ -351,6 +368,8 @@ def test_255_is_a_class_where_the_user_says_what_is_ignored(put):
 def test_later_fields_leave_the_id_of_a_config_alone():
     assert set(folder().hashed()) == {"name", "classes", "folders", "colors", "ids", "ignore", "group"}
     assert folder(absent=("thing",)).hashed() == folder().hashed()
+    ids = [TrainConfig(data=CamVid(absent=absent)).config_id for absent in ((), ("Sky",))]
+    assert ids[0] == ids[1]
     assert folder(label_colors=BLACK_AND_WHITE).hashed()["label_colors"] == {"#000000": 0, "#ffffff": 1}
 
 
@@ -375,9 +394,22 @@ def test_images_without_labels_go_through_the_same_decoder(put, tmp_path):
     put(Image.fromarray(GRAY_16), "night/a.png")
     source = Unlabelled(images="night", per_batch=1).open(tmp_path)
     assert source.read("unlabelled", "a")[0][1, 2].tolist() == [255, 255, 255]
-    before = source.digest()
-    put(saved(Image.fromarray(GRAY_16), exif=turned(6)), "night/a.png")
-    assert source.digest() != before
+    assert source.digest() != files_digest(b"unlabelled", {"a": (tmp_path / "night/a.png",)}, (lambda content: "",))
+
+
+def test_the_digest_of_pairs_says_how_both_files_are_read(put, tmp_path):
+    digests = set()
+    for image in (Image.fromarray(PHOTO[:1, :2]), Image.fromarray(GRAY_16[:1, :2])):
+        for label_bits in (8, 4):
+            for name in "ab":
+                put(image, f"images/{name}.png")
+                put(png(label_bits, 0, [b"\x01" if label_bits == 4 else b"\0\1"], 2), f"labels/{name}.png")
+            source = folder().open(tmp_path)
+            (image_id,) = source.ids("train")
+            files = {image_id: (tmp_path / f"images/{image_id}.png", tmp_path / f"labels/{image_id}.png")}
+            plain = files_digest(source._identity("train"), files, (lambda content: "",) * 2)
+            digests.add((label_bits, image.mode, source.digest("train") == plain))
+    assert digests == {(8, "RGB", True), (8, "I;16", False), (4, "RGB", False), (4, "I;16", False)}
 
 
 def test_published_data_sets_go_through_the_same_decoder(put, tmp_path):
