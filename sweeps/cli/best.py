@@ -33,7 +33,9 @@ def best(
     """
     from analysis import read_tables
     from analysis.selection.select import best as choose
+    from kdtrain.runtime.scratch import scratch_folder
     from sweeps.attempt.teachers import teacher_store
+    from sweeps.ledger.ledger import copy_ledger
     from sweeps.outcome.best_file import best_document
     from sweeps.outcome.tabulate import load_state, write_tables
     from sweeps.store.store import Store
@@ -42,8 +44,10 @@ def best(
     spec, _ = load_state(store)
     if freeze:
         _freeze(store)
-    write_tables(store)
-    chosen = choose(read_tables(sweep))
+    with scratch_folder() as folder:  # others' sweeps may be read only
+        copy_ledger(store, folder)
+        write_tables(folder)
+        chosen = choose(read_tables(folder))
     beside = Store(out.parent) if out is not None else store
     text = best_document(chosen, teacher_store(spec, store), beside)
     if freeze:

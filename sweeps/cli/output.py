@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from kdtrain.errors import InputError, refused
-from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.errors import InputError, StorageError, refused
+from kdtrain.runtime.atomic_files import check_writable, write_atomically
 from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import CARD, read_card
+from sweeps.store.store import Store
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already and differs.")]
 
@@ -36,6 +37,27 @@ def write_output(path: Path, content: str, force: bool) -> None:
         write_atomically(path, new)
     except OSError as error:
         raise refused(path, error) from error
+
+
+def require_writable(sweep: Store, out: str) -> None:
+    """Check that a sweep on a disk takes the files of a command.
+
+    Args:
+        sweep: The sweep.
+        out: The value of --out that the error suggests.
+
+    Raises:
+        InputError: If it does not, for instance because it belongs to another user.
+    """
+    if sweep.local is None or not sweep.local.is_dir():
+        return
+    try:
+        check_writable(sweep.local)
+    except StorageError as error:
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise InputError(
+            f"{sweep} takes no files ({why}): give --out {out} to write elsewhere, or ask its owner for the permission"
+        ) from error
 
 
 @contextmanager

@@ -17,10 +17,18 @@ def query(
     Example: [bold]kdsweep query runs/camvid "select study, max(score) from trials group by study"[/]
     """
     from analysis.tables.query import query as ask
+    from sweeps.outcome.results import scratch_results
     from sweeps.show.query_answer import as_csv, as_table
+    from sweeps.store.generations import LEDGER
+    from sweeps.store.store import Store
 
-    answer = ask(sweep, sql)
-    say_if_stale(sweep)
+    store = Store(sweep)
+    if store.exists("tables/trials.parquet") or not store.names(LEDGER):
+        answer = ask(sweep, sql)
+        say_if_stale(sweep)
+    else:
+        with scratch_results(store) as folder:
+            answer = ask(folder, sql)
     if csv:
         console.write(as_csv(answer))
     else:

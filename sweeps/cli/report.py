@@ -7,7 +7,7 @@ import typer
 
 from kdtrain import InputError
 from sweeps.cli.options import console, folder_or_uri, path, say_if_stale
-from sweeps.cli.output import Force, write_output
+from sweeps.cli.output import Force, require_writable, write_output
 
 
 def report(
@@ -18,18 +18,28 @@ def report(
         ),
     ],
     compare: Annotated[bool, typer.Option("--compare", help="Compare several sweeps in one page.")] = False,
-    out: Annotated[Path, typer.Option(help="The page of --compare.", parser=path)] = Path("compared.html"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The page; by default D/report/index.html, with --compare ./compared.html. Given, nothing is written "
+            "into the sweep.",
+            parser=path,
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write the report, one HTML file that works offline, and the tables for a paper.
 
     Example: [bold]kdsweep report runs/camvid[/]
 
+    Example: [bold]kdsweep report /shared/runs/camvid --out report.html[/]
+
     Example: [bold]kdsweep report --compare runs/camvid-1 runs/camvid-2 runs/camvid-3 --out compared.html[/]
     """
     from analysis.report.comparison_report import comparison
-    from analysis.report.sweep_report import write_report
-    from sweeps.outcome.results import local_folder
+    from analysis.report.findings import read_findings
+    from analysis.report.sweep_report import report_page, write_report
+    from sweeps.outcome.results import local_folder, scratch_results
     from sweeps.outcome.tabulate import write_tables
     from sweeps.store.generations import LEDGER
     from sweeps.store.store import Store, check_address
@@ -37,6 +47,7 @@ def report(
     for sweep in sweeps:
         check_address(sweep)
     if compare:
+        out = out or Path("compared.html")
         for sweep in sweeps:
             say_if_stale(sweep)
         write_output(out, comparison(sweeps), force)
@@ -45,6 +56,12 @@ def report(
     if len(sweeps) > 1:
         raise InputError(f"one sweep is allowed without --compare, got {len(sweeps)}; give --compare to compare them")
     store = Store(sweeps[0])
+    if out is not None:
+        with scratch_results(store) as folder:
+            write_output(out, report_page(read_findings(folder)), force)
+        console.print(str(out))
+        return
+    require_writable(store, "report.html")
     with local_folder(store) as folder:
         has_ledger = bool(store.names(LEDGER))
         if has_ledger or not (folder / "tables" / "trials.parquet").is_file():

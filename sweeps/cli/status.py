@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sweeps.cli.options import SweepDir, console, number, path
+from sweeps.cli.output import require_writable
 
 
 def status(
@@ -29,6 +30,8 @@ def status(
 
     store = Store(sweep)
     if page or out is not None:
+        if out is None:
+            require_writable(store, "live.html")
         target = out or (store.local / "report" / "live.html" if store.local is not None else Path("live.html"))
         watch_page(store, target, every if watch else None, console.print)
     else:

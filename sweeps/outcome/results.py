@@ -25,6 +25,7 @@ from sweeps.outcome.failures import Failed
 from sweeps.outcome.predictions import draw_predictions
 from sweeps.outcome.tabulate import write_tables
 from sweeps.spec.spec import SweepSpec
+from sweeps.store.generations import LEDGER
 from sweeps.store.store import Store
 
 
@@ -64,6 +65,19 @@ def local_folder(sweep: Store) -> Iterator[Path]:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and before.get(path) != path.stat().st_mtime_ns:
                 sweep.write(path.relative_to(folder).as_posix(), path.read_bytes())
+
+
+@contextlib.contextmanager
+def scratch_results(sweep: Store) -> Iterator[Path]:
+    """A scratch folder with the ledger, the tables and the pictures of a sweep, in which nothing of it is changed."""
+    with scratch_folder() as folder:
+        sweep.pull("predictions", folder / "predictions")
+        if sweep.names(LEDGER):
+            copy_ledger(sweep, folder)
+            write_tables(folder)
+        else:
+            sweep.pull("tables", folder / "tables")
+        yield folder
 
 
 @contextlib.contextmanager

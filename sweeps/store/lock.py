@@ -9,7 +9,7 @@ import errno
 from collections.abc import Callable
 from typing import Protocol
 
-from kdtrain.errors import StorageError
+from kdtrain.errors import StorageError, remedy
 from sweeps.store.file_lock import FileLock, is_locked
 from sweeps.store.lease import TIMES, Lease, Times, is_leased
 from sweeps.store.store import Store
@@ -58,7 +58,7 @@ def take_lock(store: Store, notice: Callable[[str], None] = lambda text: None, t
             if error.errno not in _NO_LOCKS:
                 why = error.strerror or error
                 raise StorageError(
-                    f"cannot write to {store.local}: {why}; make room or choose another folder"
+                    f"cannot write to {store.local}: {why}; {remedy(error)} or choose another folder"
                 ) from error
     return Lease(store, notice, times)
 
