@@ -125,7 +125,7 @@ def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     seconds = time.perf_counter() - start
     layers = {layer for term in run.schedules.terms for layer in term.teacher_layers}
     notes = list(check_teacher(teacher, layers))
-    check_step(result, run, student)
+    check_step(result, run, student, teacher)
     return seconds, batch.images, [*notes, *check_student(run, batch.images, student)]
 
 

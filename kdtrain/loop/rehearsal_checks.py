@@ -13,6 +13,7 @@ from kdtrain.loop.run_folder import STUDENT
 from kdtrain.loop.setup import Run
 from kdtrain.loop.step import StepResult
 from kdtrain.loop.stop import what_diverged
+from kdtrain.methods import Term
 from kdtrain.models import TappedNetwork, build_network
 from kdtrain.models.outputs import LOGITS, is_probability
 from kdtrain.runtime.atomic_files import load_checkpoint, save_checkpoint
@@ -123,8 +124,15 @@ def check_built(run: Run) -> Iterator[str]:
         )
 
 
-def check_step(result: StepResult, run: Run, seen: Seen) -> None:
-    """Raise InputError if a map of the student, a loss, or a weight after the step is not finite."""
+def check_step(result: StepResult, run: Run, seen: Seen, teacher: Seen) -> None:
+    """Raise InputError if a map of the student, a loss, or a weight after the step is not finite.
+
+    Args:
+        result: Of the step.
+        run: The training.
+        seen: What the student gave.
+        teacher: What the teacher gave.
+    """
     if endless := sorted(seen.broken | seen.endless):
         raise InputError(
             f"the student's map at {endless[0]} holds NaN or infinity in the first step; look for a division, a "
@@ -132,6 +140,11 @@ def check_step(result: StepResult, run: Run, seen: Seen) -> None:
         )
     for name, value in result.raw.items():
         if not bool(value.isfinite().all()):
+            if layers := teacher.endless & set(_term(run, name).teacher_layers):
+                raise InputError(
+                    f"teacher: its map at {sorted(layers)[0]} holds minus infinity, which {name} cannot compare; give "
+                    "the teacher finite logits, such as -100 for a class that it leaves out"
+                )
             raise InputError(
                 f"the loss of {name} is {float(value):g} in the first step; look at the term's options, the labels and "
                 "the layers that it compares"
@@ -254,6 +267,10 @@ def _without_gradient(
         for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True)
         if gradient is None
     }
+
+
+def _term(run: Run, name: str) -> Term:
+    return next(term for term in run.schedules.terms if term.name == name)
 
 
 def _kind(probabilities: set[str | None]) -> str | None:

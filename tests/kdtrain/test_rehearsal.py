@@ -127,7 +127,7 @@ def test_terms_are_computed_whatever_their_schedules_say(rehearsed, monkeypatch,
     seen = []
     check = rehearsal.check_step
     monkeypatch.setattr(
-        rehearsal, "check_step", lambda result, run, maps: (seen.append(dict(result.weights)), check(result, run, maps))
+        rehearsal, "check_step", lambda result, *rest: (seen.append(dict(result.weights)), check(result, *rest))
     )
     terms = [term.model_dump() for term in make_config("kd").terms]
     terms[1]["schedule"] = {"warmup": 0.4, "stop": 0.45}
@@ -161,6 +161,14 @@ def test_a_teacher_that_is_not_what_it_seems_is_refused(teach, make_config, netw
     here, digest = teach(Network.model_validate(network))
     with pytest.raises(InputError, match=said):
         rehearse(make_config("kd", teacher=digest), here)
+
+
+def test_a_teacher_with_minus_infinity_is_noted_or_refused_by_what_compares_it(teach, make_config):
+    here, digest = teach(Network.model_validate(odd("endless", value="-inf")))
+    noted = "the teacher's map at logits holds minus infinity, which losses take as a probability of 0"
+    assert rehearse(make_config("kd", teacher=digest), here).notes == (noted,)
+    with pytest.raises(InputError, match="teacher: its map at logits holds minus infinity, which csc cannot compare"):
+        rehearse(make_config("csc", teacher=digest), here)
 
 
 def test_a_teacher_whose_features_alone_are_used_may_return_probabilities(teach, make_config):
