@@ -19,6 +19,8 @@ from kdtrain.errors import InputError, unreadable
 
 Color = tuple[int, int, int]
 Decoded = TypeVar("Decoded")
+DECODING = 2
+"""Counts up whenever files are decoded otherwise: recorded samples of another number are not read."""
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 """What files may be, whatever their names end with; no format that needs another program to be read."""
 LABEL_FORMATS = ("PNG", "BMP", "DIB", "TIFF")

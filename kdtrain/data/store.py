@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from kdtrain.data.apart import HasFiles
+from kdtrain.data.decode import DECODING
 from kdtrain.data.digest_notes import note_digest, noted_digest
 from kdtrain.data.source import FORMER_NAMES, DataSource, Palette, Pixels, check_labels, written_name
 from kdtrain.data.store_index import (
@@ -60,6 +62,7 @@ class Images:
         self.digest: str = index.digest
         self.role: str = FORMER_NAMES.get(index.role, index.role)
         self.sizes: tuple[tuple[int, int], ...] = index.sizes
+        self.decoding: int | None = index.decoding
         self._rebuilt = rebuilt
         self._checksums = index.checksums
         self._is_checked = bytearray(len(index.ids))
@@ -208,6 +211,7 @@ def _build(source: DataSource, role: str, digest: str, folder: Path) -> None:
             groups=tuple(source.group(i) for i in ids),
             sizes=tuple(sizes),
             checksums=tuple(checksums),
+            decoding=DECODING if isinstance(source, HasFiles) else None,
             times=times_of(building),
         )
         write_index(building, index)

@@ -31,6 +31,8 @@ class StoreIndex(Strict):
     """Height and width of every image."""
     checksums: tuple[tuple[int, int], ...]
     """CRC-32 of every image's pixels and of its labels."""
+    decoding: int | None = None
+    """How files were decoded, see `kdtrain.data.decode.DECODING`; none for images that are not read from files."""
     times: tuple[int, int]
     """When `images.bin` and `labels.bin` were written, in nanoseconds."""
 

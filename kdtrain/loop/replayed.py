@@ -76,13 +76,16 @@ class ReplayedBatches(LiveBatches):
     ) -> None:
         super().__init__(batches)
         samples, size = batches.samples, batches.size
-        sample_facts = {
+        sample_facts: dict[str, object] = {
             "images": samples.images.digest,
             "unlabelled": samples.unlabelled.digest if samples.unlabelled is not None else None,
             "augment": samples.augment.model_dump(mode="json"),
             "data_seed": samples.data_seed,
             "size": size,
         }
+        sources = (samples.images, samples.unlabelled)
+        if decodings := [images.decoding for images in sources if images is not None and images.decoding is not None]:
+            sample_facts["decoding"] = max(decodings)
         self._samples = Stream(store, sample_facts, Layout(batch=batches.batch_size, extra=batches.per_batch))
         self._layout = self._samples.layout
         self._sample_specs = {"images": TensorSpec((*size, 3), torch.uint8), "labels": TensorSpec(size, torch.uint8)}

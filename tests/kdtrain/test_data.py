@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kdtrain import TrainConfig
 from kdtrain.data import CamVid, DataConfig, Folder, Streets, colorize, open_role
+from kdtrain.data.decode import DECODING
 from kdtrain.data.palette import distinct_colors
 from kdtrain.data.split import Split, set_aside
 from kdtrain.errors import InputError
@@ -192,6 +193,11 @@ def test_the_digest_follows_contents_not_places(camvid, tmp_path):
     assert changed.digest("train") != before[0]
     assert changed.digest("select") == before[1]
     assert changed.listing("train") != before[2]
+
+
+def test_a_store_says_how_its_files_were_decoded(camvid, tmp_path):
+    assert open_role(CamVid(), "train", camvid, tmp_path).decoding == DECODING
+    assert open_role(Streets(size=(32, 32), counts={"train": 2}), "train", None, tmp_path).decoding is None
 
 
 def test_a_file_that_is_edited_under_its_old_time_and_size_shows(camvid, tmp_path):

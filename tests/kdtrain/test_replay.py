@@ -236,6 +236,15 @@ def test_another_seed_augmentation_or_teacher_shares_nothing(make_config, store,
         assert questions["images"] == before + 16 + PROBE
 
 
+def test_samples_of_files_that_were_decoded_otherwise_are_not_read(make_config, store, questions, monkeypatch):
+    train(make_config("kd", epochs=1), store)
+    monkeypatch.setattr("kdtrain.data.store.Images.decoding", property(lambda _: 2, lambda *_: None), raising=False)
+    for images in (16 + PROBE, 0):
+        before = questions["images"]
+        train(make_config("kd", epochs=1), store)
+        assert questions["images"] == before + images
+
+
 @pytest.mark.parametrize("method", ["kd", "cskd"])
 def test_views_come_again(method, make_config, machine, store, questions, tmp_path, outcome):
     config = make_config(method, views=2)
