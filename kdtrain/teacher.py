@@ -23,6 +23,7 @@ from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_net
 from kdtrain.models.ensemble import Average, EnsembleNetwork
 from kdtrain.models.torch_files import SUFFIXES, Found, read_torch, without_wrappers
 from kdtrain.models.weights import COUNTER, MisfitError, check_finite, load_into, read_safetensors
+from kdtrain.runtime import sealed_json
 from kdtrain.runtime.atomic_files import write_atomically
 
 CARD, WEIGHTS = "model.json", "weights.safetensors"
@@ -76,8 +77,13 @@ def save_model(folder: Path, net: nn.Module, card_facts: dict[str, object]) -> M
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, content)
-    write_atomically(folder / CARD, card.model_dump_json(indent=2).encode())
+    write_card(folder, card)
     return card
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write the card of a teacher folder, with a checksum."""
+    write_atomically(folder / CARD, sealed_json.to_bytes(card.model_dump(mode="json"), indent=2))
 
 
 def read_card(folder: Path, digest: str | None = None) -> ModelCard:
@@ -109,9 +115,16 @@ def parse_card(content: bytes, path: str) -> ModelCard:
         InputError: If it is damaged, or its network is code that is not trusted.
     """
     try:
-        card = ModelCard.model_validate_json(content)
+        facts, _ = sealed_json.parse(content)
+        card = ModelCard.model_validate_json(json.dumps(facts))
+    except sealed_json.AlteredError as error:
+        raise InputError(
+            f"teacher: {path} was edited or is damaged: {error}; put it back from a copy, or make the teacher again"
+        ) from None
     except ValidationError as error:
         raise InputError(f"teacher: {path} is damaged, {sentence(error, ModelCard)}") from None
+    except ValueError:
+        raise InputError(f"teacher: {path} is damaged, it is not JSON; put it back from a copy") from None
     require_trust(references(card.model_dump()), f"teacher: {path} ")
     return card
 

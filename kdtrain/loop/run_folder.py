@@ -1,7 +1,6 @@
 """The folder of one run: its config, its checkpoints, its result, its student."""
 
 import errno
-import json
 import math
 import os
 import shutil
@@ -13,10 +12,13 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import DamagedError, StorageError, is_away, refused
 from kdtrain.explain import first_line
 from kdtrain.loop.reports import TrainResult
+from kdtrain.runtime import sealed_json
 from kdtrain.runtime.atomic_files import StateDict, check_writable, load_checkpoint, save_checkpoint, write_atomically
 from kdtrain.teacher import save_model
 
 CHECKPOINTS, CONFIG, RESULT, STUDENT = "checkpoints", "config.json", "result.json", "student"
+_REPORTS_SUM = "reports_sha256"
+"""The key in a checkpoint of the checksum of the reports in it; weights have checksums of their own there."""
 
 
 class RunFolder:
@@ -33,6 +35,8 @@ class RunFolder:
 
     def __init__(self, path: Path | None, config: TrainConfig) -> None:
         self.path, self.config = path, config
+        self._has_checksums = False
+        """Whether a version that writes checksums has trained here."""
         if path is not None:
             check_writable(path)
             self._check_owner(path)
@@ -42,7 +46,10 @@ class RunFolder:
         if self.path is None or not (file := self.path / RESULT).is_file():
             return None
         try:
-            result = TrainResult.from_dict(json.loads(file.read_bytes()))
+            content, _ = sealed_json.parse(file.read_bytes(), required=self._has_checksums)
+            result = TrainResult.from_dict(content)
+        except sealed_json.AlteredError as error:
+            raise _altered(file, error, "delete it") from error
         except Exception as error:
             if is_away(error):  # the file may be whole
                 raise StorageError(f"cannot read {file}: {first_line(error)}; run the same command again") from error
@@ -60,16 +67,30 @@ class RunFolder:
                 "seed": self.config.seed,
                 "config": self.config.model_dump(mode="json"),
             }
-            write_atomically(self.path / CONFIG, json.dumps(claimed, indent=1).encode())
+            write_atomically(self.path / CONFIG, sealed_json.to_bytes(claimed, indent=1))
 
     def load_checkpoint(self) -> StateDict | None:
-        """The newest undamaged state; None if there is none."""
-        return load_checkpoint(self.path / CHECKPOINTS) if self.path is not None else None
+        """The newest undamaged state; None if there is none.
+
+        Raises:
+            DamagedError: If there are checkpoints, but all of them are damaged, or the reports in it were edited.
+        """
+        state = load_checkpoint(self.path / CHECKPOINTS) if self.path is not None else None
+        if state is not None and state.pop(_REPORTS_SUM, None) not in (
+            None,
+            sealed_json.checksum(state.get("reports")),
+        ):
+            raise DamagedError(
+                f"the reports in the last checkpoint in {self.path} were edited: their checksum does not match; put it "
+                "back from a copy, or delete the folder to train from the start"
+            )
+        return state
 
     def save_checkpoint(self, epoch: int, state: StateDict, step: int = 0) -> None:
         """Save the state after `epoch` whole epochs and `step` steps of the next."""
         if self.path is not None:
-            save_checkpoint(self.path / CHECKPOINTS, epoch, state, step)
+            reports_sum = sealed_json.checksum(state.get("reports"))
+            save_checkpoint(self.path / CHECKPOINTS, epoch, state | {_REPORTS_SUM: reports_sum}, step)
 
     def save_student(self, net: nn.Module, classes: tuple[str, ...], result: TrainResult) -> None:
         """Save the trained network as a teacher folder."""
@@ -93,7 +114,7 @@ class RunFolder:
     def conclude(self, result: TrainResult) -> TrainResult:
         """Write the result of a finished run and remove the checkpoints."""
         if self.path is not None:
-            write_atomically(self.path / RESULT, json.dumps(result.to_dict()).encode())
+            write_atomically(self.path / RESULT, sealed_json.to_bytes(result.to_dict()))
             self._drop_checkpoints(self.path)
         return result
 
@@ -102,8 +123,10 @@ class RunFolder:
         if not path.is_file():
             return
         try:
-            content = json.loads(path.read_bytes())
+            content, self._has_checksums = sealed_json.parse(path.read_bytes())
             owner = (content["config_id"], content["seed"])
+        except sealed_json.AlteredError as error:
+            raise _altered(path, error, "delete the folder") from None
         except (ValueError, KeyError, TypeError):
             raise DamagedError(f"{path} is damaged; delete the folder to train from the start") from None
         this_run = (self.config.config_id, self.config.seed)
@@ -115,3 +138,9 @@ class RunFolder:
 
     def _drop_checkpoints(self, folder: Path) -> None:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _altered(file: Path, error: Exception, otherwise: str) -> DamagedError:
+    return DamagedError(
+        f"{file} was edited or is damaged: {error}; put it back from a copy, or {otherwise} to train from the start"
+    )

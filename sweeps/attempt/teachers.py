@@ -20,8 +20,17 @@ from kdtrain.loop.run_folder import STUDENT
 from kdtrain.models import Network, TappedNetwork
 from kdtrain.models.ensemble import Average
 from kdtrain.models.outputs import is_probability
-from kdtrain.runtime.atomic_files import write_atomically
-from kdtrain.teacher import CARD, WEIGHTS, ModelCard, import_model, load_model, make_ensemble, parse_card, read_card
+from kdtrain.teacher import (
+    CARD,
+    WEIGHTS,
+    ModelCard,
+    import_model,
+    load_model,
+    make_ensemble,
+    parse_card,
+    read_card,
+    write_card,
+)
 from sweeps.attempt.attempt import train_in
 from sweeps.attempt.signals import Interrupted
 from sweeps.spec.spec import SweepSpec
@@ -271,5 +280,5 @@ def _measure(folder: Path, images: Images, eval_scale: float) -> ModelCard:
         "iou": [None if math.isnan(iou) else float(iou) for iou in evaluation.iou],
     }
     card = ModelCard.model_validate(card.model_dump() | measured)
-    write_atomically(folder / CARD, card.model_dump_json(indent=2).encode())
+    write_card(folder, card)
     return card

@@ -94,9 +94,18 @@ def other_weights(folder):
 def change_card(**changes):
     def change(folder):
         content = json.loads((folder / CARD).read_text())
+        del content["sha256"]  # as a card of an earlier version
         (folder / CARD).write_text(json.dumps(content | changes))
 
     return change
+
+
+def edit_card(**changes):
+    def edit(folder):
+        content = json.loads((folder / CARD).read_text())
+        (folder / CARD).write_text(json.dumps(content | changes, indent=4))
+
+    return edit
 
 
 @pytest.mark.parametrize(
@@ -110,6 +119,8 @@ def change_card(**changes):
         (lambda folder: (folder / WEIGHTS).write_bytes(b""), "weights.safetensors is damaged"),
         (lambda folder: (folder / CARD).write_bytes(b"{"), "model.json is damaged"),
         (lambda folder: (folder / CARD).write_bytes(b"\xff\xfe"), "model.json is damaged"),
+        (edit_card(miou=0.99), "model.json was edited or is damaged: its checksum does not match; put it back"),
+        (edit_card(macs=1), "model.json was edited or is damaged"),
         (change_card(color="red"), "model.json is damaged, color: unknown key"),
         (change_card(params="many"), "model.json is damaged, params: input should be a valid integer"),
         (change_card(classes=["sky", "car", "road"]), "holds the teacher"),
@@ -129,3 +140,11 @@ def test_another_teacher_than_the_one_asked_for_is_refused(tmp_path):
     digest = save(tmp_path).digest
     with pytest.raises(InputError, match=f"holds the teacher {digest}, but the config asks for 0123"):
         load_model(tmp_path, "0123")
+
+
+def test_a_card_that_only_looks_different_and_one_of_an_earlier_version_are_read(tmp_path):
+    digest = save(tmp_path / "teacher").digest
+    edit_card()(tmp_path / "teacher")
+    assert load_model(tmp_path / "teacher", digest)[0].digest == digest
+    change_card()(tmp_path / "teacher")
+    assert load_model(tmp_path / "teacher", digest)[0].digest == digest

@@ -424,6 +424,9 @@ class TestWrongInput:
         config = make_config(epochs=1)
         result = train(config, machine, workdir=tmp_path)
         whole = json.loads((tmp_path / "result.json").read_text())
+        config_of_earlier_version = json.loads((tmp_path / "config.json").read_text())
+        del whole["sha256"], config_of_earlier_version["sha256"]
+        (tmp_path / "config.json").write_text(json.dumps(config_of_earlier_version))
         for content in (
             "",
             "{",
@@ -438,7 +441,49 @@ class TestWrongInput:
             with pytest.raises(InputError, match=r"result\.json is damaged \(\w+\); delete it to train from the start"):
                 train(config, machine, workdir=tmp_path)
         (tmp_path / "result.json").unlink()
+        (tmp_path / "result.json").write_text(json.dumps(whole))
+        assert untimed(train(config, machine, workdir=tmp_path)) == untimed(result), "of an earlier version"
+        (tmp_path / "result.json").unlink()
         assert untimed(train(config, machine, workdir=tmp_path)) == untimed(result)
+
+    def test_an_edited_result(self, make_config, machine, tmp_path):
+        config = make_config(epochs=1)
+        result = train(config, machine, workdir=tmp_path)
+        path = tmp_path / "result.json"
+        whole = json.loads(path.read_text())
+        path.write_text(json.dumps(whole, indent=4, sort_keys=True))
+        assert untimed(train(config, machine, workdir=tmp_path)) == untimed(result), "the same content"
+        better = json.loads(path.read_text())
+        better["reports"][-1]["metrics"]["miou"] = 0.99
+        without_checksum = {key: value for key, value in better.items() if key != "sha256"}
+        for content in (better, without_checksum, whole | {"state": "diverged"}, whole | {"epochs_run": 2}):
+            path.write_text(json.dumps(content))
+            with pytest.raises(
+                InputError, match=r"result\.json was edited or is damaged: .*or delete it to train from"
+            ):
+                train(config, machine, workdir=tmp_path)
+
+    def test_an_edited_config_of_a_run(self, make_config, machine, tmp_path):
+        config = make_config(epochs=1)
+        train(config, machine, workdir=tmp_path)
+        claimed = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(claimed | {"config": {}}))
+        with pytest.raises(InputError, match=r"config\.json was edited or is damaged: .*delete the folder"):
+            train(config, machine, workdir=tmp_path)
+
+    def test_edited_reports_of_a_checkpoint(self, make_config, machine, tmp_path):
+        config = make_config(epochs=2)
+        train(config, machine, stop(1), tmp_path)
+        path = tmp_path / "checkpoints" / "epoch-00001.pt"
+        state = torch.load(path, weights_only=True)
+        whole = path.read_bytes()
+        state["reports"][0]["metrics"]["miou"] = 0.99
+        torch.save(state, path)
+        with pytest.raises(InputError, match=r"the reports in the last checkpoint .* were edited.*delete the folder"):
+            train(config, machine, workdir=tmp_path)
+        del state["reports_sha256"]
+        path.write_bytes(whole)
+        assert train(config, machine, workdir=tmp_path).resumed_from == 1
 
     def test_a_damaged_checkpoint(self, make_config, machine, tmp_path, caplog):
         config = make_config(epochs=3)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from sweeps.cli import main
@@ -60,7 +61,9 @@ class Sweep:
         return code, *self._capsys.readouterr()
 
     def run(self) -> tuple[int, str, str]:
-        return self.command("run", self.spec, "--dir", self.folder / "sweep", "--inline", "--threads", 1)
+        return self.command(
+            "run", self.spec, "--dir", self.folder / "sweep", "--inline", "--threads", 1, "--no-rehearsal"
+        )
 
     def refused(self) -> str:
         code, _, err = self.run()
@@ -95,8 +98,10 @@ def dies_after(epoch: int, study: str, patch: pytest.MonkeyPatch) -> None:
 def _only_going_on() -> Iterator[None]:
     """What comes before and after is tested elsewhere, and takes longer than all of this."""
     with pytest.MonkeyPatch.context() as patch:
-        without_store = SimpleNamespace(replay=SimpleNamespace(on=lambda machine: machine))
-        patch.setattr("sweeps.run.check", lambda spec, machine: without_store)
+        without_store = SimpleNamespace(
+            replay=SimpleNamespace(on=lambda machine: machine), one_sided=(), config=lambda config: None
+        )
+        patch.setattr("sweeps.run.check", lambda *_, **__: without_store)
         patch.setattr("sweeps.outcome.results.write_report", lambda folder: folder / "report" / "index.html")
         patch.setattr("sweeps.outcome.results.draw_predictions", lambda *_: None)
         yield
@@ -112,7 +117,17 @@ def half_way(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A sweep killed twice: none-0 is complete, kd-0 has two checkpoints, the ledger three files."""
     folder = tmp_path_factory.mktemp("half-way")
     (folder / "spec.yaml").write_text(yaml.safe_dump(SPEC))
-    words = ["kdsweep", "run", str(folder / "spec.yaml"), "--dir", str(folder / "sweep"), "--inline", "--threads", "1"]
+    words = [
+        "kdsweep",
+        "run",
+        str(folder / "spec.yaml"),
+        "--dir",
+        str(folder / "sweep"),
+        "--inline",
+        "--threads",
+        "1",
+        "--no-rehearsal",
+    ]
     for epoch, study in ((1, "none"), (1, "kd"), (2, "kd")):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KDSWEEP_CACHE", str(cache))
@@ -142,10 +157,20 @@ def whole(half_way: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
     shutil.copytree(half_way, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDSWEEP_CACHE", str(cache))
-        words = ["run", str(folder / "spec.yaml"), "--dir", str(folder / "sweep"), "--inline", "--threads", "1"]
+        words = [
+            "run",
+            str(folder / "spec.yaml"),
+            "--dir",
+            str(folder / "sweep"),
+            "--inline",
+            "--threads",
+            "1",
+            "--no-rehearsal",
+        ]
         patch.setattr(sys, "argv", ["kdsweep", *words])
-        with pytest.raises(SystemExit, match="0"):
+        with pytest.raises(SystemExit) as end:
             main()
+        assert not end.value.code
     return curves(load_state(folder / "sweep")[1])
 
 
@@ -206,6 +231,25 @@ def test_a_damaged_ledger_is_refused_and_repaired(
     assert curves(sweep.goes_on_to_the_end()) == whole
 
 
+def edit(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Edit a JSON file, as with an editor."""
+    path.write_text(json.dumps(change(json.loads(path.read_text())), indent=2))
+
+
+def edit_result(path: Path) -> None:
+    def better(content: dict[str, Any]) -> dict[str, Any]:
+        content["reports"][-1]["metrics"]["miou"] = 0.99
+        return content
+
+    edit(path, better)
+
+
+def edit_checkpoint(path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    state["reports"][-1]["metrics"]["miou"] = 0.99
+    torch.save(state, path)
+
+
 HEALING: dict[str, Change] = {
     "a torn record behind the last one": lambda s: ledger(s)[-1].write_bytes(ledger(s)[-1].read_bytes() + b'{"n":99'),
     "the note of how far the ledger reaches missing": lambda s: (s / "ledger" / "head.json").unlink(),
@@ -221,6 +265,9 @@ HEALING: dict[str, Change] = {
         s / "trials" / "none-0" / "config.json", s / "trials" / "kd-0" / "config.json"
     ),
     "the trial's result damaged": lambda s: (s / "trials" / "kd-0" / "result.json").write_bytes(b'{"state": "comp'),
+    "the trial's config edited": lambda s: edit(s / "trials" / "kd-0" / "config.json", lambda c: c | {"seed": 3.0}),
+    "the score in a checkpoint edited": lambda s: [edit_checkpoint(path) for path in checkpoints(s)],
+    "the fitted teacher's card edited": lambda s: edit(s / "teacher" / "model.json", lambda c: c | {"miou": 0.99}),
     "the fitted teacher's weights damaged": lambda s: flip(s / "teacher" / "weights.safetensors"),
     "the fitted teacher's card damaged": lambda s: (s / "teacher" / "model.json").write_bytes(b"{}"),
     "the fitted teacher missing": lambda s: shutil.rmtree(s / "teacher"),
@@ -250,6 +297,29 @@ def test_a_trial_whose_files_are_damaged_again_and_again_fails(sweep: Sweep, mon
     trial = state.trials["kd-0"]
     assert (trial.state, trial.failure) == ("failed", "damaged")
     assert "delete this and the older one" in (trial.reason or "")
+
+
+def cut_ledger_before(folder: Path, record: bytes) -> None:
+    """Leave what a ledger held before a record was written."""
+    found = False
+    for path in ledger(folder):
+        kept = []
+        for line in path.read_bytes().splitlines(keepends=True):
+            found = found or record in line
+            kept += [] if found else [line]
+        path.write_bytes(b"".join(kept)) if kept else path.unlink()
+
+
+def test_an_edited_result_is_not_taken_into_the_ledger(sweep: Sweep, whole: dict[str, dict[int, float]]) -> None:
+    folder = sweep.folder / "sweep"
+    cut_ledger_before(folder, b'"kind":"ended"')
+    (folder / "ledger" / "head.json").unlink()
+    edit_result(folder / "trials" / "none-0" / "result.json")
+    code, out, err = sweep.run()
+    assert code == 0, err
+    assert "none-0 starts from its first epoch" in out
+    assert "result.json was edited or is damaged" in out
+    assert curves(load_state(folder)[1]) == whole
 
 
 def test_what_was_damaged_is_kept_aside(sweep: Sweep) -> None:
@@ -305,6 +375,7 @@ def test_another_teacher_in_its_place_is_refused(sweep: Sweep) -> None:
     card = sweep.folder / "sweep" / "teacher" / "model.json"
     content = json.loads(card.read_text())
     content["classes"][0] = "renamed"
+    del content["sha256"]
     card.write_text(json.dumps(content))
     message = sweep.refused()
     assert "was begun with the teacher" in message
