@@ -104,6 +104,8 @@ def rehearse_sweep(
             "rehearsal: this machine has no GPU, which resources.gpu asks for, so its CPU takes steps with "
             f"{_LIGHT_BATCH} images, which says nothing about memory"
         )
+    if new:
+        say(f"rehearsal: one training step of each of {len(new)} networks and methods that trials will train")
     performed = (perform or perform_here)(new, machine, source)
     for number, (scene, rehearsal) in enumerate(zip(new, performed, strict=True), start=1):
         say(f"rehearsal {number} of {len(new)}: {scene.title}: {_figures(rehearsal)}")

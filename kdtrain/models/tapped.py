@@ -242,6 +242,13 @@ def _version(value: Tensor) -> int:
     return 0 if value.is_inference() else value._version
 
 
+_NOT_THE_SIZE = ("cuda", "cudnn", "cublas", "nccl", "out of memory", "allocate memory")
+"""Parts of messages about devices and memory; another size would only hide those errors."""
+
+
 def _may_be_the_size(error: Exception) -> bool:
-    """Whether another size of the images could avoid an error: not where memory is short or a GPU has failed."""
-    return not isinstance(error, torch.OutOfMemoryError | MemoryError | OSError) and "CUDA" not in str(error)
+    """Whether another size of the images could avoid an error: not where memory is short or a device has failed."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | OSError):
+        return False
+    text = str(error).lower()
+    return not any(part in text for part in _NOT_THE_SIZE)

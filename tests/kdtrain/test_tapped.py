@@ -143,3 +143,20 @@ def test_lazy_modules_get_their_weights_from_the_seed():
     assert all(torch.equal(one[name], two[name]) for name in one)
     other = build_network(Network(arch="odd_networks:lazy"), CLASSES, 2).net.state_dict()
     assert not torch.equal(one["0.weight"], other["0.weight"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("full"), RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), OSError("no file")],
+)
+def test_errors_of_devices_and_memory_are_not_hidden_by_another_size(error, monkeypatch):
+    network, sizes = built("tiny", module="tiny_networks"), []
+
+    def fails(inputs: torch.Tensor) -> torch.Tensor:
+        sizes.append(inputs.shape[-2:])
+        raise error
+
+    monkeypatch.setattr(network.net, "forward", fails)
+    with pytest.raises(type(error)):
+        network(images(90, 120))
+    assert sizes == [(90, 120)]

@@ -93,18 +93,19 @@ def test_choices_and_ends_of_whole_numbers_are_rehearsed(machine):
 
 def test_what_was_rehearsed_is_not_rehearsed_again(machine, monkeypatch):
     first = rehearsed(make(), machine)
-    assert [line.partition(":")[0] for line in first] == [f"rehearsal {n} of 3" for n in (1, 2, 3)]
-    assert "studies.none (tiny_networks:tiny, batches of 4): step " in first[1]
+    assert first[0] == "rehearsal: one training step of each of 3 networks and methods that trials will train"
+    assert [line.partition(":")[0] for line in first[1:]] == [f"rehearsal {n} of 3" for n in (1, 2, 3)]
+    assert "studies.none (tiny_networks:tiny, batches of 4): step " in first[2]
     assert rehearsed(make(), machine) == []
-    assert len(rehearsed(make(train={"epochs": 1, "batch_size": 2}), machine)) == 3
+    assert len(rehearsed(make(train={"epochs": 1, "batch_size": 2}), machine)) == 4
     monkeypatch.setattr(rehearsals, "digests_of", lambda parts: {"training": "changed"})
-    assert len(rehearsed(make(), machine)) == 3
+    assert len(rehearsed(make(), machine)) == 4
 
 
 def test_warnings_are_repeated_where_the_rehearsal_is_not(machine):
     spec = make(student={"arch": "odd_networks:views"}, studies=["none"], teacher=None)
     first, again = rehearsed(spec, machine), rehearsed(spec, machine)
-    assert again == first[1:]
+    assert again == first[2:]
     assert again[0].startswith("warning: the student does not take maps in channels-last order")
 
 
@@ -178,7 +179,7 @@ def test_a_stop_request_ends_the_rehearsals(machine):
     lines: list[str] = []
     with pytest.raises(Interrupted):
         rehearse_sweep(make(), machine, None, lines.append, perform, stop=stop)
-    assert len(lines) == 1
+    assert len(lines) == 2
 
 
 @pytest.mark.slow
@@ -193,12 +194,11 @@ def test_rehearsals_on_a_cluster_are_a_task_with_the_resources_of_a_trial(machin
     with cluster(None, StopRequest(), lines.append):
         perform = rehearse_on_ray(make().resources, StopRequest())
         rehearse_sweep(make(), machine, None, lines.append, perform, "a cluster")
-        assert len(lines) == 3
+        assert len(lines) == 4
         rehearse_sweep(make(), machine, None, lines.append, perform, "a cluster")
-        assert len(lines) == 3
+        assert len(lines) == 4
         with pytest.raises(InputError, match=r"^studies.none \(odd_networks:returns\): the student must return logits"):
             rehearse_sweep(softmax, machine, None, lines.append, perform, "a cluster")
-        assert len(lines) == 3
         killed = make(student={"arch": "odd_networks:killed"})
         with pytest.raises(InputError, match=r"the rehearsal's process was lost .*lower train.batch_size"):
             rehearse_sweep(killed, machine, None, lines.append, perform, "a cluster")
