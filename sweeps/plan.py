@@ -262,11 +262,12 @@ def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | Non
 
 def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
     """The study's config, and one for every layer that it may search."""
-    yield spec.config_for(study)
+    typical = spec.typical(study)
+    yield spec.config_for(study, typical)
     for path, domain in spec.space_of(study).items():
         if path.endswith("_layer") and isinstance(domain, Choice):
             for layer in domain.choices:
-                yield spec.config_for(study, {path: layer})
+                yield spec.config_for(study, {**typical, path: layer})
 
 
 def _searches_kernels(spec: SweepSpec, terms: Collection[str]) -> bool:

@@ -25,6 +25,7 @@ from kdtrain.teacher import ModelCard, save_model
 from sweeps.attempt.attempt import staged
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.attempt.teachers import Teacher, present_teacher
+from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.ledger.environment import describe_environment
 from sweeps.spec.paths import extremes
 from sweeps.spec.spec import Study, SweepSpec
@@ -72,6 +73,7 @@ def rehearse_sweep(
     where: str = "",
     stop: StopRequest | None = None,
     tests: bool = False,
+    check_config: CheckConfig = lambda config: None,
 ) -> None:
     """Rehearse what a sweep will train, apart from what was rehearsed before with the same code on this machine.
 
@@ -84,13 +86,15 @@ def rehearse_sweep(
         where: The cluster on which `perform` computes; empty for this machine.
         stop: Ends the rehearsals after the current one.
         tests: Whether the sweep will read the role test, so that the sizes of its images are rehearsed, too.
+        check_config: Raises an InputError for a searched config that the driver would draw anew.
 
     Raises:
         Interrupted: If a stop was requested.
         InputError: In one sentence that names the study and the network, if a trial would fail.
     """
     source: Teacher | TrainConfig | None = teacher or spec.teacher_config
-    scenes = scenes_of(spec, machine, None if teacher is None else teacher.card, where, tests)
+    card = None if teacher is None else teacher.card
+    scenes = scenes_of(spec, machine, card, where, tests, check_config)
     notes: list[str] = []
     new = []
     for scene in scenes:
@@ -117,7 +121,9 @@ def rehearse_sweep(
         say(f"warning: {note}")
 
 
-def rehearse_plan(spec: SweepSpec, machine: Machine, say: Callable[[str], None]) -> None:
+def rehearse_plan(
+    spec: SweepSpec, machine: Machine, say: Callable[[str], None], check_config: CheckConfig = lambda config: None
+) -> None:
     """Rehearse a sweep that has not begun, in this process, as `rehearse_sweep` does at its start.
 
     Raises:
@@ -128,11 +134,16 @@ def rehearse_plan(spec: SweepSpec, machine: Machine, say: Callable[[str], None])
     if find_device(machine).type == "cuda" and torch.cuda.device_count() < processes:
         processes = 1
     machine = machine.model_copy(update={"threads": threads, "processes": processes})
-    rehearse_sweep(spec, machine, present_teacher(spec, None), say)
+    rehearse_sweep(spec, machine, present_teacher(spec, None), say, check_config=check_config)
 
 
 def scenes_of(
-    spec: SweepSpec, machine: Machine, card: ModelCard | None, where: str = "", tests: bool = False
+    spec: SweepSpec,
+    machine: Machine,
+    card: ModelCard | None,
+    where: str = "",
+    tests: bool = False,
+    check_config: CheckConfig = lambda config: None,
 ) -> list[Scene]:
     """The distinct rehearsals of a sweep, without those that differ from another in numbers alone.
 
@@ -142,13 +153,16 @@ def scenes_of(
         card: Of the teacher; None if there is none, or it is fitted later.
         where: The cluster that rehearses; empty for this machine.
         tests: Whether the role test will be read.
+        check_config: As for `rehearse_sweep`.
     """
     fit = spec.teacher_config
     teacher = {"digest": card.digest, "code": _code(card.network)} if card else {"fit": fit and _facts(fit)}
     base = _machine_facts(spec, machine, where)
     light = _is_light(spec, machine, where)
     configs = [("teacher.fit", fit)] if fit is not None and card is None else []
-    configs += [(f"studies.{study.name}", config) for study in spec.studies for config in variants(spec, study)]
+    configs += [
+        (f"studies.{study.name}", config) for study in spec.studies for config in variants(spec, study, check_config)
+    ]
     scenes: dict[str, Scene] = {}
     evaluated: set[str] = set()
     for at, config in configs:
@@ -164,14 +178,16 @@ def scenes_of(
     return list(scenes.values())
 
 
-def variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:
+def variants(spec: SweepSpec, study: Study, check_config: CheckConfig = lambda config: None) -> Iterator[TrainConfig]:
     """The study's config, and one for every choice and every end of a range of whole numbers that it searches."""
-    yield spec.config_for(study)
+    typical = spec.typical(study)
+    yield spec.config_for(study, typical)
     for path, domain in spec.space_of(study).items():
         if isinstance(domain, Choice) or (isinstance(domain, Range) and domain.integer):
             for value in extremes(domain):
-                with contextlib.suppress(InputError):  # a value that needs another one beside it
-                    yield spec.config_for(study, {path: value})
+                params = {**typical, path: value}
+                if refusal(spec, study, params, check_config) is None:  # else it is drawn anew
+                    yield spec.config_for(study, params)
 
 
 def perform_here(scenes: list[Scene], machine: Machine, teacher: Teacher | TrainConfig | None) -> Iterator[Rehearsal]:

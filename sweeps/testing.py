@@ -16,11 +16,12 @@ from tempfile import TemporaryDirectory
 from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Choice, Domain, Range, Scalar
 from sweeps.driver.sampler import make_sampler, propose
+from sweeps.driver.searched import SearchedTrial
 from sweeps.driver.watchers import Watcher
 from sweeps.ledger import events
 from sweeps.ledger.events import Event, TrialOutcome
 from sweeps.ledger.record import Record
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import InvalidProposal, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.show.watchers import Make, make_watchers
 from sweeps.spec.settings import Sampler
@@ -33,11 +34,11 @@ SPACE: Mapping[str, Domain] = {
     "augment.flip": Choice(choices=(True, False)),
     "terms.pixel_kd.layer": Choice(choices=("logits", "decoder", None)),
 }
-TRIALS = 12
+TRIALS, INVALID = 12, 5
 
 
 def check_sampler(name: str, space: Mapping[str, Domain] = SPACE, **options: object) -> None:
-    """Check a sampler on a search in which trials are pruned, diverge, fail and run at the same time.
+    """Check a sampler on a search in which trials are pruned, diverge, fail, run, or could not be made.
 
     The same trials and seed give the same proposal, from a second sampler, too; every proposal lies in the space; a
     study of which nothing is known yet gets a proposal as well; trials and space are not changed; a finite space comes
@@ -54,7 +55,7 @@ def check_sampler(name: str, space: Mapping[str, Domain] = SPACE, **options: obj
             hold.
     """
     settings = Sampler(name=name, options=options)
-    trials: list[TrialRecord] = []
+    trials: list[SearchedTrial] = []
     for number in range(TRIALS):
         before = copy.deepcopy((trials, dict(space)))
         params = propose("study", space, make_sampler(settings), 3, trials, None)
@@ -64,9 +65,10 @@ def check_sampler(name: str, space: Mapping[str, Domain] = SPACE, **options: obj
         if params is None:
             _require(number > 0, f"{name}: a study without trials must get a proposal")
             break
-        trials.append(_trial(number, params))
+        is_valid = number != INVALID
+        trials.append(_trial(number, params) if is_valid else InvalidProposal(params, "not valid with each other"))
     finite = {"terms.pixel_kd.layer": Choice(choices=("logits", "decoder", None))}
-    ended: list[TrialRecord] = []
+    ended: list[SearchedTrial] = []
     while (params := propose("study", finite, make_sampler(settings), 3, ended, None)) is not None:
         _require(len(ended) < 3, f"{name}: a finite space must come to an end")
         ended.append(_trial(len(ended), params))

@@ -27,4 +27,4 @@ def plan(
         made = make_plan(spec, machine, seen)
     console.print(made.render())
     if rehearsal:
-        rehearse_plan(spec, machine, lambda line: console.print(line, markup=False))
+        rehearse_plan(spec, machine, lambda line: console.print(line, markup=False), made.checked.config)

@@ -284,14 +284,13 @@ class Driver:
 
     def _search(self, study: Study) -> TrialRecord | None:
         """A new config of a study; None if what it proposes makes no valid config, or it proposes nothing more."""
-        invalid = self.state.invalid.get(study.name, [])
         if self.state.in_vain.get(study.name, 0) >= MOST_IN_VAIN:
-            reason = f"none of {MOST_IN_VAIN} proposals in a row makes a valid config; the last: {invalid[-1].reason}"
+            last = self.state.invalid[study.name][-1].reason
+            reason = f"none of {MOST_IN_VAIN} proposals in a row makes a valid config; the last: {last}"
             self._notice(f"the search of {study.name} ends: {reason}; correct its space and run the same command again")
             self._append(events.Exhausted(study.name, reason))
             return None
-        proposed = [trial for trial in self.state.of_study(study.name) if trial.phase in (Phase.SEARCH, Phase.LEFT_OUT)]
-        trials: list[SearchedTrial] = [*proposed, *invalid]
+        trials: Sequence[SearchedTrial] = self.state.proposed(study.name)
         default = None if self.state.of_study(study.name, Phase.SEARCH) else self.spec.defaults(study)
         space = self.spec.space_of(study)
         params = propose(study.name, space, self._sampler, self.spec.seed, trials, default)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kdtrain.errors import InputError
 from kdtrain.space import parse_domain
-from sweeps.driver.sampler import holds
+from sweeps.driver.sampler import holds, tried_out
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.events import Content
 from sweeps.ledger.ledger import read
@@ -127,15 +127,18 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
 
 
 def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
-    """The begun studies whose space has changed, each with its trials that no longer belong to its search.
+    """The begun studies whose search starts again, each with its trials that no longer belong to it.
 
-    These are trials outside of the new space, and trials that failed: neither counts against the budget any more.
+    It starts again where the space has changed; trials outside of the new space, and trials that failed, then no longer
+    count against the budget. It also does where it ended before every config was tried, and keeps all its trials.
     """
     before = _plain(state.sweep.spec)
-    left_out = {}
+    left_out: dict[str, list[str]] = {}
     for name in (study["name"] for study in before["studies"]):
+        space = spec.space_of(spec.study(name))
+        if name in state.exhausted and not tried_out(space, state.proposed(name)):
+            left_out[name] = []
         if _spaces(before, name) != _spaces(_plain(spec), name):
-            space = spec.space_of(spec.study(name))
             left_out[name] = [
                 trial.id
                 for trial in state.of_study(name, Phase.SEARCH)

@@ -42,7 +42,8 @@ class ConfigSampler(Protocol):
         Args:
             study: The name of the study.
             space: By dotted path, the domains that are searched.
-            trials: The searched trials of the study so far, the running ones included.
+            trials: The searched trials of the study so far, the running ones included, and the proposals that made no
+                valid config (`is_valid` is false, they have failed).
             seed: From 0 to 2**63 - 1. The same study, space, trials and seed must give the same parameters.
 
         Returns:
@@ -114,11 +115,15 @@ def propose(
 
 def exhausted(space: Space, trials: Sequence[SearchedTrial]) -> str:
     """Why a study has nothing more to propose, in words."""
-    inside = [trial for trial in trials if holds(space, trial.params)]
-    if len({identity(space, trial.params) for trial in inside}) < size(space):
+    if not tried_out(space, trials):
         return "the sampler has nothing more to propose"
-    invalid = sum(not trial.is_valid for trial in inside)
+    invalid = sum(not trial.is_valid for trial in trials if holds(space, trial.params))
     return "every config of its space was tried" + (f", {invalid} of them are not valid" if invalid else "")
+
+
+def tried_out(space: Space, trials: Sequence[SearchedTrial]) -> bool:
+    """Whether every config of a space was proposed."""
+    return len({identity(space, trial.params) for trial in trials if holds(space, trial.params)}) >= size(space)
 
 
 def holds(space: Space, params: Mapping[str, object]) -> bool:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ CORNERS, DRAWS, NETWORKS = 64, 200, 16
 """Configs that are tried at most; fewer draws where each of them is another network."""
 CheckConfig = Callable[[TrainConfig], object]
 """Raises an InputError for a config that the data, the teacher or the networks do not allow."""
+_NUMBER = re.compile(r"\d[\d.e+-]*")
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,16 @@ class SpaceCheck:
         """What the reader of a plan must know; none if every config is valid."""
         if not self.refused:
             return None
-        reason, count = self.refused.most_common(1)[0]
+        kinds: dict[str, list[str]] = {}
+        for reason in self.refused.elements():
+            kinds.setdefault(_NUMBER.sub("#", reason), []).append(reason)
+        (reason, *rest) = max(kinds.values(), key=len)
         of_draws = self.refused.total() - self.refused_corners
-        more = f" (and {len(self.refused) - 1} other reasons)" if len(self.refused) > 1 else ""
+        more = f" (other reasons: {len(kinds) - 1})" if len(kinds) > 1 else ""
         return (
             f"{self.study}: {of_draws} of {self.draws} random configs of its space and {self.refused_corners} of "
-            f"{self.corners} corners are not valid, which the search draws anew without a cost; {count} because of "
-            f"{reason}{more}"
+            f"{self.corners} corners are not valid; the search draws such proposals anew at no cost. Of these "
+            f"{1 + len(rest)} as in: {reason}{more}"
         )
 
 

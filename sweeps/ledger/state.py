@@ -174,6 +174,11 @@ class SweepState:
         """The trials of a study, in order of their number."""
         return [trial for trial in self.by_study.get(study, []) if phase in (None, trial.phase)]
 
+    def proposed(self, study: str) -> list[TrialRecord | InvalidProposal]:
+        """All that the search of a study has proposed: its trials, those left out included, and what was not valid."""
+        searched = [trial for trial in self.of_study(study) if trial.phase in (Phase.SEARCH, Phase.LEFT_OUT)]
+        return [*searched, *self.invalid.get(study, [])]
+
     def of_phase(self, phase: Phase) -> list[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
         return [trial for trial in self.trials.values() if trial.phase == phase]

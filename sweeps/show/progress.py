@@ -93,7 +93,7 @@ def summarize(spec: SweepSpec, state: SweepState) -> Summary:
         failures=tuple(f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason),
         memory=_memory(spec, state),
         invalid=tuple(
-            f"{study}: {len(proposals)} proposals made no valid config, at no cost; the last: {proposals[-1].reason}"
+            f"{study}: proposals of no valid config, at no cost: {len(proposals)}; the last: {proposals[-1].reason}"
             for study, proposals in state.invalid.items()
         ),
     )
@@ -289,7 +289,7 @@ def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str
     if not searches(spec, study):
         return 1.0, "nothing to search"
     if study.name in state.exhausted:
-        return 1.0, state.exhausted[study.name]
+        return 1.0, state.exhausted[study.name].partition(";")[0]
     shares = []
     for unit, spent, budget in (
         ("trials", spent_trials(state, study), spec.budget.trials),

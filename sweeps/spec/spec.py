@@ -1,5 +1,6 @@
 """The spec of a sweep: one YAML file, or the same object in Python."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -348,6 +349,19 @@ class SweepSpec(Strict):
         content = self.config_for(study).model_dump()
         values = {path: lookup(content, path) for path in self.space_of(study)}
         return values if all(contains(domain, values[path]) for path, domain in self.space_of(study).items()) else None
+
+    def typical(self, study: Study) -> dict[str, Scalar]:
+        """Values of the parameters that a study searches: published ones, or an end of the range that lacks them."""
+        content, space = self.config_for(study).model_dump(), self.space_of(study)
+        published = {path: lookup(content, path) for path in space}
+        values = {
+            path: published[path] if contains(domain, published[path]) else extremes(domain)[0]
+            for path, domain in space.items()
+        }
+        with contextlib.suppress(InputError):
+            self.config_for(study, values)
+            return values
+        return {}  # these ends are not valid together
 
     def dump(self) -> str:
         """The spec as YAML, with the defaults of all fields that were left out."""

@@ -9,6 +9,7 @@ from kdtrain.errors import InputError
 from sweeps.driver import driver as driver_module
 from sweeps.driver import running_code
 from sweeps.driver.growth import growth
+from sweeps.ledger import events
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
@@ -305,3 +306,15 @@ def test_a_class_may_be_allowed_to_be_absent_in_a_begun_sweep(fake, recorded_bef
     assert growth(begun, allowed, "D") == ["data.absent: [] -> [person]"]
     study = spec.studies[0]
     assert allowed.config_for(study).config_id == spec.config_for(study).config_id
+
+
+def test_a_study_that_ended_too_early_goes_on_with_a_larger_budget(fake, tmp_path, small):
+    """Earlier versions ended a search whose sampler had repeated itself."""
+    space = {"views": {"low": 1, "high": 100_000}}
+    first = {**small, "studies": ["none"], "space": space}
+    with fake.open_driver(fake.make_spec(**first), tmp_path) as driver:
+        fake.run_inline(driver, fake.FakeTrain())
+        driver._append(events.Exhausted("none", "every config of its space was tried"))
+    state = fake.run(fake.make_spec(**{**first, "budget": {"trials": 5}}), tmp_path)
+    assert len(state.of_study("none", "search")) == 5
+    assert state.exhausted == {}

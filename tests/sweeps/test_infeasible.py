@@ -16,6 +16,7 @@ from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import TrialState
 from sweeps.plan import plan
+from sweeps.rehearsals import variants
 from sweeps.show.progress import summarize
 from sweeps.spec.settings import Sampler
 
@@ -255,3 +256,21 @@ def test_a_plan_tries_the_corners_and_random_configs_of_every_space(fake):
     assert "none: " in text
     assert "is more than the 8 images of role train" in text
     assert "dist: " in text
+
+
+def test_published_values_outside_of_the_space_are_not_checked(fake):
+    """A batch of 8 is more than the data have, but the search never tries it."""
+    few = {**STREETS, "counts": {"train": 6, "select": 2, "test": 2}}
+    space = {"batch_size": {"low": 2, "high": 6}}
+    fit = {"fit": {"network": {}, "epochs": 3, "batch_size": 2}}
+    spec = fake.make_spec(data=few, studies=["none"], space=space, teacher=fit, train={"epochs": 2, "batch_size": 8})
+    assert "are not valid" not in plan(spec, Machine()).render()
+    assert spec.typical(spec.studies[0]) == {"batch_size": 2}
+    assert min(config.batch_size for config in variants(spec, spec.studies[0])) == 2
+    assert max(config.batch_size for config in variants(spec, spec.studies[0])) == 6
+
+
+def test_a_rehearsal_leaves_out_what_the_search_would_draw_anew(fake):
+    spec = fake.make_spec(data=STREETS, studies=["none"], space={"batch_size": {"low": 4, "high": 32}})
+    check = ConfigCheck(3, 8, (32, 64), Network(), 1)
+    assert {config.batch_size for config in variants(spec, spec.studies[0], check)} == {4}
