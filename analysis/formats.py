@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 
 MISSING = "–"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a text begins that spreadsheets take for a formula."""
 
 
 def missing(value: float | None) -> bool:
@@ -39,6 +41,22 @@ def share(fraction: float | None) -> str:
 def each(fractions: Sequence[float], sign: bool = False) -> str:
     """Every value of a list, in its order."""
     return ", ".join(map(signed if sign else points, fractions)) or MISSING
+
+
+def latency(milliseconds: float | None) -> str:
+    """The time that a network takes for an image: ``12.2 ms``."""
+    return MISSING if missing(milliseconds) else f"{milliseconds:.1f} ms"
+
+
+def spreadsheet_text(content: str) -> str:
+    """A text as a cell of CSV: one that a spreadsheet takes for a formula gets a quote before it; numbers stay."""
+    if not content.startswith(_FORMULA):
+        return content
+    try:
+        float(content)
+    except ValueError:
+        return f"'{content}"
+    return content
 
 
 def duration(seconds: float | None) -> str:

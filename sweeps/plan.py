@@ -140,7 +140,7 @@ class Plan:
                 f"{1 - self.search_share:.0%} (a good split: about two thirds for the search)"
             )
         if self.final_runs:
-            lines.append(f"after `kdsweep best --freeze`: {self.final_runs} runs on final seeds at most")
+            lines.append(f"after the selection is frozen: {self.final_runs} runs on final seeds at most")
         if self.teacher_epochs:
             lines.append(f"before them {self.teacher_epochs} epochs of the teacher")
         if self.macs is not None:

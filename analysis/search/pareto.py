@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.selection.finalists import finalists, trials_of
+from analysis.selection.latency import latency_of
 from analysis.selection.one_standard_error import pooled_sd
 from analysis.tables.files import Tables
 
@@ -80,16 +81,6 @@ def _redrawn(frame: pd.DataFrame, seed: int) -> np.ndarray:
 
 
 def _latencies(tables: Tables, trials: Sequence[pd.DataFrame]) -> tuple[list[float], int]:
-    """Per config, from all measurements of networks of its size; and on how many devices they were made.
-
-    What disturbs a measurement only makes it longer, and one student takes the same time however it was trained.
-    """
-    measured = tables["trials"].dropna(subset=["latency_ms"])
-    keys = ["params", "macs", "latency_device"]
-    least = measured.groupby(keys, dropna=False)["latency_ms"].min()
-    latencies, devices = [], set()
-    for group in trials:
-        mine = group.dropna(subset=["latency_ms"])
-        latencies.append(float(least[tuple(mine[keys].iloc[0])]) if len(mine) else float("nan"))
-        devices |= set(mine["latency_device"])
-    return latencies, len(devices)
+    """Per config, and on how many devices they were measured."""
+    devices = {device for group in trials for device in group.dropna(subset=["latency_ms"])["latency_device"]}
+    return [latency_of(tables, group) for group in trials], len(devices)

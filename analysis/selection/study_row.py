@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.selection.finalists import trials_of
+from analysis.selection.latency import latency_of
 from analysis.tables.files import Tables
 from analysis.tables.states import Phase, Role, State
 
@@ -48,7 +49,7 @@ class BestFinalist:
         test_scores: Scores on role ``test``.
         test_mean: Mean of these.
         params: Parameters of the student.
-        latency_ms: Median latency of the student.
+        latency_ms: Latency of the student, see `analysis.selection.latency`.
     """
 
     config_id: str | None = None
@@ -152,7 +153,7 @@ def _best(tables: Tables, top: pd.Series) -> BestFinalist:
         test_scores=test_scores,
         test_mean=float(np.mean(test_scores)) if test_scores else NAN,
         params=runs["params"].max(),
-        latency_ms=runs["latency_ms"].median(),
+        latency_ms=latency_of(tables, runs),
     )
 
 

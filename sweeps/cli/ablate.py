@@ -10,6 +10,7 @@ from sweeps.cli.options import Trust, console, folder_or_uri, number, path
 from sweeps.cli.output import Force, write_output
 from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
 from sweeps.designs.controls import DEFAULT
+from sweeps.show.commands import next_command
 from sweeps.spec.overrides import check_apart
 from sweeps.spec.strict_yaml import parse_value
 
@@ -97,7 +98,8 @@ def ablate(
         )
     out = out or Path(f"{spec.name}.yaml")
     write_output(out, spec.dump(), force)
-    console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with kdsweep run {out} --dir ...")
+    command = next_command("run", out, dir=f"runs/{out.stem}")
+    console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with: {command}")
 
 
 def _listed(text: str | None) -> list[str]:

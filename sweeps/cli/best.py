@@ -7,6 +7,7 @@ import typer
 
 from sweeps.cli.options import SweepDir, console, path
 from sweeps.cli.output import Force, write_output
+from sweeps.show.commands import next_command
 
 if TYPE_CHECKING:
     from sweeps.store.store import Store
@@ -70,4 +71,5 @@ def _freeze(store: "Store") -> None:
     console.print(f"frozen: config {chosen.config_id} {what} ({frozen.why})")
     if frozen.seeds:
         seeds = ", ".join(map(str, frozen.seeds))
-        console.print(f"run {store}/spec.yaml with the same --dir to train on the final seeds {seeds}")
+        command = next_command("run", f"{store}/spec.yaml", dir=str(store))
+        console.print(f"this trains on the final seeds {seeds}:\n  {command}")

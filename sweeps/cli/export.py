@@ -1,5 +1,6 @@
 """The command `kdsweep export optuna`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -36,4 +37,4 @@ def export_to_optuna(
     for study, count in export_optuna(tables, target).items():
         console.print(f"{study}: {count} trials")
     address = str(target) if target.suffix in JOURNALS else f"sqlite:///{target}"
-    console.print(f"look at it with: optuna-dashboard {address}")
+    console.print(f"look at it with: {shlex.join(['optuna-dashboard', address])}")

@@ -34,4 +34,4 @@ def methods(
         console.print(f"installed: {offered} ({reference})")
     for ignored in (*ignored_offers(TERMS, LOSSES), *ignored_offers(METHODS, foreign.METHODS)):
         console.print(ignored)
-    console.print("\nMore about a method or a term: kdsweep methods NAME")
+    console.print("\nMore about a method or a term: kdsweep methods cwd")

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from kdtrain.errors import MissingError
 from kdtrain.local_path import given_path, is_remote
 from kdtrain.loop.device import check_device
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
+from sweeps.show.commands import this_command
 from sweeps.show.printer import Printer, outlasting_output
 from sweeps.spec.overrides import check_apart
 from sweeps.spec.strict_yaml import parse_value
@@ -158,11 +158,6 @@ def stoppable() -> Iterator[StopRequest]:
             stopped = f"stopped on {stop.signal.name} after {stop.seconds:.0f} s" if stop.signal else "stopped"
             console.print(f"{stopped}: {interrupted}; nothing is lost, to resume:\n  {this_command()}")
             sys.exit(128 + (stop.signal or signal.SIGINT))
-
-
-def this_command() -> str:
-    """The command that is being run, as it can be pasted into a shell."""
-    return shlex.join(["kdsweep", *sys.argv[1:]])
 
 
 def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> Machine:

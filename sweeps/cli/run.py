@@ -22,8 +22,8 @@ from sweeps.cli.options import (
     console,
     machine_of,
     stoppable,
-    this_command,
 )
+from sweeps.show.commands import next_command, this_command
 from sweeps.spec.spec import SweepSpec, load_spec
 
 if TYPE_CHECKING:
@@ -98,4 +98,5 @@ def _print_best(results: "Results", best: Mapping[str, Any], sweep: str) -> None
         final, n = evidence["test"], len(evidence["test"]["seeds"])
         console.print(f"final:  mIoU {100 * final['mean']:.1f} on role {final['role']} (mean of {n} final seeds)")
     if "://" not in sweep:
-        console.print(f"train it: kdsweep train {results.best_file} --dir {sweep}-student")
+        command = next_command("train", str(results.best_file), dir=f"{sweep.rstrip('/')}-student")
+        console.print(f"train it: {command}")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
 from analysis.stats.seed_contrasts import smallest_detectable
 from sweeps.designs.factorial import FAMILY as FACTORIAL
@@ -46,7 +47,7 @@ class Forecast:
 
     def lines(self) -> list[str]:
         """The forecast to be read."""
-        cost = f", about {self.hours:.1f} hours of training" if self.hours is not None else ""
+        cost = f", about {duration(3600 * self.hours)} of training" if self.hours is not None else ""
         lines = [
             f"{self.cells} cells x {self.seeds} fresh seeds: {self.runs} runs, {self.epochs} epochs{cost}",
             f"seeds spread by {100 * self.sd:.2f} points ({self.sd_source})",

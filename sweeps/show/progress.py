@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.conditions.memory import advice
+from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
 from sweeps.driver.allocation import confirms, count_final_runs, final_runs, race, searches, spent_epochs, spent_trials
 from sweeps.ledger.events import Ended, Event
@@ -22,6 +23,7 @@ from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state
+from sweeps.show.commands import next_command
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
@@ -149,7 +151,7 @@ def show_status(sweep: Store) -> Group:
         InputError: If there is no sweep in the folder, or its ledger is damaged.
     """
     spec, state = load_state(sweep)
-    lines = [*_fresh_seeds(spec, state), health(sweep, state)]
+    lines = [*_fresh_seeds(spec, state, sweep), health(sweep, state)]
     return Group(table(summarize(spec, state)), Text("\n".join(lines)))
 
 
@@ -157,17 +159,19 @@ def health(sweep: Store, state: SweepState) -> str:
     """Whether a sweep is alive, in words."""
     assert state.last is not None
     age = max(0.0, (now() - datetime.fromisoformat(state.last.at)).total_seconds())
-    last_record = f"last record {_ago(age)} ago"
+    last_record = f"last record {duration(age)} ago"
     if state.aborted:
         return f"aborted: {state.aborted}"
     if is_driven(sweep):
         return f"running, {last_record}"
     if not state.finished:
-        return f"not running here, {last_record}; run {sweep}/spec.yaml with the same --dir to resume"
+        return (
+            f"not running here, {last_record}; to resume: {next_command('run', f'{sweep}/spec.yaml', dir=str(sweep))}"
+        )
     return last_record
 
 
-def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
+def _fresh_seeds(spec: SweepSpec, state: SweepState, sweep: Store) -> list[str]:
     """The cost of fresh seeds beside the search, and whether the selection is frozen."""
     epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in Phase}
     lines = []
@@ -186,7 +190,8 @@ def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
             f"final seeds: {ended} of {runs} runs"
         )
     elif state.finished and (runs := count_final_runs(spec)):
-        lines.append(f"selection not frozen; `kdsweep best --freeze` allows {runs} runs on final seeds")
+        command = next_command("best", str(sweep), freeze=True)
+        lines.append(f"selection not frozen; {runs} runs on final seeds are allowed by: {command}")
     return lines
 
 
@@ -341,14 +346,7 @@ def _states(summary: Summary) -> str:
 def _left(summary: Summary) -> str:
     if summary.seconds_left is None or summary.phase in ("finished", "aborted"):
         return ""
-    minutes = math.ceil(summary.seconds_left / 60)
-    return f"about {minutes} min left" if minutes < 120 else f"about {minutes / 60:.1f} h left"
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+    return f"about {duration(summary.seconds_left)} left"
 
 
 def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis.formats import spreadsheet_text
 from kdtrain.printable import printable
 
 SHOWN = 100
@@ -30,11 +31,16 @@ def as_table(answer: pa.Table) -> Group:
 
 
 def as_csv(answer: pa.Table) -> str:
-    """All rows; a list becomes text."""
+    """All rows; a list becomes text, and a text that a spreadsheet takes for a formula gets a quote before it."""
     nested = [i for i, field in enumerate(answer.schema) if pa.types.is_nested(field.type)]
     for i in nested:
         text = pa.array([None if value is None else str(value) for value in answer.column(i).to_pylist()], pa.string())
         answer = answer.set_column(i, answer.schema.field(i).name, text)
+    for i, field in enumerate(answer.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            cells = [None if value is None else spreadsheet_text(value) for value in answer.column(i).to_pylist()]
+            answer = answer.set_column(i, field.name, pa.array(cells, pa.string()))
+    answer = answer.rename_columns([spreadsheet_text(name) for name in answer.column_names])
     file = io.BytesIO()
     pyarrow.csv.write_csv(answer, file)
     return file.getvalue().decode()

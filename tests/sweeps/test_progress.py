@@ -44,7 +44,7 @@ def test_the_time_left_is_what_is_left_at_the_pace_so_far(fake, tmp_path):
         driver.report(trial.id, EpochReport(1, 6, {"miou": 0.4}, {}, 0.1, {"total": 10.0}, 8))
         summary = summarize(spec, driver.state)
     assert summary.seconds_left == 10.0 * (5 + 2 * 6 + 2 * 6)
-    assert "about 5 min left" in line(summary)
+    assert "about 4.8 min left" in line(summary)
 
 
 def test_failures_are_shown(fake, tmp_path):

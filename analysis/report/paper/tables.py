@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.conditions.hardware import mixed
-from analysis.formats import MISSING, each, interval, missing, points, share, signed, text
+from analysis.formats import MISSING, each, interval, missing, points, share, signed, spreadsheet_text, text
 from analysis.report.findings import Findings
 from analysis.report.paper.figures import ablation_figure, comparison_figure
 from analysis.report.verdict import refusal
@@ -194,11 +194,11 @@ def latex(sheet: Sheet) -> str:
 
 
 def comma_separated(sheet: Sheet) -> str:
-    """The cells as CSV; a missing value is empty."""
+    """The cells as CSV; a missing value is empty, and no cell is a formula."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(sheet.columns)
-    writer.writerows([("" if cell == MISSING else cell) for cell in row] for row in sheet.rows)
+    writer.writerow(map(spreadsheet_text, sheet.columns))
+    writer.writerows([("" if cell == MISSING else spreadsheet_text(cell)) for cell in row] for row in sheet.rows)
     return file.getvalue()
 
 

@@ -1,7 +1,7 @@
 """What quality costs: training time, size and latency of every config on fresh seeds."""
 
 from analysis.figures import search as plots
-from analysis.formats import count, duration, points, share
+from analysis.formats import count, duration, latency, points, share
 from analysis.report import html as page
 from analysis.report.captions import CONFIG_CLAIM, SCORE
 from analysis.report.findings import Findings
@@ -20,7 +20,7 @@ def section(findings: Findings) -> str:
             number(points(row["mean"]), row["mean"], f"n={row['n']}"),
             number(duration(row["cost_s"]), row["cost_s"]),
             number(count(row["params"]), row["params"]),
-            number(f"{row['latency_ms']:.1f} ms" if row["latency_ms"] == row["latency_ms"] else "–", row["latency_ms"]),
+            number(latency(row["latency_ms"]), row["latency_ms"]),
             number(share(row["p_front"]), row["p_front"]),
         ]
         for _, row in frame.iterrows()

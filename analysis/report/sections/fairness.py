@@ -6,7 +6,7 @@ from analysis.conditions.hardware import code, hardware, mixed, value_of
 from analysis.conditions.memory import memory
 from analysis.conditions.one_sided import missing_classes
 from analysis.figures.canvas import Colors
-from analysis.formats import MISSING, big, count, duration, missing, plural, points, share, size, text
+from analysis.formats import MISSING, big, count, duration, latency, missing, plural, points, share, size, text
 from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
@@ -55,8 +55,8 @@ def _studies(tables: Tables, comparison: pd.DataFrame, palette: Colors) -> str:
         space = "; ".join(f"{name} {_range(domain)}" for name, domain in spaces[row["study"]].items())
         cells = [number(str(row[state]), row[state]) for state in State]
         name = TableCell(html=page.key(row["study"], palette[row["study"]]))
-        latency = "" if missing(row["latency_ms"]) else f"{row['latency_ms']:.1f}\u00a0ms"
-        cost = number(big(row["params"]), row["params"], latency)
+        time = "" if missing(row["latency_ms"]) else latency(row["latency_ms"]).replace(" ", "\u00a0")
+        cost = number(big(row["params"]), row["params"], time)
         rows.append([name, *cells, cost, TableCell(space or "nothing", wide=True)])
     columns = ["Study", *(state.capitalize() for state in State), "Student", "Searched over"]
     heading = "<h3>Trials by state, over search and fresh seeds</h3>"

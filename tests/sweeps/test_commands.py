@@ -1,0 +1,119 @@
+"""Every command that is printed can be pasted: it is quoted, and has the options and folders that the user gave."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sweeps.attempt.signals import Interrupted
+from sweeps.cli import main
+from sweeps.outcome.results import Results
+from sweeps.show.commands import next_command
+
+SPEC = {
+    "name": "tiny",
+    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "test": 1}, "absent": []},
+    "student": {
+        "arch": "FPN",
+        "encoder": "tu-mobilenetv3_small_050",
+        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
+    },
+    "teacher": {"fit": {"network": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"}}},
+    "train": {"epochs": 1, "batch_size": 4},
+    "studies": ["none", "kd"],
+    "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
+    "budget": {"trials": 1},
+    "confirm": {"top": 1, "seeds": 1, "final_seeds": 1},
+}
+BEST = {"study": "kd", "n": 1, "mean": 0.5, "confirmed_on_fresh_seeds": True, "test": "not read"}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    for name in ("KDSWEEP_DATA", "KDSWEEP_WEIGHTS", "KDSWEEP_CACHE", "KDSWEEP_TRUST"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "a [b] 'c'"
+    for name in ("d [1]", "w;rm", "mine"):
+        (folder / name).mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    (folder / "spec.yaml").write_text(yaml.safe_dump({**SPEC, "teacher": None, "studies": ["none"]}))
+    return folder
+
+
+def called(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    return code, *capsys.readouterr()
+
+
+def printed(monkeypatch, capsys, *words):
+    """What `kdsweep run` prints as the next command, as words."""
+    results = Results("report", "D/best file.yaml", {"evidence": BEST})
+    monkeypatch.setattr("sweeps.run.run_sweep", lambda *arguments, **options: results)
+    code, out, err = called(monkeypatch, capsys, *words)
+    assert (code, err) == (0, "")
+    return shlex.split(next(line for line in out.splitlines() if line.startswith("train it: ")).partition(": ")[2])
+
+
+def test_the_next_command_has_the_options_that_it_shares(monkeypatch, capsys):
+    words = ["run", "spec.yaml", "--dir", "D x", "--data", "d [1]", "--weights=w;rm", "--threads", "2", "--inline"]
+    assert printed(monkeypatch, capsys, *words, "--set", "seed=3") == [
+        *["kdsweep", "train", "D/best file.yaml", "--dir", "D x-student"],
+        *["--data", "d [1]", "--weights", "w;rm", "--threads", "2"],
+    ]
+
+
+def test_the_next_command_has_the_folders_of_the_environment(monkeypatch, capsys):
+    monkeypatch.setenv("KDSWEEP_DATA", "/data a")
+    monkeypatch.setenv("KDSWEEP_WEIGHTS", "/w")
+    monkeypatch.setenv("KDSWEEP_CACHE", "/cache b")
+    assert printed(monkeypatch, capsys, "run", "spec.yaml", "--dir", "D", "--weights", "mine", "--trust") == [
+        *["KDSWEEP_CACHE=/cache b", "kdsweep", "train", "D/best file.yaml", "--dir", "D-student"],
+        *["--weights", "mine", "--trust", "--data", "/data a"],
+    ]
+
+
+def test_the_command_that_resumes_is_the_whole_command(monkeypatch, capsys):
+    def stopped(*arguments: object, **options: object) -> Mapping[str, object]:
+        raise Interrupted("between two trials")
+
+    monkeypatch.setattr("sweeps.run.run_sweep", stopped)
+    monkeypatch.setenv("KDSWEEP_DATA", "/data")
+    words = ["run", "--set", "seed=3", "spec.yaml", "--set=notes=[a b]", "--dir", "D", "--inline", "--trust"]
+    code, out, _ = called(monkeypatch, capsys, *words)
+    assert code == 130
+    command = shlex.split(out.splitlines()[-1])
+    assert command[:3] == ["kdsweep", "run", "spec.yaml"]
+    assert sorted(command[3:]) == sorted(
+        ["--set", "seed=3", "--set", "notes=[a b]", "--dir", "D", "--inline", "--trust", "--data", "/data"]
+    )
+
+
+def test_an_argument_that_looks_like_an_option_is_kept_apart():
+    assert next_command("run", "-x.yaml", dir="-D") == "kdsweep run --dir=-D -- -x.yaml"
+    assert next_command("best", Path("a b"), freeze=True) == "kdsweep best 'a b' --freeze"
+
+
+@pytest.mark.slow
+def test_every_command_that_a_sweep_prints_in_its_life_runs(here, monkeypatch, capsys):
+    (here / "spec.yaml").write_text(yaml.safe_dump(SPEC))
+    waiting, ran = [["kdsweep", "run", "spec.yaml", "--dir", "D", "--inline", "--data", "."]], []
+    waiting += [["kdsweep", *words] for words in (["best", "D", "--freeze"], ["ablate", "D"], ["status", "D"])]
+    while waiting:
+        words = waiting.pop(0)
+        if words in ran or "ablat" in "".join(words[2:]):
+            continue
+        ran.append(words)
+        code, out, err = called(monkeypatch, capsys, *words[1:])
+        assert (code, err) == (0, ""), words
+        lines = [line[line.index("kdsweep ") :] for line in out.splitlines() if "kdsweep " in line]
+        waiting += [shlex.split(line) for line in lines]
+    assert {words[1] for words in ran} == {"run", "train", "best", "status", "ablate"}
+    assert len(ran) >= 6
