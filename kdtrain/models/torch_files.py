@@ -142,5 +142,5 @@ def _refusal(path: Path, error: Exception) -> str:
     command = shlex.join(["python", "-c", _CONVERT_SCRIPT if is_script else _CONVERT, str(path), str(target)])
     return (
         f"weights: {path} {what}, and that can run code from the file; if you trust who made it, convert it and import "
-        f"{target}:\n  {command}"
+        f"{target}: {command}"
     )
