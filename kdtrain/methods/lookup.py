@@ -54,7 +54,7 @@ def parse_term(value: Mapping[str, object] | Term) -> Term:
     term = find_term(loss)
     name = value.get("name", default_name(loss))
     unknown = [str(key) for key in value if key not in term.model_fields]
-    if unknown:
+    if unknown and term.model_config.get("extra") != "allow":
         raise InputError(f"term {name!r} has no option {', '.join(unknown)}: allowed are {_listed(term.model_fields)}")
     try:
         return term.model_validate(dict(value))

@@ -12,6 +12,7 @@ from rich.text import Text
 from analysis.errors import AnalysisError
 from kdtrain import InputError, __version__
 from kdtrain.errors import remedy
+from kdtrain.foreign import reading
 from kdtrain.printable import printable
 from kdtrain.redact import redacted
 from sweeps.cli.ablate import ablate
@@ -31,6 +32,7 @@ from sweeps.cli.tables import tables
 from sweeps.cli.teacher import ensemble_of_teachers, fit, import_weights
 from sweeps.cli.train import train
 from sweeps.show.printer import BROKEN_PIPE, OutputLostError, Printer, drop_unwritten
+from sweeps.spec.recorded import Recorded
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
@@ -53,6 +55,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "export optuna": export_to_optuna,
 }
 """By the words that call it; the first of two words is a group."""
+READING = frozenset({"status", "tables", "report", "query", "best", "export"})
+"""Commands and groups that read sweeps, and import no third-party code."""
 GROUPS = {
     "teacher": "Make a teacher folder.",
     "data": "Fetch a public data set, or check all of its images.",
@@ -118,11 +122,14 @@ def _print_version(value: bool) -> None:
 
 
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Hyperparameter and ablation sweeps for knowledge distillation in semantic segmentation."""
+    if context.invoked_subcommand in READING:
+        context.with_resource(reading(Recorded()))
 
 
 def _app() -> typer.Typer:

@@ -37,6 +37,7 @@ from sweeps.ledger.ledger import SET_ASIDE, Ledger, now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.ledger.unknown_trials import unknown_trials
+from sweeps.spec.recorded import facts_of
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.lock import Lock
 from sweeps.store.store import Store, open_store
@@ -206,7 +207,7 @@ class Driver:
             check_inputs(self.state, context, str(self.store))
             if changes := grown(self.state, self.spec, self.store):
                 left_out = corrections(self.state, self.spec)
-                self._append(events.Grown(self.spec.model_dump(mode="json"), changes, left_out))
+                self._append(events.Grown(self.spec.model_dump(mode="json"), changes, left_out, facts_of(self.spec)))
                 self._notice(f"the sweep continues with changes: {'; '.join(changes)}")
         self.store.write("spec.yaml", self.spec.dump().encode())
         if context.teacher is not None and self.state.teacher is None:
@@ -251,6 +252,7 @@ class Driver:
             kdsweep_version=__version__,
             spec=self.spec.model_dump(mode="json"),
             data=self._context.data,
+            foreign=facts_of(self.spec),
         )
 
     def _next(self) -> TrialRecord | Idle:

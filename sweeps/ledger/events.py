@@ -50,13 +50,23 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class SweepBegun(_Event):
-    """The first record of a ledger."""
+    """The first record of a ledger.
+
+    Attributes:
+        foreign: What `sweeps.spec.recorded` says of the sweep's third-party objects; none if it has none, and in
+            ledgers of earlier versions.
+    """
 
     kind: ClassVar = "sweep"
     sweep_id: str
     kdsweep_version: str
     spec: Content
     data: DataFacts
+    foreign: Content | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Without what is none."""
+        return _without_none(_Event.to_json(self), "foreign")
 
     @classmethod
     def from_json(cls, data: Content) -> Self:
@@ -80,12 +90,18 @@ class Grown(_Event):
         spec: The spec from now on.
         changes: How it has changed, in words.
         corrected: The studies whose space has changed, each with the trials that no longer belong to its search.
+        foreign: As in `SweepBegun`.
     """
 
     kind: ClassVar = "grown"
     spec: Content
     changes: list[str]
     corrected: Mapping[str, list[str]] = field(default_factory=dict)
+    foreign: Content | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Without what is none."""
+        return _without_none(_Event.to_json(self), "foreign")
 
     @classmethod
     def from_json(cls, data: Content) -> Self:
@@ -459,6 +475,11 @@ Event = (
 
 MAY_WAIT = (EpochReported, Started, Promoted, Located)
 """Events whose records may be written a second later: should they be lost, the trial reports them again."""
+
+
+def _without_none(data: dict[str, object], name: str) -> dict[str, object]:
+    """A record's data without a field that says nothing, which earlier versions do not know."""
+    return {key: value for key, value in data.items() if key != name or value is not None}
 
 
 def _plain(value: Any) -> object:

@@ -270,7 +270,7 @@ class SweepState:
         self._note(record, event, detail=f"environment {self.environment_id}")
 
     def _grow(self, record: Record, event: events.Grown) -> None:
-        self.begun = replace(self.sweep, spec=event.spec)
+        self.begun = replace(self.sweep, spec=event.spec, foreign=event.foreign or self.sweep.foreign)
         for study, left_out in event.corrected.items():
             self.exhausted.pop(study, None)
             self.in_vain.pop(study, None)

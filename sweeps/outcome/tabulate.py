@@ -18,6 +18,7 @@ from analysis.selection.select import select
 from analysis.tables import metric_names, parquet, scores
 from analysis.tables.files import FOLDER, Rows, arrow_table
 from kdtrain.errors import InputError
+from kdtrain.foreign import current_stand_in
 from kdtrain.loop.evaluate import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
@@ -27,6 +28,7 @@ from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.outcome.code_columns import code_columns
+from sweeps.spec.recorded import Facts, Recorded, guessed_facts
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
 
@@ -58,7 +60,20 @@ def _load(store: Store) -> tuple[SweepSpec, SweepState, Extent]:
         raise InputError(f"no sweep in {store} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
     if (text := unknown_trials(store, state.trials)) is not None:
         say_once(text)
+    recorded = current_stand_in()
+    if isinstance(recorded, Recorded):
+        recorded.learn(state.sweep.foreign or _shown_by_trials(state))
     return parse_spec(state.sweep.spec), state, found.extent
+
+
+def _shown_by_trials(state: SweepState) -> Facts:
+    """What the trials of a sweep show of its third-party objects, which earlier versions did not record."""
+    params: dict[str, dict[str, dict[object, None]]] = {}
+    for trial in state.trials.values():
+        for path, value in trial.params.items():
+            params.setdefault(trial.study, {}).setdefault(path, {})[value] = None
+    configs = {study: trials[0].config for study, trials in state.by_study.items()}
+    return guessed_facts(state.sweep.spec, configs, params)
 
 
 @functools.cache

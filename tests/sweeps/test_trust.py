@@ -1,12 +1,17 @@
 """The commands import third-party code only after `--trust`."""
 
+import json
 import sys
 
 import pytest
 import yaml
 
-from kdtrain.foreign import trusted_modules
+from kdtrain import InputError
+from kdtrain.foreign import load_foreign, reading, trusted_modules
 from sweeps.cli import main
+from sweeps.ledger.events import SweepBegun
+from sweeps.spec.recorded import Recorded, facts_of
+from sweeps.spec.spec import parse_spec
 
 MODULE = """
 from pathlib import Path
@@ -112,3 +117,65 @@ def test_trusted_code_is_named_first_and_then_imported(command, tmp_path, monkey
     assert "imports third-party code: " in out
     assert (tmp_path / "stranger.py.ran").exists()
     assert trusted_modules() is None, "the trust of a command ends with it"
+
+
+READING = ("status sweep", "tables sweep", "report sweep", "best sweep --out best.yaml", "export optuna sweep")
+
+
+def _foreign_sweep(command, tmp_path, **changes):
+    """Run a sweep with code of a stranger's, and take the code away."""
+    spec = {**SPEC, "space": {}, "confirm": {"top": 1, "seeds": 1}}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump({**spec, **changes}))
+    code, _, err = command("run", "spec.yaml", "--dir", "sweep", "--inline", "--trust")
+    assert code == 0, err
+    (tmp_path / "stranger.py").unlink()
+    (tmp_path / "stranger.py.ran").unlink()
+    sys.modules.pop("stranger", None)
+    return {path.name: path.read_bytes() for path in (tmp_path / "sweep" / "tables").iterdir()}
+
+
+def test_commands_that_read_import_nothing_and_need_no_code(command, tmp_path):
+    before = _foreign_sweep(command, tmp_path)
+    for words in READING:
+        code, _, err = command(*words.split())
+        assert code == 0, (words, err)
+    assert not (tmp_path / "stranger.py.ran").exists()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "sweep" / "tables").iterdir()} == before
+    code, out, _ = command("query", "sweep", "select study, citation from studies where study = 'stranger_kd'")
+    assert code == 0
+    assert "Nobody 2020" in out
+
+
+def test_a_ledger_that_does_not_describe_the_code_reads_too(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweeps.driver.driver.facts_of", lambda spec: None)
+    _foreign_sweep(command, tmp_path)
+    for words in READING:
+        code, _, err = command(*words.split())
+        assert code == 0, (words, err)
+    code, _, err = command("run", "spec.yaml", "--dir", "sweep", "--inline")
+    assert code == 2, "a command that trains still asks for trust"
+    assert "names stranger:network, stranger:KD, stranger:Loss" in err
+
+
+def test_what_a_ledger_says_makes_the_same_spec(command, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = parse_spec({**SPEC, "studies": ["none", "stranger:KD"]})
+    recorded = Recorded()
+    recorded.learn(json.loads(json.dumps(facts_of(spec))))
+    with reading(recorded):
+        read = parse_spec(spec.model_dump(mode="json"))
+        assert read.model_dump(mode="json") == spec.model_dump(mode="json")
+        for one, other in zip(read.studies, spec.studies, strict=True):
+            assert read.space_of(one) == spec.space_of(other)
+            assert read.config_for(one).model_dump(mode="json") == spec.config_for(other).model_dump(mode="json")
+            assert read.config_for(one).config_id == spec.config_for(other).config_id
+        with pytest.raises(InputError, match="is not imported, because this command only reads"):
+            load_foreign("stranger:network")
+
+
+def test_a_sweep_of_our_own_objects_records_nothing_of_them():
+    spec = parse_spec({**SPEC, "student": {}, "teacher": None, "studies": ["none"]})
+    assert facts_of(spec) is None
+    begun = SweepBegun("a", "0", spec.model_dump(mode="json"), {})
+    assert "foreign" not in begun.to_json()
+    assert SweepBegun.from_json(begun.to_json()) == begun
