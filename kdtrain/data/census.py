@@ -135,10 +135,11 @@ def check_presence(data: DataSet, counts: Mapping[str, LabelCounts]) -> list[str
 def _one_sided(counts: LabelCounts) -> Iterator[str]:
     role = counts.role
     if len(counts.present) == 1:
-        yield (
-            f"role {role} has pixels of one class alone, {counts.present[0]!r}: its mIoU is over one class, and a "
-            "network that always predicts this class scores 100"
-        )
+        only = f"role {role} has pixels of one class alone, {counts.present[0]!r}"
+        if role == "train":
+            yield f"{only}: no network can learn another"
+        else:
+            yield f"{only}: its mIoU is over one class, and a network that always predicts this class scores 100"
     elif counts.absent:
         what = "no network can learn it" if role == "train" else f"its mIoU is over the other {len(counts.present)}"
         yield f"role {role} has no pixel of {_classes(counts.absent)}: {what}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from kdtrain.data.source import Pixels
@@ -33,6 +34,8 @@ WHOLE = ("L", "P", "P;1", "P;2", "P;4")
 IMAGE_MODES = ("1", "L", "P", "RGB", "RGBX", "YCbCr", "CMYK", "LAB", "LA", "PA", "RGBA", "La", "RGBa")
 COLOR_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
 _MAY_HOLD_ORIENTATION = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+_DARK = 1 << 12
+"""16-bit images below this hold values of 8 to 12 bits that were not scaled."""
 _PHOTOMETRIC = 262
 _OLD_BMP_HEADER = 12
 _BMP_BITS = {"1": 1, "L": 8}
@@ -121,13 +124,23 @@ class _RefusedError(ValueError):
 
 def _rgb(image: Image.Image, raw: str) -> Pixels:
     if image.mode.startswith("I;16") and raw != "I;12" and "transparency" not in image.info and not _is_negative(image):
-        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+        return _high_byte(np.asarray(image))
     if image.mode not in IMAGE_MODES:
         raise _RefusedError(
             f"must be an image of 8 or 16 bits per channel, got the mode {image.mode} (raw {raw}), whose range is not "
             "known; scale it to 0 to 255 and save it as 8-bit RGB"
         )
     return _opaque_rgb(image)
+
+
+def _high_byte(gray: npt.NDArray[np.uint16]) -> Pixels:
+    largest = int(gray.max(initial=0))
+    if 0 < largest < _DARK:
+        raise _RefusedError(
+            f"has 16 bits of gray, of which its largest value {largest} uses {largest.bit_length()}, so that it would "
+            "be nearly black; scale its range to 0 to 255 and save it as 8-bit"
+        )
+    return np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def _ids(image: Image.Image, raw: str) -> tuple[Pixels, dict[int, Color]]:

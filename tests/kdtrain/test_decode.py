@@ -101,6 +101,14 @@ def test_gray_tiff_files_of_other_ranges_are_refused(put):
             read_image(put(content))
 
 
+@pytest.mark.parametrize("largest", [1, 255, 4095])
+def test_small_values_in_16_bits_are_refused_instead_of_read_as_black(put, largest):
+    with pytest.raises(InputError, match=rf"a\.png has 16 bits of gray, of which its largest value {largest} uses"):
+        read_image(put(Image.fromarray(np.array([[0, largest]], dtype=np.uint16))))
+    for darkest in (0, 4096):
+        assert read_image(put(Image.fromarray(np.array([[darkest]], dtype=np.uint16)))).max() == darkest >> 8
+
+
 @pytest.mark.parametrize("form", ["png", "jpeg", "tiff"])
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_images_are_read_as_they_are_shown(put, form, orientation):
