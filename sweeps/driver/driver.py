@@ -25,7 +25,7 @@ from sweeps.driver.outage import Outages, runs_again
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
-from sweeps.driver.sampler import exhausted, make_sampler, propose
+from sweeps.driver.sampler import OutsideError, exhausted, make_sampler, propose
 from sweeps.driver.searched import SearchedTrial
 from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.driver.watchers import Watcher, Watchers
@@ -295,7 +295,11 @@ class Driver:
         trials: Sequence[SearchedTrial] = self.state.proposed(study.name)
         default = None if self.state.of_study(study.name, Phase.SEARCH) else self.spec.defaults(study)
         space = self.spec.space_of(study)
-        params = propose(study.name, space, self._sampler, self.spec.seed, trials, default)
+        try:
+            params = propose(study.name, space, self._sampler, self.spec.seed, trials, default)
+        except OutsideError as error:
+            self._append(events.Infeasible(study.name, {}, str(error)))
+            return None
         if params is None:
             self._append(events.Exhausted(study.name, exhausted(space, trials)))
             return None

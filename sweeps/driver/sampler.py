@@ -24,6 +24,10 @@ _REDRAWS = 10
 _GRID_LIMIT = 10_000
 
 
+class OutsideError(InputError):
+    """A sampler has proposed what the space does not hold."""
+
+
 class ConfigSampler(Protocol):
     """Proposes configs; `sampler: {name: my_package.my_module:MySampler, options: {...}}` in a spec names its class.
 
@@ -99,7 +103,8 @@ def propose(
         the sampler has nothing to propose.
 
     Raises:
-        InputError: If the sampler fails, or proposes what the space does not hold.
+        InputError: If the sampler fails.
+        OutsideError: If it proposes what the space does not hold.
     """
     number = len(trials)
     trials = [trial for trial in trials if holds(space, trial.params)]
@@ -166,12 +171,12 @@ def _draw(
     if proposal is None:
         return None
     if not isinstance(proposal, Mapping) or set(proposal) != set(space):
-        raise InputError(f"sampler: {name} must propose a value for each of {', '.join(space)}, got {proposal!r}")
+        raise OutsideError(f"sampler: {name} must propose a value for each of {', '.join(space)}, got {proposal!r}")
     proposal = {path: _plain(value) for path, value in proposal.items()}
     for path, domain in space.items():
         value = proposal[path]
         if not is_inside(domain, value):
-            raise InputError(
+            raise OutsideError(
                 f"sampler: {name} must propose for {path} a value of {domain.model_dump(exclude_defaults=True)}, got "
                 f"{value!r}"
             )

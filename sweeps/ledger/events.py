@@ -158,7 +158,13 @@ class Proposed(_Event):
 
 @dataclass(frozen=True, slots=True)
 class Infeasible(_Event):
-    """A search proposed parameters that make no valid config: nothing is trained, and the study spends nothing."""
+    """A search proposed parameters that make no valid config: nothing is trained, and the study spends nothing.
+
+    Attributes:
+        study: The study.
+        params: The parameters by dotted path; empty where they do not even lie in the space.
+        reason: Why they make no valid config.
+    """
 
     kind: ClassVar = "infeasible"
     study: str

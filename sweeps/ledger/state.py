@@ -285,7 +285,8 @@ class SweepState:
         self.invalid.setdefault(event.study, []).append(InvalidProposal(event.params, event.reason))
         self.in_vain[event.study] = self.in_vain.get(event.study, 0) + 1
         params = ", ".join(f"{path}={value}" for path, value in event.params.items())
-        self._note(record, event, study=event.study, detail=f"{params}: {event.reason}")
+        detail = f"{params}: {event.reason}" if params else event.reason
+        self._note(record, event, study=event.study, detail=detail)
 
     def _add_trial(self, record: Record, event: events.Proposed) -> None:
         trial = TrialRecord(

@@ -274,3 +274,27 @@ def test_a_rehearsal_leaves_out_what_the_search_would_draw_anew(fake):
     spec = fake.make_spec(data=STREETS, studies=["none"], space={"batch_size": {"low": 4, "high": 32}})
     check = ConfigCheck(3, 8, (32, 64), Network(), 1)
     assert {config.batch_size for config in variants(spec, spec.studies[0], check)} == {4}
+
+
+NUMPY = """
+import numpy as np
+
+
+class Numpy:
+    def propose(self, study, space, trials, seed):
+        drawn = {path: np.float64(np.random.default_rng(seed).uniform(d.low, 2 * d.high)) for path, d in space.items()}
+        return drawn if seed % 3 else {"nothing": object()}
+"""
+
+
+def test_a_sampler_that_leaves_the_space_now_and_then_does_not_end_the_sweep(fake, tmp_path, monkeypatch):
+    (tmp_path / "numpy_sampler.py").write_text(NUMPY)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("numpy_sampler", None)
+    sampler = {"name": "numpy_sampler:Numpy"}
+    spec = fake.make_spec(studies=["none"], budget={"trials": 6}, confirm={"top": 0}, sampler=sampler)
+    state = fake.run(spec, tmp_path / "sweep")
+    values = searched(state, "none", "optimizer.lr")
+    assert len(values) == 6
+    assert all(type(value) is float and 0.001 <= value <= 0.1 for value in values)
+    assert {proposal.reason.split(" must propose ")[1][:3] for proposal in state.invalid["none"]} == {"a v", "for"}
