@@ -129,6 +129,16 @@ def parse_card(content: bytes, path: str) -> ModelCard:
     return card
 
 
+def is_whole(folder: Path, digest: str) -> bool:
+    """Whether a folder holds the teacher of a digest, with the weights that its card names."""
+    try:
+        card = read_card(folder, digest)
+        with (folder / WEIGHTS).open("rb") as weights:
+            return hashlib.file_digest(weights, "sha256").hexdigest() == card.weights_sha256
+    except (InputError, OSError):
+        return False
+
+
 def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, TappedNetwork]:
     """Load a teacher and check its weights against its card.
 

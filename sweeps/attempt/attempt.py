@@ -13,7 +13,7 @@ from kdtrain.loop.held_out import measure
 from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from kdtrain.loop.run_folder import STUDENT
 from kdtrain.runtime.atomic_files import write_atomically
-from kdtrain.teacher import CARD
+from kdtrain.teacher import is_whole
 from sweeps.store.store import Store
 
 TRIALS = "trials"
@@ -93,14 +93,15 @@ def staged(teacher: Store, digest: str, cache: Path) -> Path:
 
     Args:
         teacher: The teacher folder.
-        digest: Its digest, which names the copy; that the copy is of this digest is checked when it is loaded.
+        digest: Its digest, which names the copy; a copy that is not of this digest any more is made anew.
         cache: The node's cache.
     """
     folder = cache / "teachers" / digest
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{digest}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / CARD).is_file():
+        if not is_whole(folder, digest):
+            shutil.rmtree(folder, ignore_errors=True)
             for left in folder.parent.glob(f".{digest}-*"):  # of killed processes, which held the lock
                 shutil.rmtree(left, ignore_errors=True)
             building = Path(tempfile.mkdtemp(prefix=f".{digest}-", dir=folder.parent))
