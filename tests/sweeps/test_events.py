@@ -20,11 +20,12 @@ from sweeps.outcome.tabulate import load_state
 
 CONFIG = events.FrozenConfig("kd", "kd-1", "abc")
 OUTCOME = events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select"})
+FOREIGN = {"losses": {"my_loss:Cosine": {"needs_teacher": True}}}
 EXAMPLES = [
-    events.SweepBegun("s-1", "0.1.0", {"name": "s"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}),
+    events.SweepBegun("s-1", "0.1.0", {"name": "s"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}, FOREIGN),
     events.SessionBegun({"environment_id": "e"}),
     events.CodeKnown("c0de", {"training": {"kdtrain.loop.trainer": "1"}}),
-    events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"]),
+    events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
     events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
     events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc"),
     events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup"),
