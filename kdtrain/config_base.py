@@ -1,5 +1,6 @@
 """The base of every config: frozen, with misspelt keys refused."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -15,6 +16,18 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
     )
+
+
+def plain_values(value: object) -> object:
+    """The value as JSON holds it, for a field that takes any: numbers are finite, keys are texts.
+
+    Raises:
+        ValueError: If JSON cannot hold it.
+    """
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"must be values that JSON can hold ({error}), got {value!r}") from None
 
 
 def renamed(content: object, names: Mapping[str, str]) -> object:

@@ -1,12 +1,11 @@
 """The config of a network."""
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kdtrain.config_base import Strict
+from kdtrain.config_base import Strict, plain_values
 from kdtrain.models.normalization import IMAGENET, Channels, Normalization, stated_normalization
 
 ENSEMBLE = "ensemble"
@@ -47,10 +46,7 @@ class Network(Strict):
     @field_validator("options", mode="before")
     @classmethod
     def _plain(cls, value: object) -> object:
-        try:
-            return json.loads(json.dumps(value, allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"must be values that JSON can hold ({error}), got {value!r}") from None
+        return plain_values(value)
 
     @field_validator("weights")
     @classmethod

@@ -24,6 +24,7 @@ from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state
 from sweeps.show.commands import next_command
+from sweeps.show.printer import Printer
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
@@ -214,7 +215,7 @@ class Display:
             clock: Seconds, for tests.
         """
         self._spec, self._notice, self._clock = spec, notice, clock
-        self._console = console or Console()
+        self._console = console or Printer()
         self._live: Live | None = None
         self._shown_at, self._shown = -math.inf, ""
         self._state: SweepState | None = None

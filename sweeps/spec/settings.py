@@ -4,14 +4,16 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from analysis.selection.halving import Round, schedule
-from kdtrain.config_base import Strict, renamed
+from kdtrain.config_base import Strict, plain_values, renamed
 from kdtrain.names import check_name
 
 Name = Annotated[str, AfterValidator(check_name)]
 """What may be a folder, see `kdtrain.names`."""
+PlainOptions = Annotated[Mapping[str, object], BeforeValidator(plain_values)]
+"""Options of third-party code."""
 Count = Annotated[int, Field(le=10**9)]
 """A whole number of trials, epochs or seeds: the product of two of them is a number that tables can hold."""
 
@@ -38,7 +40,7 @@ class Sampler(Strict):
     """`tpe`, `random`, `package.module:name`, or the name under which an installed package offers a sampler."""
     startup: Count = Field(default=6, ge=1)
     """Random trials of a study before TPE learns from them."""
-    options: Mapping[str, object] = Field(default_factory=dict)
+    options: PlainOptions = Field(default_factory=dict)
     """Options of a sampler that is not ours."""
 
 
@@ -47,7 +49,7 @@ class WatcherSource(Strict):
 
     name: str
     """`live_page`, `package.module:make`, or the name under which an installed package offers a watcher."""
-    options: Mapping[str, object] = Field(default_factory=dict)
+    options: PlainOptions = Field(default_factory=dict)
     """Options of the function that makes it."""
 
     @model_validator(mode="before")

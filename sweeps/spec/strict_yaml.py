@@ -16,6 +16,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from kdtrain.errors import InputError
+from kdtrain.local_path import given_path
 
 MOST_BYTES = 16 * 2**20
 """The largest file that is read."""
@@ -58,7 +59,7 @@ def read_mapping(path: Path | str, what: str = "", holds: str = "a mapping") -> 
     Raises:
         InputError: In one sentence with file and line, if the file cannot be read as it is written.
     """
-    path, at = Path(path), f"{what}: {path}" if what else str(path)
+    path, at = given_path(path), f"{what}: {path}" if what else str(path)
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise InputError(f"{at} is larger than {MOST_BYTES // 2**20} MiB, so it is not a YAML file of this program")

@@ -4,9 +4,11 @@ import contextlib
 import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
@@ -14,6 +16,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+import sweeps
 from kdtrain import Machine
 from kdtrain.printable import printable
 from sweeps import run_sweep
@@ -91,6 +94,13 @@ def test_a_text_is_printed_literally(text, printed, capsys):
     assert err == f"{printed}\n"
     assert out.count(printed.split("\n")[-1].split(" ")[0]) >= 2
     assert printable(text, "\n") == printed
+
+
+def test_only_the_printer_prints():
+    root = Path(sweeps.__file__).parent
+    printing = re.compile(r"(?<![\w.\"'`])(?:print|Console)\(|sys\.std(?:out|err)\.write")
+    printers = sorted(path.name for path in root.rglob("*.py") if printing.search(path.read_text()))
+    assert printers == ["printer.py"]
 
 
 def test_a_text_for_programs_is_written_as_it_is(capsys):

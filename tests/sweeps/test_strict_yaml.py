@@ -1,10 +1,13 @@
 """Every YAML text is read as it is written, or refused with the line and what to write."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+import sweeps
 from kdtrain.errors import InputError
 from sweeps.spec.spec import load_spec
 from sweeps.spec.strict_yaml import dump_yaml, parse_value, parse_yaml, read_mapping
@@ -207,6 +210,26 @@ def test_a_value_of_the_command_line_may_hold_anything_in_quotes():
     assert parse_value('"a #1"', "--set a") == "a #1"
     assert parse_value("'' ", "--set a") == ""
     assert parse_value("{low: 1e-3, high: 1}", "--set a") == {"low": 1e-3, "high": 1}
+
+
+def test_yaml_is_read_in_one_place():
+    root = Path(sweeps.__file__).parents[1]
+    files = [path for package in ("kdtrain", "sweeps", "analysis") for path in (root / package).rglob("*.py")]
+    readers = [path.name for path in files if re.search(r"yaml\.\w*(load|compose|SafeLoader)", path.read_text())]
+    assert readers == ["strict_yaml.py"]
+
+
+def test_a_spec_in_the_home_folder_is_found(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "spec.yaml").write_text(dump_yaml(fake.content()))
+    assert load_spec("~/spec.yaml") == fake.make_spec()
+
+
+def test_options_of_third_party_code_hold_finite_numbers(fake, tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(fake.content()) + "watchers: {name: live_page, options: {every: .nan}}\n")
+    with pytest.raises(InputError, match=r"watchers\.0\.options: must be values that JSON can hold"):
+        load_spec(path)
 
 
 def test_a_spec_with_a_key_twice_is_refused_with_file_and_line(fake, tmp_path):
