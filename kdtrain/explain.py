@@ -1,15 +1,27 @@
 """Errors in one sentence: the field, what is allowed, what it got, and which key is most like an unknown one."""
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from kdtrain.errors import InputError
+
 _PLAIN_WORDS = {"a valid tuple": "a list", "a valid dictionary": "a mapping", "a valid list": "a list"}
 """What YAML calls the types of Python."""
+
+_ROOT = Path(__file__).resolve().parents[1]
+_FOLDERS = (
+    *(_ROOT / package for package in ("kdtrain", "sweeps", "analysis")),
+    *(Path(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+"""Folders of this project, of Python and of installed packages."""
 
 
 def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
@@ -33,14 +45,28 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ValidationError
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the kind of the error if it has none."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    """The first line of an error's message, or the kind of the error if it has none, and its place in a user's file."""
+    return f"{(str(error) or type(error).__name__).splitlines()[0]}{place_of(error)}"
 
 
 def kind_and_line(error: BaseException) -> str:
     """The kind of an error and the first line of its message."""
     kind, text = type(error).__name__, first_line(error)
-    return text if text == kind else f"{kind}: {text}"
+    return text if not str(error) else f"{kind}: {text}"
+
+
+def place_of(error: BaseException) -> str:
+    """` at my_network.py:12` for an error that was raised in or below a file of the user's; else nothing.
+
+    Files of Python, of installed packages and of this project are none of the user's.
+    """
+    if isinstance(error, InputError):
+        return ""
+    frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    for file, line in reversed(frames):
+        if file.is_absolute() and not any(folder in file.parents for folder in _FOLDERS):
+            return f" at {file.name}:{line}"
+    return ""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -1,12 +1,10 @@
 """One real step and one real evaluation of a training: whatever would fail in the training fails here first."""
 
 import contextlib
-import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -220,19 +218,4 @@ def _explained(what: str) -> Iterator[None]:
             ) from error
         remedy = next((f"; {remedy}" for sign, remedy in _REMEDIES.items() if sign in str(error)), "")
         remedy = remedy or size_remedy(error)
-        raise InputError(f"{what}{_place(error)}: {text}{remedy}") from error
-
-
-def _place(error: BaseException) -> str:
-    """Where code that is neither ours nor installed failed, as file and line."""
-    place, trace = "", error.__traceback__
-    while trace is not None:
-        path = Path(trace.tb_frame.f_code.co_filename)
-        ours = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0] == "kdtrain"
-        if path.suffix == ".py" and not ours and not any(path.is_relative_to(folder) for folder in _INSTALLED):
-            place = f" ({path.name}, line {trace.tb_lineno})"
-        trace = trace.tb_next
-    return place
-
-
-_INSTALLED = {sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+        raise InputError(f"{what}: {text}{remedy}") from error

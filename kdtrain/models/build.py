@@ -1,5 +1,6 @@
 """From the config of a network to the network."""
 
+import shlex
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -109,7 +110,7 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
     except Exception as error:
         raise InputError(
             f"arch: {network.arch}(num_classes={num_classes}, **options) with the options {network.options} "
-            f"failed, {type(error).__name__}: {first_line(error)}"
+            f"failed, {type(error).__name__}: {first_line(error)}; to try it alone: {_command(network, num_classes)}"
         ) from error
     if not isinstance(net, nn.Module):
         raise InputError(f"arch: {network.arch} must return a torch.nn.Module, got {type(net).__name__}")
@@ -120,6 +121,14 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
         file = local_path(weights)
         load_into(net, read_safetensors(file), file)
     return net
+
+
+def _command(network: Network, num_classes: int) -> str:
+    """The command that calls the function of a network, to be pasted into a shell."""
+    module, _, name = network.arch.partition(":")
+    options = "".join(f", {key}={value!r}" for key, value in network.options.items())
+    script = f"from {module} import {name}; {name}(num_classes={num_classes}{options})"
+    return f"python -c {shlex.quote(script)}"
 
 
 def _initialize_lazy(net: nn.Module, arch: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kdtrain.errors import AWAY, DamagedError, InputError, StorageError, is_away, is_full, refused
+from kdtrain.explain import place_of
 from kdtrain.redact import redacted
 
 Failure = Literal["out_of_memory", "error", "lost", "node_lost", "input", "missing", "storage", "damaged"]
@@ -41,7 +42,9 @@ class Crash:
         trace = "".join(traceback.format_exception(error))
         memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         other: Failure = "missing" if is_away(error) else "error"
-        return cls(f"{type(error).__name__}: {error}", trace, "out_of_memory" if memory else other)
+        first, _, rest = f"{type(error).__name__}: {error}".partition("\n")
+        text = f"{first}{place_of(error)}\n{rest}".rstrip("\n")
+        return cls(text, trace, "out_of_memory" if memory else other)
 
 
 def recorded_failure(failure: Failure | None, reason: str | None) -> Failure:

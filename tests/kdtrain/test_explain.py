@@ -4,7 +4,8 @@ import pytest
 from pydantic import Field, ValidationError
 
 from kdtrain.config_base import Strict
-from kdtrain.explain import did_you_mean, sentence
+from kdtrain.errors import InputError
+from kdtrain.explain import did_you_mean, first_line, kind_and_line, place_of, sentence
 
 
 class Cat(Strict):
@@ -53,3 +54,29 @@ def test_nothing_near_lists_what_is_known():
     assert did_you_mean("x", ["aaa", "bbb"]) == "; known: aaa, bbb"
     assert did_you_mean("x", []) == ""
     assert did_you_mean("x", [f"name{i:02d}" for i in range(21)]).endswith("name18, name19, ...")
+
+
+def raised(code, file):
+    """The error of some code in a file."""
+    try:
+        exec(compile(code, str(file), "exec"), {})
+    except Exception as error:
+        return error
+
+
+def test_an_error_in_a_file_of_the_user_names_file_and_line(tmp_path):
+    error = raised("\n\n1 / 0", tmp_path / "my_network.py")
+    assert first_line(error) == "division by zero at my_network.py:3"
+    assert kind_and_line(error) == "ZeroDivisionError: division by zero at my_network.py:3"
+
+
+def test_an_error_below_a_file_of_the_user_names_the_users_line(tmp_path):
+    error = raised("import json\njson.loads('{')", tmp_path / "my_data.py")
+    assert place_of(error) == " at my_data.py:2"
+
+
+def test_errors_of_this_project_and_errors_that_were_not_raised_name_no_place():
+    assert place_of(ValueError("never raised")) == ""
+    with pytest.raises(InputError) as error:
+        raise InputError("wrong")
+    assert first_line(error.value) == "wrong"

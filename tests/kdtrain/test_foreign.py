@@ -95,3 +95,22 @@ def test_a_name_that_two_packages_offer_is_refused(package):
     package("x = second:VALUE", "package_two")
     with pytest.raises(InputError, match=r"the loss 'x' is offered by package_\w+ \(as \w+:VALUE\) and package_"):
         find_object("x", OURS, "kdsweep.losses", "loss")
+
+
+def test_a_network_that_cannot_be_built_names_its_line_and_the_command_that_tries_it(tmp_path, monkeypatch):
+    import shlex
+    import subprocess
+    import sys
+
+    from kdtrain.models import Network, build_network
+
+    (tmp_path / "own_network.py").write_text("def build(num_classes, width):\n    raise KeyError(f'no {width} here')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        InputError, match=r"KeyError: .*no it's here.* at own_network\.py:2; to try it alone: "
+    ) as error:
+        build_network(Network(arch="own_network:build", options={"width": "it's"}), 3)
+    command = shlex.split(str(error.value).partition("to try it alone: ")[2])
+    assert command[:2] == ["python", "-c"]
+    done = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert 'KeyError: "no it\'s here"' in done.stderr
