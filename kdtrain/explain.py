@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from kdtrain.errors import InputError
-
 _PLAIN_WORDS = {"a valid tuple": "a list", "a valid dictionary": "a mapping", "a valid list": "a list"}
 """What YAML calls the types of Python."""
 
@@ -60,8 +58,6 @@ def place_of(error: BaseException) -> str:
 
     Files of Python, of installed packages and of this project are none of the user's.
     """
-    if isinstance(error, InputError):
-        return ""
     frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
     for file, line in reversed(frames):
         if file.is_absolute() and not any(folder in file.parents for folder in _FOLDERS):
