@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 from kdtrain import InputError, Machine
@@ -159,6 +160,27 @@ def test_weights_that_cannot_be_had_are_found_before_training(machine, monkeypat
     spec = make(student={"arch": "FPN", "weights": "library"}, studies=["none"], teacher=None)
     with pytest.raises(InputError, match=r"studies.none \(FPN .*: weights: the library's weights .* --weights or"):
         rehearsed(spec, machine)
+
+
+def test_the_commands_rehearse_unless_they_are_told_not_to(tmp_path, monkeypatch, capsys):
+    from sweeps.cli import main
+
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(yaml.safe_dump(make(student=SOFTMAX, studies=["none"], teacher=None).model_dump(mode="json")))
+    monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path / "cache"))
+    for words, code, said in (
+        (["plan", spec], 2, "studies.none (odd_networks:returns): the student must return logits"),
+        (["run", spec, "--dir", tmp_path / "D", "--inline"], 2, "(--no-rehearsal leaves this check out)"),
+        (["plan", spec, "--no-rehearsal"], 0, "at most 1 trials"),
+    ):
+        monkeypatch.setattr("sys.argv", ["kdsweep", *map(str, words), "--trust"])
+        try:
+            main()
+            ended = 0
+        except SystemExit as end:
+            ended = int(end.code or 0)
+        out, err = capsys.readouterr()
+        assert (ended, said in out + err) == (code, True), out + err
 
 
 def test_a_cpu_stands_in_for_a_gpu_with_small_batches(machine):
