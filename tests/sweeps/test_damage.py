@@ -102,6 +102,7 @@ def _only_going_on() -> Iterator[None]:
             replay=SimpleNamespace(on=lambda machine: machine), one_sided=(), config=lambda config: None
         )
         patch.setattr("sweeps.run.check", lambda *_, **__: without_store)
+        patch.setattr("sweeps.run.rehearse_sweep", lambda *_: None)
         patch.setattr("sweeps.outcome.results.write_report", lambda folder: folder / "report" / "index.html")
         patch.setattr("sweeps.outcome.results.draw_predictions", lambda *_: None)
         yield
