@@ -24,8 +24,9 @@ from kdtrain.runtime.atomic_files import write_atomically
 Counts = npt.NDArray[np.int64]
 Seen = Callable[[str, int, int], None]
 """Called after each label map with its role, how many of the role are counted, and how many there are."""
-FORMAT = 1
+FORMAT = 2
 _NAMED = 10
+_NUMBERS = ("images", "ignored", "blank", "turned")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class LabelCounts:
     """Pixels whose label is ignored."""
     blank: int
     """Images all of whose pixels are ignored."""
+    turned: int
+    """Images that an EXIF orientation turns and their label maps not, though the sizes agree."""
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
@@ -67,10 +70,14 @@ class LabelCounts:
 
 @runtime_checkable
 class ReadsLabels(Protocol):
-    """A data source that reads a label map without its image."""
+    """A data source of files, which reads a label map without its image."""
 
     def read_labels(self, role: str, image_id: str) -> Pixels:
         """Train ids `(H, W)`, 255 ignored."""
+        ...
+
+    def is_silently_turned(self, role: str, image_id: str) -> bool:
+        """Whether an EXIF orientation turns the image and not its label map, and their sizes agree anyway."""
         ...
 
 
@@ -145,6 +152,11 @@ def _one_sided(counts: LabelCounts) -> Iterator[str]:
         yield f"role {role} has no pixel of {_classes(counts.absent)}: {what}"
     if counts.blank:
         yield f"{counts.blank} of the {counts.images} label maps of role {role} have no pixel that is not ignored"
+    if counts.turned:
+        yield (
+            f"{counts.turned} of the {counts.images} images of role {role} are turned by an EXIF orientation and their "
+            "label maps are not: check that the label maps show the images as viewers do"
+        )
 
 
 def _classes(names: Collection[str]) -> str:
@@ -155,29 +167,32 @@ def _classes(names: Collection[str]) -> str:
 def _count(source: DataSource, role: str, seen: Seen) -> LabelCounts:
     ids, count = source.ids(role), len(source.classes)
     pixels = np.zeros(count, dtype=np.int64)
-    ignored = blank = 0
+    ignored = blank = turned = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for done, counts in enumerate(pool.map(partial(_labels_of, source, role), ids), start=1):
+        for done, (counts, is_turned) in enumerate(pool.map(partial(_labels_of, source, role), ids), start=1):
             pixels += counts[:count]
             ignored += int(counts[source.ignore_index])
             blank += not counts[:count].any()
+            turned += is_turned
             seen(role, done, len(ids))
-    return LabelCounts(role, tuple(source.classes), len(ids), pixels, ignored, blank)
+    return LabelCounts(role, tuple(source.classes), len(ids), pixels, ignored, blank, turned)
 
 
-def _labels_of(source: DataSource, role: str, image_id: str) -> Counts:
-    """Pixels by label of one image."""
-    if isinstance(source, ReadsLabels):
-        labels = source.read_labels(role, image_id)
-    else:
-        _, labels = source.read(role, image_id)
+def _labels_of(source: DataSource, role: str, image_id: str) -> tuple[Counts, bool]:
+    """Pixels by label of one image, and whether it is silently turned."""
+    labels = source.read_labels(role, image_id) if isinstance(source, ReadsLabels) else source.read(role, image_id)[1]
     check_labels(labels, source, image_id)
-    return np.bincount(labels.ravel(), minlength=256)
+    return np.bincount(labels.ravel(), minlength=256), is_silently_turned(source, role, image_id)
+
+
+def is_silently_turned(source: DataSource, role: str, image_id: str) -> bool:
+    """Whether an EXIF orientation turns an image and not its label map; False for sources that do not know."""
+    return isinstance(source, ReadsLabels) and source.is_silently_turned(role, image_id)
 
 
 def _note(counts: Mapping[str, LabelCounts]) -> bytes:
     rows = {
-        role: {"images": each.images, "pixels": each.pixels.tolist(), "ignored": each.ignored, "blank": each.blank}
+        role: {"pixels": each.pixels.tolist(), **{field: getattr(each, field) for field in _NUMBERS}}
         for role, each in counts.items()
     }
     body = json.dumps(rows)
@@ -194,12 +209,10 @@ def _remembered(note: Path, source: DataSource, roles: tuple[str, ...]) -> dict[
         rows = json.loads(body)
         return {
             role: LabelCounts(
-                role,
-                tuple(source.classes),
-                rows[role]["images"],
-                np.array(rows[role]["pixels"], dtype=np.int64),
-                rows[role]["ignored"],
-                rows[role]["blank"],
+                role=role,
+                classes=tuple(source.classes),
+                pixels=np.array(rows[role]["pixels"], dtype=np.int64),
+                **{field: int(rows[role][field]) for field in _NUMBERS},
             )
             for role in roles
         }

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from kdtrain.data.census import LabelCounts
+from kdtrain.data.census import LabelCounts, is_silently_turned
 from kdtrain.data.source import DataSource, check_labels
 from kdtrain.errors import InputError
 
@@ -42,19 +42,22 @@ def check_role(source: DataSource, role: str, seen: Callable[[int, int], None] =
     ids, count = source.ids(role), len(source.classes)
     sizes: Counter[tuple[int, int]] = Counter()
     pixels = np.zeros(count, dtype=np.int64)
-    ignored, blank, bad, contents = 0, 0, [], []
+    ignored, blank, turned, bad, contents = 0, 0, 0, [], []
     for done, (image_id, content) in enumerate(zip(ids, _contents(source, role, ids), strict=True), start=1):
         if isinstance(content, str):
             bad.append((image_id, content))
         else:
-            size, counts, pixels_hash = content
+            size, counts, pixels_hash, is_turned = content
             sizes[size] += 1
             contents.append((image_id, pixels_hash))
             pixels += counts[:count]
             ignored += int(counts[source.ignore_index])
             blank += not counts[:count].any()
+            turned += is_turned
         seen(done, len(ids))
-    return RoleCheck(role, tuple(source.classes), len(ids), pixels, ignored, blank, sizes, tuple(bad), tuple(contents))
+    return RoleCheck(
+        role, tuple(source.classes), len(ids), pixels, ignored, blank, turned, sizes, tuple(bad), tuple(contents)
+    )
 
 
 def repeated_images(checks: Iterable[RoleCheck]) -> list[str]:
@@ -75,7 +78,7 @@ def repeated_images(checks: Iterable[RoleCheck]) -> list[str]:
     return sentences
 
 
-_Content = tuple[tuple[int, int], npt.NDArray[np.int64], bytes] | str
+_Content = tuple[tuple[int, int], npt.NDArray[np.int64], bytes, bool] | str
 
 
 def _contents(source: DataSource, role: str, ids: tuple[str, ...]) -> Iterator[_Content]:
@@ -91,4 +94,5 @@ def _content(source: DataSource, role: str, image_id: str) -> _Content:
     except InputError as error:
         return str(error)
     pixels_hash = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-    return labels.shape, np.bincount(labels.ravel(), minlength=256), pixels_hash
+    counts = np.bincount(labels.ravel(), minlength=256)
+    return labels.shape, counts, pixels_hash, is_silently_turned(source, role, image_id)

@@ -33,6 +33,7 @@ WHOLE = ("L", "P", "P;1", "P;2", "P;4")
 """Raw modes that Pillow gives as they are in the file."""
 IMAGE_MODES = ("1", "L", "P", "RGB", "RGBX", "YCbCr", "CMYK", "LAB", "LA", "PA", "RGBA", "La", "RGBa")
 COLOR_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA")
+_HOLDS_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp")
 _MAY_HOLD_ORIENTATION = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _DARK = 1 << 12
 """16-bit images below this hold values of 8 to 12 bits that were not scaled."""
@@ -74,6 +75,22 @@ def orientation_of(file: Path) -> int:
     """The EXIF orientation of a file that can be read; 1 if it has none."""
     with Image.open(file, formats=FORMATS) as image:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def is_silently_turned(image_file: Path, label_file: Path) -> bool:
+    """Whether only the image has an EXIF orientation, of a kind that keeps its size, so that the sizes agree anyway.
+
+    Only the headers are read; False for files that cannot be read.
+    """
+    try:
+        with Image.open(image_file, formats=FORMATS) as image:
+            orientation, keeps_size = _orientation_in_header(image), image.width == image.height
+        if orientation not in (range(2, 9) if keeps_size else range(2, 5)):
+            return False
+        with Image.open(label_file, formats=FORMATS) as label_map:
+            return _orientation_in_header(label_map) not in range(2, 9)
+    except Exception:  # such a file is refused when it is read
+        return False
 
 
 def image_reading(content: bytes) -> str:
@@ -217,6 +234,13 @@ def _raw_mode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", [])
     arguments = tiles[0].args if tiles else image.mode
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _orientation_in_header(image: Image.Image) -> int:
+    """The EXIF orientation as far as it shows without decoding, which asking a PNG file for it would do."""
+    if image.format == "PNG" and not any(key in image.info for key in _HOLDS_ORIENTATION):
+        return 1
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _reading(content: bytes, special: Callable[[Image.Image], str]) -> str:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from kdtrain.data.apart import check_roles_apart
-from kdtrain.data.decode import image_reading, label_reading, orientation_of, read_image
+from kdtrain.data.decode import image_reading, is_silently_turned, label_reading, orientation_of, read_image
 from kdtrain.data.files import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -135,6 +135,10 @@ class PairSource:
         """Decode the label map of one pair alone."""
         label_file = self._files(role)[image_id][1]
         return self._labels.apply(self._labels.decode(label_file), label_file)
+
+    def is_silently_turned(self, role: str, image_id: str) -> bool:
+        """Whether an EXIF orientation turns the image and not its label map, and their sizes agree anyway."""
+        return is_silently_turned(*self._files(role)[image_id])
 
     def listing(self, role: str) -> str:
         """Names, sizes and times of all files."""

@@ -157,6 +157,18 @@ def test_classes_of_generated_scenes_may_be_absent_by_chance(tmp_path):
     assert check_presence(config, {"train": scenes})
 
 
+def test_images_that_are_turned_without_their_label_maps_are_said(data, tmp_path):
+    config, source = data([[[0, 1]], [[1, 0]]], FINE)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    file = tmp_path / "train" / "images" / "train_0.png"
+    Image.open(file).save(file, exif=exif)
+    for _ in range(2):  # counted, and remembered
+        (said,) = judged(config, source, tmp_path / "cache")
+        assert said.startswith("1 of the 2 images of role train are turned by an EXIF orientation and their label maps")
+    assert check_role(source, "train").turned == 1
+
+
 def test_a_look_at_all_files_counts_the_same(data):
     _, source = data([[[0, 1]], [[255, 255]]], FINE)
     found = check_role(source, "train")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kdtrain import InputError, TrainConfig
 from kdtrain.data import VOC, CamVid, Folder, Unlabelled, open_role
-from kdtrain.data.decode import image_reading, label_reading, read_colors, read_ids, read_image
+from kdtrain.data.decode import image_reading, is_silently_turned, label_reading, read_colors, read_ids, read_image
 from kdtrain.data.files import files_digest
 from kdtrain.data.labels import LabelColors, LabelIds
 
@@ -138,6 +138,33 @@ def test_an_image_that_is_turned_and_a_label_map_that_is_not_are_told_apart(put,
     put(saved(Image.fromarray(IDS), exif=turned(6)), "labels/a.png")
     image, labels = source.read(role, "a")
     assert image.shape[:2] == labels.shape == (3, 2)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "tiff"])
+@pytest.mark.parametrize(
+    ("orientation", "size", "of_label", "silent"),
+    [
+        (1, (4, 4), 1, False),
+        (3, (4, 6), 1, True),
+        (3, (4, 6), 3, False),
+        (6, (4, 6), 1, False),  # its size shows that it is turned
+        (6, (4, 4), 1, True),
+    ],
+)
+def test_images_whose_orientation_does_not_show_in_their_size(put, form, orientation, size, of_label, silent):
+    options = {} if orientation == 1 else {"exif": turned(orientation)}
+    image = put(saved(Image.new("RGB", size), form, **options), "image")
+    label_map = put(saved(Image.new("L", size), **({} if of_label == 1 else {"exif": turned(of_label)})), "label_map")
+    assert is_silently_turned(image, label_map) is silent
+    assert not is_silently_turned(put(b"nothing", "bad"), label_map)
+
+
+def test_the_photo_of_a_jpeg_with_previews_is_read(put):
+    frames = [Image.new("RGB", (16, 8), color) for color in ((200, 0, 0), (0, 0, 200))]
+    file = put(saved(frames[0], "mpo", save_all=True, append_images=frames[1:]))
+    np.testing.assert_allclose(read_image(file)[4, 8].astype(int), [200, 0, 0], atol=4)
+    with pytest.raises(InputError, match="without loss, got MPO"):
+        read_ids(file)
 
 
 def test_the_other_modes_of_images(put):
