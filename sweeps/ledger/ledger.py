@@ -106,14 +106,14 @@ def repair(sweep: Store | Path | str) -> Repaired:
         why = found.damage or found.torn or found.unnoted
         if why is None:
             return Repaired(len(found.records), [])
-        aside = list(found.after)
+        at, aside = now(), list(found.after)
         for name in aside:
             store.write(f"{SET_ASIDE}/{name}", store.read(f"{FOLDER}/{name}"))
         _cut(store, found)
         if found.damage is not None:
             if store.names(TABLES):
-                store.move(TABLES, f"{SET_ASIDE}/{TABLES}-{lock.mark}")
-            store.write(f"{SET_ASIDE}/{lock.mark}.txt", f"{now().isoformat()} repaired: {why}\n".encode())
+                store.move(TABLES, f"{SET_ASIDE}/{TABLES}-{at:%Y%m%dT%H%M%S}")
+            store.write(f"{SET_ASIDE}/repair-{at:%Y%m%dT%H%M%S}.txt", f"{at.isoformat()} {why}\n".encode())
         HeadWriter(store, lock.generation).note(found.extent)
         return Repaired(len(found.records), aside, why)
     finally:

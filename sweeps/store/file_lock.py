@@ -80,15 +80,15 @@ class FileLock:
         folder = f"{self._store.local}/"  # plain strings: this is on the way of every commit
         try:
             same = os.path.samestat(os.fstat(self._file.fileno()), os.stat(folder + KEY))  # noqa: PTH116
-            drivers = os.listdir(folder + CLAIMS)  # noqa: PTH208
         except FileNotFoundError:
             self._store.check_there()
-            same, drivers = False, []
+            same = False
         except OSError as error:
             todo = f"{remedy(error)} and run the same command again"
             raise StorageError(f"cannot look at {self._path}: {error.strerror or error}; {todo}") from error
-        if any(newer > self.generation for newer in claims(drivers).values()):
-            raise taken_over(self._store)
+        with contextlib.suppress(FileNotFoundError):
+            if any(newer > self.generation for newer in claims(os.listdir(folder + CLAIMS)).values()):  # noqa: PTH208
+                raise taken_over(self._store)
         if not same:
             raise InputError(
                 f"{self._path} was deleted or replaced while this driver ran, so that another could take over: this "
