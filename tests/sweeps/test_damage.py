@@ -338,7 +338,6 @@ def test_what_was_damaged_is_kept_aside(sweep: Sweep) -> None:
 SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "epochs": ({"train": {"epochs": 4, "batch_size": 4}}, "train.epochs is 3 and not 4"),
     "a study removed": ({"studies": ["none"]}, "with the study kd, which is missing now"),
-    "the space": ({"space": {"optimizer.lr": {"low": 0.01, "high": 0.2, "log": True}}}, "space.optimizer.lr.high"),
     "the seed": ({"seed": 4}, "seed is 3 and not 4"),
     "the data": ({"data": {**SPEC["data"], "size": [32, 64]}}, "data.size"),
     "the teacher's network": (
