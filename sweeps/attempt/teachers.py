@@ -17,7 +17,7 @@ from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.loop.evaluate import evaluate, load_batch
 from kdtrain.loop.run_folder import STUDENT
-from kdtrain.models import Network, TappedNetwork
+from kdtrain.models import Network, TappedNetwork, normalization_remarks
 from kdtrain.models.ensemble import Average
 from kdtrain.models.outputs import is_probability
 from kdtrain.teacher import (
@@ -190,6 +190,9 @@ def import_teacher(
     """
     measured = _parsed(_Import, content)
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
+    lines, warnings = normalization_remarks("network", measured.network.model_copy(update={"weights": str(weights)}))
+    for text in (*lines, *(f"warning: {warning}" for warning in warnings)):
+        notice(text)
 
     def check(network: TappedNetwork) -> None:
         _check_logits(network, images, notice)

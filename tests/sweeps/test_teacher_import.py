@@ -7,7 +7,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from kdtrain import Machine
+from kdtrain.models import Network, build_network
 from kdtrain.teacher import CARD, read_card
+from sweeps.attempt.teachers import import_teacher
 from sweeps.cli import main
 
 MODULE = """
@@ -115,3 +118,21 @@ def test_what_only_pickle_reads_is_refused_with_the_command_that_converts_it(imp
     assert "w.pth holds more than tensors, which only pickle reads" in err
     assert ": python -c 'import sys, torch; " in err
     assert err.rstrip().endswith("w.pth w.safetensors")
+
+
+def test_a_normalization_that_the_library_states_otherwise_is_said(tmp_path):
+    network = Network(arch="FPN", encoder="tu-tf_mobilenetv3_small_minimal_100")
+    save_file(dict(build_network(network, CLASSES).net.state_dict()), tmp_path / "w.safetensors")
+    data = {"name": "streets", "size": [32, 48], "counts": {"train": 1, "select": 1}}
+    half = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    said = {}
+    for name, given in (("default", {}), ("given", half)):
+        content = {"network": {**network.model_dump(include={"arch", "encoder"}), **given}, "data": data}
+        said[name] = []
+        folder, machine = tmp_path / name, Machine(cache=tmp_path / "cache")
+        import_teacher(tmp_path / "w.safetensors", content, folder, machine, said[name].append)
+    assert any(
+        text.startswith("warning: network: images are normalized with mean 0.485") and "states mean 0.5, 0.5" in text
+        for text in said["default"]
+    )
+    assert not any("warning" in text and "normalized" in text for text in said["given"])
