@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from kdtrain.data.labels import few
-from kdtrain.data.walk import check_name, normalized
+from kdtrain.data.walk import as_on_disk, check_name, normalized
 from kdtrain.errors import InputError, MissingError, unreadable
 from kdtrain.printable import printable
 
@@ -56,6 +56,7 @@ def listed_files(
     Raises:
         InputError: If one is missing, or there are two of one name; the sentence begins with `lack`.
     """
+    folder = as_on_disk(folder)
     wanted = {normalized(f"{name}{ending}"): name for name in names}
     files: dict[str, Path] = {}
     for path in sorted(_files_in(folder)):

@@ -37,6 +37,7 @@ def walk(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: 
         InputError: If there is no such folder or no such file, two have one id, a folder cannot be read or contains
             itself by a link, a link leads nowhere, or a name is not text.
     """
+    folder = as_on_disk(folder)
     if not folder.is_dir():
         raise MissingError(f"{what} has no folder of {kind}: looked for {printable(folder)}{_near(folder)}")
     passed_over = _PassedOver()
@@ -70,6 +71,18 @@ def walk(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: 
 def normalized(name: str) -> str:
     """A name in the Unicode form NFC: file systems write an accented letter as one character or as two."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def as_on_disk(folder: Path) -> Path:
+    """The folder, its name in the Unicode form that the disk has; as it is given, where it is not there at all."""
+    if str(folder).isascii() or folder.exists() or folder == folder.parent:
+        return folder
+    parent = as_on_disk(folder.parent)
+    try:
+        names = [entry.name for entry in os.scandir(parent) if normalized(entry.name) == normalized(folder.name)]
+    except OSError:
+        return folder
+    return parent / names[0] if names else folder
 
 
 def check_name(what: str, path: Path) -> None:

@@ -153,6 +153,19 @@ def test_both_unicode_forms_of_a_name_pair(root, name):
     assert source.read("train", composed)[1].shape == (2, 3)
 
 
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_spec", ["NFC", "NFD"])
+def test_folders_are_found_in_both_unicode_forms(root, on_disk, in_spec):
+    top = root / unicodedata.normalize(on_disk, "Büro")
+    top.mkdir()
+    (root / "train").rename(top / unicodedata.normalize(on_disk, "Übung"))
+    where = unicodedata.normalize(in_spec, "Büro/Übung")
+    source = mine(train=(f"{where}/images", f"{where}/labels")).open(root)
+    assert source.ids("train") == ("a", "b")
+    with pytest.raises(InputError, match="has no folder of images"):
+        mine(train=(f"{where}/none", f"{where}/labels")).open(root)
+
+
 def test_names_that_are_the_same_in_nfc_are_refused(root):
     for form in ("NFC", "NFD"):
         put(root / "train" / "images" / f"{unicodedata.normalize(form, 'é')}.png", np.zeros((2, 3, 3)))
