@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -23,7 +24,7 @@ from kdtrain.models import Network, build_network
 from kdtrain.teacher import save_model
 from sweeps import run_sweep
 from sweeps.attempt.signals import Interrupted, StopRequest
-from sweeps.cli.run import run_and_print
+from sweeps.cli import main
 from sweeps.driver.driver import WAIT
 from sweeps.ledger import events
 from sweeps.ledger.failure import Crash, recorded_failure
@@ -269,7 +270,9 @@ def test_a_folder_that_was_never_there_is_wrong_input(lab):
 
 
 @pytest.mark.parametrize(("failure", "code"), [("input", 1), ("error", 0)])
-def test_the_command_prints_causes_and_the_command_that_runs_trials_again(monkeypatch, capsys, failure, code):
+def test_the_command_prints_causes_and_the_command_that_runs_trials_again(
+    lab, monkeypatch, capsys, tmp_path, failure, code
+):
     reason = "teacher: /t [x] is not a teacher folder\nTraceback"
     trials = [
         SimpleNamespace(id=f"kd-{n}", state=state, reason=reason, failure=failure)
@@ -278,16 +281,17 @@ def test_the_command_prints_causes_and_the_command_that_runs_trials_again(monkey
     evidence = {"n": 1, "confirmed_on_fresh_seeds": False, "study": "kd", "mean": 0.5, "test": None}
     results = Results("D/report/index.html", "D/best.yaml", {"evidence": evidence}, failed_by_cause(trials))
     monkeypatch.setattr(sweeps.run, "run_sweep", lambda *words, **options: results)
-    monkeypatch.setattr(sys, "argv", ["kdsweep", "run", "my spec.yaml", "--dir", "D"])
-    try:
-        run_and_print(None, "D", None, None, True)
-        ended = 0
-    except SystemExit as end:
-        ended = end.code
+    (tmp_path / "my spec.yaml").write_text(lab.spec.dump())
+    monkeypatch.setenv("KDSWEEP_TRUST", "1")
+    words = ["run", str(tmp_path / "my spec.yaml"), "--dir", str(lab.sweep), "--inline"]
+    monkeypatch.setattr(sys, "argv", ["kdsweep", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
     said = capsys.readouterr().out
-    assert ended == code
+    assert (end.value.code or 0) == code
     assert "failed: kd-0 and 1 more: teacher: /t [x] is not a teacher folder\n" in said
-    assert ("runs the failed trials again:\n  kdsweep run 'my spec.yaml' --dir D\n" in said) is bool(code)
+    command = said.partition("runs the failed trials again:\n")[2].strip()
+    assert shlex.split(command)[:6] == (["KDSWEEP_TRUST=1", "kdsweep", *words[:4]] if code else [])
 
 
 @pytest.mark.slow
