@@ -18,7 +18,7 @@ from sweeps.spec.paths import Space, drawn, extremes
 from sweeps.spec.spec import Study, SweepSpec
 
 CORNERS, DRAWS, NETWORKS = 64, 200, 16
-"""Configs that are tried at most; fewer draws where each of them is another network."""
+"""Configs that are tried at most; few of each where every one is another network."""
 CheckConfig = Callable[[TrainConfig], object]
 """Raises an InputError for a config that the data, the teacher or the networks do not allow."""
 _NUMBER = re.compile(r"\d[\d.e+-]*")
@@ -72,8 +72,9 @@ def check_space(spec: SweepSpec, study: Study, check_config: CheckConfig) -> Spa
     """Try the corners of a study's space and random configs of it, the same ones at every call."""
     space = spec.space_of(study)
     rng = numpy_rng(spec.seed, "plan", study.name)
-    draws = NETWORKS if any(path.startswith("student.") for path in space) else DRAWS
-    corners = list(_corners(space, rng))
+    builds = any(path.startswith("student.") for path in space)
+    draws, most_corners = (NETWORKS, NETWORKS) if builds else (DRAWS, CORNERS)
+    corners = list(_corners(space, most_corners, rng))
     at_corners = [refusal(spec, study, params, check_config) for params in corners]
     inside = (drawn(space, rng.random(len(space)).tolist()) for _ in range(draws))
     at_draws = [refusal(spec, study, params, check_config) for params in inside]
@@ -81,11 +82,11 @@ def check_space(spec: SweepSpec, study: Study, check_config: CheckConfig) -> Spa
     return SpaceCheck(study.name, len(corners), draws, sum(reason is not None for reason in at_corners), refused)
 
 
-def _corners(space: Space, rng: np.random.Generator) -> Iterator[dict[str, Scalar]]:
+def _corners(space: Space, most: int, rng: np.random.Generator) -> Iterator[dict[str, Scalar]]:
     """All combinations of the ends of ranges and of choices, or some of them where they are many."""
     ends = [extremes(domain) for domain in space.values()]
-    if math.prod(map(len, ends)) <= CORNERS:
+    if math.prod(map(len, ends)) <= most:
         return (dict(zip(space, values, strict=True)) for values in itertools.product(*ends))
     choices: Space = {path: Choice(choices=values) for path, values in zip(space, ends, strict=True)}
-    places = [[0.0] * len(ends), [1.0] * len(ends), *rng.random((CORNERS - 2, len(ends))).tolist()]
+    places = [[0.0] * len(ends), [1.0] * len(ends), *rng.random((most - 2, len(ends))).tolist()]
     return (drawn(choices, place) for place in places)

@@ -9,7 +9,7 @@ import pytest
 from kdtrain.config import Machine
 from kdtrain.errors import InputError
 from kdtrain.models import Network
-from kdtrain.space import Range, Scalar
+from kdtrain.space import Choice, Range, Scalar
 from sweeps.driver.config_check import ConfigCheck
 from sweeps.driver.sampler import make_sampler, propose
 from sweeps.ledger.ledger import read
@@ -237,6 +237,14 @@ def test_a_finite_space_is_exhausted_exactly_when_every_config_was_proposed():
     assert sorted((one.params["a"], one.params["b"]) for one in told) == [
         (a, b) for a in (1, 2, 3) for b in (1, 2, 3, 4)
     ]
+
+
+def test_choices_that_python_calls_equal_are_several():
+    space = {"a": Choice(choices=(1, True, 1.0, "1", None))}
+    told = []
+    while (params := propose("s", space, make_sampler(Sampler(startup=2)), 3, told, None)) is not None:
+        told.append(Told(params))
+    assert sorted(repr(one.params["a"]) for one in told) == ["'1'", "1", "1.0", "None", "True"]
 
 
 def test_a_plan_tries_the_corners_and_random_configs_of_every_space(fake):
