@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from kdtrain.data.source import Pixels
 from kdtrain.errors import InputError, unreadable
@@ -109,6 +109,9 @@ def _read(kind: str, file: Path, decode: Callable[[Image.Image, str], Decoded]) 
         content = file.read_bytes()
     except OSError as error:
         raise unreadable(f"the image file {file}", error) from error
+    ImageFile.LOAD_TRUNCATED_IMAGES = (
+        False  # other code in this process may have set it, to see gray for what is cut off
+    )
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.format == "PNG":
@@ -126,8 +129,10 @@ def _read(kind: str, file: Path, decode: Callable[[Image.Image, str], Decoded]) 
     except _RefusedError as refusal:
         raise InputError(f"the {kind} {file} {refusal}") from None
     except UnidentifiedImageError:
-        names = ", ".join(FORMATS)
-        raise InputError(f"cannot read the image file {file}: it is damaged or none of the formats {names}") from None
+        raise InputError(
+            f"cannot read the image file {file}: it is damaged or none of the formats {', '.join(FORMATS)}; copy it again, "
+            "or save it as PNG"
+        ) from None
     except Exception as error:  # decoders raise errors of every kind
         raise InputError(
             f"cannot read the image file {file}: {str(error) or type(error).__name__}; save it again without what "

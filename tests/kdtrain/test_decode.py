@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from kdtrain import InputError, TrainConfig
 from kdtrain.data import VOC, CamVid, Folder, Unlabelled, open_role
@@ -252,6 +252,9 @@ def test_damaged_and_foreign_files_are_named(put, monkeypatch):
     for content in (b"", photo[: len(photo) // 2], postscript):
         with pytest.raises(InputError, match=r"cannot read the image file .*a\.png"):
             read_image(put(content))
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # by a module of the user
+    with pytest.raises(InputError, match=r"cannot read the image file .*a\.png: .*truncated"):
+        read_image(put(photo[: len(photo) // 2]))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(InputError, match=r"cannot read the image file .*a\.png: .*decompression bomb"):
         read_image(put(photo))
