@@ -109,9 +109,7 @@ def _read(kind: str, file: Path, decode: Callable[[Image.Image, str], Decoded]) 
         content = file.read_bytes()
     except OSError as error:
         raise unreadable(f"the image file {file}", error) from error
-    ImageFile.LOAD_TRUNCATED_IMAGES = (
-        False  # other code in this process may have set it, to see gray for what is cut off
-    )
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # code of a user may have set it, which fills what is cut off with gray
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.format == "PNG":
@@ -130,8 +128,8 @@ def _read(kind: str, file: Path, decode: Callable[[Image.Image, str], Decoded]) 
         raise InputError(f"the {kind} {file} {refusal}") from None
     except UnidentifiedImageError:
         raise InputError(
-            f"cannot read the image file {file}: it is damaged or none of the formats {', '.join(FORMATS)}; copy it again, "
-            "or save it as PNG"
+            f"cannot read the image file {file}: it is damaged or none of the formats {', '.join(FORMATS)}; copy it "
+            "again, or save it as PNG"
         ) from None
     except Exception as error:  # decoders raise errors of every kind
         raise InputError(
