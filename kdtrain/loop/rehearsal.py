@@ -20,6 +20,7 @@ from kdtrain.loop.evaluate import evaluate
 from kdtrain.loop.rehearsal_checks import (
     Seen,
     check_built,
+    check_logits,
     check_saved,
     check_step,
     check_student,
@@ -124,6 +125,7 @@ def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     layers = {layer for term in run.schedules.terms for layer in term.teacher_layers}
     notes = list(check_teacher(teacher, layers))
     check_step(result, run, student, teacher)
+    check_logits(run, batch.images, student)
     return seconds, batch.images, [*notes, *check_student(run, batch.images, student)]
 
 

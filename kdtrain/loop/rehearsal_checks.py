@@ -15,7 +15,7 @@ from kdtrain.loop.step import StepResult
 from kdtrain.loop.stop import what_diverged
 from kdtrain.methods import Term
 from kdtrain.models import TappedNetwork, build_network
-from kdtrain.models.outputs import LOGITS, is_probability
+from kdtrain.models.outputs import AUX, LOGITS, is_probability
 from kdtrain.runtime.atomic_files import load_checkpoint, save_checkpoint
 from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import load_model, save_model
@@ -156,6 +156,33 @@ def check_step(result: StepResult, run: Run, seen: Seen, teacher: Seen) -> None:
         )
 
 
+def check_logits(run: Run, images: Tensor, seen: Seen) -> None:
+    """Raise InputError if the student's logits in training mode have other classes than the data, or another shape.
+
+    Args:
+        run: The training.
+        images: Those of the step.
+        seen: What the student gave in the step.
+    """
+    for layer in (LOGITS, AUX):
+        if layer in seen.maps and (channels := seen.maps[layer].shape[1]) != run.num_classes:
+            raise InputError(
+                f"the student's map at {layer} must have {run.num_classes} channels in training mode, one per class, "
+                f"got {channels}"
+            )
+    (height, width), (rows, columns) = images.shape[-2:], seen.maps[LOGITS].shape[-2:]
+    if rows == columns == 1 < min(height, width):
+        raise InputError(
+            f"the student must return a map of logits, got one value per class for images of {height} x {width}, as a "
+            "network that classifies whole images does"
+        )
+    if (height - width) * (rows - columns) < 0:
+        raise InputError(
+            f"the student must return logits of the form (N, classes, height, width), got maps of {rows} x {columns} "
+            f"for images of {height} x {width}: height and width are exchanged"
+        )
+
+
 def check_student(run: Run, images: Tensor, seen: Seen) -> Iterator[str]:
     """Notes on the student after its first step.
 
@@ -191,15 +218,17 @@ def check_student(run: Run, images: Tensor, seen: Seen) -> Iterator[str]:
                 f"the student returns logits in training, and what looks like the output of a {kind} in evaluation "
                 "mode: it cannot be a teacher"
             )
-    if untrained:
-        if evaluated.rivals > 1:
+    if evaluated.rivals > 1:
+        several = f"the student returns {evaluated.rivals} maps with one channel per class"
+        if untrained:
             raise InputError(
-                f"the student returns {evaluated.rivals} maps with one channel per class, and {_parameters(untrained)} "
-                "get no gradient, because the first map is taken as the prediction; return the prediction alone, or a "
-                "dict with out, and perhaps aux for another head that is to be trained"
+                f"{several}, and {_parameters(untrained)} get no gradient, because the first map is taken as the "
+                "prediction; return the prediction alone, or a dict with out, and perhaps aux for another head that is "
+                "to be trained"
             )
-        if run.config.student.is_custom:  # networks of the library have blocks that a shallow encoder leaves out
-            yield f"{_parameters(untrained)} of the student get no gradient and stay as they are"
+        yield f"{several}, of which the first one is its prediction; name the logits out if another one is"
+    if untrained and run.config.student.is_custom:  # a shallow encoder of the library leaves blocks out
+        yield f"{_parameters(untrained)} of the student get no gradient and stay as they are"
     for layer in sorted(seen.repeated):
         yield f"the student's module {layer} runs more than once in a pass: the map of its last run is taken"
     if student.contiguous:

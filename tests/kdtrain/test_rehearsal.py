@@ -76,6 +76,12 @@ def test_a_sound_network_passes(rehearsed, student, notes):
         ),
         (odd("returns", form="sigmoid"), "looks like the output of a sigmoid"),
         (odd("views", when="training"), "in training mode; use reshape in place of view, or give the network"),
+        (odd("returns", form="one class more in training"), "must have 10 channels in training mode, .* got 11"),
+        (odd("returns", form="transposed"), "got maps of 12 x 8 for images of 32 x 48: height and width are exchanged"),
+        (
+            odd("returns", form="one value"),
+            "must return a map of logits, got one value per class for images",
+        ),
         (odd("extra_state"), "its state _extra_state must be a tensor, got dict; return a tensor"),
         (odd("hidden_state"), "computes other logits once it is saved and loaded"),
         (odd("needs_targets"), r"a step with 4 images of 32 x 48 fails: KeyError: 'targets' at odd_networks.py:\d+"),
@@ -231,6 +237,17 @@ def test_a_module_that_runs_twice_is_noted(rehearsed, make_config):
     ]
     notes = rehearsed(odd("twice"), "kd", terms=terms).notes
     assert notes == ("the student's module head runs more than once in a pass: the map of its last run is taken",)
+
+
+def test_several_heads_that_are_all_trained_are_noted(rehearsed, make_config):
+    terms = [
+        {"loss": "cross_entropy"},
+        {"loss": "cross_entropy", "name": "of_the_other", "student_layer": "head"},
+    ]
+    notes = rehearsed(odd("returns", form="second first"), terms=terms).notes
+    assert notes[0].startswith(
+        "the student returns 2 maps with one channel per class, of which the first one is its pre"
+    )
 
 
 def test_sizes_of_the_test_images_are_found_once_the_sweep_may_read_them(tmp_path, make_config, cache, monkeypatch):
