@@ -24,7 +24,7 @@ from kdtrain.data.source import (
     written_name,
 )
 from kdtrain.data.split import Split, carved
-from kdtrain.errors import InputError
+from kdtrain.errors import MissingError
 
 FileId = Annotated[int, Field(ge=0, le=255)]
 HexColor = Annotated[str, AfterValidator(normal_color)]
@@ -167,7 +167,7 @@ class Folder(DataSet):
         def find(role: Role) -> Pairs:
             split, where = self.folders.select, getattr(self.folders, role)
             if where is None:
-                raise InputError(f"the data have no role {role}: folders.{role} is not set")
+                raise MissingError(f"the data have no role {role}: folders.{role} is not set")
             if role == "test" or isinstance(split, PairFolders):
                 return in_folders(role, where)
             return carved(in_folders("train", self.folders.train), role, split, self.group)

@@ -50,7 +50,7 @@ def find_pairs(what: str, images: Path, labels: Path, image_suffix: str = "", la
     if without_label or without_image:
         lacks = "images without a label map" if without_label else "label maps without an image"
         lonely = without_label or without_image
-        raise InputError(
+        raise MissingError(
             f"{what} is incomplete: {len(image_files)} images in {images} but "
             f"{len(label_files)} label maps in {labels}; {len(lonely)} {lacks}: {few(lonely)}"
             f"{_differ_in_case(without_label, without_image)}"
@@ -152,10 +152,10 @@ class PairSource:
         return self._find(checked_role(role)).files
 
     def _is_there(self, role: Role) -> bool:
-        """Whether a role can be opened; the role test need not be there before it is read."""
+        """Whether the files of a role are there; those of the role test need not be before it is read."""
         try:
             self._files(role)
-        except InputError:
+        except MissingError:
             if role != "test":
                 raise
             return False

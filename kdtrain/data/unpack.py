@@ -31,7 +31,7 @@ class Limits:
 
     files: int = 200_000
     """Files and folders."""
-    bytes: int = 100 * 10**9
+    bytes: int = 20 * 10**9
     """Unpacked."""
 
 

@@ -300,6 +300,35 @@ def test_a_file_in_two_roles_is_refused(root, arrange):
         config.open(root)
 
 
+def bad_name(folder):
+    folder.joinpath(os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+
+
+def loop(folder):
+    (folder / "again").symlink_to(".")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"), [(bad_name, "not UTF-8 text"), (loop, "contains itself"), (fifo, "neither a")]
+)
+def test_what_is_wrong_with_the_role_test_is_found_before_anything_is_trained(root, spoil, says):
+    put_images(root, "test", "e")
+    config = mine(test=("test/images", "test/labels"))
+    assert config.open(root).ids("test") == ("e",)
+    spoil(root / "test" / "images")
+    with pytest.raises(InputError, match=says):
+        config.open(root)
+
+
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_a_role_test_that_is_not_there_yet_is_missed_only_when_asked_for(root, part):
+    put_images(root, "test", "e", "f")
+    (root / "test" / part / "e.png").unlink()
+    source = mine(test=("test/images", "test/labels")).open(root)
+    with pytest.raises(InputError, match="the role test is incomplete"):
+        source.ids("test")
+
+
 def test_roles_of_a_data_set_with_a_fixed_layout_are_compared(tmp_path):
     for role, name in (("train", "01_a"), ("val", "02_a")):
         put_pair(tmp_path / "camvid", role, name, [[0, 1]])
