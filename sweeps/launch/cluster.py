@@ -11,6 +11,7 @@ from types import FrameType
 
 import ray
 from ray._private import ray_constants, services
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
@@ -123,12 +124,16 @@ def no_node_has(demand: dict[str, float], nodes: list[dict[str, float]], on_this
 
 
 def _found(address: str, stop: StopRequest) -> str:
-    """`host:port` of a cluster that answers."""
+    """The address of a cluster that answers, as Ray takes it."""
     if address == "auto":
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as Ray does for this address alone
         try:
-            address = services.canonicalize_bootstrap_address_or_die("auto")
+            check_answers(services.canonicalize_bootstrap_address_or_die("auto"), stop)
         except (ConnectionError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"--address: {explained(str(error)) or kind_and_line(error)}") from None
+        return address
     host, port = split_address(address)
     check_answers(address, stop)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,8 +3,8 @@
 import re
 
 _TOKEN = (
-    "the cluster asks for a token that this process does not have: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to the "
-    "file with the token of the cluster (by default ~/.ray/auth_token)"
+    "the cluster asks for a token that this process does not have: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+    "RAY_AUTH_TOKEN_PATH to the token of the cluster (by default it is in ~/.ray/auth_token of its head)"
 )
 _HOME = "Ray needs a home folder: set HOME to a folder that this user can write, or run with --inline"
 _INLINE = "or run with --inline, which needs no Ray"
