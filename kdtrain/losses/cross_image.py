@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdtrain.losses.blocks import BLOCK_ELEMENTS
 from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, pool_map, resize_labels, unit_vectors, wide
+from kdtrain.losses.operators import Operator
 
 RelationScope = Literal["pair", "batch"]
 
@@ -97,11 +98,10 @@ def relation_kl(student: Tensor, teacher: Tensor, keys: Tensor | None, weights: 
     with_gradient = torch.is_grad_enabled() and student.requires_grad
     apart = (student.detach() - teacher).to(weights) if student.shape == teacher.shape else None
     value: Tensor
-    value, _ = _relation_kl(student.to(weights), teacher.to(weights), apart, keys, weights, groups, with_gradient)
+    value, _ = _RELATION_KL(student.to(weights), teacher.to(weights), apart, keys, weights, groups, with_gradient)
     return value
 
 
-@torch.library.custom_op("kdtrain::relation_kl", mutates_args=())
 def _relation_kl(
     student: Tensor,
     teacher: Tensor,
@@ -140,8 +140,7 @@ def _relation_kl(
     return total.to(student.dtype), gradient
 
 
-@_relation_kl.register_fake
-def _(
+def _empty(
     student: Tensor,
     teacher: Tensor,
     apart: Tensor | None,
@@ -157,11 +156,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.save_for_backward(output[1])
 
 
-def _backward(ctx: Any, value: Tensor, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return value * ctx.saved_tensors[0], *(None,) * 6
+def _slopes(ctx: Any, value: Tensor, compiled: bool) -> Tensor:
+    slopes: Tensor = value * ctx.saved_tensors[0]
+    return slopes
 
 
-_relation_kl.register_autograd(_backward, setup_context=_keep)
+_RELATION_KL = Operator("relation_kl", _relation_kl, _empty, _keep, _slopes)
 
 
 def _row_kl(logits: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:

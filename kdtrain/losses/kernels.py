@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kdtrain.losses.maps import wide
+from kdtrain.losses.operators import Operator
 
 CHUNK_ELEMENTS = 2**20
 """Largest float64 copy, in numbers."""
@@ -21,7 +21,7 @@ def inner_products(rows: Tensor, centered: int = 0) -> Tensor:
         rows: `x`.
         centered: So many successive rows are taken less their mean; 0 for all as they are.
     """
-    products: Tensor = _inner_products(rows, centered)
+    products: Tensor = _INNER_PRODUCTS(rows, centered)
     return products
 
 
@@ -31,7 +31,6 @@ def _centered(rows: Tensor, group: int) -> Tensor:
     return centered
 
 
-@torch.library.custom_op("kdtrain::inner_products", mutates_args=())
 def _inner_products(rows: Tensor, centered: int) -> Tensor:
     total = wide(rows.new_zeros((*rows.shape[:-1], rows.shape[-2])))
     sums = total.view(-1, *total.shape[-2:])
@@ -44,8 +43,7 @@ def _inner_products(rows: Tensor, centered: int) -> Tensor:
     return total
 
 
-@_inner_products.register_fake
-def _(rows: Tensor, centered: int) -> Tensor:
+def _empty(rows: Tensor, centered: int) -> Tensor:
     return wide(rows.new_empty((*rows.shape[:-1], rows.shape[-2])))
 
 
@@ -54,15 +52,15 @@ def _keep(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     ctx.centered = inputs[1]
 
 
-def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+def _slopes(ctx: Any, gradient: Tensor, compiled: bool) -> Tensor:
     (rows,) = ctx.saved_tensors
     factors = gradient + gradient.mT
     if ctx.centered:
         factors = _centered(_centered(factors, ctx.centered).mT, ctx.centered)
     factors = factors.to(rows.dtype)
-    if rows.stride(-2) == 1:  # the gradient lies in memory as the rows do; the factors are symmetric
-        return (rows.mT @ factors).mT, None
-    return factors @ rows, None
+    # the gradient lies in memory as the rows do; the factors are symmetric
+    gradients: Tensor = (rows.mT @ factors).mT if rows.stride(-2) == 1 else factors @ rows
+    return gradients
 
 
-_inner_products.register_autograd(_backward, setup_context=_keep)
+_INNER_PRODUCTS = Operator("inner_products", _inner_products, _empty, _keep, _slopes)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdtrain.losses.grams import from_grams
+from kdtrain.losses.operators import Operator
 
 BLOCK_ELEMENTS = 2**20
 """Numbers of a block, in float32: several of them stay in the cache."""
@@ -36,11 +37,10 @@ def squared_product_distances(student: Tensor, teacher: Tensor, first_shift: int
         `(N,)`.
     """
     total: Tensor
-    total, _, _ = _distances(student, teacher, first_shift)
+    total, _, _ = _DISTANCES(student, teacher, first_shift)
     return total
 
 
-@torch.library.custom_op("kdtrain::squared_product_distances", mutates_args=())
 def _distances(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
     """The distances, and what `_gradients` multiplies pairs by."""
     count = count_pairs(student.shape[1], first_shift)
@@ -58,7 +58,6 @@ def _distances(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tens
     return total, by_differences, by_sums
 
 
-@torch.library.custom_op("kdtrain::squared_product_gradients", mutates_args=())
 def _gradients(
     factor: Tensor, by_differences: Tensor, by_sums: Tensor, student: Tensor, teacher: Tensor, first_shift: int
 ) -> Tensor:
@@ -114,8 +113,7 @@ def _weights(channels: int, first_shift: int, device: torch.device) -> Tensor:
     return weights
 
 
-@_distances.register_fake
-def _(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
+def _empty_distances(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tensor, Tensor, Tensor]:
     count = count_pairs(student.shape[1], first_shift)
     total, by_differences, by_sums = (
         student.new_empty(shape, dtype=torch.float32)
@@ -124,8 +122,7 @@ def _(student: Tensor, teacher: Tensor, first_shift: int) -> tuple[Tensor, Tenso
     return total, by_differences, by_sums
 
 
-@_gradients.register_fake
-def _(
+def _empty_gradients(
     factor: Tensor, by_differences: Tensor, by_sums: Tensor, student: Tensor, teacher: Tensor, first_shift: int
 ) -> Tensor:
     return torch.empty_like(student, memory_format=torch.contiguous_format)
@@ -134,10 +131,13 @@ def _(
 def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor, Tensor]) -> None:
     student, teacher, ctx.first_shift = inputs
     ctx.save_for_backward(*output[1:], student, teacher)
+    ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, factor: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
-    return _gradients(factor, *ctx.saved_tensors, ctx.first_shift), None, None
+def _slopes(ctx: Any, factor: Tensor, compiled: bool) -> Tensor:
+    gradients: Tensor = _GRADIENTS(factor, *ctx.saved_tensors, ctx.first_shift, compiled=compiled)
+    return gradients
 
 
-_distances.register_autograd(_backward, setup_context=_keep)
+_GRADIENTS = Operator("squared_product_gradients", _gradients, _empty_gradients)
+_DISTANCES = Operator("squared_product_distances", _distances, _empty_distances, _keep, _slopes)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kdtrain.losses.maps import LENGTH_EPS, wide
+from kdtrain.losses.operators import Operator
 
 BLOCK_ELEMENTS = 2**16
 """Numbers of a block, which a core's own cache holds several times in float64."""
@@ -27,11 +28,10 @@ def rank_one_distances(student: Tensor, teacher: Tensor, without_squares: bool, 
     Returns:
         `(N,)`, float64 where the device has it.
     """
-    distances: Tensor = _distances(student, teacher, without_squares, detach_norm)
+    distances: Tensor = _DISTANCES(student, teacher, without_squares, detach_norm)
     return distances
 
 
-@torch.library.custom_op("kdtrain::rank_one_distances", mutates_args=())
 def _distances(student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
     total = wide(student.new_zeros(len(student)))
     for x, y in _blocks(student, teacher):
@@ -46,7 +46,6 @@ def _distances(student: Tensor, teacher: Tensor, without_squares: bool, detach_n
     return total
 
 
-@torch.library.custom_op("kdtrain::rank_one_gradients", mutates_args=())
 def _gradients(factor: Tensor, student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
     gradients = torch.empty_like(student, memory_format=torch.contiguous_format)
     parts = gradients.split(_step(student), -1)
@@ -89,13 +88,13 @@ def _length(vectors: Tensor) -> Tensor:
     return torch.where(norm > LENGTH_EPS, norm + LENGTH_EPS, 1.0)
 
 
-@_distances.register_fake
-def _(student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
+def _empty_distances(student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
     return wide(student.new_empty(len(student)))
 
 
-@_gradients.register_fake
-def _(factor: Tensor, student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
+def _empty_gradients(
+    factor: Tensor, student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool
+) -> Tensor:
     return torch.empty_like(student, memory_format=torch.contiguous_format)
 
 
@@ -104,8 +103,10 @@ def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, bool, bool], output: Tensor) -
     ctx.switches = inputs[2:]
 
 
-def _backward(ctx: Any, factor: Tensor) -> tuple[Tensor, None, None, None]:
-    return _gradients(factor, *ctx.saved_tensors, *ctx.switches), None, None, None
+def _slopes(ctx: Any, factor: Tensor, compiled: bool) -> Tensor:
+    gradients: Tensor = _GRADIENTS(factor, *ctx.saved_tensors, *ctx.switches, compiled=compiled)
+    return gradients
 
 
-_distances.register_autograd(_backward, setup_context=_keep)
+_GRADIENTS = Operator("rank_one_gradients", _gradients, _empty_gradients)
+_DISTANCES = Operator("rank_one_distances", _distances, _empty_distances, _keep, _slopes)

@@ -1,5 +1,10 @@
 """CSC against its matrices, built entry by entry from explicit circular shifts."""
 
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -170,3 +175,22 @@ def test_wrong_options_are_named():
         csc(student, teacher, "F")
     with pytest.raises(ValueError, match="form D has no circular shifts"):
         csc(student, teacher, "D", include_zero_shift=False)
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_whole_process_is_a_twentieth_of_the_definition():
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "loss_memory.py"
+    share = runpy.run_path(str(benchmark))["share"]
+    _, _, ratio = share(batch=2, threads=1)
+    assert ratio < 0.05
+
+
+def test_plain_calls_do_not_import_the_compiler():
+    code = (
+        "import sys, torch; from kdtrain.losses import csc, cross_image_relation, cam_cka; "
+        "s = torch.randn(2, 3, 4, 4, requires_grad=True); before = set(sys.modules); "
+        "[loss(s, torch.randn(2, 3, 4, 4)).backward() for loss in (csc, cross_image_relation, cam_cka)]; "
+        "csc(s, s.detach() + 1, 'A0').backward(); new = set(sys.modules) - before; "
+        "sys.exit(' '.join(sorted(new)[:5]) if any(name.startswith(('torch._dynamo', 'sympy')) for name in new) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
