@@ -136,8 +136,8 @@ def locate(sweep: str | Path) -> tuple[fs.FileSystem, dict[str, str]]:
         raise AnalysisError(f"{sweep} cannot be read ({_reason(error)})") from error
     if "trials.parquet" not in names:
         raise AnalysisError(
-            f"no tables in {_shown(sweep, FOLDER)} (looked for trials.parquet): run `kdsweep tables {sweep}` "
-            "or give the folder of a sweep"
+            f"no tables in {_shown(sweep, FOLDER)} (looked for trials.parquet): run "
+            f"`kdsweep tables {shlex.quote(str(sweep))}` or give the folder of a sweep"
         )
     return system, {name: f"{folder}/{name}.parquet" for name in SCHEMAS if f"{name}.parquet" in names}
 

@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from typer._click.globals import get_current_context
 PROGRAM = "kdsweep"
 _FOLDERS = {"data": "KDSWEEP_DATA", "weights": "KDSWEEP_WEIGHTS"}
 """Options that a variable of the environment can stand for."""
+_CARRIED = frozenset({"data", "weights", "device", "threads", "workers", "trust", "address", "inline"})
+"""Options that say the same of every command that has them."""
 _VARIABLES = ("KDSWEEP_CACHE", "KDSWEEP_TRUST")
 """Variables without such an option, or that say more than it."""
 
 
 def this_command() -> str:
     """The command that runs, with every option that the user gave, and the folders that the environment gives."""
-    context = get_current_context()
+    context = get_current_context(silent=True)
+    if context is None:
+        return shlex.join([PROGRAM, *sys.argv[1:]])
     arguments = [
         str(word)
         for param in context.command.params
@@ -26,7 +31,8 @@ def this_command() -> str:
         for word in _several(context.params[param.name])
     ]
     words = context.command_path.split(" ")[1:]
-    return _composed(words, arguments, list(_given(context, context.command.params)))
+    params = context.command.params
+    return _composed(words, arguments, list(_given(context, params, {param.name for param in params})))
 
 
 def next_command(words: str, *arguments: Path | str, **options: Path | str | bool) -> str:
@@ -44,17 +50,13 @@ def next_command(words: str, *arguments: Path | str, **options: Path | str | boo
     command: Any = context.find_root().command
     for word in words.split():
         command = command.commands[word]
-    shared = {param.name for param in command.params} - options.keys() - {"sweep", "folder", "changes"}
-    taken = [param for param in context.command.params if param.name in shared]
-    by_environment = [name for name in _FOLDERS if name in shared]
-    return _composed(
-        words.split(), [str(each) for each in arguments], own + list(_given(context, taken, by_environment))
-    )
+    shared = _CARRIED & {param.name for param in command.params} - options.keys()
+    own += _given(context, [param for param in context.command.params if param.name in shared], shared)
+    return _composed(words.split(), [str(each) for each in arguments], own)
 
 
-def _given(context: Any, params: Sequence[Any], folders: Sequence[str] | None = None) -> Iterator[str]:
-    """The options that the user gave, and those that variables of the environment stand for."""
-    named = {param.name for param in params}
+def _given(context: Any, params: Sequence[Any], names: Collection[str]) -> Iterator[str]:
+    """The options that the user gave, and those of some names that variables of the environment stand for."""
     given = set()
     for param in params:
         if param.param_type_name != "option" or context.get_parameter_source(param.name) != ParameterSource.COMMANDLINE:
@@ -68,7 +70,7 @@ def _given(context: Any, params: Sequence[Any], folders: Sequence[str] | None = 
                 yield from _option(param.opts[0], each)
     for name, variable in _FOLDERS.items():
         folder = os.environ.get(variable)
-        if folder and name in (named if folders is None else folders) and name not in given:
+        if folder and name in names and name not in given:
             yield from _option(f"--{name}", folder)
 
 

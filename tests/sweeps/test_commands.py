@@ -101,6 +101,11 @@ def test_an_argument_that_looks_like_an_option_is_kept_apart():
     assert next_command("best", Path("a b"), freeze=True) == "kdsweep best 'a b' --freeze"
 
 
+def test_an_option_that_means_something_else_is_not_carried(monkeypatch, capsys):
+    monkeypatch.setattr("sweeps.show.live_page.watch_page", lambda *_: print(next_command("best", "D", freeze=True)))
+    assert called(monkeypatch, capsys, "status", "D", "--out", "page.html")[1] == "kdsweep best D --freeze\n"
+
+
 @pytest.mark.slow
 def test_every_command_that_a_sweep_prints_in_its_life_runs(here, monkeypatch, capsys):
     (here / "spec.yaml").write_text(yaml.safe_dump(SPEC))

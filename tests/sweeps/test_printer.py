@@ -222,6 +222,23 @@ def test_a_spec_in_a_folder_with_brackets_is_named_whole(fake, monkeypatch, tmp_
 
 
 @pytest.mark.slow
+def test_a_real_sweep_outlives_its_terminal(fake, tmp_path):
+    data = {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "test": 1}}
+    confirm = {"top": 0, "final_seeds": 0}
+    student = {"encoder": "tu-mobilenetv3_small_050"}
+    content = fake.content(data=data, studies=["none"], teacher=None, confirm=confirm, student=student)
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**content, "train": {"epochs": 1, "batch_size": 2}}))
+    words = [sys.executable, "-m", "sweeps", "run", "s.yaml", "--inline", "--dir", "D", "--no-rehearsal"]
+    code = "import os, pty, sys; pid, fd = pty.fork()\n"
+    code += f"if not pid: os.execv({sys.executable!r}, {words!r})\n"
+    code += "while b'budget' not in os.read(fd, 4096): pass\n"
+    code += "os.close(fd); sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "KDSWEEP_CACHE": str(tmp_path / "cache")}
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, timeout=600).returncode == 0
+    assert (tmp_path / "D" / "best.yaml").is_file()
+
+
+@pytest.mark.slow
 def test_the_real_command_ends_without_a_word_when_its_reader_has_gone():
     command = f"{sys.executable} -m sweeps methods | head -1 > /dev/null; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
