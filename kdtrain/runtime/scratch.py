@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_PREFIX = "kdsweep."
+_PREFIX = "kdsweep-tmp-"
+"""No name that a user gives to a folder of results."""
 _YOUNG_S = 5.0
 """A folder is held within this time after it is made."""
 

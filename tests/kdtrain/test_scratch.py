@@ -56,7 +56,7 @@ def test_a_folder_of_a_killed_process_is_removed_and_one_in_use_is_left(temporar
 
 def test_a_folder_elsewhere_is_hidden_and_removed_with_its_forerunners(tmp_path):
     parent = tmp_path / "cache"
-    (parent / ".kdsweep.killed").mkdir(parents=True)
+    (parent / ".kdsweep-tmp-killed").mkdir(parents=True)
     with scratch_folder(parent) as folder:
         assert list(parent.iterdir()) == [folder]
         assert folder.name.startswith(".")
@@ -71,20 +71,23 @@ def test_a_folder_is_removed_after_an_error(temporary):
 
 
 def test_what_is_not_ours_is_left(temporary, monkeypatch):
-    (temporary / "kdsweep.file").write_text("x")
+    (temporary / "kdsweep-tmp-file").write_text("x")
     (temporary / "else").mkdir()
-    (temporary / "kdsweep.link").symlink_to(temporary / "else")
+    for name in ("kdsweep", "kdsweep.demo", "kdsweep-demo", "kdsweep-tune-old"):
+        (temporary / name).mkdir()
+    (temporary / "kdsweep-tmp-link").symlink_to(temporary / "else")
     with scratch_folder():
         pass
-    assert sorted(path.name for path in temporary.iterdir()) == ["else", "kdsweep.file", "kdsweep.link"]
-    (temporary / "kdsweep.other").mkdir()
+    left = {path.name for path in temporary.iterdir()}
+    assert left >= {"else", "kdsweep", "kdsweep.demo", "kdsweep-demo", "kdsweep-tmp-file", "kdsweep-tmp-link"}
+    (temporary / "kdsweep-tmp-other").mkdir()
     monkeypatch.setattr(os, "getuid", lambda: -1)
-    remove_abandoned(temporary, "kdsweep.*")
-    assert (temporary / "kdsweep.other").exists()
+    remove_abandoned(temporary, "kdsweep-tmp-*")
+    assert (temporary / "kdsweep-tmp-other").exists()
 
 
 def test_without_locks_nothing_is_removed(temporary, monkeypatch):
-    (temporary / "kdsweep.other").mkdir()
+    (temporary / "kdsweep-tmp-other").mkdir()
 
     def refuse(*_):
         raise OSError
@@ -92,11 +95,11 @@ def test_without_locks_nothing_is_removed(temporary, monkeypatch):
     monkeypatch.setattr(scratch_module.fcntl, "flock", refuse)
     with scratch_folder() as folder:
         assert folder.is_dir()
-    assert (temporary / "kdsweep.other").exists()
+    assert (temporary / "kdsweep-tmp-other").exists()
 
 
 def test_a_folder_that_was_just_made_is_left(temporary, monkeypatch):
     monkeypatch.setattr(scratch_module, "_YOUNG_S", 60.0)
-    (temporary / "kdsweep.young").mkdir()
-    remove_abandoned(temporary, "kdsweep.*")
-    assert (temporary / "kdsweep.young").exists()
+    (temporary / "kdsweep-tmp-young").mkdir()
+    remove_abandoned(temporary, "kdsweep-tmp-*")
+    assert (temporary / "kdsweep-tmp-young").exists()
