@@ -26,8 +26,7 @@ from kdtrain.errors import InputError
 from sweeps.launch.inline import run_inline
 from sweeps.ledger import ledger as ledger_module
 from sweeps.ledger.extent import HEAD
-from sweeps.ledger.ledger import Ledger
-from sweeps.outcome import tabulate
+from sweeps.ledger.ledger import Ledger, say_once
 from sweeps.outcome.tabulate import load_state, rows, write_tables
 
 SESSIONS = (5, 10, 20)
@@ -229,8 +228,8 @@ def said() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             texts.append(record.getMessage())
 
-    listener, logger = Listener(), logging.getLogger(tabulate.__name__)
-    tabulate.say_once.cache_clear()
+    listener, logger = Listener(), logging.getLogger(ledger_module.__name__)
+    say_once.cache_clear()
     logger.addHandler(listener)
     logger.propagate = False
     try:

@@ -7,6 +7,8 @@ enough; that costs little, and is the one way that works alike on a disk, on NFS
 can be appended to. How far the ledger reaches is noted beside it, see `sweeps.ledger.extent`.
 """
 
+import functools
+import logging
 import math
 import shlex
 import time
@@ -18,7 +20,7 @@ from pathlib import Path
 from analysis.tables.files import FOLDER as TABLES
 from kdtrain.errors import InputError
 from sweeps.ledger.events import MAY_WAIT, Content, Event
-from sweeps.ledger.extent import HEAD, Extent, HeadWriter
+from sweeps.ledger.extent import Extent, HeadWriter
 from sweeps.ledger.record import Record
 from sweeps.ledger.scan import Scan, scan
 from sweeps.store.file_lock import taken_over
@@ -26,6 +28,8 @@ from sweeps.store.generations import LEDGER as FOLDER
 from sweeps.store.generations import segment_name
 from sweeps.store.lock import Lock, take_lock
 from sweeps.store.store import Store, open_store
+
+_log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 1 << 16
 """A file of the ledger is closed once it is longer than this."""
@@ -68,11 +72,20 @@ def read_whole(sweep: Store | Path | str, notice: Callable[[str], None] = lambda
 
 
 def copy_ledger(sweep: Store, folder: Path) -> None:
-    """Copy a ledger to a local folder, in an order in which a driver that writes meanwhile does no harm."""
-    head = sweep.read(HEAD) if sweep.exists(HEAD) else None
+    """Copy a ledger to a local folder, also while a driver writes; what a reader should know of it is said once.
+
+    Raises:
+        InputError: If a record is damaged or lost.
+    """
+    found = read_whole(sweep, say_once)
     sweep.pull(FOLDER, folder / FOLDER)
-    if head is not None:
-        (folder / HEAD).write_bytes(head)
+    HeadWriter(Store(folder), max(found.generations, default=0)).note(found.extent)
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Say on standard error what a reader of a ledger should know, the first time."""
+    _log.warning("%s", text)
 
 
 @dataclass(frozen=True)

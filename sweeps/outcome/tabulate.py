@@ -1,8 +1,6 @@
 """From the ledger to the tables: a pure function, so that the tables can be rebuilt at any time."""
 
-import functools
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -23,7 +21,7 @@ from kdtrain.loop.evaluate import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from sweeps.ledger.extent import Extent
-from sweeps.ledger.ledger import read_whole
+from sweeps.ledger.ledger import read_whole, say_once
 from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
@@ -31,8 +29,6 @@ from sweeps.outcome.code_columns import code_columns
 from sweeps.spec.recorded import Facts, Recorded, guessed_facts
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
-
-_log = logging.getLogger(__name__)
 
 Row = dict[str, object]
 """A row of a table, by column."""
@@ -74,12 +70,6 @@ def _shown_by_trials(state: SweepState) -> Facts:
             params.setdefault(trial.study, {}).setdefault(path, {})[value] = None
     configs = {study: trials[0].config for study, trials in state.by_study.items()}
     return guessed_facts(state.sweep.spec, configs, params)
-
-
-@functools.cache
-def say_once(text: str) -> None:
-    """Say on standard error what a reader of a ledger should know, the first time."""
-    _log.warning("%s", text)
 
 
 def write_tables(sweep: Store | Path | str) -> dict[str, str]:

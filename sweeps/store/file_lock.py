@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kdtrain.errors import InputError, StorageError, remedy
 from sweeps.store.generations import CLAIMS, LEDGER, claim_key, claims, mark, newest
-from sweeps.store.holder import HELD, Holder, is_alive, named, ourselves, parse_holder
+from sweeps.store.holder import HELD, Holder, is_alive, machine, named, ourselves, parse_holder
 from sweeps.store.store import Store
 
 KEY = "ledger/lock"
@@ -24,7 +24,7 @@ class FileLock:
         OSError: If the folder cannot be written, or its file system has no locks.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, notice: Callable[[str], None] = lambda text: None) -> None:
         import fcntl  # not on Windows, where everything but driving a sweep still works
 
         assert store.local is not None
@@ -42,13 +42,13 @@ class FileLock:
             self._file.close()
             raise
         try:
-            self._claim(store)
+            self._claim(store, notice)
         except BaseException:
             HELD.discard(self._token)
             self._file.close()
             raise
 
-    def _claim(self, store: Store) -> None:
+    def _claim(self, store: Store, notice: Callable[[str], None]) -> None:
         ourself = json.dumps(ourselves(self._token, folder=_inode(self._path.parent))).encode()
         try:
             self._file.truncate(0)
@@ -61,6 +61,11 @@ class FileLock:
         for name in before:
             if (holder := living(store, name)) is not None:
                 raise refusal(store, holder)
+            if (holder := _read(store, name)) is not None and holder["machine"] != machine():
+                notice(
+                    f"a driver of another machine {named(holder)} has not given the sweep back: it died, or its lock "
+                    "was deleted; this driver takes over"
+                )
         self.generation = newest(store) + 1
         self.mark = mark(self.generation)
         HELD.add(self._token)
@@ -123,13 +128,17 @@ def is_locked(sweep: Path) -> bool:
 def living(store: Store, name: str) -> Holder | None:
     """The driver that a claim names, if for certain it lives and drives this very folder, not one that is a copy."""
     assert store.local is not None
-    try:
-        holder = parse_holder(store.read(f"{CLAIMS}/{name}"))
-    except FileNotFoundError:
-        return None
+    holder = _read(store, name)
     if holder is None or holder["folder"] != _inode(store.local / LEDGER):
         return None
     return holder if is_alive(holder) else None
+
+
+def _read(store: Store, name: str) -> Holder | None:
+    try:
+        return parse_holder(store.read(f"{CLAIMS}/{name}"))
+    except FileNotFoundError:
+        return None
 
 
 def refusal(store: Store, holder: Holder | None) -> InputError:

@@ -44,7 +44,7 @@ def take_lock(store: Store, notice: Callable[[str], None] = lambda text: None, t
 
     Args:
         store: The sweep.
-        notice: Called if the stale lease of another driver is taken over.
+        notice: Called if the sweep is taken over from a driver that has not given it back.
         times: For tests.
 
     Raises:
@@ -53,7 +53,7 @@ def take_lock(store: Store, notice: Callable[[str], None] = lambda text: None, t
     """
     if store.local is not None:
         try:
-            return FileLock(store)
+            return FileLock(store, notice)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 why = error.strerror or error

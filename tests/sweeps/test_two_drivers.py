@@ -346,6 +346,18 @@ def test_a_host_of_the_same_name_is_another_host(tmp_path):
     lock.close()
 
 
+def test_a_driver_of_another_machine_that_has_not_given_the_sweep_back_is_named(tmp_path):
+    claim(tmp_path, machine="another", host="elsewhere", pid=7)
+    said = []
+    ledger = Ledger(tmp_path, said.append)
+    assert ledger._lock.generation == 4
+    ledger.close()
+    assert len(said) == 1
+    assert "a driver of another machine (process 7 on elsewhere, since " in said[0]
+    Ledger(tmp_path, said.append).close()
+    assert len(said) == 1
+
+
 def test_the_lease_of_an_earlier_version_is_respected(tmp_path):
     theirs = {**holder.ourselves("feed"), "pid": os.getppid(), "started": ""}
     Store(tmp_path).write("ledger/lease.json", json.dumps(theirs).encode())
