@@ -117,6 +117,8 @@ class _Output:
             return False
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # nothing of the stream, and not there yet while a copy is made
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
 

@@ -1,6 +1,7 @@
 """Texts are printed as they are, and an output that goes away ends no sweep."""
 
 import contextlib
+import copy
 import io
 import os
 import pty
@@ -131,6 +132,7 @@ def test_an_output_that_is_gone_does_not_end_work_that_goes_on(make, on, capsys)
             print("y", file=sys.stdout, flush=True)
         print("to standard error", file=sys.stderr)
         assert sys.stdout.closed == file.closed
+        copy.copy(sys.stdout)
     err = capsys.readouterr().err
     assert err.count("the output cannot be written") == 1
     assert "the work goes on without it" in err
