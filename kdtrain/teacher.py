@@ -21,7 +21,7 @@ from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_network
 from kdtrain.models.ensemble import Average, EnsembleNetwork
-from kdtrain.models.torch_files import SUFFIXES, Found, read_torch, without_wrappers
+from kdtrain.models.torch_files import Found, is_torch_file, read_torch, without_wrappers
 from kdtrain.models.weights import COUNTER, MisfitError, check_finite, load_into, read_safetensors
 from kdtrain.runtime import sealed_json
 from kdtrain.runtime.atomic_files import write_atomically
@@ -185,7 +185,7 @@ def import_model(
     Raises:
         InputError: If the weights are not exactly those of the network, or not finite.
     """
-    found = read_torch(weights) if weights.suffix in SUFFIXES else Found(read_safetensors(weights), ())
+    found = read_torch(weights) if is_torch_file(weights) else Found(read_safetensors(weights), ())
     built = build_network(network, len(classes), bare=True)
     state = built.net.state_dict()
     renamed = without_wrappers(found.tensors, state)

@@ -14,7 +14,9 @@ from torch import Tensor
 from kdtrain.errors import InputError, MissingError
 from kdtrain.explain import first_line
 
-SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
+_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
+_BEGINNINGS = (b"PK\x03\x04", b"\x80")
+"""Of an archive of `torch.save`, and of its older files, which are a pickle."""
 _HOLDERS = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "student", "params"),
     *("weights", "ema", "ema_state_dict", "state_dict_ema", "model_ema", "generator", "teacher"),
@@ -29,6 +31,16 @@ class Found(NamedTuple):
 
     tensors: dict[str, Tensor]
     steps: tuple[str, ...]
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file is one of `torch.save`, by its name, or by how it begins."""
+    if path.suffix in _SUFFIXES:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4).startswith(_BEGINNINGS)
 
 
 def read_torch(path: Path) -> Found:

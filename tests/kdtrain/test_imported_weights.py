@@ -144,7 +144,7 @@ def test_half_precision_overflows_are_named(tmp_path, tensors):
     ],
 )
 def test_weights_are_found_in_what_surrounds_them(tmp_path, tensors, wrap, said):
-    file = tmp_path / ("w.ckpt" if said else "w.pt")
+    file = tmp_path / ("w.pth.tar" if said else "w.pt")
     torch.save(wrap(tensors), file)
     loaded, words = imported(tmp_path, file)
     assert alike(loaded, tensors)
