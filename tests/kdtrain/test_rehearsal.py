@@ -275,6 +275,10 @@ def test_batches_of_an_evaluation_have_a_size_of_their_own(make_config, machine,
         return forward(images, indices, device)
 
     monkeypatch.setitem(rehearsal.evaluate.__globals__, "load_batch", counted)
+    rehearse(config, machine)
+    rehearse(own, machine)
+    assert sizes == [4, 1]
+    sizes.clear()
     one = make_config(eval_batch_size=1, epochs=1)
     result = train(one, machine)
     assert sizes == [1] * 6
