@@ -3,6 +3,7 @@
 import errno
 import os
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -137,6 +138,45 @@ def test_an_input_that_is_away_for_a_while_is_waited_for(lab, monkeypatch, name)
     (notice,) = [text for text in lab.said if "waiting up to" in text]
     assert str(lab.root / name) in notice or str(lab.root / name.partition("/")[0]) in notice
     assert "it is there again, the sweep continues" in lab.said
+
+
+def test_an_image_cache_whose_disk_does_not_answer_is_waited_for(lab, monkeypatch):
+    real, calls, broken = sweeps.run.train, [], []
+    opened = Path.open
+
+    def answer(self, *options, **more):
+        if broken and lab.root / "cache" in self.parents:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+        return opened(self, *options, **more)
+
+    def train(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            broken.append(1)
+            threading.Timer(0.4, broken.clear).start()
+        return real(*arguments)
+
+    monkeypatch.setattr(Path, "open", answer)
+    monkeypatch.setattr(sweeps.run, "train", train)
+    lab.run()
+    assert lab.states() == ["complete"] * 3
+    assert any("image cache" in text and "waiting up to" in text for text in lab.said)
+
+
+def test_a_replay_store_that_is_deleted_fails_no_trial(lab, monkeypatch):
+    real, calls = sweeps.run.train, []
+
+    def train(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            shutil.rmtree(lab.root / "cache" / "replay")
+        return real(*arguments)
+
+    monkeypatch.setattr(sweeps.run, "train", train)
+    lab.spec = parse_spec({**lab.spec.model_dump(mode="json"), "replay": {"gigabytes": 1}})
+    lab.run()
+    assert lab.states() == ["complete"] * 3
+    assert len(calls) == 3
 
 
 def test_an_input_that_stays_away_stops_the_sweep_and_no_trial_has_failed(lab, monkeypatch):
