@@ -1,5 +1,6 @@
 """Settings of a spec that change nothing, each in a sentence: a reader of a plan would believe that they do."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from kdtrain.config import TrainConfig
@@ -44,11 +45,17 @@ def rungs(spec: SweepSpec, study: Study) -> list[int]:
     return [rung for rung in milestones(scheduler.grace, scheduler.factor, config.epochs) if rung <= last]
 
 
+def _bound(spec: SweepSpec, study: Study) -> float:
+    """Trials of a study's search at most; early stopping saves epochs for more, unless trials are limited."""
+    most = most_trials(spec, study)
+    return most if not rungs(spec, study) else spec.budget.trials or math.inf
+
+
 def _sampler(spec: SweepSpec) -> Iterator[str]:
     startup, name = spec.sampler.startup, spec.sampler.name
     if name != "tpe" and startup != Sampler().startup:
         yield f"sampler.startup: only tpe looks at it, and the sampler is {name}"
-    most = max((most_trials(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
+    most = max((_bound(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
     if name == "tpe" and 0 < most <= startup:
         yield (
             f"sampler.startup: {startup} random trials come first, and a study has at most {most}, so all of them are "
@@ -84,8 +91,8 @@ def _budget(spec: SweepSpec, study: Study) -> Iterator[str]:
             )
     if (count := size(space)) < most:
         yield f"budget: the space holds {count} configs, fewer than the {most} trials of the budget"
-    if confirms(spec) and spec.confirm.top > min(most, count):
-        yield f"confirm.top: {spec.confirm.top} is more than the {min(most, count)} configs that a study tries"
+    if confirms(spec) and spec.confirm.top > (bound := min(_bound(spec, study), count)):
+        yield f"confirm.top: {spec.confirm.top} is more than the {bound} configs that a study tries"
 
 
 def _halving(spec: SweepSpec, study: Study) -> Iterator[str]:

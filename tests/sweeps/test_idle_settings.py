@@ -100,3 +100,9 @@ def test_rungs_are_those_at_which_a_trial_can_be_stopped(fake, tmp_path):
     assert rungs(spec, spec.studies[0]) == [2, 4]
     state = fake.run(spec, tmp_path)
     assert {row.rung for row in state.decisions if row.rung is not None} == {2, 4}
+
+
+def test_early_stopping_makes_room_for_more_trials_than_epochs_alone_would(fake):
+    spec = {"budget": {"epochs": 24}, "sampler": {"startup": 4}, "confirm": {"top": 6}}
+    assert len(said(fake, **spec)) == 2
+    assert said(fake, **spec, scheduler=HALVING) == []
