@@ -76,6 +76,11 @@ class ReadsLabels(Protocol):
         """Train ids `(H, W)`, 255 ignored."""
         ...
 
+
+@runtime_checkable
+class KnowsTurns(Protocol):
+    """A data source of files that may hold EXIF orientations."""
+
     def is_silently_turned(self, role: str, image_id: str) -> bool:
         """Whether an EXIF orientation turns the image and not its label map, and their sizes agree anyway."""
         ...
@@ -187,7 +192,7 @@ def _labels_of(source: DataSource, role: str, image_id: str) -> tuple[Counts, bo
 
 def is_silently_turned(source: DataSource, role: str, image_id: str) -> bool:
     """Whether an EXIF orientation turns an image and not its label map; False for sources that do not know."""
-    return isinstance(source, ReadsLabels) and source.is_silently_turned(role, image_id)
+    return isinstance(source, KnowsTurns) and source.is_silently_turned(role, image_id)
 
 
 def _note(counts: Mapping[str, LabelCounts]) -> bytes:

@@ -305,7 +305,7 @@ def test_the_bench_of_methods_finds(method, message):
 
 
 def test_a_method_is_named_as_a_folder_may_be():
-    with pytest.raises(InputError, match=r"the name of a method holds letters, digits and _ \. \+ -, got 'my method'"):
+    with pytest.raises(InputError, match=r"method: a name begins with a letter or digit and holds .*, got 'my method'"):
         Method("my method", "Mine", "", (CrossEntropy(),))
 
 
