@@ -107,7 +107,7 @@ def test_empty_variables_count_as_not_set(monkeypatch):
     for name in ("KDSWEEP_DATA", "KDSWEEP_CACHE", "KDSWEEP_WEIGHTS"):
         monkeypatch.setenv(name, "")
     machine = Machine()
-    assert (str(machine.data_root), machine.weights) == ("data", None)
+    assert (machine.data_root.name, machine.weights) == ("data", None)
     assert machine.cache.name == "kdsweep"
 
 
