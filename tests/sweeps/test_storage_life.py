@@ -57,6 +57,7 @@ def ask(*words: str) -> str:
 @pytest.mark.slow
 def test_a_sweep_in_an_object_store_and_what_is_asked_of_it(tmp_path, s3_folder, monkeypatch):
     monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KDSWEEP_TRUST", "tiny_networks")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     words = ["spec.yaml", "--dir", s3_folder, "--inline", "--set", "train.epochs=1", "--set", "budget.trials=1"]
