@@ -139,12 +139,13 @@ def is_whole(folder: Path, digest: str) -> bool:
         return False
 
 
-def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, TappedNetwork]:
+def load_model(folder: Path, digest: str | None = None, seed: int = 0) -> tuple[ModelCard, TappedNetwork]:
     """Load a teacher and check its weights against its card.
 
     Args:
         folder: The teacher folder.
         digest: The digest that the teacher must have; None takes any.
+        seed: Of the weights that are loaded over; it decides nothing, unless the network keeps state elsewhere.
 
     Raises:
         InputError: If the folder is not a teacher folder, is damaged, or has another digest.
@@ -155,7 +156,7 @@ def load_model(folder: Path, digest: str | None = None) -> tuple[ModelCard, Tapp
         raise InputError(
             f"teacher: {folder / WEIGHTS} is damaged, its hash is not the one in {CARD}; make the teacher again"
         )
-    network = build_network(card.network, len(card.classes), bare=True)
+    network = build_network(card.network, len(card.classes), seed, bare=True)
     tensors = load_safetensors(content)
     check_finite(tensors, folder / WEIGHTS)
     load_into(network.net, tensors, folder / WEIGHTS, whole=True)

@@ -218,6 +218,8 @@ def check_student(run: Run, images: Tensor, seen: Seen) -> Iterator[str]:
                 f"the student returns logits in training, and what looks like the output of a {kind} in evaluation "
                 "mode: it cannot be a teacher"
             )
+    elif kind := _kind(seen.probabilities):
+        raise InputError(_not_logits("the student in training mode", kind))
     if evaluated.rivals > 1:
         several = f"the student returns {evaluated.rivals} maps with one channel per class"
         if untrained:
@@ -253,7 +255,7 @@ def check_saved(run: Run, images: Tensor, folder: Path) -> Iterator[str]:
         network = run.config.student.model_copy(update={"weights": "none"})
         facts = {"network": network, "classes": run.classes, "trained_on": run.config.data.name}
         save_model(place / STUDENT, student.net, facts)
-        _, loaded = load_model(place / STUDENT)
+        _, loaded = load_model(place / STUDENT, seed=run.config.seed + 1)
         with torch.no_grad():
             after = loaded.place(run.device).logits(images[:1]).float()
     scale = before.std() + 1e-6
@@ -261,8 +263,8 @@ def check_saved(run: Run, images: Tensor, folder: Path) -> Iterator[str]:
     if (after - before).abs().max() / scale > 0.05 + 4 * noise:
         raise InputError(
             "the student computes other logits once it is saved and loaded: it has state that is in none of its "
-            "parameters and buffers, or in a buffer with persistent=False that training changes; register the state as "
-            "a buffer"
+            "parameters and buffers, or in a buffer with persistent=False, which training changes or which is drawn at "
+            "random; register the state as a buffer"
         )
     if noise > _RANDOM:
         yield (

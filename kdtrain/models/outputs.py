@@ -82,11 +82,14 @@ def _form(value: object) -> str:
 def is_probability(logits: Tensor) -> str | None:
     """What a map of the form `(N, C, h, w)` looks like if it holds probabilities: `softmax` or `sigmoid`; else None.
 
-    Logits of a network are on both sides of 0, or not all below 1; a map of one value says nothing.
+    Logits of a network are on both sides of 0, or not all below 1; a map of one value says nothing. Logits of a network
+    that was not trained may be its positive biases alone, which are small: a sigmoid also has values above a half.
     """
     values = logits.detach().float()
     low, high = torch.aminmax(values)
     if not (low >= 0 and high <= 1) or low == high:
         return None
     sums = values.sum(dim=1)
-    return "softmax" if bool(((sums - 1).abs() < 1e-2).all()) else "sigmoid"
+    if bool(((sums - 1).abs() < 1e-2).all()):
+        return "softmax"
+    return "sigmoid" if high > 0.5 else None

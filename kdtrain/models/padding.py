@@ -10,6 +10,8 @@ Size = tuple[int, int]
 """Height and width."""
 _USUAL = (2, 4, 7, 8, 14, 16, 28, 32)
 """The strides of encoders, and the patches of vision transformers."""
+_RARE = (12, 20, 24, 48, 64, 128)
+"""Multiples that few networks need: tried last."""
 
 
 def padded_sizes(size: Size, net: nn.Module, divisor: int) -> Iterator[Size]:
@@ -24,7 +26,7 @@ def padded_sizes(size: Size, net: nn.Module, divisor: int) -> Iterator[Size]:
         divisor: The multiple that is known to be needed.
     """
     seen: set[Size] = set()
-    for multiple in (divisor, *sorted({*_USUAL, *_patches(net)})):
+    for multiple in (divisor, *sorted({*_USUAL, *_patches(net)}), *_RARE):
         padded = (_up(size[0], multiple), _up(size[1], multiple))
         if padded not in seen:
             seen.add(padded)

@@ -53,6 +53,8 @@ def test_an_output_without_logits_is_refused(form, said):
         ({"multiple": 32}, (96, 128)),
         ({"multiple": 12, "patches": True}, (96, 120)),
         ({"multiple": 10}, (90, 120)),
+        ({"multiple": 20}, (100, 120)),
+        ({"multiple": 64}, (128, 128)),
     ],
 )
 @torch.no_grad()
@@ -132,6 +134,7 @@ def test_a_map_that_is_overwritten_in_training_alone_is_refused():
         (torch.zeros(2, 5, 4, 4), None),
         (torch.full((2, 5, 4, 4), torch.nan), None),
         (torch.randn(2, 5, 4, 4).abs() * 3, None),
+        (0.1 + 0.2 * torch.rand(2, 5, 4, 4), None),
     ],
 )
 def test_probabilities_are_told_from_logits(logits, kind):

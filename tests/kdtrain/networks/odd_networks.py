@@ -76,6 +76,8 @@ class Returns(Tiny):
                 return logits.mean((2, 3), keepdim=True)
             case "softmax in evaluation":
                 return logits if self.training else logits.softmax(1)
+            case "softmax in training":
+                return logits.softmax(1) if self.training else logits
             case "nothing":
                 return None
         raise ValueError(self.form)
@@ -222,6 +224,21 @@ class HiddenState(Tiny):
 
 def hidden_state(num_classes: int) -> nn.Module:
     return HiddenState(num_classes)
+
+
+class RandomBuffer(Tiny):
+    """Its output depends on numbers that are drawn when it is built, and that no checkpoint holds."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, 6, 0.0)
+        self.register_buffer("drawn", torch.randn(1, num_classes, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + self.drawn
+
+
+def random_buffer(num_classes: int) -> nn.Module:
+    return RandomBuffer(num_classes)
 
 
 class NoGrad(Tiny):
