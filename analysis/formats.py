@@ -1,11 +1,13 @@
 """How numbers are written, once for report, plots and paper: mIoU in points, durations, counts."""
 
 import math
+import re
 from collections.abc import Sequence
 
 MISSING = "–"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How a text begins that spreadsheets take for a formula."""
+_NUMBER = re.compile("{0}( \\[{0}, {0}\\])?".format(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan)"), re.IGNORECASE)
 
 
 def missing(value: float | None) -> bool:
@@ -49,14 +51,13 @@ def latency(milliseconds: float | None) -> str:
 
 
 def spreadsheet_text(content: str) -> str:
-    """A text as a cell of CSV: one that a spreadsheet takes for a formula gets a quote before it; numbers stay."""
-    if not content.startswith(_FORMULA):
+    """A text as a cell of CSV: one that a spreadsheet takes for a formula gets a quote before it; numbers stay.
+
+    A number may be followed by its interval, as ``+7.00 [-1.12, +15.12]``.
+    """
+    if not content.startswith(_FORMULA) or _NUMBER.fullmatch(content):
         return content
-    try:
-        float(content)
-    except ValueError:
-        return f"'{content}"
-    return content
+    return f"'{content}"
 
 
 def duration(seconds: float | None) -> str:

@@ -139,7 +139,7 @@ def _run(
         inputs = Inputs(spec, machine, data["digests"], teacher)
         context = TrainContext(data, describe_environment(machine), teacher_row)
         with (
-            Display(spec, notice, console) as display,
+            Display(spec, notice, console, folder=str(sweep)) as display,
             Driver(
                 spec,
                 sweep,

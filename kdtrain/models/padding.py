@@ -1,5 +1,6 @@
 """To which sizes images are padded for a network that does not take every size."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -18,17 +19,20 @@ def padded_sizes(size: Size, net: nn.Module, divisor: int) -> Iterator[Size]:
     """The sizes to which an image may be padded, in the order in which they are tried.
 
     First the multiple that is known to be needed, and then, from small to large, the multiples that networks usually
-    need and the patches that this network has.
+    need and the patches that this network has. Of these, sizes of which more than half would be padding
+    are left out.
 
     Args:
         size: Of the image.
         net: The network.
         divisor: The multiple that is known to be needed.
     """
-    seen: set[Size] = set()
-    for multiple in (divisor, *sorted({*_USUAL, *_patches(net)}), *_RARE):
+    known = (_up(size[0], divisor), _up(size[1], divisor))
+    yield known
+    seen = {known}
+    for multiple in (*sorted({*_USUAL, *_patches(net)}), *_RARE):
         padded = (_up(size[0], multiple), _up(size[1], multiple))
-        if padded not in seen:
+        if padded not in seen and math.prod(padded) <= 2 * math.prod(size):
             seen.add(padded)
             yield padded
 

@@ -205,6 +205,7 @@ class Display:
         notice: Callable[[str], None] = print,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
+        folder: str = "D",
     ) -> None:
         """Make it; it shows nothing before the first event.
 
@@ -213,8 +214,10 @@ class Display:
             notice: Takes the plain lines.
             console: Where the table is drawn if it is a terminal; standard output where none is given.
             clock: Seconds, for tests.
+            folder: The sweep's folder or URI, for the commands that are printed.
         """
         self._spec, self._notice, self._clock = spec, notice, clock
+        self._status = next_command("status", folder)
         self._console = console or Printer()
         self._live: Live | None = None
         self._shown_at, self._shown = -math.inf, ""
@@ -246,7 +249,7 @@ class Display:
         if trial.study not in self._failed:
             self._failed.add(trial.study)
             cause = (trial.reason or "").partition("\n")[0]
-            self._notice(f"{trial.id} failed: {cause} (kdsweep status lists every failure)")
+            self._notice(f"{trial.id} failed: {cause} (`{self._status}` lists every failure)")
 
     def update(self) -> None:
         """Show the last state, unless it was shown a moment ago; to be called now and then between events."""

@@ -180,7 +180,7 @@ def test_an_object_store_gives_what_a_folder_gives(sweep, tmp_path, s3_folder):
 
 
 def test_an_empty_store_and_one_that_is_not_there(s3_folder):
-    with pytest.raises(AnalysisError, match=r"no tables in tables of s3://.* `kdsweep tables s3://"):
+    with pytest.raises(AnalysisError, match=r"no tables in tables of s3://.* `kdsweep tables 's3://"):
         read_tables(s3_folder)
     for wrong, words in (("s3://", "cannot be"), ("ftp://host/folder", "cannot be opened")):
         with pytest.raises(AnalysisError, match=words):

@@ -151,7 +151,7 @@ def test_checkpoints_keep_the_names_by_which_every_version_reads_them(make_confi
     assert train(config, machine, workdir=tmp_path / "broken", interrupt=At(7)).state == "interrupted"
     whole, middle = (tmp_path / "broken" / "checkpoints" / name for name in names(tmp_path / "broken")[::-1])
     state = torch.load(middle, weights_only=True)
-    parts = {"student", "modules", "optimizer", "scaler", "reports"}
+    parts = {"student", "modules", "optimizer", "scaler", "reports", "reports_sha256"}
     assert set(torch.load(whole, weights_only=True)) == parts
     assert set(state) == {*parts, "epoch"}
     assert set(state["epoch"]) == {"step", "losses", "seconds", "gradients", "shown"}

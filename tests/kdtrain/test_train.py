@@ -58,7 +58,7 @@ def same(one, two) -> bool:
 
 def parts(workdir: Path, epoch: int) -> dict[str, object]:
     state = torch.load(workdir / "checkpoints" / f"epoch-{epoch:05d}.pt", weights_only=True)
-    return {name: part for name, part in state.items() if name != "reports"}
+    return {name: part for name, part in state.items() if not name.startswith("reports")}
 
 
 WAYS = {

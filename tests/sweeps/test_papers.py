@@ -11,8 +11,8 @@ from PIL import Image
 from kdtrain.config import Machine
 from kdtrain.errors import InputError
 from sweeps import cli
-from sweeps import plan as planning
 from sweeps.designs.forecast import forecast
+from sweeps.driver import config_check
 from sweeps.plan import check, plan
 from sweeps.spec.spec import load_spec
 
@@ -33,15 +33,15 @@ def put(file, array):
 def data(tmp_path_factory):
     """Cityscapes and CamVid of a few gray images, and some without labels."""
     root = tmp_path_factory.mktemp("data")
-    photo, labels = np.full((32, 32, 3), 90, dtype=np.uint8), np.full((32, 32), 7, dtype=np.uint8)
+    photo, labels = np.full((32, 32, 3), 90, dtype=np.uint8), np.arange(32 * 32).reshape(32, 32)
     for split, cities in (("train", ("aachen", "bremen", "ulm")), ("val", ("lindau",))):
         for name in (f"{city}/{city}_{i:06d}_000019" for city in cities for i in range(8)):
             put(root / f"cityscapes/leftImg8bit/{split}/{name}_leftImg8bit.png", photo)
-            put(root / f"cityscapes/gtFine/{split}/{name}_gtFine_labelIds.png", labels)
+            put(root / f"cityscapes/gtFine/{split}/{name}_gtFine_labelIds.png", (labels % 34).astype(np.uint8))
     for split, count in (("train", 16), ("val", 2), ("test", 2)):
         for i in range(count):
             put(root / f"camvid/{split}/0001TP_{i:06d}.png", photo)
-            put(root / f"camvid/{split}annot/0001TP_{i:06d}.png", labels)
+            put(root / f"camvid/{split}annot/0001TP_{i:06d}.png", (labels % 12).astype(np.uint8))
     put(root / "camvid_unlabelled/frame.png", photo)
     return root
 
@@ -50,7 +50,7 @@ def data(tmp_path_factory):
 def networks():
     """Every network is built once for all specs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "_Networks", functools.cache(planning._Networks))
+        patch.setattr(config_check, "_Networks", functools.cache(config_check._Networks))
         yield
 
 

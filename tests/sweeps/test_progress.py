@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -64,12 +65,13 @@ def test_the_first_failure_of_a_study_is_told_at_once(fake, tmp_path):
     spec = fake.make_spec(studies=["none", "kd"], budget={"trials": 1}, retries=0, confirm={"top": 0})
     lines = []
     with fake.open_driver(
-        spec, tmp_path, watchers=[Display(spec, lines.append, Console(file=io.StringIO()))]
+        spec, tmp_path, watchers=[Display(spec, lines.append, Console(file=io.StringIO()), folder="runs/a b")]
     ) as driver:
         run_inline(driver, fake.FakeTrain(before=before))
     failures = [each for each in lines if " failed: " in each]
+    place = f"at {Path(__file__).name}:{before.__code__.co_firstlineno + 1}"
     assert failures == [
-        f"{study}-0 failed: RuntimeError: no {loss} (kdsweep status lists every failure)"
+        f"{study}-0 failed: RuntimeError: no {loss} {place} (`kdsweep status 'runs/a b'` lists every failure)"
         for study, loss in (("none", "cross_entropy"), ("kd", "pixel_kd"))
     ]
 
