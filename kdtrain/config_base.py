@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
 
 Seed = Annotated[int, Field(ge=0, le=2**53)]
 """A seed: tables hold it to the last digit, also beside missing values."""
@@ -16,6 +16,27 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _no_truth_as_a_number(cls, value: object, validate: ValidatorFunctionWrapHandler) -> object:
+        result: object = validate(value)
+        if (truth := _read_as_a_number(value, result)) is not None:
+            raise ValueError(f"must be a number, got {str(truth).lower()}")
+        return result
+
+
+def _read_as_a_number(given: object, read: object) -> bool | None:
+    """The value true or false that was read as 1 or 0, in a value or in its items; None if there is none."""
+    if isinstance(given, bool):
+        return given if isinstance(read, int | float) and not isinstance(read, bool) else None
+    if isinstance(given, Mapping) and isinstance(read, Mapping):
+        pairs = [(given[key], read.get(key)) for key in given]
+    elif isinstance(given, list | tuple) and isinstance(read, list | tuple):
+        pairs = list(zip(given, read, strict=False))
+    else:
+        return None
+    return next((truth for pair in pairs if (truth := _read_as_a_number(*pair)) is not None), None)
 
 
 def plain_values(value: object) -> object:

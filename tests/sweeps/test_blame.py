@@ -63,6 +63,21 @@ def test_a_mistake_is_blamed_on_the_key_that_the_user_wrote(fake, changes, words
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": True},
+        {"train": {"optimizer": {"lr": True}}},
+        {"student": {"arch": "FPN", "encoder": "resnet18", "mean": [0.5, True, 0.5]}},
+        {"space": {"optimizer.lr": {"low": False, "high": 0.1}}},
+        {"space": {"optimizer.lr": [0.1, True]}},
+    ],
+)
+def test_true_and_false_are_no_numbers(fake, changes):
+    with pytest.raises(InputError, match=r"must be a number, got (true|false)"):
+        parse_spec(fake.content(**changes))
+
+
+@pytest.mark.parametrize(
     ("field", "value", "words"),
     [
         ("seed", 2**64, "seed: input should be less than or equal to 4503599627370496"),
