@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -42,6 +43,8 @@ UNKNOWN_TEACHER = "0" * 16
 """Stands for the teacher's digest until it is fitted or loaded."""
 _DECIDED_ELSEWHERE = ("data", "student", "teacher", "terms", "seed")
 """Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
+_MOST_CORNERS = 64
+"""Corners of a space that are tried for a value that is not valid alone."""
 _FIXED = ("data", "teacher", "seed", "data_seed")
 """Fields that no study may change, or trials could not be compared."""
 
@@ -204,7 +207,21 @@ class SweepSpec(Strict):
             )
         for path, domain in self.space_of(study).items():
             for value in extremes(domain):
-                self.config_for(study, {path: value})
+                self._check_searched(study, path, value)
+
+    def _check_searched(self, study: Study, path: str, value: Any) -> None:
+        """Raise InputError if a searched value is not valid, neither alone nor with other values that are searched."""
+        try:
+            self.config_for(study, {path: value})
+        except InputError:
+            ends = {other: extremes(domain) for other, domain in self.space_of(study).items() if other != path}
+            pairs = ({other: end} for other, values in ends.items() for end in values)
+            corners = (dict(zip(ends, corner, strict=True)) for corner in itertools.product(*ends.values()))
+            for others in itertools.chain(pairs, itertools.islice(corners, _MOST_CORNERS)):
+                with contextlib.suppress(InputError):
+                    self.config_for(study, {**others, path: value})
+                    return
+            raise
 
     @property
     def baseline(self) -> Study | None:

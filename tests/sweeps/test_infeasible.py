@@ -76,6 +76,35 @@ def test_whole_fields_get_whole_numbers(fake, tmp_path, method, path, domain, ch
         assert state.invalid == {}
 
 
+@pytest.mark.parametrize(
+    ("method", "own_space"),
+    [
+        (
+            "cwd",
+            {f"terms.channel_wise.{side}_layer": ["logits", "encoder.3,decoder"] for side in ("student", "teacher")},
+        ),
+        (
+            {"loss": "pixel_kd", "schedule": {"stop": 0.2}},
+            {"terms.pixel_kd.schedule.warmup": {"low": 0.3, "high": 0.4}, "terms.pixel_kd.schedule.stop": [0.6, 0.9]},
+        ),
+    ],
+)
+def test_values_that_are_valid_only_together_may_be_searched(fake, tmp_path, method, own_space):
+    study = (
+        {"method": method} if isinstance(method, str) else {"name": "own", "terms": [{"loss": "cross_entropy"}, method]}
+    )
+    study = {**study, "space": {"optimizer.weight_decay": {"low": 0, "high": 1}, **own_space}}
+    state = fake.run(fake.make_spec(studies=["none", study], confirm={"top": 0}), tmp_path)
+    assert state.finished
+    assert len(searched(state, study.get("name", method), next(iter(own_space)))) == 4
+
+
+def test_a_value_that_is_valid_with_no_other_is_refused(fake):
+    own_space = {"optimizer.weight_decay": {"low": 0, "high": 1}, "terms.pixel_kd.temperature": [-1, 2]}
+    with pytest.raises(InputError, match=r"studies.kd.space.terms.pixel_kd.temperature: .*got -1"):
+        searching(fake, own_space)
+
+
 def test_fields_of_any_number_keep_their_fractions(fake, tmp_path):
     paths = {"terms.pixel_kd.temperature": {"low": 1, "high": 9}, "student.options.rate": {"low": 0, "high": 0.5}}
     spec = searching(fake, paths, student={"options": {"rate": 0}})
