@@ -150,7 +150,13 @@ def _rgb(image: Image.Image, raw: str) -> Pixels:
             f"must be an image of 8 or 16 bits per channel, got the mode {image.mode} (raw {raw}), whose range is not "
             "known; scale it to 0 to 255 and save it as 8-bit RGB"
         )
-    return _opaque_rgb(image)
+    rgb = _opaque_rgb(image)
+    if ";16" in raw and rgb.max(initial=0) < _DARK >> 8:  # Pillow has kept the high bytes alone
+        raise _RefusedError(
+            f"has 16 bits per channel, of which all values are below {_DARK}, so that it would be nearly black; scale "
+            "its range to 0 to 255 and save it as 8-bit"
+        )
+    return rgb
 
 
 def _high_byte(gray: npt.NDArray[np.uint16]) -> Pixels:

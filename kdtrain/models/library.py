@@ -1,6 +1,7 @@
 """Networks of segmentation-models-pytorch."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from kdtrain.models.weights import COUNTER, PREFIXES, MisfitError, load_into, pu
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     architecture.__name__: architecture for architecture in smp.MODEL_ARCHITECTURES_MAPPING.values()
 }
+_OWN = ("encoder_name", "encoder_weights", "in_channels", "classes")
+"""Parameters of architectures that are given here."""
 _LARGEST_STRIDE = 32
 _MOST_TRIED = 12
 """Encoders that are built to find out whose weights a file has."""
@@ -53,6 +56,7 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
             "encoder: must be an encoder of segmentation-models-pytorch or tu-<name> of timm, "
             f"got {network.encoder!r}{did_you_mean(network.encoder, names)}"
         )
+    _check_options(network, architecture)
     from_library: str | None = None
     file: Path | None = None
     if weights == "library":
@@ -87,6 +91,20 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
     divisor = _LARGEST_STRIDE if net.requires_divisible_input_shape else 1
     _drop_upsampling(net)
     return TappedNetwork(net, network.mean, network.std, divisor)
+
+
+def _check_options(network: Network, architecture: type[nn.Module]) -> None:
+    """Refuse options that nothing reads: the library hands them on to its encoders, and only those of timm take any."""
+    if network.encoder.startswith(("tu-", "timm-")):
+        return
+    read = [*inspect.signature(architecture).parameters, "output_stride"]
+    allowed = [name for name in read if name not in ("kwargs", *_OWN)]
+    for name in network.options:
+        if name not in allowed and name not in _OWN:
+            raise InputError(
+                f"options: must be parameters of {network.arch} ({', '.join(allowed)}), got {name!r}, which the encoder "
+                f"{network.encoder} does not take{did_you_mean(name, allowed)}"
+            )
 
 
 def likely_encoder(network: Network, tensors: Mapping[str, Tensor], num_classes: int) -> str:

@@ -3,7 +3,6 @@
 import pickle
 import shlex
 import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +54,7 @@ def read_torch(path: Path) -> Found:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript, which is refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # bytes that are no pickle fail in every way
         raise InputError(_refusal(path, error)) from error
     return find_weights(content, path)
 

@@ -105,7 +105,7 @@ def load_into(net: nn.Module, tensors: Mapping[str, Tensor], source: Path, whole
             raise MisfitError(
                 f"{misfit}: {name} is {tuple(tensor.shape)} in the file and {tuple(weights[name].shape)} in the network"
             )
-        if tensor.is_floating_point() != weights[name].is_floating_point():
+        if tensor.is_floating_point() != weights[name].is_floating_point() and not name.endswith(COUNTER):
             raise MisfitError(
                 f"{misfit}: {name} holds {_type_of(tensor)} in the file and {_type_of(weights[name])} in the network"
             )

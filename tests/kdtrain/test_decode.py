@@ -105,6 +105,8 @@ def test_gray_tiff_files_of_other_ranges_are_refused(put):
 def test_small_values_in_16_bits_are_refused_instead_of_read_as_black(put, largest):
     with pytest.raises(InputError, match=rf"a\.png has 16 bits of gray, of which its largest value {largest} uses"):
         read_image(put(Image.fromarray(np.array([[0, largest]], dtype=np.uint16))))
+    with pytest.raises(InputError, match=r"a\.png has 16 bits per channel, of which all values are below 4096"):
+        read_image(put(png(16, 2, [struct.pack(">3H", 0, largest, 0)], 1)))
     for darkest in (0, 4096):
         assert read_image(put(Image.fromarray(np.array([[darkest]], dtype=np.uint16)))).max() == darkest >> 8
 

@@ -205,6 +205,12 @@ def test_half_precision_and_missing_counters_are_taken(tmp_path, tensors):
     assert "in half precision become float32" in words
 
 
+def test_counters_in_half_precision_are_taken(tmp_path, tensors):
+    torch.save({name: value.half() for name, value in tensors.items()}, tmp_path / "w.pth")
+    loaded, _ = imported(tmp_path, tmp_path / "w.pth")
+    assert loaded["encoder.bn1.num_batches_tracked"].dtype == torch.int64
+
+
 def test_quantized_weights_are_refused(tmp_path, tensors):
     save_file(
         {**tensors, "encoder.conv1.weight": tensors["encoder.conv1.weight"].to(torch.int8)}, tmp_path / "w.safetensors"
@@ -251,7 +257,7 @@ def test_files_without_weights_are_refused(tmp_path, content, message):
         find_weights(content, tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("content", [b"", b"no tensors at all", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize("content", [b"", b"no tensors at all", b"PK\x03\x04 cut", b"hello"])
 def test_files_that_do_not_read_are_refused(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(InputError, match=r"w\.pth (does not read as a file of torch\.save|holds more than tensors)"):

@@ -221,6 +221,7 @@ def test_a_network_without_an_encoder_has_no_deepest_stage():
         ({"encoder": "qqq"}, (), "got 'qqq'; known: densenet121, "),
         ({"options": {"depth": 3}}, (), "FPN with encoder tu-mobilenetv3_small_050 and options {'depth': 3}: "),
         ({"options": {"encoder_name": "resnet18"}}, (), "encoder_name"),
+        ({"encoder": "resnet18", "options": {"decoder_dropuot": 0.5}}, (), "does not take; did you mean decoder_dropout?"),
         ({"arch": "DPT", "encoder": "resnet18"}, (), "Only Timm encoders are supported for DPT"),
         ({"arch": "PAN"}, (), "PAN does not take images of 32 x 48: Given input size"),
         ({"arch": "PSPNet"}, ("encoder.4",), "layer 'encoder.4' does not exist: this encoder has the stages 1 to 3"),
@@ -253,6 +254,12 @@ def test_a_network_that_cannot_be_is_refused_in_one_sentence(network, layers, sa
         check_layers(Network.model_validate(network), CLASSES, layers, (32, 48))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_options_that_the_library_hands_on_to_its_encoders_are_taken():
+    options = {"encoder_depth": 5, "output_stride": 8}
+    network = build_network(Network(arch="PSPNet", encoder="resnet18", options=options), CLASSES, bare=True).to("meta")
+    assert layer_channels(network, (), (64, 96))["logits"] == (CLASSES, 8, 12)
 
 
 def test_a_network_of_ones_own_lies_in_the_working_directory(tmp_path, monkeypatch):
