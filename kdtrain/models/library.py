@@ -102,8 +102,8 @@ def _check_options(network: Network, architecture: type[nn.Module]) -> None:
     for name in network.options:
         if name not in allowed and name not in _OWN:
             raise InputError(
-                f"options: must be parameters of {network.arch} ({', '.join(allowed)}), got {name!r}, which the encoder "
-                f"{network.encoder} does not take{did_you_mean(name, allowed)}"
+                f"options: must be parameters of {network.arch} ({', '.join(allowed)}), got {name!r}, which the "
+                f"encoder {network.encoder} does not take{did_you_mean(name, allowed)}"
             )
 
 

@@ -221,7 +221,7 @@ def test_a_network_without_an_encoder_has_no_deepest_stage():
         ({"encoder": "qqq"}, (), "got 'qqq'; known: densenet121, "),
         ({"options": {"depth": 3}}, (), "FPN with encoder tu-mobilenetv3_small_050 and options {'depth': 3}: "),
         ({"options": {"encoder_name": "resnet18"}}, (), "encoder_name"),
-        ({"encoder": "resnet18", "options": {"decoder_dropuot": 0.5}}, (), "does not take; did you mean decoder_dropout?"),
+        ({"encoder": "resnet18", "options": {"decoder_dropuot": 0.5}}, (), "did you mean decoder_dropout?"),
         ({"arch": "DPT", "encoder": "resnet18"}, (), "Only Timm encoders are supported for DPT"),
         ({"arch": "PAN"}, (), "PAN does not take images of 32 x 48: Given input size"),
         ({"arch": "PSPNet"}, ("encoder.4",), "layer 'encoder.4' does not exist: this encoder has the stages 1 to 3"),
