@@ -51,9 +51,9 @@ def read_torch(path: Path) -> Found:
     if not path.is_file():
         raise MissingError(f"weights: there is no file {path}")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:  # torch reads .safetensors by the name alone
             warnings.simplefilter("ignore")  # of TorchScript, which is refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle fail in every way
         raise InputError(_refusal(path, error)) from error
     return find_weights(content, path)

@@ -205,6 +205,11 @@ def test_half_precision_and_missing_counters_are_taken(tmp_path, tensors):
     assert "in half precision become float32" in words
 
 
+def test_a_file_of_torch_save_may_have_another_name(tmp_path, tensors):
+    torch.save(tensors, tmp_path / "w.safetensors")
+    assert set(imported(tmp_path, tmp_path / "w.safetensors")[0]) == set(tensors)
+
+
 def test_counters_in_half_precision_are_taken(tmp_path, tensors):
     torch.save({name: value.half() for name, value in tensors.items()}, tmp_path / "w.pth")
     loaded, _ = imported(tmp_path, tmp_path / "w.pth")
