@@ -138,8 +138,8 @@ def check_presence(data: DataSet, counts: Mapping[str, LabelCounts]) -> list[str
     if missing := [name for name in train.absent if not data.may_be_absent(name)]:
         raise InputError(
             f"role train has no pixel of {_classes(missing)} ({train.ignored_share:.1%} of its pixels are ignored), so "
-            "no network can learn it; correct the label files or which ids or colors stand for which class, or allow "
-            f"it with data: {{absent: {json.dumps(missing, ensure_ascii=False)}}}"
+            f"no network can learn it; correct the label files or which ids or colors stand for which "
+            f"class{data.ignored_labels}, or allow it with data: {{absent: {json.dumps(missing, ensure_ascii=False)}}}"
         )
     return [sentence for role in counts.values() for sentence in _one_sided(role)]
 

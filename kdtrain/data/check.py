@@ -74,7 +74,8 @@ def repeated_images(checks: Iterable[RoleCheck]) -> list[str]:
         other, image_id = pairs[0]
         where = f"role {first} has" if first == second else f"roles {first} and {second} share"
         what = "a repeated image" if len(pairs) == 1 else f"{len(pairs)} repeated images"
-        sentences.append(f"{where} {what} under other names, first {image_id}, which has the pixels of {other}")
+        alike = f", which has the pixels of {other}" if other != image_id else ""
+        sentences.append(f"{where} {what}, first {image_id}{alike}")
     return sentences
 
 

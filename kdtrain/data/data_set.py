@@ -37,6 +37,11 @@ class DataSet(Strict):
         """Whether `train` may have no pixel of a class."""
         return name in self.absent
 
+    @property
+    def ignored_labels(self) -> str:
+        """Which labels of the files are ignored, in words for an error; empty where that cannot be set."""
+        return ""
+
     def open(self, data_root: Path | None) -> DataSource:
         """Find the images.
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kdtrain.config_base import Strict, renamed
 from kdtrain.data.data_set import DataSet
-from kdtrain.data.labels import LabelColors, LabelIds, LabelMeaning
+from kdtrain.data.labels import LabelColors, LabelIds, LabelMeaning, few
 from kdtrain.data.pairs import Pairs, PairSource, find_pairs
 from kdtrain.data.palette import distinct_colors, normal_color, parse_colors
 from kdtrain.data.source import (
@@ -153,6 +153,15 @@ class Folder(DataSet):
     def has_test(self) -> bool:
         """Whether its folders are given."""
         return self.folders.test is not None
+
+    @property
+    def ignored_labels(self) -> str:
+        """Which ids of the label files are ignored, and how to make 255 a class."""
+        if self.label_colors is not None or (self.ids is not None and IGNORE in self.ids):
+            return ""
+        ignored = few(sorted({*(self.ignore or ()), IGNORE}))
+        last = len(self.classes) - 1
+        return f" (ids that are ignored: {ignored}; 255 is a class with ids: {{..., 255: {last}}} and ignore: [])"
 
     def open(self, data_root: Path | None) -> DataSource:
         """The files under `data_root`."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdtrain.errors import InputError, MissingError
 from kdtrain.explain import first_line
+from kdtrain.models.weights import check_downloaded
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 _BEGINNINGS = (b"PK\x03\x04", b"\x80")
@@ -50,6 +51,7 @@ def read_torch(path: Path) -> Found:
     """
     if not path.is_file():
         raise MissingError(f"weights: there is no file {path}")
+    check_downloaded(path)
     try:
         with warnings.catch_warnings(), path.open("rb") as file:  # torch reads .safetensors by the name alone
             warnings.simplefilter("ignore")  # of TorchScript, which is refused below

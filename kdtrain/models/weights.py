@@ -1,5 +1,6 @@
 """Starting weights from safetensors files."""
 
+import string
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kdtrain.errors import InputError, MissingError
+
+_TEXT = frozenset(string.printable.encode())
 
 PREFIXES = ("", "encoder.", "encoder.model.")
 """Where a file's tensors may belong: a whole network, its encoder, or the timm model inside the encoder."""
@@ -40,12 +43,28 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MissingError(f"weights: there is no file {path}")
+    check_downloaded(path)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"weights: {path} does not read as safetensors ({error}); make or fetch it again") from error
     check_finite(tensors, path)
     return tensors
+
+
+def check_downloaded(path: Path) -> None:
+    """Refuse a text that stands where a file of weights belongs: a pointer of Git LFS, or the page of a server.
+
+    Raises:
+        InputError: If the file is one.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(f"weights: {path} is a pointer of Git LFS, no weights; fetch the file with `git lfs pull`")
+    if start.strip() and all(byte in _TEXT for byte in start):
+        line = start.decode().strip().splitlines()[0]
+        raise InputError(f"weights: {path} is a text that begins with {line!r}, no weights; fetch the file again")
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:

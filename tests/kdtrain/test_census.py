@@ -41,7 +41,8 @@ def test_masks_of_0_and_255_are_refused_until_the_user_says_what_255_is(data, tm
     masks = [[[0, 0, 0, 255]], [[255, 0, 0, 0]]]
     with pytest.raises(
         InputError,
-        match=r"train has no pixel of the class thing \(25\.0% of its pixels are ignored\).* data: \{absent: \[\"thing",
+        match=r"train has no pixel of the class thing \(25\.0% of its pixels are ignored\).*"
+        r"255: 1} and ignore: \[\]\), or allow it with data: \{absent: \[\"thing",
     ):
         judged(*data(masks, masks), tmp_path / "cache")
     assert judged(*data(masks, masks, ids={0: 0, 255: 1}, ignore=[]), tmp_path / "cache") == []

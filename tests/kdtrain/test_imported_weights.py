@@ -265,7 +265,10 @@ def test_files_without_weights_are_refused(tmp_path, content, message):
 @pytest.mark.parametrize("content", [b"", b"no tensors at all", b"PK\x03\x04 cut", b"hello"])
 def test_files_that_do_not_read_are_refused(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"w\.pth (does not read as a file of torch\.save|holds more than tensors)"):
+    with pytest.raises(
+        InputError,
+        match=r"w\.pth (does not read as a file of torch\.save|holds more than tensors|is a text that begins)",
+    ):
         read_torch(tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"there is no file .*v\.pth"):
         read_torch(tmp_path / "v.pth")
@@ -277,3 +280,20 @@ def test_a_teacher_folder_holds_exactly_its_network(tmp_path, tensors):
     assert alike(load_model(tmp_path / "teacher")[1].net.state_dict(), tensors)
     with pytest.raises(InputError, match="are not of the network"):
         load_into(build_network(NETWORK, 3).net, {**tensors, "x": torch.ones(1)}, Path("w"), whole=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS, .* `git lfs pull`"),
+        (b"<!DOCTYPE html>\n<html>", "a text that begins with '<!DOCTYPE html>', .* fetch the file again"),
+        (b"Not Found", "a text that begins with 'Not Found'"),
+        (b"hello", "a text that begins with 'hello'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_what_a_failed_download_leaves_is_said(content, words, name, tmp_path):
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        imported(tmp_path, file)

@@ -374,6 +374,6 @@ def test_images_of_equal_pixels_under_other_names_are_told(root):
     source = mine().open(root)
     told = repeated_images(check_role(source, role) for role in ("train", "select"))
     assert told == [
-        "role train has a repeated image under other names, first b, which has the pixels of a",
-        "roles train and select share a repeated image under other names, first c, which has the pixels of a",
+        "role train has a repeated image, first b, which has the pixels of a",
+        "roles train and select share a repeated image, first c, which has the pixels of a",
     ]
