@@ -1,6 +1,7 @@
 """Errors in one sentence: the field, what is allowed, what it got, and which key is most like an unknown one."""
 
 import difflib
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 _PLAIN_WORDS = {"a valid tuple": "a list", "a valid dictionary": "a mapping", "a valid list": "a list"}
 """What YAML calls the types of Python."""
+_PYTHON_ONLY = re.compile(
+    r" or (an )?instance of \w+| or object to extract fields from"
+    r"|, unable to (parse|interpret) .*| after validation, not \d+"
+)
+"""What pydantic adds for readers of Python code."""
 
 _ROOT = Path(__file__).resolve().parents[1]
 _FOLDERS = (
@@ -89,9 +95,12 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tupl
     if first["type"] == "missing":
         text = "is required"
     elif first["type"] not in ("value_error", "assertion_error"):
+        text = _PYTHON_ONLY.sub("", text)
         text = f"{text[0].lower()}{text[1:]}, got {_short(first['input'])}"
         for python, plain in _PLAIN_WORDS.items():
             text = text.replace(python, plain, 1)
+        if first["type"] in ("too_short", "too_long"):
+            text = re.sub(r"^\w+ should", "should", text)
     return tuple(_walk(model, loc)[1]), text
 
 

@@ -215,7 +215,7 @@ def _check_cover(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor], wei
     missing = [name for name in state if name not in tensors and not name.endswith(COUNTER)]
     if missing:
         raise MisfitError(
-            f"teacher: {weights} does not cover {network.arch} with {network.encoder}: "
+            f"teacher: {weights} does not cover {network.title}: "
             f"{len(missing)} of {len(state)} tensors are missing, first {missing[0]}"
         )
 

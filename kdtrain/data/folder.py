@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from kdtrain.config_base import Strict, renamed
 from kdtrain.data.data_set import DataSet
@@ -97,8 +97,17 @@ class Folder(DataSet):
 
     @field_validator("label_colors", mode="before")
     @classmethod
-    def _each_color_once(cls, table: object) -> object:
-        written = [color.lower() for color in table if isinstance(color, str)] if isinstance(table, Mapping) else []
+    def _colors_of_classes(cls, table: object, info: ValidationInfo) -> object:
+        if not isinstance(table, Mapping):
+            return table
+        if not table:
+            raise ValueError('must give each class a color in quotes, as in {"#000000": 0, "#ffffff": 1}, got {}')
+        for color, index in table.items():
+            if isinstance(index, str) and not index.isdecimal():
+                classes = info.data.get("classes", ())
+                meant = f"; write {classes.index(index)} for {index}" if index in classes else ""
+                raise ValueError(f"the color {color} must have the index of its class, got {index!r}{meant}")
+        written = [color.lower() for color in table if isinstance(color, str)]
         if twice := [color for color, count in Counter(written).items() if count > 1]:
             raise ValueError(f"the color {twice[0]} is given twice")
         return table

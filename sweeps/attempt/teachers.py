@@ -33,7 +33,7 @@ from kdtrain.teacher import (
 )
 from sweeps.attempt.attempt import train_in
 from sweeps.attempt.signals import Interrupted
-from sweeps.spec.spec import SweepSpec
+from sweeps.spec.spec import SweepSpec, is_spec
 from sweeps.store.store import Store
 
 Fit = Callable[[TrainConfig, Machine, Store], TrainResult]
@@ -174,6 +174,7 @@ def import_teacher(
     folder: Path,
     machine: Machine,
     notice: Callable[[str], None] = lambda _: None,
+    spec: str = "",
 ) -> ModelCard:
     """Make a teacher folder from weights that were trained elsewhere, measured on the select role.
 
@@ -184,11 +185,12 @@ def import_teacher(
         folder: The folder to make.
         machine: Where the data lie.
         notice: Told in words what a user should know of the weights.
+        spec: The file that holds the content, for the errors.
 
     Raises:
         InputError: If weights, network and data do not fit one another, or what the network gives are no logits.
     """
-    measured = _parsed(_Import, content)
+    measured = _parsed(_Import, content, spec)
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
     lines, warnings = normalization_remarks("network", measured.network.model_copy(update={"weights": str(weights)}))
     for text in (*lines, *(f"warning: {warning}" for warning in warnings)):
@@ -209,6 +211,7 @@ def ensemble_teacher(
     flip: bool,
     content: Mapping[str, Any] | None,
     machine: Machine,
+    spec: str = "",
 ) -> ModelCard:
     """Make a teacher folder of several teachers, measured on the select role if `content` says of what.
 
@@ -220,13 +223,14 @@ def ensemble_teacher(
         flip: As in `make_ensemble`.
         content: `data`, and perhaps `eval_scale`; none for an ensemble that is not measured.
         machine: Where the data lie.
+        spec: The file that holds the content, for the errors.
 
     Raises:
         InputError: If members and data do not fit one another.
     """
     if content is None:
         return make_ensemble(members, folder, average, temperature, flip)
-    measured = _parsed(_Measured, content)
+    measured = _parsed(_Measured, content, spec)
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
     classes = read_card(members[0]).classes
     if classes != tuple(images.classes):
@@ -238,12 +242,16 @@ def ensemble_teacher(
     return _measure(folder, images, measured.eval_scale)
 
 
-def _parsed(kind: type[_Content], content: Mapping[str, Any]) -> _Content:
+def _parsed(kind: type[_Content], content: Mapping[str, Any], file: str) -> _Content:
+    at = f"{file}: " if file else ""
+    if is_spec(content):
+        keys = " and ".join(name for name, field in kind.model_fields.items() if field.is_required())
+        raise InputError(f"{at}is the spec of a sweep, but must hold {keys} alone, and perhaps eval_scale")
     require_trust(references(content), "--spec ")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise InputError(sentence(error, kind)) from None
+        raise InputError(f"{at}{sentence(error, kind)}") from None
 
 
 def _check_logits(network: TappedNetwork, images: Images, notice: Callable[[str], None]) -> None:

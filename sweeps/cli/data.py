@@ -13,7 +13,7 @@ from kdtrain.data.apart import HasFiles
 from kdtrain.data.census import check_presence
 from kdtrain.data.check import RoleCheck, check_role, repeated_images
 from kdtrain.explain import did_you_mean
-from sweeps.cli.options import Data, SpecFile, Trust, console, machine_of
+from sweeps.cli.options import Data, Set, SpecFile, Trust, changes_of, console, machine_of
 from sweeps.show.counter import counter
 from sweeps.spec.spec import SweepSpec, load_spec
 
@@ -45,13 +45,14 @@ def get(
 def check(
     spec_file: SpecFile,
     data: Data = None,
+    changes: Set = None,
     trust: Trust = False,
 ) -> None:
     """Read every image of a sweep's data: counts, sizes, classes and all bad files; exit code 2 if any are bad.
 
     Example: [bold]kdsweep data check sweeps/specs/camvid.yaml --data data[/]
     """
-    spec = load_spec(spec_file)
+    spec = load_spec(spec_file, changes_of(changes))
     checks = list(_role_checks(spec, machine_of(data, None).data_root))
     for role_check in checks:
         console.print(_described(role_check))

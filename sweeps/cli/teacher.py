@@ -25,7 +25,7 @@ from sweeps.cli.options import (
 )
 from sweeps.cli.output import Force, check_teacher, teacher_output
 from sweeps.show.counter import check_classes
-from sweeps.spec.spec import load_spec
+from sweeps.spec.spec import is_spec, load_spec
 from sweeps.spec.strict_yaml import read_mapping
 
 
@@ -56,7 +56,7 @@ def fit(
     from sweeps.store.store import Store
 
     content = read_mapping(config)
-    if "studies" in content:
+    if is_spec(content):
         training = load_spec(config, changes_of(changes)).teacher_config
         if training is None:
             raise InputError(f"{config}: teacher.fit is missing, so there is nothing to fit")
@@ -82,7 +82,10 @@ def import_weights(
         ),
     ],
     spec_file: Annotated[
-        Path, typer.Option("--spec", help="YAML with `network` (arch, encoder, ...) and `data`.", parser=path)
+        Path,
+        typer.Option(
+            "--spec", help="YAML with `network` (arch, encoder, ...), `data` and perhaps `eval_scale`.", parser=path
+        ),
     ],
     folder: NewDir,
     data: Data = None,
@@ -102,7 +105,8 @@ def import_weights(
 
     require_kind(Store(folder), FolderKind.TEACHER)
     with teacher_output(folder, force) as scratch:
-        card = import_teacher(weights_file, read_mapping(spec_file), scratch, machine_of(data, None), _say)
+        content, machine = read_mapping(spec_file), machine_of(data, None)
+        card = import_teacher(weights_file, content, scratch, machine, _say, str(spec_file))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
@@ -144,6 +148,6 @@ def ensemble_of_teachers(
     machine = machine_of(data, None)
     require_kind(Store(folder), FolderKind.TEACHER)
     with teacher_output(folder, force) as scratch:
-        card = ensemble_teacher(members, scratch, average, temperature, flip, content, machine)
+        card = ensemble_teacher(members, scratch, average, temperature, flip, content, machine, str(spec_file or ""))
     score = "not measured" if card.miou is None else f"mIoU {100 * card.miou:.1f} on select"
     console.print(f"teacher {card.digest} in {folder}, {card.network.title}: {score}")

@@ -15,7 +15,7 @@ from sweeps.attempt.teachers import teacher_store
 from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.spec.overrides import parse_changed
 from sweeps.spec.settings import TeacherSource
-from sweeps.spec.spec import SweepSpec, load_spec
+from sweeps.spec.spec import SweepSpec, is_spec, load_spec
 from sweeps.spec.strict_yaml import dump_yaml, read_mapping
 from sweeps.store.store import Store, open_store
 
@@ -99,6 +99,11 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[T
         InputError: If the file does not read, or holds no valid config.
     """
     content = read_mapping(path)
+    if is_spec(content):
+        raise InputError(
+            f"{path}: is the spec of a sweep, which `kdsweep run` takes, but must be one training's config, such as "
+            "best.yaml in the folder of a sweep"
+        )
     if "config" not in content:
         return parse_changed(TrainConfig.parse, content, changes or {}, str(path)), None
     unknown = set(content) - {"config", TEACHER, "evidence"}

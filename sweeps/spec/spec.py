@@ -413,6 +413,11 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
     return parse_changed(parse_spec, content, overrides or {}, str(path))
 
 
+def is_spec(content: Mapping[str, Any]) -> bool:
+    """Whether the content of a file is a sweep's spec and not one training's config."""
+    return "studies" in content
+
+
 def _parse_domains(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value

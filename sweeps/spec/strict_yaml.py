@@ -31,6 +31,10 @@ _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _DIGEST = re.compile(r"(?=.{16}$)[0-9]+e[0-9]+")
 """A digest of 16 digits that earlier versions wrote without quotes."""
+_COLOR = r"#[0-9a-fA-F]{6}(?=[\s:,}\]]|\0|$)"
+_LOST_COLOR = re.compile(rf"(?:\s|#[^\n]*\n)*?{_COLOR}")
+"""A color without quotes, which YAML takes for a comment, behind white space and other comments."""
+_COLOR_REMEDY = 'a color needs quotes, as in "#000000", because # starts a comment'
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _OTHER_IN_1_1 = {
     re.compile(r"yes|Yes|YES|on|On|ON"): "write true, or {quoted} in quotes for the text",
@@ -88,7 +92,7 @@ def parse_yaml(text: str, at: str) -> Any:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise InputError(f"{at} is not YAML{_line(error)}: {_problem(error)}") from None
+        raise InputError(f"{at} is not YAML{_line(error)}: {_problem(error)}{_color_hint(error, text)}") from None
     except yaml.reader.ReaderError as error:
         raise InputError(
             f"{at} is not YAML: the character {chr(error.character)!a} at position {error.position} is not "
@@ -167,6 +171,8 @@ class _Reader:
         self._count += 1
         if self._count > MOST_VALUES:
             raise self._error(node, f"it holds more than {MOST_VALUES} values, with what its aliases repeat")
+        if _holds_lost_color(node):
+            raise self._error(node, f"{_COLOR_REMEDY}; write null, {{}} or [] where nothing is meant")
         if isinstance(node, ScalarNode):
             return self._scalar(node)
         if any(node is each for each in self._open):
@@ -297,6 +303,23 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     if "but found another document" in problem:
         return "it holds several documents, but must hold one; leave out the --- between them"
     return f"{problem} ({error.context.strip()})" if error.problem and error.context else problem
+
+
+def _color_hint(error: yaml.MarkedYAMLError, text: str) -> str:
+    """The end of a sentence about a text that is not YAML, perhaps because of a color without quotes."""
+    mark = error.problem_mark or error.context_mark
+    before = "\n".join(text.split("\n")[: mark.line + 1]) if mark is not None else ""
+    return f"; {_COLOR_REMEDY}" if re.search(rf"[{{\[,:]\s*{_COLOR}", before) else ""
+
+
+def _holds_lost_color(node: Node) -> bool:
+    """Whether a value that YAML takes for empty is followed by, or holds, a color without quotes."""
+    mark = node.start_mark
+    is_empty = not node.value and (not isinstance(node, ScalarNode) or node.style is None)
+    if not is_empty or mark.buffer is None:
+        return False
+    begin = mark.pointer if isinstance(node, ScalarNode) else mark.pointer + 1  # after the { or [
+    return _LOST_COLOR.match(mark.buffer, begin) is not None
 
 
 def _line(error: yaml.MarkedYAMLError) -> str:

@@ -1,20 +1,33 @@
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from kdtrain.config_base import Strict
 from kdtrain.explain import did_you_mean, first_line, kind_and_line, place_of, sentence
 
 
-class Cat(Strict):
+class Pet(BaseModel):
+    model_config = Strict.model_config  # the validators of Strict cannot stand on the field that tells classes apart
+
+
+class Cat(Pet):
     name: Literal["cat"] = "cat"
     whiskers: int = Field(default=1, gt=0)
 
 
-class Dog(Strict):
+class Dog(Pet):
     name: Literal["dog"] = "dog"
     barks: bool = True
+
+
+class Shelf(Strict):
+    books: tuple[str, ...] = Field(default=("a", "b"), min_length=2, max_length=3)
+    cats: dict[str, Cat] = {}
+    lamp: Dog | None = None
+    owner: Cat = Cat()
+    height: float = 1
+    closed: bool = False
 
 
 class House(Strict):
@@ -47,6 +60,26 @@ def test_one_sentence_with_the_field_as_it_was_written(content, expected):
         House.model_validate(content)
     assert sentence(caught.value, House) == expected
     assert sentence(caught.value, House, "house") == f"house.{expected}"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"books": ["a"]}, "books: should have at least 2 items, got ['a']"),
+        ({"books": list("abcd")}, "books: should have at most 3 items, got ['a', 'b', 'c', 'd']"),
+        ({"books": "a"}, "books: input should be a list, got 'a'"),
+        ({"cats": 1}, "cats: input should be a mapping, got 1"),
+        ({"owner": None}, "owner: input should be a mapping, got None"),
+        ({"lamp": "x"}, "lamp: input should be a mapping, got 'x'"),
+        ({"cats": {"a": {"whiskers": "many"}}}, "cats.a.whiskers: input should be a valid integer, got 'many'"),
+        ({"height": "tall"}, "height: input should be a valid number, got 'tall'"),
+        ({"closed": "maybe"}, "closed: input should be a valid boolean, got 'maybe'"),
+    ],
+)
+def test_the_words_are_those_of_yaml_and_not_of_python(content, expected):
+    with pytest.raises(ValidationError) as caught:
+        Shelf.model_validate(content)
+    assert sentence(caught.value, Shelf) == expected
 
 
 def test_nothing_near_lists_what_is_known():

@@ -80,6 +80,16 @@ def test_weights_that_do_not_cover_the_network_are_not_imported(tmp_path):
     assert not (tmp_path / "teacher").exists()
 
 
+def test_weights_that_do_not_cover_a_network_of_the_users_name_its_function_alone(tmp_path, monkeypatch):
+    (tmp_path / "small_net.py").write_text(
+        "import torch\ndef build(num_classes): return torch.nn.Conv2d(3, num_classes, 1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    save_file({"weight": torch.zeros(3, 3, 1, 1)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"does not cover small_net:build: 1 of 2 tensors are missing, first bias$"):
+        import_model(tmp_path / "w.safetensors", Network(arch="small_net:build"), CLASSES, "x", tmp_path / "teacher")
+
+
 def damage_weights(folder):
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[-5] ^= 1

@@ -205,6 +205,13 @@ def test_a_teacher_of_other_classes_is_refused(
     assert "damaged" in refused(command, "run", spec, "--dir", tmp_path / "s", "--inline")
 
 
+def test_train_takes_no_spec(command: Command, spec_file: Callable[..., Path], tmp_path: Path) -> None:
+    spec = spec_file()
+    said = refused(command, "train", spec, "--dir", tmp_path / "x")
+    assert f"{spec}: is the spec of a sweep, which `kdsweep run` takes" in said
+    assert "such as best.yaml" in said
+
+
 def test_an_ensemble_of_teachers(command: Command, spec_file: Callable[..., Path], tmp_path: Path) -> None:
     member, both = tmp_path / "member", tmp_path / "both"
     assert command("teacher", "fit", spec_file(), "--dir", member, "--threads", 1)[0] == 0

@@ -62,6 +62,16 @@ def test_the_command_tells_what_is_in_the_data(command, camvid, tmp_path):
     assert "all images can be read" in out
 
 
+def test_the_data_that_are_checked_can_be_changed(command, camvid, tmp_path):
+    spec = tmp_path / "spec.yaml"
+    other = "data={name: streets, size: [32, 48], counts: {train: 1, select: 2, test: 1}}"
+    code, out, err = command("check", spec, "--data", camvid, "--set", other)
+    assert (code, err) == (0, "")
+    assert "select: 2 images: 2 of 48x32" in out
+    _, _, err = command("check", spec, "--data", camvid, "--set", "data.nam=camvid")
+    assert err.startswith(f"error: {spec}, with data.nam changed: ")
+
+
 def test_the_command_names_every_bad_file_and_fails(command, camvid, tmp_path):
     (camvid / "camvid" / "train" / "01_0.png").write_bytes(b"no image")
     put_pair(camvid / "camvid", "val", "03_a", [[77, 0]])

@@ -237,3 +237,41 @@ def test_a_spec_with_a_key_twice_is_refused_with_file_and_line(fake, tmp_path):
     path.write_text(yaml.safe_dump(fake.content()) + "seed: 1\nseed: 2\n")
     with pytest.raises(InputError, match=r"spec\.yaml, line \d+: the key 'seed' stands twice"):
         load_spec(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: {#000000: 0, #ffffff: 1}\n",
+        'a: {"#000000": 0, #ffffff: 1}\n',
+        "a: {b: #ffffff, c: 1}\n",
+        "a: [#000000, #ffffff]\nb: 2\n",
+        "a:\n  #000000: 0\n  #ffffff: 1\nb: 1\n",
+        "a:\n  # black\n  #000000: 0\n",
+        "a: {\n  #000000: 0,\n}\n",
+        "a: [\n  #e0e0c0\n]\n",
+        "a:\n  - #e0e0c0\n",
+        "a: #e0e0c0\n",
+    ],
+)
+def test_a_color_that_yaml_takes_for_a_comment_is_refused_with_its_quotes(text):
+    assert 'a color needs quotes, as in "#000000"' in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a:  # to do\nb: 2\n", {"a": None, "b": 2}),
+        ("a: # see #000000\n", {"a": None}),
+        ("a: {}  #000000\n", {"a": {}}),
+        ("a: null  #000000\n", {"a": None}),
+        ("a: ''  #000000\n", {"a": ""}),
+        ('a: {"#000000": 0}  #ffffff\n', {"a": {"#000000": 0}}),
+    ],
+)
+def test_a_comment_in_which_no_color_is_lost_is_a_comment(text, value):
+    assert parse_yaml(text, "f.yaml") == value
+
+
+def test_a_text_that_is_not_yaml_for_another_reason_tells_nothing_of_colors():
+    assert "color" not in refused('x: {"#000000": 0}  # black\na: {b: 1\n')

@@ -54,12 +54,12 @@ def imported(tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
     weights = {"head.weight": torch.randn(CLASSES, 3, 1, 1), "head.bias": torch.randn(CLASSES)}
 
-    def run(kind, wrap=lambda tensors: tensors, file="w.safetensors"):
+    def run(kind, wrap=lambda tensors: tensors, file="w.safetensors", **more):
         spec = {
             "data": {"name": "streets", "size": [32, 48], "counts": {"train": 1, "select": 2}},
             "network": {"arch": "net_of_mine:build", "options": {"kind": kind}},
         }
-        (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(spec))
+        (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(spec | more))
         (torch.save if file.endswith(".pth") else save_file)(wrap(weights), tmp_path / file)
         words = ["teacher", "import", file, "--spec", "teacher.yaml", "--dir", "teacher", "--trust"]
         monkeypatch.setattr(sys, "argv", ["kdsweep", *words])
@@ -136,3 +136,17 @@ def test_a_normalization_that_the_library_states_otherwise_is_said(tmp_path):
         for text in said["default"]
     )
     assert not any("warning" in text and "normalized" in text for text in said["given"])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"studies": ["kd"]}, "is the spec of a sweep, but must hold data and network alone, and perhaps eval_scale"),
+        ({"eval_scale": 0}, "eval_scale: input should be greater than 0, got 0"),
+        ({"netwrk": {}}, "netwrk: unknown key; did you mean network?"),
+    ],
+)
+def test_a_file_that_says_other_things_is_named(imported, more, message):
+    code, _, err = imported("plain", **more)
+    assert code == 2
+    assert err.endswith(f"error: teacher.yaml: {message}\n")
