@@ -101,6 +101,8 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tupl
             text = text.replace(python, plain, 1)
         if first["type"] in ("too_short", "too_long"):
             text = re.sub(r"^\w+ should", "should", text)
+    if loc and loc[-1] == "[key]":
+        loc, text = loc[:-1], re.sub("^input should", "the key should", text)
     return tuple(_walk(model, loc)[1]), text
 
 

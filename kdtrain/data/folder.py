@@ -95,18 +95,23 @@ class Folder(DataSet):
             raise ValueError(f"the expression must capture the group's name in parentheses, got {group!r}")
         return group
 
+    @field_validator("ids", "label_colors", mode="before")
+    @classmethod
+    def _indices_of_classes(cls, table: object, info: ValidationInfo) -> object:
+        for key, index in table.items() if isinstance(table, Mapping) else ():
+            if isinstance(index, str) and not index.isdecimal():
+                classes = info.data.get("classes", ())
+                meant = f"; write {classes.index(index)} for {index}" if index in classes else ""
+                raise ValueError(f"{key} must have the index of its class, got {index!r}{meant}")
+        return table
+
     @field_validator("label_colors", mode="before")
     @classmethod
-    def _colors_of_classes(cls, table: object, info: ValidationInfo) -> object:
+    def _each_color_once(cls, table: object) -> object:
         if not isinstance(table, Mapping):
             return table
         if not table:
             raise ValueError('must give each class a color in quotes, as in {"#000000": 0, "#ffffff": 1}, got {}')
-        for color, index in table.items():
-            if isinstance(index, str) and not index.isdecimal():
-                classes = info.data.get("classes", ())
-                meant = f"; write {classes.index(index)} for {index}" if index in classes else ""
-                raise ValueError(f"the color {color} must have the index of its class, got {index!r}{meant}")
         written = [color.lower() for color in table if isinstance(color, str)]
         if twice := [color for color, count in Counter(written).items() if count > 1]:
             raise ValueError(f"the color {twice[0]} is given twice")

@@ -384,6 +384,7 @@ def test_colored_labels_whose_colors_are_not_exact_are_refused(put, content, say
         ({"label_colors": BLACK_AND_WHITE | {"#00ff00": 2}}, "label_colors maps to 2"),
         ({"label_colors": {}}, r"must give each class a color in quotes, .*, got \{\}"),
         ({"label_colors": {"#000000": "thing"}}, "#000000 must have the index of its class, got 'thing'; write 1 for"),
+        ({"ids": {0: 0, 7: "thing"}}, "7 must have the index of its class, got 'thing'; write 1 for thing"),
         ({"label_colors": {"#000000": "sky"}}, r"#000000 must have the index of its class, got 'sky' \[type"),
         ({"label_colors": {"#000": 0, "#ffffff": 1}}, "written #rrggbb, got '#000'"),
         ({"label_colors": {"#ABCDEF": 0, "#abcdef": 1}}, "the color #abcdef is given twice"),

@@ -72,6 +72,7 @@ def test_one_sentence_with_the_field_as_it_was_written(content, expected):
         ({"owner": None}, "owner: input should be a mapping, got None"),
         ({"lamp": "x"}, "lamp: input should be a mapping, got 'x'"),
         ({"cats": {"a": {"whiskers": "many"}}}, "cats.a.whiskers: input should be a valid integer, got 'many'"),
+        ({"cats": {1: {}}}, "cats.1: the key should be a valid string, got 1"),
         ({"height": "tall"}, "height: input should be a valid number, got 'tall'"),
         ({"closed": "maybe"}, "closed: input should be a valid boolean, got 'maybe'"),
     ],
