@@ -10,6 +10,7 @@ from rich.console import Console
 
 from kdtrain import EpochReport, Machine, train
 from kdtrain.loop.device import check_device
+from kdtrain.redact import redacted
 from sweeps.attempt.attempt import staged
 from sweeps.attempt.inputs import Inputs
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
@@ -18,6 +19,7 @@ from sweeps.driver.driver import Driver
 from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
+from sweeps.ledger.events import Command
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
 from sweeps.plan import check, foreign_notice
@@ -51,6 +53,7 @@ def run_sweep(
     rehearsal: bool = True,
     console: Console | None = None,
     stop: StopRequest | None = None,
+    command: str | None = None,
 ) -> Results:
     """Run a sweep to its end, or resume the sweep in the given folder.
 
@@ -67,6 +70,7 @@ def run_sweep(
             before.
         console: Where progress is printed; standard output by default, nothing with `Console(quiet=True)`.
         stop: A request to stop the sweep; by default signals to this process make the request.
+        command: The line for a shell that calls this function; `kdsweep status` prints it as what resumes the sweep.
 
     Returns:
         The paths of the report and `best.yaml`, and the chosen config with its evidence.
@@ -81,7 +85,7 @@ def run_sweep(
     listening: AbstractContextManager[StopRequest] = stop_on_signals() if stop is None else nullcontext(stop)
     console = console or Printer()
     with outlasting_output(console), listening as stop:
-        return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline, rehearsal)
+        return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline, rehearsal, command)
 
 
 def _run(
@@ -93,6 +97,7 @@ def _run(
     address: str | None,
     inline: bool,
     rehearsal: bool,
+    line: str | None,
 ) -> Results:
     def notice(text: str) -> None:
         console.print(text, markup=False)  # messages of other libraries may hold brackets
@@ -137,7 +142,10 @@ def _run(
             machine = machine.model_copy(update={"teacher": teacher.store.local})
         machine = checked.replay.on(machine)
         inputs = Inputs(spec, machine, data["digests"], teacher)
-        context = TrainContext(data, describe_environment(machine), teacher_row)
+        command: Command | None = None
+        if line is not None:
+            command = {"line": redacted(line), "folder": str(Path.cwd()), "sweep": sweep.place}
+        context = TrainContext(data, describe_environment(machine), teacher_row, command)
         with (
             Display(spec, notice, console, folder=str(sweep)) as display,
             Driver(

@@ -76,6 +76,7 @@ def run_and_print(
             rehearsal=rehearsal,
             console=console,
             stop=stop,
+            command=this_command(),
         )
         console.print(f"\nreport: {results.report}")
         for failed in results.failed:

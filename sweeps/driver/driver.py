@@ -215,7 +215,7 @@ class Driver:
         last = self.state.last.event if self.state.last else None
         if isinstance(last, events.EpochReported):  # the driver was killed between the report and the decision
             self._decide(self.state.trials[last.trial], last.report.epoch)
-        self._append(events.SessionBegun(context.environment))
+        self._append(events.SessionBegun(context.environment, context.command))
         for trial in self.state.trials.values():
             if trial.state.is_unfinished and trial.stopped:
                 self._end_pruned(trial)

@@ -21,7 +21,7 @@ from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
 from kdtrain.loop.device import precision
 from kdtrain.teacher import ModelCard
 from kdtrain.version import __version__
-from sweeps.ledger.events import DataFacts, Environment, TeacherKnown
+from sweeps.ledger.events import Command, DataFacts, Environment, TeacherKnown
 
 _PACKAGES = (
     "torch",
@@ -45,6 +45,8 @@ class TrainContext:
     """The environment of the driver's process, from `describe_environment`."""
     teacher: TeacherKnown | None = None
     """From `describe_teacher`; none for a sweep without a teacher."""
+    command: Command | None = None
+    """The command that began the session, if one did."""
 
 
 def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unlabelled] = ()) -> DataFacts:

@@ -29,6 +29,14 @@ class DataFacts(TypedDict):
     digests: dict[str, str]
 
 
+class Command(TypedDict):
+    """The command that began a session: its line for a shell, the folder in which it ran, and its sweep's place."""
+
+    line: str
+    folder: str
+    sweep: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Event:
     kind: ClassVar[str]
@@ -76,10 +84,19 @@ class SweepBegun(_Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionBegun(_Event):
-    """A driver has opened the sweep; what was running has been cut short."""
+    """A driver has opened the sweep; what was running has been cut short.
+
+    Attributes:
+        command: What began the driver; none where that was no command, and in ledgers of earlier versions.
+    """
 
     kind: ClassVar = "session"
     environment: Environment
+    command: Command | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Without what is none."""
+        return _without_none(_Event.to_json(self), "command")
 
 
 @dataclass(frozen=True, slots=True)

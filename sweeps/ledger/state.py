@@ -144,6 +144,8 @@ class SweepState:
     exhausted: dict[str, str] = field(default_factory=dict)
     """Why a study proposes nothing more although it has budget left."""
     decisions: list[Decision] = field(default_factory=list)
+    command: events.Command | None = None
+    """The command that began the last session; none if that is not known."""
     aborted: str | None = None
     finished: bool = False
     frozen: events.Frozen | None = None
@@ -263,6 +265,7 @@ class SweepState:
     def _begin_session(self, record: Record, event: events.SessionBegun) -> None:
         self.environment_id = str(event.environment["environment_id"])
         self.environments[self.environment_id] = event.environment
+        self.command = event.command
         self.finished, self.aborted = False, None
         for trial in self.trials.values():
             if trial.state is TrialState.RUNNING:

@@ -1,11 +1,13 @@
 """The progress of a sweep: on a terminal or in a log while it runs, and from its files at any time."""
 
 import math
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -166,10 +168,17 @@ def health(sweep: Store, state: SweepState) -> str:
     if is_driven(sweep):
         return f"running, {last_record}"
     if not state.finished:
-        return (
-            f"not running here, {last_record}; to resume: {next_command('run', f'{sweep}/spec.yaml', dir=str(sweep))}"
-        )
+        return f"not running here, {last_record}; to resume: {_resuming(sweep, state)}"
     return last_record
+
+
+def _resuming(sweep: Store, state: SweepState) -> str:
+    """The command that began the last session; of a sweep that was moved, or begun by no command, a plain one."""
+    begun = state.command
+    if begun is None or begun["sweep"] != sweep.place:
+        return next_command("run", f"{sweep}/spec.yaml", dir=str(sweep))
+    is_here = Path(begun["folder"]) == Path.cwd()
+    return begun["line"] if is_here else f"cd {shlex.quote(begun['folder'])} && {begun['line']}"
 
 
 def _fresh_seeds(spec: SweepSpec, state: SweepState, sweep: Store) -> list[str]:

@@ -94,6 +94,11 @@ class Store:
     def __str__(self) -> str:
         return str(self.local) if self.local is not None else self.address
 
+    @property
+    def place(self) -> str:
+        """Its address, the same for every path that leads to one folder."""
+        return str(self.local.resolve()) if self.local is not None else self.address
+
     def below(self, prefix: str) -> "Store":
         """The store of what lies below a prefix."""
         if self.local is not None:

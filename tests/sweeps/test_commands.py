@@ -3,15 +3,19 @@
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from kdtrain.redact import redacted
 from sweeps.attempt.signals import Interrupted
 from sweeps.cli import main
+from sweeps.driver.driver import Driver
 from sweeps.outcome.results import Results
 from sweeps.show.commands import next_command
+from sweeps.store.store import Store
 
 SPEC = {
     "name": "tiny",
@@ -94,6 +98,25 @@ def test_the_command_that_resumes_is_the_whole_command(monkeypatch, capsys):
     assert sorted(command[3:]) == sorted(
         ["--set", "seed=3", "--set", "notes=[a b]", "--dir", "D", "--inline", "--trust", "--data", "/data"]
     )
+
+
+def test_status_prints_the_command_that_began_the_session(here, fake, monkeypatch, capsys):
+    def stopped(spec, sweep, *_: object, command: str, **options: object) -> None:
+        line = {"line": redacted(command), "folder": str(Path.cwd()), "sweep": Store(sweep).place}
+        with Driver(fake.make_spec(), sweep, replace(fake.context(), command=line)):
+            raise Interrupted("between two trials")
+
+    monkeypatch.setattr("sweeps.run.run_sweep", stopped)
+    monkeypatch.setenv("KDSWEEP_CACHE", "cache")
+    words = ["run", "spec.yaml", "--dir", "D", "--inline", "--data", "d [1]", "--no-rehearsal"]
+    words += ["--set", "notes=token=abc"]
+    printed = called(monkeypatch, capsys, *words)[1].splitlines()[-1].strip()
+    assert "token=***" in printed
+    assert f"to resume: {printed}\n" in called(monkeypatch, capsys, "status", "../" + here.name + "/D")[1]
+    monkeypatch.chdir(here / "mine")
+    assert f"to resume: cd {shlex.quote(str(here))} && {printed}\n" in called(monkeypatch, capsys, "status", "../D")[1]
+    (here / "D").rename(here / "moved")
+    assert f"--dir {shlex.quote(str(here / 'moved'))}" in called(monkeypatch, capsys, "status", here / "moved")[1]
 
 
 def test_an_argument_that_looks_like_an_option_is_kept_apart():

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from kdtrain import InputError, Machine
 from kdtrain.loop.rehearsal import Rehearsal
+from kdtrain.models import Network
+from kdtrain.teacher import ModelCard
 from sweeps import rehearsals
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.rehearsals import rehearse_plan, rehearse_sweep, scenes_of
@@ -101,6 +103,18 @@ def test_what_was_rehearsed_is_not_rehearsed_again(machine, monkeypatch):
     assert len(rehearsed(make(train={"epochs": 1, "batch_size": 2}), machine)) == 4
     monkeypatch.setattr(rehearsals, "digests_of", lambda parts: {"training": "changed"})
     assert len(rehearsed(make(), machine)) == 4
+
+
+def test_one_rehearsal_serves_every_way_to_run_on_one_machine(machine):
+    def keys(machine: Machine, card: ModelCard | None = None) -> dict[str, str]:
+        return {scene.at: scene.key for scene in scenes_of(make(), machine, card)}
+
+    planned = keys(machine.model_copy(update={"threads": None, "workers": 2}))
+    assert keys(machine) == planned
+    network = Network.model_validate(BIG)
+    card = ModelCard(network=network, classes=("a", "b"), trained_on="streets", weights_sha256="f00d", params=9)
+    fitted = keys(machine, card)
+    assert [at for at in fitted if fitted[at] != planned[at]] == ["studies.kd"]
 
 
 def test_warnings_are_repeated_where_the_rehearsal_is_not(machine):
