@@ -23,7 +23,7 @@ OUTCOME = events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select"})
 FOREIGN = {"losses": {"my_loss:Cosine": {"needs_teacher": True}}}
 EXAMPLES = [
     events.SweepBegun("s-1", "0.1.0", {"name": "s"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}, FOREIGN),
-    events.SessionBegun({"environment_id": "e"}),
+    events.SessionBegun({"environment_id": "e"}, {"line": "kdsweep run s.yaml", "folder": "/", "sweep": "/D"}),
     events.CodeKnown("c0de", {"training": {"kdtrain.loop.trainer": "1"}}),
     events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
     events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
