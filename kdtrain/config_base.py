@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Seed = Annotated[int, Field(ge=0, le=2**53)]
 """A seed: tables hold it to the last digit, also beside missing values."""
@@ -17,13 +18,18 @@ class Strict(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
     )
 
-    @field_validator("*", mode="wrap")
+    @model_validator(mode="wrap")
     @classmethod
-    def _no_truth_as_a_number(cls, value: object, validate: ValidatorFunctionWrapHandler) -> object:
-        result: object = validate(value)
-        if (truth := _read_as_a_number(value, result)) is not None:
-            raise ValueError(f"must be a number, got {str(truth).lower()}")
-        return result
+    def _no_truth_as_a_number(cls, content: object, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        config = validate(content)
+        for field in type(config).model_fields if isinstance(content, Mapping) else ():
+            given = content.get(field)
+            if (truth := _read_as_a_number(given, getattr(config, field))) is not None:
+                text = f"must be a number, got {str(truth).lower()}"
+                mistake = PydanticCustomError("value_error", "{text}", {"text": text})
+                details = InitErrorDetails(type=mistake, loc=(field,), input=given)
+                raise ValidationError.from_exception_data(cls.__name__, [details])
+        return config
 
 
 def _read_as_a_number(given: object, read: object) -> bool | None:

@@ -341,7 +341,7 @@ def test_on_ray_all_trials_wait_and_none_fails(tmp_path):
     content = lab.spec.model_dump(mode="json") | {"budget": {"trials": 6}, "train": {"epochs": 3, "batch_size": 2}}
     os.environ["KDSWEEP_DATA"] = str(data)
     try:
-        command = Command(tmp_path, content, str(lab.sweep))
+        command = Command(tmp_path, content, str(lab.sweep), forked=False)
         process = command.start_and_await(8)
         (tmp_path / "teacher").rename(tmp_path / "hidden")
         time.sleep(8)
