@@ -22,7 +22,9 @@ class Strict(BaseModel):
     @classmethod
     def _no_truth_as_a_number(cls, content: object, validate: ModelWrapValidatorHandler[Self]) -> Self:
         config = validate(content)
-        for field in type(config).model_fields if isinstance(content, Mapping) else ():
+        if not isinstance(content, Mapping):
+            return config
+        for field in type(config).model_fields:
             given = content.get(field)
             if (truth := _read_as_a_number(given, getattr(config, field))) is not None:
                 text = f"must be a number, got {str(truth).lower()}"
