@@ -7,7 +7,6 @@ import typer
 
 from sweeps.cli.options import SweepDir, console, path
 from sweeps.cli.output import Force, write_output
-from sweeps.show.commands import next_command
 
 if TYPE_CHECKING:
     from sweeps.store.store import Store
@@ -64,6 +63,8 @@ def best(
 
 def _freeze(store: "Store") -> None:
     from sweeps.outcome.freeze import freeze
+    from sweeps.outcome.tabulate import load_state
+    from sweeps.show.progress import resume_command
 
     frozen = freeze(store)
     chosen = frozen.chosen
@@ -71,5 +72,4 @@ def _freeze(store: "Store") -> None:
     console.print(f"frozen: config {chosen.config_id} {what} ({frozen.why})")
     if frozen.seeds:
         seeds = ", ".join(map(str, frozen.seeds))
-        command = next_command("run", f"{store}/spec.yaml", dir=str(store))
-        console.print(f"this trains on the final seeds {seeds}:\n  {command}")
+        console.print(f"this trains on the final seeds {seeds}:\n  {resume_command(store, load_state(store)[1])}")

@@ -168,11 +168,11 @@ def health(sweep: Store, state: SweepState) -> str:
     if is_driven(sweep):
         return f"running, {last_record}"
     if not state.finished:
-        return f"not running here, {last_record}; to resume: {_resuming(sweep, state)}"
+        return f"not running here, {last_record}; to resume: {resume_command(sweep, state)}"
     return last_record
 
 
-def _resuming(sweep: Store, state: SweepState) -> str:
+def resume_command(sweep: Store, state: SweepState) -> str:
     """The command that began the last session; of a sweep that was moved, or begun by no command, a plain one."""
     begun = state.command
     if begun is None or begun["sweep"] != sweep.place:

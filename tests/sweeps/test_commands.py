@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -113,6 +114,10 @@ def test_status_prints_the_command_that_began_the_session(here, fake, monkeypatc
     printed = called(monkeypatch, capsys, *words)[1].splitlines()[-1].strip()
     assert "token=***" in printed
     assert f"to resume: {printed}\n" in called(monkeypatch, capsys, "status", "../" + here.name + "/D")[1]
+    chosen = SimpleNamespace(config_id="0" * 16, study="kd")
+    frozen = SimpleNamespace(chosen=chosen, baseline=None, why="best", seeds=(7,))
+    monkeypatch.setattr("sweeps.outcome.freeze.freeze", lambda store: frozen)
+    assert f"the final seeds 7:\n  {printed}\n" in called(monkeypatch, capsys, "best", "D", "--freeze")[1]
     monkeypatch.chdir(here / "mine")
     assert f"to resume: cd {shlex.quote(str(here))} && {printed}\n" in called(monkeypatch, capsys, "status", "../D")[1]
     (here / "D").rename(here / "moved")
