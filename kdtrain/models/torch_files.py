@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdtrain.errors import InputError, MissingError
 from kdtrain.explain import first_line
-from kdtrain.models.weights import check_downloaded
+from kdtrain.models.weights import text_in
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 _BEGINNINGS = (b"PK\x03\x04", b"\x80")
@@ -51,7 +51,6 @@ def read_torch(path: Path) -> Found:
     """
     if not path.is_file():
         raise MissingError(f"weights: there is no file {path}")
-    check_downloaded(path)
     try:
         with warnings.catch_warnings(), path.open("rb") as file:  # torch reads .safetensors by the name alone
             warnings.simplefilter("ignore")  # of TorchScript, which is refused below
@@ -147,9 +146,10 @@ _CONVERT_SCRIPT = _CONVERT.replace(
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    is_script = "TorchScript" in str(error)
-    if not is_script and not isinstance(error, pickle.UnpicklingError):
-        return f"weights: {path} does not read as a file of torch.save ({first_line(error)}); make or fetch it again"
+    is_script, text = "TorchScript" in str(error), text_in(path)
+    if text or (not is_script and not isinstance(error, pickle.UnpicklingError)):
+        why = text or first_line(error)
+        return f"weights: {path} does not read as a file of torch.save ({why}); make or fetch it again"
     what = "is a TorchScript archive" if is_script else "holds more than tensors, which only pickle reads"
     target = path.with_suffix(".safetensors")
     command = shlex.join(["python", "-c", _CONVERT_SCRIPT if is_script else _CONVERT, str(path), str(target)])

@@ -43,28 +43,24 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise MissingError(f"weights: there is no file {path}")
-    check_downloaded(path)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"weights: {path} does not read as safetensors ({error}); make or fetch it again") from error
+        why = text_in(path) or error
+        raise InputError(f"weights: {path} does not read as safetensors ({why}); make or fetch it again") from error
     check_finite(tensors, path)
     return tensors
 
 
-def check_downloaded(path: Path) -> None:
-    """Refuse a text that stands where a file of weights belongs: a pointer of Git LFS, or the page of a server.
-
-    Raises:
-        InputError: If the file is one.
-    """
+def text_in(path: Path) -> str:
+    """What a file says that is a text where weights belong, as a failed download leaves it; empty for other files."""
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
-        raise InputError(f"weights: {path} is a pointer of Git LFS, no weights; fetch the file with `git lfs pull`")
+        return "it is a pointer of Git LFS: `git lfs pull` fetches the file"
     if start.strip() and all(byte in _TEXT for byte in start):
-        line = start.decode().strip().splitlines()[0]
-        raise InputError(f"weights: {path} is a text that begins with {line!r}, no weights; fetch the file again")
+        return f"it is a text that begins with {start.decode().strip().splitlines()[0]!r}"
+    return ""
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:

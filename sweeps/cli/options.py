@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from kdtrain import EpochReport, InputError, Machine, foreign
 from kdtrain.errors import MissingError
+from kdtrain.explain import sentence
 from kdtrain.local_path import given_path, is_remote
 from kdtrain.loop.device import check_device
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
@@ -164,10 +166,13 @@ def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> Machin
     """The machine that the options describe.
 
     Raises:
-        InputError: If there is no such device or no such folder of weights.
+        InputError: If there is no such device or no such folder of weights, or a value or variable is wrong.
     """
     folders = {"data_root": data, "weights": weights}
-    machine = Machine(**{name: folder for name, folder in folders.items() if folder is not None}, **fields)
+    try:
+        machine = Machine(**{name: folder for name, folder in folders.items() if folder is not None}, **fields)
+    except ValidationError as error:
+        raise InputError(sentence(error, Machine)) from None
     check_device(machine.device, is_here=False)
     if machine.weights is not None and not machine.weights.is_dir():
         source = "--weights" if weights is not None else "KDSWEEP_WEIGHTS"

@@ -265,10 +265,7 @@ def test_files_without_weights_are_refused(tmp_path, content, message):
 @pytest.mark.parametrize("content", [b"", b"no tensors at all", b"PK\x03\x04 cut", b"hello"])
 def test_files_that_do_not_read_are_refused(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(
-        InputError,
-        match=r"w\.pth (does not read as a file of torch\.save|holds more than tensors|is a text that begins)",
-    ):
+    with pytest.raises(InputError, match=r"w\.pth (does not read as a file of torch\.save|holds more than tensors)"):
         read_torch(tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"there is no file .*v\.pth"):
         read_torch(tmp_path / "v.pth")
@@ -285,8 +282,11 @@ def test_a_teacher_folder_holds_exactly_its_network(tmp_path, tensors):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS, .* `git lfs pull`"),
-        (b"<!DOCTYPE html>\n<html>", "a text that begins with '<!DOCTYPE html>', .* fetch the file again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+            "does not read .*pointer of Git LFS: `git lfs pull`",
+        ),
+        (b"<!DOCTYPE html>\n<html>", "a text that begins with '<!DOCTYPE html>'.; make or fetch it again"),
         (b"Not Found", "a text that begins with 'Not Found'"),
         (b"hello", "a text that begins with 'hello'"),
     ],
