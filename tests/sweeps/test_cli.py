@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from called_command import called
 from PIL import Image
 
 import kdtrain
 from analysis import read_tables
 from kdtrain.data.camvid import CLASSES
 from kdtrain.teacher import read_card
-from sweeps.cli import main
 from sweeps.cli.app import COMMANDS
 from sweeps.ledger.environment import describe_teacher
 
@@ -47,14 +46,7 @@ def command(
     monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
     def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+        return called(monkeypatch, capsys, *words)
 
     return run
 

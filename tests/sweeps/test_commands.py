@@ -1,7 +1,6 @@
 """Every command that is printed can be pasted: it is quoted, and has the options and folders that the user gave."""
 
 import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from called_command import called
 
 from kdtrain.redact import redacted
 from sweeps.attempt.signals import Interrupted
-from sweeps.cli import main
 from sweeps.driver.driver import Driver
 from sweeps.outcome.results import Results
 from sweeps.show.commands import next_command
@@ -46,16 +45,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "spec.yaml").write_text(yaml.safe_dump({**SPEC, "teacher": None, "studies": ["none"]}))
     return folder
-
-
-def called(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
-    code = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    return code, *capsys.readouterr()
 
 
 def printed(monkeypatch, capsys, *words):

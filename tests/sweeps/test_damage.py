@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from called_command import called
 
 from sweeps.cli import main
 from sweeps.driver.driver import Driver
@@ -51,14 +52,7 @@ class Sweep:
         self.folder, self.spec, self._capsys, self._patch = folder, folder / "spec.yaml", capsys, patch
 
     def command(self, *words: object) -> tuple[int, str, str]:
-        self._patch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
-        self._capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *self._capsys.readouterr()
+        return called(self._patch, self._capsys, *words)
 
     def run(self) -> tuple[int, str, str]:
         return self.command(

@@ -1,13 +1,12 @@
 """A ledger that has lost records is never read in silence: every command that reads it says what is lost."""
 
 import shutil
-import sys
 
 import pytest
+from called_command import called
 
 from analysis.tables.query import query
 from kdtrain.errors import InputError
-from sweeps.cli import main
 from sweeps.ledger import ledger as ledger_module
 from sweeps.ledger.events import Note
 from sweeps.ledger.extent import HEAD
@@ -43,14 +42,7 @@ def records(made):
 @pytest.fixture
 def command(capsys, monkeypatch):
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+        return called(monkeypatch, capsys, *words)
 
     return run
 

@@ -1,16 +1,15 @@
 """What a user has edited, or made with another command, is not overwritten without a word."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from called_command import called
 
 from kdtrain.models import Network
 from kdtrain.models.build import build_network
 from kdtrain.teacher import read_card, save_model
-from sweeps.cli import main
 from sweeps.cli.output import teacher_output
 from sweeps.store.folder_kinds import FolderKind, kinds_of, require_kind
 from sweeps.store.store import Store
@@ -22,14 +21,7 @@ FINISHED = Path(__file__).parent / "old_sweeps" / "finished"
 @pytest.fixture
 def command(monkeypatch, capsys):
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+        return called(monkeypatch, capsys, *words)
 
     return run
 

@@ -2,13 +2,11 @@
 
 import errno
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-
-from sweeps.cli import main
+from called_command import called
 
 
 @pytest.fixture
@@ -40,14 +38,7 @@ def sweep(fake, tmp_path, monkeypatch):
 @pytest.fixture
 def command(monkeypatch, capsys):
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["kdsweep", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+        return called(monkeypatch, capsys, *words)
 
     return run
 

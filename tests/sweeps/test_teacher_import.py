@@ -5,13 +5,13 @@ import sys
 import pytest
 import torch
 import yaml
+from called_command import called
 from safetensors.torch import save_file
 
 from kdtrain import Machine
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import CARD, read_card
 from sweeps.attempt.teachers import import_teacher
-from sweeps.cli import main
 
 MODULE = """
 import torch
@@ -62,14 +62,7 @@ def imported(tmp_path, monkeypatch, capsys):
         (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(spec | more))
         (torch.save if file.endswith(".pth") else save_file)(wrap(weights), tmp_path / file)
         words = ["teacher", "import", file, "--spec", "teacher.yaml", "--dir", "teacher", "--trust"]
-        monkeypatch.setattr(sys, "argv", ["kdsweep", *words])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+        return called(monkeypatch, capsys, *words)
 
     yield run
     sys.modules.pop("net_of_mine", None)

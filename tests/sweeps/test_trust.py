@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import yaml
+from called_command import called
 
 from kdtrain import InputError
 from kdtrain.foreign import load_foreign, reading, trusted_modules
-from sweeps.cli import main
 from sweeps.ledger.events import SweepBegun
 from sweeps.spec.recorded import Recorded, facts_of
 from sweeps.spec.spec import parse_spec
@@ -56,14 +56,7 @@ def command(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("KDSWEEP_TRUST", raising=False)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["kdsweep", *words])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
+        return called(monkeypatch, capsys, *words)
 
     yield run
     sys.modules.pop("stranger", None)
