@@ -91,7 +91,7 @@ class ConfigChoice:
 def cheapest(tied: pd.DataFrame, timed: bool = True) -> ConfigChoice:
     """The cheapest of a tie set.
 
-    Those that are clearly slower than another are left out; then the least computation decides, then the fewest
+    Configs that are clearly slower than another are left out; then the least computation decides, then the fewest
     parameters, then the distance from the published values. Computation is counted, so that the same sweep makes the
     same choice on every machine.
 

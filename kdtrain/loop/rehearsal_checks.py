@@ -161,7 +161,7 @@ def check_logits(run: Run, images: Tensor, seen: Seen) -> None:
 
     Args:
         run: The training.
-        images: Those of the step.
+        images: The images of the step.
         seen: What the student gave in the step.
     """
     for layer in (LOGITS, AUX):
@@ -285,7 +285,7 @@ def _check_state(net: nn.Module) -> None:
 def _without_gradient(
     run: Run, student: TappedNetwork, images: Tensor, parameters: Mapping[str, nn.Parameter], of_logits: bool = False
 ) -> dict[str, nn.Parameter]:
-    """Those of the parameters on which the maps of a pass (or its logits alone) do not depend."""
+    """The parameters on which the maps of a pass (or its logits alone) do not depend."""
     if not parameters:
         return {}
     with torch.enable_grad(), run.autocast(), run.group.whole_batch_norm():
