@@ -1,16 +1,16 @@
 """The result of a sweep in a few sentences, and what cannot be concluded from the result."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from analysis.ablation.factorial import factorial_effects
 from analysis.conditions.hardware import mixed
 from analysis.conditions.one_sided import single_class
 from analysis.conditions.time_spent import recording
 from analysis.formats import duration, each, interval, missing, plural, points, share, signed, text
+from analysis.report.ablation_verdict import ablation_line
+from analysis.report.headline import Headline
+from analysis.report.line import Line, Mark
 from analysis.selection.compare import teacher_miou
 from analysis.selection.final_seeds import final_difference, final_scores
 from analysis.stats.judge import WORDS
@@ -18,34 +18,6 @@ from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.files import Tables
 
 SEPARATED, NOT_SEPARATED, EQUIVALENT = WORDS
-
-Mark = Literal["", "amber", "red"]
-"""The severity of a line: red if the result must not be used, amber if it must be read with care."""
-
-
-class Headline(StrEnum):
-    """Phrases of headlines beside the words of ``analysis.stats.judge``; docs/reading-a-report.md has them all."""
-
-    NO_RESULT = "No result"
-    SO_FAR = "So far"
-    NOT_CONFIRMED = "not confirmed"
-    NOT_FINISHED = "no verdict before the sweep has finished"
-    BASELINE_WON = "Nothing beat the baseline"
-    FIRST = "came out first"
-    REFUSED = "not compared with the baseline"
-    ABLATION_SEPARATED = "separated from 0"
-    ABLATION_NONE = "is separated from 0"
-    ABLATION_UNTESTED = "untested"
-    ABLATION_NO_LOSS = "No cell is worse than the reference"
-    ABLATION_UNPAIRED = "No cell shares a seed with its reference"
-
-
-class Line(NamedTuple):
-    """One line of the verdict."""
-
-    label: str
-    text: str
-    mark: Mark = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +61,7 @@ def verdict(tables: Tables, comparison: pd.DataFrame, ablation: pd.DataFrame, ti
     lines = [Line("Chosen", _chosen(winner, tied)), *_held_out(tables), against]
     headline = _headline(tables, winner, baseline, finished)
     if len(ablation):
-        effects = _ablation(tables, ablation, finished)
+        effects = ablation_line(tables, ablation, finished)
         if tables["sweeps"]["purpose"].iloc[0] == "ablation":
             headline, lines = effects.text.split(";")[0].removesuffix("."), [effects]
         else:
@@ -196,37 +168,6 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
 
 def _pairs(row: pd.Series) -> int:
     return len(row["differences"]) or int(row["n"])
-
-
-def _ablation(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
-    cells = frame[(frame["role"] == "cell") & frame["difference"].notna()].assign(what=lambda rows: rows["cell"])
-    if cells.empty:
-        return Line("Ablation", f"{Headline.ABLATION_UNPAIRED} yet.", "amber")
-    tested = _tested(tables, cells) if finished else cells.iloc[:0]
-    if tested.empty:
-        hardest = cells.sort_values("difference", kind="stable").iloc[0]
-        if hardest["difference"] >= 0:
-            return Line("Ablation", f"{Headline.ABLATION_NO_LOSS} on average.", "amber")
-        seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
-        against = f"{signed(hardest['difference'])} points against the reference, {Headline.ABLATION_UNTESTED}; {seeds}"
-        return Line("Ablation", f"{hardest['what']} is lowest: {against}.", "amber")
-    unseen = "" if missing(least := tested["mde"].max()) else f"; smallest detectable effect {points(least)}"
-    apart = tested[tested["word"] == SEPARATED]
-    if apart.empty:
-        none = f"None of {plural(len(tested), 'effect')} {Headline.ABLATION_NONE}"
-        return Line("Ablation", f"{none}{unseen}.", "amber")
-    share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}"
-    most = apart.iloc[int(apart["difference"].abs().argmax())]
-    largest = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
-    return Line("Ablation", f"{share_apart}, {largest}{unseen}.")
-
-
-def _tested(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
-    """The effects of all designs that a test has judged: cells against their reference, factors of a factorial."""
-    effects = factorial_effects(tables).rename(columns={"effect": "what"})
-    columns = ["what", "difference", "low", "high", "mde", "word"]
-    judged = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
-    return pd.concat(judged, ignore_index=True)
 
 
 def _optimism(winner: pd.Series) -> tuple[str, Mark]:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from analysis.ablation.effects import ablate
-from analysis.report.verdict import Headline, verdict
+from analysis.report.headline import Headline
+from analysis.report.verdict import verdict
 from analysis.selection.compare import compare
 from analysis.stats.judge import WORDS
 
