@@ -6,6 +6,7 @@ import pytest
 
 from analysis.stats.looks import Looks, alpha_at, planned_looks
 
+
 @pytest.mark.parametrize(("seeds", "level"), [(2, 0.0333), (3, 0.0375), (5, 0.0417), (10, 0.0455)])
 def test_a_single_look_spends_nearly_all(seeds, level):
     assert alpha_at(seeds) == pytest.approx(level, abs=1e-4)
