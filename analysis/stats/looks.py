@@ -10,6 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
+from analysis.formats import missing
+
 GROWTH = 1.6
 """Planned looks have so many times the seeds of the look before."""
 LAST_STEP = 1.25
@@ -78,3 +82,13 @@ def planned_looks(first: int, most: int) -> tuple[int, ...]:
         following = math.ceil(GROWTH * looks[-1])
         looks.append(most if following * LAST_STEP >= most else following)
     return tuple(looks)
+
+
+def looks_of(sweeps: pd.DataFrame) -> Looks:
+    """The looks at a sweep before the present one, from the table ``sweeps``; none in tables that do not tell them."""
+    told = sweeps[sweeps["looks_spent"].notna()]
+    if told.empty:
+        return NO_LOOKS
+    row = told.sort_values("looks_spent").iloc[-1]
+    most = 0 if missing(row["looks_most"]) else int(row["looks_most"])
+    return Looks(tuple(int(seeds) for seeds in row["looks"]), float(row["looks_spent"]), most)

@@ -49,6 +49,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         finished=_FLAG,
         frozen_json_or_null=_TEXT,
         code_json_or_null=_TEXT,
+        looks_or_null=(_INTS, "seeds per finalist at earlier looks, as counted"),
+        looks_spent_or_null=(_REAL, "share of the allowed error that they have spent"),
+        looks_most_or_null=(_INT, "seeds per finalist at the last planned look"),
     ),
     "studies": _schema(
         sweep_id=_TEXT,
@@ -237,7 +240,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "sweeps": ("frozen_json", "code_json"),
+    "sweeps": ("frozen_json", "code_json", "looks", "looks_spent", "looks_most"),
     "studies": ("defaults_json",),
     "selections": ("rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),

@@ -12,6 +12,7 @@ from kdtrain.space import Scalar
 from sweeps.ledger import events
 from sweeps.ledger.events import Event, TrialOutcome
 from sweeps.ledger.failure import Failure, recorded_failure
+from sweeps.ledger.looks import FreshRun, Look, look_at, taken
 from sweeps.ledger.record import Record
 from sweeps.ledger.trial_state import Phase, TrialState
 
@@ -148,6 +149,8 @@ class SweepState:
     """The command that began the last session; none if that is not known."""
     aborted: str | None = None
     finished: bool = False
+    looks: list[Look] = field(default_factory=list)
+    """The looks at the words of the sweep so far, one for each time that it had finished with something new."""
     frozen: events.Frozen | None = None
     """The selection that is final."""
     frozen_by: Record | None = None
@@ -184,6 +187,15 @@ class SweepState:
     def of_phase(self, phase: Phase) -> list[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
         return [trial for trial in self.trials.values() if trial.phase == phase]
+
+    def look_now(self) -> Look:
+        """What can be read now, on the fresh seeds that have been begun."""
+        fresh = (
+            FreshRun(trial.id, trial.study, trial.candidate_of, trial.seed, trial.state)
+            for trial in self.of_phase(Phase.CONFIRM)
+            if trial.candidate_of is None or self.trials[trial.candidate_of].phase is not Phase.LEFT_OUT
+        )
+        return look_at(self.sweep.spec, fresh)
 
     def apply(self, record: Record) -> Event:
         """Take in what a record says.
@@ -253,7 +265,7 @@ class SweepState:
                 self.frozen, self.frozen_by = event, record
                 self._note(record, event, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
             case events.Finished():
-                self.finished = True
+                self.finished, self.looks = True, taken(self.looks, self.look_now())
                 self._note(record, event)
             case events.DriverStopped():
                 self._note(record, event, detail=event.reason)

@@ -22,6 +22,7 @@ from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from sweeps.ledger.extent import Extent
 from sweeps.ledger.ledger import read_whole, say_once
+from sweeps.ledger.looks import before
 from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
@@ -142,7 +143,7 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
 
 def _sweep(state: SweepState, spec: SweepSpec) -> Row:
     data = state.sweep.data
-    baseline = spec.baseline
+    baseline, looks = spec.baseline, before(state.looks, state.look_now())
     return {
         "name": spec.name,
         "created_at": _time(state.begun_at),
@@ -165,6 +166,9 @@ def _sweep(state: SweepState, spec: SweepSpec) -> Row:
         "classes": data["classes"],
         "palette": data["palette"],
         "finished": state.finished,
+        "looks": list(looks.seeds),
+        "looks_spent": looks.spent,
+        "looks_most": looks.most or None,
         "frozen_json": _frozen(state),
     }
 

@@ -110,3 +110,13 @@ def test_an_old_selection_stays_frozen_in_new_names(begun):
     state = SweepState.of(read(begun("frozen")))
     assert (state.frozen.role, state.frozen.chosen.trial, state.frozen.seeds) == ("test", "none-0", (9, 10))
     assert [trial.id for trial in state.of_phase("final")] == ["none-2"]
+
+
+def test_an_old_sweep_that_grows_knows_its_looks(begun, fake):
+    folder = begun("finished")
+    spec, _ = load_state(folder)
+    found = []
+    for seeds in (1, 3, 5):  # it had finished on one seed, which says nothing about a difference
+        grown = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"seeds": seeds})})
+        found.append(rows(fake.run(grown, folder), grown)["sweeps"][0]["looks"])
+    assert found == [[], [], [3]]
