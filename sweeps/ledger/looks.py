@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.stats.looks import Looks
-from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.ledger.trial_state import TrialState
 
 
 @dataclass(frozen=True)
