@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from kdtrain.config import TrainConfig
-from kdtrain.data import ROLES, DataSet, DataSource, open_role, parse_data
+from kdtrain.data import ROLES, DataSet, DataSource, open_data, open_role, parse_data
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.methods import Method, Term, TermInput, TermModule, find_term, get_method, parse_term
@@ -320,7 +320,7 @@ def check_data(data: DataSet | Mapping[str, object], data_root: Path | None = No
         pass
     else:
         raise AssertionError(f"{at}: the config must refuse unknown keys; derive the class from DataSet alone")
-    source, reopened = config.open(data_root), config.open(data_root)
+    source, reopened = open_data(config, data_root), open_data(config, data_root)
     _check_classes(at, source)
     roles = [role for role in ROLES if role != "test" or config.has_test]
     for role in roles:

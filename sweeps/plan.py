@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.selection.halving import all_seeds, trainings
 from kdtrain.config import Machine, TrainConfig
+from kdtrain.data import open_data
+from kdtrain.data.carve import shared_groups
 from kdtrain.data.census import Seen, check_presence, count_labels
 from kdtrain.errors import InputError
 from kdtrain.foreign import imported_references
@@ -47,7 +49,7 @@ class Checked:
     config: ConfigCheck
     """Checks any other config of the sweep."""
     one_sided: tuple[str, ...] = ()
-    """Sentences about classes that some role does not have."""
+    """Sentences about classes that some role does not have, and groups that two roles have."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ def check(
     """
     find_watchers(spec)
     make_sampler(spec.sampler)
-    source = spec.data.open(machine.data_root)
+    source = open_data(spec.data, machine.data_root)
     roles = ("train", "select", "test") if reads_test and spec.data.has_test else ("train", "select")
     ids = {role: source.ids(role) for role in roles}
     image, _ = source.read("train", ids["train"][0])
@@ -230,7 +232,7 @@ def check(
         f"unlabelled:{further.images}": further.open(machine.data_root, spec.data).ids() for further in spec.unlabelled
     }
     images = {role: len(image_ids) for role, image_ids in ids.items()}
-    one_sided = check_presence(spec.data, count_labels(source, roles, machine.cache, seen))
+    one_sided = [*check_presence(spec.data, count_labels(source, roles, machine.cache, seen)), *shared_groups(source)]
     bytes_of = {term: sum(sizes.values()) for term, sizes in kernels.items()}
     if _searches_kernels(spec, kernels):
         bytes_of = {}

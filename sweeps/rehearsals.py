@@ -13,7 +13,7 @@ import torch
 
 from kdtrain.code_digest import code_of, digest_of, digests_of, modules_of
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.data import open_role
+from kdtrain.data import open_data, open_role
 from kdtrain.errors import DamagedError, InputError, StorageError
 from kdtrain.loop.device import find_device, return_freed_memory
 from kdtrain.loop.rehearsal import Rehearsal, rehearse
@@ -273,7 +273,7 @@ def _student_facts(config: TrainConfig) -> dict[str, Any]:
 def _machine_facts(spec: SweepSpec, machine: Machine, where: str) -> dict[str, Any]:
     environment = describe_environment(machine)
     device = where or [environment["device"], environment["device_name"]]
-    source = spec.data.open(machine.data_root)
+    source = open_data(spec.data, machine.data_root)
     return {
         "where": device,
         "gpu": spec.resources.gpu,

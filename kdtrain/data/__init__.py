@@ -10,7 +10,7 @@ from kdtrain.data.folder import Folder
 from kdtrain.data.lookup import DataConfig, find_data, parse_data
 from kdtrain.data.palette import colorize
 from kdtrain.data.registry import DATA_SETS
-from kdtrain.data.roles import open_role
+from kdtrain.data.roles import open_data, open_role
 from kdtrain.data.source import IGNORE, ROLES, DataSource
 from kdtrain.data.store import Images
 from kdtrain.data.streets import Streets
@@ -40,6 +40,7 @@ __all__ = [
     "colorize",
     "epoch_order",
     "find_data",
+    "open_data",
     "open_role",
     "open_unlabelled",
     "parse_data",

@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from kdtrain.data.data_set import DataSet
-from kdtrain.data.source import DataSource, Pixels, check_labels
+from kdtrain.data.source import DataSource, KnowsTurns, ReadsLabels, check_labels
 from kdtrain.errors import InputError, StorageError
 from kdtrain.explain import did_you_mean
 from kdtrain.runtime.atomic_files import write_atomically
@@ -66,24 +65,6 @@ class LabelCounts:
     def present(self) -> tuple[str, ...]:
         """The classes that have pixels."""
         return tuple(name for name, count in zip(self.classes, self.pixels, strict=True) if count)
-
-
-@runtime_checkable
-class ReadsLabels(Protocol):
-    """A data source of files, which reads a label map without its image."""
-
-    def read_labels(self, role: str, image_id: str) -> Pixels:
-        """Train ids `(H, W)`, 255 ignored."""
-        ...
-
-
-@runtime_checkable
-class KnowsTurns(Protocol):
-    """A data source of files that may hold EXIF orientations."""
-
-    def is_silently_turned(self, role: str, image_id: str) -> bool:
-        """Whether an EXIF orientation turns the image and not its label map, and their sizes agree anyway."""
-        ...
 
 
 def count_labels(

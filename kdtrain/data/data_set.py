@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from kdtrain.config_base import Strict
+from kdtrain.data.carve import Carve
 from kdtrain.data.source import DataSource
 from kdtrain.foreign import called_by_reference
 
 
 class DataSet(Strict):
-    """Which images, without any path of this machine; `open` finds them."""
+    """Which images, without any path of this machine; `kdtrain.data.open_data` finds them."""
 
     name: str = ""
     """A key of `DATA_SETS` or an entry point, one literal per subclass; a third-party class that leaves the field
@@ -18,6 +19,9 @@ class DataSet(Strict):
 
     absent: tuple[str, ...] = ()
     """Classes that may have no pixel in `train`; any other class without one is an error before a sweep."""
+
+    carve: Carve | None = Field(default=None, exclude_if=lambda carve: carve is None)
+    """How `train` and `select` are divided anew by whole groups; `null` leaves them as the data set has them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +47,7 @@ class DataSet(Strict):
         return ""
 
     def open(self, data_root: Path | None) -> DataSource:
-        """Find the images.
+        """Find the images, in the roles that the data set itself gives them; `open_data` also carves.
 
         Args:
             data_root: The folder in which data sets lie.

@@ -1,10 +1,24 @@
-"""The images of a role, as a training reads them."""
+"""The images of a data set by role, as everything but the data sets themselves reads them."""
 
 from pathlib import Path
 
+from kdtrain.data.carve import carved_source
 from kdtrain.data.data_set import DataSet
-from kdtrain.data.source import checked_role
+from kdtrain.data.source import DataSource, checked_role
 from kdtrain.data.store import Images, open_store
+
+
+def open_data(config: DataSet, data_root: Path | None) -> DataSource:
+    """Find the images of a data set, in the roles that its `carve` gives them.
+
+    Args:
+        config: The data set.
+        data_root: The folder in which data sets lie.
+
+    Raises:
+        InputError: If they are not there or are not what they must be.
+    """
+    return carved_source(config.open(data_root), config.carve)
 
 
 def open_role(config: DataSet, role: str, data_root: Path | None, cache: Path) -> Images:
@@ -20,4 +34,4 @@ def open_role(config: DataSet, role: str, data_root: Path | None, cache: Path) -
         InputError: If there is no such role, folders, images or label maps under `data_root` are wrong, or `cache`
             is not writable.
     """
-    return open_store(config.open(data_root), checked_role(role), Path(cache))
+    return open_store(open_data(config, data_root), checked_role(role), Path(cache))

@@ -1,7 +1,7 @@
 """What every data set offers: image ids by role, their groups, pixels, and a digest of ids and contents."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,24 @@ class DataSource(Protocol):
 
     def digest(self, role: str) -> str:
         """A hash of ids and contents: equal on every machine that holds the same data."""
+        ...
+
+
+@runtime_checkable
+class ReadsLabels(Protocol):
+    """A data source of files, which reads a label map without its image."""
+
+    def read_labels(self, role: str, image_id: str) -> Pixels:
+        """Train ids `(H, W)`, 255 ignored."""
+        ...
+
+
+@runtime_checkable
+class KnowsTurns(Protocol):
+    """A data source of files that may hold EXIF orientations."""
+
+    def is_silently_turned(self, role: str, image_id: str) -> bool:
+        """Whether an EXIF orientation turns the image and not its label map, and their sizes agree anyway."""
         ...
 
 

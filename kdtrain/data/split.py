@@ -1,7 +1,7 @@
 """A select role carved out of the training images, where a data set has none of its own."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ def carved(pairs: Pairs, role: Role, split: Split, group: str | None) -> Pairs:
 
 
 def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> frozenset[str]:
-    """The ids that the split takes: whole groups, in a random order, that bring the sum nearer to the goal.
+    """The ids that the split takes, as `drawn_groups` draws their groups.
 
     Raises:
         InputError: If all images are of one group.
@@ -36,17 +36,31 @@ def set_aside(image_ids: Iterable[str], split: Split, group: str | None) -> froz
     groups: dict[str, list[str]] = {}
     for image_id in image_ids:
         groups.setdefault(group_of(image_id, pattern), []).append(image_id)
-    if len(groups) < 2:
-        raise InputError(f"select cannot be carved out of train by whole groups: all images are of {min(groups)!r}")
-    total = sum(len(members) for members in groups.values())
-    goal = split.from_train * total
-    names = sorted(groups)
+    taken = drawn_groups({name: len(members) for name, members in groups.items()}, split.from_train, split.seed)
+    return frozenset(image_id for name in taken for image_id in groups[name])
+
+
+def drawn_groups(sizes: Mapping[str, int], share: float, seed: int) -> frozenset[str]:
+    """Whole groups that hold about a share of the images: in a random order, each that brings the sum nearer to it.
+
+    Args:
+        sizes: Images by group.
+        share: The fraction of all images.
+        seed: Of the order.
+
+    Raises:
+        InputError: If there is only one group.
+    """
+    if len(sizes) < 2:
+        raise InputError(f"select cannot be carved out of train by whole groups: all images are of {min(sizes)!r}")
+    total = sum(sizes.values())
+    goal = share * total
+    names = sorted(sizes)
     taken: list[str] = []
-    for i in numpy_rng(split.seed, "split").permutation(len(names)):
-        members = groups[names[i]]
-        more = len(taken) + len(members)
-        if more < total and abs(more - goal) < abs(len(taken) - goal):
-            taken += members
-    if not taken:
-        taken = min((groups[name] for name in names), key=len)
-    return frozenset(taken)
+    count = 0
+    for i in numpy_rng(seed, "split").permutation(len(names)):
+        more = count + sizes[names[i]]
+        if more < total and abs(more - goal) < abs(count - goal):
+            taken.append(names[i])
+            count = more
+    return frozenset(taken or [min(names, key=lambda name: sizes[name])])

@@ -11,6 +11,7 @@ from kdtrain.data.apart import check_unlabelled_apart
 from kdtrain.data.data_set import DataSet
 from kdtrain.data.decode import image_reading, read_image
 from kdtrain.data.files import IMAGE_SUFFIXES, files_digest, files_listing
+from kdtrain.data.roles import open_data
 from kdtrain.data.source import IGNORE, Palette, Pixels, RelativeFolder, checked_root
 from kdtrain.data.store import Images, open_store
 from kdtrain.data.walk import walk
@@ -38,7 +39,7 @@ class Unlabelled(Strict):
         """
         source = UnlabelledSource(checked_root(data_root, ROLE) / self.images)
         if labelled is not None:
-            check_unlabelled_apart(source, self.images, labelled.open(data_root))
+            check_unlabelled_apart(source, self.images, open_data(labelled, data_root))
         return source
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from kdtrain.config import Machine
-from kdtrain.data import DataConfig, Unlabelled
+from kdtrain.data import DataConfig, Unlabelled, open_data
 from kdtrain.data.source import DataSource
 from kdtrain.errors import InputError, StorageError, remedy
 from kdtrain.explain import first_line
@@ -94,7 +94,7 @@ def _role(name: str) -> str:
 def _sources(data: DataConfig, machine: Machine, unlabelled: Iterable[Unlabelled]) -> Iterator[tuple[str, Open]]:
     """Every role that trials read, and how its files are found."""
     for role in ("train", "select"):
-        yield role, partial(data.open, machine.data_root)
+        yield role, partial(open_data, data, machine.data_root)
     for further in unlabelled:
         yield f"unlabelled:{further.images}", partial(further.open, machine.data_root)
 

@@ -8,8 +8,9 @@ import typer
 from rich.table import Table
 
 from kdtrain import InputError
-from kdtrain.data import ROLES, DataSource
+from kdtrain.data import ROLES, DataSource, open_data
 from kdtrain.data.apart import HasFiles
+from kdtrain.data.carve import shared_groups
 from kdtrain.data.census import check_presence
 from kdtrain.data.check import RoleCheck, check_role, repeated_images
 from kdtrain.explain import did_you_mean
@@ -61,7 +62,7 @@ def check(
     for role_check in labelled:
         if role_check.absent:
             console.print(f"role {role_check.role} has no pixel of {', '.join(role_check.absent)}")
-    for sentence in repeated_images(checks):
+    for sentence in [*repeated_images(checks), *shared_groups(open_data(spec.data, machine_of(data, None).data_root))]:
         console.print(f"warning: {sentence}")
     bad = [(role_check.role, *each) for role_check in checks for each in role_check.bad]
     for role, image_id, reason in bad[:_BAD_SHOWN]:
@@ -75,7 +76,7 @@ def check(
 
 
 def _role_checks(spec: SweepSpec, root: Path) -> Iterator[RoleCheck]:
-    source = spec.data.open(root)
+    source = open_data(spec.data, root)
     for role in ROLES:
         if role == "test":
             if not spec.data.has_test:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kdtrain import Machine
-from kdtrain.data import DataSet
+from kdtrain.data import DataSet, open_data
 from kdtrain.data.census import Seen, check_presence, count_labels
 
 _LINE_EVERY_S = 10.0
@@ -58,6 +58,6 @@ def check_classes(data: DataSet, machine: Machine, console: Console) -> None:
         InputError: As `kdtrain.data.census.check_presence`.
     """
     with class_counter(console) as seen:
-        counts = count_labels(data.open(machine.data_root), ("train", "select"), machine.cache, seen)
+        counts = count_labels(open_data(data, machine.data_root), ("train", "select"), machine.cache, seen)
     for sentence in check_presence(data, counts):
         console.print(f"warning: {sentence}")
