@@ -68,6 +68,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         spent_epochs=(_INT, "epochs"),
         spent_s=(_REAL, "s"),
         is_baseline=_FLAG,
+        control_or_null=_TEXT,
     ),
     "trials": _schema(
         sweep_id=_TEXT,
@@ -241,7 +242,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 LATER: dict[str, tuple[str, ...]] = {
     "sweeps": ("frozen_json", "code_json", "looks", "looks_spent", "looks_most"),
-    "studies": ("defaults_json",),
+    "studies": ("defaults_json", "control"),
     "selections": ("rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),
     "trials": (

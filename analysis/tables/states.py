@@ -27,6 +27,16 @@ class Phase(StrEnum):
     LEFT_OUT = "left_out"
 
 
+class Control(StrEnum):
+    """What a study is a control for: a gain that such a study has as well is no gain of distillation."""
+
+    NONE = "none"
+    EQUAL_TIME = "none_equal_time"
+    PLACEBO = "placebo"
+    SMOOTHED = "smoothed"
+    OTHER = "other"
+
+
 class Role(StrEnum):
     """Which images of the data an evaluation looked at."""
 
@@ -45,6 +55,7 @@ ALLOWED: Mapping[tuple[str, str], type[StrEnum]] = {
     ("trials", "phase"): Phase,
     ("evaluations", "role"): Role,
     ("teachers", "role"): Role,
+    ("studies", "control"): Control,
 }
 """Per table and column the words that it may hold."""
 EARLIER: Mapping[tuple[str, str], Mapping[str, str]] = {

@@ -20,6 +20,8 @@ PLACE = ("resources", "retries", "teacher.path", "watchers", "notes", "data.abse
 """May differ: they change no result of a trial, nor how many there are."""
 FREE = (*PLACE, "budget", "confirm")
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
+CONTROL = "control"
+"""May differ until then for each study: it changes what the study is compared with, and no trial."""
 SPACE = "space"
 """May differ until then, too, for all studies or for one: the search then proposes what lies in the new space."""
 
@@ -103,8 +105,8 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
         )
     cells = after["cells"][: len(before["cells"])]
     comparable = {**after, "studies": [studies_after[name] for name in studies_before], "cells": cells}
-    own_spaces = [f"studies.{name}.{SPACE}" for name in studies_before]
-    if changed := difference(before, comparable, skip=(*FREE, SPACE, *own_spaces)):
+    of_studies = [f"studies.{name}.{field}" for name in studies_before for field in (SPACE, CONTROL)]
+    if changed := difference(before, comparable, skip=(*FREE, SPACE, *of_studies)):
         path, was, now = changed
         raise InputError(
             f"{sweep} already holds the sweep {before['name']}, in which {path} is {was} and not {now}; "
@@ -123,6 +125,9 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
         ),
     ]:
         changes += _corrected(place, was, now)
+    for name, study in studies_before.items():
+        if changed := difference(study[CONTROL], studies_after[name][CONTROL]):
+            changes.append(f"studies.{name}.{CONTROL}: {changed[1]} -> {changed[2]}")
     return changes
 
 

@@ -27,6 +27,7 @@ from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.outcome.code_columns import code_columns
+from sweeps.spec.controls import control_kinds
 from sweeps.spec.recorded import Facts, Recorded, guessed_facts
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store, open_store
@@ -186,7 +187,7 @@ def _decision(decision: Decision) -> Row:
 
 def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:
     studies: list[Row] = []
-    baseline = spec.baseline
+    baseline, controls = spec.baseline, control_kinds(spec)
     for study in spec.studies:
         space = spec.space_of(study)
         searched, defaults = state.of_study(study.name, Phase.SEARCH), spec.defaults(study)
@@ -205,6 +206,7 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:
                 "spent_epochs": sum(trial.epochs_run for trial in searched),
                 "spent_s": sum(trial.seconds for trial in searched),
                 "is_baseline": study == baseline,
+                "control": controls.get(study.name),
             }
         )
     return studies

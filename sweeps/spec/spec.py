@@ -64,6 +64,9 @@ class Study(Strict):
     """Nuisance parameters by dotted path; `default` takes the ranges that the method recommends."""
     baseline: bool = False
     """Whether this is the untaught student; if no study says so, the first study without a teacher is the baseline."""
+    control: bool | None = None
+    """Whether this is a control, which the methods must beat and which is never the best config; `null` for the rule of
+    `sweeps.spec.controls`, which knows a placebo, and cross-entropy alone, with more epochs or smoothed labels."""
 
     @model_validator(mode="before")
     @classmethod
@@ -163,6 +166,7 @@ class SweepSpec(Strict):
             raise ValueError("studies: only one study can be the baseline")
         if unknown := [cell.study for cell in self.cells if cell.study not in names]:
             raise ValueError(f"cells: there is no study {unknown[0]}{did_you_mean(unknown[0], names)}")
+        self._check_controls()
         _parse_config(self.train, "train")  # before the teacher, whose recipe builds on it
         _ = self.teacher_config
         for study in self.studies:
@@ -179,6 +183,17 @@ class SweepSpec(Strict):
                     "space: {optimizer.lr: {low: 0.005, high: 0.1, log: true}}"
                 )
         return self
+
+    def _check_controls(self) -> None:
+        declared = {cell.study for cell in self.cells if cell.role == "control"}
+        references = {cell.study for cell in self.cells if cell.role == "reference"}
+        for study in self.studies:
+            at = f"studies.{study.name}.control"
+            if study.control and (study.baseline or study.name in references):
+                kind = "baseline" if study.baseline else "reference of a design"
+                raise ValueError(f"{at}: must be false or null for the {kind}, got true")
+            if study.control is False and study.name in declared:
+                raise ValueError(f"{at}: must be true or null for a cell with the role control, got false")
 
     def _check_paths(self, study: Study) -> None:
         at = f"studies.{study.name}"
