@@ -8,19 +8,21 @@ import pandas as pd
 
 from analysis.selection.finalists import finalists
 from analysis.stats.seed_contrasts import effects, smallest_effect
+from analysis.tables.controls import controls_of, subject_of_group
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_levels
-from analysis.tables.states import State
+from analysis.tables.states import Control, State
 
 Levels = dict[str, str]
 
 CELL = ["design", "cell", "role", "factor", "level", "family", "retuned", "published", "source"]
 CONTROLS = "controls"
-"""The family of the controls of a design, whatever its cells are compared for."""
+"""The family of the controls of a design, whatever its cells are compared for; cross-entropy alone in a factorial is
+one of them."""
 _WAYS = {"leave-one-out": "beside the others", "add-one-in": "alone"}
 _JUDGED = ["low", "high", "p_holm", "word", "mde", "unstable"]
 _MEASURED = ["seeds", "scores", "mean", "paired_seeds", "differences", "difference", "n"]
-_COLUMNS = [*CELL, *_MEASURED, *_JUDGED, "estimator", "runs", "seconds"]
+_COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, "estimator", "runs", "seconds"]
 _LAYERS = (".student_layer", ".teacher_layer")
 
 
@@ -28,12 +30,14 @@ def ablate(tables: Tables) -> pd.DataFrame:
     """One row per cell of every ablation design; the reference of a design first, then by difference.
 
     A difference is the cell minus the reference: negative where the change hurts. It is estimated family by family by
-    ``seed_contrasts.effects``; the controls of a design are a family of their own. The cells of a factorial
-    are not judged one by one: the comparisons declared for it are its main effects and interactions
+    ``seed_contrasts.effects``; the controls of a design are a family of their own, and are compared with the config
+    that it takes apart (``analysis.tables.controls.subject_of``), which is the reference of most designs. The cells of
+    a factorial are not judged one by one: the comparisons declared for it are its main effects and interactions
     (``factorial.factorial_effects``).
 
     Returns:
-        Columns ``design, cell, role, factor, level, family, retuned, published, source``; ``seeds, scores, mean``
+        Columns ``design, cell, role, factor, level, family, retuned, published, source``; ``control`` (its kind) and
+        ``against`` (the study that it is compared with), both may be missing; ``seeds, scores, mean``
         of the cell, ``paired_seeds, differences`` to the reference seed by seed, ``difference``, ``n`` (number of
         pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde, unstable`` from
         ``seed_contrasts.Effects.frame`` and the ``estimator`` in words; ``runs`` and ``seconds`` spent on the cell in
@@ -45,13 +49,15 @@ def ablate(tables: Tables) -> pd.DataFrame:
     scores, spent = cell_scores(tables), _spent(tables["trials"])
     threshold = smallest_effect(tables["sweeps"])
     frames = []
+    controls = controls_of(tables)
     for _, group in cells.groupby("design", sort=False):
-        references = group.loc[group["role"] == "reference", "cell"]
-        reference = references.iloc[0] if len(references) else None
-        rows = pd.DataFrame([_measured(cell, scores, reference) for cell in group.to_dict("records")])
-        rows = rows.assign(family=rows["family"].mask(rows["role"] == "control", CONTROLS))
-        judged = rows["role"].eq("control") | (not is_factorial(group))
-        frame = rows.merge(_judged(scores, rows[judged], reference, threshold), on="cell", how="left")
+        against = _against(group, controls)
+        rows = pd.DataFrame([_measured(cell, scores, against[cell["cell"]]) for cell in group.to_dict("records")])
+        rows = rows.assign(control=rows["cell"].map(controls).astype(object))
+        factorial = is_factorial(group)
+        of_controls = rows["role"].eq("control") | (rows["control"].notna() & factorial)
+        rows = rows.assign(family=rows["family"].mask(of_controls, CONTROLS))
+        frame = rows.merge(_judged(scores, rows[of_controls | (not factorial)], threshold), on="cell", how="left")
         frame["difference"] = frame.pop("estimate").fillna(frame["difference"])
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
@@ -117,16 +123,28 @@ def is_factorial(group: pd.DataFrame) -> bool:
     return not signs.sum(0).any() and not np.triu(signs.T @ signs, 1).any()
 
 
+def _against(group: pd.DataFrame, controls: Mapping[str, Control]) -> dict[str, str | None]:
+    """With which study each cell of a design is compared; None for the reference, or where there is none."""
+    references = group.loc[group["role"] == "reference", "cell"]
+    reference, subject = references.iloc[0] if len(references) else None, subject_of_group(group)
+    against: dict[str, str | None] = {}
+    for cell in group["cell"]:
+        other = subject if subject is not None and cell in controls else reference
+        against[cell] = None if cell in (reference, other) else other
+    return against
+
+
 def _measured(
-    cell: Mapping[Hashable, Any], scores: dict[str, dict[int, float]], reference: str | None
+    cell: Mapping[Hashable, Any], scores: dict[str, dict[int, float]], against: str | None
 ) -> dict[str, object]:
     mine = scores.get(cell["cell"], {})
     is_reference = cell["role"] == "reference"
-    other = {} if is_reference or reference is None else scores.get(reference, {})
+    other = {} if against is None else scores.get(against, {})
     paired = sorted(set(mine) & set(other))
     differences = [mine[seed] - other[seed] for seed in paired]
     return {
         **{name: cell.get(name) for name in CELL},
+        "against": against,
         "seeds": sorted(mine),
         "scores": [mine[seed] for seed in sorted(mine)],
         "mean": float(np.mean(list(mine.values()))) if mine else np.nan,
@@ -137,20 +155,19 @@ def _measured(
     }
 
 
-def _judged(
-    scores: dict[str, dict[int, float]], rows: pd.DataFrame, reference: str | None, threshold: float
-) -> pd.DataFrame:
+def _judged(scores: dict[str, dict[int, float]], rows: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """``cell, estimate, estimator`` and the columns of ``_JUDGED``, for every cell with a score to be compared."""
     frames = [pd.DataFrame(columns=["cell", "estimate", "estimator", *_JUDGED])]
     for _, family in rows[rows["role"] != "reference"].groupby("family", sort=False):
-        names = [name for name in (reference, *family["cell"]) if name is not None]
-        long = [(name, seed, score) for name in names for seed, score in scores.get(name, {}).items()]
-        if reference is None or not scores.get(reference) or len({row[0] for row in long}) < 2:
-            continue
-        frame = pd.DataFrame(long, columns=["config", "seed", "score"])
-        made = effects(frame, reference, threshold, planned=len(family))
-        frame = made.frame.rename(columns={"config": "cell", "difference": "estimate"})
-        frames.append(frame[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator))
+        for against, cells in family.groupby("against", sort=False):
+            names = [str(against), *cells["cell"]]
+            long = [(name, seed, score) for name in names for seed, score in scores.get(name, {}).items()]
+            if not scores.get(names[0]) or len({row[0] for row in long}) < 2:
+                continue
+            frame = pd.DataFrame(long, columns=["config", "seed", "score"])
+            made = effects(frame, names[0], threshold, planned=len(family))
+            frame = made.frame.rename(columns={"config": "cell", "difference": "estimate"})
+            frames.append(frame[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator))
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 

@@ -13,6 +13,7 @@ from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.refusals import refused
 from analysis.selection.study_row import NAN, StudyRow, last_evaluations, study_rows
 from analysis.stats.seed_contrasts import smallest_effect
+from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
 from analysis.tables.ranges import edges
 from analysis.tables.states import Role
@@ -27,7 +28,8 @@ def compare(tables: Tables) -> pd.DataFrame:
     has only its seeds and scores.
 
     Returns:
-        Columns ``study, method, citation, is_baseline, searched_parameters, budget_trials, budget_epochs``;
+        Columns ``study, method, citation, is_baseline, searched_parameters, budget_trials, budget_epochs``, ``control``
+        (its kind, see ``analysis.tables.controls``);
         ``finalists`` (how many the study has); of the best one ``config_id, trial_id, screen_score, optimism,
         seeds, scores, mean, minimum, maximum, n, planned_seeds, confirmed, chosen`` (of all);
         ``paired_seeds, differences, difference`` to the baseline's best finalist, seed by seed; the claim ``low, high,
@@ -69,7 +71,8 @@ def compare(tables: Tables) -> pd.DataFrame:
     place = {study: position for position, study in enumerate(ranked["study"].unique())}
     order = sorted(range(len(rows)), key=lambda index: place.get(rows[index].study, len(place)))
     frame = pd.DataFrame([columns[index] for index in order])
-    return frame.assign(chosen=[rows[index].best.n > 0 and place[rows[index].study] == 0 for index in order])
+    chosen = set(ranked.loc[ranked["chosen"], "study"])
+    return frame.assign(chosen=frame["study"].isin(chosen), control=frame["study"].map(controls_of(tables)))
 
 
 def teacher_miou(tables: Tables) -> float:

@@ -10,6 +10,7 @@ from analysis.conditions.hardware import mixed
 from analysis.conditions.time_spent import recording
 from analysis.selection.halving import all_seeds, entered, schedule
 from analysis.selection.one_standard_error import decide
+from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import ConfigView, read_config, read_frozen_selection
 from analysis.tables.ranges import distance
@@ -86,27 +87,31 @@ def finalists(tables: Tables) -> pd.DataFrame:
     is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included;
     ``training_macs`` is the same counted: multiply-accumulates for each image of role train, the teacher's included.
 
+    A study that is a control (``control``, its kind) is ranked behind the others and never chosen, nor in the tie set.
+
     Without any confirmed config the best trial of each study stands in (``confirmed`` is False): one seed,
     the very score by which it was chosen, so its optimism is unknown, and the highest is chosen.
 
     Returns:
-        One row per finalist with ``COLUMNS`` and ``rank, tie, chosen, why``; ``trial_id``, ``screen_score`` and
-        ``optimism`` are missing for a config that was not searched, ``sd`` (n - 1) for one seed. Empty if no trial
+        One row per finalist with ``COLUMNS`` and ``control, rank, tie, chosen, why``; ``trial_id``, ``screen_score``
+        and ``optimism`` are missing for a config that was not searched, ``sd`` (n - 1) for one seed. Empty if no trial
         is complete.
     """
     trials = tables["trials"]
     complete = trials[(trials["state"] == State.COMPLETE) & trials["score"].notna()]
-    rows = _confirmed(tables, complete) or _screened(complete)
+    controls, rows = controls_of(tables), _confirmed(tables, complete)
+    if all(row.study in controls for row in rows):
+        rows = _screened(complete) or rows
     if not rows:
         kinds = {"confirmed": "bool", "n": "int64", "rank": "int64", "tie": "bool", "chosen": "bool"}
-        return pd.DataFrame(columns=[*COLUMNS, "rank", "tie", "chosen", "why"]).astype(kinds)
+        return pd.DataFrame(columns=[*COLUMNS, "control", "rank", "tie", "chosen", "why"]).astype(kinds)
 
     def timed(tied: pd.DataFrame) -> bool:
         return not any(mix.kind == "hardware" and mix.spans(tied["study"]) for mix in mixed(tables))
 
-    return decide(
-        _with_costs(tables, pd.DataFrame([asdict(row) for row in rows])), timed, read_frozen_selection(tables)
-    )
+    frame = _with_costs(tables, pd.DataFrame([asdict(row) for row in rows]))
+    frame = frame.assign(control=frame["study"].map(controls).astype(object))
+    return decide(frame, timed, read_frozen_selection(tables))
 
 
 def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:

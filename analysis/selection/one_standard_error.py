@@ -33,7 +33,8 @@ def decide(
 
     Args:
         finalists: One row per config, with at least ``study, config_id, seeds, scores, mean, n, planned_seeds,
-            confirmed, rounds, unstable, fastest_s, training_macs, params, distance``.
+            confirmed, rounds, unstable, fastest_s, training_macs, params, distance``, and ``control`` where some of
+            them are controls, which are ranked last and never chosen.
         timed: Takes the tie set and returns whether its training times can be compared.
         frozen: A selection that is final.
 
@@ -42,14 +43,18 @@ def decide(
         where a seed has collapsed.
     """
     frame = finalists.assign(unstable=_unstable(finalists))
-    order = frame.assign(stable=frame["unstable"].isna(), whole=frame["n"] >= frame["planned_seeds"]).sort_values(
-        ["stable", "whole", "rounds", "mean", "study", "config_id"], ascending=[False, False, False, False, True, True]
+    order = frame.assign(
+        method=~_is_control(frame), stable=frame["unstable"].isna(), whole=frame["n"] >= frame["planned_seeds"]
+    ).sort_values(
+        ["method", "stable", "whole", "rounds", "mean", "study", "config_id"],
+        ascending=[False, False, False, False, False, True, True],
     )
     frame = frame.loc[order.index].reset_index(drop=True)
     frame = frame.assign(rank=range(1, len(frame) + 1), tie=_ties(frame))
     choice = _choice(frame, timed, frozen)
-    chosen = frame.index == choice.label
-    frame = frame.assign(chosen=chosen, why=pd.Series(choice.why, frame.index).where(chosen))
+    chosen = frame.index == (None if choice is None else choice.label)
+    why = pd.Series(None if choice is None else choice.why, frame.index, dtype=object)
+    frame = frame.assign(chosen=chosen, why=why.where(chosen))
     return frame.sort_values("chosen", ascending=False, kind="stable").reset_index(drop=True)
 
 
@@ -147,6 +152,7 @@ def standings(means: Sequence[float], sd: float, n: int) -> list[Standing] | Non
 def contenders(frame: pd.DataFrame) -> pd.DataFrame:
     """The finalists among which the choice is made: stable, and with a score on every seed of the last round."""
     able = frame[frame["confirmed"] & frame["unstable"].isna() & (frame["n"] >= frame["planned_seeds"])]
+    able = able[~_is_control(able)]
     return able[able["n"] == able["n"].max()]
 
 
@@ -163,15 +169,24 @@ def _ties(frame: pd.DataFrame) -> pd.Series:
     return pd.Series(frame.index.isin(able.index[tied]), index=frame.index)
 
 
-def _choice(frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: FrozenSelection | None) -> ConfigChoice:
+def _choice(
+    frame: pd.DataFrame, timed: Callable[[pd.DataFrame], bool], frozen: FrozenSelection | None
+) -> ConfigChoice | None:
+    """The choice; None where there are only controls."""
     if frozen is not None:
         chosen = frame[(frame["study"] == frozen.chosen.study) & (frame["config_id"] == frozen.chosen.config_id)]
         if len(chosen):
             return ConfigChoice(chosen.index[0], frozen.why)
     tied = frame[frame["tie"]]
+    if tied.empty and _is_control(frame.iloc[:1]).all():
+        return None
     if tied.empty:
         return ConfigChoice(frame.index[0], "the best so far, because no config has a score on every fresh seed")
     return cheapest(tied, len(tied) > 1 and timed(tied))
+
+
+def _is_control(frame: pd.DataFrame) -> pd.Series:
+    return frame["control"].notna() if "control" in frame else pd.Series(False, frame.index)
 
 
 def _unstable(frame: pd.DataFrame) -> pd.Series:

@@ -42,6 +42,11 @@ def best(tables: Tables) -> dict[str, Any]:
         counts = tables["trials"]["state"].value_counts()
         states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no trials"
         raise AnalysisError(f"nothing to choose from: no trial of this sweep is complete ({states})")
+    if not ranked["chosen"].any():
+        studies = ", ".join(dict.fromkeys(ranked["study"]))
+        raise AnalysisError(
+            f"nothing to choose from: only controls have a complete trial ({studies}); run the sweep on"
+        )
     winner = ranked.iloc[0]
     comparison = compare(tables).set_index("study")
     row = comparison.loc[winner["study"]]
@@ -58,7 +63,12 @@ def best(tables: Tables) -> dict[str, Any]:
         "selection": _selection(ranked, winner),
         "baseline": _baseline(comparison, row),
         "runners_up": [
-            {"study": runner_up["study"], "config_id": runner_up["config_id"], **_seeds(runner_up)}
+            {
+                "study": runner_up["study"],
+                "config_id": runner_up["config_id"],
+                **_control(runner_up),
+                **_seeds(runner_up),
+            }
             for _, runner_up in ranked.iloc[1:4].iterrows()
         ],
         "space_edges": crowded_edges(tables, winner["study"]),
@@ -155,6 +165,10 @@ def _seeds(row: pd.Series) -> dict[str, object]:
         "mean": _plain(row["mean"]),
         "n": int(row["n"]),
     }
+
+
+def _control(row: pd.Series) -> dict[str, object]:
+    return {} if pd.isna(row["control"]) else {"control": str(row["control"])}
 
 
 def _baseline(comparison: pd.DataFrame, row: pd.Series) -> dict[str, object] | None:

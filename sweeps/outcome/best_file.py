@@ -53,8 +53,8 @@ def best_config(sweep: Store | Path | str) -> TrainConfig:
     """
     spec, state = load_state(open_store(sweep))
     ranked = finalists(short_frames(state, spec))
-    if ranked.empty:
-        raise InputError(f"{sweep}: no trial is complete, so there is no best config; run the sweep on")
+    if not ranked["chosen"].any():
+        raise InputError(f"{sweep}: no trial is complete but of controls, so there is no best config; run the sweep on")
     return TrainConfig.parse(json.loads(ranked.iloc[0]["config_json"]))
 
 

@@ -52,6 +52,8 @@ def freeze(sweep: Store) -> Frozen:
 def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: str) -> Frozen:
     if ranked.empty:
         raise InputError(f"{sweep}: no trial is complete, so there is nothing to freeze; run the sweep on")
+    if not ranked["chosen"].any():
+        raise InputError(f"{sweep}: only controls have a complete trial, so there is nothing to freeze")
     chosen = ranked[ranked["chosen"]].iloc[0]
     of_baseline = ranked[ranked["study"] == (spec.baseline.name if spec.baseline else None)]
     first = max(spec.seed, *spec.confirm_seeds, *(trial.seed for trial in state.trials.values())) + 1

@@ -94,7 +94,7 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
     with local_folder(sweep) as folder:
         write_tables(folder)
         tables = read_tables(folder)
-        chosen = best(tables) if len(tables["selections"]) else None
+        chosen = best(tables) if tables["selections"]["chosen"].any() else None
         if chosen is not None:
             text = best_document(chosen, teacher.store if teacher else None, sweep)
             write_atomically(folder / "best.yaml", text.encode())
