@@ -24,6 +24,7 @@ class Finalist:
     Attributes:
         sweep_id: Its sweep.
         study: Its study.
+        search: The number of the search that proposed it, of several the first; 1 for a config that was not searched.
         trial_id: The search trial that proposed it; None for a config that was not searched.
         config_id: The config.
         screen_score: The score of that trial.
@@ -47,6 +48,7 @@ class Finalist:
 
     sweep_id: str
     study: str
+    search: int
     trial_id: str | None
     config_id: str
     screen_score: float | None
@@ -74,7 +76,9 @@ _FORWARD_AND_BACKWARD = 3
 
 
 def finalists(tables: Tables) -> pd.DataFrame:
-    """Every config that stands for its study: the chosen one first, then best first.
+    """Every config that stands for its study, over all its searches: the chosen one first, then best first.
+
+    A config that two searches of a study found is one finalist, and each of its fresh seeds counts once.
 
     A finalist is a config that was trained on fresh seeds (phase ``confirm``), as many as the rounds that it came
     through gave it (``rounds``, see ``analysis.selection.halving``). ``rank`` goes by mean over those seeds, but behind
@@ -115,44 +119,53 @@ def finalists(tables: Tables) -> pd.DataFrame:
 
 
 def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
-    """The complete trials behind the scores of a finalist (anything with study, config_id, confirmed)."""
+    """The complete trials behind the scores of a finalist, one for each seed.
+
+    Args:
+        tables: The tables of its sweep.
+        finalist: Anything with ``study, config_id, confirmed, seeds``.
+    """
     trials = tables["trials"]
     runs = trials[
         (trials["study"] == finalist["study"])
         & (trials["config_id"] == finalist["config_id"])
         & (trials["phase"] == (Phase.CONFIRM if finalist["confirmed"] else Phase.SEARCH))
         & (trials["state"] == State.COMPLETE)
+        & trials["seed"].isin(list(finalist["seeds"]))
     ]
-    return runs.sort_values("seed")
+    return runs.sort_values("seed", kind="stable").drop_duplicates("seed")
 
 
 def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
     searched = complete[complete["phase"] == Phase.SEARCH].set_index("trial_id")
-    trials = tables["trials"]
+    trials = tables["trials"].fillna({"search": 1})
     left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
     confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]
     sweeps = tables["sweeps"]
     rounds = schedule(int(sweeps["confirm_top"].max()), int(sweeps["confirm_seeds"].max())) if len(sweeps) else ()
     finished = bool(sweeps["finished"].all())
     groups = [(str(study), str(config), group) for (study, config), group in confirm.groupby(["study", "config_id"])]
-    reached: dict[str, int] = {}
-    for study, _, group in groups:
-        reached[study] = max(reached.get(study, 0), entered(rounds, group["seed"].nunique()))
+    seeds = confirm.groupby(["study", "search", "config_id"])["seed"].nunique()
+    in_round = seeds.map(lambda count: entered(rounds, count))
+    reached = in_round.groupby(["study", "search"]).transform("max")
+    went_out = (in_round < reached).groupby(["study", "config_id"]).all()
     rows = []
     for study, config_id, group in groups:
-        done = group[group.index.isin(complete.index)].drop_duplicates("seed", keep="last").sort_values("seed")
+        once = group.assign(done=group.index.isin(complete.index)).sort_values("done", kind="stable")
+        once = once.drop_duplicates("seed", keep="last").sort_values("seed")  # two searches may have found the config
+        done = once[once["done"]]
         if done.empty:
             continue
         origin = group["candidate_of"].dropna()
         trial_id = origin.iloc[0] if len(origin) else None
         screen = searched.loc[trial_id] if trial_id in searched.index else None
         mean, runs = float(done["score"].mean()), group["seed"].nunique()
-        last_round = entered(rounds, runs)
-        all_begun = finished or last_round < reached[study]  # it went out, or there is no more to come
+        all_begun = finished or bool(went_out[study, config_id])
         rows.append(
             Finalist(
                 sweep_id=done["sweep_id"].iloc[0],
                 study=study,
+                search=int(group["search"].iloc[0]),
                 trial_id=trial_id,
                 config_id=config_id,
                 screen_score=None if screen is None else float(screen["score"]),
@@ -164,8 +177,8 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
                 planned_seeds=runs if all_begun else max(all_seeds(rounds), runs),
                 optimism=None if screen is None else float(screen["score"]) - mean,
                 confirmed=True,
-                rounds=last_round,
-                unstable=_broken(group),
+                rounds=entered(rounds, runs),
+                unstable=_broken(once),
                 cost_s=done["seconds"].mean(),
                 fastest_s=done["seconds"].min(),
                 epochs=int(done["epochs_run"].max()),
@@ -178,13 +191,14 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
 
 
 def _screened(complete: pd.DataFrame) -> list[Finalist]:
-    ordered = complete[complete["phase"] == Phase.SEARCH].sort_values(
+    ordered = complete[complete["phase"] == Phase.SEARCH].fillna({"search": 1}).sort_values(
         ["score", "number"], ascending=[False, True], kind="stable"
     )
     return [
         Finalist(
             sweep_id=trial["sweep_id"],
             study=trial["study"],
+            search=int(trial["search"]),
             trial_id=trial["trial_id"],
             config_id=trial["config_id"],
             screen_score=trial["score"],

@@ -14,7 +14,7 @@ from pyarrow import fs
 from analysis.errors import AnalysisError
 from analysis.tables import parquet
 from analysis.tables.atomic_write import write_atomically
-from analysis.tables.schemas import LATER, SCHEMAS
+from analysis.tables.schemas import ASSUMED, LATER, SCHEMAS
 from analysis.tables.states import ALLOWED, EARLIER
 
 FOLDER = "tables"
@@ -35,7 +35,8 @@ def arrow_table(name: str, rows: Rows) -> pa.Table:
 
     Args:
         name: One of ``SCHEMAS``.
-        rows: The rows, in the order in which they are stored. A field that may be null may be left out.
+        rows: The rows, in the order in which they are stored. A field that may be null may be left out, as may a column
+            of ``ASSUMED``.
 
     Raises:
         AnalysisError: An unknown table or column, a missing required value, a value of the wrong type, a state, phase
@@ -59,6 +60,7 @@ def arrow_table(name: str, rows: Rows) -> pa.Table:
             table = pa.Table.from_pylist(list(rows), schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise AnalysisError(f"table {name}: a value does not fit its column: {error}") from error
+    table = _with_assumed(name, table)
     for field, column in zip(schema, table.columns, strict=True):
         if not field.nullable and column.null_count:
             raise AnalysisError(f"table {name}: '{field.name}' is required, {column.null_count} rows lack it")
@@ -166,14 +168,15 @@ def _read(system: fs.FileSystem, path: str, name: str, only: tuple[str, Collecti
     with system.open_input_file(path) as file:
         stored = parquet.open_file(file)
         stored_columns = set(stored.schema_arrow.names)
-        missing = [column for column in LATER.get(name, ()) if column not in stored_columns]
+        later = (*LATER.get(name, ()), *ASSUMED.get(name, ()))
+        missing = [column for column in later if column not in stored_columns]
         columns = [column for column in schema.names if column not in missing]
         table = (
             _in_current_words(name, stored.read(columns)) if only is None else _matching(name, stored, columns, *only)
         )
     for column in missing:
         table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
-    return table.select(schema.names).cast(schema).to_pandas()
+    return _with_assumed(name, table.select(schema.names)).cast(schema).to_pandas()
 
 
 def _matching(name: str, stored: pq.ParquetFile, columns: list[str], column: str, values: Collection[str]) -> pa.Table:
@@ -185,6 +188,14 @@ def _matching(name: str, stored: pq.ParquetFile, columns: list[str], column: str
     )
     matching = (piece.filter(pc.is_in(piece[column], allowed)) for piece in pieces)
     return pa.concat_tables([stored.schema_arrow.empty_table().select(columns), *matching])
+
+
+def _with_assumed(name: str, table: pa.Table) -> pa.Table:
+    """A table in which the values of ``ASSUMED`` stand where its rows have none."""
+    for column, value in ASSUMED.get(name, {}).items():
+        filled = pc.fill_null(table[column], value)
+        table = table.set_column(table.column_names.index(column), table.schema.field(column), filled)
+    return table
 
 
 def _in_current_words(name: str, table: pa.Table) -> pa.Table:

@@ -11,7 +11,7 @@ from pyarrow import fs
 from analysis.errors import AnalysisError
 from analysis.tables import parquet
 from analysis.tables.files import locate, unreadable
-from analysis.tables.schemas import SCHEMAS
+from analysis.tables.schemas import ASSUMED, SCHEMAS
 from analysis.tables.states import EARLIER
 
 
@@ -19,7 +19,8 @@ def query(sweep: str | Path, sql: str) -> pa.Table:
     """Answer a question to the tables of sweep ``D``, each a view of its own name, in the dialect of DuckDB.
 
     Only the columns and rows that the question needs are read. A table that the sweep does not have is empty, a
-    column that it was written without is null. DuckDB can reach neither files nor the network by itself.
+    column that it was written without is null, or has the value of ``ASSUMED``. DuckDB can reach neither files nor
+    the network by itself.
 
     Args:
         sweep: The folder ``D``, or a URI such as ``s3://bucket/folder``.
@@ -34,7 +35,7 @@ def query(sweep: str | Path, sql: str) -> pa.Table:
         for name, schema in SCHEMAS.items():
             plain = pa.schema([field.with_nullable(True) for field in schema])
             stored = ds.dataset(files[name], plain, parquet.CHECKED, system) if name in files else plain.empty_table()
-            if columns := _in_current_words(name):
+            if columns := _as_of_today(name):
                 connection.register(f"stored_{name}", stored)
                 connection.execute(f"create view {name} as select * replace ({columns}) from stored_{name}")
             else:
@@ -68,9 +69,9 @@ def _check(
             raise unreadable(sweep, name, error) from error
 
 
-def _in_current_words(name: str) -> str:
-    """The columns of a table in which earlier versions wrote other words, as expressions that give those of today."""
-    replaced = []
+def _as_of_today(name: str) -> str:
+    """The columns of a table that earlier versions lack or wrote in other words, as expressions in today's terms."""
+    replaced = [f"coalesce({column}, {value}) as {column}" for column, value in ASSUMED.get(name, {}).items()]
     for (of, column), words in EARLIER.items():
         if of == name:
             cases = " ".join(f"when '{earlier}' then '{word}'" for earlier, word in words.items())

@@ -69,6 +69,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         spent_s=(_REAL, "s"),
         is_baseline=_FLAG,
         control_or_null=_TEXT,
+        repeats=(_INT, "independent searches, which share the budget evenly"),
     ),
     "trials": _schema(
         sweep_id=_TEXT,
@@ -76,6 +77,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         study=_TEXT,
         number=_INT,
         phase=_TEXT,
+        search=(_INT, "number of its search among those of its study, from 1"),
         candidate_of_or_null=_TEXT,
         config_id=_TEXT,
         seed=_INT,
@@ -220,6 +222,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "selections": _schema(
         sweep_id=_TEXT,
         study=_TEXT,
+        search_or_null=(_INT, "number of the search that proposed it"),
         trial_id_or_null=_TEXT,
         config_id=_TEXT,
         screen_score_or_null=(_REAL, "fraction 0..1"),
@@ -243,7 +246,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 LATER: dict[str, tuple[str, ...]] = {
     "sweeps": ("frozen_json", "code_json", "looks", "looks_spent", "looks_most"),
     "studies": ("defaults_json", "control"),
-    "selections": ("rounds", "unstable", "tie", "cost_s"),
+    "selections": ("search", "rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),
     "trials": (
         *("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
@@ -255,3 +258,5 @@ LATER: dict[str, tuple[str, ...]] = {
     ),
 }
 """Columns that were added later: tables written before lack them, and read with nulls in their place."""
+ASSUMED: dict[str, dict[str, int]] = {"studies": {"repeats": 1}, "trials": {"search": 1}}
+"""Columns that were added later and are never null, each with the value of all rows that were written before."""

@@ -74,7 +74,7 @@ class SweepBegun(_Event):
 
     def to_json(self) -> dict[str, object]:
         """Without what is none."""
-        return _without_none(_Event.to_json(self), "foreign")
+        return _without(_Event.to_json(self), "foreign", None)
 
     @classmethod
     def from_json(cls, data: Content) -> Self:
@@ -96,7 +96,7 @@ class SessionBegun(_Event):
 
     def to_json(self) -> dict[str, object]:
         """Without what is none."""
-        return _without_none(_Event.to_json(self), "command")
+        return _without(_Event.to_json(self), "command", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Grown(_Event):
 
     def to_json(self) -> dict[str, object]:
         """Without what is none."""
-        return _without_none(_Event.to_json(self), "foreign")
+        return _without(_Event.to_json(self), "foreign", None)
 
     @classmethod
     def from_json(cls, data: Content) -> Self:
@@ -153,6 +153,7 @@ class Proposed(_Event):
     Attributes:
         candidate_of: The searched trial whose config is trained again.
         params: What the search chose, by dotted path; empty where nothing is searched.
+        search: The number of the search that proposed the config, among those of the study.
     """
 
     kind: ClassVar = "proposed"
@@ -165,6 +166,11 @@ class Proposed(_Event):
     params: Content
     config: Content
     config_id: str
+    search: int = 1
+
+    def to_json(self) -> dict[str, object]:
+        """Without the number of a first search."""
+        return _without(_Event.to_json(self), "search", 1)
 
     @classmethod
     def from_json(cls, data: Content) -> Self:
@@ -181,12 +187,18 @@ class Infeasible(_Event):
         study: The study.
         params: The parameters by dotted path; empty where they do not even lie in the space.
         reason: Why they make no valid config.
+        search: The number of the search, among those of the study.
     """
 
     kind: ClassVar = "infeasible"
     study: str
     params: Content
     reason: str
+    search: int = 1
+
+    def to_json(self) -> dict[str, object]:
+        """Without the number of a first search."""
+        return _without(_Event.to_json(self), "search", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,11 +393,16 @@ class DriverStopped(_Event):
 
 @dataclass(frozen=True, slots=True)
 class Exhausted(_Event):
-    """A study proposes nothing more although it has budget left."""
+    """A search of a study proposes nothing more although it has budget left."""
 
     kind: ClassVar = "exhausted"
     study: str
     reason: str
+    search: int = 1
+
+    def to_json(self) -> dict[str, object]:
+        """Without the number of a first search."""
+        return _without(_Event.to_json(self), "search", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,9 +517,9 @@ MAY_WAIT = (EpochReported, Started, Promoted, Located)
 """Events whose records may be written a second later: should they be lost, the trial reports them again."""
 
 
-def _without_none(data: dict[str, object], name: str) -> dict[str, object]:
-    """A record's data without a field that says nothing, which earlier versions do not know."""
-    return {key: value for key, value in data.items() if key != name or value is not None}
+def _without(data: dict[str, object], name: str, default: object) -> dict[str, object]:
+    """A record's data without a field that has its default, which earlier versions do not know."""
+    return {key: value for key, value in data.items() if key != name or value != default}
 
 
 def _plain(value: Any) -> object:

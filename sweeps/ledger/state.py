@@ -14,6 +14,7 @@ from sweeps.ledger.events import Event, TrialOutcome
 from sweeps.ledger.failure import Failure, recorded_failure
 from sweeps.ledger.looks import FreshRun, Look, look_at, taken
 from sweeps.ledger.record import Record
+from sweeps.ledger.search_name import search_name
 from sweeps.ledger.trial_state import Phase, TrialState
 
 
@@ -31,6 +32,8 @@ class TrialRecord:
     """What the search chose, by dotted path; empty where nothing is searched."""
     config: Mapping[str, object]
     config_id: str
+    search: int = 1
+    """The number of the search that proposed the config, among those of the study."""
     state: TrialState = TrialState.PLANNED
     reason: str | None = None
     attempts: int = 0
@@ -101,6 +104,7 @@ class InvalidProposal:
 
     params: Mapping[str, Scalar]
     reason: str
+    search: int = 1
     state: ClassVar = TrialState.FAILED
     score: ClassVar = None
     curve: ClassVar[Mapping[int, float]] = {}
@@ -139,11 +143,11 @@ class SweepState:
     by_study: dict[str, list[TrialRecord]] = field(default_factory=dict)
     """The same, by study."""
     invalid: dict[str, list[InvalidProposal]] = field(default_factory=dict)
-    """What the search of a study proposed in vain."""
+    """What the searches of a study proposed in vain."""
     in_vain: dict[str, int] = field(default_factory=dict)
-    """How many proposals of a study in a row made no valid config, up to the last one."""
+    """By `search_name`, how many proposals in a row made no valid config, up to the last one."""
     exhausted: dict[str, str] = field(default_factory=dict)
-    """Why a study proposes nothing more although it has budget left."""
+    """By `search_name`, why a search proposes nothing more although it has budget left."""
     decisions: list[Decision] = field(default_factory=list)
     command: events.Command | None = None
     """The command that began the last session; none if that is not known."""
@@ -175,14 +179,16 @@ class SweepState:
         assert self.begun is not None, "the ledger has no record of a sweep"
         return self.begun
 
-    def of_study(self, study: str, phase: Phase | None = None) -> list[TrialRecord]:
-        """The trials of a study, in order of their number."""
-        return [trial for trial in self.by_study.get(study, []) if phase in (None, trial.phase)]
+    def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> list[TrialRecord]:
+        """The trials of a study, or of one of its searches, in order of their number."""
+        trials = self.by_study.get(study, [])
+        return [trial for trial in trials if phase in (None, trial.phase) and search in (None, trial.search)]
 
-    def proposed(self, study: str) -> list[TrialRecord | InvalidProposal]:
-        """All that the search of a study has proposed: its trials, those left out included, and what was not valid."""
-        searched = [trial for trial in self.of_study(study) if trial.phase in (Phase.SEARCH, Phase.LEFT_OUT)]
-        return [*searched, *self.invalid.get(study, [])]
+    def proposed(self, study: str, search: int = 1) -> list[TrialRecord | InvalidProposal]:
+        """All that a search of a study has proposed: its trials, those left out included, and what was not valid."""
+        trials = self.of_study(study, search=search)
+        searched = [trial for trial in trials if trial.phase in (Phase.SEARCH, Phase.LEFT_OUT)]
+        return [*searched, *(proposal for proposal in self.invalid.get(study, []) if proposal.search == search)]
 
     def of_phase(self, phase: Phase) -> list[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
@@ -257,8 +263,8 @@ class SweepState:
             case events.Infeasible():
                 self._note_invalid(record, event)
             case events.Exhausted():
-                self.exhausted[event.study] = event.reason
-                self._note(record, event, study=event.study, detail=event.reason)
+                self.exhausted[search_name(event.study, event.search)] = event.reason
+                self._note(record, event, study=event.study, detail=_of_search(event.search, event.reason))
             case events.Aborted():
                 self._abort(record, event)
             case events.Frozen():
@@ -287,8 +293,9 @@ class SweepState:
     def _grow(self, record: Record, event: events.Grown) -> None:
         self.begun = replace(self.sweep, spec=event.spec, foreign=event.foreign or self.sweep.foreign)
         for study, left_out in event.corrected.items():
-            self.exhausted.pop(study, None)
-            self.in_vain.pop(study, None)
+            for of_search in (self.exhausted, self.in_vain):
+                for name in [name for name in of_search if name.partition("/")[0] == study]:
+                    del of_search[name]
             for trial in (self.trials[trial_id] for trial_id in left_out):
                 trial.phase = Phase.LEFT_OUT
                 if trial.state.is_unfinished:
@@ -297,11 +304,12 @@ class SweepState:
         self._note(record, event, detail="; ".join(event.changes))
 
     def _note_invalid(self, record: Record, event: events.Infeasible) -> None:
-        self.invalid.setdefault(event.study, []).append(InvalidProposal(event.params, event.reason))
-        self.in_vain[event.study] = self.in_vain.get(event.study, 0) + 1
+        self.invalid.setdefault(event.study, []).append(InvalidProposal(event.params, event.reason, event.search))
+        name = search_name(event.study, event.search)
+        self.in_vain[name] = self.in_vain.get(name, 0) + 1
         params = ", ".join(f"{path}={value}" for path, value in event.params.items())
         detail = f"{params}: {event.reason}" if params else event.reason
-        self._note(record, event, study=event.study, detail=detail)
+        self._note(record, event, study=event.study, detail=_of_search(event.search, detail))
 
     def _add_trial(self, record: Record, event: events.Proposed) -> None:
         trial = TrialRecord(
@@ -314,12 +322,13 @@ class SweepState:
             params=event.params,
             config=event.config,
             config_id=event.config_id,
+            search=event.search,
         )
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
         if trial.phase is Phase.SEARCH:
-            self.in_vain.pop(trial.study, None)
-        self._note(record, event, trial, detail=trial.phase)
+            self.in_vain.pop(search_name(trial.study, trial.search), None)
+        self._note(record, event, trial, detail=_of_search(trial.search, trial.phase))
 
     def _start(self, record: Record, event: events.Started) -> None:
         trial = self.trials[event.trial]
@@ -392,3 +401,8 @@ class SweepState:
             trial_id, study = trial.id, trial.study
         n, at, kind = record.n, record.at, event.kind
         self.decisions.append(Decision(n, at, kind, detail, trial_id, study, epoch, rung, value))
+
+
+def _of_search(search: int, detail: str) -> str:
+    """What happened in a search; the first search is not named, because most studies have no other."""
+    return detail if search == 1 else f"search {search}: {detail}"

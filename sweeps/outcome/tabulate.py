@@ -207,6 +207,7 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:
                 "spent_s": sum(trial.seconds for trial in searched),
                 "is_baseline": study == baseline,
                 "control": controls.get(study.name),
+                "repeats": spec.repeats_of(study),
             }
         )
     return studies
@@ -219,6 +220,7 @@ def _trial(trial: TrialRecord) -> Row:
         "study": trial.study,
         "number": trial.number,
         "phase": trial.phase,
+        "search": trial.search,
         "candidate_of": trial.candidate_of,
         "config_id": trial.config_id,
         "seed": trial.seed,

@@ -19,7 +19,7 @@ Count = Annotated[int, Field(le=10**9)]
 
 
 class Budget(Strict):
-    """What every study may spend on its search; whichever is reached first ends it."""
+    """What every study may spend on its searches; whichever is reached first ends them."""
 
     trials: Count | None = Field(default=None, gt=0)
     """Configs tried per study."""
@@ -31,6 +31,11 @@ class Budget(Strict):
         if self.trials is None and self.epochs is None:
             raise ValueError("give trials, epochs or both, per study")
         return self
+
+    def share(self, searches: int) -> "Budget":
+        """What each of several searches may spend."""
+        trials, epochs = (None if given is None else given // searches for given in (self.trials, self.epochs))
+        return Budget(trials=trials, epochs=epochs)
 
 
 class Sampler(Strict):

@@ -43,6 +43,8 @@ UNKNOWN_TEACHER = "0" * 16
 """Stands for the teacher's digest until it is fitted or loaded."""
 _DECIDED_ELSEWHERE = ("data", "student", "teacher", "terms", "seed")
 """Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
+SEEDS_OF_SEARCH = 10**6
+"""How far apart the seeds of a study's searches lie; between them lie fresh and final seeds."""
 _MOST_CORNERS = 64
 """Corners of a space that are tried for a value that is not valid alone."""
 _FIXED = ("data", "teacher", "seed", "data_seed")
@@ -125,6 +127,9 @@ class SweepSpec(Strict):
     space: dict[str, Domain] = Field(default_factory=dict)
     """Nuisance parameters that every study searches, such as optimizer.lr."""
     budget: Budget
+    repeats: Count = Field(default=1, ge=1)
+    """Independent searches of every study that searches anything: each with seeds and a race of its own, and with an
+    even share of the study's budget."""
     sampler: Sampler = Field(default_factory=Sampler)
     scheduler: Scheduler = Field(default_factory=Scheduler)
     confirm: Confirm = Field(default_factory=Confirm)
@@ -173,6 +178,7 @@ class SweepSpec(Strict):
             self._check_paths(study)
         for study in self.studies:
             self._check_study(study)
+            self._check_repeats(study)
         baseline = self.baseline
         if self.purpose == "search" and baseline is not None and not self.space_of(baseline):
             tuned = [study.name for study in self.studies if self.space_of(study)]
@@ -224,6 +230,22 @@ class SweepSpec(Strict):
             for value in extremes(domain):
                 self._check_searched(study, path, value)
 
+    def _check_repeats(self, study: Study) -> None:
+        """Raise InputError if a study's budget does not hold one trial for each of its searches."""
+        repeats = self.repeats_of(study)
+        if repeats == 1:
+            return
+        epochs = self.config_for(study).epochs
+        for field, given, least, each in (
+            ("trials", self.budget.trials, repeats, "one trial"),
+            ("epochs", self.budget.epochs, repeats * epochs, f"one trial of {epochs} epochs"),
+        ):
+            if given is not None and given < least:
+                raise InputError(
+                    f"budget.{field}: must be at least {least}, {each} for each of the {repeats} searches that repeats "
+                    f"asks for in the study {study.name}, got {given}; raise budget.{field} or lower repeats"
+                )
+
     def _check_searched(self, study: Study, path: str, value: Any) -> None:
         """Raise InputError if a searched value is not valid, neither alone nor with other values that are searched."""
         try:
@@ -249,6 +271,22 @@ class SweepSpec(Strict):
     def digest(self) -> str:
         """Hash of the whole spec."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+    def repeats_of(self, study: Study) -> int:
+        """How many searches a study has; one that searches nothing has a single config and needs no second search."""
+        return self.repeats if self.space_of(study) else 1
+
+    @property
+    def search_budget(self) -> Budget:
+        """What each search of a study may spend: an even share of the study's budget, rounded down."""
+        return self.budget.share(self.repeats)
+
+    def search_seed(self, search: int) -> int:
+        """The seed on which a search trains its configs: one seed for all trials of the search, which it compares.
+
+        Searches of a study on one seed would share the luck of that seed, and so would not be independent.
+        """
+        return self.seed + (search - 1) * SEEDS_OF_SEARCH
 
     @property
     def confirm_seeds(self) -> tuple[int, ...]:

@@ -88,6 +88,7 @@ class Sweep:
                 "spent_epochs": 6,
                 "spent_s": 60.0,
                 "is_baseline": is_baseline,
+                "repeats": 1,
                 **fields,
             }
         )
@@ -105,6 +106,7 @@ class Sweep:
             "study": study,
             "number": number,
             "phase": "confirm" if of else "search",
+            "search": origin["search"] if origin else 1,
             "candidate_of": of,
             "config_id": origin["config_id"] if origin else f"{study}-config-{number}",
             "seed": seed,

@@ -1,7 +1,7 @@
 """Records of the ledger as typed events."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
@@ -27,8 +27,8 @@ EXAMPLES = [
     events.CodeKnown("c0de", {"training": {"kdtrain.loop.trainer": "1"}}),
     events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
     events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
-    events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc"),
-    events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup"),
+    events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc", 2),
+    events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup", 2),
     events.Started("kd-0"),
     events.Located("kd-0", "e", "here", {"environment_id": "e"}),
     events.Reused("kd-0", "kd-1"),
@@ -40,7 +40,7 @@ EXAMPLES = [
     events.Retried("kd-0", "MemoryError", "out_of_memory", 1.0),
     events.AttemptInterrupted("kd-0"),
     events.DriverStopped("SIGTERM"),
-    events.Exhausted("kd", "every config of its space was tried"),
+    events.Exhausted("kd", "every config of its space was tried", 2),
     events.Aborted("all failed"),
     events.Note("text"),
     events.Frozen(CONFIG, None, (CONFIG,), "the best", (9, 10), "test", 12),
@@ -54,6 +54,13 @@ def test_an_event_survives_its_record(event):
     content = json.loads(json.dumps(event.to_json()))
     assert list(content) == [each.name for each in fields(event)]
     assert parse_event(1, event.kind, content) == event
+
+
+@pytest.mark.parametrize("event", [each for each in EXAMPLES if hasattr(each, "search")])
+def test_a_record_of_a_first_search_is_what_it_was_before_studies_had_several(event):
+    content = replace(event, search=1).to_json()
+    assert "search" not in content
+    assert parse_event(1, event.kind, content).search == 1
 
 
 def test_there_is_an_example_of_every_event_and_no_kind_is_used_twice():

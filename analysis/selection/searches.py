@@ -1,0 +1,73 @@
+"""The searches of every study: which config each of them found, and what that config scores on fresh seeds.
+
+The claim about methods rests on these rows: a method is a search procedure, and the searches of a study are its
+independent repetitions. A comparison of configs (``analysis.selection.compare``) has one row per study instead.
+"""
+
+import pandas as pd
+
+from analysis.selection.finalists import finalists
+from analysis.tables.files import Tables
+from analysis.tables.states import Phase, State
+
+_OF_FINALIST = (
+    *("config_id", "trial_id", "screen_score", "confirmed", "seeds", "scores", "mean", "n", "planned_seeds"),
+    *("rounds", "unstable"),
+)
+_OF_SEARCH = ("search_trials", "search_epochs", "search_s")
+COLUMNS = ("study", "search", "is_baseline", *_OF_FINALIST, "same_as", *_OF_SEARCH)
+
+
+def searches(tables: Tables) -> pd.DataFrame:
+    """One row per study and search, each with the best finalist of that search, in the order of the table ``studies``.
+
+    The finalists of a search are ranked among themselves (see ``analysis.selection.finalists``). Their scores come
+    from the fresh seeds of the race alone, on role ``select``: the final seeds of a frozen selection, which only the
+    chosen config and the baseline have, do not enter. So the rows stay comparable after a freeze.
+
+    A training counts once in a row, but two searches of a study that found the same config share its trainings:
+    ``same_as`` says so, and the scores of the later row are no new evidence about the noise of seeds. Two searches of a
+    study share no search trial: each trains with a seed of its own.
+
+    Returns:
+        Columns ``study, search`` (from 1), ``is_baseline``; of the best finalist ``config_id, trial_id, screen_score,
+        confirmed, seeds, scores, mean, n, planned_seeds, rounds, unstable``; ``same_as``, the first search of the
+        study with the same best finalist, missing where this search is the first; ``search_trials, search_epochs,
+        search_s``, what the search spent. A search without a finalist, or whose best one has no fresh seed while
+        others have some, has no config, ``n`` 0 and empty lists. A study that searches nothing has one row, without
+        ``trial_id``.
+    """
+    trials = tables["trials"].fillna({"search": 1})
+    studies = tables["studies"].fillna({"repeats": 1})
+    best = {
+        (str(row["study"]), int(number)): row
+        for number in sorted(trials["search"].unique())
+        for _, row in _ranked({**tables, "trials": trials[trials["search"] == number]}).iterrows()
+    }
+    if any(row["confirmed"] for row in best.values()):
+        best = {key: row for key, row in best.items() if row["confirmed"]}
+    rows: list[dict[str, object]] = []
+    first: dict[tuple[str, str], int] = {}
+    for _, study in studies.iterrows():
+        for number in range(1, int(study["repeats"]) + 1):
+            name = str(study["study"])
+            row: dict[str, object] = {"study": name, "search": number, "is_baseline": bool(study["is_baseline"])}
+            if (finalist := best.get((name, number))) is not None:
+                found_by = first.setdefault((name, finalist["config_id"]), number)
+                row |= {column: finalist[column] for column in _OF_FINALIST}
+                row["same_as"] = None if found_by == number else found_by
+            else:
+                row |= {"confirmed": False, "n": 0, "planned_seeds": 0, "rounds": 0, "seeds": [], "scores": []}
+            rows.append({**row, **_spent(trials[(trials["study"] == name) & (trials["search"] == number)])})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _ranked(tables: Tables) -> pd.DataFrame:
+    """The best finalist of every study."""
+    return finalists(tables).sort_values("rank").drop_duplicates("study")
+
+
+def _spent(trials: pd.DataFrame) -> dict[str, object]:
+    begun = trials[(trials["phase"] == Phase.SEARCH) & (trials["state"] != State.PLANNED)]
+    totals = (len(begun), int(begun["epochs_run"].sum()), float(begun["seconds"].sum()))
+    return dict(zip(_OF_SEARCH, totals, strict=True))
