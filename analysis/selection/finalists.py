@@ -191,8 +191,10 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
 
 
 def _screened(complete: pd.DataFrame) -> list[Finalist]:
-    ordered = complete[complete["phase"] == Phase.SEARCH].fillna({"search": 1}).sort_values(
-        ["score", "number"], ascending=[False, True], kind="stable"
+    ordered = (
+        complete[complete["phase"] == Phase.SEARCH]
+        .fillna({"search": 1})
+        .sort_values(["score", "number"], ascending=[False, True], kind="stable")
     )
     return [
         Finalist(
