@@ -20,11 +20,17 @@ class Round:
     seeds: int
 
 
-def schedule(top: int, seeds: int) -> tuple[Round, ...]:
+def schedule(top: int, seeds: int, most: int = 0) -> tuple[Round, ...]:
     """The rounds of a race of `top` configs with a budget of ``top * seeds`` trainings.
 
     ceil(log2 top) rounds share the budget evenly, rounded down, at least one seed each. One or two configs get `seeds`
     seeds each in a single round. Empty where there is nothing to train.
+
+    Args:
+        top: Configs in the first round.
+        seeds: Seeds per config on average.
+        most: The most seeds of the config that comes first: in a last round it goes on alone, see
+            ``analysis.selection.decided``.
     """
     if top < 1 or seeds < 1:
         return ()
@@ -33,6 +39,8 @@ def schedule(top: int, seeds: int) -> tuple[Round, ...]:
     for _ in range(number):
         rounds.append(Round(alive, max(1, top * seeds // (number * alive))))
         alive = math.ceil(alive / 2)
+    if (extra := most - all_seeds(rounds)) > 0:
+        rounds.append(Round(1, extra))
     return tuple(rounds)
 
 

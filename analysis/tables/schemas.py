@@ -38,6 +38,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         budget_epochs_or_null=(_INT, "epochs per study"),
         confirm_top=(_INT, "configs per study"),
         confirm_seeds=(_INT, "seeds per config"),
+        confirm_most_or_null=(_INT, "seeds per config at most, where more are trained until it is decided"),
         baseline_or_null=_TEXT,
         purpose=_TEXT,
         design_or_null=_TEXT,
@@ -244,7 +245,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "sweeps": ("frozen_json", "code_json", "looks", "looks_spent", "looks_most"),
+    "sweeps": ("frozen_json", "code_json", "looks", "looks_spent", "looks_most", "confirm_most"),
     "studies": ("defaults_json", "control"),
     "selections": ("search", "rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),

@@ -105,7 +105,7 @@ def ablation(
             "budget": Budget(trials=trials),
             "sampler": Sampler(name="random"),
             "scheduler": Scheduler(name="none"),
-            "confirm": Confirm(top=1, seeds=seeds or spec.confirm.seeds or SEEDS),
+            "confirm": Confirm(top=1, seeds=seeds or spec.confirm.first or SEEDS),
             "resources": spec.resources,
             "retries": spec.retries,
             "seed": max((spec.seed, *spec.confirm_seeds)) + spec.confirm.final_seeds,

@@ -77,7 +77,7 @@ def forecast(spec: SweepSpec, measured: Measured | None = None) -> Forecast:
     epochs = {study.name: counts[study.name] * spec.epochs[study.name] for study in spec.studies}
     return Forecast(
         cells=len(spec.studies),
-        seeds=spec.confirm.seeds if confirms(spec) else 1,
+        seeds=(spec.confirm.most or spec.confirm.first) if confirms(spec) else 1,
         runs=sum(counts.values()),
         epochs=sum(epochs.values()),
         hours=_hours(spec, epochs, facts),
@@ -125,7 +125,7 @@ def _families(spec: SweepSpec, sd: float) -> Iterator[Family]:
         design = cell.design or spec.design or spec.purpose
         if cell.role != "reference":
             groups.setdefault((design, cell.family), []).append(cell)
-    n = spec.confirm.seeds
+    n = spec.confirm.most or spec.confirm.first
     for (design, name), cells in groups.items():
         if name == FACTORIAL:
             factors = len(cells[0].levels or {})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from analysis.selection.halving import survivors
+from sweeps.driver.looking import seeds_now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import Study, SweepSpec
@@ -155,7 +156,8 @@ def _proposes(spec: SweepSpec, state: SweepState, study: Study) -> bool:
 def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
     races = [(study, race(spec, state, study)) for study in spec.studies]
     round_of_seed = [number for number, each in enumerate(spec.confirm.rounds) for _ in range(each.seeds)]
-    for seed, number in zip(spec.confirm_seeds, round_of_seed, strict=True):
+    until = seeds_now(spec, state)
+    for seed, number in list(zip(spec.confirm_seeds, round_of_seed, strict=True))[:until]:
         for study, in_round in races:
             for candidate in in_round[number] if number < len(in_round) else []:
                 yield Rerun(Phase.CONFIRM, study, seed, candidate)

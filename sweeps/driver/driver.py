@@ -21,6 +21,7 @@ from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import next_confirmation, next_final, next_study
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import check_inputs, corrections, grown
+from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages, runs_again
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
@@ -75,6 +76,7 @@ class Driver:
         watchers: Sequence[Watcher] = (),
         check_config: CheckConfig = lambda config: None,
         lacking: Callable[[], str | None] = lambda: None,
+        judge: Judge = to_the_end,
     ) -> None:
         """Open the ledger and continue from its last record.
 
@@ -89,6 +91,7 @@ class Driver:
                 `sweeps.driver.watchers`.
             check_config: Raises an InputError for a config that the data, the teacher or the networks do not allow.
             lacking: Returns one sentence about an input of the sweep that is away, see `sweeps.driver.outage`.
+            judge: Reads the words at the planned looks of `confirm.until: decided`, see `sweeps.driver.looking`.
 
         Raises:
             InputError: If `D` holds another sweep, is held by another driver, or is damaged.
@@ -99,6 +102,7 @@ class Driver:
         self._context, self._notice = context, notice
         self._watchers, self._check_config = Watchers(watchers, notice), check_config
         self._outages = Outages(lacking, notice)
+        self._judge = judge
         self._sampler = make_sampler(spec.sampler)
         self._ledger = Ledger(self.store, notice, clock, lock)
         self._handed_out: set[str] = set()
@@ -269,6 +273,11 @@ class Driver:
             return self._hand_out(new_trial)
         if unfinished:
             return WAIT
+        if look_is_due(self.spec, self.state):
+            taken = look(self.spec, self.state, self._judge)
+            self._append(taken)
+            self._notice(f"look at {taken.seeds} fresh seeds: {taken.reason}")
+            return self._next()
         if not self.state.finished:
             self._append(events.Finished())
         return DONE

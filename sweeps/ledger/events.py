@@ -480,6 +480,26 @@ class TestRead(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Looked(_Event):
+    """A planned number of fresh seeds is reached, and it is decided whether more are trained.
+
+    Attributes:
+        seeds: Fresh seeds of every study's best config.
+        most: Those at the last planned look.
+        goes_on: Whether more are trained.
+        reason: Why, in words.
+        words: What was said of every study, see `analysis.selection.decided.Said`.
+    """
+
+    kind: ClassVar = "look"
+    seeds: int
+    most: int
+    goes_on: bool
+    reason: str
+    words: list[Content] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Finished(_Event):
     """Nothing is left to be run."""
 
@@ -509,6 +529,7 @@ Event = (
     | Note
     | Frozen
     | TestRead
+    | Looked
     | Finished
 )
 """What happened."""

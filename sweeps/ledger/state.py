@@ -154,7 +154,9 @@ class SweepState:
     aborted: str | None = None
     finished: bool = False
     looks: list[Look] = field(default_factory=list)
-    """The looks at the words of the sweep so far, one for each time that it had finished with something new."""
+    """The looks at the words of the sweep so far, one for each time that there was something new to read."""
+    last_look: tuple[events.Looked, frozenset[FreshRun]] | None = None
+    """The last planned look, and what it was about."""
     frozen: events.Frozen | None = None
     """The selection that is final."""
     frozen_by: Record | None = None
@@ -270,6 +272,10 @@ class SweepState:
             case events.Frozen():
                 self.frozen, self.frozen_by = event, record
                 self._note(record, event, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
+            case events.Looked():
+                self.looks, self.last_look = taken(self.looks, self.look_now()), (event, self.look_now().data)
+                detail = f"{event.seeds} seeds: {event.reason}; {'more seeds' if event.goes_on else 'no more seeds'}"
+                self._note(record, event, detail=detail)
             case events.Finished():
                 self.finished, self.looks = True, taken(self.looks, self.look_now())
                 self._note(record, event)

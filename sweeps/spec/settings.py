@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from analysis.selection.halving import Round, schedule
+from analysis.selection.halving import Round, all_seeds, schedule
+from analysis.stats.looks import planned_looks
 from kdtrain.config_base import Strict, plain_values, renamed
 from kdtrain.names import check_name
 
@@ -16,6 +17,18 @@ PlainOptions = Annotated[Mapping[str, object], BeforeValidator(plain_values)]
 """Options of third-party code."""
 Count = Annotated[int, Field(le=10**9)]
 """A whole number of trials, epochs or seeds: the product of two of them is a number that tables can hold."""
+
+
+def _seeds(value: object) -> object:
+    """One number of seeds or two."""
+    both = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, int) and not isinstance(each, bool) and 0 <= each <= 10**9 for each in both) or (
+        isinstance(value, list | tuple) and len(both) != 2
+    ):
+        raise ValueError(
+            f"must be a whole number from 0 to 10^9, or two such numbers with until: decided, got {value!r}"
+        )
+    return tuple(both) if len(both) == 2 else value
 
 
 class Budget(Strict):
@@ -78,9 +91,13 @@ class Confirm(Strict):
 
     top: Count = Field(default=2, ge=0)
     """Configs per study that enter the first round."""
-    seeds: Count = Field(default=3, ge=0)
+    seeds: Annotated[int | tuple[int, int], BeforeValidator(_seeds)] = 3
     """Fresh seeds per config on average, the same ones for all: the sweep's seed + 1, + 2, ... A study may spend
-    top x seeds trainings: the better half of a round continues with more seeds, see `analysis.selection.halving`."""
+    top x seeds trainings: the better half of a round continues with more seeds, see `analysis.selection.halving`.
+    With `until: decided` two numbers: so many in the race, and the most for the config that comes first in it."""
+    until: Literal["seeds", "decided"] = "seeds"
+    """`decided`: after the race the best config of every study is trained on more seeds until the comparison with the
+    baseline is decided, see `analysis.selection.decided`."""
     final_seeds: Count = Field(default=3, ge=0)
     """Seeds on which the chosen config and the baseline are trained once the selection is frozen; no other trial has
     them."""
@@ -90,10 +107,44 @@ class Confirm(Strict):
     def _former_names(cls, content: object) -> object:
         return renamed(content, {"report_seeds": "final_seeds"})
 
+    @model_validator(mode="after")
+    def _planned(self) -> "Confirm":
+        if (self.until == "decided") != isinstance(self.seeds, tuple):
+            raise ValueError(
+                f"seeds: must be two numbers with until: decided, such as [3, 12] (the first look, the most), and one "
+                f"number without it, got {list(self.seeds) if isinstance(self.seeds, tuple) else self.seeds}"
+            )
+        if self.until == "decided" and (self.top < 1 or self.first < 2 or self.most <= all_seeds(self._race)):
+            least = all_seeds(schedule(max(1, self.top), max(2, self.first))) + 1
+            raise ValueError(
+                f"seeds: with until: decided and top: {self.top} the first number must be at least 2, the second at "
+                f"least {least} (the race takes {least - 1} seeds) and top at least 1, got [{self.first}, {self.most}]"
+            )
+        return self
+
+    @property
+    def first(self) -> int:
+        """Fresh seeds per config in the race, on average."""
+        return self.seeds[0] if isinstance(self.seeds, tuple) else self.seeds
+
+    @property
+    def most(self) -> int:
+        """The most seeds of a config with `until: decided`; 0 without."""
+        return self.seeds[1] if isinstance(self.seeds, tuple) else 0
+
     @property
     def rounds(self) -> tuple[Round, ...]:
         """The rounds; none where nothing is confirmed."""
-        return schedule(self.top, self.seeds)
+        return schedule(self.top, self.first, self.most)
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The seeds at which it is decided whether to go on; none without `until: decided`."""
+        return planned_looks(all_seeds(self._race), self.most) if self.most else ()
+
+    @property
+    def _race(self) -> tuple[Round, ...]:
+        return schedule(self.top, self.first)
 
 
 class Resources(Strict):

@@ -1,0 +1,191 @@
+"""A sweep that trains more fresh seeds until its comparison is decided, and stops as soon as it is."""
+
+import pytest
+
+from analysis import read_tables
+from analysis.selection.decided import decide
+from kdtrain.errors import InputError
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.ledger import Ledger, read
+from sweeps.outcome.tabulate import load_state, short_frames, write_tables
+
+PLAN = {"top": 1, "seeds": [3, 12], "until": "decided"}
+
+
+def judge(spec, state):
+    return decide(short_frames(state, spec))
+
+
+def spec_of(fake, **changes):
+    base = {"studies": ["none", "kd"], "train": {"epochs": 2}, "budget": {"trials": 1}, "confirm": PLAN, "seed": 7}
+    return fake.make_spec(**{**base, **changes})
+
+
+def training(fake, gain, noise=0.01, **options):
+    """Trainings whose scores are 0.5, plus a gain with a teacher, plus noise of each seed."""
+
+    def quality(config):
+        taught = gain if config.uses_teacher else 0.0
+        return 0.5 + taught + noise * (fake.draw(config.config_id, config.seed) - 0.5)
+
+    return fake.FakeTrain(quality, **options)
+
+
+def run(fake, spec, folder, train):
+    with fake.open_driver(spec, folder, judge=judge) as driver:
+        run_inline(driver, train)
+        return driver.state
+
+
+def looks_of(folder):
+    return [
+        (record.data["seeds"], record.data["goes_on"], record.data["reason"])
+        for record in read(folder)
+        if record.kind == "look"
+    ]
+
+
+def seeds_of(state, study):
+    return [trial.seed for trial in state.of_study(study, "confirm")]
+
+
+def test_a_clear_gain_stops_at_the_first_look_that_has_enough_seeds(fake, tmp_path):
+    state = run(fake, spec_of(fake), tmp_path, training(fake, gain=0.2))
+    first, second = looks_of(tmp_path)
+    assert first[:2] == (3, True)
+    assert second == (5, False, "kd is separated from the baseline none")
+    assert seeds_of(state, "kd") == seeds_of(state, "none") == [8, 9, 10, 11, 12]
+    assert state.finished
+
+
+def test_no_gain_stops_because_more_seeds_would_hardly_decide(fake, tmp_path):
+    state = run(fake, spec_of(fake), tmp_path, training(fake, gain=-0.02, noise=0.02))
+    seeds, goes_on, reason = looks_of(tmp_path)[-1]
+    assert not goes_on
+    assert reason.startswith("more seeds would hardly decide: the chance that 12 seeds would separate a study")
+    assert len(seeds_of(state, "kd")) == seeds < 12
+
+
+def test_small_differences_are_shown_equivalent(fake, tmp_path):
+    run(fake, spec_of(fake), tmp_path, training(fake, gain=0.0, noise=0.001))
+    assert looks_of(tmp_path)[-1][1:] == (False, "kd is equivalent to the baseline none")
+
+
+def test_at_the_most_seeds_it_ends(fake, tmp_path):
+    spec = spec_of(fake, confirm={**PLAN, "seeds": [3, 5]})
+    state = run(fake, spec, tmp_path, training(fake, gain=0.006, noise=0.02))
+    seeds, goes_on, reason = looks_of(tmp_path)[-1]
+    assert (seeds, goes_on) == (5, False)
+    assert len(seeds_of(state, "kd")) == 5
+
+
+def test_the_tables_know_the_looks_and_their_plan(fake, tmp_path):
+    run(fake, spec_of(fake), tmp_path, training(fake, gain=0.2))
+    write_tables(tmp_path)
+    tables = read_tables(tmp_path)
+    row = tables["sweeps"].iloc[0]
+    assert (row["confirm_seeds"], row["confirm_most"], list(row["looks"]), row["looks_most"]) == (3, 12, [3], 12)
+    assert row["looks_spent"] == pytest.approx(12 / 13 * 9 / 144)
+    looks = tables["decisions"][tables["decisions"]["kind"] == "look"]
+    assert list(looks["detail"])[-1] == "5 seeds: kd is separated from the baseline none; no more seeds"
+
+
+def test_the_best_config_of_a_race_goes_on_alone(fake, tmp_path):
+    spec = spec_of(fake, confirm={**PLAN, "top": 4}, budget={"trials": 4}, sampler={"name": "random"})
+    state = run(fake, spec, tmp_path, training(fake, gain=0.2))
+    assert [look[0] for look in looks_of(tmp_path)] == [4, 7]
+    for study in ("none", "kd"):
+        counts = {}
+        for trial in state.of_study(study, "confirm"):
+            counts[trial.candidate_of] = counts.get(trial.candidate_of, 0) + 1
+        assert sorted(counts.values()) in ([1, 1, 4, 7], [1, 1, 4, 4 + 3])
+    write_tables(tmp_path)
+    tops = read_tables(tmp_path)["selections"].drop_duplicates("study")
+    assert list(tops["n"]) == [7, 7]
+
+
+def test_a_killed_sweep_takes_the_same_looks(fake, tmp_path, monkeypatch):
+    spec, train = spec_of(fake), training(fake, gain=0.2)
+    run(fake, spec, tmp_path / "whole", train)
+    expected = [record.data for record in read(tmp_path / "whole") if record.kind != "session"]
+    at = [record.n for record in read(tmp_path / "whole") if record.kind == "look"]
+    append = Ledger.append
+    for cut in sorted({n + step for n in at for step in (-1, 0, 1)}):
+        folder = tmp_path / f"cut{cut}"
+
+        def dying(self, event, cut=cut):
+            record = append(self, event)
+            if record.n == cut:
+                raise KeyboardInterrupt
+            return record
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "append", dying)
+            with pytest.raises(KeyboardInterrupt):
+                run(fake, spec, folder, training(fake, gain=0.2))
+        run(fake, spec, folder, training(fake, gain=0.2))
+        assert looks_of(folder) == looks_of(tmp_path / "whole")
+        assert [data for data in (r.data for r in read(folder) if r.kind in ("look", "ended"))] == [
+            data for data in (r.data for r in read(tmp_path / "whole") if r.kind in ("look", "ended"))
+        ]
+    assert expected
+
+
+def test_who_raises_the_most_goes_on_from_a_stop(fake, tmp_path):
+    train = training(fake, gain=-0.02, noise=0.02)
+    run(fake, spec_of(fake), tmp_path, train)
+    stopped = looks_of(tmp_path)[-1][0]
+    state = run(fake, spec_of(fake, confirm={**PLAN, "seeds": [3, 20]}), tmp_path, train)
+    assert len(seeds_of(state, "kd")) > stopped
+    assert load_state(tmp_path)[1].finished
+
+
+def test_a_finished_sweep_that_is_run_again_looks_at_nothing_again(fake, tmp_path):
+    for _ in range(2):
+        run(fake, spec_of(fake), tmp_path, training(fake, gain=0.2))
+    assert len(looks_of(tmp_path)) == 2
+
+
+def test_a_new_study_is_looked_at_on_the_seeds_of_the_others(fake, tmp_path):
+    train = training(fake, gain=0.2)
+    run(fake, spec_of(fake), tmp_path, train)
+    state = run(fake, spec_of(fake, studies=["none", "kd", "cwd"]), tmp_path, train)
+    assert [look[0] for look in looks_of(tmp_path)][:3] == [3, 5, 5]
+    assert len(seeds_of(state, "cwd")) == len(seeds_of(state, "kd"))
+
+
+def test_a_begun_sweep_can_be_continued_until_it_is_decided(fake, tmp_path):
+    train = training(fake, gain=0.2)
+    run(fake, spec_of(fake, confirm={"top": 1, "seeds": 3}), tmp_path, train)
+    state = run(fake, spec_of(fake), tmp_path, train)
+    write_tables(tmp_path)
+    row = read_tables(tmp_path)["sweeps"].iloc[0]
+    assert list(row["looks"])[0] == 3
+    assert row["looks_spent"] >= 0.75  # the words at 3 seeds were no planned look
+    assert state.finished
+
+
+def test_without_a_study_to_compare_with_no_more_seeds_are_trained(fake, tmp_path):
+    run(fake, spec_of(fake, studies=["kd", "cwd"]), tmp_path, training(fake, gain=0.2))
+    ((seeds, goes_on, reason),) = looks_of(tmp_path)
+    assert (seeds, goes_on) == (3, False)
+    assert "can be compared with a baseline" in reason
+
+
+@pytest.mark.parametrize(
+    ("confirm", "said"),
+    [
+        ({"seeds": [3, 12]}, r"confirm: seeds: must be two numbers with until: decided"),
+        ({"until": "decided"}, "such as .3, 12. .*got 3"),
+        ({"seeds": [3, 3], "until": "decided", "top": 1}, "second at least 4 .the race takes 3 seeds."),
+        ({"seeds": [1, 9], "until": "decided"}, "first number must be at least 2"),
+        ({"seeds": [3, 4], "until": "decided", "top": 4}, "second at least 5 .the race takes 4 seeds."),
+        ({"seeds": [3, 12, 20], "until": "decided"}, "confirm.seeds: must be a whole number from 0 to 10.9, or two"),
+        ({"seeds": [3, 12.5], "until": "decided"}, "confirm.seeds: must be a whole number"),
+        ({"seeds": -1}, "confirm.seeds: must be a whole number from 0"),
+        ({"seeds": [3, 12], "until": "sure"}, "confirm.until"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused_by_name(fake, confirm, said):
+    with pytest.raises(InputError, match=said):
+        fake.make_spec(confirm=confirm)
