@@ -142,7 +142,7 @@ def final_alpha(now: int, most: int, looks: Looks) -> float:
 
 def _said(others: pd.DataFrame) -> tuple[Said, ...]:
     return tuple(
-        Said(row["study"], row["word"], *(float(row[end]) for end in ("difference", "low", "high")), n=int(row["n"]))
+        Said(row["study"], row["word"], float(row["difference"]), float(row["low"]), float(row["high"]), int(row["n"]))
         for _, row in others.iterrows()
         if text(row["word"]) and not missing(row["low"])
     )

@@ -8,8 +8,7 @@ import pandas as pd
 
 from analysis.conditions.hardware import mixed
 from analysis.conditions.time_spent import recording
-from analysis.formats import missing
-from analysis.selection.halving import all_seeds, entered, schedule
+from analysis.selection.halving import all_seeds, entered, rounds_of
 from analysis.selection.one_standard_error import decide
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
@@ -143,14 +142,7 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
     left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
     confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]
     sweeps = tables["sweeps"]
-    most = sweeps["confirm_most"].max()
-    rounds = (
-        schedule(
-            int(sweeps["confirm_top"].max()), int(sweeps["confirm_seeds"].max()), 0 if missing(most) else int(most)
-        )
-        if len(sweeps)
-        else ()
-    )
+    rounds = rounds_of(sweeps)
     finished = bool(sweeps["finished"].all())
     groups = [(str(study), str(config), group) for (study, config), group in confirm.groupby(["study", "config_id"])]
     seeds = confirm.groupby(["study", "search", "config_id"])["seed"].nunique()

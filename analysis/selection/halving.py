@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import pandas as pd
+
 T = TypeVar("T")
 
 
@@ -42,6 +44,14 @@ def schedule(top: int, seeds: int, most: int = 0) -> tuple[Round, ...]:
     if (extra := most - all_seeds(rounds)) > 0:
         rounds.append(Round(1, extra))
     return tuple(rounds)
+
+
+def rounds_of(sweeps: pd.DataFrame) -> tuple[Round, ...]:
+    """The rounds of a sweep, from the table ``sweeps``; none if that is empty."""
+    if sweeps.empty:
+        return ()
+    top, seeds, most = (sweeps[f"confirm_{name}"].max() for name in ("top", "seeds", "most"))
+    return schedule(int(top), int(seeds), 0 if pd.isna(most) else int(most))
 
 
 def all_seeds(rounds: Sequence[Round]) -> int:

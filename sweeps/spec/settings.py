@@ -25,9 +25,7 @@ def _seeds(value: object) -> object:
     if not all(isinstance(each, int) and not isinstance(each, bool) and 0 <= each <= 10**9 for each in both) or (
         isinstance(value, list | tuple) and len(both) != 2
     ):
-        raise ValueError(
-            f"must be a whole number from 0 to 10^9, or two such numbers with until: decided, got {value!r}"
-        )
+        raise ValueError(f"must be a whole number from 0 to 10^9, or two of them with until: decided, got {value!r}")
     return tuple(both) if len(both) == 2 else value
 
 

@@ -45,6 +45,7 @@ EXAMPLES = [
     events.Note("text"),
     events.Frozen(CONFIG, None, (CONFIG,), "the best", (9, 10), "test", 12),
     events.TestRead("kd-0", "d1", 4),
+    events.Looked(5, 12, False, "kd is separated from the baseline none", [{"study": "kd", "word": "separated"}]),
     events.Finished(),
 ]
 

@@ -45,6 +45,10 @@ def looks_of(folder):
     ]
 
 
+def decided(folder):
+    return [record.data for record in read(folder) if record.kind in ("proposed", "look", "ended")]
+
+
 def seeds_of(state, study):
     return [trial.seed for trial in state.of_study(study, "confirm")]
 
@@ -74,8 +78,7 @@ def test_small_differences_are_shown_equivalent(fake, tmp_path):
 def test_at_the_most_seeds_it_ends(fake, tmp_path):
     spec = spec_of(fake, confirm={**PLAN, "seeds": [3, 5]})
     state = run(fake, spec, tmp_path, training(fake, gain=0.006, noise=0.02))
-    seeds, goes_on, reason = looks_of(tmp_path)[-1]
-    assert (seeds, goes_on) == (5, False)
+    assert looks_of(tmp_path)[-1][:2] == (5, False)
     assert len(seeds_of(state, "kd")) == 5
 
 
@@ -107,10 +110,9 @@ def test_the_best_config_of_a_race_goes_on_alone(fake, tmp_path):
 def test_a_killed_sweep_takes_the_same_looks(fake, tmp_path, monkeypatch):
     spec, train = spec_of(fake), training(fake, gain=0.2)
     run(fake, spec, tmp_path / "whole", train)
-    expected = [record.data for record in read(tmp_path / "whole") if record.kind != "session"]
-    at = [record.n for record in read(tmp_path / "whole") if record.kind == "look"]
+    last = [record.n for record in read(tmp_path / "whole") if record.kind == "look"][-1]
     append = Ledger.append
-    for cut in sorted({n + step for n in at for step in (-1, 0, 1)}):
+    for cut in (last - 1, last):
         folder = tmp_path / f"cut{cut}"
 
         def dying(self, event, cut=cut):
@@ -125,10 +127,7 @@ def test_a_killed_sweep_takes_the_same_looks(fake, tmp_path, monkeypatch):
                 run(fake, spec, folder, training(fake, gain=0.2))
         run(fake, spec, folder, training(fake, gain=0.2))
         assert looks_of(folder) == looks_of(tmp_path / "whole")
-        assert [data for data in (r.data for r in read(folder) if r.kind in ("look", "ended"))] == [
-            data for data in (r.data for r in read(tmp_path / "whole") if r.kind in ("look", "ended"))
-        ]
-    assert expected
+        assert decided(folder) == decided(tmp_path / "whole")
 
 
 def test_who_raises_the_most_goes_on_from_a_stop(fake, tmp_path):
@@ -160,7 +159,7 @@ def test_a_begun_sweep_can_be_continued_until_it_is_decided(fake, tmp_path):
     state = run(fake, spec_of(fake), tmp_path, train)
     write_tables(tmp_path)
     row = read_tables(tmp_path)["sweeps"].iloc[0]
-    assert list(row["looks"])[0] == 3
+    assert row["looks"][0] == 3
     assert row["looks_spent"] >= 0.75  # the words at 3 seeds were no planned look
     assert state.finished
 
