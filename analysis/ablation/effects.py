@@ -20,9 +20,9 @@ CONTROLS = "controls"
 """The family of the controls of a design, whatever its cells are compared for; cross-entropy alone in a factorial is
 one of them."""
 _WAYS = {"leave-one-out": "beside the others", "add-one-in": "alone"}
-_JUDGED = ["low", "high", "p_holm", "word", "mde", "unstable"]
+_JUDGED = ["low", "high", "p_holm", "word", "mde"]
 _MEASURED = ["seeds", "scores", "mean", "paired_seeds", "differences", "difference", "n"]
-_COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, "estimator", "runs", "seconds"]
+_COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, "unstable", "estimator", "runs", "seconds"]
 _LAYERS = (".student_layer", ".teacher_layer")
 
 
@@ -39,9 +39,10 @@ def ablate(tables: Tables) -> pd.DataFrame:
         Columns ``design, cell, role, factor, level, family, retuned, published, source``; ``control`` (its kind) and
         ``against`` (the study that it is compared with), both may be missing; ``seeds, scores, mean``
         of the cell, ``paired_seeds, differences`` to the reference seed by seed, ``difference``, ``n`` (number of
-        pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde, unstable`` from
-        ``seed_contrasts.Effects.frame`` and the ``estimator`` in words; ``runs`` and ``seconds`` spent on the cell in
-        all. Missing values and empty lists where a cell has no complete trial. Empty if the sweep is no ablation.
+        pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde`` from
+        ``seed_contrasts.Effects.frame``, what is ``unstable`` about the seeds and the ``estimator``, both in words;
+        ``runs`` and ``seconds`` spent on the cell in all. Missing values and empty lists where a cell has no complete
+        trial. Empty if the sweep is no ablation.
     """
     cells = tables["cells"]
     if cells.empty:
@@ -62,6 +63,7 @@ def ablate(tables: Tables) -> pd.DataFrame:
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
     joined = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
+    joined["unstable"] = joined["cell"].map(_tops(tables)["unstable"])
     return joined.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
 
 
@@ -91,11 +93,15 @@ def worth(ablation: pd.DataFrame) -> pd.DataFrame:
 
 def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:
     """Score by seed for every study, of its best finalist."""
-    tops = finalists(tables).drop_duplicates("study")
     return {
-        str(study): dict(zip(map(int, seeds), map(float, scores), strict=True))
-        for study, seeds, scores in zip(tops["study"], tops["seeds"], tops["scores"], strict=True)
+        str(study): dict(zip(map(int, top["seeds"]), map(float, top["scores"]), strict=True))
+        for study, top in _tops(tables).to_dict("index").items()
     }
+
+
+def _tops(tables: Tables) -> pd.DataFrame:
+    """The best finalist of every study, indexed by study."""
+    return finalists(tables).drop_duplicates("study").set_index("study")
 
 
 def designed(group: pd.DataFrame) -> pd.DataFrame:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import special
 from statsmodels.formula.api import ols
 from statsmodels.regression.linear_model import RegressionResultsWrapper
 from statsmodels.stats.anova import anova_lm
 
 from analysis.ablation.effects import Tables, cell_scores, designed, is_factorial
 from analysis.stats.judge import judged
+from analysis.stats.looks import alpha_at
 from analysis.stats.seed_contrasts import smallest_effect
 
 Effect = tuple[int, ...]
@@ -55,8 +57,7 @@ def factorial_effects(tables: Tables) -> pd.DataFrame:
     interactions go to the residual. A main effect is the score at the reference's level minus that at the other one,
     averaged over the other factors. An interaction is the effect of one factor where the other is at the reference's
     level, minus its effect where the other is not: positive where they help each other. All effects of a design
-    that the plan can tell apart
-    are one family (Holm).
+    that the plan can tell apart are one family. Spreads may differ from cell to cell.
 
     Interactions that the cells cannot tell apart from others (fractions, failed cells) are not estimated; an effect
     that holds only as long as some of those are nil names them in ``aliases``.
@@ -108,8 +109,9 @@ def _effects(design: _Design, threshold: float) -> pd.DataFrame:
     planned = _estimable(_columns(design.planned, effects), np.ones((len(design.planned), 1)))
     model = _fit(design.runs, kept, blocked) if kept else None
     family = [effect in planned or effect in kept for effect in effects]
-    difference, se, df, share = _estimates(model, effects)
-    simple, low, high = np.array([_simple(model, effect, kept, effects) for effect in effects]).T
+    freedom = 0.0 if model is None else _freedom(design.runs, model.df_resid, blocked)
+    difference, se, df, share = _estimates(model, effects, freedom)
+    simple, low, high = np.array([_simple(model, effect, kept, effects, freedom) for effect in effects]).T
     frame = pd.DataFrame(
         {
             "effect": [_label(effect, names) for effect in effects],
@@ -125,11 +127,12 @@ def _effects(design: _Design, threshold: float) -> pd.DataFrame:
             "runs": len(design.runs),
             "missing": pd.Series([design.missing for _ in effects]),
             "estimator": f"least squares on {len(design.runs)} runs{', seeds as blocks' if blocked else ''}, "
-            f"Holm over {sum(family)} effects",
+            f"step-down Sidak over {sum(family)} effects",
         }
     )
-    verdict = judged(difference[family], se[family], df[family], threshold).set_axis(frame.index[family])
-    frame = frame.join(verdict.drop(columns="p"))
+    now = alpha_at(max(1, design.runs["seed"].nunique()))
+    verdict = judged(difference[family], se[family], df[family], threshold, now=now)
+    frame = frame.join(verdict.drop(columns="p").set_axis(frame.index[family]))
     return frame.assign(word=frame["word"].where(frame["difference"].notna(), None))
 
 
@@ -200,7 +203,25 @@ def _fit(runs: pd.DataFrame, kept: Sequence[Effect], blocked: bool) -> Regressio
     return ols(f"score ~ {' + '.join(terms)}", runs).fit()
 
 
-def _estimates(model: RegressionResultsWrapper | None, effects: Sequence[Effect]) -> np.ndarray:
+def _freedom(runs: pd.DataFrame, residual: float, blocked: bool) -> float:
+    """Degrees of freedom that allow for cells with unequal spreads (Satterthwaite 1946), at most those of the residual.
+
+    Every run has the same weight in every effect, so that the standard error is right on average whatever the spreads
+    are; but where one cell has most of the spread, it is known from that cell's seeds alone.
+    """
+    wide = runs.pivot_table(index=[name for name in runs if name.startswith("x")], columns="seed", values="score")
+    left = wide.sub(wide.mean(axis=1), axis=0)
+    left = left - left.mean() if blocked and len(left) > 2 else left
+    df = wide.notna().sum(axis=1) - 1
+    several = df > 0
+    variances = (left**2).sum(axis=1)[several] / df[several]
+    if not variances.sum() > 0:
+        return residual
+    freedom = variances.sum() ** 2 / (variances**2 / df[several]).sum()
+    return float(min(residual, freedom))
+
+
+def _estimates(model: RegressionResultsWrapper | None, effects: Sequence[Effect], freedom: float) -> np.ndarray:
     """Difference, its standard error, degrees of freedom and share of the variation, ``(4, effects)``."""
     estimates = np.full((4, len(effects)), np.nan)
     if model is None:
@@ -212,7 +233,7 @@ def _estimates(model: RegressionResultsWrapper | None, effects: Sequence[Effect]
             step = 2.0 ** len(effect)
             estimates[0, place] = step * model.params[name]
             if tested:
-                estimates[1:3, place] = step * model.bse[name], model.df_resid
+                estimates[1:3, place] = step * model.bse[name], freedom
             if squares is not None:
                 estimates[3, place] = squares[name] / model.centered_tss
     return estimates
@@ -223,6 +244,7 @@ def _simple(
     effect: Effect,
     kept: Sequence[Effect],
     effects: Sequence[Effect],
+    freedom: float,
 ) -> tuple[float, float, float]:
     """The effect of one factor with all others as in the reference, and its interval."""
     joined = [other for other in effects if set(effect) <= set(other)]
@@ -233,5 +255,6 @@ def _simple(
     if model.df_resid < 1:
         return float(weights @ model.params), np.nan, np.nan
     test = model.t_test(weights.to_numpy())
-    low, high = test.conf_int()[0]
-    return float(np.squeeze(test.effect)), float(low), float(high)
+    effect_size = float(np.squeeze(test.effect))
+    half = float(special.stdtrit(freedom, 0.975)) * float(np.squeeze(test.sd))
+    return effect_size, effect_size - half, effect_size + half

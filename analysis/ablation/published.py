@@ -1,8 +1,8 @@
 """Do our trainings agree with a published table? Effects are compared, not scores: recipes differ by more than methods.
 
 The published effect of a cell is its published score minus that of the published reference. Its own noise is seldom
-published; it is taken to be that of our seeds, for the number of runs behind the published numbers (Patil, Peng & Leek,
-*What should researchers expect when they replicate studies?*, 2016: prediction intervals).
+published; it is taken to be that of our seeds of the same two configs, for the number of runs behind the published
+numbers (Patil, Peng & Leek, *What should researchers expect when they replicate studies?*, 2016: prediction intervals).
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ def replay(
 ) -> pd.DataFrame:
     """Our effects beside published ones, with a verdict for each.
 
-    Our interval is that of the effect after Holm. The interval of agreement around our effect is wider: it allows for
-    the noise of the published numbers as well, at the same level. The rule, the same for gains and losses:
+    Our interval is that of the effect, adjusted for its family. The interval of agreement around our effect is wider:
+    it allows for the noise of the published numbers as well, at the same level. The rule, for gains and losses:
 
     * *reproduced*: the published effect lies in the interval of agreement, and either our interval lies wholly on its
       side of 0, or both say that there is no effect that matters (ours is wholly within ``smallest`` of 0, and so is
@@ -57,9 +57,9 @@ def replay(
     if of_reference is None:
         return pd.DataFrame(columns=COLUMNS[1:])
     frame = ours.frame[ours.frame["config"].isin(published)].rename(columns={"config": "cell"})
-    noise = ours.sd * np.sqrt(2 / published_runs)
+    noise = (frame["sd"] ** 2 + ours.reference_sd**2) / published_runs
     half = (frame["high"] - frame["low"]) / 2
-    agreement = half * np.sqrt(1 + (noise / frame["se"]) ** 2)
+    agreement = half * np.sqrt(1 + noise / frame["se"] ** 2)
     frame = frame.assign(
         published=[published[cell] - of_reference for cell in frame["cell"]],
         expected_low=frame["difference"] - agreement,

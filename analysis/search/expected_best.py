@@ -16,7 +16,7 @@ from scipy.special import gammaln
 from analysis.errors import AnalysisError
 from analysis.formats import plural
 from analysis.selection.compare import compare
-from analysis.stats.holm import holm
+from analysis.stats.step_down import holm
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import SpecField, read_spec
 from analysis.tables.states import BROKEN, Phase, Role, State

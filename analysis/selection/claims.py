@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from scipy import special
 
@@ -16,13 +17,12 @@ class Claim:
     """What is claimed of a study; by default nothing. Differences are fractions 0..1.
 
     Attributes:
-        difference: To the baseline, estimated from the model of all configs.
+        difference: To the baseline, estimated from the seeds that both have.
         low: Lower end of its interval, which agrees with ``p_holm``.
         high: Upper end.
         p_holm: Adjusted p-value.
         mde: Smallest difference that would be detected in 80 of 100 repetitions.
         word: One of ``analysis.stats.judge.WORDS``.
-        unstable: Whether its seeds, or the baseline's, spread further than chance explains.
         gap_low: Lower end of the interval of the share of the way from baseline to teacher.
         gap_high: Upper end.
     """
@@ -33,13 +33,12 @@ class Claim:
     p_holm: float = NAN
     mde: float = NAN
     word: str | None = None
-    unstable: bool = False
     gap_low: float = NAN
     gap_high: float = NAN
 
 
 def config_claims(rows: Sequence[StudyRow], smallest: float) -> Effects | None:
-    """The one model of all studies: their best finalists on fresh seeds, the baseline's as the reference.
+    """All studies in one family: their best finalists on fresh seeds, the baseline's as the reference.
 
     Args:
         rows: All studies of the sweep.
@@ -61,48 +60,62 @@ def config_claims(rows: Sequence[StudyRow], smallest: float) -> Effects | None:
     return effects(pd.DataFrame(scores, columns=["config", "seed", "score"]), reference, smallest)
 
 
-def claim_of(claims: Effects, row: StudyRow, gap: float) -> Claim:
+def claim_of(claims: Effects, row: StudyRow, baseline: StudyRow, teacher: float) -> Claim:
     """The claim for one study.
 
     Args:
         claims: From ``config_claims``.
         row: The study, with seeds that the baseline has too.
-        gap: From the baseline's mean to the teacher's mIoU (fraction); NaN where it is unknown or too small.
+        baseline: The baseline's.
+        teacher: The teacher's mIoU (fraction); NaN where it is unknown or too little above the baseline.
     """
     effect = next(effect for effect in claims.frame.to_dict("records") if effect["config"] == row.study)
-    difference, se, df = (float(effect[name]) for name in ("difference", "se", "df"))
-    low, high = share_of_gap(difference, gap, se, df, claims.sd / math.sqrt(len(row.best.seeds)))
+    low, high = NAN, NAN
+    if math.isfinite(effect["se"]):
+        mine = dict(zip(row.best.seeds, row.best.scores, strict=True))
+        pairs = [
+            (mine[seed], its)
+            for seed, its in zip(baseline.best.seeds, baseline.best.scores, strict=True)
+            if seed in mine
+        ]
+        low, high = share_of_gap(*zip(*pairs, strict=True), teacher)
     return Claim(
-        difference=difference,
+        difference=float(effect["difference"]),
         low=float(effect["low"]),
         high=float(effect["high"]),
         p_holm=float(effect["p_holm"]),
         mde=float(effect["mde"]),
         word=str(effect["word"]),
-        unstable=bool(effect["unstable"]),
         gap_low=low,
         gap_high=high,
     )
 
 
-def share_of_gap(difference: float, gap: float, se: float, df: float, se_baseline: float) -> tuple[float, float]:
+def share_of_gap(scores: Sequence[float], baseline: Sequence[float], teacher: float) -> tuple[float, float]:
     """Fieller's 95 % interval (1954) for the share of the way from baseline to teacher that a config covers.
 
-    The baseline's noise is in numerator and denominator; the teacher is one given checkpoint, without noise. By
-    itself, without Holm. The covariance of the two is half the variance of the difference: equal spread of the
-    configs is assumed, as in the model behind ``se``.
+    All shares that a paired t test on ``score - baseline - share * (teacher - baseline)`` does not exclude. So it
+    holds for any spreads of the two and any correlation by seed. The teacher is one given checkpoint, without noise. By
+    itself, without allowance for other comparisons.
+
+    Args:
+        scores: Of the config, seed by seed.
+        baseline: Of the baseline on the same seeds.
+        teacher: The teacher's.
 
     Returns:
         Both ends; NaN where the gap itself cannot be distinguished from 0 or anything is unknown.
     """
-    unknown = NAN, NAN
-    if not all(map(math.isfinite, (difference, gap, se, df, se_baseline))):
+    n, unknown = len(scores), (NAN, NAN)
+    if n < 2 or not math.isfinite(teacher):
         return unknown
-    t2 = float(special.stdtrit(df, 0.975)) ** 2
-    a = gap**2 - t2 * se_baseline**2
-    b = difference * gap - t2 * se**2 / 2
-    c = difference**2 - t2 * se**2
+    difference, gap = np.subtract(scores, baseline), teacher - np.asarray(baseline)
+    t2 = float(special.stdtrit(n - 1, 0.975)) ** 2 / n
+    covariance = np.cov(difference, gap)
+    a = gap.mean() ** 2 - t2 * covariance[1, 1]
+    b = difference.mean() * gap.mean() - t2 * covariance[0, 1]
+    c = difference.mean() ** 2 - t2 * covariance[0, 0]
     if a <= 0:
         return unknown
     root = math.sqrt(max(b**2 - a * c, 0.0))
-    return (b - root) / a, (b + root) / a
+    return float((b - root) / a), float((b + root) / a)

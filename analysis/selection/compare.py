@@ -23,7 +23,7 @@ def compare(tables: Tables) -> pd.DataFrame:
     """One row per study, represented by its best finalist, best first; studies without a finalist come last.
 
     Scores are mIoU on role ``select`` (fractions 0..1). Claims are about these configs (see
-    ``analysis.stats.seed_contrasts``): one model of all best finalists over their fresh seeds. There is no claim
+    ``analysis.stats.seed_contrasts``): all best finalists over their fresh seeds, in one family. There is no claim
     while the sweep is unfinished, or if the comparison is refused (see ``analysis.selection.refusals``): then a row
     has only its seeds and scores.
 
@@ -33,7 +33,8 @@ def compare(tables: Tables) -> pd.DataFrame:
         ``finalists`` (how many the study has); of the best one ``config_id, trial_id, screen_score, optimism,
         seeds, scores, mean, minimum, maximum, n, planned_seeds, confirmed, chosen`` (of all);
         ``paired_seeds, differences, difference`` to the baseline's best finalist, seed by seed; the claim ``low, high,
-        p_holm, word, mde, unstable`` (see ``claims.Claim``), and ``refused``, sentences that say why there is no claim;
+        p_holm, word, mde`` (see ``claims.Claim``), ``unstable`` (what is wrong with the fresh seeds, in words), and
+        ``refused``, sentences that say why there is no claim;
         ``gap_closed, gap_low, gap_high``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
         ``budget_ratio, time_ratio``, the cost of the search relative to the baseline's search, in the unit of the
         budget and in seconds;
@@ -62,7 +63,7 @@ def compare(tables: Tables) -> pd.DataFrame:
         if refusals[row.study]:  # only seeds and scores stay
             contrast = replace(contrast, difference=NAN, gap_closed=NAN)
         elif claims is not None and baseline is not None and contrast.differences:
-            claim = claim_of(claims, row, _gap(baseline, teacher))
+            claim = claim_of(claims, row, baseline, baseline.best.mean + _gap(baseline, teacher))
             contrast = replace(contrast, difference=claim.difference)
         claimed = {name: value for name, value in asdict(claim).items() if name != "difference"}
         warnings = doubts.of(row, paired=bool(contrast.differences))
@@ -135,7 +136,7 @@ def _contrast(row: StudyRow, baseline: StudyRow | None, teacher: float) -> _Cont
         paired_seeds=[seed for seed, _ in pairs],
         differences=differences,
         difference=float(np.mean(differences)),
-        gap_closed=(row.best.mean - baseline.best.mean) / _gap(baseline, teacher),
+        gap_closed=float(np.mean(differences)) / _gap(baseline, teacher),
     )
 
 

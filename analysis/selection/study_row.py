@@ -50,6 +50,7 @@ class BestFinalist:
         test_mean: Mean of these.
         params: Parameters of the student.
         latency_ms: Latency of the student, see `analysis.selection.latency`.
+        unstable: What is wrong with its fresh seeds, in words; None where nothing is.
     """
 
     config_id: str | None = None
@@ -68,6 +69,7 @@ class BestFinalist:
     test_mean: float = NAN
     params: float = NAN
     latency_ms: float = NAN
+    unstable: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ def _best(tables: Tables, top: pd.Series) -> BestFinalist:
         test_mean=float(np.mean(test_scores)) if test_scores else NAN,
         params=runs["params"].max(),
         latency_ms=latency_of(tables, runs),
+        unstable=top["unstable"] if pd.notna(top["unstable"]) else None,
     )
 
 

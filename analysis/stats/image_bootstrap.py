@@ -14,7 +14,7 @@ from scipy import special
 
 from analysis.errors import AnalysisError
 from analysis.formats import plural
-from analysis.stats.holm import holm
+from analysis.stats.step_down import holm
 from analysis.tables.files import Tables
 from analysis.tables.states import Role
 
@@ -152,7 +152,7 @@ def class_differences(evaluation: ClassCounts, reference: ClassCounts, confidenc
     """IoU of ``evaluation`` minus that of ``reference`` class by class, paired by image, Holm over the classes.
 
     t intervals from the influence of the clusters, which agree with ``p_holm``
-    (see ``analysis.stats.holm``). Too narrow for
+    (see ``analysis.stats.step_down``). Too narrow for
     a class that occurs in very few clusters.
 
     Returns:

@@ -4,16 +4,27 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.stats.holm import holm
+from analysis.stats.looks import ALPHA
+from analysis.stats.power import detectable_ses, first_step, median_unbiased
+from analysis.stats.step_down import sidak
 
 WORDS = ("separated", "not separated", "equivalent")
-POWER = 0.8
-NO_NOISE = 1e-9
-"""A standard error below this is none."""
+ENOUGH_SEEDS = 5
+"""With fewer seeds no sentence says *separated* without saying on how few seeds alone."""
+NO_NOISE = 1e-7
+"""Scores that differ by less than this are the same, and a standard error below it is unknown: it is no noise of
+training, but a seed that was ignored or a result that was copied."""
 
 
 def judged(
-    difference: np.ndarray, se: np.ndarray, df: np.ndarray, smallest: float, alpha: float = 0.05, planned: int = 0
+    difference: np.ndarray,
+    se: np.ndarray,
+    df: np.ndarray,
+    smallest: float,
+    alpha: float = ALPHA,
+    planned: int = 0,
+    now: float | None = None,
+    flipped: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """What the differences of one family say.
 
@@ -22,35 +33,31 @@ def judged(
 
     Args:
         difference: Estimates (m,), fractions.
-        se: Their standard errors (m,), NaN where unknown; 0 gives an interval of width 0.
+        se: Their standard errors (m,), NaN where unknown.
         df: Degrees of freedom of those (m,).
         smallest: The practical threshold, declared before the runs (fraction).
-        alpha: Familywise error rate.
+        alpha: Familywise error rate, of all looks together.
         planned: Comparisons that were declared for the family, where that is more than came to a result.
+        now: The part of ``alpha`` that this look may spend (see ``analysis.stats.looks``); all of it by default.
+        flipped: p-values under joint draws of the null hypothesis, see ``analysis.stats.step_down.sidak``.
 
     Returns:
-        One row per difference: ``low, high`` (interval that agrees with ``p_holm``, see ``analysis.stats.holm``), ``p,
-        p_holm, word`` and ``mde``, the smallest true difference detected in 80 of 100 repetitions.
+        One row per difference: ``low, high`` (interval that agrees with ``p_holm``, see ``analysis.stats.step_down``),
+        ``p, p_holm`` (adjusted for the family and the looks, to be compared with ``alpha``), ``word`` and ``mde``, the
+        smallest true difference that is detected in 80 of 100 repetitions, too large as often as too small.
     """
-    exact = se < NO_NOISE
-    t = np.divide(np.abs(difference), se, out=np.zeros(len(se)), where=~exact)
-    p = np.where(exact, np.abs(difference) < NO_NOISE, 2 * special.stdtr(df, -t))
-    family = max(planned, len(p))
-    p_holm, levels = (column[: len(p)] for column in holm(np.append(p, np.full(family - len(p), np.nan)), alpha))
-    half = special.stdtrit(df, 1 - levels / 2) * se
+    now = alpha if now is None else now
+    se = np.where(se < NO_NOISE, np.nan, se)
+    p = 2 * special.stdtr(df, -np.abs(difference) / se)
+    adjusted, levels = sidak(p, now, planned, flipped)
+    p_holm = np.minimum(adjusted * alpha / now, 1.0)
+    half = -special.stdtrit(df, levels / 2) * se
     low, high = difference - half, difference + half
     words = [_word(*row, smallest, alpha) for row in zip(difference, low, high, p_holm, strict=True)]
-    mde = detectable(se, df, family, POWER, alpha)
+    level = first_step(now, max(planned, len(p)))
+    ses = [detectable_ses(float(freedom), level) if freedom > 0 else np.nan for freedom in df]
+    mde = median_unbiased(se, df) * ses
     return pd.DataFrame({"low": low, "high": high, "p": p, "p_holm": p_holm, "word": words, "mde": mde})
-
-
-def detectable(se: np.ndarray, df: np.ndarray, comparisons: int, power: float, alpha: float) -> np.ndarray:
-    """Smallest true differences detected with the given power by the first step of Holm's procedure.
-
-    The other tail of the noncentral t distribution is left out: it adds nothing at a power that is of use.
-    """
-    critical = special.stdtrit(df, 1 - alpha / max(comparisons, 1) / 2)
-    return se * special.nctdtrinc(df, 1 - power, critical)
 
 
 def _word(difference: float, low: float, high: float, p_holm: float, smallest: float, alpha: float) -> str:

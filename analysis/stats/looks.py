@@ -68,11 +68,18 @@ class Looks:
 
 
 NO_LOOKS = Looks()
+ALPHA = 0.05
+"""The chance of one wrong *separated* or more in a family of comparisons, over all looks together."""
 
 
-def alpha_at(seeds: int, looks: Looks = NO_LOOKS, alpha: float = 0.05) -> float:
-    """The familywise error rate of the words at a look at so many seeds, after earlier looks."""
-    return alpha * looks.share(seeds)
+def alpha_at(seeds: int, looks: Looks | Sequence[int] = NO_LOOKS, alpha: float = ALPHA) -> float:
+    """The familywise error rate of the words at a look at so many seeds, after earlier looks (or their seeds)."""
+    return alpha * as_looks(looks).share(seeds)
+
+
+def as_looks(looks: Looks | Sequence[int]) -> Looks:
+    """Looks, also from the seeds of looks that were not planned."""
+    return looks if isinstance(looks, Looks) else Looks.unplanned(looks)
 
 
 def planned_looks(first: int, most: int) -> tuple[int, ...]:

@@ -1,27 +1,30 @@
 """The claim about a config: are these settings better if the student is trained again? Only seeds can tell.
 
-One model for all configs, ``score = config + seed + noise``, so that few seeds of many configs make one good
-estimate of the noise, and pairing by seed helps as much as it really does (three seeds of eight configs
-have 62 % power for an effect of two standard deviations, Welch's test 37 %). Says nothing about other searches of
-the same method, nor about other images.
+Every config is compared with one reference by the differences on the seeds that both were trained on: their mean, and
+its standard error from their own spread (the paired t test). So it is valid whatever the configs' spreads are and
+however the scores of a seed are related, and one noisy config spoils no other comparison. Says nothing about other
+searches of the same method, nor about other images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import special
-from statsmodels.regression.linear_model import OLS
 
 from analysis.errors import AnalysisError
 from analysis.formats import missing
-from analysis.stats.judge import NO_NOISE, POWER, detectable, judged
+from analysis.stats import sign_flips
+from analysis.stats.judge import NO_NOISE, judged
+from analysis.stats.looks import NO_LOOKS, Looks, alpha_at
+from analysis.stats.power import detected, first_step, median_unbiased
+from analysis.stats.spread import Spread, own_spreads, pooled_spread
 from analysis.tables.json_columns import read_spec
 
 SMALLEST = 0.003
 """Differences up to this (fraction, 0.3 points) do not matter in practice, where the sweep declares nothing else."""
-WIDER = 1.5
-"""A config whose seeds spread this many times as far as usual may be judged by its own spread alone."""
+PAIRED, WELCH = "paired", "welch"
 
 
 @dataclass(frozen=True)
@@ -30,130 +33,149 @@ class Effects:
 
     Attributes:
         frame: One row per config other than the reference, in the order in which they came: ``config, n`` (seeds),
-            ``difference, low, high`` (interval that agrees with ``p_holm``, see ``analysis.stats.holm``), ``p, p_holm,
-            word`` (one of ``judge.WORDS``), ``unstable`` (its seeds, or the reference's, spread further than chance
-            explains), ``df, se`` (of the difference), ``mde`` (see below, of this comparison), ``model`` (``block``,
-            ``pooled`` or ``welch``).
+            ``difference, low, high`` (interval that agrees with ``p_holm``), ``p, p_holm`` (adjusted, see
+            ``analysis.stats.judge``), ``word`` (one of ``judge.WORDS``), ``df, se`` (of the difference), ``mde`` (see
+            below, of this comparison), ``model`` (``paired`` or ``welch``), ``sd`` (of its scores over seeds).
         reference: The config that the others are compared with.
-        sd: Standard deviation of a score over seeds, pooled over the configs that are not unstable.
+        reference_sd: Standard deviation of the reference's scores over seeds; NaN for one seed.
+        spread: Standard deviation of a score over seeds, the root mean square over the configs, with its interval.
         rho: Correlation of the scores of two configs on the same seed, measured; NaN if it cannot be.
         rho_low: Lower end of its interval.
         rho_high: Upper end.
-        mde: Smallest true difference that would be detected in 80 of 100 repetitions, after Holm: the median over the
+        mde: Smallest true difference that would be detected in 80 of 100 repetitions at this look: the median over the
             comparisons. NaN if nothing can be detected.
+        difference_sd: Standard deviation of the paired difference over seeds, too large as often as too small: the
+            median over the comparisons. What a plan of further seeds is built on.
         n: Seeds of the config that has fewest.
+        comparisons: Size of the family.
+        alpha: The familywise error rate that this look may spend.
         estimator: How the differences were estimated, for a caption.
         notes: What a reader has to know besides, one sentence each.
     """
 
     frame: pd.DataFrame
     reference: str
-    sd: float
+    reference_sd: float
+    spread: Spread
     rho: float
     rho_low: float
     rho_high: float
     mde: float
+    difference_sd: float
     n: int
+    comparisons: int
+    alpha: float
     estimator: str
     notes: tuple[str, ...]
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation of a score over seeds."""
+        return self.spread.sd
 
     @property
     def words(self) -> dict[str, str]:
         """The word for each config other than the reference."""
         return dict(zip(self.frame["config"], self.frame["word"], strict=True))
 
+    def chance_to_miss(self, gain: float) -> float:
+        """How often a true difference of ``gain`` (fraction) would not be separated from 0: the median over configs.
+
+        1 where nothing can be tested.
+        """
+        level = first_step(self.alpha, self.comparisons)
+        tested = self.frame[self.frame["se"].notna()]
+        ses = gain / median_unbiased(tested["se"].to_numpy(float), tested["df"].to_numpy(float))
+        missed = [1 - detected(float(each), float(df), level) for each, df in zip(ses, tested["df"], strict=True)]
+        return float(np.median(missed)) if missed else 1.0
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    """One difference to the reference, its standard error and degrees of freedom; NaN where they are unknown."""
+
+    difference: float
+    se: float
+    df: float
+    model: str
+
 
 def effects(
-    scores: pd.DataFrame, reference: str, smallest: float = SMALLEST, confidence: float = 0.95, planned: int = 0
+    scores: pd.DataFrame,
+    reference: str,
+    smallest: float = SMALLEST,
+    confidence: float = 0.95,
+    planned: int = 0,
+    looks: Looks | Sequence[int] = NO_LOOKS,
 ) -> Effects:
     """Difference of every config to a reference, from trainings on several seeds.
 
-    The model is a least-squares fit of config and seed effects; a seed may be missing for a config. It holds for
-    configs that share seeds with the reference (also by way of a third config); where nothing is shared, the
-    difference is that of the means, with the pooled spread (model ``pooled``). A config whose seeds spread more than
-    ``WIDER`` times as far as the typical config's (F test at 5 %) is compared by Welch's test; if that also holds
-    after Bonferroni it is called unstable and kept out of the pooled spread.
+    The mean of the differences on the seeds that a config shares with the reference, a paired t test with as many
+    degrees of freedom as shared seeds but one. A config that shares fewer than two seeds with it is compared by Welch's
+    test. The family is judged by the step-down Sidak procedure, from eight shared seeds on with joint sign flips of
+    the differences, at the error rate that is left for this look.
 
     The words: *separated* if ``p_holm`` is below ``1 - confidence`` and the difference beyond ``smallest``;
-    *equivalent* if the whole interval lies within ``smallest`` of 0; else *not separated*, which is what a config or
-    a reference with one seed always is. Trainings that do not differ over the seeds at all give intervals of width 0.
+    *equivalent* if the whole interval lies within ``smallest`` of 0; else *not separated*. That is also what a config
+    or a reference with one seed always is, and one whose scores do not vary over the seeds as trainings do: the same
+    score on every seed, the same difference on every seed, or the scores of the reference.
 
     Args:
         scores: Columns ``config, seed, score``; rows without a score are left out.
         reference: One of the configs.
         smallest: The practical threshold, declared before the runs (fraction).
-        confidence: Of the intervals; the rest is the familywise error rate.
+        confidence: Of the intervals, over all looks; the rest is the familywise error rate.
         planned: Comparisons that were declared for the family, where configs without a score belong to it too: what
             failed must not make the others look better.
+        looks: The earlier looks at this family, or their seeds per config (see ``analysis.stats.looks``).
 
     Raises:
         AnalysisError: The reference has no score, or a config has two scores for one seed.
     """
     names, values = _by_seed(scores, reference)
-    alpha = 1 - confidence
     n = np.isfinite(values).sum(1)
-    wide, unstable = _spreads(values)
-    sd, pooled_df = _pooled(values[~unstable])
-    block = _block(values, ~unstable)
+    paired = np.isfinite(values[1:] - values[0]).sum(1)
+    copied = {name: why for name, row in zip(names[1:], values[1:], strict=True) if (why := _copied(row, values[0]))}
     contrasts = [
-        _contrast(values, i, wide, block, sd, pooled_df) if min(n[0], n[i]) > 1 else _unknown(values, i)
-        for i in range(1, len(names))
+        _contrast(row, values[0], evidence=name not in copied) for name, row in zip(names[1:], values[1:], strict=True)
     ]
-    models = [contrast[3] for contrast in contrasts]
-    difference, se, df = np.array([contrast[:3] for contrast in contrasts], dtype=float).reshape(-1, 3).T
-    verdict = judged(difference, se, df, smallest, alpha, planned)
-    mde = verdict["mde"].to_numpy()
+    difference, se, df = (np.array([getattr(each, name) for each in contrasts]) for name in ("difference", "se", "df"))
+    seeds = int(np.where(paired > 1, paired, np.minimum(n[1:], n[0])).max(initial=0))
+    alpha = 1 - confidence
+    now = alpha_at(seeds, looks, alpha) if seeds > 1 else alpha
+    flipped = _flipped(values[1:] - values[0], np.where(np.isfinite(se), paired, 0), now)
+    verdict = judged(difference, se, df, smallest, alpha, planned, now, flipped)
+    spreads = own_spreads(values, confidence)
     columns = {
         "config": names[1:],
         "n": n[1:],
         "difference": difference,
         **verdict[["low", "high", "p", "p_holm", "word"]],
-        "unstable": unstable[1:] | unstable[0],
         "df": df,
         "se": se,
-        "mde": mde,
-        "model": models,
+        "mde": verdict["mde"],
+        "model": [each.model for each in contrasts],
+        "sd": [each.sd for each in spreads[1:]],
     }
-    rho, rho_low, rho_high = _correlation(values[~unstable], confidence)
+    frame = pd.DataFrame(columns)
+    rho, rho_low, rho_high = _correlation(values, confidence)
+    family = max(planned, len(contrasts))
     return Effects(
-        frame=pd.DataFrame(columns),
+        frame=frame,
         reference=reference,
-        sd=sd,
+        reference_sd=spreads[0].sd,
+        spread=pooled_spread(values, confidence),
         rho=rho,
         rho_low=rho_low,
         rho_high=rho_high,
-        mde=float(np.median(mde[np.isfinite(mde)])) if np.isfinite(mde).any() else float("nan"),
+        mde=_median(verdict["mde"].to_numpy()),
+        difference_sd=_median(median_unbiased(se * np.sqrt(df + 1), df)),
         n=int(n.min()),
-        estimator=_estimator(models, np.isfinite(se), max(planned, len(models))),
-        notes=tuple(_notes(names, models, n, unstable, sd)),
+        comparisons=family,
+        alpha=now,
+        estimator=_estimator(frame, family, flipped is not None),
+        notes=tuple(_notes(names, contrasts, n, copied)),
     )
-
-
-def smallest_detectable(
-    sd: float, n: int, configs: int, comparisons: int, rho: float = 0.0, power: float = POWER, alpha: float = 0.05
-) -> float:
-    """Smallest true difference to the reference that a design detects with the given power.
-
-    Every config is trained on the same ``n`` seeds and the first step of Holm's procedure has to reject; noncentral
-    t distribution with ``(configs - 1)(n - 1)`` degrees of freedom. The guard against unstable configs costs a few
-    points of the power (75 instead of 80 in 100 for eight configs and three seeds, simulated).
-
-    Args:
-        sd: Standard deviation over seeds; the result is in its unit.
-        n: Seeds per config.
-        configs: Configs in the fit, reference included.
-        comparisons: Size of the family.
-        rho: Correlation of two configs on the same seed.
-        power: Share of repetitions in which the difference is detected.
-        alpha: Familywise error rate.
-
-    Returns:
-        The difference; NaN if one seed or one config leaves nothing to compare with.
-    """
-    if n < 2 or configs < 2:
-        return float("nan")
-    se = sd * np.sqrt(2 * (1 - rho) / n)
-    return float(detectable(np.array(se), np.array((configs - 1) * (n - 1)), comparisons, power, alpha))
 
 
 def smallest_effect(sweeps: pd.DataFrame) -> float:
@@ -182,101 +204,56 @@ def _by_seed(scores: pd.DataFrame, reference: str) -> tuple[list[str], np.ndarra
     return names, values
 
 
-def _variances(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variance over seeds of each config (NaN for one seed) and its degrees of freedom."""
-    df = np.isfinite(values).sum(1) - 1
-    centred = values - np.nanmean(values, axis=1, keepdims=True)
-    return np.where(df > 0, np.nansum(centred**2, axis=1) / np.maximum(df, 1), np.nan), df
+def _contrast(scores: np.ndarray, reference: np.ndarray, evidence: bool) -> _Contrast:
+    each = scores - reference
+    each = each[np.isfinite(each)]
+    unknown = float("nan")
+    if len(each) > 1:
+        se = float(each.std(ddof=1)) / np.sqrt(len(each)) if evidence else unknown
+        return _Contrast(float(each.mean()), se, len(each) - 1.0, PAIRED)
+    if min(np.isfinite(scores).sum(), np.isfinite(reference).sum()) < 2:
+        difference = float(each.mean()) if len(each) else float(np.nanmean(scores) - np.nanmean(reference))
+        return _Contrast(difference, unknown, unknown, PAIRED if len(each) else WELCH)
+    difference = float(np.nanmean(scores) - np.nanmean(reference))
+    count = np.array([np.isfinite(scores).sum(), np.isfinite(reference).sum()])
+    parts = np.array([np.nanvar(scores, ddof=1), np.nanvar(reference, ddof=1)]) / count
+    if not evidence or parts.sum() <= 0:
+        return _Contrast(difference, unknown, unknown, WELCH)
+    df = float(parts.sum() ** 2 / (parts**2 / (count - 1)).sum())
+    return _Contrast(difference, float(np.sqrt(parts.sum())), df, WELCH)
 
 
-def _pooled(values: np.ndarray) -> tuple[float, int]:
-    variances, df = _variances(values)
-    total = int(df[df > 0].sum())
-    return (float(np.sqrt(np.nansum(variances * df) / total)) if total else float("nan")), total
-
-
-def _spreads(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which configs are judged by their own spread, and which of them are called unstable.
-
-    Of stable configs the spread over three seeds exceeds 1.5 times the typical one in 10 of 100; leaving all of
-    those out of the pooled spread would make it too small (7 % false positives instead of 5 %, simulated). Hence
-    the F test, and the pooled spread loses only what chance does not explain.
-    """
-    variances, df = _variances(values)
-    several_seeds = df > 0
-    wide, unstable = np.zeros((2, len(values)), dtype=bool)
-    if several_seeds.sum() < 3:
-        return wide, unstable
-    typical = np.median(variances[several_seeds])
-    middle = np.median(df[several_seeds])
-    typical /= special.chdtri(middle, 0.5) / middle
-    suspects = several_seeds & (variances > max(WIDER**2 * typical, NO_NOISE**2))
-    for i in np.flatnonzero(suspects):
-        others = several_seeds & (np.arange(len(values)) != i)
-        usual = (variances[others] * df[others]).sum() / df[others].sum()
-        chance = special.fdtrc(df[i], df[others].sum(), variances[i] / usual) if usual > 0 else 0.0
-        wide[i], unstable[i] = chance < 0.05, chance < 0.05 / several_seeds.sum()
-    return wide, unstable
-
-
-@dataclass(frozen=True)
-class _Block:
-    """The fit: differences to the reference and their standard errors, NaN for configs that it does not link."""
-
-    difference: np.ndarray
-    se: np.ndarray
-    df: float
-
-
-def _block(values: np.ndarray, stable: np.ndarray) -> _Block | None:
-    linked = _linked(values, stable)
-    if linked.sum() < 2:
+def _copied(scores: np.ndarray, reference: np.ndarray) -> str | None:
+    """Why scores are no evidence of a difference to the reference; None if they vary as those of trainings do."""
+    mine, its = scores[np.isfinite(scores)], reference[np.isfinite(reference)]
+    each = scores - reference
+    each = each[np.isfinite(each)]
+    if len(its) > 1 and np.ptp(its) < NO_NOISE:
+        return "the reference has the same score on every seed"
+    if len(mine) > 1 and np.ptp(mine) < NO_NOISE:
+        return "the same score on every seed"
+    if min(len(mine), len(its)) < 2:
         return None
-    rows, seeds = np.nonzero(np.isfinite(values) & linked[:, None])
-    taken, column = np.unique(seeds, return_inverse=True)
-    members = np.flatnonzero(linked)[1:]
-    design = np.hstack([rows[:, None] == members, np.eye(len(taken), dtype=bool)[column]]).astype(float)
-    fit = OLS(values[rows, seeds], design).fit()
-    if fit.df_resid < 1:
+    if len(mine) == len(its) and np.abs(np.sort(mine) - np.sort(its)).max() < NO_NOISE:
+        return "the same scores as the reference"
+    return "the same difference to the reference on every seed" if len(each) > 1 and np.ptp(each) < NO_NOISE else None
+
+
+def _flipped(differences: np.ndarray, paired: np.ndarray, alpha: float) -> np.ndarray | None:
+    """p-values under joint sign flips, NaN for comparisons with too few seeds; None if all of them have too few."""
+    taken = sign_flips.enough(paired, alpha)
+    if not taken.any():
         return None
-    difference, se = np.full((2, len(values)), np.nan)
-    difference[members] = fit.params[: len(members)]
-    se[members] = np.sqrt(np.maximum(np.diag(fit.cov_params())[: len(members)], 0))
-    return _Block(difference, se, float(fit.df_resid))
+    some = differences[taken]
+    drawn = sign_flips.flipped_p(some[:, np.isfinite(some).any(0)])
+    flipped = np.full((len(differences), drawn.shape[1]), np.nan)
+    flipped[taken] = drawn
+    return flipped
 
 
-def _linked(values: np.ndarray, stable: np.ndarray) -> np.ndarray:
-    """Configs that are joined to the reference (row 0) by a chain of shared seeds; none if it is unstable."""
-    present = np.isfinite(values) & stable[:, None]
-    linked = np.zeros(len(values), dtype=bool)
-    linked[0] = stable[0]
-    while True:
-        grown = linked | present[:, present[linked].any(0)].any(1)
-        if (grown == linked).all():
-            return linked
-        linked = grown
-
-
-def _contrast(
-    values: np.ndarray, i: int, wide: np.ndarray, block: _Block | None, sd: float, pooled_df: int
-) -> tuple[float, float, float, str]:
-    means, (variances, df) = np.nanmean(values, axis=1), _variances(values)
-    difference = means[i] - means[0]
-    share = 1 / (df + 1)
-    if wide[i] or wide[0]:
-        parts = (variances * share)[[0, i]]
-        freedom = parts.sum() ** 2 / (parts**2 / df[[0, i]]).sum()
-        return difference, np.sqrt(parts.sum()), freedom, "welch"
-    if block is not None and np.isfinite(block.difference[i]):
-        return block.difference[i], block.se[i], block.df, "block"
-    return difference, sd * np.sqrt(share[0] + share[i]), pooled_df, "pooled"
-
-
-def _unknown(values: np.ndarray, i: int) -> tuple[float, float, float, str]:
-    shared = values[i] - values[0]
-    paired = np.isfinite(shared).any()
-    difference = np.nanmean(shared) if paired else np.nanmean(values[i]) - np.nanmean(values[0])
-    return float(difference), float("nan"), float("nan"), "block" if paired else "pooled"
+def _median(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
 
 
 def _correlation(values: np.ndarray, confidence: float) -> tuple[float, float, float]:
@@ -301,26 +278,25 @@ def _correlation(values: np.ndarray, confidence: float) -> tuple[float, float, f
     return float(point), float(low), float(high)
 
 
-def _estimator(models: list[str], tested: np.ndarray, comparisons: int) -> str:
-    words = {
-        "block": "one model of configs and seeds",
-        "pooled": "means with a pooled spread",
-        "welch": "Welch's test where the spread is larger",
-    }
-    used = {model for model, is_tested in zip(models, tested, strict=True) if is_tested}
+def _estimator(frame: pd.DataFrame, comparisons: int, flipped: bool) -> str:
+    words = {PAIRED: "differences seed by seed", WELCH: "Welch's test where fewer than two seeds are shared"}
+    used = set(frame.loc[frame["se"].notna(), "model"])
+    if not used:
+        return "no test: it takes two seeds of two configs"
     sentence = "; ".join(word for model, word in words.items() if model in used)
-    family = f", Holm over {comparisons} comparisons" if comparisons > 1 else ""
-    return f"{sentence}{family}" if used else "no test: it takes two seeds of two configs"
+    procedure = "joint sign flips" if flipped else "step-down Sidak"
+    return f"{sentence}, {procedure} over {comparisons} comparisons" if comparisons > 1 else sentence
 
 
-def _notes(names: list[str], models: list[str], n: np.ndarray, unstable: np.ndarray, sd: float) -> list[str]:
+def _notes(names: list[str], contrasts: Sequence[_Contrast], n: np.ndarray, copied: dict[str, str]) -> list[str]:
     notes = []
     if single := [name for name, seeds in zip(names, n, strict=True) if seeds < 2]:
         notes.append(f"One seed says nothing about a difference: {', '.join(single)}.")
-    if spread := [name for name, flag in zip(names, unstable, strict=True) if flag]:
-        notes.append(f"Unstable, their seeds spread further than chance explains: {', '.join(spread)}.")
-    if apart := [name for name, model in zip(names[1:], models, strict=True) if model == "pooled"]:
-        notes.append(f"No seed in common with {names[0]}, compared without pairing: {', '.join(apart)}.")
-    if sd < NO_NOISE:
-        notes.append("The seeds did not differ at all, so no noise was measured.")
+    if apart := [name for name, each in zip(names[1:], contrasts, strict=True) if each.model == WELCH]:
+        notes.append(f"Fewer than two seeds in common with {names[0]}, compared without pairing: {', '.join(apart)}.")
+    for why in dict.fromkeys(copied.values()):
+        which = ", ".join(name for name, its in copied.items() if its == why)
+        notes.append(
+            f"No evidence, {why}: {which}. Trainings on different seeds differ: a seed was ignored or a result copied."
+        )
     return notes

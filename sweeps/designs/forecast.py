@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
-from analysis.stats.seed_contrasts import smallest_detectable
+from analysis.stats.looks import alpha_at
+from analysis.stats.power import detectable_ses, first_step, smallest_detectable
 from sweeps.designs.factorial import FAMILY as FACTORIAL
 from sweeps.designs.measured import ASSUMED_SD, Measured
 from sweeps.driver.allocation import confirms, most_trials
@@ -130,13 +131,23 @@ def _families(spec: SweepSpec, sd: float) -> Iterator[Family]:
         if name == FACTORIAL:
             factors = len(cells[0].levels or {})
             effects = factors + factors * (factors - 1) // 2
-            # A main effect is the difference of two halves of all runs: 2 sd / sqrt(runs).
-            runs_in_all = (len(cells) + 1) * n
-            detectable = smallest_detectable(sd, runs_in_all // 2, 2, effects)
+            detectable = _main_effect(sd, len(cells) + 1, n, effects)
             interactions = f"{effects - factors} interaction{'s' * (effects - factors > 1)}"
             what = f"{factors} main effects and {interactions} of {len(cells) + 1} cells"
             yield Family(design, name, effects, detectable, what)
             continue
-        detectable = smallest_detectable(sd, n, len(cells) + 1, len(cells))
+        detectable = smallest_detectable(sd, n, len(cells))
         compared = f"{len(cells)} comparison{'s' * (len(cells) > 1)} with the reference"
         yield Family(design, name, len(cells), detectable, compared)
+
+
+def _main_effect(sd: float, cells: int, n: int, effects: int) -> float:
+    """The smallest main effect of a factorial that is detected: the difference of two halves of all runs.
+
+    The degrees of freedom are those that `analysis.ablation.factorial` finds where all cells spread alike: with few
+    seeds some seem to spread further, which costs some. With one seed per cell higher interactions are the noise.
+    """
+    df = cells * (n - 1) ** 2 / (n + 1) if n > 1 else cells - 1 - effects
+    if df <= 0:
+        return math.nan
+    return 2 * sd / math.sqrt(cells * n) * detectable_ses(df, first_step(alpha_at(n), effects))

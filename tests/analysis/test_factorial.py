@@ -57,7 +57,7 @@ def test_without_interaction_the_effect_beside_all_others_is_the_main_effect(fac
     frame = factorial_effects(factorial(2, lambda a, b: 0.01 * a, sd=0.0)).set_index("effect")
     assert frame.loc["loss_0", ["difference", "simple"]].tolist() == pytest.approx([0.02, 0.02])
     assert frame.loc["loss_0 x loss_1", "difference"] == pytest.approx(0, abs=1e-9)
-    assert frame.loc["loss_1", "word"] == "equivalent"
+    assert frame.loc["loss_1", "word"] == "not separated", "scores that no seed changes are no evidence"
 
 
 def test_what_a_fraction_mixes_is_named_and_not_estimated(factorial):
@@ -71,7 +71,7 @@ def test_what_a_fraction_mixes_is_named_and_not_estimated(factorial):
     assert mixed["word"] is None or mixed["word"] != mixed["word"]
     assert mixed["aliases"] == ["loss_2 x loss_3"]
     assert mains["simple"].isna().all()
-    assert "Holm over 4 effects" in frame["estimator"].iloc[0]
+    assert "step-down Sidak over 4 effects" in frame["estimator"].iloc[0]
 
 
 def test_failed_cells_leave_what_can_be_estimated(factorial):
@@ -82,7 +82,7 @@ def test_failed_cells_leave_what_can_be_estimated(factorial):
     half = factorial_effects(factorial(3, truth, failed=corner)).set_index("effect")
     assert np.isnan(half.loc["loss_0", "difference"])
     assert half.loc["loss_1", "aliases"] == ["loss_0 x loss_1"]
-    assert "Holm over 6 effects" in half["estimator"].iloc[0]
+    assert "step-down Sidak over 6 effects" in half["estimator"].iloc[0]
 
 
 @pytest.mark.parametrize("seeds", [0, 1])

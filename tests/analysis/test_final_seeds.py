@@ -41,6 +41,6 @@ def test_final_scores_are_those_of_their_role(frozen, role, scores):
 @pytest.mark.parametrize(("role", "scores"), [("test", TEST), ("select", SELECT)])
 def test_the_difference_on_final_seeds_is_a_paired_t_test(frozen, role, scores):
     found = final_difference(frozen(role))
-    theirs = stats.ttest_rel(scores["cwd"], scores["none"]).confidence_interval()
+    theirs = stats.ttest_rel(scores["cwd"], scores["none"]).confidence_interval(1 - 0.05 * 3 / 4)
     assert found.each == pytest.approx([mine - base for mine, base in zip(scores["cwd"], scores["none"], strict=True)])
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))

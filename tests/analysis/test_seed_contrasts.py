@@ -3,10 +3,15 @@ import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from analysis import AnalysisError
-from analysis.stats.holm import holm
-from analysis.stats.seed_contrasts import SMALLEST, effects, smallest_detectable, smallest_effect
+from analysis.stats.looks import alpha_at
+from analysis.stats.power import chance_to_miss, seeds_needed, smallest_detectable
+from analysis.stats.seed_contrasts import SMALLEST, effects, smallest_effect
+from analysis.stats.sign_flips import flipped_p
+from analysis.stats.spread import own_spreads, pooled_spread
+from analysis.stats.step_down import holm, sidak
 
 
 def frame(**scores):
@@ -24,19 +29,27 @@ def noisy(configs=5, seeds=4, sd=0.004, seed=0):
     return frame(**{f"c{i}": (0.6 + 0.002 * i + rng.normal(0, sd, seeds)).tolist() for i in range(configs)})
 
 
+def adjusted(p, comparisons, seeds):
+    """The adjusted p-value of the first step, at a first look."""
+    return (1 - (1 - p) ** comparisons) * (seeds + 1) / seeds
+
+
 def row(result, config):
     return result.frame.set_index("config").loc[config]
 
 
-def test_the_fit_is_that_of_the_formula_even_with_seeds_missing():
+def test_every_config_is_a_paired_t_test_of_its_own_even_with_seeds_missing():
     scores = noisy().drop(index=[2, 5, 11])
-    theirs = smf.ols("score ~ C(config, Treatment('c0')) + C(seed)", scores).fit()
-    result = effects(scores, "c0").frame
-    names = [f"C(config, Treatment('c0'))[T.{config}]" for config in result["config"]]
-    assert result["difference"].to_numpy() == pytest.approx(theirs.params[names].to_numpy())
-    assert result["se"].to_numpy() == pytest.approx(theirs.bse[names].to_numpy())
-    assert result["p"].to_numpy() == pytest.approx(theirs.pvalues[names].to_numpy())
-    assert set(result["model"]) == {"block"}
+    wide = scores.pivot(index="seed", columns="config", values="score")
+    result = effects(scores, "c0").frame.set_index("config")
+    for config in result.index:
+        shared = wide[["c0", config]].dropna()
+        each = shared[config] - shared["c0"]
+        theirs = stats.ttest_rel(shared[config], shared["c0"])
+        assert result.loc[config, ["difference", "se", "df", "p"]].tolist() == pytest.approx(
+            [each.mean(), each.sem(), theirs.df, theirs.pvalue]
+        )
+    assert set(result["model"]) == {"paired"}
 
 
 def test_two_configs_are_a_paired_t_test_and_position_does_not_matter():
@@ -45,19 +58,17 @@ def test_two_configs_are_a_paired_t_test_and_position_does_not_matter():
     theirs = stats.ttest_rel([0.62, 0.64, 0.645], [0.60, 0.61, 0.62])
     assert result["p"] == pytest.approx(theirs.pvalue)
     assert result["df"] == 2
-    assert (result["low"], result["high"]) == pytest.approx(tuple(theirs.confidence_interval()))
+    assert (result["low"], result["high"]) == pytest.approx(tuple(theirs.confidence_interval(1 - 0.05 * 3 / 4)))
 
 
-def test_without_a_common_seed_the_means_are_compared_and_it_is_said():
-    result = effects(frame(base=[0.60, 0.61, 0.62], mine={10: 0.64, 11: 0.65, 12: 0.66}), "base")
-    assert row(result, "mine")["model"] == "pooled"
-    assert row(result, "mine")["df"] == 4
-    assert result.notes == ("No seed in common with base, compared without pairing: mine.",)
-
-
-def test_a_chain_of_common_seeds_links_to_the_reference():
-    result = effects(frame(base=[0.60, 0.61, 0.62], a={1: 0.6, 2: 0.61, 3: 0.63, 4: 0.6}, b={3: 0.64, 4: 0.65}), "base")
-    assert row(result, "b")["model"] == "block"
+@pytest.mark.parametrize("seeds", [(10, 11, 12), (2, 11, 12)])
+def test_with_fewer_than_two_common_seeds_it_is_welchs_test_and_it_is_said(seeds):
+    mine = [0.64, 0.65, 0.66]
+    result = effects(frame(base=[0.60, 0.61, 0.64], mine=dict(zip(seeds, mine, strict=True))), "base")
+    theirs = stats.ttest_ind(mine, [0.60, 0.61, 0.64], equal_var=False)
+    assert row(result, "mine")["model"] == "welch"
+    assert (row(result, "mine")["df"], row(result, "mine")["p"]) == pytest.approx((theirs.df, theirs.pvalue))
+    assert result.notes == ("Fewer than two seeds in common with base, compared without pairing: mine.",)
 
 
 def test_one_seed_is_never_a_claim():
@@ -67,7 +78,7 @@ def test_one_seed_is_never_a_claim():
     assert np.isnan([lonely["low"], lonely["p_holm"], lonely["mde"]]).all()
     assert lonely["difference"] == pytest.approx(0.39)
     assert "One seed says nothing about a difference: b." in result.notes
-    assert row(result, "a")["p_holm"] == pytest.approx(2 * row(result, "a")["p"])
+    assert row(result, "a")["p_holm"] == pytest.approx(adjusted(row(result, "a")["p"], 2, seeds=3))
     alone = effects(frame(base=[0.6], a=[0.7]), "base")
     assert alone.words == {"a": "not separated"}
     assert np.isnan(alone.mde)
@@ -83,59 +94,36 @@ def test_words_need_both_the_test_and_the_practical_threshold():
     assert effects(frame(base=base, near=near), "base", smallest=0.00105).words == {"near": "not separated"}
 
 
-def test_an_unstable_config_is_judged_by_its_own_spread_and_spoils_no_other():
+@pytest.mark.parametrize("factor", [0.05, 20.0])
+def test_a_config_with_another_spread_changes_no_other_comparison(factor):
     scores = noisy(configs=6, seeds=5)
-    wild = scores["config"] == "c5"
-    scores.loc[wild, "score"] = [0.3, 0.7, 0.55, 0.8, 0.6]
-    result = effects(scores, "c0")
-    assert row(result, "c5")["unstable"]
-    assert row(result, "c5")["model"] == "welch"
-    assert result.sd < 0.008
-    assert row(result, "c1")["se"] == pytest.approx(row(effects(scores[~wild], "c0"), "c1")["se"])
-    assert any(note.startswith("Unstable") for note in result.notes)
-
-
-def test_a_config_with_a_spread_of_its_own_is_compared_by_welch():
-    scores = noisy(configs=6, seeds=5)
-    wild = [0.3, 0.7, 0.55, 0.8, 0.6]
-    scores.loc[scores["config"] == "c5", "score"] = wild
-    result = row(effects(scores, "c0"), "c5")
-    theirs = stats.ttest_ind(wild, scores.loc[scores["config"] == "c0", "score"], equal_var=False)
-    assert (result["df"], result["p"]) == pytest.approx((theirs.df, theirs.pvalue))
+    other = scores["config"] == "c5"
+    before = effects(scores, "c0").frame
+    scores.loc[other, "score"] = 0.6 + factor * (scores.loc[other, "score"] - 0.6)
+    after = effects(scores, "c0").frame
+    columns = ["difference", "se", "df", "p"]
+    assert after[columns][:4].to_numpy() == pytest.approx(before[columns][:4].to_numpy())
 
 
 @pytest.mark.parametrize(
-    ("chance", "model", "unstable"), [(0.06, "block", False), (0.02, "welch", False), (0.004, "welch", True)]
+    ("base", "mine", "why"),
+    [
+        ([0.6, 0.6], [0.65, 0.66], "the reference has the same score on every seed"),
+        ([0.60, 0.61, 0.62], [0.65, 0.65, 0.65], "the same score on every seed"),
+        ([0.60, 0.61, 0.63], [0.65, 0.66, 0.68], "the same difference to the reference on every seed"),
+        ([0.60, 0.61, 0.63], [0.60, 0.61, 0.63], "the same scores as the reference"),
+        ([0.60, 0.61, 0.63], [0.63, 0.60, 0.61], "the same scores as the reference"),
+        ([0.60, 0.61, 0.63], {7: 0.65, 8: 0.65, 9: 0.65}, "the same score on every seed"),
+        ([0.60, 0.61, 0.63], {7: 0.60, 8: 0.61, 9: 0.63}, "the same scores as the reference"),
+    ],
 )
-def test_one_of_many_is_unstable_only_below_its_share_of_five_percent(chance, model, unstable):
-    """One of six stable configs fails the F test at 5 % in every fourth sweep, at 5 % / 6 in every twentieth."""
-    configs, seeds = 6, 5
-    values = np.random.default_rng(2).normal(size=(configs, seeds))
-    values = (values - values.mean(1, keepdims=True)) / values.std(1, ddof=1, keepdims=True)
-    values[-1] *= np.sqrt(stats.f.isf(chance, seeds - 1, (configs - 1) * (seeds - 1)))
-    result = effects(frame(**{f"c{i}": (0.6 + 0.004 * own).tolist() for i, own in enumerate(values)}), "c0")
-    assert (row(result, "c5")["model"], row(result, "c5")["unstable"]) == (model, unstable)
-    assert not result.frame["unstable"][:4].any()
-    pooled = values if not unstable else values[:-1]
-    assert result.sd == pytest.approx(0.004 * np.sqrt(pooled.var(1, ddof=1).mean()))
-
-
-def test_an_unstable_reference_leaves_nothing_to_the_common_spread():
-    scores = noisy(configs=6, seeds=5)
-    scores.loc[scores["config"] == "c0", "score"] = [0.3, 0.7, 0.55, 0.8, 0.6]
-    result = effects(scores, "c0")
-    assert set(result.frame["model"]) == {"welch"}
-    assert result.frame["unstable"].all()
-
-
-@pytest.mark.parametrize("step", [0.0, 0.05])
-def test_trainings_which_do_not_vary_give_finite_answers(step):
-    result = effects(frame(base=[0.6, 0.6], a=[0.6 + step, 0.6 + step], b=[0.6, 0.6]), "base")
-    numbers = result.frame[["difference", "low", "high", "p", "p_holm", "mde"]].to_numpy(dtype=float)
-    assert np.isfinite(numbers).all()
-    assert result.words == {"a": "separated" if step else "equivalent", "b": "equivalent"}
-    assert "The seeds did not differ at all, so no noise was measured." in result.notes
-    assert np.isnan(result.rho)
+def test_scores_that_do_not_vary_as_trainings_do_are_no_evidence(base, mine, why):
+    result = effects(frame(base=base, mine=mine, other=[0.55, 0.51, 0.53][: len(base)]), "base")
+    assert result.words["mine"] == "not separated"
+    assert np.isnan(row(result, "mine")[["low", "high", "p", "p_holm", "mde", "se"]].astype(float)).all()
+    assert np.isfinite(row(result, "mine")["difference"])
+    assert [note for note in result.notes if note.startswith(f"No evidence, {why}: mine")]
+    assert np.isfinite(row(result, "other")["p"]) == ("reference has" not in why)
 
 
 def test_the_correlation_between_paired_seeds_is_measured():
@@ -171,7 +159,7 @@ def test_another_confidence_gives_other_intervals_and_words():
     assert 0.05 < theirs.pvalue < 0.2
     result = effects(scores, "base", confidence=0.8)
     ends = row(result, "mine")[["low", "high"]].tolist()
-    assert ends == pytest.approx(list(theirs.confidence_interval(0.8)))
+    assert ends == pytest.approx(list(theirs.confidence_interval(1 - 0.2 * 3 / 4)))
     assert result.words == {"mine": "separated"}
     assert effects(scores, "base").words == {"mine": "not separated"}
 
@@ -179,8 +167,8 @@ def test_another_confidence_gives_other_intervals_and_words():
 def test_comparisons_that_were_planned_and_failed_count_in_the_family():
     result = effects(frame(base=[0.60, 0.61, 0.62], mine=[0.62, 0.64, 0.645]), "base", planned=4)
     mine = row(result, "mine")
-    assert mine["p_holm"] == pytest.approx(4 * mine["p"])
-    assert result.estimator.endswith("Holm over 4 comparisons")
+    assert mine["p_holm"] == pytest.approx(adjusted(mine["p"], 4, seeds=3))
+    assert result.estimator.endswith("step-down Sidak over 4 comparisons")
 
 
 def test_a_config_with_two_scores_for_a_seed_is_refused():
@@ -195,22 +183,36 @@ def test_a_reference_without_scores_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("n", "configs", "comparisons", "rho", "expected"),
-    [(3, 8, 1, 0.0, 2.5), (3, 8, 1, 0.3, 2.1), (3, 8, 1, 0.6, 1.6), (3, 8, 7, 0.0, 3.3), (5, 8, 7, 0.0, 2.4)],
+    ("n", "comparisons", "rho"), [(2, 1, 0.0), (3, 7, 0.0), (3, 1, 0.6), (5, 7, 0.3), (20, 3, 0.0)]
 )
-def test_smallest_detectable_effects_are_the_simulated_ones(n, configs, comparisons, rho, expected):
-    assert smallest_detectable(1.0, n, configs, comparisons, rho) == pytest.approx(expected, abs=0.06)
+def test_the_smallest_detectable_effect_is_that_of_the_noncentral_t_distribution(n, comparisons, rho):
+    gain = smallest_detectable(1.0, n, comparisons, rho)
+    critical = stats.t.isf((1 - (1 - alpha_at(n)) ** (1 / comparisons)) / 2, n - 1)
+    assert stats.nct.sf(critical, n - 1, gain / np.sqrt(2 * (1 - rho) / n)) == pytest.approx(0.8, abs=0.002)
+    assert chance_to_miss(gain, 1.0, n, comparisons, rho) == pytest.approx(0.2, abs=1e-6)
+    assert 0.3 < chance_to_miss(gain / 2, 1.0, n, comparisons, rho) < 0.85
+    assert seeds_needed(gain * 1.0001, 1.0, comparisons, rho) == n
 
 
-def test_one_seed_or_one_config_detects_nothing():
-    assert np.isnan(smallest_detectable(0.01, 1, 8, 7))
-    assert np.isnan(smallest_detectable(0.01, 3, 1, 0))
+def test_a_later_look_needs_more_seeds_than_a_first_one():
+    assert seeds_needed(1.0, 1.0) < seeds_needed(1.0, 1.0, looks=(3, 5))
+    assert seeds_needed(100.0, 1.0, looks=(3, 5)) == 6
+    assert seeds_needed(0.001, 1.0) is None
+    assert smallest_detectable(1.0, 8, looks=(3, 5)) > smallest_detectable(1.0, 8)
+
+
+def test_one_seed_detects_nothing():
+    assert np.isnan(smallest_detectable(0.01, 1, 7))
+    assert chance_to_miss(1.0, 0.01, 1) == 1.0
 
 
 def test_the_reported_mde_is_that_of_the_design():
     result = effects(noisy(configs=8, seeds=3), "c0")
-    residual = row(result, "c1")["se"] * np.sqrt(3 / 2)
-    assert result.mde == pytest.approx(smallest_detectable(residual, 3, 8, 7))
+    unbiased = row(result, "c1")["se"] * np.sqrt(2 / stats.chi2.median(2)) * np.sqrt(3 / 2)
+    assert row(result, "c1")["mde"] == pytest.approx(smallest_detectable(unbiased, 3, 7))
+    assert result.mde == pytest.approx(result.frame["mde"].median())
+    assert result.chance_to_miss(result.mde) == pytest.approx(0.2, abs=1e-3)
+    assert result.chance_to_miss(result.mde / 2) > 0.5
 
 
 def test_holm_rejects_stepwise_and_intervals_follow():
@@ -218,6 +220,90 @@ def test_holm_rejects_stepwise_and_intervals_follow():
     assert adjusted[[0, 1, 3]] == pytest.approx([0.08, 0.004, 0.036])
     assert np.isnan(adjusted[2])
     assert levels[[1, 3, 0]] == pytest.approx([0.05 / 4, 0.05 / 3, 0.05 / 2])
+
+
+def test_sidak_steps_down_in_the_same_way_and_is_sharper():
+    adjusted, levels = sidak(np.array([0.04, 0.001, np.nan, 0.012]))
+    assert adjusted[[1, 3, 0]] == pytest.approx([1 - 0.999**4, 1 - 0.988**3, 1 - 0.96**2])
+    assert levels[[1, 3, 0]] == pytest.approx([1 - 0.95 ** (1 / 4), 1 - 0.95 ** (1 / 3), 1 - 0.95 ** (1 / 2)])
+    assert np.isnan(adjusted[2])
+    assert sidak(np.array([0.01]), planned=3)[0] == pytest.approx([1 - 0.99**3])
+
+
+def test_both_procedures_are_those_of_statsmodels():
+    p = np.random.default_rng(0).random(12) ** 6
+    for ours, theirs in ((holm, "holm"), (sidak, "holm-sidak")):
+        assert ours(p)[0] == pytest.approx(multipletests(p, 0.05, theirs)[1])
+
+
+def test_draws_of_the_null_hypothesis_replace_the_assumption_of_independence():
+    """Three comparisons whose draws are one and the same count as one, a fourth without draws by itself."""
+    p = np.array([0.02, 0.02, 0.02, 0.5])
+    same = np.append(0.02, np.linspace(0.03, 1, 99))
+    adjusted, levels = sidak(p, 0.05, flipped=np.vstack([same, same, same, np.full(100, np.nan)]))
+    assert adjusted[:3] == pytest.approx([1 - 0.99 * 0.98] * 3)
+    assert adjusted[3] == pytest.approx(0.5)
+    assert levels[0] >= 0.02
+
+
+def test_sign_flips_are_the_exact_permutation_test():
+    each = np.random.default_rng(1).normal(0.4, 1, 9)
+    theirs = stats.permutation_test(
+        (each,),
+        lambda x, axis: np.abs(x.mean(axis) / x.std(axis, ddof=1)),
+        permutation_type="samples",
+        n_resamples=512,
+        alternative="greater",
+    )
+    drawn = flipped_p(each[None])
+    assert drawn.shape == (1, 256)
+    assert (drawn <= drawn[0, 0] * (1 + 1e-9)).mean() == pytest.approx(theirs.pvalue)
+    assert drawn[0, 0] == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "looks", "flips"), [(7, (), False), (8, (), True), (8, (3, 5), False), (14, (), True)]
+)
+def test_signs_are_flipped_where_there_are_choices_enough(seeds, looks, flips):
+    assert ("sign flips" in effects(noisy(configs=3, seeds=seeds), "c0", looks=looks).estimator) == flips
+
+
+@pytest.mark.parametrize("seeds", [3, 8, 10])
+def test_an_interval_leaves_out_0_exactly_where_the_word_is_separated(seeds):
+    words = set()
+    for world in range(30):
+        result = effects(noisy(configs=4, seeds=seeds, sd=0.003, seed=world), "c0", smallest=0.0).frame
+        outside = (result["low"] > 0) | (result["high"] < 0)
+        assert (outside == (result["word"] == "separated")).all()
+        assert (outside == (result["p_holm"] < 0.05)).all()
+        words.update(result["word"])
+    assert words == {"separated", "not separated"}
+
+
+def test_a_later_look_spends_what_the_earlier_ones_left():
+    scores = noisy(configs=2, seeds=5, sd=0.002)
+    first, later = effects(scores, "c0"), effects(scores, "c0", looks=(3,))
+    assert (first.alpha, later.alpha) == pytest.approx((0.05 * 5 / 6, 0.05 * (5 / 6 - 3 / 4)))
+    assert later.frame["p_holm"][0] == pytest.approx(min(1, first.frame["p_holm"][0] * 10))
+    assert later.frame["p"][0] == first.frame["p"][0]
+    assert later.frame["high"][0] > first.frame["high"][0]
+
+
+def test_the_spread_has_the_interval_of_the_chi_square_distribution():
+    scores = [0.60, 0.61, 0.63]
+    one = own_spreads(np.array([scores]))[0]
+    ends = np.std(scores, ddof=1) * np.sqrt(2 / stats.chi2.isf([0.025, 0.975], 2))
+    assert (one.low, one.high, one.df) == pytest.approx((*ends, 2))
+    assert np.isnan(own_spreads(np.array([[0.6, np.nan]]))[0].sd)
+
+
+def test_the_pooled_spread_has_fewer_degrees_of_freedom_where_configs_share_the_luck_of_a_seed():
+    rng = np.random.default_rng(0)
+    own, shared = rng.normal(0, 1, (6, 40)), rng.normal(0, 1, (1, 40))
+    assert pooled_spread(own).df > 5 * 39
+    assert pooled_spread(own * [[10], [1], [1], [1], [1], [1]]).df < 2 * 39
+    assert pooled_spread(0.2 * own + shared).df < 1.5 * 39
+    assert pooled_spread(own[:, :2]).df == 1
 
 
 def test_holm_keeps_to_the_error_rate_that_it_is_given():

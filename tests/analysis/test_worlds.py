@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from analysis.stats.image_bootstrap import ClassCounts, difference, miou
-from analysis.stats.seed_contrasts import effects, smallest_detectable
+from analysis.stats.power import smallest_detectable
+from analysis.stats.seed_contrasts import effects
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.report.verdict import NOT_SEPARATED, refusal
 
-INTERVALS = "Intervals: 95 %, over seeds, one block model over all finalists, Holm-adjusted."
+INTERVALS = "Intervals: 95 %, over seeds, differences seed by seed, adjusted for the number of studies and looks."
 
 
 def section(findings: Findings) -> str:
@@ -81,7 +81,7 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
     if not findings.finished:
         return TableCell(small="" if row.get("is_baseline") else "none before the sweep ends")
     word, least = text(row.get("word")), row.get("mde")
-    notes = ["unstable seeds, judged by itself"] if row.get("unstable") else []
+    notes = [its] if (its := text(row.get("unstable"))) else []
     notes += [f"smallest detectable effect {points(least)}"] if word == NOT_SEPARATED and not missing(least) else []
     return TableCell(word, small="; ".join(notes))
 

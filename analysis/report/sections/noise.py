@@ -62,7 +62,9 @@ def _of_seeds(findings: Findings) -> list[list[TableCell]]:
     pooled = (
         f"one score, over seeds; pooled over {plural(configs, 'config')} with {plural(model.n, 'seed')} or more each"
     )
-    rows = [_row("Standard deviation over seeds", model.sd, pooled)]
+    spread = model.spread
+    deviation = number(points(spread.sd), spread.sd, interval(spread.low, spread.high))
+    rows = [[TableCell("Standard deviation over seeds"), deviation, TableCell(pooled, wide=True)]]
     estimated = not missing(model.rho)
     correlation = f"{model.rho:.2f} [{model.rho_low:.2f}, {model.rho_high:.2f}]" if estimated else "unknown"
     meaning = (
@@ -75,15 +77,18 @@ def _of_seeds(findings: Findings) -> list[list[TableCell]]:
             TableCell(meaning, wide=True),
         ]
     )
-    power = f"smallest difference to {model.reference} detected in 80 of 100 repetitions, after Holm over all finalists"
+    power = (
+        f"smallest difference to {model.reference} detected in 80 of 100 repetitions, in one family of all finalists"
+    )
     rows.append(_row("Smallest detectable effect", model.mde, power))
-    unstable = [str(name) for name in model.frame.loc[model.frame["unstable"], "config"]]
-    steady = "none: no config's seeds spread further than chance explains"
+    ranked = findings.ranked[findings.ranked["confirmed"] & findings.ranked["unstable"].notna()]
+    unstable = [f"{row['study']} {row['config_id']}: {row['unstable']}" for row in ranked.to_dict("records")]
+    steady = "none: every fresh seed was trained to its end, and none collapsed"
     rows.append(
         [
             TableCell("Unstable configs"),
             number(str(len(unstable)), len(unstable)),
-            TableCell(", ".join(unstable) or steady),
+            TableCell("; ".join(unstable) or steady),
         ]
     )
     return rows + [[TableCell("Note"), number("", None), TableCell(note, wide=True)] for note in model.notes]
