@@ -73,12 +73,9 @@ def claim_of(claims: Effects, row: StudyRow, baseline: StudyRow, teacher: float)
     low, high = NAN, NAN
     if math.isfinite(effect["se"]):
         mine = dict(zip(row.best.seeds, row.best.scores, strict=True))
-        pairs = [
-            (mine[seed], its)
-            for seed, its in zip(baseline.best.seeds, baseline.best.scores, strict=True)
-            if seed in mine
-        ]
-        low, high = share_of_gap(*zip(*pairs, strict=True), teacher)
+        its = dict(zip(baseline.best.seeds, baseline.best.scores, strict=True))
+        shared = [seed for seed in mine if seed in its]
+        low, high = share_of_gap([mine[seed] for seed in shared], [its[seed] for seed in shared], teacher)
     return Claim(
         difference=float(effect["difference"]),
         low=float(effect["low"]),
