@@ -209,9 +209,8 @@ def _freedom(runs: pd.DataFrame, residual: float, blocked: bool) -> float:
     Every run has the same weight in every effect, so that the standard error is right on average whatever the spreads
     are; but where one cell has most of the spread, it is known from that cell's seeds alone.
     """
-    wide = runs.pivot_table(
-        index=[name for name in runs if name not in ("seed", "score")], columns="seed", values="score"
-    )
+    cells = [name for name in runs if name not in ("seed", "score")]
+    wide = runs.pivot_table(index=cells, columns="seed", values="score")
     left = wide.sub(wide.mean(axis=1), axis=0)
     left = left - left.mean() if blocked and len(left) > 2 else left
     df = wide.notna().sum(axis=1) - 1
