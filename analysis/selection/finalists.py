@@ -8,13 +8,16 @@ import pandas as pd
 
 from analysis.conditions.hardware import mixed
 from analysis.conditions.time_spent import recording
-from analysis.selection.halving import all_seeds, entered, rounds_of
+from analysis.formats import points
+from analysis.selection.collapse import Runs, collapsed
+from analysis.selection.failures import counted_scores, failed_by_method
+from analysis.selection.halving import Round, all_seeds, entered, rounds_of
 from analysis.selection.one_standard_error import decide
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import ConfigView, read_config, read_frozen_selection
 from analysis.tables.ranges import distance
-from analysis.tables.states import BROKEN, Phase, State
+from analysis.tables.states import Phase, State
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Finalist:
         trial_id: The search trial that proposed it; None for a config that was not searched.
         config_id: The config.
         screen_score: The score of that trial.
-        seeds: Its seeds that have a score.
-        scores: One score per seed.
+        seeds: Its seeds that have a score, those of failed trainings included.
+        scores: One score per seed, as in ``analysis.selection.failures.counted_scores``.
         mean: Their mean.
         sd: Their standard deviation (n - 1); None for one seed.
         n: How many they are.
@@ -37,7 +40,10 @@ class Finalist:
         optimism: ``screen_score`` minus ``mean``.
         confirmed: Whether the seeds are fresh.
         rounds: The round of the race over fresh seeds that it reached.
-        unstable: The fresh seeds without a score, in words.
+        study_rounds: The round that the furthest config of its study reached.
+        failed: The fresh seeds that diverged, failed or collapsed.
+        unstable: What went wrong with these, in words.
+        level: What it reaches where nothing fails, see ``analysis.selection.collapse``.
         cost_s: Seconds of one training, without its share of the teacher's.
         fastest_s: Seconds of its fastest training.
         epochs: Epochs of one training.
@@ -61,7 +67,10 @@ class Finalist:
     optimism: float | None
     confirmed: bool
     rounds: int
+    study_rounds: int
+    failed: list[int]
     unstable: str | None
+    level: float
     cost_s: float
     fastest_s: float
     epochs: int
@@ -71,6 +80,7 @@ class Finalist:
 
 
 COLUMNS = [*(field.name for field in fields(Finalist)), "training_macs", "distance"]
+_BROKEN = {State.COMPLETE: "ended without a score"}
 _FORWARD_AND_BACKWARD = 3
 """A step costs about three forward passes."""
 
@@ -81,14 +91,14 @@ def finalists(tables: Tables) -> pd.DataFrame:
     A config that two searches of a study found is one finalist, and each of its fresh seeds counts once.
 
     A finalist is a config that was trained on fresh seeds (phase ``confirm``), as many as the rounds that it came
-    through gave it (``rounds``, see ``analysis.selection.halving``). ``rank`` goes by mean over those seeds, but behind
-    those of the last round come those that went out before it, then configs that lack a seed, then those that are
-    ``unstable``: a fresh seed diverged, failed or collapsed. ``optimism`` is the score that made a config a
-    finalist (``screen_score``, from its search trial ``trial_id``) minus its fresh mean.
+    through gave it (``rounds``, see ``analysis.selection.halving``). ``rank`` goes by round. Within a round those that
+    are ``unstable`` (a fresh seed diverged, failed or collapsed) come last, before them those that lack a seed, and
+    the others go by mean over those seeds. Failed trainings count, see ``analysis.selection.failures``. ``optimism`` is
+    the score that made a config a finalist (``screen_score``, from its search trial ``trial_id``) minus its fresh mean.
 
-    Of those of the last round that lack nothing, all within one pooled standard error of the best are the tie set
-    (``tie``), and the cheapest of it is ``chosen``, with the reason in ``why``; a frozen selection stays what it
-    is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included;
+    Of those of the last round that are stable and lack nothing, all within one pooled standard error of the best are
+    the tie set (``tie``), and the cheapest of it is ``chosen``, with the reason in ``why``; a frozen selection stays
+    what it is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included;
     ``training_macs`` is the same counted: multiply-accumulates for each image of role train, the teacher's included.
 
     A study that is a control (``control``, its kind) is ranked behind the others and never chosen, nor in the tie set.
@@ -137,57 +147,103 @@ def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
 
 
 def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
-    searched = complete[complete["phase"] == Phase.SEARCH].set_index("trial_id")
     trials = tables["trials"].fillna({"search": 1})
+    trials = trials.assign(counted=counted_scores(tables), broken=failed_by_method(trials))
     left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
     confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]
     sweeps = tables["sweeps"]
-    rounds = rounds_of(sweeps)
-    finished = bool(sweeps["finished"].all())
-    groups = [(str(study), str(config), group) for (study, config), group in confirm.groupby(["study", "config_id"])]
-    seeds = confirm.groupby(["study", "search", "config_id"])["seed"].nunique()
-    in_round = seeds.map(lambda count: entered(rounds, count))
-    reached = in_round.groupby(["study", "search"]).transform("max")
-    went_out = (in_round < reached).groupby(["study", "config_id"]).all()
-    rows = []
-    for study, config_id, group in groups:
-        once = group.assign(done=group.index.isin(complete.index)).sort_values("done", kind="stable")
-        once = once.drop_duplicates("seed", keep="last").sort_values("seed")  # two searches may have found the config
-        done = once[once["done"]]
-        if done.empty:
-            continue
-        origin = group["candidate_of"].dropna()
-        trial_id = origin.iloc[0] if len(origin) else None
-        screen = searched.loc[trial_id] if trial_id in searched.index else None
-        mean, runs = float(done["score"].mean()), group["seed"].nunique()
-        all_begun = finished or bool(went_out[study, config_id])
-        rows.append(
-            Finalist(
-                sweep_id=done["sweep_id"].iloc[0],
-                study=study,
-                search=int(group["search"].iloc[0]),
-                trial_id=trial_id,
-                config_id=config_id,
-                screen_score=None if screen is None else float(screen["score"]),
-                seeds=done["seed"].tolist(),
-                scores=done["score"].tolist(),
-                mean=mean,
-                sd=float(done["score"].std(ddof=1)) if len(done) > 1 else None,
-                n=len(done),
-                planned_seeds=runs if all_begun else max(all_seeds(rounds), runs),
-                optimism=None if screen is None else float(screen["score"]) - mean,
-                confirmed=True,
-                rounds=entered(rounds, runs),
-                unstable=_broken(once),
-                cost_s=done["seconds"].mean(),
-                fastest_s=done["seconds"].min(),
-                epochs=int(done["epochs_run"].max()),
-                macs=done["macs"].max(),
-                params=done["params"].max(),
-                config_json=(done.iloc[0] if screen is None else screen)["config_json"],
+    race = _Race(rounds_of(sweeps), bool(sweeps["finished"].all()), complete[complete["phase"] == Phase.SEARCH])
+    rows = [row for study, group in confirm.groupby("study") for row in race.of_study(str(study), group)]
+    return sorted(rows, key=lambda row: (row.study, row.config_id))
+
+
+@dataclass(frozen=True)
+class _Race:
+    """What all finalists are judged by: the rounds, whether more seeds are to come, and the trials of the search."""
+
+    rounds: Sequence[Round]
+    finished: bool
+    searched: pd.DataFrame
+
+    def of_study(self, study: str, confirm: pd.DataFrame) -> list[Finalist]:
+        """The finalists of one study, from its trials of phase ``confirm``, with their ``counted`` scores."""
+        seeds = confirm.groupby(["search", "config_id"])["seed"].nunique()
+        in_round = seeds.map(lambda count: entered(self.rounds, count))
+        went_out = (in_round < in_round.groupby("search").transform("max")).groupby("config_id").all()
+        groups = [group for _, group in confirm.groupby("config_id")]
+        furthest = max(entered(self.rounds, group["seed"].nunique()) for group in groups)
+        screens = [self._screen(group) for group in groups]
+        scored = [_once(group[group["counted"].notna()]) for group in groups]
+        runs = [
+            Runs(done.loc[~done["broken"], "counted"].tolist(), None if screen is None else float(screen["score"]))
+            for done, screen in zip(scored, screens, strict=True)
+        ]
+        collapses = collapsed(runs)
+        return [
+            self._finalist(
+                study, furthest, bool(went_out[done["config_id"].iloc[0]]), group, done, screen, run.level, collapse
             )
+            for group, done, screen, run, collapse in zip(groups, scored, screens, runs, collapses, strict=True)
+            if len(done)
+        ]
+
+    def _screen(self, group: pd.DataFrame) -> pd.Series | None:
+        """The search trial that proposed a config."""
+        proposed = self.searched[self.searched["trial_id"].isin(group["candidate_of"].dropna())]
+        return proposed.iloc[0] if len(proposed) else None
+
+    def _finalist(
+        self,
+        study: str,
+        furthest: int,
+        went_out: bool,
+        group: pd.DataFrame,
+        done: pd.DataFrame,
+        screen: pd.Series | None,
+        level: float,
+        collapse: Sequence[bool],
+    ) -> Finalist:
+        origin = group["candidate_of"].dropna()
+        mean, begun = float(done["counted"].mean()), group["seed"].nunique()
+        last_round = entered(self.rounds, begun)
+        all_begun = self.finished or went_out  # or there is no more to come
+        trained = done[~done["broken"]]
+        fell = done["broken"].copy()
+        fell[trained.index] = collapse
+        costs = trained if len(trained) else done
+        return Finalist(
+            sweep_id=done["sweep_id"].iloc[0],
+            study=study,
+            search=int(group["search"].iloc[0]),
+            trial_id=origin.iloc[0] if len(origin) else None,
+            config_id=done["config_id"].iloc[0],
+            screen_score=None if screen is None else float(screen["score"]),
+            seeds=done["seed"].tolist(),
+            scores=done["counted"].tolist(),
+            mean=mean,
+            sd=float(done["counted"].std(ddof=1)) if len(done) > 1 else None,
+            n=len(done),
+            planned_seeds=begun if all_begun else max(all_seeds(self.rounds), begun),
+            optimism=None if screen is None else float(screen["score"]) - mean,
+            confirmed=True,
+            rounds=last_round,
+            study_rounds=furthest,
+            failed=done.loc[fell, "seed"].tolist(),
+            unstable=_failures(done[fell]),
+            level=level,
+            cost_s=costs["seconds"].mean(),
+            fastest_s=costs["seconds"].min(),
+            epochs=int(costs["epochs_run"].max()),
+            macs=costs["macs"].max(),
+            params=costs["params"].max(),
+            config_json=(done.iloc[0] if screen is None else screen)["config_json"],
         )
-    return rows
+
+
+def _once(runs: pd.DataFrame) -> pd.DataFrame:
+    """One training per seed: several searches may have found the same config."""
+    once = runs.assign(sound=~runs["broken"]).sort_values("sound", kind="stable").drop_duplicates("seed", keep="last")
+    return once.drop(columns="sound").sort_values("seed")
 
 
 def _screened(complete: pd.DataFrame) -> list[Finalist]:
@@ -213,7 +269,10 @@ def _screened(complete: pd.DataFrame) -> list[Finalist]:
             optimism=None,
             confirmed=False,
             rounds=0,
+            study_rounds=0,
+            failed=[],
             unstable=None,
+            level=trial["score"],
             cost_s=trial["seconds"],
             fastest_s=trial["seconds"],
             epochs=int(trial["epochs_run"]),
@@ -225,12 +284,15 @@ def _screened(complete: pd.DataFrame) -> list[Finalist]:
     ]
 
 
-def _broken(runs: pd.DataFrame) -> str | None:
-    """Of the fresh seeds of one config, those that gave no score."""
-    broken = runs[runs["state"].isin(BROKEN)].sort_values("seed")
-    return (
-        ", ".join(f"seed {seed} {state}" for seed, state in zip(broken["seed"], broken["state"], strict=True)) or None
-    )
+def _failures(runs: pd.DataFrame) -> str | None:
+    """Of the fresh seeds of one config, those that failed, and the score at which they count."""
+    what = [
+        f"seed {seed} {'collapsed to' if not broken else f'{_BROKEN.get(state, state)}, counted as'} {points(counted)}"
+        for seed, broken, state, counted in zip(
+            runs["seed"], runs["broken"], runs["state"], runs["counted"], strict=True
+        )
+    ]
+    return ", ".join(what) or None
 
 
 def _with_costs(tables: Tables, frame: pd.DataFrame) -> pd.DataFrame:

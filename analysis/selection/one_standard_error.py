@@ -12,12 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.formats import points
 from analysis.tables.json_columns import FrozenSelection
 
 RULE = "cheapest of all that lie within one pooled standard error of the best mean over fresh seeds"
-COLLAPSE_SD = 4.0
-"""A seed so many standard deviations below the others of its config has collapsed."""
 CLEAR = 2.0
 """A training that takes so many times as long as the fastest is clearly slower. Smaller gaps decide nothing: the load
 of a machine makes them, and the same sweep, run again, would choose another config."""
@@ -39,17 +36,18 @@ def decide(
         frozen: A selection that is final.
 
     Returns:
-        The same rows, the chosen one first and then by rank, with ``rank, tie, chosen, why``, and ``unstable`` also
-        where a seed has collapsed.
+        The same rows, the chosen one first and then by rank, with ``rank, tie, chosen, why``. A config that went out
+        in an early round never comes before one of a later round.
     """
-    frame = finalists.assign(unstable=_unstable(finalists))
-    order = frame.assign(
-        method=~_is_control(frame), stable=frame["unstable"].isna(), whole=frame["n"] >= frame["planned_seeds"]
+    order = finalists.assign(
+        method=~_is_control(finalists),
+        stable=finalists["unstable"].isna(),
+        whole=finalists["n"] >= finalists["planned_seeds"],
     ).sort_values(
-        ["method", "stable", "whole", "rounds", "mean", "study", "config_id"],
+        ["method", "rounds", "stable", "whole", "mean", "study", "config_id"],
         ascending=[False, False, False, False, False, True, True],
     )
-    frame = frame.loc[order.index].reset_index(drop=True)
+    frame = finalists.loc[order.index].reset_index(drop=True)
     frame = frame.assign(rank=range(1, len(frame) + 1), tie=_ties(frame))
     choice = _choice(frame, timed, frozen)
     chosen = frame.index == (None if choice is None else choice.label)
@@ -62,20 +60,6 @@ def pooled_sd(scores: Sequence[Sequence[float]]) -> float:
     """The standard deviation between seeds of one config, pooled over configs; NaN if none has two seeds."""
     spread, freedom = _spread(scores)
     return math.sqrt(spread / freedom) if freedom else math.nan
-
-
-def collapsed(scores: Sequence[Sequence[float]]) -> list[int | None]:
-    """Per config the place of its worst seed if that has collapsed, else None.
-
-    Collapsed is what lies further below the mean of the config's other seeds than `COLLAPSE_SD` standard deviations,
-    pooled over the other configs; since that is an estimate from few values, the limit is the quantile of Student's t
-    which is as rare as `COLLAPSE_SD` of a normal distribution.
-    """
-    places: list[int | None] = []
-    for index, seeds in enumerate(scores):
-        spread, freedom = _spread([*scores[:index], *scores[index + 1 :]])
-        places.append(_collapsed(seeds, math.sqrt(spread / freedom), freedom) if freedom and len(seeds) > 1 else None)
-    return places
 
 
 def within_one_se(means: Sequence[float], sd: float, n: int) -> list[bool]:
@@ -150,9 +134,10 @@ def standings(means: Sequence[float], sd: float, n: int) -> list[Standing] | Non
 
 
 def contenders(frame: pd.DataFrame) -> pd.DataFrame:
-    """The finalists among which the choice is made: stable, and with a score on every seed of the last round."""
-    able = frame[frame["confirmed"] & frame["unstable"].isna() & (frame["n"] >= frame["planned_seeds"])]
-    able = able[~_is_control(able)]
+    """The finalists among which the choice is made: of the last round, stable, and with a score on every seed."""
+    methods = frame[frame["confirmed"] & ~_is_control(frame)]
+    last = methods[methods["rounds"] == methods["rounds"].max()]
+    able = last[last["unstable"].isna() & (last["n"] >= last["planned_seeds"])]
     return able[able["n"] == able["n"].max()]
 
 
@@ -181,7 +166,7 @@ def _choice(
     if tied.empty and _is_control(frame.iloc[:1]).all():
         return None
     if tied.empty:
-        return ConfigChoice(frame.index[0], "the best so far, because no config has a score on every fresh seed")
+        return ConfigChoice(frame.index[0], _first(frame.iloc[0]))
     return cheapest(tied, len(tied) > 1 and timed(tied))
 
 
@@ -189,15 +174,11 @@ def _is_control(frame: pd.DataFrame) -> pd.Series:
     return frame["control"].notna() if "control" in frame else pd.Series(False, frame.index)
 
 
-def _unstable(frame: pd.DataFrame) -> pd.Series:
-    """What is wrong with the seeds of each config, collapsed ones included; missing where nothing is."""
-    rows = list(zip(frame["unstable"], frame["seeds"], frame["scores"], strict=True))
-    worst = collapsed([list(scores) for _, _, scores in rows])
-    reasons = [
-        f"seed {seeds[place]} collapsed to {points(scores[place])}" if pd.isna(reason) and place is not None else reason
-        for (reason, seeds, scores), place in zip(rows, worst, strict=True)
-    ]
-    return pd.Series(reasons, frame.index, dtype=object)
+def _first(best: pd.Series) -> str:
+    """Why the first config is chosen although there is no tie set."""
+    if best["confirmed"] and pd.notna(best["unstable"]) and best["n"] >= best["planned_seeds"]:
+        return "the highest mean of the last round, in which a fresh seed of every config failed"
+    return "the best so far, because no config has a score on every fresh seed"
 
 
 def _spread(scores: Sequence[Sequence[float]]) -> tuple[float, int]:
@@ -205,10 +186,3 @@ def _spread(scores: Sequence[Sequence[float]]) -> tuple[float, int]:
     samples = [np.asarray(sample, dtype=float) for sample in scores if len(sample) > 1]
     squares = sum(((sample - sample.mean()) ** 2).sum() for sample in samples)
     return float(squares), sum(len(sample) - 1 for sample in samples)
-
-
-def _collapsed(seeds: Sequence[float], sd: float, freedom: int) -> int | None:
-    worst = int(np.argmin(seeds))
-    rest = [score for place, score in enumerate(seeds) if place != worst]
-    limit = stats.t.isf(stats.norm.sf(COLLAPSE_SD), freedom) * sd * math.sqrt(1 + 1 / len(rest))
-    return worst if seeds[worst] < np.mean(rest) - limit else None

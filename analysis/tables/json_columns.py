@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.tables.domains import Space, parse_domain
 from analysis.tables.files import Tables
-from analysis.tables.states import Role, role
+from analysis.tables.states import FailureScore, Role, role
 
 
 class SpecField(StrEnum):
@@ -47,8 +47,10 @@ def read_spec(spec_json: str) -> SpecView:
     content = json.loads(spec_json or "{}")
     effect = content.get("smallest_effect")
     fields = {field: content.get(field) for field in SpecField}
-    if isinstance(confirm := fields[SpecField.CONFIRM], dict) and "report_seeds" in confirm:
-        fields[SpecField.CONFIRM] = {**_without(confirm, "report_seeds"), "final_seeds": confirm["report_seeds"]}
+    if isinstance(confirm := fields[SpecField.CONFIRM], dict):
+        if "report_seeds" in confirm:
+            confirm = {**_without(confirm, "report_seeds"), "final_seeds": confirm["report_seeds"]}
+        fields[SpecField.CONFIRM] = {"failures": FailureScore.REACHED.value, **confirm}
     return SpecView(_space(content.get("space", {})), None if effect is None else effect / 100, fields)
 
 

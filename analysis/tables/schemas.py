@@ -39,6 +39,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         confirm_top=(_INT, "configs per study"),
         confirm_seeds=(_INT, "seeds per config"),
         confirm_most_or_null=(_INT, "seeds per config at most, where more are trained until it is decided"),
+        failures_or_null=_TEXT,
         baseline_or_null=_TEXT,
         purpose=_TEXT,
         design_or_null=_TEXT,
@@ -101,6 +102,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         asked_or_null=(_INT, "images shown to the teacher"),
         recorded_or_null=(_INT, "of these, images recorded for all trials"),
         score_or_null=(_REAL, "fraction 0..1"),
+        reached_or_null=(_REAL, "fraction 0..1, last evaluation on role select, however the trial ended"),
         params_or_null=(_INT, "parameters"),
         macs_or_null=(_INT, "multiply-accumulates"),
         latency_ms_or_null=(_REAL, "ms"),
@@ -245,13 +247,13 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "sweeps": ("frozen_json", "code_json", "looks", "looks_spent", "looks_most", "confirm_most"),
+    "sweeps": ("frozen_json", "code_json", "failures", "looks", "looks_spent", "looks_most", "confirm_most"),
     "studies": ("defaults_json", "control"),
     "selections": ("search", "rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),
     "trials": (
         *("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
-        *("parts_json", "asked", "recorded", "code_digest"),
+        *("parts_json", "asked", "recorded", "code_digest", "reached"),
     ),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),

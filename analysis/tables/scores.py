@@ -34,3 +34,17 @@ def score(epochs: Iterable[EpochMetrics]) -> float | None:
         return None
     last = float(evaluated[max(evaluated)])
     return last if math.isfinite(last) else None
+
+
+def reached(epochs: Iterable[EpochMetrics]) -> float | None:
+    """The last mIoU (0..1) of one trial that is a finite number: what a training reached before it broke.
+
+    Args:
+        epochs: As for `score`.
+
+    Returns:
+        The mIoU, or None if no evaluation gave a finite number.
+    """
+    evaluated = {epoch: metrics[METRIC] for epoch, metrics in epochs if metrics.get(METRIC) is not None}
+    finite = {epoch: float(miou) for epoch, miou in evaluated.items() if math.isfinite(miou)}
+    return finite[max(finite)] if finite else None

@@ -45,12 +45,20 @@ class Role(StrEnum):
     TEST = "test"
 
 
+class FailureScore(StrEnum):
+    """At which score a training counts that failed on a fresh seed: the one that it reached, or the worst of all."""
+
+    REACHED = "reached"
+    WORST = "worst"
+
+
 ENDED = (State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED)
 """States that a trial does not leave by itself."""
 BROKEN = (State.DIVERGED, State.FAILED)
 """States of trials that could not be trained to their end."""
 
 ALLOWED: Mapping[tuple[str, str], type[StrEnum]] = {
+    ("sweeps", "failures"): FailureScore,
     ("trials", "state"): State,
     ("trials", "phase"): Phase,
     ("evaluations", "role"): Role,

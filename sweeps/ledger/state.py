@@ -97,6 +97,13 @@ class TrialRecord:
             return None
         return scores.score((epoch, report.metrics) for epoch, report in self.reports.items())
 
+    @property
+    def reached(self) -> float | None:
+        """The last mIoU that was evaluated, however the trial ended; none if nothing was."""
+        return scores.reached(
+            (epoch, report.metrics) for epoch, report in self.reports.items() if epoch <= self.epochs_run
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class InvalidProposal:

@@ -99,6 +99,9 @@ class Confirm(Strict):
     final_seeds: Count = Field(default=3, ge=0)
     """Seeds on which the chosen config and the baseline are trained once the selection is frozen; no other trial has
     them."""
+    failures: Literal["reached", "worst"] = "reached"
+    """The score of a fresh seed that diverged or whose training code failed: `reached`, that of its last evaluation, or
+    `worst`, the worst score of any training of the sweep; see `analysis.selection.failures`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.selection.one_standard_error import cheapest, collapsed, pooled_sd, seed_sd, standings, within_one_se
+from analysis.selection.one_standard_error import cheapest, pooled_sd, seed_sd, standings, within_one_se
 
 
 def tied(**columns):
@@ -54,32 +54,6 @@ def test_seconds_that_vary_with_the_load_of_the_machine_do_not_change_the_choice
     runs = [tied(fastest_s=10 * (1 + 0.8 * rng.random(3)), training_macs=[2.0, 2.0, 1.9]) for _ in range(50)]
     assert {cheapest(run).label for run in runs} == {9}
     assert {cheapest(run.assign(training_macs=2.0)).label for run in runs} == {4}
-
-
-def test_a_collapsed_seed_is_found_though_it_blows_up_its_own_spread():
-    rng = np.random.default_rng(1)
-    scores = [list(0.5 + 0.005 * rng.standard_normal(3)) for _ in range(6)]
-    assert collapsed(scores) == [None] * 6
-    scores[2][1] = 0.1
-    assert collapsed(scores) == [None, None, 1, None, None, None]
-    assert collapsed([[0.5], [0.1, 0.9]]) == [None, None]
-
-
-@pytest.mark.parametrize(("part", "place"), [(0.99, None), (1.01, 0)])
-def test_a_seed_has_collapsed_beyond_the_prediction_interval_of_the_others(part, place):
-    """A new value differs from a mean of two by sd sqrt(1 + 1/2); four sigma, with four degrees of freedom."""
-    others = [[0.50, 0.51], [0.52, 0.51], [0.50, 0.49], [0.48, 0.49]]
-    reach = stats.t.ppf(stats.norm.cdf(4.0), 4) * math.sqrt(0.5) * 0.01 * math.sqrt(1.5)
-    assert collapsed([[0.505 - part * reach, 0.50, 0.51], *others])[0] == place
-
-
-def test_chance_hardly_ever_looks_like_a_collapse():
-    rng = np.random.default_rng(2)
-    for configs, seeds in ((2, 2), (2, 3), (10, 3)):
-        found = sum(
-            any(w is not None for w in collapsed(rng.normal(0, 1, (configs, seeds)).tolist())) for _ in range(400)
-        )
-        assert found <= 4
 
 
 def test_ranks_are_intervals():

@@ -1,9 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 import yaml
 
 from analysis import AnalysisError
+from analysis.selection.finalists import finalists
 from analysis.selection.select import best, select
 from analysis.tables.files import SCHEMAS, write_table
 
@@ -26,13 +28,14 @@ def test_rank_counts_over_all_studies_and_one_is_chosen(tables):
     assert frame["study"].tolist() == ["cwd", "none"]
 
 
-def test_a_candidate_without_all_planned_seeds_is_not_chosen(sweep):
+def test_a_candidate_with_a_seed_that_diverged_counts_it_and_is_not_chosen(sweep):
     sweep.trial("cwd", 0.90, seed=11, of="cwd-1")
     sweep.trial("cwd", None, seed=12, of="cwd-1", state="diverged")
     frame = select(sweep.tables())
     assert frame.loc[frame["chosen"], "trial_id"].tolist() == ["cwd-0"]
     assert frame.iloc[-1]["trial_id"] == "cwd-1"
-    assert frame.iloc[-1]["n"] == 1
+    worst = min(trial["score"] for trial in sweep.rows["trials"] if trial["score"] is not None)
+    assert frame.iloc[-1]["scores"] == [0.90, worst]
 
 
 def test_without_confirmation_the_best_single_seed_stands_in_and_says_so(empty_sweep):
@@ -102,8 +105,8 @@ def raced(empty_sweep, **changes):
         "cwd": ((0.501, 0.512, 0.503), (0.470, 0.480, 0.475)),
         **changes,
     }
-    for study, finalists in scores.items():
-        for number, seeds in enumerate(finalists):
+    for study, configs in scores.items():
+        for number, seeds in enumerate(configs):
             searched = sweep.trial(study, 0.52 - 0.01 * number)
             for seed, score in enumerate(seeds, start=11):
                 state = {} if score is not None else {"state": "diverged"}
@@ -138,7 +141,7 @@ def test_a_finalist_with_a_collapsed_or_lost_seed_is_kept_but_not_chosen(empty_s
     )
     frame = select(tables).set_index(["study", "trial_id"])
     assert frame.loc[("cwd", "cwd-0"), "unstable"] == "seed 12 collapsed to 10.00"
-    assert frame.loc[("kd", "kd-0"), "unstable"] == "seed 12 diverged"
+    assert frame.loc[("kd", "kd-0"), "unstable"] == "seed 12 diverged, counted as 10.00"
     assert frame.index[frame["chosen"]].tolist() == [("kd", "kd-4")]
     assert len(frame) == 6
     assert set(frame["rank"].tail(2)) == {5, 6}
@@ -177,3 +180,57 @@ def test_those_that_went_out_in_an_early_round_come_after_those_of_the_last(empt
     assert frame["trial_id"].tolist()[0] == "none-5"
     assert frame["rounds"].tolist() == [2, 2, 1, 1]
     assert frame["tie"].tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("declared", "reached", "counted"),
+    [(None, 0.31, 0.31), ("reached", 0.31, 0.31), ("reached", None, 0.12), ("worst", 0.31, 0.12)],
+)
+def test_a_fresh_seed_that_diverged_counts_as_the_spec_declares(empty_sweep, declared, reached, counted):
+    sweep = empty_sweep(failures=declared)
+    sweep.study("none", is_baseline=True)
+    searched = sweep.trial("none", 0.50)
+    sweep.trial("none", 0.12)
+    for seed, score in enumerate((0.50, 0.51), start=11):
+        sweep.trial("none", score, seed=seed, of=searched)
+    sweep.trial("none", None, seed=13, of=searched, state="diverged", reached=reached)
+    row = finalists(sweep.tables()).iloc[0]
+    assert (row["seeds"], row["failed"], row["n"]) == ([11, 12, 13], [13], 3)
+    assert row["scores"] == pytest.approx([0.50, 0.51, counted])
+    assert row["mean"] == pytest.approx(np.mean([0.50, 0.51, counted]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_missing"),
+    [
+        ({"state": "failed", "failure": "out_of_memory"}, True),
+        ({"state": "failed", "failure": "node_lost"}, True),
+        ({"state": "failed", "failure": "missing"}, True),
+        ({"state": "failed"}, True),
+        ({"state": "failed", "failure": "error"}, False),
+        ({"state": "complete"}, False),
+    ],
+)
+def test_a_seed_that_its_machine_lost_is_missing_and_one_that_its_code_lost_counts(empty_sweep, fields, is_missing):
+    sweep = empty_sweep(confirm_seeds=3)
+    sweep.study("none", is_baseline=True)
+    searched = sweep.trial("none", 0.50)
+    for seed in (11, 12):
+        sweep.trial("none", 0.50, seed=seed, of=searched)
+    sweep.trial("none", None, seed=13, of=searched, reached=0.2, **fields)
+    row = finalists(sweep.tables()).iloc[0]
+    assert (row["n"], row["planned_seeds"], row["failed"]) == ((2, 3, []) if is_missing else (3, 3, [13]))
+
+
+def test_a_config_of_an_early_round_never_stands_before_one_of_the_last_round_that_diverged(empty_sweep):
+    sweep = empty_sweep(confirm_top=4, confirm_seeds=3)
+    sweep.study("none", is_baseline=True)
+    for number, seeds in enumerate([(0.40, None, 0.40, 0.41), (0.42, 0.43, None, 0.42), (0.39,), (0.44,)]):
+        searched = sweep.trial("none", 0.5 - 0.01 * number)
+        for seed, score in enumerate(seeds, start=11):
+            state = {} if score is not None else {"state": "diverged", "reached": 0.3}
+            sweep.trial("none", score, seed=seed, of=searched, **state)
+    frame = select(sweep.tables())
+    assert frame["rounds"].tolist() == [2, 2, 1, 1]
+    assert frame["chosen"].tolist() == [True, False, False, False]
+    assert finalists(sweep.tables())["why"].iloc[0].endswith("in which a fresh seed of every config failed")
