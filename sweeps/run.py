@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from analysis.selection.decided import decide
 from kdtrain import EpochReport, Machine, train
 from kdtrain.loop.device import check_device
 from kdtrain.redact import redacted
@@ -23,7 +22,7 @@ from sweeps.ledger.environment import TrainContext, describe_data, describe_envi
 from sweeps.ledger.events import Command
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
-from sweeps.outcome.tabulate import short_frames
+from sweeps.outcome.words import read_words
 from sweeps.plan import check, foreign_notice
 from sweeps.rehearsals import Perform, perform_here, rehearse_sweep
 from sweeps.show.counter import class_counter
@@ -159,7 +158,7 @@ def _run(
                 watchers=(display, *watchers),
                 check_config=checked.config,
                 lacking=inputs.lacking,
-                judge=lambda spec, state: decide(short_frames(state, spec)),
+                judge=read_words,
             ) as driver,
         ):
             place.run_trials(driver, machine, display.update, teacher)

@@ -80,11 +80,12 @@ def decide(tables: Tables) -> Decision:
     """
     sweeps = tables["sweeps"].assign(finished=True)
     comparison = compare({**tables, "sweeps": sweeps})
-    baselines = comparison[comparison["is_baseline"] & comparison["confirmed"]]
-    others = comparison[~comparison["is_baseline"] & comparison["confirmed"].astype(bool)]
+    confirmed = comparison[comparison["confirmed"].astype(bool)]
+    baselines, others = confirmed[confirmed["is_baseline"]], confirmed[~confirmed["is_baseline"]]
+    others = others.sort_values("control", key=lambda kind: kind.notna(), kind="stable")  # controls decide nothing
     if baselines.empty or others.empty:
         return Decision(False, "no study on fresh seeds can be compared with a baseline, and more seeds do not help")
-    baseline, said = baselines.iloc[0]["study"], _said(others)
+    baseline, said = baselines.iloc[0]["study"], said_of(others, "study")
     refused = [reason for reasons in others["refused"] for reason in reasons]
     if not said:
         why = refused[0] if refused else "they share no seed with it"
@@ -97,16 +98,25 @@ def decide(tables: Tables) -> Decision:
     alpha = final_alpha(max(each.n for each in said), most, looks)
     level = 1 - (1 - alpha) ** (1 / len(others))
     smallest = smallest_effect(sweeps)
-    chances = [chance_of_a_word(row["differences"], most, smallest, level) for _, row in others.iterrows()]
-    best = max(chances)
-    chance = f"the chance that {most} seeds would separate a study from the baseline {baseline}, or show it equivalent"
+    methods = others[others["control"].isna()] if others["control"].isna().any() else others
+    best = max(chance_of_a_word(differences, most, smallest, level) for differences in methods["differences"])
+    what = f"{most} seeds would separate a study from the baseline {baseline}, and as better, or show it equivalent"
+    return by_chance(best, what, said)
+
+
+def by_chance(best: float, what: str, said: tuple[Said, ...]) -> Decision:
+    """Whether more seeds are trained, by the chance that they decide."""
     if best < FUTILE:
-        return Decision(False, f"more seeds would hardly decide: {chance}, is {share(best)} at most", said)
-    return Decision(True, f"not decided yet: {chance}, is {share(best)}", said)
+        return Decision(
+            False, f"more seeds would hardly decide: the chance that {what}, is {share(best)} at most", said
+        )
+    return Decision(True, f"not decided yet: the chance that {what}, is {share(best)}", said)
 
 
-def chance_of_a_word(differences: Sequence[float], most: int, smallest: float, level: float) -> float:
-    """The chance that a study is separated, and better, or equivalent at the last look, from its seeds so far.
+def chance_of_a_word(
+    differences: Sequence[float], most: int, smallest: float, level: float, either: bool = False
+) -> float:
+    """The chance that a config is separated, and better, or equivalent at the last look, from its seeds so far.
 
     Predictive probability (Spiegelhalter et al. 1986) with a flat prior for the difference: the mean over all seeds,
     given the mean over those so far, has Student's t distribution; the spread so far stands for that at the end.
@@ -116,6 +126,7 @@ def chance_of_a_word(differences: Sequence[float], most: int, smallest: float, l
         most: Seeds at the last look.
         smallest: The practical threshold (in the unit of the differences).
         level: Two-sided level of the comparison at the last look.
+        either: Whether it may also be separated as worse.
     """
     n = len(differences)
     if n < 2:
@@ -128,6 +139,8 @@ def chance_of_a_word(differences: Sequence[float], most: int, smallest: float, l
     if spread == 0:
         return 0.0  # no noise was measured, which is no evidence, and more of the same is none either
     separated = special.stdtr(n - 1, (mean - max(smallest, half)) / spread)
+    if either:
+        separated += special.stdtr(n - 1, (-mean - max(smallest, half)) / spread)
     room = smallest - half
     equivalent = special.stdtr(n - 1, (room - mean) / spread) - special.stdtr(n - 1, (-room - mean) / spread)
     return float(separated + max(0.0, equivalent if room > 0 else 0.0))
@@ -140,9 +153,10 @@ def final_alpha(now: int, most: int, looks: Looks) -> float:
     return alpha_at(most, looks)
 
 
-def _said(others: pd.DataFrame) -> tuple[Said, ...]:
+def said_of(rows: pd.DataFrame, name: str) -> tuple[Said, ...]:
+    """What is said of every row of a comparison or an ablation that has a word; ``name`` is the column of names."""
     return tuple(
-        Said(row["study"], row["word"], float(row["difference"]), float(row["low"]), float(row["high"]), int(row["n"]))
-        for _, row in others.iterrows()
+        Said(row[name], row["word"], float(row["difference"]), float(row["low"]), float(row["high"]), int(row["n"]))
+        for _, row in rows.iterrows()
         if text(row["word"]) and not missing(row["low"])
     )

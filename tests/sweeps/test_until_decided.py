@@ -3,17 +3,13 @@
 import pytest
 
 from analysis import read_tables
-from analysis.selection.decided import decide
 from kdtrain.errors import InputError
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.ledger import Ledger, read
-from sweeps.outcome.tabulate import load_state, short_frames, write_tables
+from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.words import read_words
 
 PLAN = {"top": 1, "seeds": [3, 12], "until": "decided"}
-
-
-def judge(spec, state):
-    return decide(short_frames(state, spec))
 
 
 def spec_of(fake, **changes):
@@ -32,7 +28,7 @@ def training(fake, gain, noise=0.01, **options):
 
 
 def run(fake, spec, folder, train):
-    with fake.open_driver(spec, folder, judge=judge) as driver:
+    with fake.open_driver(spec, folder, judge=read_words) as driver:
         run_inline(driver, train)
         return driver.state
 
@@ -169,6 +165,26 @@ def test_without_a_study_to_compare_with_no_more_seeds_are_trained(fake, tmp_pat
     ((seeds, goes_on, reason),) = looks_of(tmp_path)
     assert (seeds, goes_on) == (3, False)
     assert "can be compared with a baseline" in reason
+
+
+def ablation(fake, **changes):
+    cells = [{"study": "whole", "role": "reference"}, {"study": "part"}, {"study": "same"}]
+    studies = [{"name": cell["study"], "method": "kd", "set": {"aux_weight": 0.1 * n}} for n, cell in enumerate(cells)]
+    return spec_of(fake, studies=studies, space={}, purpose="ablation", design="one-factor", cells=cells, **changes)
+
+
+@pytest.mark.parametrize(
+    ("noise", "last"), [(0.001, (5, "all 2 effects are separated")), (0.03, (5, "would hardly decide"))]
+)
+def test_an_ablation_stops_when_its_effects_are_decided_or_hardly_will_be(fake, tmp_path, noise, last):
+    def quality(config):
+        part = -0.1 if config.aux_weight == 0.1 else 0.0
+        return 0.5 + part + noise * (fake.draw(config.config_id, config.seed) - 0.5)
+
+    run(fake, ablation(fake), tmp_path, fake.FakeTrain(quality))
+    seeds, goes_on, reason = looks_of(tmp_path)[-1]
+    assert not goes_on
+    assert (seeds, last[1] in reason) == (last[0], True), reason
 
 
 @pytest.mark.parametrize(
