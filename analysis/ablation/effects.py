@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.selection.finalists import finalists
+from analysis.stats.looks import Looks, looks_of
 from analysis.stats.seed_contrasts import effects, smallest_effect
 from analysis.tables.controls import controls_of, subject_of_group
 from analysis.tables.files import Tables
@@ -48,7 +49,7 @@ def ablate(tables: Tables) -> pd.DataFrame:
     if cells.empty:
         return pd.DataFrame(columns=_COLUMNS)
     scores, spent = cell_scores(tables), _spent(tables["trials"])
-    threshold = smallest_effect(tables["sweeps"])
+    threshold, looks = smallest_effect(tables["sweeps"]), looks_of(tables["sweeps"])
     frames = []
     controls = controls_of(tables)
     for _, group in cells.groupby("design", sort=False):
@@ -58,7 +59,8 @@ def ablate(tables: Tables) -> pd.DataFrame:
         factorial = is_factorial(group)
         of_controls = rows["role"].eq("control") | (rows["control"].notna() & factorial)
         rows = rows.assign(family=rows["family"].mask(of_controls, CONTROLS))
-        frame = rows.merge(_judged(scores, rows[of_controls | (not factorial)], threshold), on="cell", how="left")
+        judged = _judged(scores, rows[of_controls | (not factorial)], threshold, looks)
+        frame = rows.merge(judged, on="cell", how="left")
         frame["difference"] = frame.pop("estimate").fillna(frame["difference"])
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
@@ -161,7 +163,7 @@ def _measured(
     }
 
 
-def _judged(scores: dict[str, dict[int, float]], rows: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def _judged(scores: dict[str, dict[int, float]], rows: pd.DataFrame, threshold: float, looks: Looks) -> pd.DataFrame:
     """``cell, estimate, estimator`` and the columns of ``_JUDGED``, for every cell with a score to be compared."""
     frames = [pd.DataFrame(columns=["cell", "estimate", "estimator", *_JUDGED])]
     for _, family in rows[rows["role"] != "reference"].groupby("family", sort=False):
@@ -171,7 +173,7 @@ def _judged(scores: dict[str, dict[int, float]], rows: pd.DataFrame, threshold: 
             if not scores.get(names[0]) or len({row[0] for row in long}) < 2:
                 continue
             frame = pd.DataFrame(long, columns=["config", "seed", "score"])
-            made = effects(frame, names[0], threshold, planned=len(family))
+            made = effects(frame, names[0], threshold, planned=len(family), looks=looks)
             frame = made.frame.rename(columns={"config": "cell", "difference": "estimate"})
             frames.append(frame[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator))
     return pd.concat(frames[1:] or frames, ignore_index=True)

@@ -17,7 +17,7 @@ from statsmodels.stats.anova import anova_lm
 
 from analysis.ablation.effects import Tables, cell_scores, designed, is_factorial
 from analysis.stats.judge import judged
-from analysis.stats.looks import alpha_at
+from analysis.stats.looks import Looks, alpha_at, looks_of
 from analysis.stats.seed_contrasts import smallest_effect
 
 Effect = tuple[int, ...]
@@ -70,9 +70,10 @@ def factorial_effects(tables: Tables) -> pd.DataFrame:
         rests on what was not estimated; ``aliases`` (list), ``runs``, ``missing`` (planned cells without a score)
         and ``estimator``, words for a caption. An effect that cannot be estimated has no numbers.
     """
-    scores, threshold = cell_scores(tables), smallest_effect(tables["sweeps"])
+    scores, sweeps = cell_scores(tables), tables["sweeps"]
+    threshold, looks = smallest_effect(sweeps), looks_of(sweeps)
     frames = [
-        _effects(_drawn(group, scores), threshold).assign(design=design)
+        _effects(_drawn(group, scores), threshold, looks).assign(design=design)
         for design, group in tables["cells"].groupby("design", sort=False)
         if is_factorial(group)
     ]
@@ -99,7 +100,7 @@ def _drawn(group: pd.DataFrame, scores: dict[str, dict[int, float]]) -> _Design:
     )
 
 
-def _effects(design: _Design, threshold: float) -> pd.DataFrame:
+def _effects(design: _Design, threshold: float, looks: Looks) -> pd.DataFrame:
     names = design.factors
     mains: list[Effect] = [(i,) for i in range(len(names))]
     effects = mains + list(itertools.combinations(range(len(names)), 2))
@@ -130,7 +131,7 @@ def _effects(design: _Design, threshold: float) -> pd.DataFrame:
             f"step-down Sidak over {sum(family)} effects",
         }
     )
-    now = alpha_at(max(1, design.runs["seed"].nunique()))
+    now = alpha_at(max(1, design.runs["seed"].nunique()), looks)
     verdict = judged(difference[family], se[family], df[family], threshold, now=now)
     frame = frame.join(verdict.drop(columns="p").set_axis(frame.index[family]))
     return frame.assign(word=frame["word"].where(frame["difference"].notna(), None))

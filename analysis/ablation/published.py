@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.ablation.effects import CONTROLS, Tables, cell_scores
+from analysis.stats.looks import looks_of
 from analysis.stats.seed_contrasts import SMALLEST, Effects, effects, smallest_effect
 
 REPRODUCED, NOT, INCONCLUSIVE = "reproduced", "not", "inconclusive"
@@ -77,6 +78,7 @@ def replays(tables: Tables, published_runs: int = 1) -> pd.DataFrame:
         ``COLUMNS``; empty if nothing is published for the reference of any design.
     """
     threshold, scores = smallest_effect(tables["sweeps"]), cell_scores(tables)
+    looks = looks_of(tables["sweeps"])
     parts = []
     for design, group in tables["cells"].groupby("design", sort=False):
         replicated = group[group["published"].notna()]
@@ -89,7 +91,8 @@ def replays(tables: Tables, published_runs: int = 1) -> pd.DataFrame:
         for _, family in group[group["role"] != "reference"].groupby(families, sort=False):
             names = [reference, *family["cell"]]
             long = [(name, seed, score) for name in names for seed, score in scores.get(name, {}).items()]
-            made = effects(pd.DataFrame(long, columns=["config", "seed", "score"]), reference, threshold)
+            frame = pd.DataFrame(long, columns=["config", "seed", "score"])
+            made = effects(frame, reference, threshold, looks=looks)
             parts.append(replay(made, published, threshold, published_runs).assign(design=design))
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import special
 
 from analysis.selection.study_row import NAN, StudyRow
+from analysis.stats.looks import NO_LOOKS, Looks
 from analysis.stats.seed_contrasts import Effects, effects
 
 
@@ -37,12 +38,13 @@ class Claim:
     gap_high: float = NAN
 
 
-def config_claims(rows: Sequence[StudyRow], smallest: float) -> Effects | None:
+def config_claims(rows: Sequence[StudyRow], smallest: float, looks: Looks = NO_LOOKS) -> Effects | None:
     """All studies in one family: their best finalists on fresh seeds, the baseline's as the reference.
 
     Args:
         rows: All studies of the sweep.
         smallest: The practical threshold (fraction).
+        looks: The earlier looks at the sweep.
 
     Returns:
         None if the baseline or all others have no fresh seeds: the score by which a config was chosen is no evidence
@@ -57,7 +59,7 @@ def config_claims(rows: Sequence[StudyRow], smallest: float) -> Effects | None:
         for row in confirmed
         for seed, score in zip(row.best.seeds, row.best.scores, strict=True)
     ]
-    return effects(pd.DataFrame(scores, columns=["config", "seed", "score"]), reference, smallest)
+    return effects(pd.DataFrame(scores, columns=["config", "seed", "score"]), reference, smallest, looks=looks)
 
 
 def claim_of(claims: Effects, row: StudyRow, baseline: StudyRow, teacher: float) -> Claim:

@@ -12,6 +12,7 @@ from analysis.selection.doubts import SMALLEST_GAP, Doubts
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.refusals import refused
 from analysis.selection.study_row import NAN, StudyRow, last_evaluations, study_rows
+from analysis.stats.looks import looks_of
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
@@ -54,7 +55,8 @@ def compare(tables: Tables) -> pd.DataFrame:
     baseline = next((row for row in rows if row.facts.is_baseline), None)
     teacher, refusals = teacher_miou(tables), refused(tables, rows)
     finished = bool(tables["sweeps"]["finished"].all())
-    claims = config_claims(rows, smallest_effect(tables["sweeps"])) if finished else None
+    sweeps = tables["sweeps"]
+    claims = config_claims(rows, smallest_effect(sweeps), looks_of(sweeps)) if finished else None
     proposed = [row.best.trial_id for row in rows if row.best.trial_id is not None]
     doubts = Doubts(baseline, teacher, finished, mixed(tables), edges(tables, proposed))
     columns = []

@@ -24,7 +24,7 @@ class Look:
     """What could be read at one moment.
 
     Attributes:
-        seeds: Fresh seeds of the finalist that has most.
+        seeds: Fresh seeds of the finalist that has most; 0 where they cannot be compared.
         most: Those at the last planned look; 0 where looks are not planned.
         data: The trainings that the words are about. Who reads the same words again takes no second look.
     """
@@ -45,7 +45,10 @@ def look_at(spec: Mapping[str, Any], fresh: Iterable[FreshRun]) -> Look:
     by_config: dict[tuple[str, str | None], set[int]] = {}
     for run in data:
         by_config.setdefault((run.study, run.candidate), set()).add(run.seed)
-    return Look(max(map(len, by_config.values()), default=0), most_seeds(spec), data)
+    seeds = max(map(len, by_config.values()), default=0)
+    # One seed says nothing about a difference (but about the effects of a factorial), nor does one study.
+    compares = seeds > (0 if spec.get("cells") else 1) and len({run.study for run in data}) > 1
+    return Look(seeds if compares else 0, most_seeds(spec), data)
 
 
 def most_seeds(spec: Mapping[str, Any]) -> int:
@@ -55,12 +58,8 @@ def most_seeds(spec: Mapping[str, Any]) -> int:
 
 
 def taken(looks: Sequence[Look], look: Look) -> list[Look]:
-    """The looks once a look is taken; those of before if it shows nothing new, or nothing that could be compared.
-
-    One seed says nothing about a difference, nor does one study.
-    """
-    compares = look.seeds > 1 and len({run.study for run in look.data}) > 1
-    return [*looks, look] if compares and not shows_the_same(looks, look) else list(looks)
+    """The looks once a look is taken; those of before if it shows nothing new, or nothing that could be compared."""
+    return [*looks, look] if look.seeds and not shows_the_same(looks, look) else list(looks)
 
 
 def shows_the_same(looks: Sequence[Look], look: Look) -> bool:
