@@ -4,9 +4,10 @@ import pandas as pd
 
 from analysis.ablation.effects import ablate
 from analysis.ablation.factorial import factorial_effects
-from analysis.selection.decided import LEAST, Decision, by_chance, chance_of_a_word, final_alpha, said_of
-from analysis.stats.judge import WORDS
+from analysis.selection.decided import Decision, by_chance, chance_of_a_word, final_alpha, said_of
+from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.looks import looks_of
+from analysis.stats.power import first_step
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.files import Tables
 
@@ -14,8 +15,8 @@ from analysis.tables.files import Tables
 def decide_ablation(tables: Tables) -> Decision:
     """Read the words of an ablation as if it had finished now, and decide whether more seeds are trained.
 
-    Success: every effect is separated from 0 or equivalent to it, on ``LEAST`` seeds or more. Futility: for none of the
-    others is the chance of a word at the last planned look high enough, see ``analysis.selection.decided``.
+    Success: every effect is separated from 0 or equivalent to it, on ``ENOUGH_SEEDS`` seeds or more. Futility: for none
+    of the others is the chance of a word at the last planned look high enough, see ``analysis.selection.decided``.
     """
     sweeps = tables["sweeps"].assign(finished=True)
     cells = ablate({**tables, "sweeps": sweeps})
@@ -25,10 +26,10 @@ def decide_ablation(tables: Tables) -> Decision:
     if not said:
         return Decision(False, "no cell shares its seeds with the reference, and more seeds do not help")
     open_effects = [each.study for each in said if each.word == WORDS[1]]
-    if not open_effects and seeds >= LEAST:
+    if not open_effects and seeds >= ENOUGH_SEEDS:
         return Decision(False, f"all {len(said)} effects are separated from 0 or equivalent to it", said)
     most = int(sweeps["confirm_most"].iloc[0])
-    level = 1 - (1 - final_alpha(seeds, most, looks_of(sweeps))) ** (1 / len(said))
+    level = first_step(final_alpha(seeds, most, looks_of(sweeps)), len(said))
     smallest = smallest_effect(sweeps)
     undecided = cells[cells["cell"].isin(open_effects)]
     chances = [chance_of_a_word(each, most, smallest, level, either=True) for each in undecided["differences"]]

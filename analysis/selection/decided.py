@@ -13,8 +13,9 @@ from scipy import special
 
 from analysis.formats import missing, share, text
 from analysis.selection.compare import compare
-from analysis.stats.judge import WORDS
+from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.looks import Looks, alpha_at, looks_of, planned_looks
+from analysis.stats.power import first_step
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.files import Tables
 
@@ -22,8 +23,6 @@ FUTILE = 0.1
 """Below this chance of a word at the last planned look no more seeds are trained. With 3, 5, 8 and at most 12 seeds
 that saves 54 of 100 trainings where there is no gain, 21 and 29 where the gain is one and two standard deviations, for
 10 points and 1 point of the power of 12 seeds (simulated)."""
-LEAST = 5
-"""A difference is not taken for decided on fewer seeds."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ def decide(tables: Tables) -> Decision:
     """Read the words of a sweep as if it had finished now, and decide whether more seeds are trained.
 
     Success: the first study beside the baseline, by the mean of its fresh seeds, is separated from the baseline or
-    equivalent to it, on ``LEAST`` seeds or more. Futility: for no study is the chance of a word at the last planned
-    look ``FUTILE`` or more, see ``chance_of_a_word``.
+    equivalent to it, on ``ENOUGH_SEEDS`` seeds or more. Futility: for no study is the chance of a word at the last
+    planned look ``FUTILE`` or more, see ``chance_of_a_word``.
     """
     sweeps = tables["sweeps"].assign(finished=True)
     comparison = compare({**tables, "sweeps": sweeps})
@@ -86,20 +85,39 @@ def decide(tables: Tables) -> Decision:
     if baselines.empty or others.empty:
         return Decision(False, "no study on fresh seeds can be compared with a baseline, and more seeds do not help")
     baseline, said = baselines.iloc[0]["study"], said_of(others, "study")
-    refused = [reason for reasons in others["refused"] for reason in reasons]
     if not said:
-        why = refused[0] if refused else "they share no seed with it"
+        reasons = [reason for reasons in others["refused"] for reason in reasons]
+        why = reasons[0] if reasons else "their seeds do not allow a test"
         return Decision(False, f"no study is compared with the baseline {baseline}, and more seeds do not help: {why}")
+    most, now = int(sweeps["confirm_most"].iloc[0]), max(each.n for each in said)
+    level = first_step(final_alpha(now, most, looks_of(sweeps)), len(others))
+    methods = others[others["control"].isna()] if others["control"].isna().any() else others
+    return follows(said, str(baseline), list(methods["differences"]), most, smallest_effect(sweeps), level)
+
+
+def follows(
+    said: tuple[Said, ...],
+    baseline: str,
+    differences: Sequence[Sequence[float]],
+    most: int,
+    smallest: float,
+    level: float,
+) -> Decision:
+    """What follows from the words.
+
+    Args:
+        said: Of every study, the first one first.
+        baseline: What they are compared with.
+        differences: To it, seed by seed, of every study whose gain is of interest.
+        most: Seeds at the last planned look.
+        smallest: The practical threshold (fraction).
+        level: Two-sided level of each comparison at that look.
+    """
     first = said[0]
-    if first.word != WORDS[1] and first.n >= LEAST:
+    if first.word != WORDS[1] and first.n >= ENOUGH_SEEDS:
         to = "to" if first.word == WORDS[2] else "from"
         return Decision(False, f"{first.study} is {first.word} {to} the baseline {baseline}", said)
-    most, looks = int(sweeps["confirm_most"].iloc[0]), looks_of(sweeps)
-    alpha = final_alpha(max(each.n for each in said), most, looks)
-    level = 1 - (1 - alpha) ** (1 / len(others))
-    smallest = smallest_effect(sweeps)
-    methods = others[others["control"].isna()] if others["control"].isna().any() else others
-    best = max(chance_of_a_word(differences, most, smallest, level) for differences in methods["differences"])
+    best = max(chance_of_a_word(each, most, smallest, level) for each in differences)
     what = f"{most} seeds would separate a study from the baseline {baseline}, and as better, or show it equivalent"
     return by_chance(best, what, said)
 

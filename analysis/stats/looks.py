@@ -91,6 +91,24 @@ def planned_looks(first: int, most: int) -> tuple[int, ...]:
     return tuple(looks)
 
 
+def sentence(looks: Looks, seeds: int | None) -> str:
+    """A sentence for readers about earlier looks; empty if there were none.
+
+    Args:
+        looks: The looks before the present one.
+        seeds: Seeds per finalist at the present look; None if that is still ahead.
+    """
+    if not looks.seeds:
+        return ""
+    before = " and ".join(part for part in (", ".join(map(str, looks.seeds[:-1])), str(looks.seeds[-1])) if part)
+    read = f"the words of this sweep were read before, at {before} seeds per finalist"
+    number = len(looks.seeds) + 1
+    if seeds is None:
+        return f"{read}; {1 - looks.spent:.0%} of the allowed error is left for look {number} and all later ones"
+    now = alpha_at(seeds, looks)
+    return f"look {number}: {read}, so these words may be wrong in {100 * now:.2g} instead of 5 of 100 sweeps"
+
+
 def looks_of(sweeps: pd.DataFrame) -> Looks:
     """The looks at a sweep before the present one, from the table ``sweeps``; none in tables that do not tell them."""
     told = sweeps[sweeps["looks_spent"].notna()]

@@ -27,6 +27,7 @@ from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state
+from sweeps.show.looks import earlier_looks, last_look, words
 from sweeps.show.progress import Summary, health, show_status, summarize
 from sweeps.spec.spec import SweepSpec
 from sweeps.store.store import Store
@@ -36,6 +37,16 @@ OPTIMISTIC = "screen, 1 seed, optimistic"
 SHOWN = 5
 STALE = 5.0
 """A trial is stale if it reported nothing for this many usual epochs."""
+
+
+_NO_CLAIMS = (
+    "This page compares no methods: while trials are still to come, the leader is partly chance. The report compares, "
+    "once the sweep has finished."
+)
+_SAID_AT_LOOKS = (
+    "This page compares methods at planned looks alone, and repeats the words of the last look until the next one: "
+    "scores that came in between change no word."
+)
 
 
 def watch_page(sweep: Store, target: Path, every: float | None, notice: Callable[[str], None]) -> None:
@@ -141,11 +152,16 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
         lines.append(("Not valid", "; ".join(summary.invalid), ""))
     if summary.memory:
         lines.append(("GPU memory", summary.memory, ""))
+    if text := earlier_looks(state):
+        lines.append(("Looks", f"{text[0].upper()}{text[1:]}.", ""))
+    said = words(state)
+    if said and (text := last_look(spec, state)):
+        lines.append(("Last look", f"{text[0].upper()}{text[1:]}. {'; '.join(said)}.", ""))
+    claims = _SAID_AT_LOOKS if said else _NO_CLAIMS
     body = [
         f'<p class="eyebrow">{page.escape(spec.name)} · live, as of {now():%Y-%m-%d %H:%M:%S} UTC</p>',
         f"<h1>{page.escape(spec.name)}: {page.escape(summary.phase)}</h1>{page.verdict(lines)}",
-        '<p class="aside below"><b>Not claimed.</b> This page compares no methods: while trials are still to come, '
-        "the leader is partly chance. The report compares, once the sweep has finished.</p>",
+        f'<p class="aside below"><b>Not claimed.</b> {claims}</p>',
         page.section("budget", "Budget and trials", _budgets(summary, palette)),
     ]
     if drawn := _curves(state, palette):

@@ -26,6 +26,7 @@ from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state
 from sweeps.show.commands import next_command
+from sweeps.show.looks import earlier_looks, last_look
 from sweeps.show.printer import Printer
 from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.lock import is_driven
@@ -192,6 +193,7 @@ def _fresh_seeds(spec: SweepSpec, state: SweepState, sweep: Store) -> list[str]:
             f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; the search took {share:.0%} of the epochs so "
             "far (a good split: about two thirds)"
         )
+    lines += [text for text in (last_look(spec, state), earlier_looks(state)) if text]
     if state.frozen is not None and state.frozen_by is not None:
         chosen, runs = state.frozen.chosen, len(list(final_runs(spec, state)))
         ended = sum(trial.state.is_over for trial in state.of_phase(Phase.FINAL))
