@@ -1,12 +1,17 @@
 """Whoever grows a sweep after its words were read looks again, and the ledger knows it."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from analysis import read_tables
 from analysis.stats.looks import Looks, looks_of
 from sweeps.ledger.looks import before
 from sweeps.outcome.freeze import freeze
 from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.show.live_page import live_page
+from sweeps.show.progress import show_status
 from sweeps.store.store import Store
 
 
@@ -90,3 +95,22 @@ def test_final_seeds_are_no_further_look_at_the_same_seeds(fake, tmp_path, small
     freeze(Store(tmp_path))
     monkeypatch.setattr("sweeps.attempt.attempt.measure", lambda student, config, *rest: fake.evaluation(config))
     assert looks(fake.run(load_state(tmp_path)[0], tmp_path)) == ()
+
+
+def test_status_and_live_page_say_which_look_it_is(fake, tmp_path, small):
+    fake.run(fake.make_spec(**small), tmp_path)
+    assert "read before" not in told(tmp_path)
+    with fake.open_driver(fake.make_spec(**{**small, "confirm": seeds(5)}), tmp_path) as driver:
+        driver.next()
+        assert "at 3 seeds per finalist; 25% of the allowed error is left for look 2" in told(tmp_path)
+    spec = fake.make_spec(**{**small, "confirm": seeds(5)})
+    state = fake.run(spec, tmp_path)
+    for text in (told(tmp_path), live_page(spec, state, "finished")):
+        assert "ook 2: the words of this sweep were read before, at 3 seeds per finalist" in text
+        assert "may be wrong in 0.42 instead of 5 of 100 sweeps" in text
+
+
+def told(folder):
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(show_status(Store(folder)))
+    return console.export_text()

@@ -1,13 +1,20 @@
 """A sweep that trains more fresh seeds until its comparison is decided, and stops as soon as it is."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from analysis import read_tables
+from analysis.formats import signed
 from kdtrain.errors import InputError
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.ledger import Ledger, read
 from sweeps.outcome.tabulate import load_state, write_tables
 from sweeps.outcome.words import read_words
+from sweeps.show.live_page import live_page
+from sweeps.show.progress import show_status
+from sweeps.store.store import Store
 
 PLAN = {"top": 1, "seeds": [3, 12], "until": "decided"}
 
@@ -204,3 +211,50 @@ def test_an_ablation_stops_when_its_effects_are_decided_or_hardly_will_be(fake, 
 def test_plans_that_cannot_be_are_refused_by_name(fake, confirm, said):
     with pytest.raises(InputError, match=said):
         fake.make_spec(confirm=confirm)
+
+
+def shown(spec, folder):
+    state = load_state(folder)[1]
+    return live_page(spec, state, "running"), status(folder)
+
+
+def status(folder):
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(show_status(Store(folder)))
+    return console.export_text()
+
+
+def test_between_looks_the_live_page_repeats_the_words_of_the_last_one(fake, tmp_path):
+    spec, train = spec_of(fake), training(fake, gain=0.006, noise=0.02)
+    with fake.open_driver(spec, tmp_path, judge=read_words) as driver:
+        while driver.state.last_look is None:
+            assert " points " not in live_page(spec, driver.state, "running")
+            one_step(fake, driver, train)
+        at_look = live_page(spec, driver.state, "running")
+        one_step(fake, driver, train)
+        later, told = shown(spec, tmp_path)
+    said = read(tmp_path)[[record.kind for record in read(tmp_path)].index("look")].data["words"][0]
+    words = f"kd: {said['word']} from the reference, {signed(said['difference'])} points"
+    for page in (at_look, later):
+        assert words in page
+        assert "on 3 seeds alone" in page
+        assert "scores that came in between change no word" in page
+        assert "Look 1 of at most 4 at 3 fresh seeds: not decided yet" in page
+    assert "look 1 of at most 4 at 3 fresh seeds: not decided yet" in told
+
+
+def one_step(fake, driver, train):
+    trial = driver.next()
+    driver.started(trial.id)
+    folder = driver.store.local / "trials" / trial.id
+    config = fake.TrainConfig.parse(trial.config)
+    driver.ended(trial.id, train(config, report=lambda r: driver.report(trial.id, r), workdir=folder))
+
+
+def test_status_and_page_say_why_it_stopped(fake, tmp_path):
+    spec = spec_of(fake)
+    run(fake, spec, tmp_path, training(fake, gain=0.2))
+    page, told = shown(spec, tmp_path)
+    end = "ook 2 of at most 4 at 5 fresh seeds: kd is separated from the baseline none; no more seeds are trained"
+    assert end in page
+    assert end in told
