@@ -22,12 +22,12 @@ def text(value: object) -> str:
 
 def points(fraction: float | None) -> str:
     """A fraction 0..1 as points 0..100: ``0.534`` is ``53.40``."""
-    return MISSING if missing(fraction) else f"{100 * fraction:.2f}"  # type: ignore[operator]
+    return MISSING if missing(fraction) else f"{100 * fraction:z.2f}"  # type: ignore[operator]
 
 
 def signed(fraction: float | None) -> str:
-    """A difference of fractions as points with its sign: ``-0.0021`` is ``-0.21``."""
-    return MISSING if missing(fraction) else f"{100 * fraction:+.2f}"  # type: ignore[operator]
+    """A difference of fractions as points with its sign: ``-0.0021`` is ``-0.21``; what rounds to 0 has none."""
+    return MISSING if missing(fraction) else f"{100 * fraction:+z.2f}".replace("+0.00", "0.00")  # type: ignore[operator]
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -37,7 +37,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def share(fraction: float | None) -> str:
     """A share in whole per cent: ``0.524`` is ``52 %``."""
-    return MISSING if missing(fraction) else f"{100 * fraction:.0f} %"  # type: ignore[operator]
+    return MISSING if missing(fraction) else f"{100 * fraction:z.0f} %"  # type: ignore[operator]
 
 
 def each(fractions: Sequence[float], sign: bool = False) -> str:

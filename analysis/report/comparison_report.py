@@ -13,7 +13,9 @@ from analysis.report import html as page
 from analysis.report.comparable import check_comparable, differences
 from analysis.report.findings import Findings, read_findings
 from analysis.report.html import TableCell, number
-from analysis.report.verdict import Line, refusal, verdict
+from analysis.report.line import Line
+from analysis.report.said import refusal
+from analysis.report.verdict import verdict
 from analysis.search.expected_best import ONE_SWEEP, method_claim
 from analysis.tables.json_columns import SpecField, read_spec
 
@@ -82,7 +84,7 @@ def _overview(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
     rows = []
     for findings, label in zip(all_findings, labels, strict=True):
         sweep, trials = findings.tables["sweeps"].iloc[0], findings.tables["trials"]
-        words = verdict(findings.tables, findings.comparison, findings.ablation, len(findings.tie_set))
+        words = verdict(findings.tables, findings.comparison, findings.ablation, findings.ranked)
         state = "finished" if sweep["finished"] else "not finished"
         rows.append(
             [

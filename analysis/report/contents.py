@@ -13,6 +13,7 @@ from analysis.report.sections import (
     expected_best,
     fairness,
     finalists,
+    held_out,
     learning_curves,
     loss_terms,
     noise,
@@ -43,6 +44,7 @@ class Section:
 
 
 SECTIONS = (
+    Section("final", "Held out", held_out.section, in_ablation=False),
     Section("comparison", "Comparison", comparison.section, in_ablation=False),
     Section("seeds", "Every finalist, every seed", finalists.section),
     Section("expected", "Expected best score", expected_best.section, in_ablation=False),

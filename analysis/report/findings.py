@@ -12,6 +12,7 @@ from analysis.ablation.effects import ablate
 from analysis.figures.canvas import Colors, colors
 from analysis.search.history import learning_curves, responses
 from analysis.selection.compare import compare, per_class
+from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
 from analysis.stats.image_bootstrap import ClassCounts, counts, evaluation_of
 from analysis.tables.files import Tables, read_tables
@@ -120,8 +121,8 @@ class Findings:
 
     @property
     def finished(self) -> bool:
-        """Whether the sweep has run to its end."""
-        return bool(self.tables["sweeps"]["finished"].all())
+        """Whether the selection has come to its end, see ``analysis.selection.final_seeds.selection_ended``."""
+        return selection_ended(self.tables)
 
     def chosen(self) -> pd.Series | None:
         """The row of the comparison that holds the chosen config; None without a complete trial."""

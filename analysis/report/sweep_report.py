@@ -10,6 +10,9 @@ from analysis.report.paper.tables import write_paper
 from analysis.report.verdict import verdict
 from analysis.tables.atomic_write import write_atomically
 
+_MARKED = {"amber": "var(--warn)", "red": "var(--stop)"}
+"""The color of a verdict that is to be read with care; another one has the color of the chosen study."""
+
 
 def write_report(sweep: str | Path) -> Path:
     """Write ``D/report/index.html`` and ``D/report/paper/*`` from the tables of sweep ``D``.
@@ -42,11 +45,11 @@ def report_page(findings: Findings) -> str:
 
 def _top(findings: Findings) -> str:
     sweep, chosen = findings.tables["sweeps"].iloc[0], findings.chosen()
-    words = verdict(findings.tables, findings.comparison, findings.ablation, len(findings.tie_set))
+    words = verdict(findings.tables, findings.comparison, findings.ablation, findings.ranked)
     state = "finished" if sweep["finished"] else "not finished"
     facts = [*dict.fromkeys((sweep["name"], sweep["data_name"])), f"{sweep['num_classes']} classes"]
     facts += [f"{len(findings.comparison)} studies", f"{count(len(findings.tables['trials']))} trials", state]
-    color = "" if chosen is None else findings.palette[chosen["study"]]
+    color = _MARKED.get(words.mark) or ("" if chosen is None else findings.palette[chosen["study"]])
     not_claimed = f"<b>Not claimed.</b> {html.escape(words.not_claimed)}" if words.not_claimed else ""
     return (
         f'<p class="eyebrow">{html.escape(" · ".join(facts))} · started {sweep["created_at"]:%Y-%m-%d}</p>'

@@ -9,6 +9,7 @@ from analysis.conditions.hardware import mixed
 from analysis.errors import AnalysisError
 from analysis.selection.claims import Claim, claim_of, config_claims
 from analysis.selection.doubts import SMALLEST_GAP, Doubts
+from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.refusals import refused
 from analysis.selection.study_row import NAN, StudyRow, last_evaluations, study_rows
@@ -54,8 +55,7 @@ def compare(tables: Tables) -> pd.DataFrame:
     rows = study_rows(tables, ranked)
     baseline = next((row for row in rows if row.facts.is_baseline), None)
     teacher, refusals = teacher_miou(tables), refused(tables, rows)
-    finished = bool(tables["sweeps"]["finished"].all())
-    sweeps = tables["sweeps"]
+    finished, sweeps = selection_ended(tables), tables["sweeps"]
     claims = config_claims(rows, smallest_effect(sweeps), looks_of(sweeps)) if finished else None
     proposed = [row.best.trial_id for row in rows if row.best.trial_id is not None]
     doubts = Doubts(baseline, teacher, finished, mixed(tables), edges(tables, proposed))

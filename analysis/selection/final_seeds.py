@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.stats.seed_contrasts import effects
+from analysis.stats.seed_contrasts import effects, smallest_effect
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import ConfigId, read_frozen_selection
 from analysis.tables.states import Phase, Role, State
@@ -56,13 +56,32 @@ class FinalScores:
 
 @dataclass(frozen=True)
 class Difference:
-    """Chosen minus baseline on the final seeds: seed by seed, their mean, and its 95 % interval (pooled t)."""
+    """Chosen minus baseline on the final seeds that both have, judged as every other difference of a sweep.
+
+    Attributes:
+        seeds: Those seeds.
+        each: The difference seed by seed.
+        mean: Their mean.
+        low: Lower end of its interval; NaN for one seed.
+        high: Upper end.
+        mde: Smallest true difference that is detected in 80 of 100 repetitions; NaN for one seed.
+        word: One of ``analysis.stats.judge.WORDS``; None where it is withheld.
+        withheld: Why there is no word, as a clause; empty if there is one.
+    """
 
     seeds: tuple[int, ...]
     each: tuple[float, ...]
     mean: float
     low: float
     high: float
+    mde: float
+    word: str | None
+    withheld: str
+
+
+def selection_ended(tables: Tables) -> bool:
+    """Whether nothing can change the selection any more but a larger sweep: it has finished, or it is frozen."""
+    return bool(tables["sweeps"]["finished"].all()) or read_frozen_selection(tables) is not None
 
 
 def final_scores(tables: Tables, of: Literal["chosen", "baseline"] = "chosen") -> FinalScores | None:
@@ -106,11 +125,25 @@ def final_difference(tables: Tables) -> Difference | None:
     long = pd.DataFrame(
         [{"config": name, "seed": seed, "score": by_seed[seed]} for name, by_seed in scores.items() for seed in shared]
     )
-    row = effects(long, "b").frame.iloc[0]
+    row = effects(long, "b", smallest_effect(tables["sweeps"])).frame.iloc[0]
+    withheld = _withheld(chosen, baseline) or ("" if np.isfinite(row["low"]) else "the seeds give no interval")
     return Difference(
         seeds=tuple(shared),
         each=tuple(scores["c"][seed] - scores["b"][seed] for seed in shared),
         mean=float(row["difference"]),
         low=float(row["low"]),
         high=float(row["high"]),
+        mde=float(row["mde"]),
+        word=None if withheld else str(row["word"]),
+        withheld=withheld,
     )
+
+
+def _withheld(*configs: FinalScores) -> str:
+    """Which final seeds have no score: while one is missing, chance may have chosen those that are there."""
+    lacking = [
+        f"{config.planned - len(config.seeds)} of {config.planned} final seeds of {config.study} have no score"
+        for config in configs
+        if len(config.seeds) < config.planned
+    ]
+    return " and ".join(lacking)

@@ -11,6 +11,7 @@ from analysis.conditions.time_spent import recording
 from analysis.formats import points
 from analysis.selection.collapse import Runs, collapsed
 from analysis.selection.failures import counted_scores, failed_by_method
+from analysis.selection.final_seeds import selection_ended
 from analysis.selection.halving import Round, all_seeds, entered, rounds_of
 from analysis.selection.one_standard_error import decide
 from analysis.tables.controls import controls_of
@@ -152,7 +153,7 @@ def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
     left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
     confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]
     sweeps = tables["sweeps"]
-    race = _Race(rounds_of(sweeps), bool(sweeps["finished"].all()), complete[complete["phase"] == Phase.SEARCH])
+    race = _Race(rounds_of(sweeps), selection_ended(tables), complete[complete["phase"] == Phase.SEARCH])
     rows = [row for study, group in confirm.groupby("study") for row in race.of_study(str(study), group)]
     return sorted(rows, key=lambda row: (row.study, row.config_id))
 

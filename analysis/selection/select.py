@@ -136,6 +136,8 @@ def _test(tables: Tables, winner: pd.Series) -> dict[str, object] | str:
             "mean": difference.mean,
             "low": _plain(difference.low),
             "high": _plain(difference.high),
+            "word": difference.word,
+            **({"withheld": difference.withheld} if difference.withheld else {}),
         }
     return evidence
 
@@ -181,6 +183,9 @@ def _baseline(comparison: pd.DataFrame, row: pd.Series) -> dict[str, object] | N
         "config_id": _plain(baseline["config_id"]),
         **_seeds(baseline),
         "difference": _plain(row["difference"]),
+        "low": _plain(row["low"]),
+        "high": _plain(row["high"]),
+        "word": _plain(row["word"]),
         "differences": [float(value) for value in row["differences"]],
         "paired_seeds": [int(seed) for seed in row["paired_seeds"]],
     }

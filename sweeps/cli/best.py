@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.cli.options import SweepDir, console, path
-from sweeps.cli.output import Force, write_output
+from sweeps.cli.output import Force, verdict_line, write_output
 
 if TYPE_CHECKING:
     from sweeps.store.store import Store
@@ -32,7 +32,7 @@ def best(
     Example: [bold]kdsweep best runs/camvid --out best.yaml[/]
     """
     from analysis import read_tables
-    from analysis.selection.select import best as choose
+    from analysis.report.best_evidence import best_evidence
     from kdtrain.runtime.scratch import scratch_folder
     from sweeps.attempt.teachers import teacher_store
     from sweeps.ledger.ledger import copy_ledger
@@ -47,18 +47,19 @@ def best(
     with scratch_folder() as folder:  # others' sweeps may be read only
         copy_ledger(store, folder)
         write_tables(folder)
-        chosen = choose(read_tables(folder))
+        chosen = best_evidence(read_tables(folder))
     beside = Store(out.parent) if out is not None else store
     text = best_document(chosen, teacher_store(spec, store), beside)
     if freeze:
         store.write("best.yaml", best_document(chosen, teacher_store(spec, store), store).encode())
-        if out is None:
-            return
-    if out is None:
-        console.write(text)
-    else:
+    verdict = verdict_line(chosen)
+    if out is not None:
         write_output(out, text, force)
         console.print(str(out))
+    elif not freeze:
+        console.write(text)
+        verdict = f"# {verdict}"  # what is printed is YAML
+    console.print(verdict)
 
 
 def _freeze(store: "Store") -> None:

@@ -1,10 +1,10 @@
 """Files that a user names: nothing that is there already is replaced without a word."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +37,15 @@ def write_output(path: Path, content: str, force: bool) -> None:
         write_atomically(path, new)
     except OSError as error:
         raise refused(path, error) from error
+
+
+def verdict_line(chosen: Mapping[str, Any]) -> str:
+    """The last line of a command that shows a result: the headline of the report.
+
+    Args:
+        chosen: From `analysis.report.best_evidence.best_evidence`.
+    """
+    return f"verdict: {chosen['evidence']['verdict']['headline']}"
 
 
 def require_writable(sweep: Store, out: str) -> None:

@@ -36,9 +36,11 @@ def report(
 
     Example: [bold]kdsweep report --compare runs/camvid-1 runs/camvid-2 runs/camvid-3 --out compared.html[/]
     """
+    from analysis import read_tables
     from analysis.report.comparison_report import comparison
     from analysis.report.findings import read_findings
     from analysis.report.sweep_report import report_page, write_report
+    from analysis.report.verdict import verdict_of
     from sweeps.outcome.results import local_folder, scratch_results
     from sweeps.outcome.tabulate import write_tables
     from sweeps.store.generations import LEDGER
@@ -58,8 +60,10 @@ def report(
     store = Store(sweeps[0])
     if out is not None:
         with scratch_results(store) as folder:
-            write_output(out, report_page(read_findings(folder)), force)
+            findings = read_findings(folder)
+            write_output(out, report_page(findings), force)
         console.print(str(out))
+        console.print(f"verdict: {verdict_of(findings.tables).headline}")
         return
     require_writable(store, "report.html")
     with local_folder(store) as folder:
@@ -67,4 +71,6 @@ def report(
         if has_ledger or not (folder / "tables" / "trials.parquet").is_file():
             write_tables(folder)
         written = write_report(folder).relative_to(folder)
+        headline = verdict_of(read_tables(folder)).headline
     console.print(f"{store}/{written}")
+    console.print(f"verdict: {headline}")

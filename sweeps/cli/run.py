@@ -1,8 +1,7 @@
 """The command `kdsweep run`."""
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +22,7 @@ from sweeps.cli.options import (
     machine_of,
     stoppable,
 )
+from sweeps.cli.output import verdict_line
 from sweeps.show.commands import next_command, this_command
 from sweeps.spec.spec import SweepSpec, load_spec
 
@@ -84,20 +84,17 @@ def run_and_print(
         if results.best is None:
             console.print("no config was chosen: no trial completed")
         else:
-            _print_best(results, results.best, sweep)
+            _print_best(results, sweep)
+        if results.best is not None:
+            console.print(verdict_line(results.best))
         if any(failed.runs_again for failed in results.failed):
             console.print(f"once the cause is mended, this runs the failed trials again:\n  {this_command()}")
         if results.best is None or any(failed.runs_again for failed in results.failed):
             sys.exit(1)
 
 
-def _print_best(results: "Results", best: Mapping[str, Any], sweep: str) -> None:
-    evidence = best["evidence"]
-    seeds = f"mean of {evidence['n']} fresh seeds" if evidence["confirmed_on_fresh_seeds"] else "1 seed, optimistic"
-    console.print(f"best:   {results.best_file}: {evidence['study']}, mIoU {100 * evidence['mean']:.1f} ({seeds})")
-    if isinstance(evidence["test"], dict) and evidence["test"]["mean"] is not None:
-        final, n = evidence["test"], len(evidence["test"]["seeds"])
-        console.print(f"final:  mIoU {100 * final['mean']:.1f} on role {final['role']} (mean of {n} final seeds)")
+def _print_best(results: "Results", sweep: str) -> None:
+    console.print(f"best:   {results.best_file}")
     if "://" not in sweep:
         command = next_command("train", str(results.best_file), dir=f"{sweep.rstrip('/')}-student")
         console.print(f"train it: {command}")

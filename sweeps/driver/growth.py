@@ -74,6 +74,9 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     Raises:
         InputError: As `growth`, and if anything grows that could lead to another selection than the frozen one.
     """
+    if state.frozen is not None and "final_seeds" not in spec.confirm.model_fields_set:  # the default has grown since
+        confirm = spec.confirm.model_copy(update={"final_seeds": _plain(state.sweep.spec)["confirm"]["final_seeds"]})
+        spec = spec.model_copy(update={"confirm": confirm})
     changes = growth(state.sweep.spec, spec, str(sweep))
     more = [change for change in changes if not change.startswith(PLACE)]
     if state.frozen_by is not None and more:

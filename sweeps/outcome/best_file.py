@@ -27,7 +27,7 @@ def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Stor
     """The chosen config of a sweep as YAML, with its evidence.
 
     Args:
-        chosen: From `analysis.selection.select.best`.
+        chosen: From `analysis.report.best_evidence.best_evidence`.
         teacher: The teacher folder of the sweep.
         beside: The folder of the file: on a disk, the path of the teacher is relative to it.
     """

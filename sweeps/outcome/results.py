@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from analysis import read_tables
+from analysis.report.best_evidence import best_evidence
 from analysis.report.sweep_report import write_report
-from analysis.selection.select import best
 from analysis.tables.states import State
 from kdtrain import Machine
 from kdtrain.errors import refused, unreadable
@@ -33,7 +33,7 @@ from sweeps.store.store import Store
 class Results:
     """The paths of the report and `best.yaml`, the chosen config with its evidence, and the trials that failed.
 
-    `best_file` and `best` are none where no trial completed; `analysis.selection.select.best` says what is in `best`.
+    `best_file` and `best` are none where no trial completed; `best` is from `analysis.report.best_evidence`.
     """
 
     report: str
@@ -94,7 +94,7 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
     with local_folder(sweep) as folder:
         write_tables(folder)
         tables = read_tables(folder)
-        chosen = best(tables) if tables["selections"]["chosen"].any() else None
+        chosen = best_evidence(tables) if tables["selections"]["chosen"].any() else None
         if chosen is not None:
             text = best_document(chosen, teacher.store if teacher else None, sweep)
             write_atomically(folder / "best.yaml", text.encode())

@@ -24,7 +24,7 @@ from sweeps.ledger.events import Ended, Event
 from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.show.commands import next_command
 from sweeps.show.looks import earlier_looks, last_look
 from sweeps.show.printer import Printer
@@ -32,8 +32,8 @@ from sweeps.spec.spec import Study, SweepSpec
 from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
 
-OPTIMISTIC = "best mIoU so far (1 seed, optimistic)"
-"""The best score of a search is optimistic: the maximum of noisy values."""
+OPTIMISTIC = "highest mIoU in the search (1 seed, optimistic)"
+"""The highest score of a search is optimistic: the maximum of noisy values."""
 CONFIRMED = "mIoU on fresh seeds"
 _STATES = (
     TrialState.COMPLETE,
@@ -110,7 +110,11 @@ def line(summary: Summary) -> str:
     parts = [f"{summary.name}: {summary.phase}"]
     parts.append(_states(summary))
     parts.append("budget " + ", ".join(f"{study.name} {study.spent:.0%}" for study in summary.studies))
-    if summary.best is not None:
+    fresh = [study for study in summary.studies if study.confirmed is not None]
+    if fresh:
+        first = max(fresh, key=lambda study: (study.fresh_runs, study.confirmed))
+        parts.append(f"highest {CONFIRMED} {points(first.confirmed or 0.0)} {first.name} (n={first.fresh_runs})")
+    elif summary.best is not None:
         parts.append(f"{OPTIMISTIC} {points(summary.best[1])} {summary.best[0]}")
     if left := _left(summary):
         parts.append(left)
@@ -155,8 +159,17 @@ def show_status(sweep: Store) -> Group:
         InputError: If there is no sweep in the folder, or its ledger is damaged.
     """
     spec, state = load_state(sweep)
-    lines = [*_fresh_seeds(spec, state, sweep), health(sweep, state)]
+    lines = [*_fresh_seeds(spec, state, sweep), health(sweep, state), *_verdict(spec, state)]
     return Group(table(summarize(spec, state)), Text("\n".join(lines)))
+
+
+def _verdict(spec: SweepSpec, state: SweepState) -> list[str]:
+    """The headline of the report, once the selection has come to its end; nothing is concluded before."""
+    if not (state.finished or state.frozen):
+        return []
+    from analysis.report.verdict import verdict_of
+
+    return [f"verdict: {verdict_of(short_frames(state, spec)).headline}"]
 
 
 def health(sweep: Store, state: SweepState) -> str:
@@ -283,7 +296,7 @@ def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
     trials = state.of_study(study.name)
     scores = [score for trial in trials if trial.phase is Phase.SEARCH and (score := trial.score) is not None]
     fresh = _fresh_scores(trials)
-    best_fresh = max(fresh, key=lambda scores: sum(scores) / len(scores), default=[])
+    best_fresh = max(fresh, key=lambda scores: (len(scores), sum(scores) / len(scores)), default=[])
     spent, budget = _spent(spec, state, study)
     return StudyProgress(
         name=study.name,

@@ -20,11 +20,14 @@ def lines_of(result):
 
 def test_the_verdict_of_a_finished_sweep(sweep):
     result = words(sweep)
-    assert result.headline.startswith("cwd is not separated from the baseline none: +7.00 points [")
-    assert "over 2 seeds, smallest detectable effect" in result.headline
+    named = "Provisional: config cwd-0 (best of 3 trials, one search)"
+    assert result.headline.startswith(f"{named} is not separated from the baseline none: +7.00 points [")
+    assert result.headline.endswith("over 2 seeds")
     lines = lines_of(result)
     assert lines["Against the baseline"].startswith("Not separated from none (searched over 1 parameter): +7.00")
     assert "seed by seed +10.00, +4.00" in lines["Against the baseline"]
+    assert "points would be missed in 20 of 100 sweeps like this one" in lines["Against the baseline"]
+    assert lines["Spread"].startswith("Its sd over seeds 2.83 [1.26, 90.26], of its differences 4.24 [")
     assert "50 % of the gap to the teacher (55.00)" in lines["Against the baseline"]
     assert "55.00 on one seed; fresh seeds give 48.00, a correction of -7.00" in lines["Optimism removed"]
     assert lines["Warnings"] == "None were raised."
@@ -36,7 +39,11 @@ def test_a_baseline_that_wins_is_said_plainly(sweep):
     for trial in sweep.rows["trials"]:
         if trial["study"] == "none" and trial["phase"] == "confirm":
             trial["score"] += 0.2
-    assert words(sweep).headline.startswith("Nothing beat the baseline none: 61.00")
+    headline = words(sweep).headline
+    assert headline.startswith(
+        "Provisional: nothing is shown to beat the baseline none, config none-1 (best of 3 trials, one search): 61.00 mIoU"
+    )
+    assert "config cwd-0 (best of 3 trials, one search) is not separated from it: -13.00 points" in headline
 
 
 def test_an_unfinished_unconfirmed_sweep_is_no_result_yet(empty_sweep):
@@ -44,7 +51,10 @@ def test_an_unfinished_unconfirmed_sweep_is_no_result_yet(empty_sweep):
     sweep.study("none", is_baseline=True)
     sweep.trial("none", 0.4)
     result = words(sweep)
-    assert result.headline == "So far: none leads with 40.00 mIoU on the one seed of its search trial; not confirmed"
+    named = "config none-0 (best of 1 trial, one search)"
+    assert (
+        result.headline == f"So far: {named} leads with 40.00 mIoU on the one seed of its search trial; not confirmed"
+    )
     assert "too high by an unknown amount" in lines_of(result)["Optimism removed"]
 
 

@@ -11,11 +11,13 @@ import pandas as pd
 
 from analysis.conditions.hardware import mixed
 from analysis.formats import MISSING, each, interval, missing, points, share, signed, spreadsheet_text, text
+from analysis.report.captions import SELECTION_ALONE
 from analysis.report.findings import Findings
+from analysis.report.held_out import held_out
 from analysis.report.paper.figures import ablation_figure, comparison_figure
-from analysis.report.verdict import refusal
+from analysis.report.said import refusal, said_of
 from analysis.tables.atomic_write import write_atomically
-from analysis.tables.json_columns import read_levels
+from analysis.tables.json_columns import read_frozen_selection, read_levels
 
 ROLE = "mIoU (points) on role select at the last evaluated epoch"
 
@@ -50,8 +52,9 @@ def write_paper(folder: Path, findings: Findings) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     marks = " ".join(mix.sentence for mix in mixed(findings.tables))
+    sheets = (*final_sheets(findings, marks), comparison_sheet(findings, marks), *ablation_sheets(findings, marks))
     written = []
-    for sheet in (comparison_sheet(findings, marks), *ablation_sheets(findings, marks)):
+    for sheet in sheets:
         for ending, render in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
             written.append(write_atomically(folder / f"{sheet.name}.{ending}", render(sheet).encode()))
     written += comparison_figure(folder / "comparison.pdf", findings)
@@ -76,7 +79,7 @@ def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
             f"{row['study']} (baseline)" if row["is_baseline"] else row["study"],
             f"{points(row['mean'])} ({row['n']})",
             _difference(row),
-            "refused" if refusal(row) else text(row.get("word")),
+            _word(row),
             share(row["gap_closed"]),
             each(row["scores"]),
             points(row["screen_score"]),
@@ -87,8 +90,40 @@ def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
         )
         for _, row in frame.iterrows()
     )
+    if read_frozen_selection(findings.tables) is not None:
+        marks = f"{SELECTION_ALONE}{marks}"
     bold = frozenset(place for place, study in enumerate(frame["study"]) if study in tied)
     return Sheet("comparison", caption, columns, rows, f"{_estimator(findings)}{marks}".strip(), bold)
+
+
+def final_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
+    """The chosen config and the baseline on final seeds, once the selection is frozen: the numbers to publish."""
+    found = held_out(findings.tables)
+    if found is None or not found.chosen.scores:
+        return
+    difference, gap, word, note = found.difference, "", "", ""
+    if difference is not None:
+        limits = "" if difference.withheld else interval(difference.low, difference.high)
+        gap = f"{signed(difference.mean)} {limits}".strip()
+        word = "" if found.said is None else found.said.in_table
+        note = (
+            f"No verdict: {difference.withheld}."
+            if difference.withheld
+            else "Brackets: 95 % interval over seeds of the difference seed by seed."
+        )
+    configs = [(found.chosen, found.chosen.study, gap, word)]
+    if found.baseline is not None:
+        configs.append((found.baseline, f"{found.baseline.study} (baseline)", "", ""))
+    yield Sheet(
+        "final",
+        f"Held out: mIoU (points) on role {found.chosen.role} over {found.chosen.planned} seeds that chose nothing.",
+        ("Study", "mIoU (n)", "Over baseline", "Verdict", "Seeds"),
+        tuple(
+            (name, f"{points(config.mean)} ({len(config.scores)})", gap, word, each(config.scores))
+            for config, name, gap, word in configs
+        ),
+        f"{note} {marks}".strip(),
+    )
 
 
 def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
@@ -118,6 +153,11 @@ def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
         least = _detectable("Effects", frame)
         note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
         yield Sheet(_file(design), caption, columns, rows, " ".join(note.split()))
+
+
+def _word(row: pd.Series) -> str:
+    said = said_of(row)
+    return "refused" if refusal(row) else "" if said is None else said.in_table
 
 
 def _file(design: object) -> str:

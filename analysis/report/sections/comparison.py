@@ -5,10 +5,11 @@ import pandas as pd
 from analysis.conditions.hardware import mixed
 from analysis.formats import count, duration, each, interval, missing, plural, points, share, signed, text
 from analysis.report import html as page
-from analysis.report.captions import CONFIG_CLAIM
+from analysis.report.captions import CONFIG_CLAIM, SELECTION_ALONE
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
-from analysis.report.verdict import NOT_SEPARATED, refusal
+from analysis.report.said import NOT_SEPARATED, missed, refusal, said_of
+from analysis.tables.json_columns import read_frozen_selection
 
 INTERVALS = "Intervals: 95 %, over seeds, differences seed by seed, adjusted for the number of studies and looks."
 
@@ -66,9 +67,10 @@ def _how_to_read(findings: Findings) -> str:
         )
     bold = " Bold: the tie set, which the seeds cannot tell apart." if findings.tied() else ""
     verdicts = f" {INTERVALS}" if "word" in findings.comparison and findings.finished else ""
+    role = SELECTION_ALONE if read_frozen_selection(findings.tables) is not None else ""
     return (
-        f"{CONFIG_CLAIM} Every study is represented by its best config. mIoU is the mean over fresh seeds, which the "
-        "search never used; the dots are those seeds, the dotted line is the baseline. Over baseline: the mean "
+        f"{role}{CONFIG_CLAIM} Every study is represented by its best config. mIoU is the mean over fresh seeds, which "
+        "the search never used; the dots are those seeds, the dotted line is the baseline. Over baseline: the mean "
         f"difference, with its interval below.{verdicts} In the search: the single-seed score that made the "
         "config a finalist, then the step from there to the fresh mean. Budget: the search (trials, epochs, "
         f"time, parameters searched); after the plus, the time of the fresh seeds.{bold}"
@@ -80,10 +82,13 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
         return TableCell(html=f'<span class="warn">refused</span><small>{page.escape(reason)}</small>', wide=True)
     if not findings.finished:
         return TableCell(small="" if row.get("is_baseline") else "none before the sweep ends")
-    word, least = text(row.get("word")), row.get("mde")
-    notes = [its] if (its := text(row.get("unstable"))) else []
-    notes += [f"smallest detectable effect {points(least)}"] if word == NOT_SEPARATED and not missing(least) else []
-    return TableCell(word, small="; ".join(notes))
+    said = said_of(row)
+    if said is None:
+        return TableCell(small="" if row["is_baseline"] or not row["n"] else text(row.get("withheld")) or "no test")
+    notes = [text(row.get("unstable"))]
+    notes += [f"on {plural(said.seeds, 'seed')} alone"] if said.few and said.word != NOT_SEPARATED else []
+    notes += [missed(row)] if said.word == NOT_SEPARATED else []
+    return TableCell(said.in_table, small="; ".join(filter(None, notes)))
 
 
 def _spent(row: pd.Series) -> TableCell:

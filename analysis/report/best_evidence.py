@@ -1,0 +1,40 @@
+"""The chosen config with its evidence, the verdict first: what `best.yaml` holds."""
+
+from typing import Any
+
+from analysis.report.verdict import DISAGREEMENT, Verdict, verdict_of
+from analysis.selection.select import best
+from analysis.tables.files import Tables
+
+
+def best_evidence(tables: Tables) -> dict[str, Any]:
+    """The chosen config of a sweep and what speaks for it, in plain values that YAML can hold.
+
+    Returns:
+        As ``analysis.selection.select.best``; the evidence begins with ``verdict``: the headline of the report, what it
+        rests on (see ``analysis.report.verdict.Stage``), and its word with the numbers, as fractions 0..1.
+
+    Raises:
+        AnalysisError: No trial is complete, so there is nothing to choose from.
+    """
+    chosen = best(tables)
+    evidence = dict(chosen["evidence"])
+    first = {"verdict": _plain(verdict_of(tables))}
+    if isinstance(evidence["test"], dict):
+        first["test"] = evidence.pop("test")
+    return {**chosen, "evidence": {**first, **evidence}}
+
+
+def _plain(words: Verdict) -> dict[str, object]:
+    said = words.said
+    numbers: dict[str, object] = {}
+    if said is not None:
+        ends = {"difference": said.difference, "low": said.low, "high": said.high}
+        numbers = {"word": said.word, **{name: float(end) for name, end in ends.items()}, "seeds": int(said.seeds)}
+    disagreement = [line.text for line in words.lines if line.label == DISAGREEMENT]
+    return {
+        "headline": words.headline,
+        "rests_on": words.stage.value,
+        **numbers,
+        **({"disagreement": disagreement[0]} if disagreement else {}),
+    }

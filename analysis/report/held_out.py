@@ -1,0 +1,139 @@
+"""The verdict after a freeze: the chosen config and the baseline on final seeds, which chose nothing."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.formats import each, missing, plural, points, signed
+from analysis.report.headline import Headline, Scene, Statement
+from analysis.report.line import Line
+from analysis.report.said import EQUIVALENT, NOT_SEPARATED, SEPARATED, Said, said_of
+from analysis.selection.final_seeds import Difference, FinalScores, final_difference, final_scores
+from analysis.tables.files import Tables
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the final seeds say so far.
+
+    Attributes:
+        chosen: The frozen config.
+        baseline: The baseline's config; None in a sweep without one, and where the chosen config is the baseline.
+        is_baseline: Whether the chosen config is the baseline.
+        difference: Chosen minus baseline; None where no seed has both.
+    """
+
+    chosen: FinalScores
+    baseline: FinalScores | None
+    is_baseline: bool
+    difference: Difference | None
+
+    @property
+    def said(self) -> Said | None:
+        """The word on the final seeds; None while it is withheld."""
+        found = self.difference
+        if found is None or found.word is None:
+            return None
+        return Said(found.word, found.mean, found.low, found.high, len(found.seeds))
+
+    @property
+    def where(self) -> str:
+        """The seeds and images of the scores."""
+        return f"{plural(len(self.chosen.seeds), 'final seed')} on role {self.chosen.role}"
+
+
+def held_out(tables: Tables) -> HeldOut | None:
+    """What the final seeds say; None before the freeze, and after one that trains on no final seeds."""
+    chosen, baseline = final_scores(tables), final_scores(tables, "baseline")
+    if chosen is None or not chosen.planned:
+        return None
+    same = baseline is not None and (baseline.study, baseline.config_id) == (chosen.study, chosen.config_id)
+    return HeldOut(chosen, None if same else baseline, same, final_difference(tables))
+
+
+def after_the_freeze(found: HeldOut, selection: Statement, scene: Scene) -> Statement:
+    """The headline once the final seeds are trained, or how far they are.
+
+    Args:
+        found: What the final seeds say.
+        selection: The headline by the selection.
+        scene: The rows of the selection.
+    """
+    chosen, name = found.chosen, scene.named(scene.winner)
+    if not chosen.scores:
+        return Statement(
+            f"{Headline.PROVISIONAL}, frozen, none of {chosen.planned} final seeds complete: {selection.headline}",
+            selection.said,
+        )
+    begin = f"{Headline.HELD_OUT}, on role {chosen.role}"
+    score = f"{points(chosen.mean)} mIoU over {plural(len(chosen.seeds), 'final seed')}"
+    short = _short(chosen)
+    if found.is_baseline:
+        return Statement(f"{begin}: the baseline {Headline.CHOSEN}, {chosen.study}, {name}: {score}{short}")
+    if found.baseline is None:
+        return Statement(f"{begin}: {name} scores {score}{short}; there is no baseline to compare it with")
+    against = f"the baseline {found.baseline.study}"
+    if said := found.said:
+        decided = said.word != NOT_SEPARATED and not said.few and not said.worse
+        return Statement(f"{begin}: {name} is {said.clause(against)}", said, "" if decided else "amber")
+    if found.difference is None:
+        return Statement(f"{begin}: {name} scores {score}{short}; {against} has no score on the same seeds", mark="red")
+    difference, withheld = f"{signed(found.difference.mean)} points over {against}", found.difference.withheld
+    return Statement(f"{begin}: {name} has {difference}, {Headline.NO_WORD}: {withheld}")
+
+
+def lines(found: HeldOut) -> list[Line]:
+    """The scores on the final seeds: the numbers to publish."""
+    chosen = found.chosen
+    if not chosen.scores:
+        todo = f"none of the {chosen.planned} final seeds is complete; run the same command again"
+        return [Line("After the freeze", f"The selection is frozen, but {todo}.", "amber")]
+    scores = [f"{_scores(config)}" for config in (chosen, found.baseline) if config is not None]
+    text = f"On seeds not used in the selection, role {chosen.role}: {'; '.join(scores)}."
+    if (difference := found.difference) is not None:
+        text += f" Seed by seed {each(difference.each, sign=True)}."
+        if difference.word == NOT_SEPARATED and not missing(difference.mde):
+            text += f" A true gain of {points(difference.mde)} points would be missed in 20 of 100 such tests."
+        if difference.withheld:
+            text += f" {Headline.NO_WORD.capitalize()}: {difference.withheld}."
+    lacking = [config for config in (chosen, found.baseline) if config is not None and _short(config)]
+    return [Line("After the freeze", text, "amber" if lacking else "")]
+
+
+def disagreements(found: HeldOut, row: pd.Series) -> list[str]:
+    """Where the selection and the final seeds say different things of the chosen config, one sentence each.
+
+    Args:
+        found: What the final seeds say.
+        row: The chosen config's row of ``compare``.
+    """
+    final, before = found.difference, said_of(row)
+    if final is None or before is None:
+        return []
+    numbers = f"the selection said {before.numbers}, the final seeds {signed(final.mean)}"
+    sentences = []
+    if final.mean * before.difference < 0 and EQUIVALENT not in (before.word, final.word):
+        sentences.append(f"the sign has changed: {numbers} points")
+    if final.word is not None and SEPARATED in (before.word, final.word) and final.word != before.word:
+        sentences.append(f"the selection said {before.word}, the final seeds say {final.word}")
+    outside = not before.low <= final.mean <= before.high
+    if outside or not (missing(final.low) or final.low <= before.difference <= final.high):
+        whose = (
+            "the final seeds' difference lies outside of the selection's interval"
+            if outside
+            else ("the selection's difference lies outside of the final seeds' interval")
+        )
+        sentences.append(f"{whose}: {numbers} points")
+    return sentences
+
+
+def _scores(config: FinalScores) -> str:
+    if not config.scores:
+        return f"{config.study} has no score"
+    return f"{config.study} scored {each(config.scores)} (mean {points(config.mean)}){_short(config)}"
+
+
+def _short(config: FinalScores) -> str:
+    """How many of the planned seeds are there, where some are missing."""
+    missing_seeds = config.planned - len(config.seeds)
+    return f" ({len(config.seeds)} of {config.planned} planned seeds)" if missing_seeds else ""

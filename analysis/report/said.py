@@ -1,0 +1,90 @@
+"""What is said of one config beside another: the word of the test and its numbers, in one clause for all sentences."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.formats import interval, missing, plural, points, signed, text
+from analysis.stats.judge import ENOUGH_SEEDS, WORDS
+
+SEPARATED, NOT_SEPARATED, EQUIVALENT = WORDS
+
+
+@dataclass(frozen=True)
+class Said:
+    """A word with its numbers. Scores are fractions 0..1.
+
+    Attributes:
+        word: One of ``analysis.stats.judge.WORDS``.
+        difference: To the config that it is compared with.
+        low: Lower end of its interval.
+        high: Upper end.
+        seeds: On how many seeds.
+    """
+
+    word: str
+    difference: float
+    low: float
+    high: float
+    seeds: int
+
+    @property
+    def better(self) -> bool:
+        """Whether it is separated from the other and better."""
+        return self.word == SEPARATED and self.difference > 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is separated from the other and worse."""
+        return self.word == SEPARATED and self.difference < 0
+
+    @property
+    def few(self) -> bool:
+        """Whether the seeds are too few for a word without a reservation."""
+        return self.seeds < ENOUGH_SEEDS
+
+    @property
+    def in_table(self) -> str:
+        """The word in a cell of a table."""
+        return f"{self.word}, worse" if self.worse else self.word
+
+    @property
+    def numbers(self) -> str:
+        """The difference with its interval."""
+        return f"{signed(self.difference)} points {interval(self.low, self.high)}"
+
+    def clause(self, of: str) -> str:
+        """The word, the difference, its interval and the seeds: ``separated from the baseline none: +1.20 points ...``.
+
+        Args:
+            of: The config that it is compared with.
+        """
+        sides = f"{self.word} {'to' if self.word == EQUIVALENT else 'from'} {of}{', and worse' if self.worse else ''}"
+        seeds = plural(self.seeds, "seed")
+        if self.few and self.word != NOT_SEPARATED:
+            return f"{sides} on {seeds} alone: {self.numbers}"
+        return f"{sides}: {self.numbers} over {seeds}"
+
+
+def said_of(row: pd.Series) -> Said | None:
+    """What a row of ``compare`` says of its config beside the baseline; None where it says nothing."""
+    word = text(row.get("word"))
+    if not word or not interval(row.get("low"), row.get("high")):
+        return None
+    return Said(word, row["difference"], row["low"], row["high"], len(row["differences"]) or int(row["n"]))
+
+
+def missed(row: pd.Series) -> str:
+    """How often a gain would be missed on as many seeds, as a sentence; empty where that is not known."""
+    least = row.get("mde")
+    if missing(least):
+        return ""
+    return f"A true gain of {points(least)} points would be missed in 20 of 100 sweeps like this one."
+
+
+def refusal(row: pd.Series) -> str:
+    """Why a study may not be compared with the baseline; empty if it may."""
+    reasons = row.get("refused")
+    if isinstance(reasons, str):
+        return reasons
+    return "; ".join(reasons) if isinstance(reasons, list | tuple) else ""
