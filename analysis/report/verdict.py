@@ -85,7 +85,7 @@ def verdict(
     scene = scene_of(tables, comparison, finalists(tables) if ranked is None else ranked)
     winner, found = scene.winner, held_out(tables)
     selection = before_the_freeze(scene, finished)
-    stage, statement = _stage(scene, selection, found, finished)
+    stage, statement = stated(scene, selection, found, finished)
     lines = _lines(tables, scene, finished)
     if found is not None:
         lines = [*held_out_lines(found), *_disagreements(found, winner), *_as_selection(selection, lines)]
@@ -102,7 +102,15 @@ def verdict(
     return Verdict(so_far + headline, tuple(lines), claims, mark, stage, statement.said)
 
 
-def _stage(scene: Scene, selection: Statement, found: HeldOut | None, finished: bool) -> tuple[Stage, Statement]:
+def stated(scene: Scene, selection: Statement, found: HeldOut | None, finished: bool) -> tuple[Stage, Statement]:
+    """The headline, and what it rests on.
+
+    Args:
+        scene: The rows of the selection.
+        selection: The headline by the selection.
+        found: What the final seeds say; None before a freeze.
+        finished: Whether the selection has come to its end.
+    """
     if not scene.winner["confirmed"] and found is None:
         return Stage.SEARCH, selection
     if not finished:

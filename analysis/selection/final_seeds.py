@@ -116,6 +116,17 @@ def final_difference(tables: Tables) -> Difference | None:
     chosen, baseline = final_scores(tables), final_scores(tables, "baseline")
     if chosen is None or baseline is None or (chosen.study, chosen.config_id) == (baseline.study, baseline.config_id):
         return None
+    return judged_difference(chosen, baseline, smallest_effect(tables["sweeps"]))
+
+
+def judged_difference(chosen: FinalScores, baseline: FinalScores, smallest: float) -> Difference | None:
+    """The difference of two configs on final seeds; None where no seed has both.
+
+    Args:
+        chosen: The frozen config.
+        baseline: The baseline's.
+        smallest: The practical threshold (fraction).
+    """
     shared = [seed for seed in chosen.seeds if seed in baseline.seeds]
     if not shared:
         return None
@@ -125,7 +136,7 @@ def final_difference(tables: Tables) -> Difference | None:
     long = pd.DataFrame(
         [{"config": name, "seed": seed, "score": by_seed[seed]} for name, by_seed in scores.items() for seed in shared]
     )
-    row = effects(long, "b", smallest_effect(tables["sweeps"])).frame.iloc[0]
+    row = effects(long, "b", smallest).frame.iloc[0]
     withheld = _withheld(chosen, baseline) or ("" if np.isfinite(row["low"]) else "the seeds give no interval")
     return Difference(
         seeds=tuple(shared),

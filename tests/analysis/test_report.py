@@ -201,7 +201,10 @@ def test_states_of_every_kind_are_counted_and_nothing_is_claimed_before_the_end(
     for state in ("pruned", "diverged", "failed", "running", "planned"):
         sweep.trial("cwd", None, state=state, curve=[0.1])
     _, text = read(sweep.write(tmp_path))
-    assert "So far: config cwd-0 (best of 7 trials, one search) leads with 48.00 mIoU on 2 fresh seeds; no verdict before" in text
+    assert (
+        "So far: config cwd-0 (best of 7 trials, one search) leads with 48.00 mIoU on 2 fresh seeds; no verdict before"
+        in text
+    )
     assert "1 of 10 trials diverged" in text
     assert "1 of 10 trials failed" in text
     assert "not finished" in text
