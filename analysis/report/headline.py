@@ -137,7 +137,7 @@ def _other_chosen(scene: Scene) -> Statement:
     if not baseline["n"]:
         return Statement(f"{first}; {against} has no score on fresh seeds{more}", mark="red")
     if winner["difference"] == winner["difference"]:
-        first += f"; {signed(winner['difference'])} points over {against}, {Headline.NO_WORD}{_why(winner)}"
+        first += f"; {signed(winner['difference'])} points from {against}, {Headline.NO_WORD}{_why(winner)}"
     return Statement(f"{first}{more}")
 
 

@@ -78,8 +78,8 @@ def after_the_freeze(found: HeldOut, selection: Statement, scene: Scene) -> Stat
         return Statement(f"{begin}: {name} is {said.clause(against)}", said, "" if decided else "amber")
     if found.difference is None:
         return Statement(f"{begin}: {name} scores {score}{short}; {against} has no score on the same seeds", mark="red")
-    difference, withheld = f"{signed(found.difference.mean)} points over {against}", found.difference.withheld
-    return Statement(f"{begin}: {name} has {difference}, {Headline.NO_WORD}: {withheld}")
+    apart = f"{signed(found.difference.mean)} points from {against}"
+    return Statement(f"{begin}: {name} differs by {apart}, {Headline.NO_WORD}: {found.difference.withheld}")
 
 
 def lines(found: HeldOut) -> list[Line]:

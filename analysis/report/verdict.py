@@ -80,7 +80,8 @@ def verdict(
     spent, doubts = Line("Budget", budget(tables, comparison)), warnings(tables, comparison)
     so_far = "" if finished else f"{Headline.SO_FAR}: "
     if not comparison["chosen"].any():
-        headline = f"{so_far}{Headline.NO_RESULT}, because no trial is complete"
+        why = "no trial is complete" if not (comparison["n"] > 0).any() else "only controls are complete"
+        headline = f"{so_far}{Headline.NO_RESULT}, because {why}"
         return Verdict(headline, (spent, doubts), "", "red")
     scene = scene_of(tables, comparison, finalists(tables) if ranked is None else ranked)
     winner, found = scene.winner, held_out(tables)

@@ -153,7 +153,7 @@ def judged_difference(chosen: FinalScores, baseline: FinalScores, smallest: floa
 def _withheld(*configs: FinalScores) -> str:
     """Which final seeds have no score: while one is missing, chance may have chosen those that are there."""
     lacking = [
-        f"{config.planned - len(config.seeds)} of {config.planned} final seeds of {config.study} have no score"
+        f"study {config.study} lacks the score of {config.planned - len(config.seeds)} of {config.planned} final seeds"
         for config in configs
         if len(config.seeds) < config.planned
     ]
