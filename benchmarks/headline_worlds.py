@@ -5,6 +5,7 @@ scores. Some comparisons are refused, some fresh or final seeds have no score, a
 """
 
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,22 @@ def told(rng: np.random.Generator, rho: float, others: int) -> Told:
     selection = before_the_freeze(scene, finished)
     stage, statement = stated(scene, selection, found, finished)
     return Told(scene, found, finished, selection, stage, statement)
+
+
+def scene_with(scores: Mapping[str, Sequence[float]], refused: Collection[str] = (), cheap: str = "none") -> Scene:
+    """A sweep in which every study has one finalist with these scores, on seeds 0, 1, ...
+
+    Args:
+        scores: By study; the baseline is `none`.
+        refused: Studies that may not be compared with the baseline.
+        cheap: The study whose training costs least.
+    """
+    configs = [
+        _finalist(study, 0, np.arange(len(values)), np.asarray(values), len(values), spent=1.0 + (study != cheap))
+        for study, values in scores.items()
+    ]
+    ranked = decide(pd.DataFrame(configs))
+    return Scene(_comparison(ranked, list(scores), set(refused)), ranked, {})
 
 
 def contradictions(sweep: Told) -> list[str]:

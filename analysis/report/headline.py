@@ -180,7 +180,7 @@ def _better_others(scene: Scene, said: Said | None) -> str:
     if not better:
         return ""
     row, claim = max(better, key=_difference)
-    more = f" (as are {len(better) - 1} more)" if len(better) > 1 else ""
+    more = f" (as {'are' if len(better) > 2 else 'is'} {len(better) - 1} more)" if len(better) > 1 else ""
     return f"; but {scene.named(row)} is {claim.clause('the baseline')}{more}"
 
 

@@ -32,7 +32,7 @@ SPEC = {
     "budget": {"trials": 1},
     "confirm": {"top": 1, "seeds": 1, "final_seeds": 1},
 }
-BEST = {"study": "kd", "n": 1, "mean": 0.5, "confirmed_on_fresh_seeds": True, "test": "not read"}
+BEST = {"verdict": {"headline": "Provisional: config kd-0 came out first"}}
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +53,7 @@ def printed(monkeypatch, capsys, *words):
     monkeypatch.setattr("sweeps.run.run_sweep", lambda *arguments, **options: results)
     code, out, err = called(monkeypatch, capsys, *words)
     assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"verdict: {BEST['verdict']['headline']}"
     return shlex.split(next(line for line in out.splitlines() if line.startswith("train it: ")).partition(": ")[2])
 
 

@@ -55,7 +55,9 @@ def quality(better):
 
 
 def small(fake, **changes):
-    return fake.make_spec(**{"studies": ["none", "kd"], "budget": {"trials": 2}, **changes})
+    own = {} if changes.pop("plain", False) else {"final_seeds": 3}
+    confirm = {"top": 1, "seeds": 2, **own} | changes.pop("confirm", {})
+    return fake.make_spec(**{"studies": ["none", "kd"], "budget": {"trials": 2}, "confirm": confirm, **changes})
 
 
 def tables_of(folder):
@@ -178,6 +180,13 @@ def test_the_freeze_is_final(fake, tmp_path, readings):
     fake.open_driver(small(fake, retries=3, resources={"cpu": 2}), tmp_path).close()
 
 
+def test_a_frozen_sweep_goes_on_though_the_default_number_of_final_seeds_has_grown_since(fake, tmp_path, readings):
+    fake.run(small(fake), tmp_path)
+    freeze(Store(tmp_path))
+    check_begun(small(fake, confirm={"top": 1, "seeds": 2}, plain=True), Store(tmp_path))
+    fake.open_driver(small(fake, confirm={"top": 1, "seeds": 2}, plain=True), tmp_path).close()
+
+
 def test_a_reading_that_was_cut_off_is_done_again(fake, tmp_path, readings):
     spec = small(fake, confirm={"top": 1, "seeds": 1, "final_seeds": 1})
     fake.run(spec, tmp_path)
@@ -287,7 +296,9 @@ def test_poisoned_report_images_harm_no_sweep_before_its_freeze(tmp_path, monkey
         run("report", sweep)
         run("best", sweep)
         assert "final seeds 2" in run("best", sweep, "--freeze")
-    assert "on role test (mean of 1 final seeds)" in run(*command)
+    said = run(*command)
+    assert "verdict: Held out, on role test: " in said
+    assert "mIoU over 1 final seed" in said
     evidence = yaml.safe_load((sweep / "best.yaml").read_text())["evidence"]["test"]
     tables = read_tables(sweep)
     row = tables["evaluations"][tables["evaluations"]["role"] == "test"].iloc[0]

@@ -102,7 +102,7 @@ def test_a_spec_is_read_as_it_was_written(sweep):
     assert {field: view.fields[field] for field in SpecField if field != "confirm"} == {
         field: written[field] for field in SpecField if field != "confirm"
     }
-    assert (view.fields[SpecField.CONFIRM]["seeds"], view.fields[SpecField.CONFIRM]["final_seeds"]) == (1, 3)
+    assert (view.fields[SpecField.CONFIRM]["seeds"], view.fields[SpecField.CONFIRM]["final_seeds"]) == (1, 8)
 
 
 def test_the_words_of_a_ledger_are_those_of_the_tables():

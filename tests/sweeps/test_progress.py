@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from rich.console import Console
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.launch.inline import run_inline
-from sweeps.show.progress import OPTIMISTIC, Display, line, show_status, summarize, table
+from sweeps.show.progress import CONFIRMED, OPTIMISTIC, Display, line, show_status, summarize, table
 from sweeps.store.store import Store
 
 
@@ -32,8 +33,12 @@ def test_what_is_best_so_far_is_called_optimistic(fake, tmp_path):
     searched = {trial.id: trial.score for trial in state.trials.values() if trial.phase == "search"}
     assert summary.best == max(searched.items(), key=lambda pair: pair[1])
     assert summary.phase == "finished"
-    assert f"{OPTIMISTIC} {100 * summary.best[1]:.1f}" in line(summary)
     assert OPTIMISTIC in text(table(summary))
+    searching = replace(summary, studies=tuple(replace(study, confirmed=None) for study in summary.studies))
+    assert f"{OPTIMISTIC} {100 * summary.best[1]:.1f}" in line(searching)
+    best = max(summary.studies, key=lambda study: study.confirmed)
+    assert line(summary).endswith(f"highest {CONFIRMED} {100 * best.confirmed:.1f} {best.name} (n=2)")
+    assert OPTIMISTIC not in line(summary), "the best of the search stands beside no score on fresh seeds"
     assert all(study.fresh_runs == 2 for study in summary.studies)
 
 
