@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.formats import plural, points, signed, text
 from analysis.report.line import Mark
-from analysis.report.said import NOT_SEPARATED, SEPARATED, Said, refusal, said_of
+from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, refusal, said_of
 from analysis.tables.files import Tables
 from analysis.tables.states import Phase
 
@@ -49,7 +49,7 @@ class Statement:
     """
 
     headline: str
-    said: Said | None = None
+    said: Wording | None = None
     mark: Mark = "amber"
 
 
@@ -166,11 +166,11 @@ def _baseline_chosen(scene: Scene) -> Statement:
     return Statement(f"{Headline.BASELINE_HELD} {who}; {scene.named(row)} is {rival.clause('it')}", rival)
 
 
-def _difference(pair: tuple[pd.Series, Said]) -> float:
+def _difference(pair: tuple[pd.Series, Wording]) -> float:
     return pair[1].difference
 
 
-def _better_others(scene: Scene, said: Said | None) -> str:
+def _better_others(scene: Scene, said: Wording | None) -> str:
     """Another config that is separated from the baseline and better, where the chosen one is not."""
     if said is not None and said.better:
         return ""

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.formats import each, missing, plural, points, signed
 from analysis.report.headline import Headline, Scene, Statement
 from analysis.report.line import Line
-from analysis.report.said import EQUIVALENT, NOT_SEPARATED, SEPARATED, Said, said_of
+from analysis.report.said import EQUIVALENT, NOT_SEPARATED, SEPARATED, Wording, said_of
 from analysis.selection.final_seeds import Difference, FinalScores, final_difference, final_scores
 from analysis.tables.files import Tables
 
@@ -29,12 +29,12 @@ class HeldOut:
     difference: Difference | None
 
     @property
-    def said(self) -> Said | None:
+    def said(self) -> Wording | None:
         """The word on the final seeds; None while it is withheld."""
         found = self.difference
         if found is None or found.word is None:
             return None
-        return Said(found.word, found.mean, found.low, found.high, len(found.seeds))
+        return Wording(found.word, found.mean, found.low, found.high, len(found.seeds))
 
     @property
     def where(self) -> str:

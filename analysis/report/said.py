@@ -11,7 +11,7 @@ SEPARATED, NOT_SEPARATED, EQUIVALENT = WORDS
 
 
 @dataclass(frozen=True)
-class Said:
+class Wording:
     """A word with its numbers. Scores are fractions 0..1.
 
     Attributes:
@@ -66,12 +66,12 @@ class Said:
         return f"{sides}: {self.numbers} over {seeds}"
 
 
-def said_of(row: pd.Series) -> Said | None:
+def said_of(row: pd.Series) -> Wording | None:
     """What a row of ``compare`` says of its config beside the baseline; None where it says nothing."""
     word = text(row.get("word"))
     if not word or not interval(row.get("low"), row.get("high")):
         return None
-    return Said(word, row["difference"], row["low"], row["high"], len(row["differences"]) or int(row["n"]))
+    return Wording(word, row["difference"], row["low"], row["high"], len(row["differences"]) or int(row["n"]))
 
 
 def missed(row: pd.Series) -> str:

@@ -14,7 +14,7 @@ from analysis.report.headline import Headline, Scene, Statement, before_the_free
 from analysis.report.held_out import HeldOut, after_the_freeze, disagreements, held_out
 from analysis.report.held_out import lines as held_out_lines
 from analysis.report.line import Line, Mark
-from analysis.report.said import NOT_SEPARATED, SEPARATED, Said, missed, refusal, said_of
+from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of
 from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
@@ -53,7 +53,7 @@ class Verdict:
     not_claimed: str
     mark: Mark = "amber"
     stage: Stage = Stage.SEARCH
-    said: Said | None = None
+    said: Wording | None = None
 
 
 def verdict_of(tables: Tables) -> Verdict:
