@@ -75,6 +75,8 @@ class StudyPlan:
     confirm_runs: int
     confirm_text: str
     is_baseline: bool
+    searches: int = 1
+    """Independent searches, which share the trials evenly."""
     rungs: tuple[int, ...] = ()
     """Epochs at which a trial may be stopped early."""
 
@@ -127,7 +129,7 @@ class Plan:
             lines += [f"  set {path} = {value}" for path, value in study.fixed.items()]
             lines += [f"  search {path} in {domain}" for path, domain in study.space.items()]
             if study.trials:
-                lines.append(f"  search: {_times(study.trials, study.epochs)}, at most {study.search_epochs} epochs")
+                lines.append(f"  search: {_of_searches(study)}, at most {study.search_epochs} epochs")
             if study.rungs:
                 lines.append(f"  early stopping: rungs at epochs {', '.join(map(str, study.rungs))}")
             if study.confirm_runs:
@@ -295,7 +297,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     config = spec.config_for(study)
     method = get_method(study.method) if study.method else None
     space = spec.space_of(study)
-    trials = most_trials(spec, study)
+    searches, trials = spec.repeats_of(study), most_trials(spec, study)
     rounds = spec.confirm.rounds
     return StudyPlan(
         name=study.name,
@@ -304,18 +306,20 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         fixed={path: str(value) for path, value in study.set.items()},
         space={path: in_words(domain) for path, domain in space.items()},
         epochs=config.epochs,
-        trials=trials,
-        search_epochs=trials * config.epochs,
-        confirm_runs=trainings(rounds, trials) if space else all_seeds(rounds),
-        confirm_text=_fresh_seeds(spec.confirm, trials) if space else "fresh seeds",
+        trials=searches * trials,
+        search_epochs=searches * trials * config.epochs,
+        confirm_runs=searches * trainings(rounds, trials) if space else all_seeds(rounds),
+        confirm_text=_fresh_seeds(spec.confirm, trials, searches) if space else "fresh seeds",
         is_baseline=study == spec.baseline,
+        searches=searches,
         rungs=tuple(rungs(spec, study)),
     )
 
 
-def _fresh_seeds(confirm: Confirm, configs: int) -> str:
+def _fresh_seeds(confirm: Confirm, configs: int, searches: int) -> str:
     rounds = [f"{min(each.alive, configs)} configs x {each.seeds}" for each in confirm.rounds]
-    return f"fresh seeds, in {len(rounds)} rounds: {', '.join(rounds)}" if len(rounds) > 1 else "fresh seeds"
+    text = f"fresh seeds, in {len(rounds)} rounds: {', '.join(rounds)}" if len(rounds) > 1 else "fresh seeds"
+    return text if searches == 1 else f"{text}, for each of {searches} searches"
 
 
 def _teacher_text(spec: SweepSpec) -> str:
@@ -390,5 +394,7 @@ def _title(method: Method) -> str:
     return f"{method.title} ({method.citation.rstrip('.')})" if method.citation else method.title
 
 
-def _times(trials: int, epochs: int) -> str:
-    return f"{trials} trial{'s' * (trials > 1)} x {epochs} epochs"
+def _of_searches(study: StudyPlan) -> str:
+    trials = study.trials // study.searches
+    each = f"{trials} trial{'s' * (trials > 1)} x {study.epochs} epochs"
+    return each if study.searches == 1 else f"{study.searches} independent searches x {each}"

@@ -92,13 +92,13 @@ def forecast(spec: SweepSpec, measured: Measured | None = None) -> Forecast:
 
 
 def runs(spec: SweepSpec, study: Study) -> int:
-    """Trainings of a study at most: its search, and the fresh seeds of what it finds."""
+    """Trainings of a study at most: its searches, and the fresh seeds of what they find."""
     space = spec.space_of(study)
     searched = most_trials(spec, study) if space else 0
     if not confirms(spec):
-        return searched or 1
+        return spec.repeats_of(study) * searched or 1
     rounds = spec.confirm.rounds
-    return searched + (trainings(rounds, searched) if space else all_seeds(rounds))
+    return spec.repeats_of(study) * (searched + trainings(rounds, searched)) if space else all_seeds(rounds)
 
 
 def _sees(family: Family) -> str:

@@ -1,6 +1,7 @@
-"""Which study is next: first the one that has spent least, then every study's best configs race on fresh seeds.
+"""Which search is next: first the one that has spent least, then every search's best configs race on fresh seeds.
 
-Once a selection is frozen, its config and the baseline's are trained on further seeds.
+A study has one search, or with `repeats` several, which share its budget evenly and know nothing of each other. Once a
+selection is frozen, its config and the baseline's are trained on further seeds.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from itertools import accumulate
 
 from analysis.selection.halving import survivors
 from sweeps.driver.looking import seeds_now
+from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import Study, SweepSpec
@@ -23,6 +25,11 @@ class Rerun:
     seed: int
     candidate: TrialRecord | None = None
 
+    @property
+    def search(self) -> int:
+        """The search whose trial it is."""
+        return self.candidate.search if self.candidate else 1
+
 
 def confirms(spec: SweepSpec) -> bool:
     """Whether there is a confirm phase at all."""
@@ -35,46 +42,55 @@ def searches(spec: SweepSpec, study: Study) -> bool:
 
 
 def most_trials(spec: SweepSpec, study: Study) -> int:
-    """Trials of a study's search if none is stopped early; more are possible where epochs alone are limited."""
+    """Trials of each search of a study if none is stopped early; more are possible where epochs alone are limited."""
     if not searches(spec, study):
         return 0
     if not spec.space_of(study):
         return 1
-    epochs = spec.budget.epochs
-    by_epochs = None if epochs is None else max(1, int(epochs / spec.epochs[study.name] + 0.5))
-    return min(limit for limit in (spec.budget.trials, by_epochs) if limit is not None)
+    budget = spec.search_budget
+    by_epochs = None if budget.epochs is None else max(1, int(budget.epochs / spec.epochs[study.name] + 0.5))
+    return min(limit for limit in (budget.trials, by_epochs) if limit is not None)
 
 
-def spent_trials(state: SweepState, study: Study) -> int:
-    """Configs that a study has proposed."""
-    return len(state.of_study(study.name, Phase.SEARCH))
+def spent_trials(state: SweepState, study: Study, search: int) -> int:
+    """Configs that a search has proposed."""
+    return len(state.of_study(study.name, Phase.SEARCH, search))
 
 
-def spent_epochs(state: SweepState, study: Study) -> int:
-    """Epochs of a study's search: of ended trials those that were run, of others those that are planned."""
-    return sum(trial.committed for trial in state.of_study(study.name, Phase.SEARCH))
+def spent_epochs(state: SweepState, study: Study, search: int) -> int:
+    """Epochs of a search: of ended trials those that were run, of others those that are planned."""
+    return sum(trial.committed for trial in state.of_study(study.name, Phase.SEARCH, search))
 
 
-def next_study(spec: SweepSpec, state: SweepState) -> Study | None:
-    """The study that proposes next: of those with budget left the one that has spent least.
+def all_searches(spec: SweepSpec) -> list[tuple[Study, int]]:
+    """Every study with the number of each of its searches: first the first searches of all studies, and so on."""
+    return [
+        (study, search)
+        for search in range(1, spec.repeats + 1)
+        for study in spec.studies
+        if search <= spec.repeats_of(study)
+    ]
+
+
+def next_search(spec: SweepSpec, state: SweepState) -> tuple[Study, int] | None:
+    """The search that proposes next: of those with budget left the one that has spent least.
 
     Ties go to the one that has tried less, so that a study whose trials all fail at once does not keep the others
     waiting; then by order.
     """
-    open_studies = [study for study in spec.studies if _proposes(spec, state, study)]
-    spent = {study.name: (spent_epochs(state, study), spent_trials(state, study)) for study in open_studies}
-    return min(open_studies, key=lambda study: spent[study.name], default=None)
+    proposing = (each for each in all_searches(spec) if _proposes(spec, state, *each))
+    return min(proposing, key=lambda each: (spent_epochs(state, *each), spent_trials(state, *each)), default=None)
 
 
-def search_over(spec: SweepSpec, state: SweepState, study: Study) -> bool:
-    """Whether nothing more can come from a study's search."""
-    running = any(trial.state.is_unfinished for trial in state.of_study(study.name, Phase.SEARCH))
-    return not running and not _proposes(spec, state, study)
+def search_over(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> bool:
+    """Whether nothing more can come from a search."""
+    running = any(trial.state.is_unfinished for trial in state.of_study(study.name, Phase.SEARCH, search))
+    return not running and not _proposes(spec, state, study, search)
 
 
-def candidates(spec: SweepSpec, state: SweepState, study: Study) -> list[TrialRecord]:
-    """The best configs of a study's search, each once, best first; of equals the earlier."""
-    scored = [(trial, trial.score) for trial in state.of_study(study.name, Phase.SEARCH)]
+def candidates(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> list[TrialRecord]:
+    """The best configs of a search, each once, best first; of equals the earlier."""
+    scored = [(trial, trial.score) for trial in state.of_study(study.name, Phase.SEARCH, search)]
     ranked = sorted((pair for pair in scored if pair[1] is not None), key=lambda pair: -float(pair[1] or 0.0))
     distinct: dict[str, TrialRecord] = {}
     for trial, _ in ranked:
@@ -82,8 +98,8 @@ def candidates(spec: SweepSpec, state: SweepState, study: Study) -> list[TrialRe
     return list(distinct.values())[: spec.confirm.top]
 
 
-def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRecord | None]]:
-    """The configs in every round of a study's confirm phase that has begun; none before its search is over.
+def race(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> list[list[TrialRecord | None]]:
+    """The configs in every round of a search's confirm phase that has begun; none before the search is over.
 
     A round ends when all its trainings have ended, and its better half continues. `None` stands for the config of a
     study that searches nothing, which is trained on the seeds of every round.
@@ -92,9 +108,9 @@ def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRec
         return []
     if not searches(spec, study):
         return [[None] for _ in spec.confirm.rounds]
-    if not search_over(spec, state, study) or not (first := candidates(spec, state, study)):
+    if not search_over(spec, state, study, search) or not (first := candidates(spec, state, study, search)):
         return []
-    runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, Phase.CONFIRM)}
+    runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, Phase.CONFIRM, search)}
     in_round = [first]
     rounds = spec.confirm.rounds
     for following, so_far in zip(rounds[1:], accumulate(each.seeds for each in rounds), strict=False):
@@ -109,7 +125,7 @@ def race(spec: SweepSpec, state: SweepState, study: Study) -> list[list[TrialRec
 
 
 def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
-    """The next training of the rounds that have begun, seed by seed over all studies."""
+    """The next training of the rounds that have begun, seed by seed over all studies and their searches."""
     return _first_new(_confirmations(spec, state), state, Phase.CONFIRM)
 
 
@@ -135,26 +151,31 @@ def final_runs(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
 
 
 def _first_new(reruns: Iterator[Rerun], state: SweepState, phase: Phase) -> Rerun | None:
-    done = {(trial.study, trial.candidate_of, trial.seed) for trial in state.of_phase(phase)}
+    """The first that was not begun; one whose config is being trained on its seed waits, to take over the outcome."""
+    trials = state.of_phase(phase)
+    done = {(trial.study, trial.candidate_of, trial.seed) for trial in trials}
+    now = {(trial.config_id, trial.seed) for trial in trials if trial.state.is_unfinished}
     for run in reruns:
-        if (run.study.name, run.candidate.id if run.candidate else None, run.seed) not in done:
+        candidate = run.candidate.id if run.candidate else None
+        waits = run.candidate is not None and (run.candidate.config_id, run.seed) in now
+        if not waits and (run.study.name, candidate, run.seed) not in done:
             return run
     return None
 
 
-def _proposes(spec: SweepSpec, state: SweepState, study: Study) -> bool:
-    if not searches(spec, study) or study.name in state.exhausted:
+def _proposes(spec: SweepSpec, state: SweepState, study: Study, search: int) -> bool:
+    if not searches(spec, study) or search_name(study.name, search) in state.exhausted:
         return False
-    budget, begun = spec.budget, spent_trials(state, study)
+    budget, begun = spec.search_budget, spent_trials(state, study, search)
     within_trials = budget.trials is None or begun < budget.trials
     if not within_trials or budget.epochs is None or begun == 0:
         return within_trials
-    # One more only if it brings the epochs closer to the budget: studies differ by half a trial at the most.
-    return spent_epochs(state, study) + spec.epochs[study.name] / 2 <= budget.epochs
+    # One more only if it brings the epochs closer to the budget: searches differ by half a trial at the most.
+    return spent_epochs(state, study, search) + spec.epochs[study.name] / 2 <= budget.epochs
 
 
 def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
-    races = [(study, race(spec, state, study)) for study in spec.studies]
+    races = [(study, race(spec, state, study, search)) for study, search in all_searches(spec)]
     round_of_seed = [number for number, each in enumerate(spec.confirm.rounds) for _ in range(each.seeds)]
     until = seeds_now(spec, state)
     for seed, number in list(zip(spec.confirm_seeds, round_of_seed, strict=True))[:until]:

@@ -1,7 +1,7 @@
-"""Asynchronous successive halving, stopping variant, with rungs of its own for every study.
+"""Asynchronous successive halving, stopping variant, with rungs of its own for every search.
 
 A trial enters a rung with its first evaluated report at or after the rung's epoch, and continues if its value
-is among the best `ceil(n / factor)` of the `n` trials of its study that have entered so far. As long as fewer
+is among the best `ceil(n / factor)` of the `n` trials of its search that have entered so far. As long as fewer
 than `factor` have entered, all continue: the first trials have no others to be compared with. Li et al. 2020
 (ASHA); the stopping variant is that of Ray Tune and Syne Tune.
 """
@@ -47,7 +47,7 @@ def decide(curve: Curve, epoch: int, rivals: Iterable[Curve], rungs: Iterable[in
     Args:
         curve: Its values so far, this epoch's included.
         epoch: The epoch; one at which nothing was evaluated decides nothing.
-        rivals: The curves of the other searched trials of its study, up to now.
+        rivals: The curves of the other trials of its search, up to now.
         rungs: From `milestones`.
         factor: One in `factor` trials continues.
     """

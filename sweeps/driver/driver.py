@@ -18,7 +18,7 @@ from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
-from sweeps.driver.allocation import next_confirmation, next_final, next_study
+from sweeps.driver.allocation import next_confirmation, next_final, next_search
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
@@ -35,6 +35,7 @@ from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.events import Event, TrialOutcome
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now
+from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.ledger.unknown_trials import unknown_trials
@@ -287,35 +288,36 @@ class Driver:
         return trial
 
     def _next_searched(self) -> TrialRecord | None:
-        """A new config of the study that proposes next; None after the selection is frozen."""
-        while self.state.frozen is None and (study := next_study(self.spec, self.state)) is not None:
-            if (trial := self._search(study)) is not None:
+        """A new config of the search that proposes next; None after the selection is frozen."""
+        while self.state.frozen is None and (search := next_search(self.spec, self.state)) is not None:
+            if (trial := self._search(*search)) is not None:
                 return trial
         return None
 
-    def _search(self, study: Study) -> TrialRecord | None:
-        """A new config of a study; None if what it proposes makes no valid config, or it proposes nothing more."""
-        if self.state.in_vain.get(study.name, 0) >= MOST_IN_VAIN:
-            last = self.state.invalid[study.name][-1].reason
+    def _search(self, study: Study, search: int) -> TrialRecord | None:
+        """A new config of a search; None if what it proposes makes no valid config, or it proposes nothing more."""
+        name = search_name(study.name, search)
+        if self.state.in_vain.get(name, 0) >= MOST_IN_VAIN:
+            last = [each for each in self.state.invalid[study.name] if each.search == search][-1].reason
             reason = f"none of {MOST_IN_VAIN} proposals in a row makes a valid config; the last: {last}"
-            self._notice(f"the search of {study.name} ends: {reason}; correct its space and run the same command again")
-            self._append(events.Exhausted(study.name, reason))
+            self._notice(f"the search of {name} ends: {reason}; correct its space and run the same command again")
+            self._append(events.Exhausted(study.name, reason, search))
             return None
-        trials: Sequence[SearchedTrial] = self.state.proposed(study.name)
-        default = None if self.state.of_study(study.name, Phase.SEARCH) else self.spec.defaults(study)
+        trials: Sequence[SearchedTrial] = self.state.proposed(study.name, search)
+        default = None if self.state.of_study(study.name, Phase.SEARCH, search) else self.spec.defaults(study)
         space = self.spec.space_of(study)
         try:
-            params = propose(study.name, space, self._sampler, self.spec.seed, trials, default)
+            params = propose(study.name, space, self._sampler, self.spec.seed, trials, default, name)
         except OutsideError as error:
-            self._append(events.Infeasible(study.name, {}, str(error)))
+            self._append(events.Infeasible(study.name, {}, str(error), search))
             return None
         if params is None:
-            self._append(events.Exhausted(study.name, exhausted(space, trials)))
+            self._append(events.Exhausted(study.name, exhausted(space, trials), search))
             return None
         if (refused := refusal(self.spec, study, params, self._check_config)) is not None:
-            self._append(events.Infeasible(study.name, params, refused))
+            self._append(events.Infeasible(study.name, params, refused, search))
             return None
-        return self._propose(study, params, self.spec.seed)
+        return self._propose(study, params, self.spec.search_seed(search), search)
 
     def _next_on_fresh_seed(self) -> TrialRecord | None:
         """A chosen config on a fresh seed: a confirmation, or a final training after the selection is frozen."""
@@ -324,13 +326,14 @@ class Driver:
         if rerun is None:
             return None
         params = rerun.candidate.params if rerun.candidate else {}
-        return self._propose(rerun.study, params, rerun.seed, rerun.phase, rerun.candidate)
+        return self._propose(rerun.study, params, rerun.seed, rerun.search, rerun.phase, rerun.candidate)
 
     def _propose(
         self,
         study: Study,
         params: Mapping[str, Scalar],
         seed: int,
+        search: int,
         phase: Phase = Phase.SEARCH,
         candidate: TrialRecord | None = None,
     ) -> TrialRecord:
@@ -347,6 +350,7 @@ class Driver:
             params=dict(params),
             config=config.model_dump(mode="json"),
             config_id=config.config_id,
+            search=search,
         )
         self._append(proposed)
         trial = self.state.trials[trial_id]
@@ -371,7 +375,7 @@ class Driver:
         if trial.phase is not Phase.SEARCH or scheduler.name == "none" or epoch >= trial.epochs:
             return
         rungs = milestones(scheduler.grace, scheduler.factor, trial.epochs)
-        searched = self.state.of_study(trial.study, Phase.SEARCH)
+        searched = self.state.of_study(trial.study, Phase.SEARCH, trial.search)
         rivals = (rival.curve for rival in searched if rival is not trial)
         curve = trial.curve
         decision = decide(curve, epoch, rivals, rungs, scheduler.factor)

@@ -6,10 +6,12 @@ from typing import Any
 
 from kdtrain.errors import InputError
 from kdtrain.space import parse_domain
+from sweeps.driver.allocation import all_searches, spent_epochs, spent_trials
 from sweeps.driver.sampler import holds, tried_out
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.events import Content
 from sweeps.ledger.ledger import read
+from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.paths import in_words
@@ -18,7 +20,9 @@ from sweeps.store.store import Store
 
 PLACE = ("resources", "retries", "teacher.path", "watchers", "notes", "data.absent")
 """May differ: they change no result of a trial, nor how many there are."""
-FREE = (*PLACE, "budget", "confirm")
+REPEATS = "repeats"
+"""May grow until then: more searches with as much budget each as those that have begun."""
+FREE = (*PLACE, "budget", "confirm", REPEATS)
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
 CONTROL = "control"
 """May differ until then for each study: it changes what the study is compared with, and no trial."""
@@ -78,6 +82,7 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
         confirm = spec.confirm.model_copy(update={"final_seeds": _plain(state.sweep.spec)["confirm"]["final_seeds"]})
         spec = spec.model_copy(update={"confirm": confirm})
     changes = growth(state.sweep.spec, spec, str(sweep))
+    _check_shares(state, spec, sweep)
     more = [change for change in changes if not change.startswith(PLACE)]
     if state.frozen_by is not None and more:
         raise InputError(
@@ -115,6 +120,12 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
             f"{sweep} already holds the sweep {before['name']}, in which {path} is {was} and not {now}; "
             f"{_way_out(sweep)}"
         )
+    if after[REPEATS] < before[REPEATS]:
+        raise InputError(
+            f"repeats: can only grow in a sweep that was begun, and {sweep} has {before[REPEATS]} searches of each "
+            f"study, got {after[REPEATS]}; start a new sweep in another --dir, or run {sweep}/spec.yaml to continue "
+            "this sweep"
+        )
     changes = [f"study {name} is new" for name in studies_after if name not in studies_before]
     for field in FREE:
         if changed := difference(_at(before, field), _at(after, field), tuple(field.split("."))):
@@ -134,18 +145,39 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     return changes
 
 
-def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
-    """The begun studies whose search starts again, each with its trials that no longer belong to it.
+def _check_shares(state: SweepState, spec: SweepSpec, sweep: Store) -> None:
+    """Raise InputError if a search has spent more than its share of the budget: searches would not be repetitions."""
+    share, before = spec.search_budget, _plain(state.sweep.spec)
+    if spec.repeats == 1:
+        return
+    for study, search in all_searches(spec):
+        for unit, spent, granted, slack in (
+            ("trials", spent_trials(state, study, search), share.trials, 0.0),
+            ("epochs", spent_epochs(state, study, search), share.epochs, spec.epochs[study.name] / 2),
+        ):
+            if granted is not None and spent > granted + slack:
+                so_far = (before["budget"][unit] or 0) // before[REPEATS]
+                raise InputError(
+                    f"repeats: the {spec.repeats} searches of a study share its budget evenly, {granted} {unit} each, "
+                    f"but search {search} of {study.name} in {sweep} has spent {spent}; add "
+                    f"--set budget.{unit}={spec.repeats * max(spent, so_far)}, so that every search has as many"
+                )
 
-    It starts again where the space has changed; trials outside of the new space, and trials that failed, then no longer
-    count against the budget. It also does where it ended before every config was tried, and keeps all its trials.
+
+def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
+    """The begun studies whose searches start again, each with its trials that no longer belong to them.
+
+    They start again where the space has changed; trials outside of the new space, and trials that failed, then no
+    longer count against the budget. They also do where one ended before every config was tried, and keep all trials.
     """
     before = _plain(state.sweep.spec)
     left_out: dict[str, list[str]] = {}
     for name in (study["name"] for study in before["studies"]):
         space = spec.space_of(spec.study(name))
-        if name in state.exhausted and not tried_out(space, state.proposed(name)):
-            left_out[name] = []
+        for search in range(1, spec.repeats + 1):
+            ended = search_name(name, search) in state.exhausted
+            if ended and not tried_out(space, state.proposed(name, search)):
+                left_out[name] = []
         if _spaces(before, name) != _spaces(_plain(spec), name):
             left_out[name] = [
                 trial.id
@@ -237,5 +269,6 @@ def _at(content: object, path: str) -> object:
 def _way_out(sweep: str) -> str:
     return (
         "what may change in a sweep that was begun: budget, confirm, space, resources, retries, watchers and notes, "
-        f"and studies may be added; choose another --dir, or run {sweep}/spec.yaml to continue the sweep"
+        "repeats may grow, and studies may be added; choose another --dir, or run "
+        f"{sweep}/spec.yaml to continue the sweep"
     )

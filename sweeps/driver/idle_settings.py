@@ -21,6 +21,8 @@ _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def idle_settings(spec: SweepSpec) -> Iterator[str]:
     """A sentence for every setting that has no effect."""
     yield from _sampler(spec)
+    if spec.repeats > 1 and not any(spec.space_of(study) for study in spec.studies):
+        yield "repeats: no study searches anything, so each is trained once on every fresh seed"
     if spec.teacher is not None and not any(spec.config_for(study).uses_teacher for study in spec.studies):
         yield "teacher: no study has a term that looks at it"
     for path, domain in spec.space.items():
@@ -35,6 +37,14 @@ def idle_settings(spec: SweepSpec) -> Iterator[str]:
         yield sentence if everywhere else f"{', '.join(studies)}: {sentence}"
 
 
+def _a_search(spec: SweepSpec) -> str:
+    return "a study" if spec.repeats == 1 else f"each of the {spec.repeats} searches of a study"
+
+
+def _of_search(spec: SweepSpec) -> str:
+    return "" if spec.repeats == 1 else " for each search"
+
+
 def rungs(spec: SweepSpec, study: Study) -> list[int]:
     """The epochs of the rungs at which a trial of a study may be stopped; none if no trial ever is."""
     scheduler, config = spec.scheduler, spec.config_for(study)
@@ -46,9 +56,9 @@ def rungs(spec: SweepSpec, study: Study) -> list[int]:
 
 
 def _bound(spec: SweepSpec, study: Study) -> float:
-    """Trials of a study's search at most; early stopping saves epochs for more, unless trials are limited."""
+    """Trials of a search at most; early stopping saves epochs for more, unless trials are limited."""
     most = most_trials(spec, study)
-    return most if not rungs(spec, study) else spec.budget.trials or math.inf
+    return most if not rungs(spec, study) else spec.search_budget.trials or math.inf
 
 
 def _sampler(spec: SweepSpec) -> Iterator[str]:
@@ -58,8 +68,8 @@ def _sampler(spec: SweepSpec) -> Iterator[str]:
     most = max((_bound(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
     if name == "tpe" and 0 < most <= startup:
         yield (
-            f"sampler.startup: {startup} random trials come first, and a study has at most {most}, so all of them are "
-            "random"
+            f"sampler.startup: {startup} random trials come first, and {_a_search(spec)} has at most {most}, so all of "
+            "them are random"
         )
     if spec.scheduler.name == "none":
         for field in ("grace", "factor"):
@@ -68,31 +78,41 @@ def _sampler(spec: SweepSpec) -> Iterator[str]:
 
 
 def _budget(spec: SweepSpec, study: Study) -> Iterator[str]:
-    budget, space, epochs = spec.budget, spec.space_of(study), spec.epochs[study.name]
+    budget, space, epochs = spec.search_budget, spec.space_of(study), spec.epochs[study.name]
     if not space or not searches(spec, study):
         return
     most = most_trials(spec, study)
+    if spec.budget.trials is not None and (rest := spec.budget.trials % spec.repeats):
+        yield (
+            f"budget.trials: {spec.budget.trials} cannot be shared evenly by {spec.repeats} searches: each has "
+            f"{budget.trials}, and {rest} of the trials are never used"
+        )
+    if most == 1 and spec.repeats > 1 and spec.defaults(study) is not None:
+        yield (
+            f"repeats: each of the {spec.repeats} searches has one trial, of the published values, so all of them find "
+            "the same config"
+        )
     if budget.trials is not None and budget.epochs is not None:
         by_trials = budget.trials * epochs
         if by_trials <= budget.epochs:
             yield (
-                f"budget.epochs: {budget.epochs} is never reached, because budget.trials ends the search after "
-                f"{budget.trials} trials, which are {by_trials} epochs at most"
+                f"budget.epochs: {budget.epochs}{_of_search(spec)} is never reached, because budget.trials ends the "
+                f"search after {budget.trials} trials, which are {by_trials} epochs at most"
             )
         elif rungs(spec, study):
             yield (
-                f"budget.trials: {budget.trials} is reached only if early stopping saves epochs; without it "
-                f"budget.epochs ends the search after {most} trials"
+                f"budget.trials: {budget.trials}{_of_search(spec)} is reached only if early stopping saves epochs; "
+                f"without it budget.epochs ends the search after {most} trials"
             )
         else:
             yield (
-                f"budget.trials: {budget.trials} is never reached, because budget.epochs ends the search after {most} "
-                "trials"
+                f"budget.trials: {budget.trials}{_of_search(spec)} is never reached, because budget.epochs ends the "
+                f"search after {most} trials"
             )
     if (count := size(space)) < most:
-        yield f"budget: the space holds {count} configs, fewer than the {most} trials of the budget"
+        yield f"budget: the space holds {count} configs, fewer than the {most} trials of the budget{_of_search(spec)}"
     if confirms(spec) and spec.confirm.top > (bound := min(_bound(spec, study), count)):
-        yield f"confirm.top: {spec.confirm.top} is more than the {bound} configs that a study tries"
+        yield f"confirm.top: {spec.confirm.top} is more than the {bound} configs that {_a_search(spec)} tries"
 
 
 def _halving(spec: SweepSpec, study: Study) -> Iterator[str]:
@@ -101,8 +121,8 @@ def _halving(spec: SweepSpec, study: Study) -> Iterator[str]:
         return
     if (most := most_trials(spec, study)) < scheduler.factor:
         yield (
-            f"scheduler.factor: a rung stops no trial before {scheduler.factor} have entered it, and a study has at "
-            f"most {most}, so none is stopped early"
+            f"scheduler.factor: a rung stops no trial before {scheduler.factor} have entered it, and {_a_search(spec)} "
+            f"has at most {most}, so none is stopped early"
         )
     else:
         evaluated = f", evaluated every {config.evaluate_every}" if config.evaluate_every > 1 else ""

@@ -1,6 +1,6 @@
-"""What a study tries next: a pure function of its trials so far.
+"""What a search tries next: a pure function of its trials so far.
 
-A sampler keeps nothing between two proposals: it gets all trials of the study and a seed that belongs to the proposal
+A sampler keeps nothing between two proposals: it gets all trials of the search and a seed that belongs to the proposal
 alone. So a sweep that was resumed proposes exactly what an uninterrupted one would.
 """
 
@@ -39,15 +39,15 @@ class ConfigSampler(Protocol):
     ) -> Mapping[str, Scalar] | None:
         """Parameters that a study may try next.
 
-        The first trial of a study has the published parameters, where they lie in the space, and no sampler is called
-        for it. A config that the study has already tried is not tried again; the sampler is called again, with
-        another seed.
+        The first trial of a search has the published parameters, where they lie in the space, and no sampler is called
+        for it. A config that the search has already tried is not tried again; the sampler is called again, with
+        another seed. A study with several searches calls the sampler for each of them, with seeds of its own.
 
         Args:
             study: The name of the study.
             space: By dotted path, the domains that are searched.
-            trials: The searched trials of the study so far, the running ones included, and the proposals that made no
-                valid config (`is_valid` is false, they have failed).
+            trials: The trials of the search so far, the running ones included, and the proposals that made no valid
+                config (`is_valid` is false, they have failed).
             seed: From 0 to 2**63 - 1. The same study, space, trials and seed must give the same parameters.
 
         Returns:
@@ -86,17 +86,19 @@ def propose(
     seed: int,
     trials: Sequence[SearchedTrial],
     default: Mapping[str, Scalar] | None,
+    search: str | None = None,
 ) -> dict[str, Scalar] | None:
-    """The next parameters of a study.
+    """The next parameters of a search.
 
     Args:
-        study: Its name.
+        study: The name of its study.
         space: What it searches.
         sampler: How.
         seed: The sweep's seed.
-        trials: Its searched trials so far, the running ones and the proposals that made no valid config included; those
+        trials: Its trials so far, the running ones and the proposals that made no valid config included; those
             outside of the space count for the seed of the draw alone.
         default: The published parameters, tried first; none where they lie outside of the space or were tried.
+        search: Its name, which decides its random numbers; that of the study where none is given.
 
     Returns:
         Parameters by dotted path, never the same twice; none when every config of a finite space has been proposed, or
@@ -106,16 +108,17 @@ def propose(
         InputError: If the sampler fails.
         OutsideError: If it proposes what the space does not hold.
     """
+    stream = search or study
     number = len(trials)
     trials = [trial for trial in trials if holds(space, trial.params)]
     tried = {identity(space, trial.params) for trial in trials}
     if default is not None and identity(space, default) not in tried:
         return dict(default)
     for draw in range(_REDRAWS):
-        params = _draw(sampler, study, space, trials, derive(seed, "search", study, number, draw))
+        params = _draw(sampler, study, space, trials, derive(seed, "search", stream, number, draw))
         if params is None or identity(space, params) not in tried:
             return params
-    return _untried(study, space, tried, seed, number)
+    return _untried(stream, space, tried, seed, number)
 
 
 def exhausted(space: Space, trials: Sequence[SearchedTrial]) -> str:
@@ -137,7 +140,7 @@ def holds(space: Space, params: Mapping[str, object]) -> bool:
 
 
 def _untried(
-    study: str, space: Space, tried: Collection[tuple[object, ...]], seed: int, number: int
+    stream: str, space: Space, tried: Collection[tuple[object, ...]], seed: int, number: int
 ) -> dict[str, Scalar] | None:
     """A config that was not tried yet, for a sampler that repeats itself; none if there are no others."""
     count = size(space)
@@ -146,12 +149,12 @@ def _untried(
     if count <= _GRID_LIMIT:
         configs = (config_at(space, index) for index in range(int(count)))
         untried = [params for params in configs if identity(space, params) not in tried]
-        return untried[int(numpy_rng(seed, "search", study, number, "grid").integers(len(untried)))]
+        return untried[int(numpy_rng(seed, "search", stream, number, "grid").integers(len(untried)))]
     if math.isinf(count):
-        rng = numpy_rng(seed, "search", study, number, "continuous")
+        rng = numpy_rng(seed, "search", stream, number, "continuous")
         draws = (drawn(space, rng.random(len(space)).tolist()) for _ in range(_GRID_LIMIT))
         return next((params for params in draws if identity(space, params) not in tried), None)
-    start = derive(seed, "search", study, number, "finite")
+    start = derive(seed, "search", stream, number, "finite")
     following = (config_at(space, (start + step) % int(count)) for step in range(len(tried) + 1))
     return next(params for params in following if identity(space, params) not in tried)
 

@@ -276,7 +276,7 @@ class _RungEntered(_Event):
         epoch: The epoch whose report entered it.
         rung: The epoch of the rung.
         value: The trial's score there.
-        entered: Trials of the study that have entered the rung so far.
+        entered: Trials of the search that have entered the rung so far.
         kept: How many of them continue.
     """
 

@@ -11,6 +11,7 @@ from kdtrain.errors import InputError
 from sweeps.ledger.events import Frozen, FrozenConfig
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.tabulate import short_frames
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
@@ -56,7 +57,9 @@ def _selection(spec: SweepSpec, state: SweepState, ranked: pd.DataFrame, sweep: 
         raise InputError(f"{sweep}: only controls have a complete trial, so there is nothing to freeze")
     chosen = ranked[ranked["chosen"]].iloc[0]
     of_baseline = ranked[ranked["study"] == (spec.baseline.name if spec.baseline else None)]
-    first = max(spec.seed, *spec.confirm_seeds, *(trial.seed for trial in state.trials.values())) + 1
+    # Seeds of searches are none of those that are counted up: see `SweepSpec.search_seed`.
+    counted = (trial.seed for trial in state.trials.values() if trial.phase in (Phase.CONFIRM, Phase.FINAL))
+    first = max(spec.seed, *spec.confirm_seeds, *counted) + 1
     return Frozen(
         chosen=_config_of(chosen),
         baseline=_config_of(of_baseline.iloc[0]) if len(of_baseline) else None,

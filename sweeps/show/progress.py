@@ -19,9 +19,19 @@ from rich.text import Text
 from analysis.conditions.memory import advice
 from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
-from sweeps.driver.allocation import confirms, count_final_runs, final_runs, race, searches, spent_epochs, spent_trials
+from sweeps.driver.allocation import (
+    all_searches,
+    confirms,
+    count_final_runs,
+    final_runs,
+    race,
+    searches,
+    spent_epochs,
+    spent_trials,
+)
 from sweeps.ledger.events import Ended, Event
 from sweeps.ledger.ledger import now
+from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state, short_frames
@@ -201,7 +211,7 @@ def _fresh_seeds(spec: SweepSpec, state: SweepState, sweep: Store) -> list[str]:
     lines = []
     if epochs[Phase.SEARCH] and epochs[Phase.CONFIRM]:
         share = epochs[Phase.SEARCH] / (epochs[Phase.SEARCH] + epochs[Phase.CONFIRM])
-        begun = min(len(race(spec, state, study)) for study in spec.studies)
+        begun = min(len(race(spec, state, study, search)) for study, search in all_searches(spec))
         lines.append(
             f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; the search took {share:.0%} of the epochs so "
             "far (a good split: about two thirds)"
@@ -321,16 +331,21 @@ def _fresh_scores(trials: list[TrialRecord]) -> list[list[float]]:
 def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str]:
     if not searches(spec, study):
         return 1.0, "nothing to search"
-    if study.name in state.exhausted:
-        return 1.0, state.exhausted[study.name].partition(";")[0]
+    numbers, budget = range(1, spec.repeats_of(study) + 1), spec.search_budget
+    ended = {n: reason for n in numbers if (reason := state.exhausted.get(search_name(study.name, n))) is not None}
+    if len(ended) == len(numbers):
+        return 1.0, ended[1].partition(";")[0]
     shares = []
-    for unit, spent, budget in (
-        ("trials", spent_trials(state, study), spec.budget.trials),
-        ("epochs", spent_epochs(state, study), spec.budget.epochs),
+    for unit, spent_by, granted in (
+        ("trials", spent_trials, budget.trials),
+        ("epochs", spent_epochs, budget.epochs),
     ):
-        if budget is not None:
-            shares.append((spent / budget, f"{spent}/{budget} {unit}"))
-    return max(shares)
+        if granted is not None:
+            spent = {n: spent_by(state, study, n) for n in numbers}
+            share = sum(1.0 if n in ended else spent[n] / granted for n in numbers) / len(numbers)
+            shares.append((share, f"{', '.join(f'{spent[n]}/{granted}' for n in numbers)} {unit}"))
+    share, text = max(shares)
+    return share, text if len(numbers) == 1 else f"{len(numbers)} searches: {text}"
 
 
 def _memory(spec: SweepSpec, state: SweepState) -> str:
@@ -393,19 +408,23 @@ def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
         return left + sum(spec.epochs[study] for study in to_come)
     for study in spec.studies:
         epochs = spec.config_for(study).epochs
-        searched = state.of_study(study.name, Phase.SEARCH)
-        if searches(spec, study) and study.name not in state.exhausted:
+        numbers, budget = range(1, spec.repeats_of(study) + 1), spec.search_budget
+        for search in numbers if searches(spec, study) else ():
+            if search_name(study.name, search) in state.exhausted:
+                continue
+            searched = state.of_study(study.name, Phase.SEARCH, search)
             ended = [trial.epochs_run for trial in searched if trial.state.is_over]
             usual = sum(ended) / len(ended) if ended else float(epochs)
             lefts = []
-            if spec.budget.trials is not None:
-                lefts.append((spec.budget.trials - len(searched)) * usual)
-            if spec.budget.epochs is not None:
-                lefts.append(float(spec.budget.epochs - spent_epochs(state, study)))
+            if budget.trials is not None:
+                lefts.append((budget.trials - len(searched)) * usual)
+            if budget.epochs is not None:
+                lefts.append(float(budget.epochs - spent_epochs(state, study, search)))
             left += max(0.0, min(lefts))
         if confirms(spec):
             rounds = spec.confirm.rounds
-            runs = trainings(rounds, spec.confirm.top) if searches(spec, study) else all_seeds(rounds)
+            of_search = trainings(rounds, spec.confirm.top) if searches(spec, study) else all_seeds(rounds)
+            runs = of_search * len(numbers)
             begun = len(state.of_study(study.name, Phase.CONFIRM))
             left += max(0, runs - begun) * epochs
     return left
