@@ -1,7 +1,7 @@
 """What a comparison claims about configs: each study's best finalist against the baseline's, over fresh seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ class Claim:
         word: One of ``analysis.stats.judge.WORDS``.
         gap_low: Lower end of the interval of the share of the way from baseline to teacher.
         gap_high: Upper end.
+        withheld: Why there is no word, or a weaker one than that of the seeds alone; empty where nothing is.
     """
 
     difference: float = NAN
@@ -36,15 +37,19 @@ class Claim:
     word: str | None = None
     gap_low: float = NAN
     gap_high: float = NAN
+    withheld: str = ""
 
 
-def config_claims(rows: Sequence[StudyRow], smallest: float, looks: Looks = NO_LOOKS) -> Effects | None:
+def config_claims(
+    rows: Sequence[StudyRow], smallest: float, looks: Looks = NO_LOOKS, burdens: Mapping[str, float] | None = None
+) -> Effects | None:
     """All studies in one family: their best finalists on fresh seeds, the baseline's as the reference.
 
     Args:
         rows: All studies of the sweep.
         smallest: The practical threshold (fraction).
         looks: The earlier looks at the sweep.
+        burdens: By study, what is taken from its scores (fraction), see ``analysis.selection.withheld``.
 
     Returns:
         None if the baseline or all others have no fresh seeds: the score by which a config was chosen is no evidence
@@ -55,7 +60,7 @@ def config_claims(rows: Sequence[StudyRow], smallest: float, looks: Looks = NO_L
     if reference is None or len(confirmed) < 2:
         return None
     scores = [
-        (row.study, seed, score)
+        (row.study, seed, score - (burdens or {}).get(row.study, 0.0))
         for row in confirmed
         for seed, score in zip(row.best.seeds, row.best.scores, strict=True)
     ]

@@ -1,20 +1,25 @@
 """The comparison of methods: each study's best finalist against the searched baseline, with warnings."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from analysis.conditions.hardware import mixed
 from analysis.errors import AnalysisError
+from analysis.formats import missing
 from analysis.selection.claims import Claim, claim_of, config_claims
 from analysis.selection.doubts import SMALLEST_GAP, Doubts
+from analysis.selection.failures import StudyFailures, study_failures
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.refusals import refused
 from analysis.selection.study_row import NAN, StudyRow, last_evaluations, study_rows
+from analysis.selection.withheld import burden, no_word, unseen_loss, weakened
 from analysis.stats.looks import looks_of
-from analysis.stats.seed_contrasts import smallest_effect
+from analysis.stats.seed_contrasts import Effects, smallest_effect
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
 from analysis.tables.ranges import edges
@@ -37,6 +42,10 @@ def compare(tables: Tables) -> pd.DataFrame:
         ``paired_seeds, differences, difference`` to the baseline's best finalist, seed by seed; the claim ``low, high,
         p_holm, word, mde`` (see ``claims.Claim``), ``unstable`` (what is wrong with the fresh seeds, in words), and
         ``refused``, sentences that say why there is no claim;
+        ``withheld``, a sentence that says why there is no word or a weaker one (see ``analysis.selection.withheld``);
+        ``success, success_low, success_high``, the share of the best config's fresh seeds that did not fail, with its
+        95 % interval; ``search_broken, search_runs, fresh_broken, fresh_runs``, how many trainings of the study's
+        search and of all its finalists failed or collapsed, and of how many (see ``analysis.selection.failures``);
         ``gap_closed, gap_low, gap_high``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
         ``budget_ratio, time_ratio``, the cost of the search relative to the baseline's search, in the unit of the
         budget and in seconds;
@@ -55,8 +64,10 @@ def compare(tables: Tables) -> pd.DataFrame:
     rows = study_rows(tables, ranked)
     baseline = next((row for row in rows if row.facts.is_baseline), None)
     teacher, refusals = teacher_miou(tables), refused(tables, rows)
-    finished, sweeps = selection_ended(tables), tables["sweeps"]
-    claims = config_claims(rows, smallest_effect(sweeps), looks_of(sweeps)) if finished else None
+    finished = selection_ended(tables)
+    sweeps, failures = tables["sweeps"], study_failures(tables, ranked)
+    judge = partial(config_claims, rows, smallest_effect(sweeps), looks_of(sweeps))
+    claims = _Claims.of(rows, baseline, failures, judge) if finished else None
     proposed = [row.best.trial_id for row in rows if row.best.trial_id is not None]
     doubts = Doubts(baseline, teacher, finished, mixed(tables), edges(tables, proposed))
     columns = []
@@ -64,12 +75,14 @@ def compare(tables: Tables) -> pd.DataFrame:
         contrast, claim = _contrast(row, baseline, teacher), Claim()
         if refusals[row.study]:  # only seeds and scores stay
             contrast = replace(contrast, difference=NAN, gap_closed=NAN)
-        elif claims is not None and baseline is not None and contrast.differences:
-            claim = claim_of(claims, row, baseline, baseline.best.mean + _gap(baseline, teacher))
-            contrast = replace(contrast, difference=claim.difference)
+        elif claims is not None and row is not baseline:
+            claim = claims.about(row, baseline.best.mean + _gap(baseline, teacher) if baseline else NAN)
+            if not missing(claim.difference):
+                contrast = replace(contrast, difference=claim.difference)
         claimed = {name: value for name, value in asdict(claim).items() if name != "difference"}
-        warnings = doubts.of(row, paired=bool(contrast.differences))
+        warnings = doubts.of(row, bool(contrast.differences), claim.withheld)
         further = {"refused": refusals[row.study], **asdict(contrast), **claimed, "warnings": warnings}
+        further |= _shares(row, failures.get(row.study, StudyFailures()))
         columns.append({**row.columns(), **further})
     place = {study: position for position, study in enumerate(ranked["study"].unique())}
     order = sorted(range(len(rows)), key=lambda index: place.get(rows[index].study, len(place)))
@@ -105,6 +118,59 @@ def per_class(tables: Tables, comparison: pd.DataFrame) -> pd.DataFrame:
     if len(measured) and len(measured["iou"].iloc[0]) == len(classes):
         frame["teacher"] = np.asarray(measured["iou"].iloc[0], dtype=float)
     return frame
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """The claims about all studies: from the scores as they are, and under the burden of failures.
+
+    Attributes:
+        baseline: The baseline; None in a sweep without a baseline.
+        failures: Of every study.
+        every: The family of claims by the scores as they are, then after each burden; empty where none can be made.
+    """
+
+    baseline: StudyRow | None
+    failures: Mapping[str, StudyFailures]
+    every: Sequence[Effects] = ()
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[StudyRow],
+        baseline: StudyRow | None,
+        failures: Mapping[str, StudyFailures],
+        judge: Callable[[Mapping[str, float]], Effects | None],
+    ) -> "_Claims":
+        plain = judge({})
+        if plain is None or baseline is None:
+            return cls(baseline, failures)
+        of_others = {row.study: burden(row, baseline, failures) for row in rows if row is not baseline}
+        of_baseline = {baseline.study: unseen_loss(baseline, failures)}
+        burdened = (judge(each) for each in (of_others, of_baseline) if any(each.values()))
+        return cls(baseline, failures, [plain, *(each for each in burdened if each is not None)])
+
+    def about(self, row: StudyRow, teacher: float) -> Claim:
+        """The claim about one study beside the baseline; it may say no more than why no word is said."""
+        baseline = self.baseline
+        if baseline is None or not row.best.n:
+            return Claim()
+        if reason := no_word(row, baseline):
+            return Claim(withheld=reason)
+        if not self.every or not set(row.best.seeds) & set(baseline.best.seeds):
+            return Claim()
+        plain, *burdened = (claim_of(each, row, baseline, teacher) for each in self.every)
+        return weakened(plain, burdened, row, baseline, self.failures)
+
+
+def _shares(row: StudyRow, failures: StudyFailures) -> dict[str, object]:
+    """How often trainings failed: of the best config, and of the study."""
+    success, low, high = row.best.failures.success()
+    return {
+        **{"success": success, "success_low": low, "success_high": high},
+        **{"search_broken": failures.search.failed, "search_runs": failures.search.total},
+        **{"fresh_broken": failures.fresh.failed, "fresh_runs": failures.fresh.total},
+    }
 
 
 @dataclass(frozen=True)

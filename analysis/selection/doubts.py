@@ -31,16 +31,19 @@ class Doubts:
     mixes: Sequence[Mix]
     at_edge: Mapping[str, Sequence[str]]
 
-    def of(self, row: StudyRow, paired: bool) -> list[str]:
+    def of(self, row: StudyRow, paired: bool, withheld: str = "") -> list[str]:
         """The doubts about one study.
 
         Args:
             row: The study.
             paired: Whether its best finalist and the baseline's have seeds in common.
+            withheld: Why no word is said about it, or a weaker one.
         """
         total, broken = sum(row.spent.states.values()), {state: row.spent.states[state] for state in BROKEN}
         return [
             *_seeds(row),
+            *self._failed(row),
+            *((f"the word is withheld: {withheld}",) if withheld else ()),
             *self._baseline(row, paired),
             *(self.at_edge.get(row.best.trial_id, ()) if row.best.trial_id is not None else ()),
             *(f"{count} of {total} trials {state}" for state, count in broken.items() if count),
@@ -61,6 +64,14 @@ class Doubts:
             doubts.append("no seed in common with the baseline")
         gap = self.teacher - baseline.best.mean
         return [*doubts, *_unequal_budget(row, baseline), *_small_gap(gap)]
+
+    def _failed(self, row: StudyRow) -> list[str]:
+        """Fresh seeds of its best config that failed, and what those of a baseline lead to."""
+        if not row.best.failed_seeds:
+            return []
+        unstable = f"unstable, {row.best.failures} fresh seeds failed: {row.best.unstable}"
+        flatters = "; a baseline that fails makes the others look better" if row is self.baseline else ""
+        return [f"{unstable}{flatters}"]
 
     def _mixed(self, row: StudyRow) -> list[str]:
         """Whether a study and the baseline ran on different hardware, software or code."""

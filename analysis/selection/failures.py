@@ -117,6 +117,8 @@ def study_failures(tables: Tables, ranked: pd.DataFrame) -> dict[str, StudyFailu
         ranked: From ``analysis.selection.finalists.finalists``.
     """
     trials = tables["trials"].assign(counted=counted_scores(tables), failed=failed_by_method(tables["trials"]))
+    if trials.empty:
+        return {}
     searched = trials[(trials["phase"] == Phase.SEARCH) & (trials["failed"] | (trials["state"] == State.COMPLETE))]
     searches = {str(study): group for study, group in searched.groupby("study")}
     confirmed = ranked[ranked["confirmed"].astype(bool)]
@@ -150,19 +152,19 @@ def explained(values: Mapping[str, Sequence[float]], failed: Sequence[bool]) -> 
 
 
 def _of_study(params: pd.DataFrame, searched: pd.DataFrame, confirmed: pd.DataFrame) -> StudyFailures:
-    complete = searched[~searched["failed"]]
-    fell = searched["failed"].copy()
-    fell[complete.index] = collapsed_in_search(complete["counted"].tolist())
+    complete = searched[~searched["failed"].astype(bool)]
+    collapses = dict(zip(complete.index, collapsed_in_search(complete["counted"].tolist()), strict=True))
+    fell = np.array([collapses.get(place, True) for place in searched.index], dtype=bool)
     if explained(_values(params, searched["trial_id"]), fell.tolist()):
         searched, fell = searched[~fell], fell[~fell]
     middle = complete["counted"].median()
     losses = [*(middle - searched.loc[fell, "counted"])]
     for _, config in confirmed.iterrows():
         by_seed = dict(zip(config["seeds"], config["scores"], strict=True))
-        losses += [config["level"] - by_seed[seed] for seed in config["failed"]]
+        losses += [config["level"] - by_seed[seed] for seed in config["failed_seeds"]]
     return StudyFailures(
         search=Share(int(fell.sum()), len(fell)),
-        fresh=Share(int(confirmed["failed"].map(len).sum()), int(confirmed["n"].sum())),
+        fresh=Share(int(confirmed["failed_seeds"].map(len).sum()), int(confirmed["n"].sum())),
         losses=tuple(max(0.0, float(loss)) for loss in losses if np.isfinite(loss)),
     )
 

@@ -42,7 +42,7 @@ class Finalist:
         confirmed: Whether the seeds are fresh.
         rounds: The round of the race over fresh seeds that it reached.
         study_rounds: The round that the furthest config of its study reached.
-        failed: The fresh seeds that diverged, failed or collapsed.
+        failed_seeds: The fresh seeds that diverged, failed or collapsed.
         unstable: What went wrong with these, in words.
         level: What it reaches where nothing fails, see ``analysis.selection.collapse``.
         cost_s: Seconds of one training, without its share of the teacher's.
@@ -69,7 +69,7 @@ class Finalist:
     confirmed: bool
     rounds: int
     study_rounds: int
-    failed: list[int]
+    failed_seeds: list[int]
     unstable: str | None
     level: float
     cost_s: float
@@ -229,7 +229,7 @@ class _Race:
             confirmed=True,
             rounds=last_round,
             study_rounds=furthest,
-            failed=done.loc[fell, "seed"].tolist(),
+            failed_seeds=done.loc[fell, "seed"].tolist(),
             unstable=_failures(done[fell]),
             level=level,
             cost_s=costs["seconds"].mean(),
@@ -271,7 +271,7 @@ def _screened(complete: pd.DataFrame) -> list[Finalist]:
             confirmed=False,
             rounds=0,
             study_rounds=0,
-            failed=[],
+            failed_seeds=[],
             unstable=None,
             level=trial["score"],
             cost_s=trial["seconds"],

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.selection.failures import Share
 from analysis.selection.finalists import trials_of
 from analysis.selection.latency import latency_of
 from analysis.tables.files import Tables
@@ -51,6 +52,10 @@ class BestFinalist:
         params: Parameters of the student.
         latency_ms: Latency of the student, see `analysis.selection.latency`.
         unstable: What is wrong with its fresh seeds, in words; None where nothing is.
+        failed_seeds: The fresh seeds that diverged, failed or collapsed.
+        level: What it reaches where nothing fails, see ``analysis.selection.collapse``.
+        rounds: The round of the race over fresh seeds that it reached.
+        study_rounds: The round that the furthest config of its study reached.
     """
 
     config_id: str | None = None
@@ -70,6 +75,22 @@ class BestFinalist:
     params: float = NAN
     latency_ms: float = NAN
     unstable: str | None = None
+    failed_seeds: list[int] = field(default_factory=list)
+    level: float = NAN
+    rounds: int = 0
+    study_rounds: int = 0
+
+    @property
+    def failures(self) -> Share:
+        """How many of its fresh seeds failed."""
+        return Share(len(self.failed_seeds), self.n if self.confirmed else 0)
+
+    @property
+    def loss(self) -> float:
+        """By how much its failed seeds lower its mean (fraction)."""
+        by_seed = dict(zip(self.seeds, self.scores, strict=True))
+        lost = [max(0.0, self.level - by_seed[seed]) for seed in self.failed_seeds]
+        return float(np.nansum(lost)) / self.n if self.n else 0.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +166,10 @@ def _best(tables: Tables, top: pd.Series) -> BestFinalist:
     runs, trials = trials_of(tables, top), tables["trials"]
     of_config = trials[(trials["study"] == top["study"]) & (trials["config_id"] == top["config_id"])]
     test_scores = last_evaluations(tables, of_config["trial_id"], Role.TEST)["miou"].dropna().tolist()
-    same = ("config_id", "trial_id", "screen_score", "optimism", "mean", "n", "planned_seeds", "confirmed")
+    same = (
+        *("config_id", "trial_id", "screen_score", "optimism", "mean", "n", "planned_seeds", "confirmed"),
+        *("failed_seeds", "level", "rounds", "study_rounds"),
+    )
     return BestFinalist(
         **{name: top[name] for name in same},
         seeds=[int(seed) for seed in top["seeds"]],

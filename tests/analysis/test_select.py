@@ -195,7 +195,7 @@ def test_a_fresh_seed_that_diverged_counts_as_the_spec_declares(empty_sweep, dec
         sweep.trial("none", score, seed=seed, of=searched)
     sweep.trial("none", None, seed=13, of=searched, state="diverged", reached=reached)
     row = finalists(sweep.tables()).iloc[0]
-    assert (row["seeds"], row["failed"], row["n"]) == ([11, 12, 13], [13], 3)
+    assert (row["seeds"], row["failed_seeds"], row["n"]) == ([11, 12, 13], [13], 3)
     assert row["scores"] == pytest.approx([0.50, 0.51, counted])
     assert row["mean"] == pytest.approx(np.mean([0.50, 0.51, counted]))
 
@@ -219,7 +219,7 @@ def test_a_seed_that_its_machine_lost_is_missing_and_one_that_its_code_lost_coun
         sweep.trial("none", 0.50, seed=seed, of=searched)
     sweep.trial("none", None, seed=13, of=searched, reached=0.2, **fields)
     row = finalists(sweep.tables()).iloc[0]
-    assert (row["n"], row["planned_seeds"], row["failed"]) == ((2, 3, []) if is_missing else (3, 3, [13]))
+    assert (row["n"], row["planned_seeds"], row["failed_seeds"]) == ((2, 3, []) if is_missing else (3, 3, [13]))
 
 
 def test_a_config_of_an_early_round_never_stands_before_one_of_the_last_round_that_diverged(empty_sweep):

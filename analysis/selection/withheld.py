@@ -1,0 +1,112 @@
+"""When a comparison says no word about a study, or a weaker one: planned seeds are missing, or trainings failed.
+
+The best of several finalists is often one whose seeds did not fail by luck. So a word also has to hold if the config
+loses what failures cost on average in its study, and a gain if the failed seeds of the baseline are left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from analysis.formats import plural, points
+from analysis.selection.claims import Claim
+from analysis.selection.failures import StudyFailures
+from analysis.selection.study_row import StudyRow
+from analysis.stats.judge import WORDS
+
+
+def no_word(row: StudyRow, baseline: StudyRow) -> str:
+    """Why no word is said about a study that may otherwise be compared; empty if one is."""
+    reasons = [*_incomplete(row, row.study), *_incomplete(baseline, f"the baseline {baseline.study}")]
+    return "; ".join(reasons)
+
+
+def burden(row: StudyRow, baseline: StudyRow, failures: Mapping[str, StudyFailures]) -> float:
+    """By how much failures may flatter a study against its baseline (fraction).
+
+    The loss that its own seeds do not show, and the loss that the baseline's seeds show.
+    """
+    return unseen_loss(row, failures) + baseline.best.loss
+
+
+def unseen_loss(row: StudyRow, failures: Mapping[str, StudyFailures]) -> float:
+    """What failures cost a config on average, beyond what they cost on its own seeds (fraction)."""
+    of_study = failures.get(row.study, StudyFailures())
+    return max(0.0, of_study.expected_loss(row.best.failures) - row.best.loss)
+
+
+def weakened(
+    claim: Claim, burdened: Sequence[Claim], row: StudyRow, baseline: StudyRow, failures: Mapping[str, StudyFailures]
+) -> Claim:
+    """A claim that also holds under the burden of failures: it is never stronger than without it.
+
+    Args:
+        claim: From the scores as they are.
+        burdened: The claims after a `burden` was taken from the study's scores, or `unseen_loss` from the baseline's.
+        row: The study.
+        baseline: The baseline's.
+        failures: Of every study.
+    """
+    every = [claim, *burdened]
+    same_side = claim.word != WORDS[0] or len({other.difference > 0 for other in every}) == 1
+    holds = same_side and all(other.word == claim.word for other in burdened)
+    word = claim.word if holds else WORDS[1]
+    reason = _why(claim, row, baseline, failures) if word != claim.word else ""
+    return replace(
+        claim,
+        low=min(other.low for other in every),
+        high=max(other.high for other in every),
+        p_holm=max(other.p_holm for other in every),
+        word=word,
+        withheld=reason,
+    )
+
+
+def _incomplete(row: StudyRow, name: str) -> list[str]:
+    best = row.best
+    if not best.n:
+        return [f"{name} has no score: {_ends(row)}"]
+    if best.failures.total and best.failures.failed == best.failures.total:
+        seeds = "the only fresh seed" if best.n == 1 else f"all {best.n} fresh seeds"
+        return [f"{seeds} of {name} failed ({best.unstable})"]
+    if best.rounds < best.study_rounds:
+        return [
+            f"{name} is represented by a config that went out in round {best.rounds} of {best.study_rounds}, because "
+            "no config of a later round has a score"
+        ]
+    if (lacking := best.planned_seeds - best.n) > 0:
+        return [f"{lacking} of {plural(best.planned_seeds, 'planned fresh seed')} of {name} {_are(lacking)} missing"]
+    return []
+
+
+def _why(claim: Claim, row: StudyRow, baseline: StudyRow, failures: Mapping[str, StudyFailures]) -> str:
+    """Why a word does not hold under the burden of failures, with the counts."""
+    gains = claim.difference > 0
+    charged = row if gains else baseline
+    parts = []
+    if (loss := unseen_loss(charged, failures)) > 0:
+        of_study = failures[charged.study]
+        parts.append(
+            f"{of_study.all} trainings of {_name(charged, baseline)} failed or collapsed ({of_study.search} in the "
+            f"search, {of_study.fresh} on fresh seeds), which costs {points(loss)} points more on average than the "
+            "fresh seeds of its best config show"
+        )
+    if gains and baseline.best.loss > 0:
+        parts.append(
+            f"{baseline.best.failures} fresh seeds of {_name(baseline, baseline)} failed or collapsed, which lowers "
+            f"its mean by {points(baseline.best.loss)} points"
+        )
+    return f"{claim.word} by the seeds alone, but {' and '.join(parts)}"
+
+
+def _name(row: StudyRow, baseline: StudyRow) -> str:
+    return f"the baseline {row.study}" if row is baseline else row.study
+
+
+def _ends(row: StudyRow) -> str:
+    """How the trials of a study ended."""
+    ends = [f"{count} {state}" for state, count in row.spent.states.items() if count]
+    return f"of its trials {', '.join(ends)}" if ends else "it has no trial"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
