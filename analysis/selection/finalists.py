@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
 import pandas as pd
 
 from analysis.conditions.hardware import mixed
@@ -209,8 +210,8 @@ class _Race:
         last_round = entered(self.rounds, begun)
         all_begun = self.finished or went_out  # or there is no more to come
         trained = done[~done["broken"]]
-        fell = done["broken"].copy()
-        fell[trained.index] = collapse
+        collapses = dict(zip(trained.index, collapse, strict=True))
+        fell = np.array([collapses.get(place, True) for place in done.index], dtype=bool)
         costs = trained if len(trained) else done
         return Finalist(
             sweep_id=done["sweep_id"].iloc[0],
