@@ -16,6 +16,7 @@ from analysis.report.sections import (
     held_out,
     learning_curves,
     loss_terms,
+    more_seeds,
     noise,
     parameters,
     predictions,
@@ -59,6 +60,7 @@ SECTIONS = (
     Section("curves", "Learning curves", learning_curves.section),
     Section("terms", "Loss terms", loss_terms.section),
     Section("noise", "Noise", noise.section),
+    Section("more-seeds", "More seeds", more_seeds.section),
     Section("fairness", "Fairness and data", fairness.section),
     Section("rebuild", "How to rebuild", rebuild.section),
 )

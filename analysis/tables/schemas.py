@@ -51,6 +51,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         finished=_FLAG,
         frozen_json_or_null=_TEXT,
         code_json_or_null=_TEXT,
+        grow_command_or_null=(_TEXT, "for a shell, SEEDS in place of a number"),
         looks_or_null=(_INTS, "seeds per finalist at earlier looks, as counted"),
         looks_spent_or_null=(_REAL, "share of the allowed error that they have spent"),
         looks_most_or_null=(_INT, "seeds per finalist at the last planned look"),
@@ -247,7 +248,10 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "sweeps": ("frozen_json", "code_json", "failures", "looks", "looks_spent", "looks_most", "confirm_most"),
+    "sweeps": (
+        *("frozen_json", "code_json", "failures", "looks", "looks_spent", "looks_most", "confirm_most"),
+        "grow_command",
+    ),
     "studies": ("defaults_json", "control"),
     "selections": ("search", "rounds", "unstable", "tie", "cost_s"),
     "cells": ("levels_json", "retuned", "published", "source"),

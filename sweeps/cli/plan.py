@@ -1,8 +1,26 @@
 """The command `kdsweep plan`."""
 
-from sweeps.cli.options import Data, Rehearsal, Set, SpecFile, Trust, Weights, changes_of, console, machine_of
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.cli.options import (
+    Data,
+    Rehearsal,
+    Set,
+    SpecFile,
+    Trust,
+    Weights,
+    changes_of,
+    console,
+    folder_or_uri,
+    machine_of,
+)
 from sweeps.show.counter import class_counter
 from sweeps.spec.spec import load_spec
+
+if TYPE_CHECKING:
+    from sweeps.spec.spec import SweepSpec
 
 
 def plan(
@@ -10,6 +28,14 @@ def plan(
     data: Data = None,
     weights: Weights = None,
     changes: Set = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D",
+            help="A sweep whose noise and times tell how many seeds a gain takes: one like this, or this one, begun.",
+            parser=folder_or_uri,
+        ),
+    ] = None,
     rehearsal: Rehearsal = True,
     trust: Trust = False,
 ) -> None:
@@ -18,13 +44,44 @@ def plan(
     One training step and one evaluation of every distinct network and method are rehearsed on this machine.
 
     Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data[/]
+
+    Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data --like runs/camvid[/]
     """
+    from sweeps.designs.evidence import lines_without_noise
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
 
     spec, machine = load_spec(spec_file, changes_of(changes)), machine_of(data, weights)
+    seeds = lines_without_noise(spec) if like is None else _seeds(spec, like)
     with class_counter(console) as seen:
         made = make_plan(spec, machine, seen)
     console.print(made.render())
+    for line in seeds:
+        console.print(line, markup=False)
     if rehearsal:
         rehearse_plan(spec, machine, lambda line: console.print(line, markup=False), made.checked.config)
+
+
+def _seeds(spec: "SweepSpec", like: str) -> list[str]:
+    """How many seeds gains take, by the noise of another sweep, or of this one, and the command that goes on."""
+    from analysis import read_tables
+    from kdtrain.runtime.scratch import scratch_folder
+    from sweeps.designs.evidence import begun_as, lines_like
+    from sweeps.ledger.grow_command import PLACE, grow_command
+    from sweeps.ledger.ledger import copy_ledger
+    from sweeps.outcome.tabulate import load_state, write_tables
+    from sweeps.show.commands import next_command
+    from sweeps.store.store import Store
+
+    store = Store(like)
+    _, state = load_state(store)
+    with scratch_folder() as folder:  # others' sweeps may be read only
+        copy_ledger(store, folder)
+        write_tables(folder)
+        tables = read_tables(folder)
+    begun = begun_as(spec, state, like)
+    lines = lines_like(spec, tables, like, begun)
+    if begun:
+        plain = f"{next_command('run', f'{like}/spec.yaml', dir=like)} --set {PLACE}"
+        lines.append(f"to go on, with the number of seeds in place of SEEDS: {grow_command(state.command) or plain}")
+    return lines

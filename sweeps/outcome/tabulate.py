@@ -21,6 +21,7 @@ from kdtrain.loop.evaluate import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from sweeps.ledger.extent import Extent
+from sweeps.ledger.grow_command import grow_command
 from sweeps.ledger.ledger import read_whole, say_once
 from sweeps.ledger.looks import before
 from sweeps.ledger.state import Decision, SweepState, TrialRecord
@@ -173,6 +174,7 @@ def _sweep(state: SweepState, spec: SweepSpec) -> Row:
         "looks_spent": looks.spent,
         "looks_most": looks.most or None,
         "frozen_json": _frozen(state),
+        "grow_command": grow_command(state.command),
     }
 
 

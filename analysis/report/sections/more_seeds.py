@@ -1,0 +1,44 @@
+"""The section about further seeds: what gains of several sizes would take, and what they cost."""
+
+from analysis.formats import duration, missing, plural, points, share
+from analysis.report import html as page
+from analysis.report.evidence_lines import between, command_text, seeds_text
+from analysis.report.findings import Findings
+from analysis.report.html import TableCell, number
+from analysis.selection.evidence import Races, races, situation
+from analysis.stats.seed_plan import GAINS, Need, Situation
+
+
+def section(findings: Findings) -> str:
+    """A table of gains; empty where the noise of a difference is not known."""
+    start = situation(findings.tables)
+    if start is None:
+        return ""
+    plan, needs = races(findings.tables), [start.need(gain) for gain in GAINS]
+    columns = ["True gain (points)", "Seeds per config", "Range", "Further trainings", "Time"]
+    at_hand = f"Missed by the {plural(start.seeds, 'seed')} at hand"
+    table = page.table([*columns, at_hand], [_row(need, start, plan) for need in needs])
+    rest = (
+        f"Seeds of a config of the last round with which the interval of a gain excludes 0 in 80 of 100 sweeps, in a "
+        f"family of {plural(start.comparisons, 'comparison')}, after the looks so far. A difference of two configs "
+        f"spreads by {points(start.noise.sd)} points over seeds, and could spread by {points(start.noise.low)} to "
+        f"{points(start.noise.high)}: hence the range. The verdict asks, besides, for a difference above the "
+        "smallest that matters."
+    )
+    attainable = next((need for need in needs if need.seeds is not None and need.seeds > start.seeds), None)
+    go_on = ""
+    if attainable is not None and attainable.seeds is not None:
+        command = page.escape(command_text(findings.tables, plan, attainable.seeds))
+        go_on = f'<p class="aside">For a gain of {points(attainable.gain)} points: {command}</p>'
+    return f"{page.figure(table, 'How many seeds a gain takes.', rest)}{go_on}"
+
+
+def _row(need: Need, start: Situation, plan: Races) -> list[TableCell]:
+    gain, missed = number(points(need.gain), need.gain), number(share(need.missed), need.missed)
+    width = TableCell(between(need, "", ""))
+    if need.seeds is None:
+        return [gain, TableCell(seeds_text(None)), width, TableCell(), TableCell(), missed]
+    cost = plan.cost(plan.setting_for(need.seeds))
+    time = number("" if missing(cost.seconds) else duration(cost.seconds), cost.seconds)
+    seeds = number(seeds_text(need.seeds), need.seeds)
+    return [gain, seeds, width, number(str(cost.trainings), cost.trainings), time, missed]

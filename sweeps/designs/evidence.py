@@ -1,0 +1,122 @@
+"""How many seeds a gain takes, before a sweep runs: from the noise and the times of a sweep like it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from analysis.formats import plural, points, share
+from analysis.report.evidence_lines import between, cost_text, seeds_text
+from analysis.selection.evidence import Race, Races, races, situation
+from analysis.selection.halving import all_seeds
+from analysis.stats.looks import NO_LOOKS
+from analysis.stats.seed_plan import GAINS, Need, Situation, in_sds
+from analysis.tables.json_columns import read_config
+from analysis.tables.states import Phase, State
+from kdtrain.errors import InputError
+from sweeps.driver.allocation import confirms, most_trials
+from sweeps.driver.growth import growth
+from sweeps.ledger.state import SweepState
+from sweeps.spec.controls import control_kinds
+from sweeps.spec.spec import SweepSpec
+
+_SEEDS = (3, 5, 10, 20)
+_POWER = "in 80 of 100 sweeps"
+
+
+def comparisons(spec: SweepSpec) -> int:
+    """The comparisons in the largest family of a sweep."""
+    if spec.cells:
+        families = Counter((cell.design, cell.family) for cell in spec.cells if cell.role != "reference")
+        return max(families.values(), default=1)
+    controls = control_kinds(spec)
+    return max(1, sum(study.name not in controls for study in spec.studies) - 1)
+
+
+def lines_without_noise(spec: SweepSpec) -> list[str]:
+    """What seeds buy where the noise is not known: in units of the spread over seeds."""
+    if not confirms(spec):
+        return []
+    family, planned = comparisons(spec), all_seeds(spec.confirm.rounds)
+    seeds = sorted({planned, *_SEEDS} - {0, 1})
+    found = ", ".join(f"{n} seeds {sds:.1f}" for n, sds in zip(seeds, in_sds(seeds, family), strict=True))
+    return [
+        f"seeds: {planned} of each config of the last round; the smallest gain found {_POWER}, in sds of a training "
+        f"over seeds: {found}",
+        "the sd over seeds is known once configs were trained on several: on CamVid it was 0.2 to 4.4 points "
+        "(docs/camvid.md); --like D takes noise and times of the sweep D",
+    ]
+
+
+def lines_like(spec: SweepSpec, tables: Mapping[str, pd.DataFrame], name: str, begun: bool) -> list[str]:
+    """How many seeds gains of several sizes take, and their cost.
+
+    Args:
+        spec: The sweep to plan.
+        tables: Of the sweep whose noise and times are taken.
+        name: What that sweep is called, for the lines.
+        begun: Whether it is this sweep: then its seeds and looks count, and the cost is that of further trainings.
+
+    Raises:
+        InputError: If the sweep does not tell the noise of a difference.
+    """
+    found = situation(dict(tables))
+    if found is None:
+        raise InputError(
+            f"--like {name}: must be a sweep with two configs or more that were trained on two fresh seeds or more, "
+            "which this one has not"
+        )
+    if begun:
+        start, plan = found, races(dict(tables))
+    else:
+        planned = all_seeds(spec.confirm.rounds)
+        start = replace(found, comparisons=comparisons(spec), seeds=planned, looks=NO_LOOKS, looked=False)
+        plan = races_of(spec, tables)
+    noise = start.noise
+    lines = [
+        f"seeds that find a gain {_POWER} (noise of {name}: a difference of two configs spreads by {points(noise.sd)} "
+        f"points over seeds, or by {points(noise.low)} to {points(noise.high)}; "
+        f"{plural(start.comparisons, 'comparison')}):"
+    ]
+    return [*lines, *(_line(start.need(gain), start, plan, begun) for gain in GAINS)]
+
+
+def races_of(spec: SweepSpec, tables: Mapping[str, pd.DataFrame]) -> Races:
+    """The fresh seeds of a sweep that has not begun, at the pace of another one."""
+    rows = {}
+    pace = _pace(tables["trials"])
+    for study in spec.studies:
+        config, searched = spec.config_for(study), bool(spec.space_of(study))
+        configs = min(spec.confirm.top, most_trials(spec, study)) if searched else 1
+        rows[study.name] = Race(configs, searched, config.epochs * pace.get(config.uses_teacher, np.nan))
+    return replace(races(dict(tables)), top=spec.confirm.top, setting=0, studies=rows)
+
+
+def _pace(trials: pd.DataFrame) -> dict[bool, float]:
+    """Median seconds of an epoch, with a teacher and without."""
+    complete = trials[(trials["state"] == State.COMPLETE) & (trials["phase"] != Phase.FINAL)]
+    taught = complete["config_json"].map(lambda text: read_config(text).uses_teacher)
+    medians = (complete["seconds"] / complete["epochs_run"]).groupby(taught).median()
+    return {bool(key): float(value) for key, value in medians.items()}
+
+
+def _line(need: Need, start: Situation, plan: Races, begun: bool) -> str:
+    seeds = f"{seeds_text(need.seeds)} seeds{between(need, ' (', ')')}"
+    missed = f"; {start.seeds} miss it in {share(need.missed)}" if start.seeds > 1 else ""
+    if need.seeds is None:
+        return f"  {points(need.gain)} points: {seeds}{missed}"
+    setting = plan.setting_for(need.seeds)
+    more = "further " if begun else ""
+    cost = cost_text(plan.cost(setting)).replace(" training", f" {more}training", 1)
+    return f"  {points(need.gain)} points: {seeds}, {cost}, --set confirm.seeds={setting}{missed}"
+
+
+def begun_as(spec: SweepSpec, state: SweepState, sweep: str) -> bool:
+    """Whether a sweep was begun with this spec, or with less of it, so that a run would go on with it."""
+    try:
+        growth(state.sweep.spec, spec, sweep)
+    except InputError:
+        return False
+    return True
