@@ -96,8 +96,9 @@ def lines(found: HeldOut) -> list[Line]:
             text += f" A true gain of {points(difference.mde)} points would be missed in 20 of 100 such tests."
         if difference.withheld:
             text += f" {Headline.NO_WORD.capitalize()}: {difference.withheld}."
-    lacking = [config for config in (chosen, found.baseline) if config is not None and _short(config)]
-    return [Line("After the freeze", text, "amber" if lacking else "")]
+    configs = [config for config in (chosen, found.baseline) if config is not None]
+    doubtful = any(_short(config) or config.failed for config in configs)
+    return [Line("After the freeze", text, "amber" if doubtful else "")]
 
 
 def disagreements(found: HeldOut, row: pd.Series) -> list[str]:
@@ -130,7 +131,14 @@ def disagreements(found: HeldOut, row: pd.Series) -> list[str]:
 def _scores(config: FinalScores) -> str:
     if not config.scores:
         return f"{config.study} has no score"
-    return f"{config.study} scored {each(config.scores)} (mean {points(config.mean)}){_short(config)}"
+    return f"{config.study} scored {each(config.scores)} (mean {points(config.mean)}){_short(config)}{_failed(config)}"
+
+
+def _failed(config: FinalScores) -> str:
+    """The seeds whose training failed, and at which scores they count."""
+    scores = dict(zip(config.seeds, config.scores, strict=True))
+    failed = ", ".join(f"seed {seed} failed and counts at {points(scores[seed])}" for seed in config.failed)
+    return f", {failed}" if failed else ""
 
 
 def _short(config: FinalScores) -> str:

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.selection.failures import counted_scores, failed_by_method
 from analysis.stats.seed_contrasts import effects, smallest_effect
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import ConfigId, read_frozen_selection
-from analysis.tables.states import Phase, Role, State
+from analysis.tables.states import Phase, Role
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,11 @@ class FinalScores:
     """A config on the final seeds. Scores are mIoU as fractions 0..1.
 
     Attributes:
-        seeds: The seeds of which training and evaluation are complete.
+        seeds: The seeds that have a score.
         planned: How many there will be.
         select: Score per seed on role ``select``, the images of the search.
         test: Score per seed on role ``test``; empty where the data have no such role.
+        failed: The seeds whose training failed by its method; they count, see ``analysis.selection.failures``.
     """
 
     study: str
@@ -32,6 +34,7 @@ class FinalScores:
     planned: int
     select: tuple[float, ...]
     test: tuple[float, ...]
+    failed: tuple[int, ...] = ()
 
     @property
     def role(self) -> str:
@@ -90,25 +93,35 @@ def final_scores(tables: Tables, of: Literal["chosen", "baseline"] = "chosen") -
     config: ConfigId | None = None if frozen is None else getattr(frozen, of)
     if frozen is None or config is None:
         return None
-    trials, evaluations = tables["trials"], tables["evaluations"]
-    runs = trials[
-        (trials["phase"] == Phase.FINAL)
-        & (trials["study"] == config.study)
-        & (trials["config_id"] == config.config_id)
-        & (trials["state"] == State.COMPLETE)
-    ]
-    held_out = evaluations[evaluations["role"] == Role.TEST].drop_duplicates("trial_id", keep="last")
     on_test = frozen.role == Role.TEST
-    both = runs.merge(held_out[["trial_id", "miou"]], on="trial_id", how="left").sort_values("seed")
-    both = both.dropna(subset=["score", "miou"] if on_test else ["score"])
+    runs = _final_runs(tables)
+    runs = runs[(runs["study"] == config.study) & (runs["config_id"] == config.config_id)]
+    runs = runs.dropna(subset=["counted", "miou"] if on_test else ["counted"]).sort_values("seed")
     return FinalScores(
         study=config.study,
         config_id=config.config_id,
-        seeds=tuple(int(seed) for seed in both["seed"]),
+        seeds=tuple(int(seed) for seed in runs["seed"]),
         planned=len(frozen.seeds),
-        select=tuple(both["score"].astype(float)),
-        test=tuple(both["miou"].astype(float)) if on_test else (),
+        select=tuple(runs["counted"].astype(float)),
+        test=tuple(runs["miou"].astype(float)) if on_test else (),
+        failed=tuple(int(seed) for seed in runs.loc[runs["failed"], "seed"]),
     )
+
+
+def _final_runs(tables: Tables) -> pd.DataFrame:
+    """The trainings on final seeds: ``counted`` on role select, ``miou`` on role test, and whether they ``failed``.
+
+    A failed training has no evaluation on role test: it counts there at the score that it counts at on role select,
+    but at no more than the lowest score of a training that came to its end.
+    """
+    trials, evaluations = tables["trials"], tables["evaluations"]
+    failed = failed_by_method(trials)
+    runs = trials.assign(counted=counted_scores(tables), failed=failed)[trials["phase"] == Phase.FINAL]
+    on_test = evaluations[evaluations["role"] == Role.TEST].drop_duplicates("trial_id", keep="last")
+    runs = runs.merge(on_test[["trial_id", "miou"]], on="trial_id", how="left")
+    lowest = runs.loc[~runs["failed"], "miou"].astype("float64").min()
+    at_most = runs["counted"].clip(upper=lowest) if pd.notna(lowest) else runs["counted"]
+    return runs.assign(miou=runs["miou"].astype("float64").mask(runs["failed"], at_most))
 
 
 def final_difference(tables: Tables) -> Difference | None:

@@ -146,6 +146,7 @@ def _final_scores(scores: FinalScores) -> dict[str, object]:
     return {
         "seeds": list(scores.seeds),
         "planned_seeds": scores.planned,
+        "failed_seeds": list(scores.failed),
         "scores_on_role_test": list(scores.test),
         "scores_on_role_select": list(scores.select),
         "mean": _plain(scores.mean),

@@ -5,6 +5,7 @@ import json
 import pytest
 from scipy import stats
 
+from analysis.report.verdict import verdict_of
 from analysis.selection.final_seeds import final_difference, final_scores
 
 SELECT = {"none": (0.41, 0.40, 0.43), "cwd": (0.48, 0.49, 0.47)}
@@ -28,6 +29,39 @@ def frozen(sweep):
         return sweep.tables()
 
     return build
+
+
+def failing(frozen, sweep, role, **trial):
+    """The same sweep with the training of cwd on the last final seed replaced."""
+    frozen(role)
+    lost = next(row for row in sweep.rows["trials"] if row["study"] == "cwd" and row["seed"] == 23)
+    sweep.rows["evaluations"] = [row for row in sweep.rows["evaluations"] if row["trial_id"] != lost["trial_id"]]
+    lost.update(score=None, **trial)
+    return sweep.tables()
+
+
+@pytest.mark.parametrize(("role", "at"), [("select", 0.12), ("test", 0.12)])
+def test_a_final_seed_that_diverged_counts_at_the_score_that_it_had_reached(frozen, sweep, role, at):
+    tables = failing(frozen, sweep, role, state="diverged", reached=0.12)
+    chosen, difference = final_scores(tables), final_difference(tables)
+    assert (chosen.seeds, chosen.failed) == ((21, 22, 23), (23,))
+    assert chosen.scores[-1] == pytest.approx(at)
+    assert (len(difference.each), difference.withheld) == (3, "")
+    line = next(line for line in verdict_of(tables).lines if line.label == "After the freeze")
+    assert "seed 23 failed and counts at 12.00" in line.text
+    assert line.mark == "amber"
+
+
+def test_a_failed_training_counts_on_role_test_no_higher_than_those_that_ended(frozen, sweep):
+    tables = failing(frozen, sweep, "test", state="diverged", reached=0.45)
+    assert final_scores(tables).scores[-1] == pytest.approx(min(*TEST["none"], *TEST["cwd"][:2]))
+
+
+def test_a_final_seed_that_a_machine_lost_takes_the_word(frozen, sweep):
+    tables = failing(frozen, sweep, "test", state="failed", failure="node")
+    assert final_scores(tables).failed == ()
+    assert final_difference(tables).withheld == "study cwd lacks the score of 1 of 3 final seeds"
+    assert ", without a word: study cwd lacks" in verdict_of(tables).headline
 
 
 @pytest.mark.parametrize(("role", "scores"), [("test", TEST), ("select", SELECT)])

@@ -19,7 +19,7 @@ def section(findings: Findings) -> str:
     shared = f" Amber: what was done once for all studies and is in no bar of a study: {parts}." if once else ""
     bars = page.figure(
         page.plot(plots.budget(spent, list(findings.comparison["study"]), findings.palette, once)),
-        f"Training the students took {duration(spent['seconds'].sum())} in all.",
+        f"Training the students took {duration(spent['seconds'].sum())} in all, without starting and checkpoints.",
         f"{count(len(trials))} trials. Full color: search; fainter: pruned; faintest: diverged or failed; "
         f"hatched: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.{shared}",
     )

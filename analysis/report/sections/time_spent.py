@@ -6,7 +6,7 @@ from analysis.conditions.time_spent import PARTS, REST, recording, time_spent
 from analysis.formats import count, duration, share
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, figure, key, number, table
-from analysis.tables.metric_names import ONCE
+from analysis.tables.metric_names import ONCE, OUTSIDE
 
 SHOWN = 0.005
 """A part is shown if it takes more than this share in any study."""
@@ -40,7 +40,15 @@ def section(findings: Findings) -> str:
         rest += (
             " On a GPU, the parts are measured on the host, which runs ahead of the GPU and waits for it now and then."
         )
-    return figure(table(columns, rows), f"What the {duration(whole)} of training were spent on.", rest)
+    return figure(table(columns, rows), _claim(whole, frame[list(OUTSIDE)].to_numpy().sum()), rest)
+
+
+def _claim(whole: float, outside: float) -> str:
+    """The seconds of all trials, and those of them that are not training: the section Budget counts the rest alone."""
+    if not outside > 0:
+        return f"What the {duration(whole)} of training were spent on."
+    parts = f"{duration(whole - outside)} of training, {duration(outside)} of starting and writing checkpoints"
+    return f"What the {duration(whole)} of the trials were spent on: {parts}."
 
 
 def recording_sentence(seconds: pd.Series) -> str:
