@@ -18,3 +18,8 @@ def test_durations(seconds, text):
 def test_counts():
     assert (big(26_700_000), big(1234), big(12)) == ("26.7 M", "1.23 k", "12")
     assert (plural(1, "parameter"), plural(2, "parameter")) == ("1 parameter", "2 parameters")
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert (signed(-0.00001), signed(0.00004), share(-0.001), points(-1e-9)) == ("0.00", "0.00", "0 %", "0.00")
+    assert (signed(0.001), signed(0.1), signed(1.0)) == ("+0.10", "+10.00", "+100.00")

@@ -205,14 +205,3 @@ def _held_out(rng: np.random.Generator, scene: Scene, truth: dict[str, float], s
     baseline = scored("none")
     difference = judged_difference(chosen, baseline, SMALLEST)
     return HeldOut(chosen, baseline, False, difference)
-
-
-def share_contradicting(worlds: int, seed: int = 0) -> tuple[float, list[str]]:
-    """The share of simulated sweeps whose headline contradicts the table, and the sentences about them."""
-    rng, sentences, wrong = np.random.default_rng(seed), [], 0
-    for number in range(worlds):
-        sweep = told(rng, (0.0, 0.5, 0.95)[number % 3], number // 3 % 6)
-        found = contradictions(sweep)
-        wrong += bool(found)
-        sentences += [f"{each}: {sweep.statement.headline}" for each in found]
-    return wrong / worlds, sentences
