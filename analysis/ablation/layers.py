@@ -20,8 +20,8 @@ class LayerGrid:
 
     Attributes:
         design: Its name.
-        frame: One row per pair: ``cell, student, teacher`` (layers), ``mean, n, low, high`` (95 % interval of the mean
-            with the pooled spread, each pair by itself), ``row_effect, column_effect`` (of the student's and the
+        frame: One row per pair: ``cell, student, teacher`` (layers), ``mean, n, low, high`` (95 % interval of the mean,
+            each pair by itself), ``row_effect, column_effect`` (of the student's and the
             teacher's layer, against the average pair), ``additive`` (what these two make of the pair), ``residual``
             (mean minus additive), ``shrunken`` (see ``layer_grids``), ``top`` (whether it is among the best four
             by ``shrunken``). Missing where a pair has no complete trial.

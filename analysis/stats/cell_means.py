@@ -1,8 +1,8 @@
-"""The mean of every cell of a design, with the spread over seeds that all cells share."""
+"""The mean of every cell of a design, with its own spread over seeds."""
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 
 def runs_of(scores: dict[str, dict[int, float]], cells: pd.DataFrame) -> pd.DataFrame:
@@ -12,17 +12,13 @@ def runs_of(scores: dict[str, dict[int, float]], cells: pd.DataFrame) -> pd.Data
 
 
 def cell_means(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per cell ``mean, n, low, high``: the 95 % interval of the mean by itself, from the pooled spread.
+    """Per cell ``mean, n, low, high``: the 95 % interval of the mean by itself, from the cell's own spread.
 
     The interval is of the mean over other seeds, so that the seeds are no blocks here: two intervals that overlap do
-    not say that the cells are alike. Missing where no cell has two seeds.
+    not say that the cells are alike. Missing for a cell with one seed.
     """
-    by_cell = runs.groupby("cell")["score"].agg(["mean", "size"]).rename(columns={"size": "n"})
-    df = len(runs) - len(by_cell)
-    if df < 1:
-        return by_cell.assign(low=np.nan, high=np.nan)
-    rest = runs["score"] - runs["cell"].map(by_cell["mean"])
-    half = stats.t.ppf(0.975, df) * np.sqrt((rest**2).sum() / df / by_cell["n"])
+    by_cell = runs.groupby("cell")["score"].agg(["mean", "size", "sem"]).rename(columns={"size": "n"})
+    half = special.stdtrit(np.maximum(by_cell["n"] - 1, 1), 0.975) * by_cell.pop("sem")
     return by_cell.assign(low=by_cell["mean"] - half, high=by_cell["mean"] + half)
 
 

@@ -1,0 +1,66 @@
+"""How often the gain that a report states as detectable is detected, and how often half of it would be missed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from world_rows.row import Row, Simulate
+from world_rows.scores import UNIT, judged, scores_of
+
+TOPIC = "power at the stated gain"
+STATED, LEAST = 0.8, 0.78
+
+
+def found(configs: int, seeds: int, rho: float = 0.0, sd: tuple[float, float] = (1.0, 1.0)) -> Simulate:
+    """Whether one config that is better by the stated gain, the median over other worlds, is separated."""
+    spread = [sd[0], *[sd[1]] * (configs - 1)]
+
+    def simulate(rng: np.random.Generator, worlds: int) -> np.ndarray:
+        stated = [judged(scores).mde for scores in scores_of(rng, max(worlds // 2, 100), spread, seeds, rho)]
+        truth = [0.0, float(np.median(stated)) / UNIT, *[0.0] * (configs - 2)]
+        return np.array(
+            [
+                judged(scores).words["c1"] == "separated"
+                for scores in scores_of(rng, worlds, spread, seeds, rho, truth=truth)
+            ]
+        )
+
+    return simulate
+
+
+def missed(configs: int, seeds: int, share: float) -> Simulate:
+    """The stated chance to miss a share of the detectable gain, minus whether it was missed."""
+
+    def simulate(rng: np.random.Generator, worlds: int) -> np.ndarray:
+        spread = [1.0] * configs
+        gain = share * float(np.median([judged(scores).mde for scores in scores_of(rng, 200, spread, seeds)]))
+        truth = [0.0, gain / UNIT, *[0.0] * (configs - 2)]
+        outcomes = []
+        for scores in scores_of(rng, worlds, spread, seeds, truth=truth):
+            said = judged(scores)
+            outcomes.append(said.chance_to_miss(gain) - (said.words["c1"] != "separated"))
+        return np.array(outcomes)
+
+    return simulate
+
+
+def _rows() -> Iterator[Row]:
+    measure = "the stated gain is separated"
+    for seeds in (2, 3, 5, 8, 10):
+        for configs in (2, 5, 8, 30):
+            yield Row(TOPIC, f"{configs} configs, n = {seeds}", measure, found(configs, seeds), least=LEAST)
+    yield Row(TOPIC, "5 configs, n = 3, correlation 0.8", measure, found(5, 3, 0.8), least=LEAST)
+    yield Row(TOPIC, "5 configs of sd 2, baseline 0.1, n = 5", measure, found(5, 5, sd=(0.1, 2.0)), least=LEAST)
+    for configs, seeds in ((2, 3), (5, 3), (5, 5), (5, 10)):
+        yield Row(
+            *(
+                TOPIC,
+                f"half of the stated gain, {configs} configs, n = {seeds}",
+                "stated chance to miss it, minus actual",
+            ),
+            missed(configs, seeds, 0.5),
+            least=-0.1,
+            most=0.1,
+        )
+
+
+ROWS = list(_rows())
