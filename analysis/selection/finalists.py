@@ -98,7 +98,7 @@ def finalists(tables: Tables) -> pd.DataFrame:
     the others go by mean over those seeds. Failed trainings count, see ``analysis.selection.failures``. ``optimism`` is
     the score that made a config a finalist (``screen_score``, from its search trial ``trial_id``) minus its fresh mean.
 
-    Of those of the last round that are stable and lack nothing, all within one pooled standard error of the best are
+    Of those of the last round that are stable and lack nothing, all within one standard error of the best are
     the tie set (``tie``), and the cheapest of it is ``chosen``, with the reason in ``why``; a frozen selection stays
     what it is. ``cost_s`` are the seconds of one training, its share of the teacher's fitting and recording included;
     ``training_macs`` is the same counted: multiply-accumulates for each image of role train, the teacher's included.

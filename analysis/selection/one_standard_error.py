@@ -5,7 +5,7 @@ distinguished from it, so the cheapest of these is chosen.
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,10 @@ from scipy import stats
 
 from analysis.tables.json_columns import FrozenSelection
 
-RULE = "cheapest of all that lie within one pooled standard error of the best mean over fresh seeds"
+RULE = "cheapest of all that lie within one standard error of the best mean over fresh seeds, compared seed by seed"
 CLEAR = 2.0
 """A training that takes so many times as long as the fastest is clearly slower. Smaller gaps decide nothing: the load
 of a machine makes them, and the same sweep, run again, would choose another config."""
-_RESAMPLES = 4000
 
 
 def decide(
@@ -62,11 +61,32 @@ def pooled_sd(scores: Sequence[Sequence[float]]) -> float:
     return math.sqrt(spread / freedom) if freedom else math.nan
 
 
-def within_one_se(means: Sequence[float], sd: float, n: int) -> list[bool]:
-    """Which means are within one standard error ``sd / sqrt(n)`` of the best; the best alone where `sd` is NaN."""
-    best = max(means)
-    margin = 0.0 if math.isnan(sd) else sd / math.sqrt(n)
-    return [mean >= best - margin for mean in means]
+def within_one_se(scores: Sequence[Mapping[int, float]]) -> list[bool]:
+    """Which configs are within one standard error of the best mean.
+
+    The standard error of a mean is that of the difference to the best, seed by seed, over the square root of 2: right
+    for two configs that are alike, and valid whatever their spreads and the correlation by seed. So nothing that is
+    separated from the best is within it.
+
+    Args:
+        scores: By seed, of every config.
+    """
+    means = [float(np.mean(list(by_seed.values()))) for by_seed in scores]
+    best = int(np.argmax(means))
+    return [
+        means[best] - mean <= _se_of_difference(scores[best], by_seed) / math.sqrt(2)
+        for mean, by_seed in zip(means, scores, strict=True)
+    ]
+
+
+def _se_of_difference(best: Mapping[int, float], other: Mapping[int, float]) -> float:
+    """Paired where two seeds are shared, else from both spreads; 0 where it is unknown."""
+    each = [score - other[seed] for seed, score in best.items() if seed in other]
+    if len(each) > 1:
+        return float(stats.sem(each))
+    if min(len(best), len(other)) < 2:
+        return 0.0
+    return math.hypot(*(float(stats.sem(list(scores.values()))) for scores in (best, other)))
 
 
 @dataclass(frozen=True)
@@ -109,36 +129,17 @@ def cheapest(tied: pd.DataFrame, timed: bool = True) -> ConfigChoice:
     return ConfigChoice(left["mean"].astype("float64").idxmax(), f"the highest mean {of}, which cost the same")
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Where a config stands: its rank lies between `low` and `high` in 95 % of resamples; `best` is P(rank 1)."""
-
-    low: int
-    high: int
-    best: float
-
-
-def standings(means: Sequence[float], sd: float, n: int) -> list[Standing] | None:
-    """Rank intervals by resampling every mean from a normal distribution with the pooled standard error.
-
-    Returns:
-        One per config; None where the standard deviation is unknown.
-    """
-    if math.isnan(sd):
-        return None
-    noise = np.random.default_rng(0).normal(0.0, sd / math.sqrt(n), (_RESAMPLES, len(means)))
-    ranks = stats.rankdata(-(np.asarray(means) + noise), axis=1, method="ordinal")
-    low, high = np.quantile(ranks, [0.025, 0.975], axis=0, method="inverted_cdf")
-    best = (ranks == 1).mean(axis=0)
-    return [Standing(int(a), int(b), float(p)) for a, b, p in zip(low, high, best, strict=True)]
-
-
 def contenders(frame: pd.DataFrame) -> pd.DataFrame:
     """The finalists among which the choice is made: of the last round, stable, and with a score on every seed."""
     methods = frame[frame["confirmed"] & ~_is_control(frame)]
     last = methods[methods["rounds"] == methods["rounds"].max()]
     able = last[last["unstable"].isna() & (last["n"] >= last["planned_seeds"])]
     return able[able["n"] == able["n"].max()]
+
+
+def by_seed(frame: pd.DataFrame) -> list[dict[int, float]]:
+    """The scores of every finalist by seed."""
+    return [dict(zip(*row, strict=True)) for row in zip(frame["seeds"], frame["scores"], strict=True)]
 
 
 def seed_sd(frame: pd.DataFrame) -> float:
@@ -150,7 +151,7 @@ def _ties(frame: pd.DataFrame) -> pd.Series:
     able = contenders(frame)
     if able.empty:
         return pd.Series(False, index=frame.index)
-    tied = within_one_se(able["mean"].tolist(), seed_sd(frame), int(able["n"].iloc[0]))
+    tied = within_one_se(by_seed(able))
     return pd.Series(frame.index.isin(able.index[tied]), index=frame.index)
 
 

@@ -8,7 +8,8 @@ from analysis.errors import AnalysisError
 from analysis.selection.compare import compare
 from analysis.selection.final_seeds import FinalScores, final_difference, final_scores
 from analysis.selection.finalists import finalists
-from analysis.selection.one_standard_error import RULE, contenders, seed_sd, standings
+from analysis.selection.one_standard_error import RULE, by_seed, contenders, seed_sd
+from analysis.selection.standings import standings
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_config, read_frozen_selection
 from analysis.tables.ranges import crowded_edges
@@ -81,12 +82,10 @@ def best(tables: Tables) -> dict[str, Any]:
 
 def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, object]:
     """Why this config: the rule, and what it was applied to."""
-    able, sd = contenders(ranked), seed_sd(ranked)
+    able = contenders(ranked)
     selection: dict[str, object] = {"rule": RULE if len(able) else "highest score", "why": winner["why"]}
     if len(able):
-        n = int(able["n"].iloc[0])
-        selection["pooled_sd"] = _plain(sd)
-        selection["standard_error"] = _plain(sd / n**0.5)
+        selection["pooled_sd"] = _plain(seed_sd(ranked))
         selection["tie_set"] = [
             {
                 "study": row["study"],
@@ -97,7 +96,7 @@ def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, object]:
             }
             for _, row in ranked[ranked["tie"]].sort_values("rank").iterrows()
         ]
-        places, ranks = list(able.index), standings(able["mean"].tolist(), sd, n)
+        places, ranks = list(able.index), standings(by_seed(able))
         if ranks is not None and winner.name in places:
             standing = ranks[places.index(winner.name)]
             selection["rank_interval"] = f"{standing.low} to {standing.high} of {len(able)}"

@@ -49,7 +49,8 @@ def pooled_spread(values: np.ndarray, confidence: float = 0.95) -> Spread:
     """The root mean square of the configs' standard deviations.
 
     Its degrees of freedom allow for unequal spreads and for configs that share the luck of a seed (Box 1954; from
-    three seeds on estimated as by Huynh & Feldt 1976, with two those of one config are certain).
+    three seeds on estimated as by Greenhouse & Geisser 1959, rather too few than too many; with two seeds only those of
+    one config are certain).
 
     Args:
         values: Scores (configs, seeds), NaN where a config lacks a seed.
@@ -71,11 +72,8 @@ def _freedom(values: np.ndarray) -> float:
     if df < 2:
         return 0.0
     covariance = np.atleast_2d(np.cov(whole))
-    square_of_trace, trace_of_square = float(np.trace(covariance)) ** 2, float((covariance**2).sum())
-    factor = df / ((df - 1) * (df + 2))
-    squares = factor * (df * trace_of_square - square_of_trace)
-    traces = factor * ((df + 1) * square_of_trace - 2 * trace_of_square)
-    return df * traces / squares if squares > 0 else np.inf
+    squares = float((covariance**2).sum())
+    return df * float(np.trace(covariance)) ** 2 / squares if squares > 0 else 0.0
 
 
 def _variances(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

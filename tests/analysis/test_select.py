@@ -101,7 +101,7 @@ def raced(empty_sweep, **changes):
         sweep.study(study)
     scores = {
         "none": ((0.400, 0.410, 0.405), (0.390, 0.400, 0.395)),
-        "kd": ((0.500, 0.510, 0.502), (0.480, 0.490, 0.485)),
+        "kd": ((0.502, 0.508, 0.504), (0.480, 0.490, 0.485)),
         "cwd": ((0.501, 0.512, 0.503), (0.470, 0.480, 0.475)),
         **changes,
     }
@@ -128,7 +128,6 @@ def test_the_cheapest_within_one_standard_error_is_chosen_and_says_so(empty_swee
         "at least 2 times as fast to train as the others of 2 that are within one standard error of the best mean"
     )
     assert [other["study"] for other in selection["tie_set"]] == ["cwd", "kd"]
-    assert selection["standard_error"] == pytest.approx(selection["pooled_sd"] / 3**0.5)
     assert selection["rank_interval"] == "1 to 2 of 6"
     assert 0.2 < selection["probability_of_best"] < 0.5
 
