@@ -15,11 +15,11 @@ from analysis.report.findings import Findings, read_findings
 from analysis.report.html import TableCell, number
 from analysis.report.line import Line
 from analysis.report.said import refusal
+from analysis.report.sections.methods import methods_table, sentence_of
 from analysis.report.verdict import verdict
-from analysis.search.expected_best import ONE_SWEEP, method_claim
+from analysis.search.method_claim import method_claim
 from analysis.tables.json_columns import SpecField, read_spec
 
-METHOD_CLAIM = "A claim about methods: it holds for searching them again with another search seed."
 _COMPARED = [field for field in SpecField if field not in (SpecField.TEACHER, SpecField.STUDIES)]
 _SHOWN = 8
 """Fields of specs that are named."""
@@ -145,20 +145,7 @@ def _methods(all_findings: Sequence[Findings], palette: Colors) -> tuple[str, st
         claim = method_claim([findings.tables for findings in all_findings])
     except AnalysisError as error:
         return f"No claim about methods: {error}.", ""
-    tested = claim.frame[claim.frame["low"].notna()]
-    rows = [
-        [
-            TableCell(html=page.key(row["study"], palette[row["study"]])),
-            number(signed(row["difference"]), row["difference"], interval(row["low"], row["high"])),
-            number(f"{row['p_holm']:.2g}", row["p_holm"]),
-            number(str(row["sweeps"]), row["sweeps"]),
-        ]
-        for _, row in tested.iterrows()
-    ]
-    if not rows:
-        return f"{claim.sentence or ONE_SWEEP}.", ""
-    note = f'<p class="aside">{METHOD_CLAIM} Welch\'s test over sweeps, intervals of 95 %, Holm over the studies.</p>'
-    return f"{claim.sentence}.", page.table(["Study", "Over the baseline", "p (Holm)", "Sweeps"], rows) + note
+    return sentence_of(claim), methods_table(claim, palette) if claim.frame["low"].notna().any() else ""
 
 
 def _differing(all_findings: Sequence[Findings], labels: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from analysis.report.sections import (
     held_out,
     learning_curves,
     loss_terms,
+    methods,
     more_seeds,
     noise,
     parameters,
@@ -47,6 +48,7 @@ class Section:
 SECTIONS = (
     Section("final", "Held out", held_out.section, in_ablation=False),
     Section("comparison", "Comparison", comparison.section, in_ablation=False),
+    Section("methods", "Methods", methods.section, in_ablation=False),
     Section("seeds", "Every finalist, every seed", finalists.section),
     Section("expected", "Expected best score", expected_best.section, in_ablation=False),
     Section("budget", "Budget", budget.section),

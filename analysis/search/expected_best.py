@@ -1,7 +1,7 @@
-"""The claim about a method: how good is what its search returns for a budget? Only whole searches can tell.
+"""How good is what a search returns for a budget? From one random search: the expected best score against budget.
 
-Two answers. From one random search: the expected best score against budget, over the order in which its trials might
-have come. From several sweeps with other search seeds: a test whose unit is the sweep (`method_claim`).
+It averages over the orders in which the trials of the search might have come. What other searches would return is the
+question of ``analysis.search.method_claim``.
 """
 
 from collections.abc import Sequence
@@ -10,23 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from opda.nonparametric import EmpiricalDistribution
-from scipy import stats
 from scipy.special import gammaln
 
-from analysis.errors import AnalysisError
-from analysis.formats import plural
-from analysis.selection.compare import compare
-from analysis.stats.step_down import holm
 from analysis.tables.files import Tables
-from analysis.tables.json_columns import SpecField, read_spec
 from analysis.tables.states import BROKEN, Phase, Role, State
 
 TRUSTED = 4
 """A curve is trusted up to this part of its trials: beyond, its band covers 76 % and less of 95 % (simulated)."""
 REPLICATES = 2000
 BAND = 0.8
-ENOUGH_SWEEPS = 3
-ONE_SWEEP = "one sweep per method; tuning luck not measured"
 _IID = ("random",)
 _ENDED = (State.COMPLETE, *BROKEN)
 _POINTS = 40
@@ -148,50 +140,6 @@ def independent_scores(tables: Tables, searched: pd.DataFrame) -> tuple[pd.DataF
     return frame, f"the half of the images that did not choose, {split}"
 
 
-@dataclass(frozen=True)
-class MethodClaim:
-    """Methods against the baseline with the sweep as the unit.
-
-    Attributes:
-        frame: One row per study other than the baseline: ``study, sweeps, difference, low, high, p, p_holm``; empty
-            columns of the claim where there are too few sweeps.
-        sentence: The claim in words.
-    """
-
-    frame: pd.DataFrame
-    sentence: str
-
-
-def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodClaim:
-    """Does a method beat the baseline if both are searched again each time? Welch's test over independent sweeps.
-
-    Each sweep (same spec, other seed) gives one number per study: the mean of its best finalist on the seeds that
-    chose nothing (phase ``final`` where there are any, else ``confirm``); none where it is refused to compare the
-    study (see ``analysis.selection.refusals``). Holm over the studies; intervals agree with ``p_holm``. With fewer than
-    ``ENOUGH_SWEEPS`` sweeps nothing is claimed.
-
-    Args:
-        sweeps: The tables of each sweep.
-        confidence: Of the intervals.
-
-    Raises:
-        AnalysisError: No sweep, two with the same seed, or sweeps that did not ask the same.
-    """
-    _independent(sweeps)
-    scores = pd.DataFrame([_winners(tables) for tables in sweeps])
-    baseline = next((str(name) for tables in sweeps for name in tables["sweeps"]["baseline"].dropna()), None)
-    names = [name for name in scores.columns if name != baseline]
-    sizes = {name: int(scores[name].notna().sum()) for name in names}
-    reference = scores[baseline].dropna() if baseline in scores.columns else pd.Series(dtype=float)
-    rows = [(name, sizes[name], *_welch(scores[name].dropna(), reference)) for name in names]
-    frame = pd.DataFrame(rows, columns=["study", "sweeps", "difference", "se", "df", "p"])
-    p_holm, levels = holm(frame["p"].to_numpy(dtype=float), 1 - confidence)
-    half = stats.t.ppf(1 - levels / 2, frame["df"].astype(float)) * frame["se"]
-    frame = frame.assign(low=frame["difference"] - half, high=frame["difference"] + half, p_holm=p_holm)
-    columns = ["study", "sweeps", "difference", "low", "high", "p", "p_holm"]
-    return MethodClaim(frame[columns], _sentence(len(sweeps), reference, frame, confidence))
-
-
 def _searched(trials: pd.DataFrame) -> pd.DataFrame:
     ended = trials[(trials["phase"] == Phase.SEARCH) & trials["state"].isin(_ENDED)]
     return ended.assign(score=ended["score"].where(ended["state"] == State.COMPLETE))
@@ -280,54 +228,3 @@ def _half_scores(confusion: pd.DataFrame, classes: int) -> tuple[pd.Index, np.nd
     union = table(truth, pixels) + table(predicted, pixels) - correct
     iou = np.divide(correct, union, out=np.full(union.shape, np.nan), where=union > 0)
     return pd.Index(evals), np.nanmean(iou, axis=2), len(names)
-
-
-def _independent(sweeps: Sequence[Tables]) -> None:
-    if not sweeps:
-        raise AnalysisError("sweeps: the tables of at least one are needed, got none")
-    rows = pd.concat([tables["sweeps"] for tables in sweeps])
-    if len(twice := rows[rows.duplicated("seed")]):
-        raise AnalysisError(f"sweeps: each must have another seed, got seed {twice['seed'].iloc[0]} twice")
-    specs = [read_spec(text).fields for text in rows["spec_json"]]
-    for field in SpecField:
-        if any(fields[field] != specs[0][field] for fields in specs):
-            raise AnalysisError(f"sweeps: all must have the same '{field}', got different ones")
-
-
-def _winners(tables: Tables) -> dict[str, float]:
-    """Mean of each study's best finalist on fresh seeds; a study that was not confirmed or is refused has none."""
-    means = {}
-    trials = tables["trials"]
-    for _, top in compare(tables).iterrows():
-        if top["confirmed"] and not top["refused"]:
-            mine = trials[(trials["study"] == top["study"]) & (trials["config_id"] == top["config_id"])]
-            final = mine.loc[(mine["phase"] == Phase.FINAL) & (mine["state"] == State.COMPLETE), "score"].dropna()
-            means[str(top["study"])] = float(final.mean()) if len(final) else float(top["mean"])
-    return means
-
-
-def _welch(mine: pd.Series, theirs: pd.Series) -> tuple[float, float, float, float]:
-    """Difference of means, its standard error, degrees of freedom and p-value; NaN with too few sweeps."""
-    if min(len(mine), len(theirs)) < ENOUGH_SWEEPS:
-        return (float("nan"),) * 4
-    difference = float(mine.mean() - theirs.mean())
-    parts = np.array([mine.var(ddof=1) / len(mine), theirs.var(ddof=1) / len(theirs)])
-    if parts.sum() < 1e-18:
-        return difference, 0.0, float(len(mine) + len(theirs) - 2), float(abs(difference) < 1e-9)
-    test = stats.ttest_ind(mine, theirs, equal_var=False)
-    return difference, float(np.sqrt(parts.sum())), float(test.df), float(test.pvalue)
-
-
-def _sentence(sweeps: int, reference: pd.Series, frame: pd.DataFrame, confidence: float) -> str:
-    if sweeps < 2:
-        return ONE_SWEEP
-    tested = frame[frame["p_holm"].notna()]
-    if tested.empty:
-        return f"{plural(sweeps, 'sweep')} per method, a test takes {ENOUGH_SWEEPS}; tuning luck not measured"
-    separated = tested.loc[tested["p_holm"] < 1 - confidence, "study"].tolist()
-    what = (
-        f"separated from the baseline: {', '.join(separated)}"
-        if separated
-        else "no method is separated from the baseline"
-    )
-    return f"{len(reference)} sweeps per method, Welch's test over sweeps, Holm over {len(frame)}: {what}"

@@ -1,13 +1,9 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from opda.nonparametric import EmpiricalDistribution
-from scipy import stats
 
-from analysis import AnalysisError
-from analysis.search.expected_best import ONE_SWEEP, expected_best, method_claim, refusal, weights
+from analysis.search.expected_best import expected_best, refusal, weights
 
 
 @pytest.fixture
@@ -123,59 +119,6 @@ def test_without_a_second_score_none_is_made_up(search):
     assert result.by_trials["held_out"].isna().all()
 
 
-def confirmed(empty_sweep, seed, gain, **fields):
-    rng = np.random.default_rng(seed)
-    made = empty_sweep(seed=seed, **fields)
-    for study, level in (("none", 0.40), ("cwd", 0.40 + gain)):
-        made.study(study, is_baseline=study == "none")
-        trials = [made.trial(study, level + 0.02, seed=seed) for _ in range(3)]
-        for fresh in (seed + 1, seed + 2):
-            made.trial(study, float(level + rng.normal(0, 0.004)), seed=fresh, of=trials[0])
-    return made
-
-
-def test_one_sweep_does_not_measure_the_luck_of_searching(empty_sweep):
-    result = method_claim([confirmed(empty_sweep, 0, 0.1).tables()])
-    assert result.sentence == ONE_SWEEP
-    assert result.frame["p_holm"].isna().all()
-    two = method_claim([confirmed(empty_sweep, seed, 0.1).tables() for seed in (0, 100)])
-    assert two.sentence == "2 sweeps per method, a test takes 3; tuning luck not measured"
-
-
-def test_the_sweep_is_the_unit(empty_sweep):
-    result = method_claim([confirmed(empty_sweep, seed, 0.05).tables() for seed in (0, 100, 200, 300)])
-    row = result.frame.iloc[0]
-    assert (row["study"], row["sweeps"]) == ("cwd", 4)
-    assert row["difference"] == pytest.approx(0.05, abs=0.01)
-    assert row["low"] > 0
-    assert result.sentence.endswith("separated from the baseline: cwd")
-
-
-def test_a_refused_comparison_is_refused_over_many_sweeps_too(empty_sweep):
-    sweeps = [confirmed(empty_sweep, seed, 0.05) for seed in (0, 100, 200)]
-    for made in sweeps:
-        made.rows["studies"][0]["searched_parameters"] = 0
-    assert method_claim([made.tables() for made in sweeps]).frame["p_holm"].isna().all()
-
-
-def test_the_same_sweep_twice_is_no_second_sweep(empty_sweep):
-    tables = confirmed(empty_sweep, 0, 0.1).tables()
-    with pytest.raises(AnalysisError, match="got seed 0 twice"):
-        method_claim([tables, tables])
-
-
-def test_sweeps_that_ask_different_things_are_not_pooled(empty_sweep):
-    specs = [json.dumps({"budget": {"trials": trials}}) for trials in (3, 6)]
-    made = [confirmed(empty_sweep, seed, 0.1, spec_json=specs[seed]).tables() for seed in (0, 1)]
-    with pytest.raises(AnalysisError, match="the same 'budget', got different ones"):
-        method_claim(made)
-
-
-def test_no_sweep_is_one_sentence():
-    with pytest.raises(AnalysisError, match="at least one"):
-        method_claim([])
-
-
 def test_an_empty_search_gives_empty_curves(empty_sweep):
     made = empty_sweep(sampler="random", scheduler="none")
     made.study("none", is_baseline=True)
@@ -201,19 +144,3 @@ def test_the_half_that_scores_is_not_the_half_that_chose(empty_sweep):
     by_trials = expected_best(made.tables()).by_trials
     halves = np.array([0.80, 0.30, 0.20, 0.60]) / 2  # the other class is never predicted
     assert by_trials["held_out"].tolist() == pytest.approx([halves.mean(), (halves[1] + halves[2]) / 2])
-
-
-def test_a_claim_about_methods_is_welchs_test_over_the_means_of_the_sweeps(empty_sweep):
-    made = [confirmed(empty_sweep, seed, 0.008) for seed in (0, 100, 200, 300)]
-    for sweep in made:  # the final seeds count, where there are any
-        sweep.trial("cwd", 0.41 + sweep.rows["sweeps"][0]["seed"] / 1e5, seed=999, of="cwd-0", phase="final")
-    of = {study: [] for study in ("none", "cwd")}
-    for sweep in made:
-        for study, phase in (("none", "confirm"), ("cwd", "final")):
-            trials = [row for row in sweep.rows["trials"] if (row["study"], row["phase"]) == (study, phase)]
-            of[study].append(np.mean([trial["score"] for trial in trials]))
-    theirs = stats.ttest_ind(of["cwd"], of["none"], equal_var=False)
-    ends = theirs.confidence_interval(0.8)
-    row = method_claim([sweep.tables() for sweep in made], confidence=0.8).frame.iloc[0]
-    assert row["difference"] == pytest.approx(np.mean(of["cwd"]) - np.mean(of["none"]))
-    assert (row["p"], row["low"], row["high"]) == pytest.approx((theirs.pvalue, ends.low, ends.high))
