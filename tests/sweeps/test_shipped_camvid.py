@@ -40,7 +40,8 @@ def test_select_has_several_sequences_and_none_of_train(spec, root):
 
 def test_every_network_starts_from_imagenet_weights(spec):
     assert spec.student.weights == "library"
-    assert spec.teacher_config is not None and spec.teacher_config.student.weights == "library"
+    assert spec.teacher_config is not None
+    assert spec.teacher_config.student.weights == "library"
 
 
 def test_every_study_is_searched_several_times_and_confirmed_on_enough_seeds(spec):
