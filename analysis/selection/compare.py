@@ -1,6 +1,5 @@
 """The comparison of methods: each study's best finalist against the searched baseline, with warnings."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
@@ -10,16 +9,16 @@ import pandas as pd
 from analysis.conditions.hardware import mixed
 from analysis.errors import AnalysisError
 from analysis.formats import missing
-from analysis.selection.claims import Claim, claim_of, config_claims
+from analysis.selection.claims import Claim, config_claims
 from analysis.selection.doubts import SMALLEST_GAP, Doubts
 from analysis.selection.failures import StudyFailures, study_failures
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.refusals import refused
 from analysis.selection.study_row import NAN, StudyRow, last_evaluations, study_rows
-from analysis.selection.withheld import burden, no_word, unseen_loss, weakened
+from analysis.selection.withheld import Claims
 from analysis.stats.looks import looks_of
-from analysis.stats.seed_contrasts import Effects, smallest_effect
+from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
 from analysis.tables.ranges import edges
@@ -67,7 +66,7 @@ def compare(tables: Tables) -> pd.DataFrame:
     finished = selection_ended(tables)
     sweeps, failures = tables["sweeps"], study_failures(tables, ranked)
     judge = partial(config_claims, rows, smallest_effect(sweeps), looks_of(sweeps))
-    claims = _Claims.of(rows, baseline, failures, judge) if finished else None
+    claims = Claims.of(rows, baseline, failures, judge) if finished else None
     proposed = [row.best.trial_id for row in rows if row.best.trial_id is not None]
     doubts = Doubts(baseline, teacher, finished, mixed(tables), edges(tables, proposed))
     columns = []
@@ -118,49 +117,6 @@ def per_class(tables: Tables, comparison: pd.DataFrame) -> pd.DataFrame:
     if len(measured) and len(measured["iou"].iloc[0]) == len(classes):
         frame["teacher"] = np.asarray(measured["iou"].iloc[0], dtype=float)
     return frame
-
-
-@dataclass(frozen=True)
-class _Claims:
-    """The claims about all studies: from the scores as they are, and under the burden of failures.
-
-    Attributes:
-        baseline: The baseline; None in a sweep without a baseline.
-        failures: Of every study.
-        every: The family of claims by the scores as they are, then after each burden; empty where none can be made.
-    """
-
-    baseline: StudyRow | None
-    failures: Mapping[str, StudyFailures]
-    every: Sequence[Effects] = ()
-
-    @classmethod
-    def of(
-        cls,
-        rows: Sequence[StudyRow],
-        baseline: StudyRow | None,
-        failures: Mapping[str, StudyFailures],
-        judge: Callable[[Mapping[str, float]], Effects | None],
-    ) -> "_Claims":
-        plain = judge({})
-        if plain is None or baseline is None:
-            return cls(baseline, failures)
-        of_others = {row.study: burden(row, baseline, failures) for row in rows if row is not baseline}
-        of_baseline = {baseline.study: unseen_loss(baseline, failures)}
-        burdened = (judge(each) for each in (of_others, of_baseline) if any(each.values()))
-        return cls(baseline, failures, [plain, *(each for each in burdened if each is not None)])
-
-    def about(self, row: StudyRow, teacher: float) -> Claim:
-        """The claim about one study beside the baseline; it may say no more than why no word is said."""
-        baseline = self.baseline
-        if baseline is None or not row.best.n:
-            return Claim()
-        if reason := no_word(row, baseline):
-            return Claim(withheld=reason)
-        if not self.every or not set(row.best.seeds) & set(baseline.best.seeds):
-            return Claim()
-        plain, *burdened = (claim_of(each, row, baseline, teacher) for each in self.every)
-        return weakened(plain, burdened, row, baseline, self.failures)
 
 
 def _shares(row: StudyRow, failures: StudyFailures) -> dict[str, object]:

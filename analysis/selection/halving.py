@@ -5,7 +5,7 @@ same new seeds, and after each round the better half goes on (Karnin et al. 2013
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -74,19 +74,20 @@ def entered(rounds: Sequence[Round], seeds: int) -> int:
     return max(1, len(rounds))
 
 
-def survivors(scores: Mapping[T, Sequence[float | None]], alive: int) -> list[T]:
+def survivors(scores: Mapping[T, Sequence[float | None]], alive: int, unstable: Collection[T] = ()) -> list[T]:
     """The configs that go on, in their given order: the best `alive` by mean.
 
     Args:
         scores: Per config, in order of preference among equals, its score on every fresh seed so far; None for a
-            training that gave none. A config with such a training comes after all without.
+            seed that is missing. A config with such a seed comes after all without.
         alive: How many go on.
+        unstable: Configs of which a training failed; they come after all others.
     """
 
-    def worth(config: T) -> tuple[bool, float]:
+    def worth(config: T) -> tuple[bool, bool, float]:
         finite = [score for score in scores[config] if score is not None]
         mean = sum(finite) / len(finite) if finite else -math.inf
-        return len(finite) == len(scores[config]), mean
+        return config not in unstable, len(finite) == len(scores[config]), mean
 
     best = sorted(scores, key=worth, reverse=True)[:alive]  # a stable sort, also in reverse
     return [config for config in scores if config in best]

@@ -4,14 +4,66 @@ The best of several finalists is often one whose seeds did not fail by luck. So 
 loses what failures cost on average in its study, and a gain if the failed seeds of the baseline are left out.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from analysis.formats import plural, points
-from analysis.selection.claims import Claim
+from analysis.selection.claims import Claim, claim_of
 from analysis.selection.failures import StudyFailures
 from analysis.selection.study_row import StudyRow
 from analysis.stats.judge import WORDS
+from analysis.stats.seed_contrasts import Effects
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The claims about all studies: from the scores as they are, and under the burden of failures.
+
+    Attributes:
+        baseline: The baseline; None in a sweep without a baseline.
+        failures: Of every study.
+        every: The family of claims by the scores as they are, then after each burden; empty where none can be made.
+    """
+
+    baseline: StudyRow | None
+    failures: Mapping[str, StudyFailures]
+    every: Sequence[Effects] = ()
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[StudyRow],
+        baseline: StudyRow | None,
+        failures: Mapping[str, StudyFailures],
+        judge: Callable[[Mapping[str, float]], Effects | None],
+    ) -> "Claims":
+        """The claims of a sweep.
+
+        Args:
+            rows: All studies of the sweep.
+            baseline: The baseline; None in a sweep without a baseline.
+            failures: Of every study.
+            judge: Takes what is taken from the scores of every study (fraction), and returns the claims about the rest.
+        """
+        plain = judge({})
+        if plain is None or baseline is None:
+            return cls(baseline, failures)
+        of_others = {row.study: burden(row, baseline, failures) for row in rows if row is not baseline}
+        of_baseline = {baseline.study: unseen_loss(baseline, failures)}
+        burdened = (judge(each) for each in (of_others, of_baseline) if any(each.values()))
+        return cls(baseline, failures, [plain, *(each for each in burdened if each is not None)])
+
+    def about(self, row: StudyRow, teacher: float) -> Claim:
+        """The claim about one study beside the baseline; it may say no more than why no word is said."""
+        baseline = self.baseline
+        if baseline is None or not row.best.n:
+            return Claim()
+        if reason := no_word(row, baseline):
+            return Claim(withheld=reason)
+        if not self.every or not set(row.best.seeds) & set(baseline.best.seeds):
+            return Claim()
+        plain, *burdened = (claim_of(each, row, baseline, teacher) for each in self.every)
+        return weakened(plain, burdened, row, baseline, self.failures)
 
 
 def no_word(row: StudyRow, baseline: StudyRow) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from analysis.selection.halving import survivors
+from sweeps.driver.fresh_scores import counted_score, unstable
 from sweeps.driver.looking import seeds_now
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
@@ -115,11 +116,12 @@ def race(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> l
     rounds = spec.confirm.rounds
     for following, so_far in zip(rounds[1:], accumulate(each.seeds for each in rounds), strict=False):
         seeds = spec.confirm_seeds[:so_far]
-        ran = {trial.id: [runs.get((trial.id, seed)) for seed in seeds] for trial in in_round[-1]}
-        if any(run is None or run.state.is_unfinished for reruns in ran.values() for run in reruns):
+        alive = {trial.id: trial.score for trial in in_round[-1]}
+        ran = {name: [run for seed in seeds if (run := runs.get((name, seed))) is not None] for name in alive}
+        if any(len(reruns) < so_far or any(run.state.is_unfinished for run in reruns) for reruns in ran.values()):
             break
-        scores = {trial: [run.score for run in reruns if run is not None] for trial, reruns in ran.items()}
-        kept = survivors(scores, following.alive)
+        scores = {name: [counted_score(spec, state, run) for run in reruns] for name, reruns in ran.items()}
+        kept = survivors(scores, following.alive, unstable(ran, alive))
         in_round.append([trial for trial in in_round[-1] if trial.id in kept])
     return [list[TrialRecord | None](alive) for alive in in_round]
 

@@ -45,3 +45,9 @@ def test_a_config_with_a_lost_seed_goes_on_only_for_want_of_others():
     scores = {"a": [0.9, None], "b": [0.4, 0.4], "c": [None, None]}
     assert survivors(scores, 1) == ["b"]
     assert survivors(scores, 2) == ["a", "b"]
+
+
+def test_a_config_with_a_failed_training_goes_on_only_for_want_of_others():
+    scores = {"a": [0.9, 0.8], "b": [0.4, None], "c": [0.3, 0.3]}
+    assert survivors(scores, 2, {"a"}) == ["b", "c"]
+    assert survivors(scores, 3, {"a"}) == ["a", "b", "c"]
