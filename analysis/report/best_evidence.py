@@ -36,5 +36,6 @@ def _plain(words: Verdict) -> dict[str, object]:
         "headline": words.headline,
         "rests_on": words.stage.value,
         **numbers,
+        **({"decide": words.decide} if words.decide else {}),
         **({"disagreement": disagreement[0]} if disagreement else {}),
     }

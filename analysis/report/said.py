@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.formats import interval, missing, plural, points, signed, text
+from analysis.formats import interval, missing, plural, points, share, signed, text
 from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 
 SEPARATED, NOT_SEPARATED, EQUIVALENT = WORDS
@@ -20,6 +20,7 @@ class Wording:
         low: Lower end of its interval.
         high: Upper end.
         seeds: On how many seeds.
+        weakened: Why failed trainings took a stronger word; empty where they did not.
     """
 
     word: str
@@ -27,6 +28,7 @@ class Wording:
     low: float
     high: float
     seeds: int
+    weakened: str = ""
 
     @property
     def better(self) -> bool:
@@ -63,7 +65,8 @@ class Wording:
         seeds = plural(self.seeds, "seed")
         if self.few and self.word != NOT_SEPARATED:
             return f"{sides} on {seeds} alone: {self.numbers}"
-        return f"{sides}: {self.numbers} over {seeds}"
+        failed = ", since trainings failed" if self.weakened else ""
+        return f"{sides}: {self.numbers} over {seeds}{failed}"
 
 
 def said_of(row: pd.Series) -> Wording | None:
@@ -71,7 +74,8 @@ def said_of(row: pd.Series) -> Wording | None:
     word = text(row.get("word"))
     if not word or not interval(row.get("low"), row.get("high")):
         return None
-    return Wording(word, row["difference"], row["low"], row["high"], len(row["differences"]) or int(row["n"]))
+    seeds = len(row["differences"]) or int(row["n"])
+    return Wording(word, row["difference"], row["low"], row["high"], seeds, text(row.get("withheld")).rstrip("."))
 
 
 def missed(row: pd.Series) -> str:
@@ -80,6 +84,14 @@ def missed(row: pd.Series) -> str:
     if missing(least):
         return ""
     return f"A true gain of {points(least)} points would be missed in 20 of 100 sweeps like this one."
+
+
+def success(row: pd.Series) -> str:
+    """How many fresh seeds of a config were trained without a failure, as a sentence; empty before the first."""
+    if missing(row.get("success")) or not row["confirmed"]:
+        return ""
+    trained, low, high = round(row["success"] * row["n"]), share(row["success_low"]), share(row["success_high"])
+    return f" {trained} of {plural(int(row['n']), 'seed')} without a failure (chance of success {low} to {high})."
 
 
 def refusal(row: pd.Series) -> str:

@@ -10,11 +10,12 @@ from analysis.ablation.effects import ablate
 from analysis.formats import each, missing, plural, points, share, signed
 from analysis.report.ablation_verdict import ablation_line
 from analysis.report.cautions import budget, not_claimed, warnings
+from analysis.report.evidence_lines import what_would_decide
 from analysis.report.headline import Headline, Scene, Statement, before_the_freeze, rival_name, scene_of
 from analysis.report.held_out import HeldOut, after_the_freeze, disagreements, held_out
 from analysis.report.held_out import lines as held_out_lines
 from analysis.report.line import Line, Mark
-from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of
+from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of, success
 from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
@@ -46,6 +47,7 @@ class Verdict:
         mark: How the headline is to be read; the color of the page.
         stage: What the headline rests on.
         said: The word of the headline with its numbers; None where it has none.
+        decide: How many more seeds would decide, and the command; empty where enough have, and after a freeze.
     """
 
     headline: str
@@ -54,6 +56,7 @@ class Verdict:
     mark: Mark = "amber"
     stage: Stage = Stage.SEARCH
     said: Wording | None = None
+    decide: str = ""
 
 
 def verdict_of(tables: Tables) -> Verdict:
@@ -87,20 +90,23 @@ def verdict(
     winner, found = scene.winner, held_out(tables)
     selection = before_the_freeze(scene, finished)
     stage, statement = stated(scene, selection, found, finished)
-    lines = _lines(tables, scene, finished)
+    lines, decide = _lines(tables, scene, finished), ""
     if found is not None:
         lines = [*held_out_lines(found), *_disagreements(found, winner), *_as_selection(selection, lines)]
+    elif finished and (said := statement.said) is not None:
+        decide = what_would_decide(tables, said.difference, said.word, said.seeds)
+        lines += [Line("What would decide", decide.removeprefix("What would decide: "))] if decide else []
     headline, mark = statement.headline, statement.mark
     if len(ablation):
         effects = ablation_line(tables, ablation, finished)
         if tables["sweeps"]["purpose"].iloc[0] == "ablation":
             headline, lines, mark = effects.text.split(";")[0].removesuffix("."), [effects], effects.mark
-            stage = Stage.PROVISIONAL if finished else Stage.RUNNING
+            stage, statement, decide = (Stage.PROVISIONAL if finished else Stage.RUNNING), Statement(headline), ""
         else:
             lines.append(effects)
     lines += [Line("Optimism removed", *_optimism(winner)), spent, doubts]
     claims = not_claimed(tables, winner, comparison, finished, found)
-    return Verdict(so_far + headline, tuple(lines), claims, mark, stage, statement.said)
+    return Verdict(so_far + headline, tuple(lines), claims, mark, stage, statement.said, decide)
 
 
 def stated(scene: Scene, selection: Statement, found: HeldOut | None, finished: bool) -> tuple[Stage, Statement]:
@@ -154,7 +160,7 @@ def _chosen(scene: Scene) -> str:
     if len(rivals):
         tied = ", ".join(rival_name(row, winner) for _, row in rivals.iterrows())
         why = f" The cheapest of {len(rivals) + 1} configs within one standard error of the best; the others: {tied}."
-    return f"{name[0].upper()}{name[1:]} of study {winner['study']}; {seeds}.{why}"
+    return f"{name[0].upper()}{name[1:]} of study {winner['study']}; {seeds}.{success(winner)}{why}"
 
 
 def _spreads(winner: pd.Series) -> str:
@@ -196,7 +202,8 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
         return f"{signed(winner['difference'])} points over {name}{seeds}.{gap}{why}", "amber"
     clause = said.clause(name)
     worth = f" The smallest difference that matters was declared as {points(smallest_effect(tables['sweeps']))} points."
-    power = f" {missed(winner)}" if said.word == NOT_SEPARATED else ""
+    power = f" {missed(winner)}" if said.word == NOT_SEPARATED and not said.weakened else ""
+    power += f" Weakened, because {said.weakened}." if said.weakened else ""
     decided = said.word == SEPARATED and not said.few
     return f"{clause[0].upper()}{clause[1:]}{seeds}.{power}{gap}{worth}", "" if decided else "amber"
 

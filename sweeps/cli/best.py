@@ -58,7 +58,7 @@ def best(
         console.print(str(out))
     elif not freeze:
         console.write(text)
-        verdict = f"# {verdict}"  # what is printed is YAML
+        verdict = "\n".join(f"# {line}" for line in verdict.splitlines())  # what is printed is YAML
     console.print(verdict)
 
 

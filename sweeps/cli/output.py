@@ -40,12 +40,14 @@ def write_output(path: Path, content: str, force: bool) -> None:
 
 
 def verdict_line(chosen: Mapping[str, Any]) -> str:
-    """The last line of a command that shows a result: the headline of the report.
+    """The last lines of a command that shows a result: what would decide, and the headline of the report.
 
     Args:
         chosen: From `analysis.report.best_evidence.best_evidence`.
     """
-    return f"verdict: {chosen['evidence']['verdict']['headline']}"
+    said = chosen["evidence"]["verdict"]
+    decide = f"{said['decide']}\n" if "decide" in said else ""
+    return f"{decide}verdict: {said['headline']}"
 
 
 def require_writable(sweep: Store, out: str) -> None:

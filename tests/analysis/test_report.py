@@ -53,7 +53,7 @@ def test_the_report_of_a_whole_sweep(realistic):
     figures = [tag for tag, attributes in checker.tags if attributes.get("class") == "figure"]
     captions = [tag for tag, _ in checker.tags if tag == "figcaption"]
     assert len(figures) == 17
-    assert len(captions) == 9
+    assert len(captions) == 10
     assert sum(tag == "img" for tag, _ in checker.tags) == 10 + 6
 
 

@@ -20,7 +20,7 @@ def section(findings: Findings) -> str:
     all_scores = [score for scores in frame["scores"] for score in scores]
     low, high = (min(all_scores), max(all_scores)) if all_scores else (0.0, 1.0)
     mark = float("nan") if baseline is None else baseline["mean"]
-    columns = ["Study", "mIoU", "Seeds", "Over baseline", "Verdict", "Gap closed", "In the search", "Budget"]
+    columns = ["Study", "mIoU", "Seeds", "Success", "Over baseline", "Verdict", "Gap closed", "In the search", "Budget"]
     tied = findings.tied()
     rows = []
     for _, row in frame.iterrows():
@@ -36,6 +36,7 @@ def section(findings: Findings) -> str:
                 TableCell(html=page.key(row["study"], color), small=" · ".join(about)),
                 number(points(row["mean"]), row["mean"], f"n={row['n']}"),
                 TableCell(html=drawn, small=each(row["scores"]), sort=row["maximum"]),
+                _success(row),
                 number(signed(row["difference"]), row["difference"], limits or _seedwise(row["differences"])),
                 _word(findings, row),
                 number(share(row["gap_closed"]), row["gap_closed"], _shares(row)),
@@ -70,7 +71,8 @@ def _how_to_read(findings: Findings) -> str:
     role = SELECTION_ALONE if read_frozen_selection(findings.tables) is not None else ""
     return (
         f"{role}{CONFIG_CLAIM} Every study is represented by its best config. mIoU is the mean over fresh seeds, which "
-        "the search never used; the dots are those seeds, the dotted line is the baseline. Over baseline: the mean "
+        "the search never used, failed trainings included; the dots are those seeds, the dotted line is the baseline. "
+        "Success: the share of them that did not fail, with its interval. Over baseline: the mean "
         f"difference, with its interval below.{verdicts} In the search: the single-seed score that made the "
         "config a finalist, then the step from there to the fresh mean. Budget: the search (trials, epochs, "
         f"time, parameters searched); after the plus, the time of the fresh seeds.{bold}"
@@ -88,7 +90,18 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
     notes = [text(row.get("unstable"))]
     notes += [f"on {plural(said.seeds, 'seed')} alone"] if said.few and said.word != NOT_SEPARATED else []
     notes += [missed(row)] if said.word == NOT_SEPARATED else []
-    return TableCell(said.in_table, small="; ".join(filter(None, notes)))
+    notes += [said.weakened]
+    return TableCell(said.in_table, small="; ".join(filter(None, notes)), wide=bool(said.weakened))
+
+
+def _success(row: pd.Series) -> TableCell:
+    """The share of the config's fresh seeds that did not fail, and the failures of the whole study."""
+    broken, runs = (int(row[f"search_{name}"] + row[f"fresh_{name}"]) for name in ("broken", "runs"))
+    of_study = f"{broken} of {runs} failed in the study" if broken else ""
+    if missing(row["success"]) or not row["confirmed"]:
+        return number("", None, of_study)
+    ends = f"{share(row['success_low'])} to {share(row['success_high'])}"
+    return number(share(row["success"]), row["success"], "; ".join(filter(None, (ends, of_study))))
 
 
 def _spent(row: pd.Series) -> TableCell:
