@@ -7,7 +7,8 @@ import pandas as pd
 
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.latency import latency_of
-from analysis.selection.one_standard_error import pooled_sd
+from analysis.selection.one_standard_error import by_seed
+from analysis.selection.standings import redrawn_means
 from analysis.tables.files import Tables
 
 COSTS = ("cost_s", "params", "latency_ms")
@@ -20,9 +21,9 @@ LIKELY = 0.2
 def pareto(tables: Tables, seed: int = 0) -> pd.DataFrame:
     """The configs that were trained on fresh seeds, with the front of mIoU against what each costs.
 
-    With a few seeds the front itself is uncertain: ``p_front`` is the share of redraws of all means, from the
-    standard deviation pooled over the configs and its own uncertainty, in which the config is on the front. Costs
-    are taken as known. Configs whose search score is all there is are not on any front.
+    With a few seeds the front itself is uncertain: ``p_front`` is the share of redraws of all means (see
+    `analysis.selection.standings.redrawn_means`) in which the config is on the front. Costs are taken as known. Configs
+    whose search score is all there is are not on any front.
 
     Args:
         tables: The tables of a sweep.
@@ -46,7 +47,7 @@ def pareto(tables: Tables, seed: int = 0) -> pd.DataFrame:
         decided.remove("latency_ms")
     costs = frame[decided].to_numpy(dtype=float)
     means = frame["mean"].to_numpy(dtype=float)
-    redrawn = _redrawn(frame, seed)
+    redrawn = redrawn_means(by_seed(frame), REPLICATES, seed)
     chance = np.mean([on_front(draw, costs) for draw in redrawn], axis=0) if len(redrawn) else np.nan
     frame = frame.assign(on_front=on_front(means, costs), p_front=chance)
     return frame[["study", "config_id", "mean", "n", *COSTS, "on_front", "p_front"]]
@@ -66,18 +67,6 @@ def on_front(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
     no_worse = np.all(losses[None] <= losses[:, None], axis=2)
     better = np.any(losses[None] < losses[:, None], axis=2)
     return ~np.any(no_worse & better, axis=1)
-
-
-def _redrawn(frame: pd.DataFrame, seed: int) -> np.ndarray:
-    """Means as other seeds might have given them (replicates, K); none where no spread is known."""
-    sd = pooled_sd(frame["scores"].tolist())
-    if np.isnan(sd):
-        return np.empty((0, len(frame)))
-    n = frame["n"].to_numpy(dtype=float)
-    df = (n - 1).sum()
-    rng = np.random.default_rng(seed)
-    spread = sd * np.sqrt(df / rng.chisquare(df, (REPLICATES, 1)))
-    return frame["mean"].to_numpy(dtype=float) + rng.normal(size=(REPLICATES, len(frame))) * spread / np.sqrt(n)
 
 
 def _latencies(tables: Tables, trials: Sequence[pd.DataFrame]) -> tuple[list[float], int]:

@@ -1,13 +1,26 @@
 """How often the gain that a report states as detectable is detected, and how often half of it would be missed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from world_rows.row import Row, Simulate
 from world_rows.scores import UNIT, judged, scores_of
 
+from analysis.stats.looks import alpha_at
+from analysis.stats.power import detectable_ses, first_step, median_unbiased
+
 TOPIC = "power at the stated gain"
 STATED, LEAST = 0.8, 0.78
+
+
+def stated(rng: np.random.Generator, sd: Sequence[float], seeds: int, rho: float = 0.0, worlds: int = 4000) -> float:
+    """The median over worlds of the smallest detectable gain that `effects` states, in `UNIT`."""
+    spread = np.asarray(sd, dtype=float)[:, None]
+    own = rng.normal(size=(worlds, len(sd), seeds)) * np.sqrt(1 - rho)
+    scores = spread * (own + np.sqrt(rho) * rng.normal(size=(worlds, 1, seeds)))
+    se = (scores[:, 1:] - scores[:, :1]).std(2, ddof=1) / np.sqrt(seeds)
+    ses = detectable_ses(seeds - 1.0, first_step(alpha_at(seeds), len(sd) - 1))
+    return float(np.median(np.median(median_unbiased(se, seeds - 1) * ses, axis=1)))
 
 
 def found(configs: int, seeds: int, rho: float = 0.0, sd: tuple[float, float] = (1.0, 1.0)) -> Simulate:
@@ -15,14 +28,9 @@ def found(configs: int, seeds: int, rho: float = 0.0, sd: tuple[float, float] = 
     spread = [sd[0], *[sd[1]] * (configs - 1)]
 
     def simulate(rng: np.random.Generator, worlds: int) -> np.ndarray:
-        stated = [judged(scores).mde for scores in scores_of(rng, max(worlds // 2, 100), spread, seeds, rho)]
-        truth = [0.0, float(np.median(stated)) / UNIT, *[0.0] * (configs - 2)]
-        return np.array(
-            [
-                judged(scores).words["c1"] == "separated"
-                for scores in scores_of(rng, worlds, spread, seeds, rho, truth=truth)
-            ]
-        )
+        truth = [0.0, stated(rng, spread, seeds, rho), *[0.0] * (configs - 2)]
+        drawn = scores_of(rng, worlds, spread, seeds, rho, truth=truth)
+        return np.array([judged(scores).words["c1"] == "separated" for scores in drawn])
 
     return simulate
 
@@ -32,12 +40,11 @@ def missed(configs: int, seeds: int, share: float) -> Simulate:
 
     def simulate(rng: np.random.Generator, worlds: int) -> np.ndarray:
         spread = [1.0] * configs
-        gain = share * float(np.median([judged(scores).mde for scores in scores_of(rng, 200, spread, seeds)]))
-        truth = [0.0, gain / UNIT, *[0.0] * (configs - 2)]
+        gain = share * stated(rng, spread, seeds)
         outcomes = []
-        for scores in scores_of(rng, worlds, spread, seeds, truth=truth):
+        for scores in scores_of(rng, worlds, spread, seeds, truth=[0.0, gain, *[0.0] * (configs - 2)]):
             said = judged(scores)
-            outcomes.append(said.chance_to_miss(gain) - (said.words["c1"] != "separated"))
+            outcomes.append(said.chance_to_miss(UNIT * gain) - (said.words["c1"] != "separated"))
         return np.array(outcomes)
 
     return simulate

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from analysis.selection.one_standard_error import cheapest, pooled_sd, seed_sd, within_one_se
-from analysis.selection.standings import standings
+from analysis.selection.standings import redrawn_means, standings
 from analysis.stats.seed_contrasts import effects
 
 
@@ -122,3 +122,12 @@ def test_a_shared_luck_of_the_seeds_does_not_hide_who_is_best():
 def test_two_seeds_leave_the_chance_open():
     ahead, _ = standings(seedwise([0.50, 0.51], [0.495, 0.503]))
     assert 0.5 < ahead.best < 0.9
+
+
+def test_a_config_with_one_seed_is_redrawn_with_the_spread_of_the_others():
+    values = [0.50, 0.51, 0.49, 0.50]
+    one, other = redrawn_means([dict(enumerate(values)), {1: 0.45}], 20_000).T
+    ends = 0.45 + stats.t.ppf([0.1, 0.9], 3) * np.std(values, ddof=1)
+    assert np.quantile(other, [0.1, 0.9]) == pytest.approx(ends, abs=0.001)
+    assert np.quantile(one, 0.9) - 0.5 == pytest.approx((np.quantile(other, 0.9) - 0.45) / 2, abs=0.001)
+    assert redrawn_means([{1: 0.5}], 10).shape == (0, 1)
