@@ -79,6 +79,10 @@ class StudyPlan:
     """Independent searches, which share the trials evenly."""
     rungs: tuple[int, ...] = ()
     """Epochs at which a trial may be stopped early."""
+    looks: tuple[int, ...] = ()
+    """Seeds at which the confirm phase may end, because the comparison is decided."""
+    runs_after_first_look: int = 0
+    """Runs of the confirm phase that such an end saves at most."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,19 @@ class Plan:
         return sum(study.search_epochs + study.confirm_runs * study.epochs for study in self.studies)
 
     @property
+    def least_trials(self) -> int:
+        """Trials of search and confirm phase where the first look ends the confirm phase."""
+        return self.trials - sum(study.runs_after_first_look for study in self.studies)
+
+    @property
     def search_share(self) -> float | None:
         """The share of the search in all epochs of the studies that search; none if no study searches."""
         searching = [study for study in self.studies if study.space]
         search = sum(study.search_epochs for study in searching)
         return search / (search + sum(study.confirm_runs * study.epochs for study in searching)) if search else None
+
+    def _at_least(self) -> str:
+        return f"at least {self.least_trials} and " if self.least_trials < self.trials else ""
 
     def render(self) -> str:
         """The plan as text."""
@@ -134,9 +146,16 @@ class Plan:
                 lines.append(f"  early stopping: rungs at epochs {', '.join(map(str, study.rungs))}")
             if study.confirm_runs:
                 lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on {study.confirm_text}")
+            if study.looks:
+                looks = ", ".join(map(str, study.looks))
+                lines.append(
+                    f"    at least {study.confirm_runs - study.runs_after_first_look} of them: looks at {looks} seeds, "
+                    "until the comparison is decided or more seeds would hardly decide it"
+                )
         lines += [
             "",
-            f"at most {self.trials} trials and {self.epochs} epochs of {self.checked.images['train']} images",
+            f"{self._at_least()}at most {self.trials} trials and {self.epochs} epochs of "
+            f"{self.checked.images['train']} images",
         ]
         if self.search_share is not None:
             lines.append(
@@ -313,6 +332,8 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         is_baseline=study == spec.baseline,
         searches=searches,
         rungs=tuple(rungs(spec, study)),
+        looks=spec.confirm.looks,
+        runs_after_first_look=rounds[-1].seeds if spec.confirm.looks else 0,
     )
 
 

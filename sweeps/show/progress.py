@@ -29,6 +29,7 @@ from sweeps.driver.allocation import (
     spent_epochs,
     spent_trials,
 )
+from sweeps.driver.looking import seeds_now
 from sweeps.ledger.events import Ended, Event
 from sweeps.ledger.ledger import now
 from sweeps.ledger.search_name import search_name
@@ -401,6 +402,12 @@ def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
     return _epochs_left(spec, state) * sum(timed) / len(timed) / at_once
 
 
+def _seeds_after_next_look(spec: SweepSpec, state: SweepState) -> int:
+    """Seeds of each study that are trained only if the next look does not end the confirm phase."""
+    now = seeds_now(spec, state)
+    return 0 if now is None else spec.confirm.most - now
+
+
 def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
     left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state.is_unfinished))
     if state.frozen is not None:
@@ -424,7 +431,7 @@ def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
         if confirms(spec):
             rounds = spec.confirm.rounds
             of_search = trainings(rounds, spec.confirm.top) if searches(spec, study) else all_seeds(rounds)
-            runs = of_search * len(numbers)
+            runs = (of_search - _seeds_after_next_look(spec, state)) * len(numbers)
             begun = len(state.of_study(study.name, Phase.CONFIRM))
             left += max(0, runs - begun) * epochs
     return left

@@ -84,3 +84,11 @@ def test_a_layer_that_is_only_searched_is_looked_for_too(fake):
     study = {"method": "cwd", "space": layers}
     with pytest.raises(InputError, match=r"studies\.cwd: .*encoder\.9"):
         check(make(fake, studies=["none", study]), Machine())
+
+
+def test_a_plan_until_decided_says_how_many_trainings_there_are_at_least_and_at_most(fake):
+    made = plan(make(fake, confirm={"top": 2, "seeds": [3, 12], "until": "decided"}), Machine())
+    assert (made.least_trials, made.trials) == (2 * (4 + 6), 2 * (4 + 6 + 9))
+    text = made.render()
+    assert "\n    at least 6 of them: looks at 3, 5, 8, 12 seeds, until the comparison is decided" in text
+    assert "\nat least 20 and at most 38 trials and " in text
