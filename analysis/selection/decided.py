@@ -13,7 +13,7 @@ from scipy import special
 
 from analysis.formats import missing, share, text
 from analysis.selection.compare import compare
-from analysis.stats.judge import ENOUGH_SEEDS, WORDS
+from analysis.stats.judge import ENOUGH_SEEDS, NO_NOISE, WORDS
 from analysis.stats.looks import Looks, alpha_at, looks_of, planned_looks
 from analysis.stats.power import first_step
 from analysis.stats.seed_contrasts import smallest_effect
@@ -154,7 +154,7 @@ def chance_of_a_word(
     mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
     half = float(special.stdtrit(most - 1, 1 - level / 2)) * sd / most**0.5
     spread = sd * ((most - n) / (most * n)) ** 0.5
-    if spread == 0:
+    if sd < NO_NOISE:
         return 0.0  # no noise was measured, which is no evidence, and more of the same is none either
     separated = special.stdtr(n - 1, (mean - max(smallest, half)) / spread)
     if either:

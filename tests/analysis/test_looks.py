@@ -2,9 +2,11 @@
 
 import itertools
 
+import numpy as np
 import pytest
+from scipy import stats
 
-from analysis.stats.looks import Looks, alpha_at, planned_looks
+from analysis.stats.looks import Looks, alpha_at, planned_looks, sentence
 
 
 @pytest.mark.parametrize(("seeds", "level"), [(2, 0.0333), (3, 0.0375), (5, 0.0417), (10, 0.0455)])
@@ -61,3 +63,30 @@ def test_a_look_with_other_finalists_on_as_many_seeds_counts_as_one_seed_more():
 )
 def test_planned_looks_grow_and_end_at_the_most(first, most, looks):
     assert planned_looks(first, most) == looks
+
+
+def first_rejections(differences, levels):
+    """The share of worlds (W, seeds) in which a paired t test at some look is below that look's level."""
+    rejected = np.zeros(len(differences), dtype=bool)
+    for seeds, level in levels.items():
+        rejected |= stats.ttest_1samp(differences[:, :seeds], 0.0, axis=1).pvalue < level
+    return rejected.mean()
+
+
+@pytest.mark.parametrize("most", [0, 12])
+def test_who_grows_a_sweep_until_something_is_separated_is_wrong_in_at_most_5_percent(most):
+    differences = np.random.default_rng(3).normal(size=(4000, 12))
+    looks, levels = Looks(most=most), {}
+    for seeds in (3, 5, 8, 12):
+        levels[seeds] = alpha_at(seeds, looks)
+        looks = looks.after(seeds)
+    assert first_rejections(differences, levels) <= 0.05 + 2 * 0.0034
+    assert first_rejections(differences, dict.fromkeys(levels, 0.05)) > 0.1  # without looks, as before
+
+
+def test_the_sentence_names_the_looks_and_what_is_left():
+    assert sentence(Looks(), 3) == ""
+    looks = Looks.unplanned((3, 5, 8))
+    assert sentence(looks, 12).startswith("look 4: the words of this sweep were read before, at 3, 5 and 8 seeds")
+    assert sentence(looks, 12).endswith("may be wrong in 0.17 instead of 5 of 100 sweeps")
+    assert sentence(looks, None).endswith("; 11% of the allowed error is left for look 4 and all later ones")
