@@ -7,16 +7,14 @@ from analysis.stats.looks import looks_of, sentence
 from analysis.tables.files import Tables
 
 
-def looks(tables: Tables, seeds: int) -> list[Line]:
+def looks(tables: Tables, seeds: int | None) -> list[Line]:
     """The line, if there is anything to say.
 
     Args:
         tables: The tables of a sweep.
-        seeds: Fresh seeds of the finalist that has most.
+        seeds: Fresh seeds of the finalist that has most; None while the look is still ahead.
     """
-    sweeps = tables["sweeps"]
-    now = seeds if bool(sweeps["finished"].all()) else None
-    parts = [*_planned(tables["decisions"]), sentence(looks_of(sweeps), now)]
+    parts = [*_planned(tables["decisions"]), sentence(looks_of(tables["sweeps"]), seeds)]
     said = ". ".join(f"{part[0].upper()}{part[1:]}" for part in parts if part)
     return [Line("Looks", f"{said}.")] if said else []
 

@@ -15,6 +15,7 @@ from analysis.report.headline import Headline, Scene, Statement, before_the_free
 from analysis.report.held_out import HeldOut, after_the_freeze, disagreements, held_out
 from analysis.report.held_out import lines as held_out_lines
 from analysis.report.line import Line, Mark
+from analysis.report.looks import looks
 from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of, success
 from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.final_seeds import selection_ended
@@ -104,7 +105,8 @@ def verdict(
             stage, statement, decide = (Stage.PROVISIONAL if finished else Stage.RUNNING), Statement(headline), ""
         else:
             lines.append(effects)
-    lines += [Line("Optimism removed", *_optimism(winner)), spent, doubts]
+    seeds = int(comparison.loc[comparison["confirmed"].astype(bool), "n"].max()) if winner["confirmed"] else None
+    lines += [*looks(tables, seeds if finished else None), Line("Optimism removed", *_optimism(winner)), spent, doubts]
     claims = not_claimed(tables, winner, comparison, finished, found)
     return Verdict(so_far + headline, tuple(lines), claims, mark, stage, statement.said, decide)
 

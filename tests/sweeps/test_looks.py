@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from analysis import read_tables
+from analysis.report.verdict import verdict_of
 from analysis.stats.looks import Looks, looks_of
 from sweeps.ledger.looks import before
 from sweeps.outcome.freeze import freeze
@@ -105,7 +106,9 @@ def test_status_and_live_page_say_which_look_it_is(fake, tmp_path, small):
         assert "at 3 seeds per finalist; 25% of the allowed error is left for look 2" in told(tmp_path)
     spec = fake.make_spec(**{**small, "confirm": seeds(5)})
     state = fake.run(spec, tmp_path)
-    for text in (told(tmp_path), live_page(spec, state, "finished")):
+    write_tables(tmp_path)
+    report = " ".join(line.text for line in verdict_of(read_tables(tmp_path)).lines)
+    for text in (told(tmp_path), live_page(spec, state, "finished"), report):
         assert "ook 2: the words of this sweep were read before, at 3 seeds per finalist" in text
         assert "may be wrong in 0.42 instead of 5 of 100 sweeps" in text
 

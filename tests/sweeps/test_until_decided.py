@@ -7,6 +7,7 @@ from rich.console import Console
 
 from analysis import read_tables
 from analysis.formats import signed
+from analysis.report.verdict import verdict_of
 from kdtrain.errors import InputError
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.ledger import Ledger, read
@@ -258,3 +259,6 @@ def test_status_and_page_say_why_it_stopped(fake, tmp_path):
     end = "ook 2 of at most 4 at 5 fresh seeds: kd is separated from the baseline none; no more seeds are trained"
     assert end in page
     assert end in told
+    write_tables(tmp_path)
+    ended = "At the last planned look, 5 seeds: kd is separated from the baseline none; no more seeds."
+    assert ended in [line.text for line in verdict_of(read_tables(tmp_path)).lines]
