@@ -333,7 +333,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         searches=searches,
         rungs=tuple(rungs(spec, study)),
         looks=spec.confirm.looks,
-        runs_after_first_look=rounds[-1].seeds if spec.confirm.looks else 0,
+        runs_after_first_look=(searches if space else 1) * rounds[-1].seeds if spec.confirm.looks else 0,
     )
 
 

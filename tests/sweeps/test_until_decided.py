@@ -168,6 +168,28 @@ def test_a_begun_sweep_can_be_continued_until_it_is_decided(fake, tmp_path):
     assert state.finished
 
 
+def test_every_search_of_a_study_goes_on_to_the_same_seeds(fake, tmp_path):
+    spec = spec_of(fake, repeats=2, budget={"trials": 2})
+    state = run(fake, spec, tmp_path, training(fake, gain=0.2))
+    assert [look[0] for look in looks_of(tmp_path)] == [3, 5]
+    for study in ("none", "kd"):
+        runs = {}
+        for trial in state.of_study(study, "confirm"):
+            runs.setdefault(trial.candidate_of, []).append(trial.seed)
+        assert list(runs.values()) == [[8, 9, 10, 11, 12]] * 2
+
+
+def test_failed_seeds_count_in_a_look(fake, tmp_path):
+    def before(config, epoch):
+        return "nan" if config.seed == 9 and config.uses_teacher and epoch == 2 else None
+
+    state = run(fake, spec_of(fake), tmp_path, training(fake, gain=0.2, before=before))
+    first = next(record.data for record in read(tmp_path) if record.kind == "look")
+    assert seeds_of(state, "kd")[:3] == [8, 9, 10]
+    assert first["seeds"] == 3
+    assert [word["n"] for word in first["words"]] in ([3], [])
+
+
 def test_without_a_study_to_compare_with_no_more_seeds_are_trained(fake, tmp_path):
     run(fake, spec_of(fake, studies=["kd", "cwd"]), tmp_path, training(fake, gain=0.2))
     ((seeds, goes_on, reason),) = looks_of(tmp_path)
@@ -261,4 +283,5 @@ def test_status_and_page_say_why_it_stopped(fake, tmp_path):
     assert end in told
     write_tables(tmp_path)
     ended = "At the last planned look, 5 seeds: kd is separated from the baseline none; no more seeds."
-    assert ended in [line.text for line in verdict_of(read_tables(tmp_path)).lines]
+    (line,) = [line.text for line in verdict_of(read_tables(tmp_path)).lines if line.label == "Looks"]
+    assert line.startswith(ended)
