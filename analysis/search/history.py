@@ -12,6 +12,8 @@ from analysis.tables.states import BROKEN, ENDED, Phase, State
 def incumbents(tables: Tables) -> pd.DataFrame:
     """Best score so far against what the study had spent, one row per ended search trial in order of ending.
 
+    Several searches of a study are taken together, as in its budget.
+
     These are screen scores: one seed each, and the best of many, hence optimistic. Trials that were pruned,
     diverged or failed cost budget and win nothing.
 
@@ -42,7 +44,7 @@ def learning_curves(tables: Tables, per_study: int = 40) -> pd.DataFrame:
     Args:
         tables: The tables of a sweep.
         per_study: At most this many search trials of a study, evenly spread over their order of starting;
-            confirming trials are all there.
+            confirming trials are all there, each training once.
 
     Returns:
         Columns ``study, trial_id, phase, state, config_id, epoch, miou``.
@@ -52,7 +54,9 @@ def learning_curves(tables: Tables, per_study: int = 40) -> pd.DataFrame:
     place = search.groupby("study").cumcount()
     size = search.groupby("study")["trial_id"].transform("size").clip(lower=1)
     kept = (place * per_study // size).groupby(search["study"]).diff().fillna(1).ne(0) | (size <= per_study)
-    shown = pd.concat([search[kept], trials[trials["phase"] == Phase.CONFIRM]])
+    # A config that two searches of a study found has a trial in each for the same training.
+    confirming = trials[trials["phase"] == Phase.CONFIRM].drop_duplicates(["study", "config_id", "seed"])
+    shown = pd.concat([search[kept], confirming])
     metrics = tables["metrics"]
     curves = metrics.loc[metrics["name"] == METRIC, ["trial_id", "epoch", "value"]].dropna()
     columns = ["study", "trial_id", "phase", "state", "config_id", "number"]

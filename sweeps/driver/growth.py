@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from analysis.formats import plural
 from kdtrain.errors import InputError
 from kdtrain.space import parse_domain
 from sweeps.driver.allocation import all_searches, spent_epochs, spent_trials
@@ -158,7 +159,8 @@ def _check_shares(state: SweepState, spec: SweepSpec, sweep: Store) -> None:
             if granted is not None and spent > granted + slack:
                 so_far = (before["budget"][unit] or 0) // before[REPEATS]
                 raise InputError(
-                    f"repeats: the {spec.repeats} searches of a study share its budget evenly, {granted} {unit} each, "
+                    f"repeats: the {spec.repeats} searches of a study share its budget evenly, "
+                    f"{plural(granted, unit.removesuffix('s'))} each, "
                     f"but search {search} of {study.name} in {sweep} has spent {spent}; add "
                     f"--set budget.{unit}={spec.repeats * max(spent, so_far)}, so that every search has as many"
                 )

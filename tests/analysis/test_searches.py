@@ -4,6 +4,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.report.cautions import budget
+from analysis.search.history import learning_curves
 from analysis.selection.compare import compare
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.searches import searches
@@ -73,6 +75,14 @@ def test_a_study_stays_one_row_of_the_comparison(repeated):
     rows = compare(repeated.tables()).set_index("study")
     assert rows["config_id"].to_dict() == {"kd": "c", "none": "a"}
     assert rows["search_trials"].to_dict() == {"kd": 2, "none": 2}
+
+
+def test_the_report_says_how_the_budget_was_shared_and_draws_a_training_once(repeated):
+    tables = repeated.tables()
+    assert "3 trials granted to each study, shared evenly by its 2 searches." in budget(tables, compare(tables))
+    curves = learning_curves(tables)
+    shown = curves[(curves["study"] == "none") & (curves["phase"] == "confirm")]
+    assert shown["trial_id"].unique().tolist() == ["none-1", "none-2"]
 
 
 def test_the_final_seeds_of_a_frozen_selection_do_not_enter(repeated):

@@ -361,3 +361,10 @@ def test_cross_entropy_takes_the_weight_of_the_loss_on_labels_whose_place_it_tak
         ("cross_entropy", 3.0),
         ("csc", 3.0),
     ]
+
+
+def test_an_ablation_searches_each_grid_once_however_often_its_origin_searched(fake):
+    """Every search of a grid would try the same configs."""
+    origin = fake.make_spec(budget={"trials": 6}, repeats=3)
+    content = origin.config_for(origin.study("cwd")).model_dump(mode="json")
+    assert ablation("leave-one-out", {"config": content}, origin).repeats == 1

@@ -349,7 +349,7 @@ def test_repeats_that_would_leave_a_search_less_than_it_has_spent_are_refused(fa
     with pytest.raises(InputError) as refused:
         check_begun(repeated(fake, repeats=3, budget={"trials": 4}), open_store(tmp_path))
     text = str(refused.value)
-    assert text.startswith("repeats: the 3 searches of a study share its budget evenly, 1 trials each, but search 1 of")
+    assert text.startswith("repeats: the 3 searches of a study share its budget evenly, 1 trial each, but search 1 of")
     assert "add --set budget.trials=12, so that" in text
     assert "\n" not in text
 
