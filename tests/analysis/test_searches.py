@@ -93,11 +93,8 @@ def test_the_final_seeds_of_a_frozen_selection_do_not_enter(repeated):
 
 
 def test_a_search_that_still_runs_has_no_winner_while_others_are_confirmed(repeated):
-    repeated.rows["trials"] = [
-        trial
-        for trial in repeated.rows["trials"]
-        if (trial["study"], trial["search"], trial["phase"]) != ("kd", 2, "confirm")
-    ]
+    trials = repeated.rows["trials"]
+    repeated.rows["trials"] = [trial for trial in trials if (trial["search"], trial["phase"]) != (2, "confirm")]
     row = searches(repeated.tables()).set_index(["study", "search"]).loc[("kd", 2)]
     assert (row["n"], row["seeds"], row["search_trials"]) == (0, [], 1)
     assert pd.isna(row["config_id"])

@@ -390,6 +390,14 @@ def test_a_corrected_space_starts_every_search_again(fake, tmp_path):
         assert all(0.019 <= t.params["optimizer.lr"] <= 0.021 for t in state.of_study("none", "search", search))
 
 
+def test_a_wider_space_starts_every_search_again_that_had_tried_all(fake, tmp_path):
+    rates = [0.01, 0.02, 0.03]
+    changes = {"studies": ["none"], "confirm": {"top": 0}, "scheduler": {"name": "none"}, "trials": 6}
+    assert len(fake.run(repeated(fake, **changes, space={"optimizer.lr": rates}), tmp_path).exhausted) == 2
+    state = fake.run(repeated(fake, **changes, space={"optimizer.lr": [*rates, 0.04]}), tmp_path)
+    assert [len(state.of_study("none", "search", search)) for search in (1, 2)] == [4, 4]
+
+
 def test_final_seeds_follow_the_fresh_ones_and_belong_to_the_search_of_the_config(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(
         attempt, "measure", lambda student, config, role, *_: replace(fake.evaluation(config), role=role)
