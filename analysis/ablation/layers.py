@@ -10,6 +10,7 @@ from statsmodels.stats.anova import anova_lm
 
 from analysis.ablation.effects import Tables, cell_scores, designed, is_grid
 from analysis.stats.cell_means import cell_means, runs_of, seed_term
+from analysis.stats.step_down import sidak
 
 TOP = 4
 
@@ -27,6 +28,7 @@ class LayerGrid:
             by ``shrunken``). Missing where a pair has no complete trial.
         sd: Spread of a score over seeds, pooled; NaN for one seed per pair.
         p: p-values of ``student`` (rows), ``teacher`` (columns) and ``pair`` (what is left); NaN if not testable.
+        p_adjusted: The same, adjusted for the three of them (step-down Sidak); the note goes by these.
         note: How to read it, one or two sentences.
     """
 
@@ -34,6 +36,7 @@ class LayerGrid:
     frame: pd.DataFrame
     sd: float
     p: dict[str, float]
+    p_adjusted: dict[str, float]
     note: str
 
 
@@ -63,7 +66,8 @@ def _grid(design: str, table: pd.DataFrame, scores: dict[str, dict[int, float]])
     pairs, p, sd = _taken_apart(pairs, runs)
     best = pairs.dropna(subset="mean").sort_values(["shrunken", "mean"], ascending=False).index[:TOP]
     pairs = pairs.assign(top=pairs.index.isin(best), n=pairs["n"].fillna(0).astype(int))
-    return LayerGrid(design, pairs, sd, p, _note(pairs, p, sd))
+    adjusted = dict(zip(p, map(float, sidak(np.array(list(p.values())))[0]), strict=True))
+    return LayerGrid(design, pairs, sd, p, adjusted, _note(pairs, adjusted, sd))
 
 
 def _taken_apart(pairs: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float], float]:

@@ -10,14 +10,17 @@ from analysis.errors import AnalysisError
 from analysis.figures.canvas import Colors, add, canvas, colors
 from analysis.formats import count, duration, interval, missing, plural, points, signed, text
 from analysis.report import html as page
-from analysis.report.comparable import check_comparable, differences
+from analysis.report.comparable import differences
 from analysis.report.findings import Findings, read_findings
 from analysis.report.html import TableCell, number
 from analysis.report.line import Line
 from analysis.report.said import refusal
 from analysis.report.sections.methods import methods_table, sentence_of
+from analysis.report.sections.tasks import tasks_section
+from analysis.report.tasks import Task, tasks_of
 from analysis.report.verdict import verdict
 from analysis.search.method_claim import method_claim
+from analysis.search.task_claim import task_claim
 from analysis.tables.json_columns import SpecField, read_spec
 
 _COMPARED = [field for field in SpecField if field not in (SpecField.TEACHER, SpecField.STUDIES)]
@@ -32,16 +35,15 @@ def comparison(sweeps: Sequence[str | Path]) -> str:
         sweeps: The folders or URIs of the sweeps, in the order in which they are shown.
 
     Raises:
-        AnalysisError: Fewer than two sweeps, the same one twice, or sweeps that cannot be compared: other classes, or
-            other images of role select.
+        AnalysisError: Fewer than two sweeps, the same one twice, or sweeps that cannot be compared: other classes or
+            images for the same data, student and teacher, or tasks that share no method.
     """
     if len(sweeps) < 2:
         raise AnalysisError(f"two sweeps or more are needed for a comparison, got {len(sweeps)}: give more folders")
     all_findings = [read_findings(sweep) for sweep in sweeps]
     labels = _labels(all_findings)
-    for findings, label in zip(all_findings[1:], labels[1:], strict=True):
-        check_comparable(all_findings[0], findings, (labels[0], label))
-    return _page(all_findings, labels)
+    tasks = tasks_of(all_findings, labels)
+    return _page(all_findings, labels) if len(tasks) == 1 else _tasks_page(tasks)
 
 
 def _labels(all_findings: Sequence[Findings]) -> list[str]:
@@ -78,6 +80,33 @@ def _page(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
         + (page.section("methods", "Methods against the baseline", claims) if claims else "")
     )
     return page.document(f"{len(all_findings)} sweeps", body)
+
+
+def _tasks_page(tasks: Sequence[Task]) -> str:
+    all_findings = [findings for task in tasks for findings in task.findings]
+    labels = [label for task in tasks for label in task.labels]
+    palette = colors(pd.concat([findings.tables["studies"] for findings in all_findings]).drop_duplicates("study"))
+    claim = task_claim({task.name: [findings.tables for findings in task.findings] for task in tasks})
+    unfinished = [label for findings, label in zip(all_findings, labels, strict=True) if not findings.finished]
+    sentence = f"{claim.sentence[0].upper()}{claim.sentence[1:]}."
+    if unfinished:
+        sentence = f"No claim over tasks before all sweeps have finished: {', '.join(unfinished)}."
+    lines = [Line("Methods", sentence, "" if claim.frame["separated"].any() and not unfinished else "amber")]
+    head = f"{plural(len(tasks), 'task')}, {plural(len(all_findings), 'sweep')}"
+    body = (
+        f'<p class="eyebrow">{page.escape(" · ".join(task.name for task in tasks))}</p>'
+        f"<h1>{page.escape(head)}</h1>"
+        + page.verdict(lines)
+        + page.section("tasks", "Methods over the tasks", "" if unfinished else tasks_section(claim, palette))
+    )
+    for place, task in enumerate(tasks, start=1):
+        studies = list(dict.fromkeys(study for findings in task.findings for study in findings.comparison["study"]))
+        parts = [_overview(task.findings, task.labels), _studies(task.findings, task.labels, studies, palette)]
+        if len(task.findings) > 1 or not unfinished:
+            said, claims = _methods(task.findings, palette)
+            parts += [f'<p class="aside">{page.escape(said)}</p>', claims]
+        body += page.section(f"task-{place}", task.name, *parts)
+    return page.document(f"{len(tasks)} tasks", body)
 
 
 def _overview(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:

@@ -2,8 +2,9 @@
 
 Two answers from Optuna: *fANOVA* (Hutter et al. 2014), the share of the variation of a random forest that a parameter
 explains by itself, and *PED-ANOVA* (Watanabe et al. 2023), how far its distribution among the best quarter differs from
-that among all. Beside them stand two probes: columns of random numbers that were never searched. A parameter that does
-not beat them has not been shown to matter.
+that among all. Beside every parameter stands a probe: the same values, shuffled over the configs, so that they cannot
+matter (as in Kursa & Rudnicki 2010). A parameter that does not beat all probes of all draws has not been shown to
+matter.
 """
 
 import math
@@ -32,11 +33,11 @@ MOST = 200
 TOP = 0.25
 """Share of the configs that PED-ANOVA calls the best: with the usual tenth they would be too few."""
 COLUMNS = ["study", "name", "method", "value", "low", "high", "noise", "above_noise", "configs"]
-_PROBES = ("probe.0", "probe.1")
+_PROBE = "probe."
 _TREES, _DEPTH = 16, 4
 
 
-def importance(tables: Tables, study: str, draws: int = 5, replicates: int = 20, seed: int = 0) -> pd.DataFrame:
+def importance(tables: Tables, study: str, draws: int = 9, replicates: int = 20, seed: int = 0) -> pd.DataFrame:
     """How much every searched parameter of one study matters, by two methods.
 
     Looks at complete search trials; a config that was run on several seeds counts once, with its mean. Scores far below
@@ -46,16 +47,17 @@ def importance(tables: Tables, study: str, draws: int = 5, replicates: int = 20,
     Args:
         tables: The tables of a sweep.
         study: Its name.
-        draws: How often probes are drawn for the noise floor; the values are means over these draws.
+        draws: How often the probes are shuffled for the noise floor; the values are means over these draws.
         replicates: Bootstrap replicates over configs for the intervals; 0 for none.
         seed: Of the forest, the probes and the bootstrap.
 
     Returns:
-        Per parameter and method: ``study, name, method, value`` (share 0..1 of what all parameters and the two probes
-        explain), ``low, high`` (90 % bootstrap interval around it), ``noise`` (the larger of the two probes, mean over
-        the draws), ``above_noise`` (whether the interval, without replicates the value, is above it), ``configs``;
-        largest value first. Numbers are missing where a method cannot tell. Empty below ``FEWEST`` configs, where the
-        scatter plots are all there is; ``cautions`` says so.
+        Per parameter and method: ``study, name, method, value`` (share 0..1 of what all parameters and probes
+        explain), ``low, high`` (90 % bootstrap interval around it), ``noise`` (the largest of all probes of all draws),
+        ``above_noise`` (whether the interval, without replicates the value, is above it: where nothing matters, at
+        most 5 in 100 searches have such a parameter), ``configs``; largest value first. Numbers are missing where a
+        method cannot tell. Empty below ``FEWEST`` configs, where the scatter plots are all there is; ``cautions``
+        says so.
 
     Raises:
         AnalysisError: There is no such study.
@@ -71,7 +73,7 @@ def importance(tables: Tables, study: str, draws: int = 5, replicates: int = 20,
     for method in METHODS:
         values = pd.DataFrame([shares[method] for shares in drawn])
         again = pd.DataFrame([shares[method] for shares in redrawn], columns=values.columns)
-        noise = float(values[list(_PROBES)].max(axis=1).mean())
+        noise = float(values[[_probe(name) for name in space]].max().max())
         judged = pd.DataFrame({"value": values.mean(), **_interval(values.mean(), again)}).loc[list(space)]
         tested = judged["low"] if replicates else judged["value"]
         judged = judged.assign(method=method, noise=noise, above_noise=tested > noise, configs=len(looked_at))
@@ -208,21 +210,23 @@ def _resampled(configs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _shares(configs: pd.DataFrame, space: Space, rng: np.random.Generator) -> dict[str, dict[str, float]]:
-    """By method the share of every parameter and of two fresh probes; NaN for what the method cannot judge."""
+    """By method the share of every parameter and of fresh probes; NaN for what the method cannot judge."""
     import optuna
 
-    names = (*space, *_PROBES)
+    configs = configs.assign(**{_probe(name): _shuffled(configs[name], rng) for name in space})
+    space = {**space, **{_probe(name): domain for name, domain in space.items()}}
+    names = tuple(space)
     if configs["score"].nunique() < 2:
         return {method: dict.fromkeys(names, math.nan) for method in METHODS}
 
-    everywhere = [name for name in names if name in _PROBES or configs[name].notna().all()]
+    everywhere = [name for name in names if configs[name].notna().all()]
     shares = {}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls stable features experimental
-            study = _as_optuna(configs, space, rng)
+            study = _as_optuna(configs, space)
             for method in METHODS:
                 judged = everywhere if method == "fanova" else list(names)
                 values = optuna.importance.get_param_importances(
@@ -242,22 +246,31 @@ def _evaluator(method: str, rng: np.random.Generator) -> "optuna.importance.Base
     return PedAnovaImportanceEvaluator(target_quantile=TOP)
 
 
-def _as_optuna(configs: pd.DataFrame, space: Space, rng: np.random.Generator) -> "optuna.Study":
+def _as_optuna(configs: pd.DataFrame, space: Space) -> "optuna.Study":
     """A study to be maximised (PED-ANOVA follows the direction only as long as it is given no target)."""
     import optuna
 
     distributions = {name: _distribution(domain) for name, domain in space.items()}
-    distributions |= {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in _PROBES}
-    noise = rng.random((len(configs), len(_PROBES)))
     study = optuna.create_study(direction="maximize")
     trials = []
-    for row, probes in zip(configs.to_dict("records"), noise, strict=True):
+    for row in configs.to_dict("records"):
         params = {name: row[name] for name in space if not _missing(row[name])}
-        params |= dict(zip(_PROBES, map(float, probes), strict=True))
         present = {name: distributions[name] for name in params}
         trials.append(optuna.trial.create_trial(value=float(row["score"]), params=params, distributions=present))
     study.add_trials(trials)
     return study
+
+
+def _probe(name: str) -> str:
+    return _PROBE + name
+
+
+def _shuffled(values: pd.Series, rng: np.random.Generator) -> pd.Series:
+    """The values in another order; those that are missing stay where they are."""
+    present = np.flatnonzero(values.notna())
+    shuffled = values.copy()
+    shuffled.iloc[present] = values.iloc[rng.permutation(present)].to_numpy()
+    return shuffled
 
 
 def _distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":

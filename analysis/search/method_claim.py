@@ -85,7 +85,9 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
         AnalysisError: No sweep, two with the same seed, or sweeps that did not ask the same.
     """
     _independent(sweeps)
-    scores = pd.concat([_scores(tables).assign(sweep=place) for place, tables in enumerate(sweeps)], ignore_index=True)
+    scores = pd.concat(
+        [search_scores(tables).assign(sweep=place) for place, tables in enumerate(sweeps)], ignore_index=True
+    )
     scores = scores.assign(search=scores["sweep"].astype(str) + "/" + scores["search"].astype(str))
     baseline = next((str(name) for tables in sweeps for name in tables["sweeps"]["baseline"].dropna()), None)
     if baseline is None or scores.empty:
@@ -122,7 +124,7 @@ def method_sentence(tables: Tables) -> str:
     return f"{claim.sentence}{f'; {spreads}' if spreads else ''}."
 
 
-def _scores(tables: Tables) -> pd.DataFrame:
+def search_scores(tables: Tables) -> pd.DataFrame:
     """The held-out scores of the studies that may be compared."""
     rows = compare(tables)
     refused = [str(row["study"]) for row in rows.to_dict("records") if row["refused"] and not row["is_baseline"]]

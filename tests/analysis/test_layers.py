@@ -99,3 +99,12 @@ def test_chances_are_those_of_an_analysis_of_variance(grid):
     expected = {"student": "C(row)", "teacher": "C(column)", "pair": "C(row):C(column)"}
     p = layer_grids(tables)[0].p
     assert p == pytest.approx({part: theirs[name] for part, name in expected.items()})
+
+
+def test_three_tests_of_one_grid_are_one_family(grid):
+    """A p-value of 0.04 among three is not beyond noise."""
+    worlds = [layer_grids(grid(lambda row, column: 0.0, size=2, seeds=4, seed=seed))[0] for seed in range(12)]
+    for result in worlds:
+        assert min(result.p_adjusted.values()) == pytest.approx(1 - (1 - min(result.p.values())) ** 3)
+        assert ("Nothing here" in result.note) == (min(result.p_adjusted.values()) >= 0.05)
+    assert any(min(result.p.values()) < 0.05 <= min(result.p_adjusted.values()) for result in worlds)
