@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -253,12 +254,13 @@ def check(
         f"unlabelled:{further.images}": further.open(machine.data_root, spec.data).ids() for further in spec.unlabelled
     }
     images = {role: len(image_ids) for role, image_ids in ids.items()}
-    one_sided = [*check_presence(spec.data, count_labels(source, roles, machine.cache, seen)), *shared_groups(source)]
+    counts = count_labels(source, roles, machine.cache, seen)
+    one_sided = (*check_presence(spec.data, counts), *shared_groups(source), *_taught_by_select(spec))
     bytes_of = {term: sum(sizes.values()) for term, sizes in kernels.items()}
     if _searches_kernels(spec, kernels):
         bytes_of = {}
     replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, teacher_shapes, bytes_of)
-    return Checked(images, tuple(source.classes), size, teacher, replay, config_check, tuple(one_sided))
+    return Checked(images, tuple(source.classes), size, teacher, replay, config_check, one_sided)
 
 
 def foreign_notice() -> str | None:
@@ -281,6 +283,19 @@ def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | Non
             f"({', '.join(classes[:4])}, ...)"
         )
     return card.network
+
+
+def _taught_by_select(spec: SweepSpec) -> Iterator[str]:
+    """A sentence about a teacher that was trained on the same data set with other roles."""
+    if spec.teacher is None or spec.teacher.path is None:
+        return
+    trained_on, here = card_of(Store(spec.teacher.path)).trained_on, spec.data.name_with_roles
+    if trained_on != here and re.split(r"[ ,]", trained_on)[0] == spec.data.name:
+        yield (
+            f"the teacher {spec.teacher.path} was trained on {trained_on}, and the data of this sweep are {here}: "
+            "images of select may be among those that it was trained on, so its score there is too high; fit a teacher "
+            "to these data"
+        )
 
 
 def _layer_variants(spec: SweepSpec, study: Study) -> Iterator[TrainConfig]:

@@ -236,7 +236,7 @@ def _teacher_folder(teacher: Teacher | TrainConfig, machine: Machine) -> Iterato
     network = teacher.student.model_copy(update={"weights": "none"})
     with scratch_folder(machine.cache) as folder:
         net = build_network(network, len(classes), teacher.seed).net
-        facts = {"network": network, "classes": classes, "trained_on": teacher.data.name}
+        facts = {"network": network, "classes": classes, "trained_on": teacher.data.name_with_roles}
         yield folder, save_model(folder, net, facts).digest
 
 

@@ -48,6 +48,13 @@ class Carve(Strict):
             raise ValueError("seed draws the groups of share, which is not given")
         return self
 
+    @property
+    def words(self) -> str:
+        """Which groups are where, for a text about the data."""
+        if self.share is not None:
+            return f"select: groups with {self.share:g} of the images, seed {self.seed}"
+        return "; ".join(f"{role}: {', '.join(getattr(self, role))}" for role in CARVED if getattr(self, role))
+
     def role_of(self, sizes: Mapping[Role, Mapping[str, int]]) -> dict[str, Role]:
         """The new role of every group.
 

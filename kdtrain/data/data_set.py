@@ -33,6 +33,11 @@ class DataSet(Strict):
         """Whether there is a role `test` at all."""
         return True
 
+    @property
+    def name_with_roles(self) -> str:
+        """The name, with how `train` and `select` are carved: what a teacher's card says it was trained on."""
+        return self.name if self.carve is None else f"{self.name} ({self.carve.words})"
+
     def hashed(self) -> dict[str, object]:
         """What `config_id` is made of: the fields that decide pixels, under the names that they had at first."""
         return self.model_dump(mode="json", exclude={"absent"})

@@ -253,7 +253,7 @@ def check_saved(run: Run, images: Tensor, folder: Path) -> Iterator[str]:
             before = student.logits(images[:1]).float()
             again = student.logits(images[:1]).float()
         network = run.config.student.model_copy(update={"weights": "none"})
-        facts = {"network": network, "classes": run.classes, "trained_on": run.config.data.name}
+        facts = {"network": network, "classes": run.classes, "trained_on": run.config.data.name_with_roles}
         save_model(place / STUDENT, student.net, facts)
         _, loaded = load_model(place / STUDENT, seed=run.config.seed + 1)
         with torch.no_grad():

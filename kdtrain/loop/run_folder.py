@@ -101,7 +101,7 @@ class RunFolder:
         facts: dict[str, object] = {
             "network": self.config.student.model_copy(update={"weights": "none"}),
             "classes": classes,
-            "trained_on": self.config.data.name,
+            "trained_on": self.config.data.name_with_roles,
             "macs": result.student["macs"],
             "miou": result.evaluation.miou,
             "role": result.evaluation.role,

@@ -194,3 +194,10 @@ def test_groups_in_both_roles_are_named(root):
     assert sentence.startswith("train and select share C: images of one group are alike")
     assert shared_groups(open_data(camvid(select=["A", "B"], train=["C"]), root)) == []
     assert shared_groups(Streets().open(None)) == []
+
+
+def test_a_carved_data_set_says_where_its_groups_are():
+    """What the card of a teacher says it was trained on."""
+    assert CamVid().name_with_roles == "camvid"
+    assert camvid(select=["B", "A"], train=["C"]).name_with_roles == "camvid (train: C; select: A, B)"
+    assert camvid(share=0.25, seed=3).name_with_roles == "camvid (select: groups with 0.25 of the images, seed 3)"

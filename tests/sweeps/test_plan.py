@@ -2,7 +2,10 @@ import pytest
 import torch
 
 from kdtrain.config import Machine
+from kdtrain.data import Streets
 from kdtrain.errors import InputError
+from kdtrain.models import Network, build_network
+from kdtrain.teacher import save_model
 from sweeps.plan import check, plan
 from sweeps.spec.spec import parse_spec
 
@@ -92,3 +95,25 @@ def test_a_plan_until_decided_says_how_many_trainings_there_are_at_least_and_at_
     text = made.render()
     assert "\n    at least 6 of them: looks at 3, 5, 8, 12 seeds, until the comparison is decided" in text
     assert "\nat least 20 and at most 38 trials and " in text
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "warns"),
+    [
+        ("streets", True),
+        ("streets, streets (select: train000)", True),
+        ("streets (select: train000)", False),
+        ("cityscapes", False),
+        ("streets_of_others", False),
+    ],
+)
+def test_a_teacher_that_may_have_seen_select_is_pointed_out(fake, tmp_path, trained_on, warns):
+    network = Network(encoder="tu-mobilenetv3_small_050")
+    net = build_network(network, 10, 0).net
+    save_model(tmp_path, net, {"network": network, "classes": Streets().open().classes, "trained_on": trained_on})
+    data = {**STREETS, "counts": {"train": 40, "select": 2, "test": 2}, "carve": {"select": ["train000"]}}
+    checked = check(make(fake, data=data, teacher={"path": str(tmp_path)}, studies=["none", "kd"]), Machine())
+    sentences = [each for each in checked.one_sided if "images of select may be among those" in each]
+    assert len(sentences) == warns
+    if warns:
+        assert f"was trained on {trained_on}, and the data of this sweep are streets (select: train000)" in sentences[0]
