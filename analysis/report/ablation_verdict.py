@@ -1,16 +1,76 @@
-"""The result of an ablation in one line."""
+"""The result of an ablation: first whether its config beats the controls, then which of its parts matter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.ablation.control_contrasts import ablation_contrasts
+from analysis.ablation.effects import CONTROLS
 from analysis.ablation.factorial import factorial_effects
 from analysis.formats import each, interval, missing, plural, points, signed
+from analysis.report.control_lines import controls_line, controls_text
+from analysis.report.evidence_lines import what_would_decide
 from analysis.report.headline import Headline
-from analysis.report.line import Line
-from analysis.stats.judge import WORDS
+from analysis.report.line import Line, Mark, worst
+from analysis.selection.control_contrasts import ControlContrast, lacking
+from analysis.stats.judge import ENOUGH_SEEDS, WORDS
+from analysis.tables.controls import distills
 from analysis.tables.files import Tables
 
 
-def ablation_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
+@dataclass(frozen=True)
+class AblationVerdict:
+    """An ablation in words.
+
+    Attributes:
+        headline: One sentence without a full stop: the controls, then the parts.
+        lines: The controls, where there are any, and the parts.
+        mark: How the headline is to be read.
+        contrasts: The config beside the controls.
+        decide: What would decide about the first doubt; empty where there is none.
+    """
+
+    headline: str
+    lines: tuple[Line, ...]
+    mark: Mark
+    contrasts: tuple[ControlContrast, ...] = ()
+    decide: str = ""
+
+
+def ablation_verdict(tables: Tables, frame: pd.DataFrame, finished: bool) -> AblationVerdict:
+    """Put an ablation into words.
+
+    Args:
+        tables: The tables of the sweep.
+        frame: From ``analysis.ablation.effects.ablate``.
+        finished: Whether the sweep has finished; nothing is tested before.
+    """
+    contrasts = tuple(each if finished else each.untested() for each in ablation_contrasts(tables, frame))
+    parts = parts_line(tables, frame, finished)
+    short = parts.text.split(";")[0].removesuffix(".")
+    absent = lacking(contrasts) if contrasts or distills(tables) else []
+    decide = _decide(tables, frame, contrasts) if finished else ""
+    if contrasts:
+        line = controls_line(contrasts, absent)
+        headline = f"{controls_text(contrasts)}; parts: {short[0].lower()}{short[1:]}"
+        return AblationVerdict(headline, (line, parts), worst(line.mark, parts.mark), contrasts, decide)
+    if absent:
+        text = f"None was run: {', '.join(absent)}; without them a gain need not be distillation."
+        lines = (parts, Line("Controls", text, "amber"))
+        return AblationVerdict(short, lines, worst(parts.mark, "amber"), decide=decide)
+    return AblationVerdict(short, (parts,), parts.mark, decide=decide)
+
+
+def _decide(tables: Tables, frame: pd.DataFrame, contrasts: Sequence[ControlContrast]) -> str:
+    """What would decide about the first control that leaves a doubt, or else about the parts."""
+    cells = frame[(frame["role"] == "cell") & frame["low"].notna()].sort_values("n")
+    claims = [(each.difference, each.word, each.seeds) for each in contrasts if each.word is not None]
+    claims += [(float(row["difference"]), str(row["word"]), int(row["n"])) for _, row in cells.iterrows()]
+    return next((text for claim in claims if (text := what_would_decide(tables, *claim))), "")
+
+
+def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
     """The effects of an ablation in a sentence: how many are separated from 0, and the largest.
 
     Args:
@@ -18,10 +78,14 @@ def ablation_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
         frame: From ``analysis.ablation.effects.ablate``.
         finished: Whether the sweep has finished; no effect is tested before.
     """
-    cells = frame[(frame["role"] == "cell") & frame["difference"].notna()].assign(what=lambda rows: rows["cell"])
-    if cells.empty:
+    is_part = (frame["role"] == "cell") & (frame["family"] != CONTROLS) & frame["difference"].notna()
+    cells = frame[is_part].assign(what=lambda rows: rows["cell"])
+    factorial = factorial_effects(tables)
+    if cells.empty and factorial.empty:
         return Line("Ablation", f"{Headline.ABLATION_UNPAIRED} yet.", "amber")
-    tested = _tested(tables, cells) if finished else cells.iloc[:0]
+    references = frame[frame["role"] == "reference"].set_index("design")["n"]
+    factorial = factorial.assign(n=factorial["design"].map(references))
+    tested = _tested(factorial, cells) if finished else cells.iloc[:0]
     if tested.empty:
         hardest = cells.sort_values("difference", kind="stable").iloc[0]
         if hardest["difference"] >= 0:
@@ -29,20 +93,27 @@ def ablation_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
         seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
         against = f"{signed(hardest['difference'])} points against the reference, {Headline.ABLATION_UNTESTED}; {seeds}"
         return Line("Ablation", f"{hardest['what']} is lowest: {against}.", "amber")
-    unseen = "" if missing(least := tested["mde"].max()) else f"; smallest detectable effect {points(least)}"
+    unseen = "" if missing(least := tested["mde"].max()) else f"; {_missed(least)}"
     apart = tested[tested["word"] == WORDS[0]]
     if apart.empty:
         none = f"None of {plural(len(tested), 'effect')} {Headline.ABLATION_NONE}"
         return Line("Ablation", f"{none}{unseen}.", "amber")
-    share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}"
+    least_n, most_n = int(apart["n"].min()), int(apart["n"].max())
+    on = plural(most_n, "seed") if least_n == most_n else f"{least_n} to {most_n} seeds"
+    few = f" on {on} alone" if least_n < ENOUGH_SEEDS else ""
+    share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}{few}"
     most = apart.iloc[int(apart["difference"].abs().argmax())]
     largest = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
-    return Line("Ablation", f"{share_apart}, {largest}{unseen}.")
+    return Line("Ablation", f"{share_apart}, {largest}{unseen}.", "amber" if few else "")
 
 
-def _tested(tables: Tables, cells: pd.DataFrame) -> pd.DataFrame:
+def _missed(least: float) -> str:
+    return f"a true effect of {points(least)} points would be missed in up to 20 of 100 ablations like this one"
+
+
+def _tested(effects: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """The effects of all designs that a test has judged: cells against their reference, factors of a factorial."""
-    effects = factorial_effects(tables).rename(columns={"effect": "what"})
-    columns = ["what", "difference", "low", "high", "mde", "word"]
+    effects = effects.rename(columns={"effect": "what"})
+    columns = ["what", "difference", "low", "high", "mde", "word", "n"]
     judged = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
     return pd.concat(judged, ignore_index=True)

@@ -1,5 +1,7 @@
 """What was spent, what the result must be read with, and what cannot be concluded from it."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis.conditions.hardware import mixed
@@ -36,15 +38,27 @@ def budget(tables: Tables, comparison: pd.DataFrame) -> str:
     return f"{grant}Spent: {', '.join(parts)}."
 
 
-def warnings(tables: Tables, comparison: pd.DataFrame) -> Line:
-    """The doubts about the studies, those that all of them share once."""
+def warnings(tables: Tables, comparison: pd.DataFrame, controls: Sequence[str] = (), beaten: bool = False) -> Line:
+    """The doubts about the studies, those that all of them share once.
+
+    Args:
+        tables: The tables of the sweep.
+        comparison: From ``compare``.
+        controls: Sentences about controls that are above the methods.
+        beaten: Whether a control is separated from the method, and better.
+    """
     doubts = [(row["study"], doubt) for _, row in comparison.iterrows() for doubt in row["warnings"]]
     common = set.intersection(*map(set, comparison["warnings"]))
     one_class = single_class(tables)
-    parts = [*one_class, *sorted(common), *(f"{study}: {doubt}" for study, doubt in doubts if doubt not in common)]
+    parts = [
+        *one_class,
+        *controls,
+        *sorted(common),
+        *(f"{study}: {doubt}" for study, doubt in doubts if doubt not in common),
+    ]
     if not parts:
         return Line("Warnings", "None were raised.")
-    severe = one_class or not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
+    severe = one_class or beaten or not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
     return Line("Warnings", "; ".join(parts) + ".", "red" if severe else "amber")
 
 

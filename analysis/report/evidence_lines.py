@@ -7,6 +7,8 @@ from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.seed_plan import MOST, Need
 from analysis.tables.files import Tables
 
+DECIDES = "What would decide"
+"""The label of the line."""
 _PLACE = "confirm.seeds=SEEDS"
 
 
@@ -30,13 +32,13 @@ def what_would_decide(tables: Tables, difference: float, word: str | None, seeds
     if need.seeds is None:
         least = points(start.finds(MOST))
         return (
-            f"What would decide: no number of seeds up to {MOST} separates a true difference of {points(gain)} points "
+            f"No number of seeds up to {MOST} separates a true difference of {points(gain)} points "
             f"in 80 of 100 sweeps; {MOST} seeds separate one of {least}."
         )
     plan, target = races(tables), max(need.seeds, ENOUGH_SEEDS)
     setting = plan.setting_for(target)
     return (
-        f"What would decide: {plural(target - seeds, 'more seed')}, {cost_text(plan.cost(setting))}, would separate a "
+        f"{plural(target - seeds, 'more seed')}, {cost_text(plan.cost(setting))}, would separate a "
         f"true difference of {points(gain)} points in 80 of 100 sweeps ({range_text(need)}): "
         f"{command_text(tables, plan, target)}."
     )

@@ -73,6 +73,11 @@ class Scene:
         return rows.iloc[0] if len(rows) else None
 
     @property
+    def methods(self) -> pd.DataFrame:
+        """The rows that are no controls: the baseline, and what is compared with it."""
+        return self.comparison[self.comparison["control"].isna()]
+
+    @property
     def rivals(self) -> pd.DataFrame:
         """The other configs of the tie set, as rows of ``finalists``."""
         if "tie" not in self.ranked:
@@ -144,7 +149,7 @@ def _other_chosen(scene: Scene) -> Statement:
 def _baseline_chosen(scene: Scene) -> Statement:
     winner = scene.winner
     who = f"{winner['study']}, {scene.named(winner)}: {points(winner['mean'])} mIoU {_on(winner)}"
-    others = scene.comparison[~scene.comparison["is_baseline"]]
+    others = scene.methods[~scene.methods["is_baseline"]]
     if others.empty:
         return Statement(f"Only the baseline {who}; {Headline.ONLY_STUDY}")
     claims = [(row, said_of(row)) for _, row in others.iterrows()]
@@ -175,7 +180,7 @@ def _better_others(scene: Scene, said: Wording | None) -> str:
     if said is not None and said.better:
         return ""
     winner = scene.winner
-    claims = [(row, said_of(row)) for _, row in scene.comparison.iterrows() if row["study"] != winner["study"]]
+    claims = [(row, said_of(row)) for _, row in scene.methods.iterrows() if row["study"] != winner["study"]]
     better = [(row, claim) for row, claim in claims if claim is not None and claim.better]
     if not better:
         return ""

@@ -12,3 +12,8 @@ class Line(NamedTuple):
     label: str
     text: str
     mark: Mark = ""
+
+
+def worst(*marks: Mark) -> Mark:
+    """The most severe of some marks."""
+    return max(marks, key=("", "amber", "red").index)

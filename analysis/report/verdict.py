@@ -1,5 +1,6 @@
 """The result of a sweep in a few sentences, and what cannot be concluded from the result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,16 +9,18 @@ import pandas as pd
 
 from analysis.ablation.effects import ablate
 from analysis.formats import each, missing, plural, points, share, signed
-from analysis.report.ablation_verdict import ablation_line
+from analysis.report.ablation_verdict import ablation_verdict, parts_line
 from analysis.report.cautions import budget, not_claimed, warnings
-from analysis.report.evidence_lines import what_would_decide
+from analysis.report.control_lines import controls_clause, controls_line, controls_mark, controls_warnings
+from analysis.report.evidence_lines import DECIDES, what_would_decide
 from analysis.report.headline import Headline, Scene, Statement, before_the_freeze, rival_name, scene_of
 from analysis.report.held_out import HeldOut, after_the_freeze, disagreements, held_out
 from analysis.report.held_out import lines as held_out_lines
-from analysis.report.line import Line, Mark
+from analysis.report.line import Line, Mark, worst
 from analysis.report.looks import looks
 from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of, success
 from analysis.selection.compare import compare, teacher_miou
+from analysis.selection.control_contrasts import ControlContrast, comparison_contrasts
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
 from analysis.stats.judge import ENOUGH_SEEDS
@@ -81,12 +84,12 @@ def verdict(
         ranked: From ``finalists``, which is computed where it is not given.
     """
     finished = selection_ended(tables)
-    spent, doubts = Line("Budget", budget(tables, comparison)), warnings(tables, comparison)
+    spent = Line("Budget", budget(tables, comparison))
     so_far = "" if finished else f"{Headline.SO_FAR}: "
     if not comparison["chosen"].any():
         why = "no trial is complete" if not (comparison["n"] > 0).any() else "only controls are complete"
         headline = f"{so_far}{Headline.NO_RESULT}, because {why}"
-        return Verdict(headline, (spent, doubts), "", "red")
+        return Verdict(headline, (spent, warnings(tables, comparison)), "", "red")
     scene = scene_of(tables, comparison, finalists(tables) if ranked is None else ranked)
     winner, found = scene.winner, held_out(tables)
     selection = before_the_freeze(scene, finished)
@@ -94,21 +97,26 @@ def verdict(
     lines, decide = _lines(tables, scene, finished), ""
     if found is not None:
         lines = [*held_out_lines(found), *_disagreements(found, winner), *_as_selection(selection, lines)]
-    elif finished and (said := statement.said) is not None:
-        decide = what_would_decide(tables, said.difference, said.word, said.seeds)
-        lines += [Line("What would decide", decide.removeprefix("What would decide: "))] if decide else []
-    headline, mark = statement.headline, statement.mark
-    if len(ablation):
-        effects = ablation_line(tables, ablation, finished)
-        if tables["sweeps"]["purpose"].iloc[0] == "ablation":
-            headline, lines, mark = effects.text.split(";")[0].removesuffix("."), [effects], effects.mark
-            stage, statement, decide = (Stage.PROVISIONAL if finished else Stage.RUNNING), Statement(headline), ""
-        else:
-            lines.append(effects)
+    headline, mark, said = statement.headline, statement.mark, statement.said
+    contrasts: Sequence[ControlContrast] = comparison_contrasts(tables, comparison)
+    if len(ablation) and tables["sweeps"]["purpose"].iloc[0] == "ablation":
+        words = ablation_verdict(tables, ablation, finished)
+        headline, mark, said, contrasts = words.headline, words.mark, None, words.contrasts
+        lines = [*words.lines, *(held_out_lines(found) if found is not None else ())]
+        stage, decide = (Stage.PROVISIONAL if finished else Stage.RUNNING), words.decide if found is None else ""
+    else:
+        lines += [parts_line(tables, ablation, finished)] if len(ablation) else []
+        if contrasts:
+            lines.append(controls_line(contrasts))
+            headline, mark = f"{headline}{controls_clause(contrasts)}", worst(mark, controls_mark(contrasts))
+        if found is None and finished and said is not None:
+            decide = what_would_decide(tables, said.difference, said.word, said.seeds)
+    doubts = warnings(tables, comparison, controls_warnings(contrasts), controls_mark(contrasts) == "red")
     seeds = int(comparison.loc[comparison["confirmed"].astype(bool), "n"].max()) if winner["confirmed"] else None
+    lines += [Line(DECIDES, decide)] if decide else []
     lines += [*looks(tables, seeds if finished else None), Line("Optimism removed", *_optimism(winner)), spent, doubts]
     claims = not_claimed(tables, winner, comparison, finished, found)
-    return Verdict(so_far + headline, tuple(lines), claims, mark, stage, statement.said, decide)
+    return Verdict(so_far + headline, tuple(lines), claims, mark, stage, said, decide)
 
 
 def stated(scene: Scene, selection: Statement, found: HeldOut | None, finished: bool) -> tuple[Stage, Statement]:

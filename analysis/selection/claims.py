@@ -1,8 +1,8 @@
 """What a comparison claims about configs: each study's best finalist against the baseline's, over fresh seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -41,15 +41,20 @@ class Claim:
 
 
 def config_claims(
-    rows: Sequence[StudyRow], smallest: float, looks: Looks = NO_LOOKS, burdens: Mapping[str, float] | None = None
+    rows: Sequence[StudyRow],
+    smallest: float,
+    looks: Looks = NO_LOOKS,
+    burdens: Mapping[str, float] | None = None,
+    controls: Collection[str] = (),
 ) -> Effects | None:
-    """All studies in one family: their best finalists on fresh seeds, the baseline's as the reference.
+    """All methods in one family: their best finalists on fresh seeds, the baseline's as the reference.
 
     Args:
         rows: All studies of the sweep.
         smallest: The practical threshold (fraction).
         looks: The earlier looks at the sweep.
         burdens: By study, what is taken from its scores (fraction), see ``analysis.selection.withheld``.
+        controls: The studies that are controls: a family of their own.
 
     Returns:
         None if the baseline or all others have no fresh seeds: the score by which a config was chosen is no evidence
@@ -64,7 +69,14 @@ def config_claims(
         for row in confirmed
         for seed, score in zip(row.best.seeds, row.best.scores, strict=True)
     ]
-    return effects(pd.DataFrame(scores, columns=["config", "seed", "score"]), reference, smallest, looks=looks)
+    frame = pd.DataFrame(scores, columns=["config", "seed", "score"])
+    of_controls = frame["config"].isin(list(controls))
+    made = [
+        effects(family, reference, smallest, looks=looks)
+        for family in (frame[~of_controls], frame[of_controls | (frame["config"] == reference)])
+        if family["config"].nunique() > 1
+    ]
+    return replace(made[0], frame=pd.concat([each.frame for each in made], ignore_index=True))
 
 
 def claim_of(claims: Effects, row: StudyRow, baseline: StudyRow, teacher: float) -> Claim:

@@ -65,7 +65,8 @@ def compare(tables: Tables) -> pd.DataFrame:
     teacher, refusals = teacher_miou(tables), refused(tables, rows)
     finished = selection_ended(tables)
     sweeps, failures = tables["sweeps"], study_failures(tables, ranked)
-    judge = partial(config_claims, rows, smallest_effect(sweeps), looks_of(sweeps))
+    controls = controls_of(tables)
+    judge = partial(config_claims, rows, smallest_effect(sweeps), looks_of(sweeps), controls=controls)
     claims = Claims.of(rows, baseline, failures, judge) if finished else None
     proposed = [row.best.trial_id for row in rows if row.best.trial_id is not None]
     doubts = Doubts(baseline, teacher, finished, mixed(tables), edges(tables, proposed))
@@ -87,7 +88,7 @@ def compare(tables: Tables) -> pd.DataFrame:
     order = sorted(range(len(rows)), key=lambda index: place.get(rows[index].study, len(place)))
     frame = pd.DataFrame([columns[index] for index in order])
     chosen = set(ranked.loc[ranked["chosen"], "study"])
-    return frame.assign(chosen=frame["study"].isin(chosen), control=frame["study"].map(controls_of(tables)))
+    return frame.assign(chosen=frame["study"].isin(chosen), control=frame["study"].map(controls))
 
 
 def teacher_miou(tables: Tables) -> float:

@@ -86,8 +86,8 @@ def situation(tables: Tables) -> Situation | None:
     noise = DifferenceNoise(made.difference_sd, made.spread.low * scale, made.spread.high * scale)
     if not noise.known:
         return None
-    finished = bool(tables["sweeps"]["finished"].all())
-    return Situation(noise, made.comparisons, made.n, looks_of(tables["sweeps"]), looked=finished)
+    looks, looked = looks_of(tables["sweeps"]), bool(tables["sweeps"]["finished"].all())
+    return Situation(noise, made.comparisons, made.n, looks, looked)
 
 
 def races(tables: Tables) -> Races:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from analysis.tables.files import Tables
-from analysis.tables.json_columns import read_levels
+from analysis.tables.json_columns import read_config, read_levels
 from analysis.tables.states import Control
 
 _ALL = "all"
@@ -48,3 +48,8 @@ def subject_of(cells: Iterable[tuple[str, str, Mapping[str, str]]]) -> str | Non
 def subject_of_group(group: pd.DataFrame) -> str | None:
     """``subject_of`` the rows of one design in the table ``cells``."""
     return subject_of(zip(group["cell"], group["role"], map(read_levels, group["levels_json"]), strict=True))
+
+
+def distills(tables: Tables) -> bool:
+    """Whether any training of a sweep learns from a teacher."""
+    return any(read_config(text).uses_teacher for text in tables["trials"].groupby("study")["config_json"].first())
