@@ -232,11 +232,16 @@ def section(anchor: str, title: str, *parts: str) -> str:
 def verdict(lines: Iterable[tuple[str, str, str]], color: str = "") -> str:
     """The box on top: label, sentence and mark (``amber``, ``red`` or none) of each line."""
     drawn = "".join(
-        f'<div><dt>{escape(label)}</dt><dd class="{mark}">{_SIGNS.get(mark, "")}{escape(sentence)}</dd></div>'
+        f'<div><dt>{escape(label)}</dt><dd class="{mark}">{_SIGNS.get(mark, "")}{_marked_up(sentence)}</dd></div>'
         for label, sentence, mark in lines
     )
     style = f' style="--mark:{escape(color)}"' if color else ""
     return f'<dl class="verdict"{style}>{drawn}</dl>'
+
+
+def _marked_up(sentence: str) -> str:
+    """A sentence as HTML; what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
 
 
 def document(title: str, body: str, figures: bool = True, refresh: int | None = None) -> str:

@@ -79,11 +79,11 @@ def said_of(row: pd.Series) -> Wording | None:
 
 
 def missed(row: pd.Series) -> str:
-    """How often a gain would be missed on as many seeds, as a sentence; empty where that is not known."""
+    """How often a gain would be missed on as many seeds, as a clause; empty where that is not known."""
     least = row.get("mde")
     if missing(least):
         return ""
-    return f"A true gain of {points(least)} points would be missed in 20 of 100 sweeps like this one."
+    return f"a true gain of {points(least)} would be missed in 20 of 100 sweeps"
 
 
 def success(row: pd.Series) -> str:

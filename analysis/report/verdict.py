@@ -202,7 +202,8 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
         return f"No seed in common with the baseline {name}, so no difference is given.", "amber"
     gap, teacher = "", teacher_miou(tables)
     if not missing(winner["gap_closed"]):
-        gap = f" That closes {share(winner['gap_closed'])} of the gap to the teacher ({points(teacher)})."
+        ends = "" if missing(winner["gap_low"]) else f", {share(winner['gap_low'])} to {share(winner['gap_high'])},"
+        gap = f" That is {share(winner['gap_closed'])}{ends} of the gap to the teacher ({points(teacher)})."
     elif not missing(teacher):
         gap = f" The teacher ({points(teacher)}) is hardly above the baseline, if at all."
     seeds = f"; seed by seed {each(winner['differences'], sign=True)}" if len(winner["differences"]) else ""
@@ -212,10 +213,10 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
         return f"{signed(winner['difference'])} points over {name}{seeds}.{gap}{why}", "amber"
     clause = said.clause(name)
     worth = f" The smallest difference that matters was declared as {points(smallest_effect(tables['sweeps']))} points."
-    power = f" {missed(winner)}" if said.word == NOT_SEPARATED and not said.weakened else ""
-    power += f" Weakened, because {said.weakened}." if said.weakened else ""
+    power = f"; {unseen}" if said.word == NOT_SEPARATED and not said.weakened and (unseen := missed(winner)) else ""
+    power += f"; {said.weakened}" if said.weakened else ""
     decided = said.word == SEPARATED and not said.few
-    return f"{clause[0].upper()}{clause[1:]}{seeds}.{power}{gap}{worth}", "" if decided else "amber"
+    return f"{clause[0].upper()}{clause[1:]}{seeds}{power}.{gap}{worth}", "" if decided else "amber"
 
 
 def _optimism(winner: pd.Series) -> tuple[str, Mark]:

@@ -34,7 +34,7 @@ def test_latex_is_escaped_and_set_with_booktabs(sweep):
     assert r"\toprule" in text
     assert r"50 \%" in text
     assert text.count(r"\\" + "\n") == 3
-    assert "Holm" in text
+    assert "adjusted for the number of studies" in text
 
 
 def test_the_tie_set_is_set_in_bold_as_a_whole(sweep):

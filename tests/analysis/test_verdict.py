@@ -1,10 +1,16 @@
+import html
 from pathlib import Path
 
 import pytest
 
 from analysis.ablation.effects import ablate
+from analysis.formats import interval, signed
+from analysis.report.best_evidence import best_evidence
+from analysis.report.findings import findings_of
 from analysis.report.headline import Headline
-from analysis.report.verdict import verdict
+from analysis.report.paper.tables import comparison_sheet
+from analysis.report.sweep_report import report_page
+from analysis.report.verdict import verdict, verdict_of
 from analysis.selection.compare import compare
 from analysis.stats.judge import WORDS
 
@@ -26,9 +32,9 @@ def test_the_verdict_of_a_finished_sweep(sweep):
     lines = lines_of(result)
     assert lines["Against the baseline"].startswith("Not separated from none (searched over 1 parameter): +7.00")
     assert "seed by seed +10.00, +4.00" in lines["Against the baseline"]
-    assert "points would be missed in 20 of 100 sweeps like this one" in lines["Against the baseline"]
+    assert "would be missed in 20 of 100 sweeps" in lines["Against the baseline"]
     assert lines["Spread"].startswith("Its sd over seeds 2.83 [1.26, 90.26], of its differences 4.24 [")
-    assert "50 % of the gap to the teacher (55.00)" in lines["Against the baseline"]
+    assert "of the gap to the teacher (55.00)" in lines["Against the baseline"]
     assert "55.00 on one seed; fresh seeds give 48.00, a correction of -7.00" in lines["Optimism removed"]
     assert lines["Warnings"] == "None were raised."
     assert "Intervals are about retraining these configs" in result.not_claimed
@@ -115,3 +121,28 @@ def test_a_refused_comparison_is_marked_red(sweep):
     (line,) = (line for line in words(sweep).lines if line.label == "Against the baseline")
     assert line.mark == "red"
     assert line.text.startswith("The comparison with none (not searched) is refused: ")
+
+
+def test_page_file_tables_and_paper_say_one_sentence(sweep, tmp_path):
+    """Three seeds, so that there is a word with a reservation."""
+    for study, score in (("none", 0.411), ("cwd", 0.482)):
+        sweep.trial(study, score, seed=13, of={"none": "none-1", "cwd": "cwd-0"}[study])
+    for row in sweep.rows["trials"]:
+        if row["phase"] == "confirm" and row["study"] == "cwd":
+            row["score"] = {11: 0.501, 12: 0.5205, 13: 0.512}[row["seed"]]
+    tables = sweep.tables()
+    found, comparison = findings_of(tables), compare(tables)
+    headline = verdict_of(tables).headline
+    assert "separated from the baseline none on 3 seeds alone: +10.08 points [" in headline
+    said = best_evidence(tables)["evidence"]
+    assert said["verdict"]["headline"] == headline
+    row = comparison[comparison["chosen"]].iloc[0]
+    numbers = [row["word"], row["difference"], row["low"], row["high"]]
+    assert [said["verdict"][name] for name in ("word", "difference", "low", "high")] == numbers
+    assert [said["baseline"][name] for name in ("word", "difference", "low", "high")] == numbers
+    page = html.unescape(report_page(found))
+    assert f"<h1>{headline}</h1>" in page
+    assert "separated<small>on 3 seeds alone</small>" in page
+    sheet = comparison_sheet(found)
+    assert sheet.rows[0][2:4] == (f"{signed(row['difference'])} {interval(row['low'], row['high'])}", "separated")
+    assert "on 3 seeds alone" in sheet.note

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.conditions.hardware import mixed
-from analysis.formats import MISSING, each, interval, missing, points, share, signed, spreadsheet_text, text
+from analysis.formats import MISSING, each, interval, missing, plural, points, share, signed, spreadsheet_text, text
 from analysis.report.captions import SELECTION_ALONE
 from analysis.report.findings import Findings
 from analysis.report.held_out import held_out
@@ -177,11 +177,15 @@ def _estimator(findings: Findings) -> str:
     if not findings.confirmed:
         return ""
     sentences = [
-        "Brackets: 95 % interval over seeds, one block model of all best configs, Holm over the studies."
+        "Brackets: 95 % interval over seeds of the difference seed by seed, adjusted for the number of studies."
         if "low" in findings.comparison and findings.comparison["low"].notna().any()
         else "No interval: too few seeds, or the sweep has not finished."
     ]
     sentences += filter(None, [_detectable("Differences", findings.comparison)])
+    few = [said.seeds for _, row in findings.comparison.iterrows() if (said := said_of(row)) is not None and said.few]
+    sentences += [f"Words on {plural(min(few), 'seed')} alone: read them with care."] if few else []
+    if findings.finished and read_frozen_selection(findings.tables) is None:
+        sentences.append("Provisional: the seeds also chose the configs.")
     sentences += ["Bold: the tie set."] if findings.tied() else []
     return " ".join([*sentences, "Hours: search and fresh seeds. "])
 

@@ -66,7 +66,11 @@ def _how_to_read(findings: Findings) -> str:
             "Nothing is confirmed on fresh seeds yet: every mIoU here is the best of several single-seed "
             "scores, hence too high, and a difference between two of them says little."
         )
-    bold = " Bold: the tie set, which the seeds cannot tell apart." if findings.tied() else ""
+    bold = (
+        " Bold: the tie set, all within one standard error of the best; a config outside of it may still be as good."
+        if findings.tied()
+        else ""
+    )
     verdicts = f" {INTERVALS}" if "word" in findings.comparison and findings.finished else ""
     role = SELECTION_ALONE if read_frozen_selection(findings.tables) is not None else ""
     return (

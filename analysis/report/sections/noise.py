@@ -63,7 +63,7 @@ def _of_seeds(findings: Findings) -> list[list[TableCell]]:
         f"one score, over seeds; pooled over {plural(configs, 'config')} with {plural(model.n, 'seed')} or more each"
     )
     spread = model.spread
-    deviation = number(points(spread.sd), spread.sd, interval(spread.low, spread.high))
+    deviation = number(points(spread.sd), spread.sd, f"[{points(spread.low)}, {points(spread.high)}]")
     rows = [[TableCell("Standard deviation over seeds"), deviation, TableCell(pooled, wide=True)]]
     estimated = not missing(model.rho)
     correlation = f"{model.rho:.2f} [{model.rho_low:.2f}, {model.rho_high:.2f}]" if estimated else "unknown"
