@@ -85,14 +85,14 @@ def decide(tables: Tables) -> Decision:
     if baselines.empty or others.empty:
         return Decision(False, "no study on fresh seeds can be compared with a baseline, and more seeds do not help")
     baseline, said = baselines.iloc[0]["study"], said_of(others, "study")
-    if not said:
-        reasons = [reason for reasons in others["refused"] for reason in reasons]
-        why = reasons[0] if reasons else "their seeds do not allow a test"
-        return Decision(False, f"no study is compared with the baseline {baseline}, and more seeds do not help: {why}")
-    most, now = int(sweeps["confirm_most"].iloc[0]), max(each.n for each in said)
-    level = first_step(final_alpha(now, most, looks_of(sweeps)), len(others))
     methods = others[others["control"].isna()] if others["control"].isna().any() else others
-    return follows(said, str(baseline), list(methods["differences"]), most, smallest_effect(sweeps), level)
+    differences = [each for each in methods["differences"] if len(each)]
+    if not differences or (not said and others["refused"].map(len).all()):
+        why = next((reason for reasons in others["refused"] for reason in reasons), "they share no seed with it")
+        return Decision(False, f"no study is compared with the baseline {baseline}, and more seeds do not help: {why}")
+    most, now = int(sweeps["confirm_most"].iloc[0]), max(map(len, differences))
+    level = first_step(final_alpha(now, most, looks_of(sweeps)), len(others))
+    return follows(said, str(baseline), differences, most, smallest_effect(sweeps), level)
 
 
 def follows(
@@ -106,15 +106,15 @@ def follows(
     """What follows from the words.
 
     Args:
-        said: Of every study, the first one first.
+        said: Of every study, the first one first; of studies that lack a planned seed nothing is said.
         baseline: What they are compared with.
         differences: To it, seed by seed, of every study whose gain is of interest.
         most: Seeds at the last planned look.
         smallest: The practical threshold (fraction).
         level: Two-sided level of each comparison at that look.
     """
-    first = said[0]
-    if first.word != WORDS[1] and first.n >= ENOUGH_SEEDS:
+    first = said[0] if said else None
+    if first is not None and first.word != WORDS[1] and first.n >= ENOUGH_SEEDS:
         to = "to" if first.word == WORDS[2] else "from"
         return Decision(False, f"{first.study} is {first.word} {to} the baseline {baseline}", said)
     best = max(chance_of_a_word(each, most, smallest, level) for each in differences)

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.stats.looks import Looks
-from sweeps.ledger.trial_state import TrialState
 
 
 @dataclass(frozen=True)
 class FreshRun:
-    """A training on a fresh seed, as far as a look goes by it: whose config, which seed, what became of it."""
+    """A training on a fresh seed, as far as a look goes by it: whose config, which seed.
+
+    What became of it does not count: of a training that its machine stopped nothing was said before it ran again.
+    """
 
     trial: str
     study: str
     candidate: str | None
     seed: int
-    state: TrialState
 
 
 @dataclass(frozen=True)

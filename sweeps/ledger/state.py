@@ -206,7 +206,7 @@ class SweepState:
     def look_now(self) -> Look:
         """What can be read now, on the fresh seeds that have been begun."""
         fresh = (
-            FreshRun(trial.id, trial.study, trial.candidate_of, trial.seed, trial.state)
+            FreshRun(trial.id, trial.study, trial.candidate_of, trial.seed)
             for trial in self.of_phase(Phase.CONFIRM)
             if trial.candidate_of is None or self.trials[trial.candidate_of].phase is not Phase.LEFT_OUT
         )

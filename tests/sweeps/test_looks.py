@@ -9,6 +9,7 @@ from analysis import read_tables
 from analysis.report.verdict import verdict_of
 from analysis.stats.looks import Looks, looks_of
 from sweeps.ledger.looks import before
+from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.freeze import freeze
 from sweeps.outcome.tabulate import load_state, write_tables
 from sweeps.show.live_page import live_page
@@ -82,6 +83,18 @@ def test_other_finalists_on_as_many_seeds_are_a_later_look(fake, tmp_path, small
 )
 def test_where_nothing_could_be_compared_nothing_was_looked_at(fake, tmp_path, small, first):
     assert lives(fake, tmp_path, small, first, small) == [(), ()]
+
+
+def test_a_training_that_runs_again_on_a_mended_machine_belongs_to_the_same_look(fake, tmp_path, small):
+    def broken(config, epoch):
+        if config.seed == 9 and config.uses_teacher:
+            raise MemoryError("no memory")
+
+    state = fake.run(fake.make_spec(**small, retries=0), tmp_path, fake.FakeTrain(before=broken))
+    assert [trial.state for trial in state.of_study("kd", "confirm")].count("failed") == 1
+    for trial in state.of_study("kd", "confirm"):
+        trial.state = TrialState.COMPLETE
+    assert looks(state) == ()
 
 
 def test_a_sweep_that_runs_has_its_look_still_ahead(fake, tmp_path, small):
