@@ -6,6 +6,7 @@ from scipy import special
 
 from analysis.stats.looks import ALPHA
 from analysis.stats.power import detectable_ses, first_step, median_unbiased
+from analysis.stats.sign_flips import usable
 from analysis.stats.step_down import sidak
 
 WORDS = ("separated", "not separated", "equivalent")
@@ -54,8 +55,11 @@ def judged(
     half = -special.stdtrit(df, levels / 2) * se
     low, high = difference - half, difference + half
     words = [_word(*row, smallest, alpha) for row in zip(difference, low, high, p_holm, strict=True)]
-    level = first_step(now, max(planned, len(p)))
-    ses = [detectable_ses(float(freedom), level) if freedom > 0 else np.nan for freedom in df]
+    family = max(planned, len(p))
+    ses = [
+        detectable_ses(float(freedom), first_step(usable(freedom + 1, now), family)) if freedom > 0 else np.nan
+        for freedom in df
+    ]
     mde = median_unbiased(se, df) * ses
     return pd.DataFrame({"low": low, "high": high, "p": p, "p_holm": p_holm, "word": words, "mde": mde})
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import optimize, special
 
 from analysis.stats.looks import ALPHA, NO_LOOKS, Looks, alpha_at, as_looks
+from analysis.stats.sign_flips import usable
 
 POWER = 0.8
 _POINTS = (np.arange(1000) + 0.5) / 1000
@@ -42,7 +43,7 @@ def smallest_detectable(
     """
     if n < 2:
         return math.nan
-    level = first_step(alpha_at(n, looks, alpha), comparisons)
+    level = first_step(usable(n, alpha_at(n, looks, alpha)), comparisons)
     return sd * math.sqrt(2 * (1 - rho) / n) * detectable_ses(n - 1, level, power)
 
 
@@ -58,7 +59,7 @@ def chance_to_miss(
     """How often a true difference of ``gain`` would not be separated from 0; arguments of `smallest_detectable`."""
     if n < 2:
         return 1.0
-    level = first_step(alpha_at(n, looks, alpha), comparisons)
+    level = first_step(usable(n, alpha_at(n, looks, alpha)), comparisons)
     return 1.0 - detected(gain / (sd * math.sqrt(2 * (1 - rho) / n)), n - 1, level)
 
 

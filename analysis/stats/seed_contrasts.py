@@ -83,10 +83,12 @@ class Effects:
 
         1 where nothing can be tested.
         """
-        level = first_step(self.alpha, self.comparisons)
         tested = self.frame[self.frame["se"].notna()]
         ses = gain / median_unbiased(tested["se"].to_numpy(float), tested["df"].to_numpy(float))
-        missed = [1 - detected(float(each), float(df), level) for each, df in zip(ses, tested["df"], strict=True)]
+        missed = [
+            1 - detected(float(each), float(df), first_step(sign_flips.usable(df + 1, self.alpha), self.comparisons))
+            for each, df in zip(ses, tested["df"], strict=True)
+        ]
         return float(np.median(missed)) if missed else 1.0
 
 

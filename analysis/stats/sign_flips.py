@@ -21,6 +21,14 @@ def enough(n: np.ndarray, alpha: float) -> np.ndarray:
     return (n >= FROM) & (alpha * 2.0 ** (np.asarray(n) - 1) >= _STEPS)
 
 
+def usable(n: float, alpha: float) -> float:
+    """The part of ``alpha`` that a test on ``n`` paired seeds can spend: whole steps of the distribution."""
+    if n > _ALL or not enough(np.array(n), alpha):
+        return alpha
+    steps = 2.0 ** (int(n) - 1)
+    return float(np.floor(alpha * steps) / steps)
+
+
 def flipped_p(differences: np.ndarray) -> np.ndarray:
     """The p-values of the paired t tests under joint sign flips.
 

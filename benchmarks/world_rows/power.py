@@ -8,6 +8,7 @@ from world_rows.scores import UNIT, judged, scores_of
 
 from analysis.stats.looks import alpha_at
 from analysis.stats.power import detectable_ses, first_step, median_unbiased
+from analysis.stats.sign_flips import usable
 
 TOPIC = "power at the stated gain"
 STATED, LEAST = 0.8, 0.78
@@ -19,7 +20,7 @@ def stated(rng: np.random.Generator, sd: Sequence[float], seeds: int, rho: float
     own = rng.normal(size=(worlds, len(sd), seeds)) * np.sqrt(1 - rho)
     scores = spread * (own + np.sqrt(rho) * rng.normal(size=(worlds, 1, seeds)))
     se = (scores[:, 1:] - scores[:, :1]).std(2, ddof=1) / np.sqrt(seeds)
-    ses = detectable_ses(seeds - 1.0, first_step(alpha_at(seeds), len(sd) - 1))
+    ses = detectable_ses(seeds - 1.0, first_step(usable(seeds, alpha_at(seeds)), len(sd) - 1))
     return float(np.median(np.median(median_unbiased(se, seeds - 1) * ses, axis=1)))
 
 

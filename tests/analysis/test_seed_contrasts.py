@@ -9,7 +9,7 @@ from analysis import AnalysisError
 from analysis.stats.looks import alpha_at
 from analysis.stats.power import chance_to_miss, seeds_needed, smallest_detectable
 from analysis.stats.seed_contrasts import SMALLEST, effects, smallest_effect
-from analysis.stats.sign_flips import flipped_p
+from analysis.stats.sign_flips import flipped_p, usable
 from analysis.stats.spread import own_spreads, pooled_spread
 from analysis.stats.step_down import holm, sidak
 
@@ -192,6 +192,11 @@ def test_the_smallest_detectable_effect_is_that_of_the_noncentral_t_distribution
     assert chance_to_miss(gain, 1.0, n, comparisons, rho) == pytest.approx(0.2, abs=1e-6)
     assert 0.3 < chance_to_miss(gain / 2, 1.0, n, comparisons, rho) < 0.85
     assert seeds_needed(gain * 1.0001, 1.0, comparisons, rho) == n
+
+
+def test_where_signs_are_flipped_only_whole_steps_of_their_distribution_are_spent():
+    assert (usable(7, 0.044), usable(8, 0.044), usable(20, 0.044)) == (0.044, 5 / 128, 0.044)
+    assert usable(8, 0.003) == 0.003
 
 
 def test_a_later_look_needs_more_seeds_than_a_first_one():

@@ -12,7 +12,7 @@ from analysis.stats.seed_contrasts import Effects, effects, smallest_effect
 
 
 def seed_noise(findings: Findings) -> Effects | None:
-    """All finalists in one model, the baseline's best as the reference (the first of all without one).
+    """All finalists in one family, the baseline's best as the reference (the first of all without one).
 
     None before two configs have fresh seeds.
     """
