@@ -18,7 +18,7 @@ SCREENED = BUDGET - trainings(ROUNDS, TOP)
 FLAT = 0.58
 """Spread of the true means over a search space, in points."""
 SHARES = {0.4: 0.70, 0.8: 0.64, 0.2: None}
-"""By the spread of the seeds, what the regret may be in shares of that of the best single seed: as with a pooled spread."""
+"""Regret as a share of that of the best single seed, by the spread of the seeds: what a pooled spread gives."""
 
 
 def regret(seed_sd: float) -> Simulate:
