@@ -1,7 +1,8 @@
-"""The searches of every study: which config each of them found, and what that config scores on fresh seeds.
+"""The searches of every study: what each of them spent, which config it found, and what that scores on fresh seeds.
 
-The claim about methods rests on these rows: a method is a search procedure, and the searches of a study are its
-independent repetitions. A comparison of configs (``analysis.selection.compare``) has one row per study instead.
+A comparison of configs (``analysis.selection.compare``) has one row per study instead. The best of several finalists
+was lucky on the seeds that chose it, so the claim about methods (``analysis.search.method_claim``) rests on
+``analysis.selection.held_out_seeds``, and not on the means of these rows.
 """
 
 import pandas as pd

@@ -5,6 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.report.cautions import budget
+from analysis.report.findings import findings_of
+from analysis.report.sections.budget import section
 from analysis.search.history import learning_curves
 from analysis.selection.compare import compare
 from analysis.selection.finalists import finalists, trials_of
@@ -83,6 +85,13 @@ def test_the_report_says_how_the_budget_was_shared_and_draws_a_training_once(rep
     curves = learning_curves(tables)
     shown = curves[(curves["study"] == "none") & (curves["phase"] == "confirm")]
     assert shown["trial_id"].unique().tolist() == ["none-1", "none-2"]
+
+
+def test_the_report_has_a_row_for_each_search_where_studies_have_several(repeated, tables):
+    shown = section(findings_of(repeated.tables()))
+    assert "What each search spent and found" in shown
+    assert shown.count("the config of search 1, trained once on each seed") == 1
+    assert "What each search" not in section(findings_of(tables))
 
 
 def test_the_final_seeds_of_a_frozen_selection_do_not_enter(repeated):

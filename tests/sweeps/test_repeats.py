@@ -402,7 +402,7 @@ def test_final_seeds_follow_the_fresh_ones_and_belong_to_the_search_of_the_confi
     monkeypatch.setattr(
         attempt, "measure", lambda student, config, role, *_: replace(fake.evaluation(config), role=role)
     )
-    spec = repeated(fake, repeats=3)
+    spec = repeated(fake, repeats=3, confirm={"top": 2, "seeds": 2, "final_seeds": 3})
     fake.run(spec, tmp_path)
     frozen = freeze(Store(tmp_path))
     assert frozen.seeds == (10, 11, 12)
@@ -410,4 +410,4 @@ def test_final_seeds_follow_the_fresh_ones_and_belong_to_the_search_of_the_confi
     for trial in state.of_phase("final"):
         assert trial.search == state.trials[trial.candidate_of].search
     with pytest.raises(InputError, match="the sweep cannot grow any more"):
-        check_begun(repeated(fake, repeats=4), open_store(tmp_path))
+        check_begun(repeated(fake, repeats=4, confirm={"top": 2, "seeds": 2, "final_seeds": 3}), open_store(tmp_path))

@@ -2,11 +2,13 @@
 
 from analysis.conditions.time_spent import recording
 from analysis.figures import search as plots
-from analysis.formats import count, duration
+from analysis.formats import count, duration, missing, points, text
 from analysis.report import html as page
 from analysis.report.captions import SCORE
 from analysis.report.findings import Findings
+from analysis.report.html import TableCell, number
 from analysis.search.history import incumbents, spending
+from analysis.selection.searches import searches
 
 
 def section(findings: Findings) -> str:
@@ -24,13 +26,44 @@ def section(findings: Findings) -> str:
         f"hatched: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.{shared}",
     )
     if steps["best"].isna().all():
-        return bars
+        return bars + _searches(findings)
     lines = page.figure(
         page.keys(findings.palette) + page.plot(plots.incumbent(steps, findings.palette)),
         "Best so far in the search: one seed each, optimistic; not a comparison of methods.",
         f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose. {SCORE}",
     )
-    return bars + lines
+    return bars + lines + _searches(findings)
+
+
+def _searches(findings: Findings) -> str:
+    """What each search spent and found; empty where every study has one."""
+    found = searches(findings.tables)
+    if found.empty or found["search"].max() < 2:
+        return ""
+    rows = []
+    for row in found.to_dict("records"):
+        name = text(row["trial_id"]) or text(row["config_id"])
+        same = (
+            "" if missing(row["same_as"]) else f"the config of search {row['same_as']:.0f}, trained once on each seed"
+        )
+        fresh = "" if not row["confirmed"] else f"n = {row['n']}"
+        rows.append(
+            [
+                TableCell(html=page.key(row["study"], findings.palette[row["study"]])),
+                number(str(row["search"]), row["search"]),
+                number(count(row["search_trials"]), row["search_trials"]),
+                number(count(row["search_epochs"]), row["search_epochs"]),
+                number(duration(row["search_s"]), row["search_s"]),
+                TableCell(name, small=same),
+                number(points(row["mean"]), row["mean"], fresh),
+            ]
+        )
+    columns = ["Study", "Search", "Trials", "Epochs", "Time", "Best finalist", "Its mean"]
+    note = (
+        "Each search has seeds, early stopping and a race of its own, and an even share of its study's budget. "
+        f"The mean is over fresh seeds that also chose the finalist, so it is optimistic. {SCORE}"
+    )
+    return f'<h3>What each search spent and found</h3>{page.table(columns, rows)}<p class="aside">{note}</p>'
 
 
 def _once(findings: Findings) -> dict[str, float]:
