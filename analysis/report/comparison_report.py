@@ -8,13 +8,13 @@ import pandas as pd
 from analysis.conditions.hardware import mixed
 from analysis.errors import AnalysisError
 from analysis.figures.canvas import Colors, add, canvas, colors
-from analysis.formats import count, duration, interval, missing, plural, points, signed, text
+from analysis.formats import count, duration, interval, missing, plural, points, signed
 from analysis.report import html as page
 from analysis.report.comparable import differences
 from analysis.report.findings import Findings, read_findings
 from analysis.report.html import TableCell, number
 from analysis.report.line import Line
-from analysis.report.said import refusal
+from analysis.report.said import refusal, said_of
 from analysis.report.sections.methods import methods_table, sentence_of
 from analysis.report.sections.tasks import tasks_section
 from analysis.report.tasks import Task, tasks_of
@@ -162,7 +162,9 @@ def _cell(row: pd.Series | None) -> TableCell:
         return number(points(row["mean"]), row["mean"], "1 seed, not confirmed")
     difference = "refused" if refusal(row) else "" if missing(row["difference"]) else signed(row["difference"])
     limits = "" if refusal(row) else interval(row.get("low"), row.get("high"))
-    against = "baseline" if row["is_baseline"] else " ".join(filter(None, (difference, limits, text(row.get("word")))))
+    said = said_of(row)
+    word = "" if refusal(row) or said is None else f"{said.in_table}{said.reservation}"
+    against = "baseline" if row["is_baseline"] else " ".join(filter(None, (difference, limits, word)))
     return number(f"{points(row['mean'])} (n={row['n']})", row["mean"], against)
 
 

@@ -162,8 +162,8 @@ def _baseline_chosen(scene: Scene) -> Statement:
     if len(compared) == len(claims) and all(said.worse for _, said in compared):
         near, said = max(compared, key=lambda pair: pair[1].difference)
         all_others = f"all {len(claims)} others are" if len(claims) > 1 else "the other is"
-        few = f" on {plural(said.seeds, 'seed')} alone" if said.few else ""
-        nearest = f"{all_others} {SEPARATED} from it and worse{few}, the nearest {config_name(near)}: {said.numbers}"
+        worse = f"{all_others} {SEPARATED} from it and worse{said.reservation}"
+        nearest = f"{worse}, the nearest {config_name(near)}: {said.numbers}"
         return Statement(f"{Headline.BASELINE_BEST} {who}; {nearest}", said, "amber" if said.few else "")
     row, rival = max(((row, said) for row, said in compared if not said.worse), key=_difference, default=(None, None))
     if row is None or rival is None:  # all that were compared are worse, others were not compared

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.formats import each, missing, plural, points, signed
 from analysis.report.headline import Headline, Scene, Statement
-from analysis.report.line import Line
+from analysis.report.line import Line, Mark
 from analysis.report.said import EQUIVALENT, NOT_SEPARATED, SEPARATED, Wording, said_of
 from analysis.selection.final_seeds import Difference, FinalScores, final_difference, final_scores
 from analysis.tables.files import Tables
@@ -101,16 +101,19 @@ def lines(found: HeldOut) -> list[Line]:
     return [Line("After the freeze", text, "amber" if doubtful else "")]
 
 
-def disagreements(found: HeldOut, row: pd.Series) -> list[str]:
-    """Where the selection and the final seeds say different things of the chosen config, one sentence each.
+def disagreements(found: HeldOut, row: pd.Series) -> tuple[list[str], Mark]:
+    """Where the selection and the final seeds say different things of the chosen config, one clause each.
 
     Args:
         found: What the final seeds say.
         row: The chosen config's row of ``compare``.
+
+    Returns:
+        The clauses, and how severe they are: a selection that was merely less sure than the final seeds was not wrong.
     """
     final, before = found.difference, said_of(row)
     if final is None or before is None:
-        return []
+        return [], ""
     numbers = f"the selection said {before.numbers}, the final seeds {signed(final.mean)}"
     sentences = []
     if final.mean * before.difference < 0 and EQUIVALENT not in (before.word, final.word):
@@ -125,7 +128,8 @@ def disagreements(found: HeldOut, row: pd.Series) -> list[str]:
             else ("the selection's difference lies outside of the final seeds' interval")
         )
         sentences.append(f"{whose}: {numbers} points")
-    return sentences
+    less_sure = len(sentences) == 1 and before.word == NOT_SEPARATED and final.word == SEPARATED
+    return sentences, "" if not sentences else "amber" if less_sure else "red"
 
 
 def _scores(config: FinalScores) -> str:

@@ -46,6 +46,11 @@ class Wording:
         return self.seeds < ENOUGH_SEEDS
 
     @property
+    def reservation(self) -> str:
+        """On how few seeds a word other than *not separated* rests; empty if they are enough."""
+        return f" on {plural(self.seeds, 'seed')} alone" if self.few and self.word != NOT_SEPARATED else ""
+
+    @property
     def in_table(self) -> str:
         """The word in a cell of a table."""
         return f"{self.word}, worse" if self.worse else self.word
@@ -63,8 +68,8 @@ class Wording:
         """
         sides = f"{self.word} {'to' if self.word == EQUIVALENT else 'from'} {of}{', and worse' if self.worse else ''}"
         seeds = plural(self.seeds, "seed")
-        if self.few and self.word != NOT_SEPARATED:
-            return f"{sides} on {seeds} alone: {self.numbers}"
+        if self.reservation:
+            return f"{sides}{self.reservation}: {self.numbers}"
         failed = ", since trainings failed" if self.weakened else ""
         return f"{sides}: {self.numbers} over {seeds}{failed}"
 

@@ -158,8 +158,9 @@ def _as_selection(selection: Statement, lines: list[Line]) -> list[Line]:
 
 
 def _disagreements(found: HeldOut, winner: pd.Series) -> list[Line]:
-    sentences = disagreements(found, winner)
-    return [Line(DISAGREEMENT, f"{'; '.join(sentences)}.", "red")] if sentences else []
+    clauses, mark = disagreements(found, winner)
+    text = "; ".join(clauses)
+    return [Line(DISAGREEMENT, f"{text[0].upper()}{text[1:]}.", mark)] if clauses else []
 
 
 def _chosen(scene: Scene) -> str:

@@ -123,20 +123,24 @@ def test_after_a_freeze_the_final_seeds_have_the_word():
     assert statement.headline.startswith("Held out, on role test: config kd-0 (best of 3 trials, one search) is not")
     assert "not separated from the baseline none: +2.00 points [" in statement.headline
     assert statement.mark == "amber"
-    assert any("the selection said separated, the final seeds say not separated" in each for each in disagreed)
+    clauses, mark = disagreed
+    assert any("the selection said separated, the final seeds say not separated" in each for each in clauses)
+    assert mark == "red"
 
 
 def test_final_seeds_that_agree_raise_no_doubt():
     statement, disagreed = frozen(shifted(1.2, FAR[::-1]))
     assert "is separated from the baseline none: +1.20 points" in statement.headline
-    assert (statement.mark, disagreed) == ("", [])
+    assert (statement.mark, disagreed) == ("", ([], ""))
 
 
 def test_final_seeds_of_the_other_sign_are_a_disagreement():
     statement, disagreed = frozen(shifted(-2))
     assert "separated from the baseline none, and worse: -2.00 points" in statement.headline
     assert statement.mark == "amber"
-    assert any(each.startswith("the sign has changed: the selection said +1.20") for each in disagreed)
+    clauses, mark = disagreed
+    assert any(each.startswith("the sign has changed: the selection said +1.20") for each in clauses)
+    assert mark == "red"
 
 
 def test_a_missing_final_seed_takes_the_word():

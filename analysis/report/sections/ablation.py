@@ -10,11 +10,13 @@ from analysis.ablation.layers import LayerGrid, layer_grids
 from analysis.ablation.published import replays
 from analysis.ablation.response import ResponseCurve, response_curves
 from analysis.figures import ablation as plots
-from analysis.formats import each, interval, missing, plural, points, share, signed, text
+from analysis.formats import each, interval, plural, points, share, signed, text
 from analysis.report import html as page
 from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
+from analysis.report.said import NOT_SEPARATED, missed
+from analysis.stats.judge import ENOUGH_SEEDS
 from analysis.stats.seed_contrasts import smallest_effect
 
 _BOTH = ("leave-one-out", "add-one-in")
@@ -156,8 +158,9 @@ def _published(findings: Findings) -> str:
 def _word(row: pd.Series) -> TableCell:
     if not text(row["word"]):
         return TableCell()
-    seen = "" if missing(row["mde"]) else f"smallest detectable effect {points(row['mde'])}"
-    return TableCell(row["word"], small=seen if row["word"] == "not separated" else "")
+    seeds = row.get("n")
+    few = f"on {plural(int(seeds), 'seed')} alone" if seeds is not None and seeds < ENOUGH_SEEDS else ""
+    return TableCell(row["word"], small=missed(row) if row["word"] == NOT_SEPARATED else few)
 
 
 def _seen(row: pd.Series) -> str:

@@ -92,7 +92,7 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
     if said is None:
         return TableCell(small="" if row["is_baseline"] or not row["n"] else text(row.get("withheld")) or "no test")
     notes = [text(row.get("unstable"))]
-    notes += [f"on {plural(said.seeds, 'seed')} alone"] if said.few and said.word != NOT_SEPARATED else []
+    notes += [said.reservation.strip()]
     notes += [missed(row)] if said.word == NOT_SEPARATED else []
     notes += [said.weakened]
     return TableCell(said.in_table, small="; ".join(filter(None, notes)), wide=bool(said.weakened))

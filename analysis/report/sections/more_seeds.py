@@ -7,6 +7,7 @@ from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.selection.evidence import Races, races, situation
 from analysis.stats.seed_plan import GAINS, Need, Situation
+from analysis.tables.json_columns import read_frozen_selection
 
 
 def section(findings: Findings) -> str:
@@ -27,7 +28,8 @@ def section(findings: Findings) -> str:
     )
     attainable = next((need for need in needs if need.seeds is not None and need.seeds > start.seeds), None)
     go_on = ""
-    if attainable is not None and attainable.seeds is not None:
+    may_grow = read_frozen_selection(findings.tables) is None
+    if attainable is not None and attainable.seeds is not None and may_grow:
         command = page.escape(command_text(findings.tables, plan, attainable.seeds))
         go_on = f'<p class="aside">For a gain of {points(attainable.gain)} points: {command}</p>'
     return f"{page.figure(table, 'How many seeds a gain takes.', rest)}{go_on}"
