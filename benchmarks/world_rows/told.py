@@ -177,6 +177,7 @@ def _comparison(ranked: pd.DataFrame, studies: list[str], refused: set[str]) -> 
             {
                 **top[["study", "trial_id", "config_id", "seeds", "scores", "mean", "n", "confirmed", "chosen"]],
                 "is_baseline": study == "none",
+                "control": None,
                 "searched_parameters": 1,
                 "search_trials": 3,
                 "differences": [] if study == "none" else pairs,
