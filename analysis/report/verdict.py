@@ -19,6 +19,7 @@ from analysis.report.held_out import lines as held_out_lines
 from analysis.report.line import Line, Mark, worst
 from analysis.report.looks import looks
 from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of, success
+from analysis.search.method_claim import method_sentence
 from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.control_contrasts import ControlContrast, comparison_contrasts
 from analysis.selection.final_seeds import selection_ended
@@ -109,6 +110,8 @@ def verdict(
         if contrasts:
             lines.append(controls_line(contrasts))
             headline, mark = f"{headline}{controls_clause(contrasts)}", worst(mark, controls_mark(contrasts))
+        if winner["confirmed"] and (methods := method_sentence(tables)):
+            lines.append(Line("Methods", methods))
         if found is None and finished and said is not None:
             decide = what_would_decide(tables, said.difference, said.word, said.seeds)
     doubts = warnings(tables, comparison, controls_warnings(contrasts), controls_mark(contrasts) == "red")

@@ -119,9 +119,11 @@ def method_sentence(tables: Tables) -> str:
     """The claim about methods of one sweep, as a sentence for its verdict; empty before the sweep has finished."""
     if not tables["sweeps"]["finished"].all():
         return ""
+    if not (tables["studies"]["repeats"].fillna(1) > 1).any():
+        return f"{ONE_SEARCH[0].upper()}{ONE_SEARCH[1:]}."
     claim = method_claim([tables])
-    spreads = claim.spreads if claim.searches > 1 else ""
-    return f"{claim.sentence}{f'; {spreads}' if spreads else ''}."
+    said = "; ".join(filter(None, [claim.sentence, claim.spreads]))
+    return f"{said[0].upper()}{said[1:]}."
 
 
 def search_scores(tables: Tables) -> pd.DataFrame:

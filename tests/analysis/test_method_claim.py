@@ -56,6 +56,7 @@ def test_the_sentence_of_a_sweep_has_both_spreads_with_intervals_once_it_has_fin
     assert "the luck of a search spreads by 0." in sentence
     assert "a score over seeds spreads by 0." in sentence
     assert sentence.count("[") == 3
+    assert method_sentence(searched(empty_sweep).tables()) == f"O{ONE_SEARCH[1:]}."
     assert method_sentence(searched(empty_sweep, repeats=3, finished=False).tables()) == ""
 
 

@@ -16,6 +16,8 @@ from analysis.report.findings import Findings
 from analysis.report.held_out import held_out
 from analysis.report.paper.figures import ablation_figure, comparison_figure
 from analysis.report.said import refusal, said_of
+from analysis.report.sections.methods import ESTIMATOR, METHOD_CLAIM
+from analysis.search.method_claim import method_claim
 from analysis.tables.atomic_write import write_atomically
 from analysis.tables.json_columns import read_frozen_selection, read_levels
 
@@ -124,6 +126,30 @@ def final_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
         ),
         f"{note} {marks}".strip(),
     )
+
+
+def methods_sheets(findings: Findings) -> Iterator[Sheet]:
+    """The claim about methods of a finished sweep that searched its studies several times."""
+    if not findings.finished or not (findings.tables["studies"]["repeats"].fillna(1) > 1).any():
+        return
+    claim = method_claim([findings.tables])
+    every = [*claim.frame.to_dict("records"), *([] if claim.baseline is None else [claim.baseline.to_dict()])]
+    rows = tuple(
+        (
+            str(row["study"]),
+            str(row["searches"]),
+            points(row["mean"]),
+            "" if missing(row["difference"]) else f"{signed(row['difference'])} {interval(row['low'], row['high'])}",
+            text(row["word"]),
+            points(row["search_sd"]),
+            points(row["seed_sd"]),
+        )
+        for row in every
+    )
+    columns = ("Study", "Searches", "mIoU", "Over baseline", "Verdict", "Spread of searches", "Spread of seeds")
+    caption = f"Methods, each searched several times, {ROLE}: mean over searches, difference to the baseline."
+    note = " ".join([METHOD_CLAIM, ESTIMATOR, *claim.notes])
+    yield Sheet("methods", caption, columns, rows, note)
 
 
 def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
