@@ -3,7 +3,7 @@
 The unit of evidence is the search: the ``repeats`` of one sweep, several sweeps with other search seeds, or both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,12 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.formats import interval, missing, points, signed
 from analysis.selection.compare import compare
+from analysis.selection.held_out_seeds import COLUMNS as SCORES
 from analysis.selection.held_out_seeds import held_out_scores
+from analysis.selection.searches import searches
 from analysis.stats.judge import WORDS
 from analysis.stats.looks import looks_of
-from analysis.stats.search_contrasts import ENOUGH_SEARCHES, SearchContrasts, search_contrasts
+from analysis.stats.search_contrasts import ENOUGH_SEARCHES, UNEQUAL, SearchContrasts, search_contrasts
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.spread import Spread
 from analysis.tables.files import Tables
@@ -72,10 +74,11 @@ class MethodClaim:
 def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodClaim:
     """Does a method beat the baseline if both are searched again? A mixed model over searches and seeds.
 
-    Every search gives the scores of what it returned on seeds that had no part in choosing it (see
-    ``analysis.selection.held_out_seeds``), also after a freeze; none where it is refused to compare the study (see
-    ``analysis.selection.refusals``). See ``analysis.stats.search_contrasts`` for the model. With fewer than
-    ``ENOUGH_SEARCHES`` searches of a method nothing is claimed of it.
+    Every search gives the scores of its best finalist on the fresh seeds of the race, also after a freeze; none where
+    it is refused to compare the study (see ``analysis.selection.refusals``). The best of several was lucky, the more so
+    the noisier its method is: that cancels where the noise is alike. Where a test says that it is not, each search is
+    scored on seeds that had no part in the choice (see ``analysis.selection.held_out_seeds``). The model is that of
+    ``analysis.stats.search_contrasts``. With fewer than ``ENOUGH_SEARCHES`` searches of a method nothing is claimed.
 
     Args:
         sweeps: The tables of one sweep, or of several of the same spec with other search seeds.
@@ -85,10 +88,7 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
         AnalysisError: No sweep, two with the same seed, or sweeps that did not ask the same.
     """
     _independent(sweeps)
-    scores = pd.concat(
-        [search_scores(tables).assign(sweep=place) for place, tables in enumerate(sweeps)], ignore_index=True
-    )
-    scores = scores.assign(search=scores["sweep"].astype(str) + "/" + scores["search"].astype(str))
+    scores = _joined(sweeps, winner_scores)
     baseline = next((str(name) for tables in sweeps for name in tables["sweeps"]["baseline"].dropna()), None)
     if baseline is None or scores.empty:
         return MethodClaim(_empty(sweeps, baseline), None, Spread(), Spread(), _too_few(0))
@@ -99,6 +99,8 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
     smallest = max(smallest_effect(tables["sweeps"]) for tables in sweeps)
     unsearched = {str(study) for study in most.index[most == 0]}
     model = search_contrasts(scores, baseline, 1 - alpha * share, unsearched)
+    if held_out := model.equal_noise < UNEQUAL:
+        model = search_contrasts(_joined(sweeps, search_scores), baseline, 1 - alpha * share, unsearched)
     adjusted = np.minimum(model.frame["p_adjusted"] / share, 1.0)
     frame = model.frame.assign(p_holm=adjusted)
     frame = frame.assign(word=_words(frame, smallest, alpha))
@@ -111,7 +113,7 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
         luck=model.luck,
         noise=model.noise,
         sentence=_sentence(others, int(frame["searches"].iloc[0])),
-        notes=tuple(_notes(model)),
+        notes=tuple(_notes(model, held_out)),
     )
 
 
@@ -127,11 +129,32 @@ def method_sentence(tables: Tables) -> str:
 
 
 def search_scores(tables: Tables) -> pd.DataFrame:
-    """The held-out scores of the studies that may be compared."""
+    """What every search returned on seeds that did not choose it, of the studies that may be compared."""
+    return _allowed(tables, held_out_scores(tables))
+
+
+def winner_scores(tables: Tables) -> pd.DataFrame:
+    """The best finalist of every search on all of its fresh seeds, of the studies that may be compared."""
+    rows = [
+        (row["study"], row["search"], f"{row['config_id']} {sorted(row['seeds'])}", seed, score)
+        for row in searches(tables).to_dict("records")
+        if row["confirmed"]
+        for seed, score in zip(row["seeds"], row["scores"], strict=True)
+    ]
+    return _allowed(tables, pd.DataFrame(rows, columns=SCORES).astype({"score": "float64"}))
+
+
+def _allowed(tables: Tables, scores: pd.DataFrame) -> pd.DataFrame:
     rows = compare(tables)
     refused = [str(row["study"]) for row in rows.to_dict("records") if row["refused"] and not row["is_baseline"]]
-    scores = held_out_scores(tables)
     return scores[~scores["study"].isin(refused)]
+
+
+def _joined(sweeps: Sequence[Tables], scores_of: Callable[[Tables], pd.DataFrame]) -> pd.DataFrame:
+    """The scores of several sweeps, every search under a name of its own."""
+    scores = pd.concat([scores_of(tables).assign(sweep=place) for place, tables in enumerate(sweeps)])
+    named = scores["sweep"].astype(str) + "/" + scores["search"].astype(str)
+    return scores.assign(search=named).reset_index(drop=True)
 
 
 def _share(tables: Tables) -> float:
@@ -190,11 +213,17 @@ def _sentence(frame: pd.DataFrame, of_baseline: int) -> str:
     return f"on {number} searches per method{alone}, {'; '.join(said)}{rest}"
 
 
-def _notes(model: SearchContrasts) -> list[str]:
+def _notes(model: SearchContrasts, held_out: bool) -> list[str]:
     notes: list[str] = []
     several = model.frame["searches"].max() > 1
     if not several:
         return notes
+    if held_out:
+        notes.append(
+            "The noise of seeds is not alike in all methods, and the best of several finalists is luckier where it is "
+            "larger: each search stands by the finalist that led before the last round, scored on the seeds of that "
+            "round alone."
+        )
     if model.pooled:
         notes.append("The luck of a search is taken to spread alike in all methods, as far as its test can tell.")
     else:

@@ -42,6 +42,8 @@ class SearchContrasts:
             possible.
         luck: Spread of the true quality of what searches of one method return, pooled over the methods.
         noise: Spread of a score over seeds, pooled over the methods.
+        equal_noise: p-value of the hypothesis that the noise of seeds is alike in all methods; NaN if it cannot be
+            tested.
         equal_luck: p-value of the hypothesis that the luck spreads alike in all methods; NaN if it cannot be tested.
         pooled: Whether the spread of the luck is pooled over the methods; otherwise each method is judged by its own.
         by_seed: Whether seeds favor methods, so that the variance of that was added.
@@ -50,6 +52,7 @@ class SearchContrasts:
     frame: pd.DataFrame
     luck: Spread
     noise: Spread
+    equal_noise: float
     equal_luck: float
     pooled: bool
     by_seed: bool
@@ -112,7 +115,7 @@ def search_contrasts(
     ]
     luck, weights = _luck(methods)
     noise = _noise(methods)
-    equal = _equal_luck(methods, luck)
+    equal, equal_noise = _equal_luck(methods, luck), _equal_noise(methods)
     pooled = not equal < UNEQUAL
     favor, favor_df, p_favor = _seeds_favor(methods)
     by_seed = p_favor < BY_SEED
@@ -150,7 +153,7 @@ def search_contrasts(
         }
     )
     frame = frame.assign(separated=frame["p_adjusted"] < 1 - confidence)
-    return SearchContrasts(frame, _luck_interval(methods, luck), noise, equal, pooled, bool(by_seed))
+    return SearchContrasts(frame, _luck_interval(methods, luck), noise, equal_noise, equal, pooled, bool(by_seed))
 
 
 def _enough(method: _Method) -> bool:
@@ -289,7 +292,7 @@ def _own_variance(method: _Method, reference: _Method) -> tuple[float, float]:
 
 
 def _equal_luck(methods: list[_Method], luck: float) -> float:
-    """Bartlett's test of the spreads of the searches, each beside what luck and seeds make of it."""
+    """Test of the spreads of the searches, each beside what luck and seeds make of it."""
     used = [method for method in methods if method.measures_luck]
     if len(used) < 2:
         return NAN
@@ -297,11 +300,24 @@ def _equal_luck(methods: list[_Method], luck: float) -> float:
     expected = np.array([max(luck, 0.0) + method.seeds * method.distinct for method in used])
     if (expected < NO_NOISE**2).any():
         return NAN
-    ratio = np.array([method.between for method in used]) / expected + NO_NOISE
+    return _bartlett(np.array([method.between for method in used]) / expected, freedom)
+
+
+def _equal_noise(methods: list[_Method]) -> float:
+    used = [method for method in methods if method.seeds_df > 0 and method.noise > NO_NOISE**2]
+    if len(used) < 2:
+        return NAN
+    freedom = np.array([method.seeds_df for method in used], dtype=float)
+    return _bartlett(np.array([method.noise for method in used]), freedom)
+
+
+def _bartlett(variances: np.ndarray, freedom: np.ndarray) -> float:
+    """p-value of the hypothesis that variances with so many degrees of freedom are alike (Bartlett 1937)."""
+    ratio = variances / variances.mean() + NO_NOISE if variances.any() else np.ones(len(variances))
     total = freedom.sum()
     statistic = total * np.log((freedom @ ratio) / total) - freedom @ np.log(ratio)
-    correction = 1 + ((1 / freedom).sum() - 1 / total) / (3 * (len(used) - 1))
-    return float(special.chdtrc(len(used) - 1, statistic / correction))
+    correction = 1 + ((1 / freedom).sum() - 1 / total) / (3 * (len(ratio) - 1))
+    return float(special.chdtrc(len(ratio) - 1, statistic / correction))
 
 
 def _seeds_favor(methods: list[_Method]) -> tuple[float, float, float]:

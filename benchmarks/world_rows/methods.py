@@ -13,7 +13,7 @@ from analysis.ablation.layers import layer_grids
 from analysis.search.importance import METHODS as IMPORTANCES
 from analysis.search.importance import importance
 from analysis.selection.halving import schedule
-from analysis.stats.search_contrasts import SearchContrasts, search_contrasts
+from analysis.stats.search_contrasts import UNEQUAL, SearchContrasts, search_contrasts
 from analysis.stats.step_down import holm
 
 TOPIC = "methods, with the search as the unit"
@@ -37,8 +37,8 @@ def searched(
     A search draws ``CONFIGS`` configs, screens them on one seed and races the best four by sequential halving.
 
     Returns:
-        Scores of the leader before the last round on the seeds of the last round (methods, searches, seeds), and means
-        of the winners over all of their seeds (methods, searches).
+        Scores of the leader before the last round on the seeds of the last round, and of the winner on all of its
+        seeds, both (methods, searches, seeds).
     """
     first, last = schedule(TOP, SEEDS)
     shape = (methods, searches, CONFIGS)
@@ -55,7 +55,9 @@ def searched(
     held_out = finalists[:, :, 0, first.seeds :] / 100
     if missing:
         held_out = np.where(rng.random(held_out.shape) < missing, np.nan, held_out)
-    return held_out, finalists.mean(3).max(2) / 100
+    best = finalists.mean(3).argmax(2)
+    winners = np.take_along_axis(finalists, best[..., None, None], axis=2)[:, :, 0] / 100
+    return held_out, np.where(rng.random(winners.shape) < missing, np.nan, winners)
 
 
 def model_of(scores: np.ndarray) -> SearchContrasts:
@@ -77,10 +79,13 @@ def claims(measure: str, methods: int = 5, searches: int = 3, gain: float = 0.0,
     world = {"landscape": 1.0, "noise": 1.0, **world}
 
     def one(rng: np.random.Generator) -> float:
-        scores, means = searched(rng, methods, searches, gain=gain, **world)  # type: ignore[arg-type]
+        held_out, winners = searched(rng, methods, searches, gain=gain, **world)  # type: ignore[arg-type]
+        means = np.nanmean(winners, axis=2)
         if measure == "welch":
             return float(by_welch(means)[-1])
-        separated = model_of(scores).frame["separated"].to_numpy()[1:]
+        model = model_of(winners)
+        model = model_of(held_out) if model.equal_noise < UNEQUAL else model
+        separated = model.frame["separated"].to_numpy()[1:]
         if measure == "gained":
             return float(separated[-1]) - 2 * float(by_welch(means)[-1])
         return float(separated.any() if measure == "any" else separated[-1])

@@ -79,6 +79,26 @@ def test_a_study_without_parameters_needs_one_search(empty_sweep):
     assert (row["searches"], row["word"]) == (1, "separated")
 
 
+def test_unequal_noise_is_told_and_scored_on_seeds_that_did_not_choose(empty_sweep):
+    """Two finalists of each search, of which the noisy method's better one was lucky."""
+    rng = np.random.default_rng(0)
+    made = empty_sweep(confirm_top=2, confirm_seeds=4)
+    for study, noise in (("none", 0.001), ("cwd", 0.03)):
+        made.study(study, is_baseline=study == "none", repeats=3)
+        for search in (1, 2, 3):
+            for screen in (0.5, 0.6):
+                config = made.trial(study, screen, search=search)
+                for seed in (11, 12, 13, 14):
+                    made.trial(study, 0.4 + noise * float(rng.normal()), seed=seed, of=config, search=search)
+    claim = method_claim([made.tables()])
+    assert claim.notes[0].startswith("The noise of seeds is not alike in all methods")
+    assert claim.frame["word"].iloc[0] != "separated"
+    screened = [row for row in made.rows["trials"] if row["study"] == "cwd" and row["phase"] == "search"]
+    better = {row["trial_id"] for row in screened if row["score"] == 0.6}
+    scores = [row["score"] for row in made.rows["trials"] if row["candidate_of"] in better]
+    assert claim.frame["mean"].iloc[0] == pytest.approx(np.mean(scores))
+
+
 def test_a_refused_comparison_is_refused_over_many_searches_too(empty_sweep):
     made = searched(empty_sweep, repeats=3)
     made.rows["studies"][0]["searched_parameters"] = 0

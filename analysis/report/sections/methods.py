@@ -10,7 +10,7 @@ from analysis.search.method_claim import MethodClaim, method_claim
 METHOD_CLAIM = "A claim about methods: it holds for searching them again with another search seed."
 ESTIMATOR = (
     "Mixed model: method, luck of a search, noise of a seed, with the search as the unit. Each search is scored on "
-    "fresh seeds that had no part in choosing what it returned. Intervals of 95 %, one family (step-down)."
+    "the fresh seeds of its race. Intervals of 95 %, one family (step-down)."
 )
 
 
