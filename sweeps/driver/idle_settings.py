@@ -1,12 +1,16 @@
 """Settings of a spec that change nothing, each in a sentence: a reader of a plan would believe that they do."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
 
 from kdtrain.config import TrainConfig
+from kdtrain.errors import InputError
 from kdtrain.space import Choice
 from sweeps.driver.allocation import confirms, most_trials, searches
 from sweeps.driver.asha import milestones
+from sweeps.driver.sampler import make_sampler, propose
+from sweeps.ledger.search_name import search_name
 from sweeps.spec.paths import size
 from sweeps.spec.settings import Sampler, Scheduler
 from sweeps.spec.spec import Study, SweepSpec
@@ -16,6 +20,8 @@ _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "schedule.power": ("schedule.name", ("poly",)),
 }
 """Fields that only some values of another field look at."""
+_MANY = 1000
+"""Two searches do not draw the same of so many configs by chance."""
 
 
 def idle_settings(spec: SweepSpec) -> Iterator[str]:
@@ -23,6 +29,11 @@ def idle_settings(spec: SweepSpec) -> Iterator[str]:
     yield from _sampler(spec)
     if spec.repeats > 1 and not any(spec.space_of(study) for study in spec.studies):
         yield "repeats: no study searches anything, so each is trained once on every fresh seed"
+    if spec.repeats > 1 and _ignores_seeds(spec):
+        yield (
+            f"sampler.name: {spec.sampler.name} proposes the same first config whatever its seed, so the "
+            f"{spec.repeats} searches of a study may all try the same configs"
+        )
     if spec.teacher is not None and not any(spec.config_for(study).uses_teacher for study in spec.studies):
         yield "teacher: no study has a term that looks at it"
     for path, domain in spec.space.items():
@@ -35,6 +46,19 @@ def idle_settings(spec: SweepSpec) -> Iterator[str]:
     for sentence, studies in sentences.items():
         everywhere = len(studies) == len(spec.studies)
         yield sentence if everywhere else f"{', '.join(studies)}: {sentence}"
+
+
+def _ignores_seeds(spec: SweepSpec) -> bool:
+    """Whether the sampler proposes the same for two searches, in the first space that is too large for chance."""
+    spaces = ((study.name, spec.space_of(study)) for study in spec.studies)
+    study, space = next((pair for pair in spaces if size(pair[1]) > _MANY), (None, {}))
+    if study is None:
+        return False
+    sampler = make_sampler(spec.sampler)
+    with contextlib.suppress(InputError):  # an error of the sampler is told where it is run
+        first, second = (propose(study, space, sampler, spec.seed, [], None, search_name(study, n)) for n in (1, 2))
+        return first is not None and first == second
+    return False
 
 
 def _a_search(spec: SweepSpec) -> str:

@@ -317,6 +317,22 @@ def test_the_plan_warns_of_what_a_share_of_the_budget_does_not_allow(fake, chang
     assert not any(says[:20] in each for each in idle_settings(repeated(fake, repeats=3)))
 
 
+class Halton:
+    """Goes through a fixed sequence of points, whatever the seed."""
+
+    def propose(self, study, space, trials, seed):
+        return {path: domain.low + (domain.high - domain.low) / (2 + len(trials)) for path, domain in space.items()}
+
+
+def test_the_plan_warns_of_a_sampler_that_ignores_its_seed(fake, monkeypatch):
+    monkeypatch.setattr("sweeps.driver.idle_settings.make_sampler", lambda settings: Halton())
+    says = "sampler.name: tpe proposes the same first config whatever its seed, so the 3 searches of a study may"
+    assert any(each.startswith(says) for each in idle_settings(repeated(fake, repeats=3, studies=["none"])))
+    assert not any(each.startswith(says[:40]) for each in idle_settings(repeated(fake, repeats=1, studies=["none"])))
+    few = repeated(fake, repeats=3, studies=["none"], space={"optimizer.lr": [0.01, 0.02]})
+    assert not any(each.startswith(says[:40]) for each in idle_settings(few))
+
+
 def test_progress_shows_each_search(fake, tmp_path):
     spec = repeated(fake, studies=["none"])
     with fake.open_driver(spec, tmp_path) as driver:
