@@ -9,7 +9,7 @@ from analysis.formats import interval, points, signed
 
 
 def seeds(ranked: pd.DataFrame, palette: Colors, baseline: float, teacher: float) -> go.Figure:
-    """Every finalist's fresh seeds as dots, its mean as a bar, the score that found it as a hollow diamond.
+    """Every finalist's fresh seeds as dots, failed ones as crosses, its mean as a bar, its search score as a diamond.
 
     Args:
         ranked: From ``finalists``, best first.
@@ -18,17 +18,27 @@ def seeds(ranked: pd.DataFrame, palette: Colors, baseline: float, teacher: float
         teacher: The teacher's mIoU, NaN if unknown.
     """
     shown = ranked.iloc[::-1].reset_index(drop=True)
-    labels = [row.trial_id if isinstance(row.trial_id, str) else row.study for row in shown.itertuples()]
+    rows = shown.to_dict("records")
+    labels = [
+        f"{row['trial_id'] if isinstance(row['trial_id'], str) else row['study']}"
+        f"{' (unstable)' if row['failed_seeds'] else ''}"
+        for row in rows
+    ]
     figure = canvas(height=90 + 30 * len(shown), x="mIoU (points)")
     for value, color, name in ((baseline, BASELINE, "baseline"), (teacher, TEACHER, "teacher")):
         if np.isfinite(value):
             vertical_line(figure, 100 * value, color, f"{name} {points(value)}")
-    for place, row in enumerate(shown.to_dict("records")):
+    for place, row in enumerate(rows):
         color, scores = palette.get(row["study"], INK), [100 * score for score in row["scores"]]
-        hover = [f"{row['study']}, seed {seed}: {score:.2f}" for seed, score in zip(row["seeds"], scores, strict=True)]
+        hover = [
+            f"{row['study']}, seed {seed}{' (failed)' if seed in row['failed_seeds'] else ''}: {score:.2f}"
+            for seed, score in zip(row["seeds"], scores, strict=True)
+        ]
         ends = [min(scores), max(scores)]
         add(figure, x=ends, y=[place, place], mode="lines", line={"color": color, "width": 1.5}, opacity=0.5)
         dots = {"size": 9, "color": color, "opacity": 0.75}
+        if row["failed_seeds"]:
+            dots["symbol"] = ["x" if seed in row["failed_seeds"] else "circle" for seed in row["seeds"]]
         add(figure, x=scores, y=[place] * len(scores), mode="markers", marker=dots, text=hover)
         bar = {"symbol": "line-ns", "size": 20, "line": {"width": 3, "color": color}}
         text = f"{row['study']}: mean {points(row['mean'])}, n={row['n']}"

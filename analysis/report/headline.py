@@ -129,9 +129,10 @@ def before_the_freeze(scene: Scene, finished: bool) -> Statement:
 def _other_chosen(scene: Scene) -> Statement:
     winner, baseline, said = scene.winner, scene.baseline, said_of(scene.winner)
     against = "" if baseline is None else f"the baseline {baseline['study']}"
-    more = f"{_better_others(scene, said)}{_tied(scene)}"
+    failed = _failed(scene)
+    more = f"{failed}{_better_others(scene, said)}{_tied(scene)}"
     if said is not None:
-        decided = said.word != NOT_SEPARATED and not said.few
+        decided = said.word != NOT_SEPARATED and not said.few and not failed
         mark: Mark = "" if decided and not said.worse else "amber"
         return Statement(f"{scene.named(winner)} is {said.clause(against)}{more}", said, mark)
     first = f"{scene.named(winner)} {_place(scene)}: {points(winner['mean'])} mIoU {_on(winner)}"
@@ -207,6 +208,14 @@ def rival_name(rival: pd.Series, winner: pd.Series) -> str:
     ]
     difference = float(np.mean(shared)) if shared else rival["mean"] - winner["mean"]
     return f"{config_name(rival)} ({signed(difference)})"
+
+
+def _failed(scene: Scene) -> str:
+    """How many fresh seeds of the chosen config and of the baseline failed; empty where none did."""
+    rows = {"it": scene.winner} | ({} if scene.baseline is None else {"the baseline": scene.baseline})
+    failed = {name: len(row.get("failed_seeds", ())) for name, row in rows.items()}
+    counts = [f"{count} of {rows[name]['n']} fresh seeds of {name}" for name, count in failed.items() if count]
+    return f"; {' and '.join(counts)} failed" if counts else ""
 
 
 def _place(scene: Scene) -> str:

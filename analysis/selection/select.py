@@ -15,6 +15,8 @@ from analysis.tables.json_columns import read_config, read_frozen_selection
 from analysis.tables.ranges import crowded_edges
 from analysis.tables.schemas import SCHEMAS
 
+_SUCCESS = (("share_of_fresh_seeds", ""), ("low", "_low"), ("high", "_high"))
+
 
 def select(tables: Tables) -> pd.DataFrame:
     """Every finalist by rank, as rows of the table ``selections`` (see ``analysis.selection.finalists``).
@@ -60,6 +62,7 @@ def best(tables: Tables) -> dict[str, Any]:
         "confirmed_on_fresh_seeds": bool(winner["confirmed"]),
         "screen_score": _plain(winner["screen_score"]),
         **_seeds(winner),
+        "success": {name: _plain(row[f"success{end}"]) for name, end in _SUCCESS},
         "optimism": _plain(winner["optimism"]),
         "selection": _selection(ranked, winner),
         "baseline": _baseline(comparison, row),
@@ -166,6 +169,7 @@ def _seeds(row: pd.Series) -> dict[str, object]:
         "scores": [float(score) for score in row["scores"]],
         "mean": _plain(row["mean"]),
         "n": int(row["n"]),
+        **({"unstable": str(row["unstable"])} if pd.notna(row["unstable"]) else {}),
     }
 
 

@@ -74,17 +74,18 @@ def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
         if findings.confirmed
         else f"Not confirmed: best single-seed score of each study's search, {ROLE}, optimistic by an unknown amount."
     )
-    scores = ("mIoU (n)", "Over baseline", "Verdict", "Gap closed", "Seeds", "In search")
+    scores = ("mIoU (n)", "Over baseline", "Verdict", "Gap closed", "Seeds", "In search", "Failed")
     columns = ("Study", *scores, "Searched", "Trials", "Epochs", "Hours")
     rows = tuple(
         (
             f"{row['study']} (baseline)" if row["is_baseline"] else row["study"],
-            f"{points(row['mean'])} ({row['n']})",
+            f"{points(row['mean'])} ({row['n']}{', unstable' if row['failed_seeds'] else ''})",
             _difference(row),
             _word(row),
             share(row["gap_closed"]),
             each(row["scores"]),
             points(row["screen_score"]),
+            f"{row['search_broken'] + row['fresh_broken']} of {row['search_runs'] + row['fresh_runs']}",
             str(row["searched_parameters"]),
             str(row["search_trials"]),
             str(row["search_epochs"]),
@@ -212,6 +213,10 @@ def _estimator(findings: Findings) -> str:
     sentences += [f"Words on {plural(min(few), 'seed')} alone: read them with care."] if few else []
     if findings.finished and read_frozen_selection(findings.tables) is None:
         sentences.append("Provisional: the seeds also chose the configs.")
+    rows = [row for _, row in findings.comparison.iterrows()]
+    sentences += [f"{row['study']}: {withheld}." for row in rows if (withheld := text(row["withheld"]))]
+    sentences += [f"{row['study']} is unstable: {why}." for row in rows if (why := text(row["unstable"]))]
+    sentences += ["Failed: trainings of the search and on fresh seeds; they count in the mean."]
     sentences += ["Bold: the tie set."] if findings.tied() else []
     return " ".join([*sentences, "Hours: search and fresh seeds. "])
 

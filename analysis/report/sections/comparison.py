@@ -35,7 +35,7 @@ def section(findings: Findings) -> str:
             [
                 TableCell(html=page.key(row["study"], color), small=" · ".join(about)),
                 number(points(row["mean"]), row["mean"], f"n={row['n']}"),
-                TableCell(html=drawn, small=each(row["scores"]), sort=row["maximum"]),
+                TableCell(html=drawn, small=_seeds(row), sort=row["maximum"]),
                 _success(row),
                 number(signed(row["difference"]), row["difference"], limits or _seedwise(row["differences"])),
                 _word(findings, row),
@@ -91,11 +91,16 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
     said = said_of(row)
     if said is None:
         return TableCell(small="" if row["is_baseline"] or not row["n"] else text(row.get("withheld")) or "no test")
-    notes = [text(row.get("unstable"))]
-    notes += [said.reservation.strip()]
+    notes = [said.reservation.strip()]
     notes += [missed(row)] if said.word == NOT_SEPARATED else []
     notes += [said.weakened]
     return TableCell(said.in_table, small="; ".join(filter(None, notes)), wide=bool(said.weakened))
+
+
+def _seeds(row: pd.Series) -> str:
+    """Every score of a config, and which of its seeds failed."""
+    unstable = text(row.get("unstable"))
+    return f"{each(row['scores'])}{f'; unstable: {unstable}' if unstable else ''}"
 
 
 def _success(row: pd.Series) -> TableCell:

@@ -25,7 +25,7 @@ def section(findings: Findings) -> str:
         teacher, far = float("nan"), f" The teacher, at {points(teacher)}, is off the scale."
     drawing = plots.seeds(shown, findings.palette, mark, teacher)
     claim = (
-        "Dots are fresh seeds of a config, bars their mean, hollow diamonds its score in the search."
+        "Dots are fresh seeds of a config, crosses failed ones, bars their mean, hollow diamonds its search score."
         if findings.confirmed
         else "Best search trial of each study: one seed each, and so optimistic."
     )

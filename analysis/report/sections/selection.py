@@ -1,5 +1,6 @@
 """From the search to the chosen config, and the config itself."""
 
+import pandas as pd
 import yaml
 
 from analysis.figures import results as plots
@@ -51,7 +52,13 @@ def _funnel(findings: Findings) -> str:
                 number(str(int(mine["confirmed"].sum())), mine["confirmed"].sum()),
                 number(str(fresh), fresh, f"{plural(row['n'], 'seed')} of the best" if row["confirmed"] else ""),
                 number(points(row["mean"]) if row["confirmed"] else "", row["mean"] if row["confirmed"] else None),
-                TableCell("chosen" if row["chosen"] else ""),
+                TableCell("chosen" if row["chosen"] else "", small=_unstable(mine)),
             ]
         )
     return page.table(["Study", "Searched", "Finalists", "Fresh trainings", "Mean of the best", ""], rows)
+
+
+def _unstable(finalists: pd.DataFrame) -> str:
+    """How many of a study's finalists had a fresh seed that failed."""
+    unstable = int((finalists["failed_seeds"].map(len) > 0).sum())
+    return f"unstable: {unstable} of {plural(len(finalists), 'finalist')}" if unstable else ""
