@@ -1,10 +1,16 @@
 """The frozen selection on final seeds, from tables in which every number differs."""
 
+import html
 import json
 
 import pytest
 from scipy import stats
 
+from analysis.formats import signed
+from analysis.report.best_evidence import best_evidence
+from analysis.report.findings import findings_of
+from analysis.report.paper.tables import final_sheets
+from analysis.report.sweep_report import report_page
 from analysis.report.verdict import verdict_of
 from analysis.selection.final_seeds import final_difference, final_scores
 
@@ -78,3 +84,29 @@ def test_the_difference_on_final_seeds_is_a_paired_t_test(frozen, role, scores):
     theirs = stats.ttest_rel(scores["cwd"], scores["none"]).confidence_interval(1 - 0.05 * 3 / 4)
     assert found.each == pytest.approx([mine - base for mine, base in zip(scores["cwd"], scores["none"], strict=True)])
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_the_frozen_page_has_the_final_seeds_first_and_marks_the_selection(frozen):
+    found = findings_of(frozen("test"))
+    words, page = verdict_of(found.tables), html.unescape(report_page(found))
+    assert words.stage == "final seeds"
+    assert words.lines[0].label == "After the freeze"
+    assert "Selection: against the baseline" in {line.label for line in words.lines}
+    assert page.index("Held out, on role test: config cwd-0") < page.index("These are the numbers of the selection")
+    (sheet,) = final_sheets(found)
+    difference = final_difference(found.tables)
+    assert sheet.rows[0][2].startswith(f"{signed(difference.mean)} [")
+    assert sheet.rows[0][3] == words.said.in_table == difference.word
+    said = best_evidence(found.tables)["evidence"]
+    assert (said["verdict"]["word"], said["verdict"]["difference"]) == (difference.word, difference.mean)
+    assert list(said)[:2] == ["verdict", "test"]
+
+
+def test_a_frozen_baseline_is_compared_with_nothing(frozen, sweep):
+    frozen("test")
+    content = json.loads(sweep.rows["sweeps"][0]["frozen_json"])
+    sweep.rows["sweeps"][0]["frozen_json"] = json.dumps({**content, "chosen": content["baseline"]})
+    words = verdict_of(sweep.tables())
+    assert words.headline.startswith("Held out, on role test: the baseline was chosen, none, config none-1")
+    assert words.headline.endswith("31.00 mIoU over 3 final seeds")
+    assert words.said is None
