@@ -162,9 +162,9 @@ def _baseline_chosen(scene: Scene) -> Statement:
         return Statement(f"The baseline {_place(scene)}, {who}{why or f'; the others are {Headline.NO_WORD}'}")
     if len(compared) == len(claims) and all(said.worse for _, said in compared):
         near, said = max(compared, key=lambda pair: pair[1].difference)
-        all_others = f"all {len(claims)} others are" if len(claims) > 1 else "the other is"
-        worse = f"{all_others} {SEPARATED} from it and worse{said.reservation}"
-        nearest = f"{worse}, the nearest {config_name(near)}: {said.numbers}"
+        worse = f"{SEPARATED} from it and worse{said.reservation}"
+        several = f"all {len(claims)} others are {worse}, the nearest {config_name(near)}: {said.numbers}"
+        nearest = several if len(claims) > 1 else f"{scene.named(near)} is {worse}: {said.numbers}"
         return Statement(f"{Headline.BASELINE_BEST} {who}; {nearest}", said, "amber" if said.few else "")
     row, rival = max(((row, said) for row, said in compared if not said.worse), key=_difference, default=(None, None))
     if row is None or rival is None:  # all that were compared are worse, others were not compared

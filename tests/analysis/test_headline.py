@@ -64,6 +64,12 @@ def test_a_baseline_that_is_best_by_all_accounts():
     assert "all 2 others are separated from it and worse, the nearest kd-0: -1.00 points" in headline
 
 
+def test_a_baseline_that_beat_the_only_other_study():
+    headline = said({"none": BASELINE, "kd": shifted(-1)})
+    assert headline.startswith("Nothing beat the baseline none, config none-0")
+    assert "; config kd-0 (best of 3 trials, one search) is separated from it and worse: -1.00 points" in headline
+
+
 def test_a_baseline_that_others_are_merely_not_separated_from():
     noisy = shifted(-0.1, (0.02, -0.015, 0.01, -0.01, -0.005))
     headline = said({"none": BASELINE, "kd": noisy, "cwd": shifted(-3)})
