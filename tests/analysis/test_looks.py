@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.ablation.effects import ablate
+from analysis.ablation.published import replays
+from analysis.selection.compare import compare
 from analysis.stats.looks import Looks, alpha_at, planned_looks, sentence
 
 
@@ -90,3 +93,40 @@ def test_the_sentence_names_the_looks_and_what_is_left():
     assert sentence(looks, 12).startswith("look 4: the words of this sweep were read before, at 3, 5 and 8 seeds")
     assert sentence(looks, 12).endswith("may be wrong in 0.17 instead of 5 of 100 sweeps")
     assert sentence(looks, None).endswith("; 11% of the allowed error is left for look 4 and all later ones")
+
+
+READ_BEFORE = {"looks": [3], "looks_spent": 0.75}
+
+
+def grown_to_five(empty_sweep, **fields):
+    made = empty_sweep(confirm_top=1, confirm_seeds=5, **fields)
+    for study, gain in (("none", 0.0), ("kd", 0.02)):
+        made.study(study, is_baseline=study == "none")
+        origin = made.trial(study, 0.5)
+        for seed, noise in enumerate((0.0, 0.010, -0.006, 0.007, -0.010), 101):
+            made.trial(study, 0.5 + gain + (noise if gain else -noise / 5), seed=seed, of=origin)
+    return made
+
+
+def test_a_comparison_that_was_read_before_has_only_the_error_that_is_left(empty_sweep):
+    at_once, again = (
+        compare(grown_to_five(empty_sweep, **fields).tables()).set_index("study").loc["kd"]
+        for fields in ({}, READ_BEFORE)
+    )
+    assert (at_once["word"], again["word"]) == ("separated", "not separated")
+    assert again["difference"] == at_once["difference"]
+    assert again["p_holm"] == pytest.approx(at_once["p_holm"] * 10)
+    assert again["low"] < 0 < at_once["low"]
+
+
+@pytest.mark.parametrize("read", [ablate, replays], ids=["effects", "published"])
+def test_so_has_an_ablation(empty_sweep, read):
+    widths = []
+    for fields in ({}, READ_BEFORE):
+        made = grown_to_five(empty_sweep, purpose="ablation", **fields)
+        for cell, role in (("none", "reference"), ("kd", "cell")):
+            made.cell(cell, role)
+            made.rows["cells"][-1]["published"] = 0.5
+        rows = read(made.tables())
+        widths.append(float((rows["high"] - rows["low"]).max()))
+    assert widths[1] > 1.5 * widths[0]
