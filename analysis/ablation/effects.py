@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
 from analysis.stats.looks import Looks, looks_of
 from analysis.stats.seed_contrasts import effects, smallest_effect
@@ -43,7 +44,7 @@ def ablate(tables: Tables) -> pd.DataFrame:
         pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde`` from
         ``seed_contrasts.Effects.frame``, what is ``unstable`` about the seeds and the ``estimator``, both in words;
         ``runs`` and ``seconds`` spent on the cell in all. Missing values and empty lists where a cell has no complete
-        trial. Empty if the sweep is no ablation.
+        trial; nothing is judged where a planned fresh seed is missing. Empty if the sweep is no ablation.
     """
     cells = tables["cells"]
     if cells.empty:
@@ -65,7 +66,12 @@ def ablate(tables: Tables) -> pd.DataFrame:
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
     joined = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
-    joined["unstable"] = joined["cell"].map(_tops(tables)["unstable"])
+    tops = _tops(tables)
+    joined["unstable"] = joined["cell"].map(tops["unstable"])
+    if selection_ended(tables):
+        lacking = tops.index[tops["n"] < tops["planned_seeds"]]
+        withheld = joined["cell"].isin(lacking) | joined["against"].isin(lacking)
+        joined[_JUDGED] = joined[_JUDGED].mask(withheld)
     return joined.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
 
 

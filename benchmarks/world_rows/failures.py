@@ -198,7 +198,7 @@ def _rows() -> Iterator[Row]:
         )
         for loss in (5.0, 10.0, 50.0):
             world = f"+1 point, collapses by {loss:g} in 20 %, {design}"
-            yield Row(fails, world, called, better(design, Method(1.0, 0.2, loss)), most=0.025 if loss >= 10 else None)
+            yield Row(fails, world, called, better(design, Method(1.0, 0.2, loss)), most=0.025 if loss >= 20 else None)
         equal = Method(failing=0.05)
         yield Row(
             *(fails, f"both collapse by 20 in 5 %, {design}", "false separated"),

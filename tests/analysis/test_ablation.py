@@ -87,3 +87,13 @@ def test_runs_that_are_only_planned_have_cost_nothing(ablation):
     ablation.trial("no-kd", None, seed=2, phase="confirm", config_id="no-kd", state="planned", seconds=None)
     row = ablate(ablation.tables()).set_index("cell").loc["no-kd"]
     assert (row["runs"], row["seconds"]) == (1, 20.0)
+
+
+def test_no_effect_is_judged_while_a_planned_seed_is_missing(ablation):
+    before = ablate(ablation.tables()).set_index("cell").loc["no-cwd"]
+    assert np.isfinite(before["low"])
+    ablation.trial("no-cwd", None, seed=3, phase="confirm", config_id="no-cwd", failure="node_lost")
+    row = ablate(ablation.tables()).set_index("cell").loc["no-cwd"]
+    assert not isinstance(row["word"], str)
+    assert np.isnan(row["low"])
+    assert row["difference"] == pytest.approx(-0.045)
