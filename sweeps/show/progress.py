@@ -322,11 +322,12 @@ def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
 
 
 def _fresh_scores(trials: list[TrialRecord]) -> list[list[float]]:
-    by_config: dict[str, list[float]] = {}
+    """The scores of every config on fresh seeds; of a config that two searches found each training counts once."""
+    by_config: dict[str, dict[int, float]] = {}
     for trial in trials:
         if trial.phase is Phase.CONFIRM and (score := trial.score) is not None:
-            by_config.setdefault(trial.config_id, []).append(score)
-    return list(by_config.values())
+            by_config.setdefault(trial.config_id, {})[trial.seed] = score
+    return [list(by_seed.values()) for by_seed in by_config.values()]
 
 
 def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str]:

@@ -164,6 +164,7 @@ def test_a_config_that_two_searches_found_is_trained_once_on_a_seed(fake, tmp_pa
     assert [(t.seed, state.trials[t.reused_from].search) for t in again] == [(8, 1), (9, 1), (10, 1)]
     tables = short_frames(state, spec)
     assert finalists(tables)["n"].tolist() == [3, 3]
+    assert [study.fresh_runs for study in summarize(spec, state).studies] == [3, 3]
     found = searches(tables)
     assert found["same_as"].fillna(0).tolist() == [0, 1, 0, 1]
     assert found["scores"][0] == found["scores"][1]
