@@ -53,12 +53,16 @@ def ablate(tables: Tables) -> pd.DataFrame:
     threshold, looks = smallest_effect(tables["sweeps"]), looks_of(tables["sweeps"])
     frames = []
     controls = controls_of(tables)
+    judged_controls: set[str] = set()
     for _, group in cells.groupby("design", sort=False):
         against = _against(group, controls)
         rows = pd.DataFrame([_measured(cell, scores, against[cell["cell"]]) for cell in group.to_dict("records")])
         rows = rows.assign(control=rows["cell"].map(controls).astype(object))
         factorial = is_factorial(group)
-        of_controls = rows["role"].eq("control") | (rows["control"].notna() & factorial)
+        of_controls = rows["role"].eq("control") | (
+            rows["control"].notna() & factorial & ~rows["cell"].isin(judged_controls)
+        )
+        judged_controls |= set(rows.loc[of_controls, "cell"])
         rows = rows.assign(family=rows["family"].mask(of_controls, CONTROLS))
         judged = _judged(scores, rows[of_controls | (not factorial)], threshold, looks)
         frame = rows.merge(judged, on="cell", how="left")

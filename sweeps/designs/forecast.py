@@ -1,16 +1,18 @@
 """What an ablation will cost and could see, before anything runs."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
 from analysis.stats.looks import alpha_at
 from analysis.stats.power import detectable_ses, first_step, smallest_detectable
+from sweeps.designs.controls import FAMILY as CONTROLS
 from sweeps.designs.factorial import FAMILY as FACTORIAL
 from sweeps.designs.measured import ASSUMED_SD, Measured
 from sweeps.driver.allocation import confirms, most_trials
+from sweeps.spec.controls import control_kinds
 from sweeps.spec.settings import Cell
 from sweeps.spec.spec import Study, SweepSpec
 
@@ -126,6 +128,7 @@ def _families(spec: SweepSpec, sd: float) -> Iterator[Family]:
         design = cell.design or spec.design or spec.purpose
         if cell.role != "reference":
             groups.setdefault((design, cell.family), []).append(cell)
+    groups |= _controls_of_factorials(spec, groups)
     n = spec.confirm.most or spec.confirm.first
     for (design, name), cells in groups.items():
         if name == FACTORIAL:
@@ -139,6 +142,19 @@ def _families(spec: SweepSpec, sd: float) -> Iterator[Family]:
         detectable = smallest_detectable(sd, n, len(cells))
         compared = f"{len(cells)} comparison{'s' * (len(cells) > 1)} with the reference"
         yield Family(design, name, len(cells), detectable, compared)
+
+
+def _controls_of_factorials(
+    spec: SweepSpec, groups: Mapping[tuple[str, str], Sequence[Cell]]
+) -> dict[tuple[str, str], list[Cell]]:
+    """The families of controls with the cells of factorials that are controls too, such as cross-entropy alone."""
+    kinds, known = control_kinds(spec), {cell.study for cell in spec.cells if cell.role == "control"}
+    families: dict[tuple[str, str], list[Cell]] = {}
+    for (design, name), cells in groups.items():
+        further = [cell for cell in cells if cell.study in kinds and cell.study not in known]
+        if name == FACTORIAL and further:
+            families[design, CONTROLS] = [*groups.get((design, CONTROLS), ()), *further]
+    return families
 
 
 def _main_effect(sd: float, cells: int, n: int, effects: int) -> float:

@@ -204,3 +204,27 @@ def test_controls_are_a_family_of_their_own(compared):
     all_methods = compare(tables).set_index("study")
     assert with_controls.loc["cwd", "p_holm"] < all_methods.loc["cwd", "p_holm"]
     assert with_controls.loc["cwd", "difference"] == all_methods.loc["cwd", "difference"]
+
+
+def test_cross_entropy_in_a_factorial_is_judged_as_a_control_and_stays_a_cell(make):
+    roles = {name: ("cell", name) for name in ("without_csc", "without_ace", "none")} | {
+        "reference": ("reference", None),
+        "placebo": ("control", "placebo"),
+    }
+    levels = {
+        "reference": ("on", "on"),
+        "without_csc": ("on", "off"),
+        "without_ace": ("off", "on"),
+        "none": ("off", "off"),
+    }
+    levels = {cell: dict(zip(("ace", "csc"), pair, strict=True)) for cell, pair in levels.items()}
+    sweep = make(roles=roles, levels=levels, design="factorial", none=0.45, placebo=0.48)
+    for study in sweep.rows["studies"]:
+        study["control"] = study["study"] if study["study"] in ("none", "placebo") else None
+    words = verdict_of(sweep.tables())
+    assert words.headline.startswith("The reference against cross-entropy: better, +")
+    assert "effects" in words.headline.split("; parts: ")[1]
+    table = ablate(sweep.tables()).set_index("cell")
+    assert table.loc[["none", "placebo"], "family"].tolist() == ["controls", "controls"]
+    assert table.loc["none", "word"] == "separated"
+    assert not isinstance(table.loc["without_csc", "word"], str)

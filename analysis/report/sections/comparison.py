@@ -91,7 +91,8 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
     said = said_of(row)
     if said is None:
         return TableCell(small="" if row["is_baseline"] or not row["n"] else text(row.get("withheld")) or "no test")
-    notes = [said.reservation.strip()]
+    notes = ["a control, never chosen"] if text(row.get("control")) else []
+    notes += [said.reservation.strip()]
     notes += [missed(row)] if said.word == NOT_SEPARATED else []
     notes += [said.weakened]
     return TableCell(said.in_table, small="; ".join(filter(None, notes)), wide=bool(said.weakened))
