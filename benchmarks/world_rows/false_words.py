@@ -6,7 +6,7 @@ import numpy as np
 from world_rows.row import Row, Simulate
 from world_rows.scores import Noise, judged, scores_of
 
-UNEQUAL, EQUAL = "unequal noise", "equal noise"
+UNEQUAL, EQUAL = "unequal noise", "same noise"
 LARGEST, LEAST = 0.05, 0.03
 QUIET, NOISY = 0.1, 2.0
 

@@ -10,8 +10,8 @@ FAST = {
     "unequal noise: sd 0.1 and 2.0 in turns, quiet baseline, 5 configs, n = 3: any false separated": 150,
     "unequal noise: sd 0.1 and 2.0 in turns, noisy baseline, 8 configs, n = 10: any false separated": 60,
     "unequal noise: baseline sd 2, rest 1, 5 configs, n = 5: any false separated": 150,
-    "equal noise: 8 configs, n = 2: any false separated": 150,
-    "equal noise: 5 % collapsed, 5 configs, n = 10: any false separated": 60,
+    "same noise: 8 configs, n = 2: any false separated": 150,
+    "same noise: 5 % collapsed, 5 configs, n = 10: any false separated": 60,
 }
 
 
