@@ -102,6 +102,7 @@ def claim_of(claims: Effects, row: StudyRow, baseline: StudyRow, teacher: float)
         p_holm=float(effect["p_holm"]),
         mde=float(effect["mde"]),
         word=str(effect["word"]),
+        withheld=f"the scores are no evidence: {effect['no_evidence']}" if effect["no_evidence"] else "",
         gap_low=low,
         gap_high=high,
     )

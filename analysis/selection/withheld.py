@@ -109,7 +109,7 @@ def weakened(
         high=max(other.high for other in every),
         p_holm=max(other.p_holm for other in every),
         word=word,
-        withheld=reason,
+        withheld=reason or claim.withheld,
     )
 
 

@@ -35,7 +35,8 @@ class Effects:
         frame: One row per config other than the reference, in the order in which they came: ``config, n`` (seeds),
             ``difference, low, high`` (interval that agrees with ``p_holm``), ``p, p_holm`` (adjusted, see
             ``analysis.stats.judge``), ``word`` (one of ``judge.WORDS``), ``df, se`` (of the difference), ``mde`` (see
-            below, of this comparison), ``model`` (``paired`` or ``welch``), ``sd`` (of its scores over seeds).
+            below, of this comparison), ``model`` (``paired`` or ``welch``), ``sd`` (of its scores over seeds),
+            ``no_evidence`` (why its scores are none, in words; empty where they vary as those of trainings do).
         reference: The config that the others are compared with.
         reference_sd: Standard deviation of the reference's scores over seeds; NaN for one seed.
         spread: Standard deviation of a score over seeds, the root mean square over the configs, with its interval.
@@ -158,6 +159,7 @@ def effects(
         "mde": verdict["mde"],
         "model": [each.model for each in contrasts],
         "sd": [each.sd for each in spreads[1:]],
+        "no_evidence": [copied.get(name, "") for name in names[1:]],
     }
     frame = pd.DataFrame(columns)
     rho, rho_low, rho_high = _correlation(values, confidence)

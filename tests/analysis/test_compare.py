@@ -78,6 +78,17 @@ def test_the_claim_is_a_paired_test_over_seeds(sweep):
     assert pd.isna(rows(sweep.tables()).loc["none", "word"])
 
 
+def test_a_result_that_was_copied_from_seed_to_seed_gets_no_word_and_the_row_says_why(sweep):
+    for trial in sweep.rows["trials"]:
+        if trial["phase"] == "confirm" and trial["study"] == "cwd":
+            trial["score"] = 0.48
+    row = rows(sweep.tables()).loc["cwd"]
+    assert row["word"] == "not separated"
+    assert row["withheld"] == "the scores are no evidence: the same score on every seed"
+    assert np.isnan(row["low"])
+    assert np.isnan(row["gap_low"])
+
+
 def test_nothing_is_claimed_before_the_sweep_has_finished(sweep):
     sweep.rows["sweeps"][0]["finished"] = False
     row = rows(sweep.tables()).loc["cwd"]
