@@ -15,6 +15,8 @@ from analysis.search.importance import importance
 from analysis.selection.halving import schedule
 from analysis.stats.search_contrasts import UNEQUAL, SearchContrasts, search_contrasts
 from analysis.stats.step_down import holm
+from analysis.tables.files import Tables
+from tests.analysis.conftest import Sweep
 
 TOPIC = "methods, with the search as the unit"
 LARGEST = 0.05
@@ -117,7 +119,7 @@ def dummies(method: str, effect: float = 0.0) -> Simulate:
     def one(rng: np.random.Generator) -> float:
         values = rng.random((60, 5))
         score = 0.5 + 0.01 * rng.normal(size=60) - 0.1 * effect * (values[:, 0] - 0.3) ** 2
-        frame = importance(_search_tables(space, values, score), "cwd", seed=int(rng.integers(2**31)))
+        frame = importance(_search_tables(space, values, score), "cwd", replicates=8, seed=int(rng.integers(2**31)))
         above = frame[(frame["method"] == method) & frame["above_noise"]]["name"]
         return float((above == "p0").any() if effect else len(above) > 0)
 
@@ -153,16 +155,17 @@ def _search_tables(
     }
 
 
-def _grid_tables(scores: np.ndarray) -> dict[str, pd.DataFrame]:
-    cells, trials = [], []
+def _grid_tables(scores: np.ndarray) -> Tables:
+    made = Sweep(purpose="ablation", baseline=None, confirm_seeds=3)
     for row, column in itertools.product(range(4), repeat=2):
         cell = f"pair-{row}-{column}"
-        levels = f'{{"cwd.student_layer": "encoder.{row}", "cwd.teacher_layer": "layer{column}"}}'
-        cells.append({"design": "grid", "cell": cell, "role": "cell", "family": "grid", "levels_json": levels})
+        made.study(cell, space={})
+        made.cell(cell, "cell")
+        levels = {"cwd.student_layer": f"encoder.{row}", "cwd.teacher_layer": f"layer{column}"}
+        made.rows["cells"][-1]["levels_json"] = json.dumps(levels)
         for seed, score in enumerate(scores[row, column]):
-            run = {"study": cell, "trial_id": f"{cell}-{seed}", "config_id": cell, "seed": seed, "score": score}
-            trials.append({**run, "phase": "confirm", "state": "complete"})
-    return {"cells": pd.DataFrame(cells), "trials": pd.DataFrame(trials)}
+            made.trial(cell, float(score), seed=seed, phase="confirm", config_id=cell)
+    return made.tables()
 
 
 def _rows() -> Iterator[Row]:
@@ -210,7 +213,7 @@ def _rows() -> Iterator[Row]:
         )
         world = f"one of five parameters explains half of the variance, {method}"
         yield Row(topic, world, "above the noise floor", dummies(method, 1.6), most_worlds=FEW)
-    yield Row(topic, "layer grid 4 x 4, three seeds", "anything beyond noise", grids(), most=LARGEST, most_worlds=1000)
+    yield Row(topic, "layer grid 4 x 4, three seeds", "anything beyond noise", grids(), most=LARGEST, most_worlds=FEW)
     yield Row(topic, "layer grid, rows differ by 0.5 sd", "anything beyond noise", grids(0.5), most_worlds=FEW)
 
 

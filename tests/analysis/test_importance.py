@@ -1,10 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
 from analysis.figures import importance as plots_importance
+from analysis.search import importance as module
 from analysis.search.history import responses
 from analysis.search.importance import cautions, importance, isolation, lifted, searched
+from analysis.tables.domains import Range
 
 SPACE = {
     "optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True, "integer": False},
@@ -65,6 +68,26 @@ def test_over_many_searches_noise_is_rarely_taken_for_more(search):
     idle = [frame[frame["name"].isin(["nothing", "terms.cwd.temperature"])]["above_noise"].mean() for frame in frames]
     assert np.mean(idle) < 0.1
     assert np.mean([frame.set_index("name").loc["optimizer.lr", "above_noise"].mean() for frame in frames]) > 0.95
+
+
+def test_the_floor_is_the_largest_of_a_probe_for_each_parameter(search, monkeypatch):
+    """With several parameters, one of them is often lucky: so must one of the probes be."""
+    values = {"a": 0.2, "b": 0.1}
+    shares = iter(({**values, "probe.a": 0.05, "probe.b": 0.3}, {**values, "probe.a": 0.1, "probe.b": 0.0}))
+    space = dict.fromkeys(("a", "b"), Range(low=0.0, high=1.0))
+    configs = pd.DataFrame({"score": np.arange(40.0), "a": 0.0, "b": 0.0})
+    monkeypatch.setattr(module, "searched", lambda tables, study: (configs, space))
+    monkeypatch.setattr(module, "_shares", lambda *_: dict.fromkeys(module.METHODS, next(shares)))
+    frame = importance({}, "cwd", draws=2, replicates=0)
+    assert (frame["noise"] == 0.3).all()
+    assert not frame["above_noise"].any()
+
+
+def test_probes_are_the_shuffled_values_of_each_parameter():
+    values = pd.Series([1.0, np.nan, 2.0, 4.0, np.nan, 8.0])
+    shuffled = module._shuffled(values, np.random.default_rng(0))
+    assert sorted(shuffled.dropna()) == [1.0, 2.0, 4.0, 8.0]
+    assert shuffled.isna().tolist() == values.isna().tolist()
 
 
 def test_collapsed_trials_do_not_turn_the_order_upside_down(search):

@@ -9,8 +9,8 @@ from analysis.report.findings import Findings
 from analysis.search.importance import FEWEST, cautions, importance, isolation, searched
 
 MANY_DOTS = 2000
-_DRAWS, _REPLICATES = 3, 8
-"""Of probes and of bootstraps: few, since a forest takes a second."""
+_REPLICATES = 8
+"""Of bootstraps: few, since a forest takes a second."""
 
 
 def section(findings: Findings) -> str:
@@ -26,12 +26,12 @@ def _importance(findings: Findings) -> str:
             few += [f"{study} {len(configs)}"] if space else []
             continue
         warned += cautions(findings.tables, study)
-        frame = importance(findings.tables, study, draws=_DRAWS, replicates=_REPLICATES)
+        frame = importance(findings.tables, study, replicates=_REPLICATES)
         if frame["value"].isna().all():
             continue
         rest = (
             f"{count(int(frame['configs'].max()))} configs of {study}, one seed each or their mean. Filled: above the "
-            "noise floor (dotted), which is what columns of random numbers reach; 90 % bootstrap intervals over "
+            "noise floor (dotted), the most that shuffled values of any parameter reach; 90 % bootstrap intervals over "
             "configs."
         )
         drawing = page.plot(importance_plots.importance(frame))
