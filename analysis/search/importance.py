@@ -54,9 +54,9 @@ def importance(tables: Tables, study: str, draws: int = 9, replicates: int = 20,
     Returns:
         Per parameter and method: ``study, name, method, value`` (share 0..1 of what all parameters and probes
         explain), ``low, high`` (90 % bootstrap interval around it), ``noise`` (the largest of all probes of all draws),
-        ``above_noise`` (whether the interval, without replicates the value, is above it), ``configs``; largest value first. Numbers are missing where a
-        method cannot tell. Empty below ``FEWEST`` configs, where the scatter plots are all there is; ``cautions``
-        says so.
+        ``above_noise`` (whether the interval, without replicates the value, is above it), ``configs``; largest value
+        first. Numbers are missing where a method cannot tell. Empty below ``FEWEST`` configs, where the scatter plots
+        are all there is; ``cautions`` says so.
 
     Raises:
         AnalysisError: There is no such study.
