@@ -27,16 +27,18 @@ class Race:
         configs: Configs that enter its race; one where the study searches nothing.
         searched: Whether the configs race; a study that searches nothing trains its config on every seed.
         seconds: Seconds of one training; NaN where none was timed.
+        searches: Independent searches of the study, each with a race of its own.
     """
 
     configs: int
     searched: bool
     seconds: float
+    searches: int = 1
 
     def trainings(self, top: int, setting: int) -> int:
         """Its trainings at a setting of ``confirm.seeds``."""
         rounds = schedule(top, setting)
-        return trainings(rounds, self.configs) if self.searched else all_seeds(rounds)
+        return self.searches * trainings(rounds, self.configs) if self.searched else all_seeds(rounds)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def races(tables: Tables) -> Races:
     for _, study in studies.iterrows():
         name, searches = str(study["study"]), bool(study["searched_parameters"])
         configs = min(top, int(searched.get(name, 0))) if searches else 1
-        rows[name] = Race(configs, searches, seconds.get(name, usual))
+        repeats = 1 if pd.isna(study["repeats"]) else int(study["repeats"])
+        rows[name] = Race(configs, searches, seconds.get(name, usual), repeats)
     setting = int(confirmed.groupby("study")["seed"].nunique().min()) if decided else int(sweep["confirm_seeds"])
     return Races(top, setting, rows, _at_once(complete))
 

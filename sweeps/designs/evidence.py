@@ -90,7 +90,9 @@ def races_of(spec: SweepSpec, tables: Mapping[str, pd.DataFrame]) -> Races:
     for study in spec.studies:
         config, searched = spec.config_for(study), bool(spec.space_of(study))
         configs = min(spec.confirm.top, most_trials(spec, study)) if searched else 1
-        rows[study.name] = Race(configs, searched, config.epochs * pace.get(config.uses_teacher, np.nan))
+        rows[study.name] = Race(
+            configs, searched, config.epochs * pace.get(config.uses_teacher, np.nan), spec.repeats_of(study)
+        )
     return replace(races(dict(tables)), top=spec.confirm.top, setting=0, studies=rows)
 
 

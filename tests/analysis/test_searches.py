@@ -9,6 +9,7 @@ from analysis.report.findings import findings_of
 from analysis.report.sections.budget import section
 from analysis.search.history import learning_curves
 from analysis.selection.compare import compare
+from analysis.selection.evidence import races
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.searches import searches
 from analysis.tables.files import read_tables
@@ -92,6 +93,11 @@ def test_the_report_has_a_row_for_each_search_where_studies_have_several(repeate
     assert "What each search spent and found" in shown
     assert shown.count("the config of search 1, trained once on each seed") == 1
     assert "What each search" not in section(findings_of(tables))
+
+
+def test_more_seeds_cost_a_race_for_each_search(repeated):
+    made = races(repeated.tables())
+    assert [race.trainings(made.top, 3) for race in made.studies.values()] == [2 * 3, 2 * 2 * 3]
 
 
 def test_the_final_seeds_of_a_frozen_selection_do_not_enter(repeated):
