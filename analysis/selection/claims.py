@@ -70,10 +70,10 @@ def config_claims(
         for seed, score in zip(row.best.seeds, row.best.scores, strict=True)
     ]
     frame = pd.DataFrame(scores, columns=["config", "seed", "score"])
-    of_controls = frame["config"].isin(list(controls))
-    made = [
+    of_controls, of_reference = frame["config"].isin(list(controls)), frame["config"] == reference
+    made = [  # the reference may be a control itself
         effects(family, reference, smallest, looks=looks)
-        for family in (frame[~of_controls], frame[of_controls | (frame["config"] == reference)])
+        for family in (frame[~of_controls | of_reference], frame[of_controls | of_reference])
         if family["config"].nunique() > 1
     ]
     return replace(made[0], frame=pd.concat([each.frame for each in made], ignore_index=True))
