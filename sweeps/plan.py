@@ -355,7 +355,9 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
 def _fresh_seeds(confirm: Confirm, configs: int, searches: int) -> str:
     rounds = [f"{min(each.alive, configs)} configs x {each.seeds}" for each in confirm.rounds]
     text = f"fresh seeds, in {len(rounds)} rounds: {', '.join(rounds)}" if len(rounds) > 1 else "fresh seeds"
-    return text if searches == 1 else f"{text}, for each of {searches} searches"
+    if searches == 1:
+        return text
+    return f"{text}, {trainings(confirm.rounds, configs)} for each of {searches} searches"
 
 
 def _teacher_text(spec: SweepSpec) -> str:

@@ -8,6 +8,8 @@ import pandas as pd
 
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
+from analysis.selection.study_row import study_rows
+from analysis.selection.withheld import incomplete
 from analysis.stats.looks import Looks, looks_of
 from analysis.stats.seed_contrasts import effects, smallest_effect
 from analysis.tables.controls import controls_of, subject_of_group
@@ -24,7 +26,7 @@ one of them."""
 _WAYS = {"leave-one-out": "beside the others", "add-one-in": "alone"}
 _JUDGED = ["low", "high", "p_holm", "word", "mde"]
 _MEASURED = ["seeds", "scores", "mean", "paired_seeds", "differences", "difference", "n"]
-_COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, "unstable", "estimator", "runs", "seconds"]
+_COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, "withheld", "unstable", "estimator", "runs", "seconds"]
 _LAYERS = (".student_layer", ".teacher_layer")
 
 
@@ -42,9 +44,10 @@ def ablate(tables: Tables) -> pd.DataFrame:
         ``against`` (the study that it is compared with), both may be missing; ``seeds, scores, mean``
         of the cell, ``paired_seeds, differences`` to the reference seed by seed, ``difference``, ``n`` (number of
         pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde`` from
-        ``seed_contrasts.Effects.frame``, what is ``unstable`` about the seeds and the ``estimator``, both in words;
-        ``runs`` and ``seconds`` spent on the cell in all. Missing values and empty lists where a cell has no complete
-        trial; nothing is judged where a planned fresh seed is missing. Empty if the sweep is no ablation.
+        ``seed_contrasts.Effects.frame``; ``withheld``, a sentence that says why nothing is judged (see
+        ``analysis.selection.withheld``), empty where it is; what is ``unstable`` about the seeds and the ``estimator``,
+        both in words; ``runs`` and ``seconds`` spent on the cell in all. Missing values and empty lists where a cell
+        has no complete trial. Empty if the sweep is no ablation.
     """
     cells = tables["cells"]
     if cells.empty:
@@ -70,12 +73,14 @@ def ablate(tables: Tables) -> pd.DataFrame:
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
     joined = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
-    tops = _tops(tables)
-    joined["unstable"] = joined["cell"].map(tops["unstable"])
-    if selection_ended(tables):
-        lacking = tops.index[tops["n"] < tops["planned_seeds"]]
-        withheld = joined["cell"].isin(lacking) | joined["against"].isin(lacking)
-        joined[_JUDGED] = joined[_JUDGED].mask(withheld)
+    ranked = finalists(tables)
+    joined["unstable"] = joined["cell"].map(_first_of_each(ranked)["unstable"])
+    reasons = unjudged(tables, ranked)
+    joined["withheld"] = [
+        "" if against is None else "; ".join(reasons[study] for study in (cell, against) if study in reasons)
+        for cell, against in zip(joined["cell"], joined["against"], strict=True)
+    ]
+    joined[_JUDGED] = joined[_JUDGED].mask(joined["withheld"] != "")
     return joined.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
 
 
@@ -107,13 +112,25 @@ def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:
     """Score by seed for every study, of its best finalist."""
     return {
         str(study): dict(zip(map(int, top["seeds"]), map(float, top["scores"]), strict=True))
-        for study, top in _tops(tables).to_dict("index").items()
+        for study, top in _first_of_each(finalists(tables)).to_dict("index").items()
     }
 
 
-def _tops(tables: Tables) -> pd.DataFrame:
+def unjudged(tables: Tables, ranked: pd.DataFrame) -> dict[str, str]:
+    """Why the fresh seeds of some studies carry no word, by study; empty before the sweep has finished.
+
+    Args:
+        tables: The tables of a sweep.
+        ranked: From ``analysis.selection.finalists.finalists``.
+    """
+    if not selection_ended(tables):
+        return {}
+    return {row.study: reason for row in study_rows(tables, ranked) if (reason := incomplete(row))}
+
+
+def _first_of_each(ranked: pd.DataFrame) -> pd.DataFrame:
     """The best finalist of every study, indexed by study."""
-    return finalists(tables).drop_duplicates("study").set_index("study")
+    return ranked.drop_duplicates("study").set_index("study")
 
 
 def designed(group: pd.DataFrame) -> pd.DataFrame:

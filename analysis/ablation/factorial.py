@@ -15,7 +15,8 @@ from statsmodels.formula.api import ols
 from statsmodels.regression.linear_model import RegressionResultsWrapper
 from statsmodels.stats.anova import anova_lm
 
-from analysis.ablation.effects import Tables, cell_scores, designed, is_factorial
+from analysis.ablation.effects import Tables, cell_scores, designed, is_factorial, unjudged
+from analysis.selection.finalists import finalists
 from analysis.stats.judge import judged
 from analysis.stats.looks import Looks, alpha_at, looks_of
 from analysis.stats.seed_contrasts import smallest_effect
@@ -25,9 +26,11 @@ Effect = tuple[int, ...]
 MAIN, INTERACTION = "main", "interaction"
 _ALIKE = 1e-6
 """Two columns of a design that differ by less than this (relative) are one."""
+_JUDGED = ["low", "high", "p_holm", "word", "mde", "simple_low", "simple_high"]
 COLUMNS = (
     *("design", "effect", "kind", "factors", "contrast", "difference", "low", "high", "p_holm", "word", "mde"),
-    *("share", "simple", "simple_low", "simple_high", "aliases", "runs", "missing", "estimator"),
+    *("share", "simple", "simple_low", "simple_high", "aliases", "runs", "missing", "withheld"),
+    "estimator",
 )
 
 
@@ -67,16 +70,22 @@ def factorial_effects(tables: Tables) -> pd.DataFrame:
         (as in ``on minus off``), ``difference, low, high, p_holm, word, mde`` (see ``judge.judged``), ``share`` of
         the variation (type II sum of squares over the total), for a main effect ``simple, simple_low, simple_high``:
         the effect of this factor where all others are as in the reference (95 % by itself), missing where that
-        rests on what was not estimated; ``aliases`` (list), ``runs``, ``missing`` (planned cells without a score)
-        and ``estimator``, words for a caption. An effect that cannot be estimated has no numbers.
+        rests on what was not estimated; ``aliases`` (list), ``runs``, ``missing`` (planned cells without a score),
+        ``withheld`` (why nothing is judged though there are scores, a sentence; or empty) and ``estimator``, words for
+        a caption. An effect that cannot be estimated has no numbers.
     """
     scores, sweeps = cell_scores(tables), tables["sweeps"]
     threshold, looks = smallest_effect(sweeps), looks_of(sweeps)
-    frames = [
-        _effects(_drawn(group, scores), threshold, looks).assign(design=design)
-        for design, group in tables["cells"].groupby("design", sort=False)
-        if is_factorial(group)
-    ]
+    reasons = unjudged(tables, finalists(tables))
+    frames = []
+    for design, group in tables["cells"].groupby("design", sort=False):
+        if not is_factorial(group):
+            continue
+        withheld = "; ".join(reasons[cell] for cell in designed(group).index if cell in reasons and scores.get(cell))
+        frame = _effects(_drawn(group, scores), threshold, looks).assign(design=design, withheld=withheld)
+        if withheld:
+            frame[_JUDGED] = frame[_JUDGED].mask(frame["withheld"] != "")
+        frames.append(frame)
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)] if frames else pd.DataFrame(columns=list(COLUMNS))
 
 

@@ -68,8 +68,7 @@ class Claims:
 
 def no_word(row: StudyRow, baseline: StudyRow) -> str:
     """Why no word is said about a study that may otherwise be compared; empty if one is."""
-    reasons = [*_incomplete(row, row.study), *_incomplete(baseline, f"the baseline {baseline.study}")]
-    return "; ".join(reasons)
+    return "; ".join(filter(None, (incomplete(row), incomplete(baseline, f"the baseline {baseline.study}"))))
 
 
 def burden(row: StudyRow, baseline: StudyRow, failures: Mapping[str, StudyFailures]) -> float:
@@ -113,21 +112,27 @@ def weakened(
     )
 
 
-def _incomplete(row: StudyRow, name: str) -> list[str]:
-    best = row.best
+def incomplete(row: StudyRow, name: str = "") -> str:
+    """Why the fresh seeds of a study carry no word, whatever it is compared with; empty if they do.
+
+    Args:
+        row: The study.
+        name: What the sentence calls the study; by default its name.
+    """
+    best, name = row.best, name or row.study
     if not best.n:
-        return [f"{name} has no score: {_ends(row)}"]
+        return f"{name} has no score: {_ends(row)}"
     if best.failures.total and best.failures.failed == best.failures.total:
         seeds = "the only fresh seed" if best.n == 1 else f"all {best.n} fresh seeds"
-        return [f"{seeds} of {name} failed ({best.unstable})"]
+        return f"{seeds} of {name} failed ({best.unstable})"
     if best.rounds < best.study_rounds:
-        return [
+        return (
             f"{name} is represented by a config that went out in round {best.rounds} of {best.study_rounds}, because "
             "no config of a later round has a score"
-        ]
+        )
     if (lacking := best.planned_seeds - best.n) > 0:
-        return [f"{lacking} of {plural(best.planned_seeds, 'planned fresh seed')} of {name} {_are(lacking)} missing"]
-    return []
+        return f"{lacking} of {plural(best.planned_seeds, 'planned fresh seed')} of {name} {_are(lacking)} missing"
+    return ""
 
 
 def _why(claim: Claim, row: StudyRow, baseline: StudyRow, failures: Mapping[str, StudyFailures]) -> str:

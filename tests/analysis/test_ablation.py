@@ -97,3 +97,13 @@ def test_no_effect_is_judged_while_a_planned_seed_is_missing(ablation):
     assert not isinstance(row["word"], str)
     assert np.isnan(row["low"])
     assert row["difference"] == pytest.approx(-0.045)
+    assert row["withheld"] == "1 of 3 planned fresh seeds of no-cwd is missing"
+
+
+def test_no_effect_is_judged_where_no_seed_of_the_reference_was_trained_to_its_end(ablation):
+    for row in ablation.rows["trials"]:
+        if row["study"] == "full":
+            row["state"] = "diverged"
+    frame = ablate(ablation.tables()).set_index("cell")
+    assert frame.loc["no-cwd", "withheld"].startswith("all 2 fresh seeds of full failed")
+    assert frame["low"].isna().all()

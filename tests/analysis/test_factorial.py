@@ -85,6 +85,22 @@ def test_failed_cells_leave_what_can_be_estimated(factorial):
     assert "step-down Sidak over 6 effects" in half["estimator"].iloc[0]
 
 
+def test_no_effect_of_a_factorial_is_judged_while_a_planned_seed_of_a_cell_is_missing(factorial):
+    tables = factorial(2, truth)
+    trials = tables["trials"]
+    last = trials[trials["study"] == "without_loss_1"].index[-1]
+    tables["trials"] = trials.assign(
+        state=trials["state"].mask(trials.index == last, "failed"),
+        score=trials["score"].mask(trials.index == last),
+        failure=trials["failure"].mask(trials.index == last, "node_lost"),
+    )
+    frame = factorial_effects(tables)
+    assert frame["difference"].notna().all()
+    assert frame["low"].isna().all()
+    assert frame["word"].isna().all()
+    assert frame["withheld"].eq("1 of 3 planned fresh seeds of without_loss_1 is missing").all()
+
+
 @pytest.mark.parametrize("seeds", [0, 1])
 def test_without_repeated_runs_nothing_is_claimed(factorial, seeds):
     frame = factorial_effects(factorial(2, truth, seeds=max(seeds, 1), failed=() if seeds else ANY))

@@ -297,7 +297,7 @@ def test_the_plan_shows_how_the_budget_is_shared(fake):
     spec = repeated(fake, repeats=3, confirm={"top": 4, "seeds": 3})
     shown = _study_plan(spec, spec.study("kd"))
     assert (shown.searches, shown.trials, shown.search_epochs, shown.confirm_runs) == (3, 12, 36, 3 * 10)
-    assert shown.confirm_text == "fresh seeds, in 2 rounds: 4 configs x 1, 2 configs x 3, for each of 3 searches"
+    assert shown.confirm_text == "fresh seeds, in 2 rounds: 4 configs x 1, 2 configs x 3, 10 for each of 3 searches"
     alone = repeated(fake, repeats=1)
     assert _study_plan(alone, alone.study("kd")).confirm_text == "fresh seeds"
 

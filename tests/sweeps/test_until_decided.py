@@ -217,6 +217,33 @@ def test_an_ablation_stops_when_its_effects_are_decided_or_hardly_will_be(fake, 
     assert (seeds, last[1] in reason) == (last[0], True), reason
 
 
+def test_a_control_decides_nothing_in_an_ablation(fake, tmp_path):
+    def quality(config):
+        worth = {0.0: 0.5, 0.1: 0.4, 0.2: 0.5}[config.aux_weight]
+        noise = 0.03 if config.aux_weight == 0.2 else 0.001
+        return worth + noise * (fake.draw(config.config_id, config.seed) - 0.5)
+
+    spec = ablation(fake)
+    cells = [*spec.cells[:2], spec.cells[2].model_copy(update={"role": "control"})]
+    run(fake, spec.model_copy(update={"cells": tuple(cells)}), tmp_path, fake.FakeTrain(quality))
+    assert looks_of(tmp_path)[-1] == (5, False, "all 1 effects are separated from 0 or equivalent to it")
+
+
+def test_a_cell_that_lacks_a_seed_is_not_decided(fake, tmp_path):
+    def quality(config):
+        part = -0.1 if config.aux_weight == 0.1 else 0.0
+        noise = 0.03 if config.aux_weight == 0.2 else 0.001
+        return 0.5 + part + noise * (fake.draw(config.config_id, config.seed) - 0.5)
+
+    def before(config, epoch):
+        if config.aux_weight == 0.2 and config.seed == 12:
+            raise MemoryError("out of memory")
+
+    run(fake, ablation(fake), tmp_path, fake.FakeTrain(quality, before=before))
+    assert looks_of(tmp_path)[1][0] == 5
+    assert "all" not in looks_of(tmp_path)[1][2].split()
+
+
 @pytest.mark.parametrize(
     ("confirm", "said"),
     [

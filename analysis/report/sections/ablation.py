@@ -157,7 +157,7 @@ def _published(findings: Findings) -> str:
 
 def _word(row: pd.Series) -> TableCell:
     if not text(row["word"]):
-        return TableCell()
+        return TableCell(small=text(row.get("withheld")))
     seeds = row.get("n")
     few = f"on {plural(int(seeds), 'seed')} alone" if seeds is not None and seeds < ENOUGH_SEEDS else ""
     return TableCell(row["word"], small=missed(row) if row["word"] == NOT_SEPARATED else few)
