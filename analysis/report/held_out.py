@@ -34,7 +34,7 @@ class HeldOut:
         found = self.difference
         if found is None or found.word is None:
             return None
-        return Wording(found.word, found.mean, found.low, found.high, len(found.seeds))
+        return Wording(found.word, found.mean, found.low, found.high, len(found.seeds), found.weakened)
 
     @property
     def where(self) -> str:
@@ -74,8 +74,9 @@ def after_the_freeze(found: HeldOut, selection: Statement, scene: Scene) -> Stat
         return Statement(f"{begin}: {name} scores {score}{short}; there is no baseline to compare it with")
     against = f"the baseline {found.baseline.study}"
     if said := found.said:
-        decided = said.word != NOT_SEPARATED and not said.few and not said.worse
-        return Statement(f"{begin}: {name} is {said.clause(against)}", said, "" if decided else "amber")
+        failed = _how_many_failed(found)
+        decided = said.word != NOT_SEPARATED and not said.few and not said.worse and not failed
+        return Statement(f"{begin}: {name} is {said.clause(against)}{failed}", said, "" if decided else "amber")
     if found.difference is None:
         return Statement(f"{begin}: {name} scores {score}{short}; {against} has no score on the same seeds", mark="red")
     apart = f"{signed(found.difference.mean)} points from {against}"
@@ -92,12 +93,14 @@ def lines(found: HeldOut) -> list[Line]:
     text = f"On seeds not used in the selection, role {chosen.role}: {'; '.join(scores)}."
     if (difference := found.difference) is not None:
         text += f" Seed by seed {each(difference.each, sign=True)}."
-        if difference.word == NOT_SEPARATED and not missing(difference.mde):
+        if difference.weakened:
+            text += f" {difference.weakened[0].upper()}{difference.weakened[1:]}."
+        elif difference.word == NOT_SEPARATED and not missing(difference.mde):
             text += f" A true gain of {points(difference.mde)} points would be missed in 20 of 100 such tests."
         if difference.withheld:
             text += f" {Headline.NO_WORD.capitalize()}: {difference.withheld}."
     configs = [config for config in (chosen, found.baseline) if config is not None]
-    doubtful = any(_short(config) or config.failed for config in configs)
+    doubtful = any(_short(config) or config.broken for config in configs)
     return [Line("After the freeze", text, "amber" if doubtful else "")]
 
 
@@ -141,8 +144,20 @@ def _scores(config: FinalScores) -> str:
 def _failed(config: FinalScores) -> str:
     """The seeds whose training failed, and at which scores they count."""
     scores = dict(zip(config.seeds, config.scores, strict=True))
-    failed = ", ".join(f"seed {seed} failed and counts at {points(scores[seed])}" for seed in config.failed)
-    return f", {failed}" if failed else ""
+    failed = [f"seed {seed} failed and counts at {points(scores[seed])}" for seed in config.failed]
+    fell = [f"seed {seed} collapsed to {points(scores[seed])}" for seed in config.collapsed]
+    return "".join(f", {what}" for what in (*failed, *fell))
+
+
+def _how_many_failed(found: HeldOut) -> str:
+    """How many final seeds of the chosen config and of the baseline failed; empty where none did."""
+    configs = {"it": found.chosen} | ({} if found.baseline is None else {"the baseline": found.baseline})
+    counts = [
+        f"{len(config.broken)} of {plural(len(config.seeds), 'final seed')} of {name}"
+        for name, config in configs.items()
+        if config.broken
+    ]
+    return f"; {' and '.join(counts)} failed" if counts else ""
 
 
 def _short(config: FinalScores) -> str:

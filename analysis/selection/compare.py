@@ -16,7 +16,7 @@ from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.refusals import refused
 from analysis.selection.study_row import NAN, StudyRow, last_evaluations, study_rows
-from analysis.selection.withheld import Claims
+from analysis.selection.withheld import Claims, unseen_loss
 from analysis.stats.looks import looks_of
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.controls import controls_of
@@ -45,6 +45,8 @@ def compare(tables: Tables) -> pd.DataFrame:
         ``success, success_low, success_high``, the share of the best config's fresh seeds that did not fail, with its
         95 % interval; ``search_broken, search_runs, fresh_broken, fresh_runs``, how many trainings of the study's
         search and of all its finalists failed or collapsed, and of how many (see ``analysis.selection.failures``);
+        ``loss``, by how much the failed seeds of the best config lower its mean, and ``unseen_loss``, what failures cost
+        a config of the study on average beyond that (fractions);
         ``gap_closed, gap_low, gap_high``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
         ``budget_ratio, time_ratio``, the cost of the search relative to the baseline's search, in the unit of the
         budget and in seconds;
@@ -83,6 +85,7 @@ def compare(tables: Tables) -> pd.DataFrame:
         warnings = doubts.of(row, bool(contrast.differences), claim.withheld)
         further = {"refused": refusals[row.study], **asdict(contrast), **claimed, "warnings": warnings}
         further |= _shares(row, failures.get(row.study, StudyFailures()))
+        further |= {"loss": row.best.loss, "unseen_loss": unseen_loss(row, failures)}
         columns.append({**row.columns(), **further})
     place = {study: position for position, study in enumerate(ranked["study"].unique())}
     order = sorted(range(len(rows)), key=lambda index: place.get(rows[index].study, len(place)))

@@ -1,7 +1,8 @@
 """What a method is worth beside the controls of a sweep: a gain that a control has as well is no distillation."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,9 @@ import pandas as pd
 from analysis.formats import text
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.study_row import NAN
+from analysis.stats.judge import word_that_holds
 from analysis.stats.looks import looks_of
-from analysis.stats.seed_contrasts import effects, smallest_effect
+from analysis.stats.seed_contrasts import Effects, effects, smallest_effect
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
 from analysis.tables.states import Control, State
@@ -86,11 +88,33 @@ def comparison_contrasts(tables: Tables, comparison: pd.DataFrame) -> list[Contr
             ]
             frame = pd.DataFrame(scores, columns=["config", "seed", "score"])
             family, looks = len(methods) * len(controls), looks_of(tables["sweeps"])
-            effect = effects(frame, control, smallest_effect(tables["sweeps"]), planned=family, looks=looks).frame
-            found = effect[effect["config"] == subject].iloc[0]
-            contrast = replace(contrast, **{name: found[name] for name in ("difference", "low", "high", "word")})
+            judge = partial(effects, smallest=smallest_effect(tables["sweeps"]), planned=family, looks=looks)
+            contrast = _judged(contrast, frame, judge, rows[subject], rows[control])
         made.append(_counted(contrast, rows[subject], rows[control]))
     return sorted(made, key=lambda contrast: list(Control).index(contrast.kind))
+
+
+def _judged(
+    contrast: ControlContrast,
+    scores: pd.DataFrame,
+    judge: Callable[..., Effects],
+    subject: pd.Series,
+    control: pd.Series,
+) -> ControlContrast:
+    """A contrast with a word that also holds under the burden of failures, see ``analysis.selection.withheld``."""
+    burdens = [0.0, float(subject["unseen_loss"] + control["loss"]), -float(control["unseen_loss"])]
+    found = []
+    for burden in dict.fromkeys(burdens):
+        raised = scores["score"] + burden * (scores["config"] == contrast.control)
+        effect = judge(scores.assign(score=raised), contrast.control).frame
+        found.append(effect[effect["config"] == contrast.subject].iloc[0])
+    return replace(
+        contrast,
+        difference=float(found[0]["difference"]),
+        low=float(min(each["low"] for each in found)),
+        high=float(max(each["high"] for each in found)),
+        word=word_that_holds([str(each["word"]) for each in found], [float(each["difference"]) for each in found]),
+    )
 
 
 def _whole(row: pd.Series) -> bool:

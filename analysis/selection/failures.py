@@ -49,6 +49,18 @@ def counted_scores(tables: Tables) -> pd.Series:
     return score.where(trials["state"] == State.COMPLETE).mask(failed, at)
 
 
+def loss_by_failures(scores: Mapping[int, float], failed: Sequence[int], level: float) -> float:
+    """By how much its failed seeds lower the mean of a config (fraction).
+
+    Args:
+        scores: By seed.
+        failed: The seeds that failed.
+        level: What the config reaches where nothing fails; NaN where that is unknown, which counts as no loss.
+    """
+    lost = [max(0.0, level - scores[seed]) for seed in failed]
+    return float(np.nansum(lost)) / len(scores) if scores else 0.0
+
+
 @dataclass(frozen=True)
 class Share:
     """How many of some trainings failed, diverged or collapsed."""

@@ -9,7 +9,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.selection.failures import counted_scores, failed_by_method
+from analysis.formats import plural, points
+from analysis.selection.collapse import Runs, collapsed
+from analysis.selection.failures import counted_scores, failed_by_method, loss_by_failures
+from analysis.stats.judge import word_that_holds
 from analysis.stats.seed_contrasts import effects, smallest_effect
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import ConfigId, read_frozen_selection
@@ -52,6 +55,30 @@ class FinalScores:
         return float(np.mean(self.scores)) if self.scores else float("nan")
 
     @property
+    def collapsed(self) -> tuple[int, ...]:
+        """The seeds that were trained to the end and collapsed, see ``analysis.selection.collapse``."""
+        sound = self._trained
+        (fell,) = collapsed([Runs(list(sound.values()))])
+        return tuple(seed for seed, flag in zip(sound, fell, strict=True) if flag)
+
+    @property
+    def broken(self) -> tuple[int, ...]:
+        """The seeds that failed or collapsed."""
+        return self.failed + self.collapsed
+
+    @property
+    def loss(self) -> float:
+        """By how much these lower the mean (fraction)."""
+        level = Runs(list(self._trained.values())).level
+        return loss_by_failures(dict(zip(self.seeds, self.scores, strict=True)), self.broken, level)
+
+    @property
+    def _trained(self) -> dict[int, float]:
+        """Score by seed, where the training came to its end."""
+        scores = zip(self.seeds, self.scores, strict=True)
+        return {seed: score for seed, score in scores if seed not in self.failed}
+
+    @property
     def select_mean(self) -> float:
         """Mean on role ``select``; NaN before the first seed."""
         return float(np.mean(self.select)) if self.select else float("nan")
@@ -70,6 +97,7 @@ class Difference:
         mde: Smallest true difference that is detected in 80 of 100 repetitions; NaN for one seed.
         word: One of ``analysis.stats.judge.WORDS``; None where it is withheld.
         withheld: Why there is no word, as a clause; empty if there is one.
+        weakened: Why the word is weaker than that of the seeds alone, as a clause; empty if it is not.
     """
 
     seeds: tuple[int, ...]
@@ -80,6 +108,7 @@ class Difference:
     mde: float
     word: str | None
     withheld: str
+    weakened: str = ""
 
 
 def selection_ended(tables: Tables) -> bool:
@@ -135,6 +164,9 @@ def final_difference(tables: Tables) -> Difference | None:
 def judged_difference(chosen: FinalScores, baseline: FinalScores, smallest: float) -> Difference | None:
     """The difference of two configs on final seeds; None where no seed has both.
 
+    Failures count as on fresh seeds: no word is said where all seeds of a config failed, and a gain also has to hold if
+    the mean of the baseline is not lowered by its failed seeds.
+
     Args:
         chosen: The frozen config.
         baseline: The baseline's.
@@ -149,25 +181,42 @@ def judged_difference(chosen: FinalScores, baseline: FinalScores, smallest: floa
     long = pd.DataFrame(
         [{"config": name, "seed": seed, "score": by_seed[seed]} for name, by_seed in scores.items() for seed in shared]
     )
-    row = effects(long, "b", smallest).frame.iloc[0]
-    withheld = _withheld(chosen, baseline) or ("" if np.isfinite(row["low"]) else "the seeds give no interval")
+    judged = [
+        effects(long.assign(score=long["score"] + loss * (long["config"] == "b")), "b", smallest).frame.iloc[0]
+        for loss in dict.fromkeys((0.0, baseline.loss))
+    ]
+    row = judged[0]
+    no_evidence = f"the scores are no evidence: {row['no_evidence']}" if row["no_evidence"] else ""
+    no_interval = "" if np.isfinite(row["low"]) else "the seeds give no interval"
+    withheld = _withheld(chosen, baseline) or no_evidence or no_interval
+    word = word_that_holds([str(each["word"]) for each in judged], [float(each["difference"]) for each in judged])
+    weakened = (
+        f"{row['word']} by the seeds alone, but {len(baseline.broken)} of {plural(len(baseline.seeds), 'final seed')} "
+        f"of {baseline.study} failed or collapsed, which lowers its mean by {points(baseline.loss)} points"
+    )
     return Difference(
         seeds=tuple(shared),
         each=tuple(scores["c"][seed] - scores["b"][seed] for seed in shared),
         mean=float(row["difference"]),
-        low=float(row["low"]),
-        high=float(row["high"]),
+        low=float(min(each["low"] for each in judged)),
+        high=float(max(each["high"] for each in judged)),
         mde=float(row["mde"]),
-        word=None if withheld else str(row["word"]),
+        word=None if withheld else word,
         withheld=withheld,
+        weakened=weakened if not withheld and word != row["word"] else "",
     )
 
 
 def _withheld(*configs: FinalScores) -> str:
-    """Which final seeds have no score: while one is missing, chance may have chosen those that are there."""
+    """Why no word is said: while a final seed is missing, chance may have chosen those that are there."""
     lacking = [
         f"study {config.study} lacks the score of {config.planned - len(config.seeds)} of {config.planned} final seeds"
         for config in configs
         if len(config.seeds) < config.planned
     ]
-    return " and ".join(lacking)
+    failed = [
+        f"all {plural(len(config.seeds), 'final seed')} of {config.study} failed"
+        for config in configs
+        if config.seeds and len(config.broken) == len(config.seeds)
+    ]
+    return " and ".join([*lacking, *failed])

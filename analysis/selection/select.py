@@ -140,6 +140,7 @@ def _test(tables: Tables, winner: pd.Series) -> dict[str, object] | str:
             "high": _plain(difference.high),
             "word": difference.word,
             **({"withheld": difference.withheld} if difference.withheld else {}),
+            **({"weakened": difference.weakened} if difference.weakened else {}),
         }
     return evidence
 
@@ -148,7 +149,7 @@ def _final_scores(scores: FinalScores) -> dict[str, object]:
     return {
         "seeds": list(scores.seeds),
         "planned_seeds": scores.planned,
-        "failed_seeds": list(scores.failed),
+        "failed_seeds": list(scores.broken),
         "scores_on_role_test": list(scores.test),
         "scores_on_role_select": list(scores.select),
         "mean": _plain(scores.mean),

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.selection.failures import Share
+from analysis.selection.failures import Share, loss_by_failures
 from analysis.selection.finalists import trials_of
 from analysis.selection.latency import latency_of
 from analysis.tables.files import Tables
@@ -88,9 +88,7 @@ class BestFinalist:
     @property
     def loss(self) -> float:
         """By how much its failed seeds lower its mean (fraction)."""
-        by_seed = dict(zip(self.seeds, self.scores, strict=True))
-        lost = [max(0.0, self.level - by_seed[seed]) for seed in self.failed_seeds]
-        return float(np.nansum(lost)) / self.n if self.n else 0.0
+        return loss_by_failures(dict(zip(self.seeds, self.scores, strict=True)), self.failed_seeds, self.level)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from analysis.formats import plural, points
 from analysis.selection.claims import Claim, claim_of
 from analysis.selection.failures import StudyFailures
 from analysis.selection.study_row import StudyRow
-from analysis.stats.judge import WORDS
+from analysis.stats.judge import word_that_holds
 from analysis.stats.seed_contrasts import Effects
 
 
@@ -98,9 +98,7 @@ def weakened(
         failures: Of every study.
     """
     every = [claim, *burdened]
-    same_side = claim.word != WORDS[0] or len({other.difference > 0 for other in every}) == 1
-    holds = same_side and all(other.word == claim.word for other in burdened)
-    word = claim.word if holds else WORDS[1]
+    word = word_that_holds([str(other.word) for other in every], [other.difference for other in every])
     reason = _why(claim, row, baseline, failures) if word != claim.word else ""
     return replace(
         claim,

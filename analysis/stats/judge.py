@@ -1,5 +1,7 @@
 """From estimated differences to words, the same way for whatever was compared: one family, one error rate."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import special
@@ -62,6 +64,17 @@ def judged(
     ]
     mde = median_unbiased(se, df) * ses
     return pd.DataFrame({"low": low, "high": high, "p": p, "p_holm": p_holm, "word": words, "mde": mde})
+
+
+def word_that_holds(words: Sequence[str], differences: Sequence[float]) -> str:
+    """The word of a difference that was judged under several assumptions: the first, if it holds under all of them.
+
+    Args:
+        words: One per assumption.
+        differences: The differences that they are about; *separated* has to be on the same side each time.
+    """
+    same_side = words[0] != WORDS[0] or len({difference > 0 for difference in differences}) == 1
+    return words[0] if same_side and len(set(words)) == 1 else WORDS[1]
 
 
 def _word(difference: float, low: float, high: float, p_holm: float, smallest: float, alpha: float) -> str:

@@ -1,0 +1,108 @@
+"""Failed trainings count by one rule: on fresh seeds, on final seeds, beside controls, and in the simulated worlds."""
+
+import json
+
+import numpy as np
+import pytest
+from world_rows import failures as worlds
+from world_rows.tables import sweep_of
+
+from analysis.report.best_evidence import best_evidence
+from analysis.report.verdict import verdict_of
+from analysis.selection.compare import compare
+from analysis.selection.control_contrasts import comparison_contrasts
+from analysis.selection.final_seeds import final_difference
+
+LIFTED = (0.502, 0.5015, 0.501, 0.5012, 0.503, 0.501, 0.502, 0.501)
+STEADY = (0.500, 0.501, 0.499, 0.4995, 0.502, 0.499, 0.500, 0.4995)
+
+
+def frozen(final, fallen):
+    """A frozen sweep; final seeds of these scores, which `fallen` replaces: a pair for a training that diverged."""
+    sweep = sweep_of({"none": {"b": STEADY[:5]}, "cwd": {"c": [score + 0.02 for score in STEADY[:5]]}})
+    ids = {"none": "b", "cwd": "c"}
+    chosen, baseline = ({"study": study, "config_id": ids[study]} for study in ("cwd", "none"))
+    seeds = list(range(201, 209))
+    content = {"chosen": chosen, "baseline": baseline, "why": "frozen", "seeds": seeds, "role": "select", "at": "2026"}
+    sweep.rows["sweeps"][0]["frozen_json"] = json.dumps(content)
+    for study, scores in final.items():
+        for place, (seed, score) in enumerate(zip(seeds, scores, strict=True)):
+            at = fallen.get((study, place), score)
+            fields = {"state": "diverged", "reached": at[0]} if isinstance(at, tuple) else {}
+            sweep.trial(study, None if fields else at, seed=seed, of=f"{study}-0", phase="final", **fields)
+    return sweep.tables()
+
+
+@pytest.mark.parametrize("at", [0.1, (0.1,)], ids=["collapsed", "diverged"])
+def test_final_seeds_of_the_baseline_that_failed_make_no_gain(at):
+    tables = frozen({"none": STEADY, "cwd": LIFTED}, {("none", 3): at, ("none", 5): at})
+    difference, words = final_difference(tables), verdict_of(tables)
+    assert (difference.word, difference.withheld) == ("not separated", "")
+    assert difference.weakened.startswith("separated by the seeds alone, but 2 of 8 final seeds of none failed")
+    assert difference.low < 0 < difference.mean
+    assert words.headline.endswith("since trainings failed; 2 of 8 final seeds of the baseline failed")
+    assert words.mark == "amber"
+    said = best_evidence(tables)["evidence"]
+    assert (said["verdict"]["word"], said["test"]["difference"]["word"]) == ("not separated", "not separated")
+    assert difference.weakened in said["test"]["difference"]["weakened"]
+
+
+@pytest.mark.parametrize("study", ["none", "cwd"])
+def test_where_all_final_seeds_failed_no_word_is_said(study):
+    tables = frozen({"none": STEADY, "cwd": LIFTED}, {(study, place): (0.02 + place / 1000,) for place in range(8)})
+    words = verdict_of(tables)
+    assert final_difference(tables).word is None
+    assert words.headline.endswith(f"without a word: all 8 final seeds of {study} failed")
+    assert words.said is None
+
+
+def test_final_scores_that_are_no_evidence_say_why():
+    tables = frozen({"none": [0.5] * 8, "cwd": LIFTED}, {})
+    assert verdict_of(tables).headline.endswith("no evidence: the reference has the same score on every seed")
+
+
+def test_a_gain_of_the_final_seeds_that_failures_do_not_make_stays_separated():
+    high = [score + 0.1 for score in LIFTED]
+    tables = frozen({"none": STEADY, "cwd": high}, {("none", 3): (0.45,)})
+    assert (final_difference(tables).word, final_difference(tables).weakened) == ("separated", "")
+    assert verdict_of(tables).mark == "amber"
+
+
+def test_a_control_that_failed_makes_no_gain():
+    scores = {"none": {"b": [score - 0.1 for score in STEADY]}, "cwd": {"c": LIFTED}}
+    long = [*STEADY[:2], None, *STEADY[3:5], None, *STEADY[6:]]
+    sweep = sweep_of({**scores, "long": {"l": long}})
+    sweep.rows["studies"][-1]["control"] = "none_equal_time"
+    for trial in sweep.rows["trials"]:
+        trial.update({"reached": 0.05} if trial["score"] is None else {})
+    tables = sweep.tables()
+    comparison = compare(tables)
+    (contrast,) = comparison_contrasts(tables, comparison)
+    assert contrast.word == "not separated"
+    assert contrast.low < 0 < contrast.difference
+    assert "not separated from cross-entropy of equal time" in verdict_of(tables).headline
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_simulated_worlds_say_what_compare_says(seed, empty_sweep):
+    design = worlds.Design(trials=(3, 8)[seed % 2], top=(1, 4)[seed // 2], seeds=5)
+    method, baseline = worlds.Method(3.0, 0.2, None if seed % 2 else 20.0), worlds.Method(failing=0.1)
+    made, _, failures = worlds.claim(np.random.default_rng(seed), design, method, baseline)
+    sweep, rng = empty_sweep(confirm_top=design.top, confirm_seeds=design.seeds), np.random.default_rng(seed)
+    for study, drawn in (("none", baseline), ("cwd", method)):
+        searched, fresh, _ = worlds.raced(rng, design, drawn)
+        sweep.study(study, is_baseline=study == "none")
+        for score, diverged in searched:
+            sweep.trial(study, **_ended(score, diverged))
+        for config, runs in fresh.items():
+            for number, (score, diverged) in enumerate(runs, start=100):
+                sweep.trial(study, seed=number, of=f"{study}-{config}", **_ended(score, diverged))
+    row = compare(sweep.tables()).set_index("study").loc["cwd"]
+    assert row["word"] == made.word
+    assert (row["difference"], row["low"], row["high"]) == pytest.approx((made.difference, made.low, made.high))
+    assert bool(row["withheld"]) == bool(made.withheld)
+    assert (row["search_broken"], row["fresh_broken"]) == (failures.search.failed, failures.fresh.failed)
+
+
+def _ended(score, diverged):
+    return {"score": None, "state": "diverged", "reached": score} if diverged else {"score": score}
