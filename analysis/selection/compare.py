@@ -45,8 +45,8 @@ def compare(tables: Tables) -> pd.DataFrame:
         ``success, success_low, success_high``, the share of the best config's fresh seeds that did not fail, with its
         95 % interval; ``search_broken, search_runs, fresh_broken, fresh_runs``, how many trainings of the study's
         search and of all its finalists failed or collapsed, and of how many (see ``analysis.selection.failures``);
-        ``loss``, by how much the failed seeds of the best config lower its mean, and ``unseen_loss``, what failures cost
-        a config of the study on average beyond that (fractions);
+        ``loss``, by how much the failed seeds of the best config lower its mean, and ``unseen_loss``, what failures
+        cost a config of the study on average beyond that (fractions);
         ``gap_closed, gap_low, gap_high``, the share of the way from baseline to teacher (NaN below ``SMALLEST_GAP``);
         ``budget_ratio, time_ratio``, the cost of the search relative to the baseline's search, in the unit of the
         budget and in seconds;
