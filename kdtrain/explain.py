@@ -111,7 +111,7 @@ def _dotted(*parts: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -202,7 +202,7 @@ def pareto(frame: pd.DataFrame, palette: Colors) -> go.Figure:
     add(figure, x=steps["minutes"], y=100 * steps["mean"], mode="lines", line=dotted, hoverinfo="skip")
     largest = frame["params"].max()
     for x, row in zip(minutes, frame.to_dict("records"), strict=True):
-        size = 10 + 14 * np.sqrt(row["params"] / largest) if largest > 0 else 12
+        size = 10 + 14 * np.sqrt(row["params"] / largest) if largest > 0 and row["params"] > 0 else 12
         color = palette[row["study"]]
         fill = color if row["on_front"] else "rgba(0,0,0,0)"
         hover = (

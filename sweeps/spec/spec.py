@@ -180,6 +180,11 @@ class SweepSpec(Strict):
             self._check_study(study)
             self._check_repeats(study)
         baseline = self.baseline
+        if self.purpose == "search" and baseline is None and (untaught := self._untaught):
+            raise ValueError(
+                f"studies.{untaught[0].name}.control: must be false or null for the baseline, the first study "
+                "without a teacher, got true; leave control out, or add a study without a teacher that is no control"
+            )
         if self.purpose == "search" and baseline is not None and not self.space_of(baseline):
             tuned = [study.name for study in self.studies if self.space_of(study)]
             if tuned:
@@ -264,8 +269,12 @@ class SweepSpec(Strict):
     def baseline(self) -> Study | None:
         """The untaught student that every method is compared with."""
         marked = (study for study in self.studies if study.baseline)
-        untaught = (study for study in self.studies if not self.config_for(study).uses_teacher)
+        untaught = (study for study in self._untaught if study.control is not True)
         return next(marked, None) or next(untaught, None)
+
+    @property
+    def _untaught(self) -> list[Study]:
+        return [study for study in self.studies if not self.config_for(study).uses_teacher]
 
     @property
     def digest(self) -> str:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.figures import search as plots
 from analysis.search.pareto import on_front, pareto
 
 
@@ -34,6 +35,16 @@ def test_a_dearer_config_that_is_hardly_better_is_unlikely_to_belong(costly):
     result = pareto(costly.tables()).set_index("study")
     assert not result.loc["cwd", "on_front"]
     assert 0.05 < result.loc["cwd", "p_front"] < 0.5
+
+
+def test_a_config_whose_fresh_seeds_all_diverged_has_no_size_and_is_drawn(costly):
+    for trial in costly.rows["trials"]:
+        if trial["phase"] == "confirm" and trial["study"] == "none":
+            trial.update(state="diverged", score=None, params=None)
+    result = pareto(costly.tables())
+    assert result.set_index("study").loc[["none", "cwd"], "params"].isna().tolist() == [True, False]
+    drawn = plots.pareto(result, {"none": "#000000", "cwd": "#ff0000"})
+    assert len(drawn.data) == 3
 
 
 def test_one_student_has_one_latency(costly):

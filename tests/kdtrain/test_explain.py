@@ -65,7 +65,7 @@ def test_one_sentence_with_the_field_as_it_was_written(content, expected):
         ({"books": list("abcd")}, "books: should have at most 3 items, got ['a', 'b', 'c', 'd']"),
         ({"books": "a"}, "books: input should be a list, got 'a'"),
         ({"cats": 1}, "cats: input should be a mapping, got 1"),
-        ({"owner": None}, "owner: input should be a mapping, got None"),
+        ({"owner": None}, "owner: input should be a mapping, got null"),
         ({"lamp": "x"}, "lamp: input should be a mapping, got 'x'"),
         ({"cats": {"a": {"whiskers": "many"}}}, "cats.a.whiskers: input should be a valid integer, got 'many'"),
         ({"cats": {1: {}}}, "cats.1: the key should be a valid string, got 1"),

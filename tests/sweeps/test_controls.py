@@ -51,12 +51,20 @@ def test_a_recipe_of_cross_entropy_has_no_controls():
     ("studies", "message"),
     [
         ([{"name": "none", "method": "none", "baseline": True, "control": True}, "kd"], "for the baseline, got true"),
+        ([{"name": "none", "method": "none", "control": True}, "kd"], "studies.none.control: .*first study without a"),
         (["none", {"name": "kd", "method": "kd", "control": "maybe"}], "control"),
     ],
 )
 def test_what_cannot_be_a_control_is_refused(fake, studies, message):
     with pytest.raises(InputError, match=message):
         fake.make_spec(studies=studies)
+
+
+def test_a_declared_control_is_no_baseline(fake):
+    longer = {"name": "longer", "method": "none", "set": {"epochs": 9}, "control": True}
+    spec = fake.make_spec(studies=[longer, "none", "kd"])
+    assert spec.baseline.name == "none"
+    assert set(control_kinds(spec)) == {"longer"}
 
 
 def test_a_begun_sweep_may_declare_its_controls(fake):
