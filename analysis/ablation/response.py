@@ -1,14 +1,15 @@
 """How the score answers to a number (a weight, a temperature): its curve, and how well the best value is known."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
 
 from analysis.ablation.effects import Tables, cell_scores
-from analysis.stats.cell_means import cell_means, runs_of, seed_term
+from analysis.stats.cell_means import cell_means, runs_of
+from analysis.stats.judge import NO_NOISE
 from analysis.tables.json_columns import read_levels
 
 WORDS = ("peak", "rising", "falling", "valley", "flat", "untested")
@@ -62,11 +63,13 @@ def response_curves(tables: Tables) -> list[ResponseCurve]:
     """A curve for every factor that takes at least three positive numbers in a design, all else at its reference.
 
     Where a design varies several such factors at once (central composite, grid), one second-order surface in the
-    logarithms is fitted to all of its cells, seeds as blocks where all cells share them. The interval of the best value
-    holds where the slope of the curve may be nil (Fieller 1954): *peak* if the curve certainly rises before and falls
-    behind, *rising* or *falling* if only one of these is certain, so that the best may lie beyond the range, *flat* if
-    neither is or both coefficients together are not beyond noise (F test at 5 %), *valley* if it falls first,
-    *untested* where the runs are too few.
+    logarithms is fitted to all of its cells, seed by seed: the spread of its coefficients over seeds gives every
+    interval, so that these hold whatever the spreads of the cells are. Where the cells share fewer than two seeds, all
+    runs are fitted at once, with one spread for all. The interval of the best value holds where the slope of the curve
+    may be nil (Fieller 1954): *peak* if the curve certainly rises before and falls behind, *rising* or *falling* if
+    only one of these is certain, so that the best may lie beyond the range, *flat* if neither is or neither of both
+    coefficients is beyond noise (Sidak at 5 %), *valley* if it falls first, *untested* where the runs are too few or
+    do not differ from seed to seed.
     """
     scores = cell_scores(tables)
     curves = []
@@ -100,36 +103,71 @@ def _of_design(
     return [_curve(design, name, surface, compared[name], scores) for name in numeric]
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """The coefficients of a surface (p,), their covariance (p, p) and its degrees of freedom."""
+
+    params: np.ndarray
+    covariance: np.ndarray
+    df: int
+
+
 class _Surface:
     """A second-order surface in the logarithms of some factors, centered at the reference."""
 
     def __init__(self, runs: pd.DataFrame, center: dict[str, float]):
         self.runs, self.center = runs, center
-        logs = {name: np.log(runs[name].to_numpy(float) / value) for name, value in center.items()}
-        self.blocks = _blocks(runs)
-        columns = [column for log in logs.values() for column in (log, log**2)]
-        design = np.column_stack([self.blocks, *columns])
-        names = list(logs)
-        for i, first in enumerate(names):
-            for second in names[i + 1 :]:
-                wider = np.column_stack([design, logs[first] * logs[second]])
-                design = wider if np.linalg.matrix_rank(wider) == wider.shape[1] else design
-        estimable = np.linalg.matrix_rank(design) == design.shape[1] and len(runs) > design.shape[1]
-        self.fit: RegressionResultsWrapper | None = (
-            OLS(runs["score"].to_numpy(float), design).fit() if estimable else None
-        )
+        wide = runs.pivot_table(index="cell", columns="seed", values="score").dropna(axis=1)
+        paired = wide.shape[1] > 1
+        cells = runs.drop_duplicates("cell").set_index("cell").loc[wide.index] if paired else runs
+        design = _design({name: np.log(cells[name].to_numpy(float) / value) for name, value in center.items()})
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            self.fit: _Fit | None = None
+        elif paired:
+            self.fit = _seed_by_seed(design, wide.to_numpy())
+        else:
+            self.fit = _at_once(design, runs["score"].to_numpy(float))
 
     def place(self, name: str) -> int:
         """Index of the linear coefficient of a factor; the quadratic one comes next."""
-        return self.blocks.shape[1] + 2 * list(self.center).index(name)
+        return 1 + 2 * list(self.center).index(name)
 
     def rows(self, name: str, log: np.ndarray) -> np.ndarray:
-        """Design rows along one factor, all else at the reference, on average over the seeds."""
+        """Design rows along one factor, all else at the reference."""
         assert self.fit is not None
         made = np.zeros((len(log), len(self.fit.params)))
-        made[:, : self.blocks.shape[1]] = self.blocks.mean(0)
+        made[:, 0] = 1.0
         made[:, self.place(name)], made[:, self.place(name) + 1] = log, log**2
         return made
+
+
+def _design(logs: dict[str, np.ndarray]) -> np.ndarray:
+    """Columns for the mean, the logarithms and their squares, and the products that the cells can tell apart."""
+    columns = [column for log in logs.values() for column in (log, log**2)]
+    design = np.column_stack([np.ones(len(columns[0])), *columns])
+    for first, second in itertools.combinations(logs.values(), 2):
+        wider = np.column_stack([design, first * second])
+        design = wider if np.linalg.matrix_rank(wider) == wider.shape[1] else design
+    return design
+
+
+def _seed_by_seed(design: np.ndarray, scores: np.ndarray) -> _Fit | None:
+    """One fit per seed, of the scores (cells, seeds); None where the scores do not differ from seed to seed."""
+    seeds = scores.shape[1]
+    coefficients = np.linalg.pinv(design) @ scores
+    if (np.ptp(scores, axis=1) < NO_NOISE).all() or (np.ptp(coefficients[1:], axis=1) < NO_NOISE).any():
+        return None
+    return _Fit(coefficients.mean(1), np.cov(coefficients) / seeds, seeds - 1)
+
+
+def _at_once(design: np.ndarray, scores: np.ndarray) -> _Fit | None:
+    """Least squares over all runs, with one spread for all; None where nothing is left to estimate that from."""
+    df = len(scores) - design.shape[1]
+    if df < 1:
+        return None
+    params = np.linalg.pinv(design) @ scores
+    variance = float(((scores - design @ params) ** 2).sum()) / df
+    return _Fit(params, variance * np.linalg.inv(design.T @ design), df)
 
 
 def _curve(
@@ -151,8 +189,8 @@ def _curve(
         curve = pd.DataFrame(columns=["x", "fit", "low", "high"])
         judged: tuple[str, float, float, float] = ("untested", np.nan, np.nan, np.nan)
     else:
-        df = surface.fit.df_resid
-        rows, covariance = surface.rows(name, log), surface.fit.cov_params()
+        df, covariance = surface.fit.df, surface.fit.covariance
+        rows = surface.rows(name, log)
         fitted, half = (
             rows @ surface.fit.params,
             stats.t.ppf(0.975, df) * np.sqrt(np.einsum("ij,jk,ik->i", rows, covariance, rows)),
@@ -182,13 +220,13 @@ def _best(
 ) -> tuple[str, float, float, float]:
     """Word, best place and its interval, all as logarithms, from the slope ``b1 + 2 b2 log`` and its error."""
     steepness = slope[0] + 2 * slope[1] * log
-    joint = float(slope @ np.linalg.solve(covariance, slope)) / 2
+    p = 2 * stats.t.sf(np.abs(slope) / np.sqrt(np.diag(covariance)), df)
     error = stats.t.ppf(0.975, df) * np.sqrt(
         covariance[0, 0] + 4 * log * covariance[0, 1] + 4 * log**2 * covariance[1, 1]
     )
     rises, falls = np.flatnonzero(steepness > error), np.flatnonzero(steepness < -error)
     top = float(log[fitted.argmax()])
-    if stats.f.sf(joint, 2, df) > 0.05 or not (len(rises) or len(falls)):
+    if 1 - (1 - p.min()) ** 2 > 0.05 or not (len(rises) or len(falls)):
         return "flat", np.nan, float(log[0]), float(log[-1])
     if not len(falls):
         return "rising", top, float(log[rises[-1]]), float(log[-1])
@@ -209,7 +247,7 @@ def _sentence(word: str, best: float, best_low: float, best_high: float, low: fl
         "falling": f"Falls: the best value is {best_high:.2g} or less {beyond} begins at {low:.2g}.",
         "valley": f"Falls and rises again between {low:.2g} and {high:.2g}: there is no single best value.",
         "flat": f"Flat: between {low:.2g} and {high:.2g} no value is better than another beyond noise.",
-        "untested": "Too few runs for a curve.",
+        "untested": "Too few runs for a curve, or the same scores on every seed.",
     }[word]
 
 
@@ -225,12 +263,6 @@ def _compared(
         return "without this loss", zero[0]
     plain = [cell for cell in group.loc[group["role"] == "control", "cell"] if cell == "none" and scores.get(cell)]
     return ("cross-entropy alone", plain[0]) if plain else None
-
-
-def _blocks(runs: pd.DataFrame) -> np.ndarray:
-    """Columns for the mean and, where all cells share them, the seeds."""
-    mean = np.ones((len(runs), 1))
-    return np.hstack([mean, pd.get_dummies(runs["seed"], drop_first=True).to_numpy(float)]) if seed_term(runs) else mean
 
 
 def _positive(cell_levels: dict[str, dict[str, str]], name: str) -> set[float]:

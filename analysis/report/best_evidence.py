@@ -19,14 +19,16 @@ def best_evidence(tables: Tables) -> dict[str, Any]:
     """
     chosen = best(tables)
     evidence = dict(chosen["evidence"])
-    first = {"verdict": _plain(verdict_of(tables))}
+    baseline = evidence["baseline"]
+    first = {"verdict": _plain(verdict_of(tables), baseline is not None and baseline["study"] == evidence["study"])}
     if isinstance(evidence["test"], dict):
         first["test"] = evidence.pop("test")
     return {**chosen, "evidence": {**first, **evidence}}
 
 
-def _plain(words: Verdict) -> dict[str, object]:
-    said = words.said
+def _plain(words: Verdict, is_baseline: bool) -> dict[str, object]:
+    """The verdict in plain values; a word about another config than the chosen one is in the headline alone."""
+    said = None if is_baseline else words.said
     numbers: dict[str, object] = {}
     if said is not None:
         ends = {"difference": said.difference, "low": said.low, "high": said.high}

@@ -159,7 +159,10 @@ def _baseline_chosen(scene: Scene) -> Statement:
     compared = [(row, said) for row, said in claims if said is not None]
     if not compared:
         why = f"; the others are {Headline.REFUSED}, see below" if all(refusal(row) for row, _ in claims) else ""
-        return Statement(f"The baseline {_place(scene)}, {who}{why or f'; the others are {Headline.NO_WORD}'}")
+        first = others.iloc[0]
+        silent = f"; {scene.named(first)} is {Headline.NO_WORD}{_why(first)}"
+        silent += f"; so are {len(others) - 1} more" if len(others) > 1 else ""
+        return Statement(f"The baseline {_place(scene)}, {who}{why or silent}")
     if len(compared) == len(claims) and all(said.worse for _, said in compared):
         near, said = max(compared, key=lambda pair: pair[1].difference)
         worse = f"{SEPARATED} from it and worse{said.reservation}"

@@ -1,5 +1,6 @@
 """The verdict after a freeze: the chosen config and the baseline on final seeds, which chose nothing."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -123,16 +124,17 @@ def disagreements(found: HeldOut, row: pd.Series) -> tuple[list[str], Mark]:
         sentences.append(f"the sign has changed: {numbers} points")
     if final.word is not None and SEPARATED in (before.word, final.word) and final.word != before.word:
         sentences.append(f"the selection said {before.word}, the final seeds say {final.word}")
-    outside = not before.low <= final.mean <= before.high
-    if outside or not (missing(final.low) or final.low <= before.difference <= final.high):
-        whose = (
-            "the final seeds' difference lies outside of the selection's interval"
-            if outside
-            else ("the selection's difference lies outside of the final seeds' interval")
-        )
-        sentences.append(f"{whose}: {numbers} points")
+    if final.word is not None and _apart(before, final):
+        sentences.append(f"the two differences lie further apart than their noise explains: {numbers} points")
     less_sure = len(sentences) == 1 and before.word == NOT_SEPARATED and final.word == SEPARATED
     return sentences, "" if not sentences else "amber" if less_sure else "red"
+
+
+def _apart(before: Wording, final: Difference) -> bool:
+    """Whether two differences on other seeds are further apart than both intervals together allow."""
+    if before.difference > final.mean:
+        return before.difference - final.mean > math.hypot(before.difference - before.low, final.high - final.mean)
+    return final.mean - before.difference > math.hypot(final.mean - final.low, before.high - before.difference)
 
 
 def _scores(config: FinalScores) -> str:

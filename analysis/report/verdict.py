@@ -24,7 +24,7 @@ from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.control_contrasts import ControlContrast, comparison_contrasts
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
-from analysis.stats.judge import ENOUGH_SEEDS
+from analysis.stats.judge import ENOUGH_SEEDS, NO_NOISE
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.spread import spread
 from analysis.tables.files import Tables
@@ -109,7 +109,9 @@ def verdict(
         lines += [parts_line(tables, ablation, finished)] if len(ablation) else []
         if contrasts:
             lines.append(controls_line(contrasts))
-            headline, mark = f"{headline}{controls_clause(contrasts)}", worst(mark, controls_mark(contrasts))
+            clause = controls_clause(contrasts)
+            by_selection = f"; by the selection{clause.replace(';', ':', 1)}" if stage is Stage.HELD_OUT else clause
+            headline, mark = f"{headline}{by_selection}", worst(mark, controls_mark(contrasts))
         if winner["confirmed"] and (methods := method_sentence(tables)):
             lines.append(Line("Methods", methods))
         if found is None and finished and said is not None:
@@ -181,7 +183,7 @@ def _spreads(winner: pd.Series) -> str:
     """The spread of the chosen config's seeds, and of the differences, with what so few seeds say of it."""
     parts = []
     for what, values in (("Its sd over seeds", winner["scores"]), ("of its differences", winner["differences"])):
-        if len(values) > 1 and winner["confirmed"]:
+        if len(values) > 1 and winner["confirmed"] and np.ptp(values) >= NO_NOISE:
             found = spread(float(np.std(values, ddof=1)), len(values) - 1)
             parts.append(f"{what} {points(found.sd)} [{points(found.low)}, {points(found.high)}]")
     return f"{', '.join(parts)}: in brackets the sds that {winner['n']} seeds leave possible." if parts else ""

@@ -1,5 +1,6 @@
 """The comparison of methods: each study's best finalist against the searched baseline, with warnings."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
@@ -82,7 +83,7 @@ def compare(tables: Tables) -> pd.DataFrame:
             if not missing(claim.difference):
                 contrast = replace(contrast, difference=claim.difference)
         claimed = {name: value for name, value in asdict(claim).items() if name != "difference"}
-        warnings = doubts.of(row, bool(contrast.differences), claim.withheld)
+        warnings = doubts.of(row, bool(contrast.differences), claim.withheld, _copies(row, rows, baseline))
         further = {"refused": refusals[row.study], **asdict(contrast), **claimed, "warnings": warnings}
         further |= _shares(row, failures.get(row.study, StudyFailures()))
         further |= {"loss": row.best.loss, "unseen_loss": unseen_loss(row, failures)}
@@ -131,6 +132,17 @@ def _shares(row: StudyRow, failures: StudyFailures) -> dict[str, object]:
         **{"search_broken": failures.search.failed, "search_runs": failures.search.total},
         **{"fresh_broken": failures.fresh.failed, "fresh_runs": failures.fresh.total},
     }
+
+
+def _copies(row: StudyRow, rows: Sequence[StudyRow], baseline: StudyRow | None) -> list[str]:
+    """The other studies with the very scores of a study on several seeds; those of the baseline have their own word."""
+    mine = dict(zip(row.best.seeds, row.best.scores, strict=True))
+    return [
+        other.study
+        for other in rows
+        if other is not row and baseline not in (row, other) and len(set(mine.values())) > 1
+        if mine == dict(zip(other.best.seeds, other.best.scores, strict=True))
+    ]
 
 
 @dataclass(frozen=True)

@@ -31,19 +31,24 @@ class Doubts:
     mixes: Sequence[Mix]
     at_edge: Mapping[str, Sequence[str]]
 
-    def of(self, row: StudyRow, paired: bool, withheld: str = "") -> list[str]:
+    def of(self, row: StudyRow, paired: bool, withheld: str = "", copies: Sequence[str] = ()) -> list[str]:
         """The doubts about one study.
 
         Args:
             row: The study.
             paired: Whether its best finalist and the baseline's have seeds in common.
             withheld: Why no word is said about it, or a weaker one.
+            copies: The studies that have the same score on every seed.
         """
         total, broken = sum(row.spent.states.values()), {state: row.spent.states[state] for state in BROKEN}
         return [
             *_seeds(row),
             *self._failed(row),
             *((f"the word is withheld: {withheld}",) if withheld else ()),
+            *(
+                f"the same score as {other} on every seed: both train the same, or a result was copied"
+                for other in copies
+            ),
             *self._baseline(row, paired),
             *(self.at_edge.get(row.best.trial_id, ()) if row.best.trial_id is not None else ()),
             *(f"{count} of {total} trials {state}" for state, count in broken.items() if count),

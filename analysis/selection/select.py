@@ -190,7 +190,7 @@ def _baseline(comparison: pd.DataFrame, row: pd.Series) -> dict[str, object] | N
         "difference": _plain(row["difference"]),
         "low": _plain(row["low"]),
         "high": _plain(row["high"]),
-        "word": _plain(row["word"]),
+        "word": None if pd.isna(row["low"]) else _plain(row["word"]),
         "differences": [float(value) for value in row["differences"]],
         "paired_seeds": [int(seed) for seed in row["paired_seeds"]],
     }

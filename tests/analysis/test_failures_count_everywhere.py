@@ -17,9 +17,12 @@ LIFTED = (0.502, 0.5015, 0.501, 0.5012, 0.503, 0.501, 0.502, 0.501)
 STEADY = (0.500, 0.501, 0.499, 0.4995, 0.502, 0.499, 0.500, 0.4995)
 
 
-def frozen(final, fallen):
-    """A frozen sweep; final seeds of these scores, which `fallen` replaces: a pair for a training that diverged."""
-    sweep = sweep_of({"none": {"b": STEADY[:5]}, "cwd": {"c": [score + 0.02 for score in STEADY[:5]]}})
+def frozen(final, fallen, control=()):
+    """A frozen sweep; final seeds of these scores, which `fallen` replaces: a tuple for a training that diverged."""
+    studies = {"none": {"b": STEADY[:5]}, "cwd": {"c": [score + 0.02 for score in STEADY[4::-1]]}}
+    sweep = sweep_of(studies | ({"long": {"l": control}} if control else {}))
+    if control:
+        sweep.rows["studies"][-1]["control"] = "none_equal_time"
     ids = {"none": "b", "cwd": "c"}
     chosen, baseline = ({"study": study, "config_id": ids[study]} for study in ("cwd", "none"))
     seeds = list(range(201, 209))
@@ -59,6 +62,13 @@ def test_where_all_final_seeds_failed_no_word_is_said(study):
 def test_final_scores_that_are_no_evidence_say_why():
     tables = frozen({"none": [0.5] * 8, "cwd": LIFTED}, {})
     assert verdict_of(tables).headline.endswith("no evidence: the reference has the same score on every seed")
+
+
+def test_after_a_freeze_the_controls_are_said_to_be_those_of_the_selection():
+    tables = frozen({"none": STEADY, "cwd": LIFTED}, {}, control=[score + 0.1 for score in STEADY[:5]])
+    headline = verdict_of(tables).headline
+    assert headline.startswith("Held out")
+    assert "over 8 seeds; by the selection: separated from cross-entropy of equal time, and worse: -8." in headline
 
 
 def test_a_gain_of_the_final_seeds_that_failures_do_not_make_stays_separated():

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.formula.api as smf
+from scipy import stats
 
-from analysis.ablation.response import response_curves
+from analysis.ablation.response import _Surface, response_curves
 from analysis.figures import ablation as plots_ablation
 
 WEIGHT, TEMPERATURE = "cwd.weight", "cwd.temperature"
@@ -113,22 +113,48 @@ def test_names_are_no_numbers(empty_sweep):
     assert response_curves(sweep.tables()) == []
 
 
-def test_curve_and_best_value_have_the_intervals_of_the_fit(response):
-    tables = response(lambda w, t: -0.006 * (w - 0.5) ** 2, sd=0.012, seed=1)
+def test_curve_and_best_value_have_the_intervals_of_a_t_test_over_seeds(response):
+    tables = response(lambda w, t: -0.006 * (w - 0.5) ** 2, sd=0.006, seeds=5, seed=1)
     (curve,) = response_curves(tables)
     assert curve.word == "peak"
     runs = tables["trials"][["study", "seed", "score"]]
     runs = runs.assign(x=np.log(runs["study"].str.extract("^w([0-9.]+)-")[0].astype(float) / 3)).dropna()
-    fit = smf.ols("score ~ x + I(x**2) + C(seed)", runs).fit()
-    names = ["x", "I(x ** 2)"]
-
-    def rows(places, *columns):
-        made = pd.DataFrame(0.0, index=range(len(places)), columns=fit.params.index)
-        made[names] = np.column_stack(columns)
-        return made
-
+    fits = [np.polynomial.Polynomial.fit(group["x"], group["score"], 2) for _, group in runs.groupby("seed")]
     x = np.log(curve.curve["x"].to_numpy() / 3)
-    shown = rows(x, x, x**2).assign(Intercept=1.0, **{"C(seed)[T.1]": 1 / 3, "C(seed)[T.2]": 1 / 3})
-    assert curve.curve[["low", "high"]].to_numpy() == pytest.approx(fit.t_test(shown.to_numpy()).conf_int())
-    low, high = fit.t_test(rows(x, np.ones(len(x)), 2 * x).to_numpy()).conf_int().T  # of the slope
+    shown = stats.ttest_1samp([fit(x) for fit in fits], 0).confidence_interval()
+    assert curve.curve[["low", "high"]].to_numpy() == pytest.approx(np.column_stack(shown))
+    low, high = stats.ttest_1samp([fit.deriv()(x) for fit in fits], 0).confidence_interval()
     assert np.log([curve.best_low / 3, curve.best_high / 3]) == pytest.approx([x[low > 0][-1], x[high < 0][0]])
+
+
+@pytest.mark.parametrize("spreads", [(1, 1, 1, 1, 1), (0.1, 0.1, 0.1, 0.1, 2), (0.1, 2, 0.1, 2, 0.1)])
+def test_the_intervals_of_a_curve_hold_under_unequal_noise_and_seeds_in_common(spreads):
+    rng = np.random.default_rng(0)
+    weights = np.array([0.3, 1, 3, 10, 30])
+    for correlation in (0.0, 0.8):
+        covered = []
+        for _ in range(150):
+            common, own = rng.normal(size=3), rng.normal(size=(5, 3))
+            noise = np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own
+            scores = 0.5 + 0.01 * np.array(spreads)[:, None] * noise
+            rows = [(f"w{w}", w, seed, scores[i, seed]) for i, w in enumerate(weights) for seed in range(3)]
+            surface = _Surface(pd.DataFrame(rows, columns=["cell", WEIGHT, "seed", "score"]), {WEIGHT: 3.0})
+            along = surface.rows(WEIGHT, np.log(weights[[0, 2, 4]] / 3))
+            half = stats.t.ppf(0.975, surface.fit.df) * np.sqrt(np.diag(along @ surface.fit.covariance @ along.T))
+            covered.append(np.abs(along @ surface.fit.params - 0.5) < half)
+        assert np.mean(covered, axis=0) == pytest.approx(0.95, abs=0.06)
+
+
+def test_scores_that_do_not_differ_from_seed_to_seed_are_no_curve(response):
+    (curve,) = response_curves(response(lambda w, t: -0.006 * w**2, sd=0.0))
+    assert curve.word == "untested"
+    assert "the same scores on every seed" in curve.sentence
+
+
+def test_cells_that_lack_a_seed_are_fitted_on_the_seeds_that_all_have(response):
+    whole = response(lambda w, t: -0.006 * (w - 0.5) ** 2, seeds=4, seed=1)
+    (fewer,) = response_curves(response(lambda w, t: -0.006 * (w - 0.5) ** 2, seeds=4, seed=1))
+    trials = whole["trials"]
+    last = trials.index[trials["study"].eq("w30-t4") & trials["seed"].eq(3)]
+    (curve,) = response_curves({**whole, "trials": trials.drop(index=last)})
+    assert (curve.word, fewer.word) == ("peak", "peak")
