@@ -65,7 +65,7 @@ def test_final_scores_that_are_no_evidence_say_why():
 
 
 def test_after_a_freeze_the_controls_are_said_to_be_those_of_the_selection():
-    tables = frozen({"none": STEADY, "cwd": LIFTED}, {}, control=[score + 0.1 for score in STEADY[:5]])
+    tables = frozen({"none": STEADY, "cwd": LIFTED}, {}, control=[score + 0.1 for score in LIFTED[:5]])
     headline = verdict_of(tables).headline
     assert headline.startswith("Held out")
     assert "over 8 seeds; by the selection: separated from cross-entropy of equal time, and worse: -8." in headline
