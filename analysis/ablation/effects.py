@@ -1,17 +1,20 @@
 """What each part of a config is worth: every cell of an ablation beside its reference."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.selection.failures import loss_by_failures
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
 from analysis.selection.study_row import study_rows
 from analysis.selection.withheld import incomplete
-from analysis.stats.looks import Looks, looks_of
-from analysis.stats.seed_contrasts import effects, smallest_effect
+from analysis.stats.judge import word_that_holds
+from analysis.stats.looks import looks_of
+from analysis.stats.seed_contrasts import Effects, effects, smallest_effect
 from analysis.tables.controls import controls_of, subject_of_group
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_levels
@@ -56,6 +59,9 @@ def ablate(tables: Tables) -> pd.DataFrame:
     threshold, looks = smallest_effect(tables["sweeps"]), looks_of(tables["sweeps"])
     frames = []
     controls = controls_of(tables)
+    ranked = finalists(tables)
+    judge = partial(effects, smallest=threshold, looks=looks)
+    lost = {study: loss for study, loss in _losses(ranked).items() if study in controls}
     judged_controls: set[str] = set()
     for _, group in cells.groupby("design", sort=False):
         against = _against(group, controls)
@@ -67,18 +73,19 @@ def ablate(tables: Tables) -> pd.DataFrame:
         )
         judged_controls |= set(rows.loc[of_controls, "cell"])
         rows = rows.assign(family=rows["family"].mask(of_controls, CONTROLS))
-        judged = _judged(scores, rows[of_controls | (not factorial)], threshold, looks)
+        judged = _judged(
+            scores, rows[of_controls | (not factorial)], partial(effects, smallest=threshold, looks=looks), lost
+        )
         frame = rows.merge(judged, on="cell", how="left")
         frame["difference"] = frame.pop("estimate").fillna(frame["difference"])
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
     joined = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
-    ranked = finalists(tables)
     joined["unstable"] = joined["cell"].map(_first_of_each(ranked)["unstable"])
     reasons = unjudged(tables, ranked)
     joined["withheld"] = [
-        "" if against is None else "; ".join(reasons[study] for study in (cell, against) if study in reasons)
-        for cell, against in zip(joined["cell"], joined["against"], strict=True)
+        "" if against is None else "; ".join(reasons[study] for study in (cell, against) if study in reasons) or doubt
+        for cell, against, doubt in zip(joined["cell"], joined["against"], joined["doubt"].fillna(""), strict=True)
     ]
     joined[_JUDGED] = joined[_JUDGED].mask(joined["withheld"] != "")
     return joined.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
@@ -190,9 +197,28 @@ def _measured(
     }
 
 
-def _judged(scores: dict[str, dict[int, float]], rows: pd.DataFrame, threshold: float, looks: Looks) -> pd.DataFrame:
-    """``cell, estimate, estimator`` and the columns of ``_JUDGED``, for every cell with a score to be compared."""
-    frames = [pd.DataFrame(columns=["cell", "estimate", "estimator", *_JUDGED])]
+def _losses(ranked: pd.DataFrame) -> dict[str, float]:
+    """By how much the failed seeds of every study's best finalist lower its mean (fraction)."""
+    losses = {}
+    for study, top in _first_of_each(ranked).to_dict("index").items():
+        by_seed = dict(zip(top["seeds"], top["scores"], strict=True))
+        losses[str(study)] = loss_by_failures(by_seed, top["failed_seeds"], top["level"])
+    return losses
+
+
+def _judged(
+    scores: dict[str, dict[int, float]], rows: pd.DataFrame, judge: Callable[..., Effects], lost: Mapping[str, float]
+) -> pd.DataFrame:
+    """``cell, estimate, estimator, doubt`` and the columns of ``_JUDGED``, for every cell with a score to be compared.
+
+    Args:
+        scores: By study and seed.
+        rows: The cells.
+        judge: ``seed_contrasts.effects`` with threshold and looks.
+        lost: Of the controls, by how much failed seeds lower their means: what is said beside them also has to hold if
+            they do not, see ``analysis.selection.withheld``.
+    """
+    frames = [pd.DataFrame(columns=["cell", "estimate", "estimator", "doubt", *_JUDGED])]
     for _, family in rows[rows["role"] != "reference"].groupby("family", sort=False):
         for against, cells in family.groupby("against", sort=False):
             names = [str(against), *cells["cell"]]
@@ -200,10 +226,26 @@ def _judged(scores: dict[str, dict[int, float]], rows: pd.DataFrame, threshold: 
             if not scores.get(names[0]) or len({row[0] for row in long}) < 2:
                 continue
             frame = pd.DataFrame(long, columns=["config", "seed", "score"])
-            made = effects(frame, names[0], threshold, planned=len(family), looks=looks)
-            frame = made.frame.rename(columns={"config": "cell", "difference": "estimate"})
-            frames.append(frame[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator))
+            made = judge(frame, names[0], planned=len(family))
+            judged = made.frame
+            if any(lost.get(name) for name in names):
+                without = frame["score"] + frame["config"].map(lost).fillna(0.0)
+                judged = _that_hold(judged, judge(frame.assign(score=without), names[0], planned=len(family)).frame)
+            judged = judged.rename(columns={"config": "cell", "difference": "estimate"})
+            doubt = judged["no_evidence"].map(lambda why: f"the scores are no evidence: {why}" if why else "")
+            frames.append(judged[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator, doubt=doubt))
     return pd.concat(frames[1:] or frames, ignore_index=True)
+
+
+def _that_hold(judged: pd.DataFrame, without: pd.DataFrame) -> pd.DataFrame:
+    """Differences with the words that also hold without failures, and intervals that cover both."""
+    pairs = zip(judged["word"], without["word"], judged["difference"], without["difference"], strict=True)
+    return judged.assign(
+        low=np.minimum(judged["low"], without["low"]),
+        high=np.maximum(judged["high"], without["high"]),
+        p_holm=np.maximum(judged["p_holm"], without["p_holm"]),
+        word=[word_that_holds([str(word), str(other)], [float(a), float(b)]) for word, other, a, b in pairs],
+    )
 
 
 def _spent(trials: pd.DataFrame) -> pd.DataFrame:

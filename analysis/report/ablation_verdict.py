@@ -94,14 +94,16 @@ def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
         against = f"{signed(hardest['difference'])} points against the reference, {Headline.ABLATION_UNTESTED}; {seeds}"
         return Line("Ablation", f"{hardest['what']} is lowest: {against}.", "amber")
     unseen = "" if missing(least := tested["mde"].max()) else f"; {_missed(least)}"
+    withheld = cells.loc[cells["withheld"].fillna("") != "", "what"]
+    silent = f" ({', '.join(withheld)} {Headline.NO_WORD})" if len(withheld) else ""
     apart = tested[tested["word"] == WORDS[0]]
     if apart.empty:
         none = f"None of {plural(len(tested), 'effect')} {Headline.ABLATION_NONE}"
-        return Line("Ablation", f"{none}{unseen}.", "amber")
+        return Line("Ablation", f"{none}{silent}{unseen}.", "amber")
     least_n, most_n = int(apart["n"].min()), int(apart["n"].max())
     on = plural(most_n, "seed") if least_n == most_n else f"{least_n} to {most_n} seeds"
     few = f" on {on} alone" if least_n < ENOUGH_SEEDS else ""
-    share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}{few}"
+    share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}{few}{silent}"
     most = apart.iloc[int(apart["difference"].abs().argmax())]
     largest = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
     return Line("Ablation", f"{share_apart}, {largest}{unseen}.", "amber" if few else "")

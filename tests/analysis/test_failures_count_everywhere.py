@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from world_rows import failures as worlds
 from world_rows.tables import sweep_of
 
+from analysis.ablation.effects import ablate
 from analysis.report.best_evidence import best_evidence
 from analysis.report.verdict import verdict_of
 from analysis.selection.compare import compare
@@ -91,6 +93,42 @@ def test_a_control_that_failed_makes_no_gain():
     assert contrast.word == "not separated"
     assert contrast.low < 0 < contrast.difference
     assert "not separated from cross-entropy of equal time" in verdict_of(tables).headline
+
+
+@pytest.fixture
+def ablation(empty_sweep):
+    """A reference with one part and a control, from their scores; None for a training that diverged."""
+
+    def build(**scores):
+        roles = {"reference": "reference", "without_csc": "cell", "none_equal_time": "control"}
+        sweep = empty_sweep(purpose="ablation", baseline=None, budget_trials=None, confirm_seeds=8)
+        for cell, role in roles.items():
+            sweep.study(cell, space={}, budget_trials=None)
+            taught = json.dumps({"teacher": None if role == "control" else "t"})
+            for seed, score in enumerate(scores[cell]):
+                failed = {"state": "diverged", "reached": 0.02 + seed / 1000} if score is None else {}
+                sweep.trial(cell, score, seed=seed, phase="confirm", config_id=cell, config_json=taught, **failed)
+            sweep.cell(cell, role, None if role != "cell" else "csc", "off")
+        return sweep.tables()
+
+    return build
+
+
+def test_a_control_of_an_ablation_that_failed_makes_no_gain(ablation):
+    fallen = [*STEADY[:2], None, *STEADY[3:5], None, *STEADY[6:]]
+    tables = ablation(reference=LIFTED, without_csc=STEADY, none_equal_time=fallen)
+    row = ablate(tables).set_index("cell").loc["none_equal_time"]
+    assert row["word"] == "not separated"
+    assert row["difference"] < 0 < row["high"]
+    assert "equal time: not separated" in verdict_of(tables).headline
+
+
+def test_an_ablation_names_a_part_that_always_failed_and_scores_that_are_no_evidence(ablation):
+    tables = ablation(reference=LIFTED, without_csc=[None] * 8, none_equal_time=[score - 0.1 for score in LIFTED])
+    rows = ablate(tables).set_index("cell")
+    assert "the same difference to the reference on every seed" in rows.loc["none_equal_time", "withheld"]
+    assert rows.loc["none_equal_time", "word"] is None or pd.isna(rows.loc["none_equal_time", "word"])
+    assert "failed" in rows.loc["without_csc", "withheld"]
 
 
 @pytest.mark.parametrize("seed", range(4))
