@@ -73,9 +73,7 @@ def ablate(tables: Tables) -> pd.DataFrame:
         )
         judged_controls |= set(rows.loc[of_controls, "cell"])
         rows = rows.assign(family=rows["family"].mask(of_controls, CONTROLS))
-        judged = _judged(
-            scores, rows[of_controls | (not factorial)], partial(effects, smallest=threshold, looks=looks), lost
-        )
+        judged = _judged(scores, rows[of_controls | (not factorial)], judge, lost)
         frame = rows.merge(judged, on="cell", how="left")
         frame["difference"] = frame.pop("estimate").fillna(frame["difference"])
         frame = frame.assign(_first=frame["role"] != "reference")
