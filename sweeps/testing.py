@@ -134,6 +134,7 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     yield events.Reused("none-4", "none-0")
     yield events.Ended("none-4", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
     yield events.Note("an example")
+    yield events.Looked(1, 1, False, "no more seeds are allowed", [])
     yield events.Finished()
     yield events.Frozen(config, config, (config,), "nothing is better", (7,), "test", 40)
     yield events.SessionBegun(environment)

@@ -86,7 +86,7 @@ def test_true_and_false_are_no_numbers(fake, changes):
         ("budget", {"trials": 10**12}, "budget.trials: input should be less than or equal to 1000000000"),
         ("train", {"data_seed": 2**63}, "train.data_seed: input should be less than or equal to 9007199254740992"),
         ("train", {"epochs": 10**12}, "train.epochs: input should be less than or equal to 1000000000"),
-        ("confirm", {"seeds": 10**12}, "confirm.seeds: input should be less than or equal to 1000000000"),
+        ("confirm", {"seeds": 10**12}, "confirm.seeds: must be a whole number from 0 to 10^9"),
     ],
 )
 def test_a_number_that_is_too_large_is_refused_when_the_spec_is_read(fake, field, value, words):

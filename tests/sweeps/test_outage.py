@@ -319,6 +319,7 @@ def test_the_command_prints_causes_and_the_command_that_runs_trials_again(
         for n, state in enumerate([TrialState.FAILED, TrialState.COMPLETE, TrialState.FAILED])
     ]
     evidence = {"n": 1, "confirmed_on_fresh_seeds": False, "study": "kd", "mean": 0.5, "test": None}
+    evidence["verdict"] = {"headline": "kd leads"}
     results = Results("D/report/index.html", "D/best.yaml", {"evidence": evidence}, failed_by_cause(trials))
     monkeypatch.setattr(sweeps.run, "run_sweep", lambda *words, **options: results)
     (tmp_path / "my spec.yaml").write_text(lab.spec.dump())
