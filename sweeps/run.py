@@ -163,7 +163,7 @@ def _run(
         ):
             place.run_trials(driver, machine, display.update, teacher)
             finished = driver.state.finished
-            failed = failed_by_cause(driver.state.trials.values())
+            failed = failed_by_cause(driver.state.trials.values(), driver.state.frozen is not None)
             unfinished = sum(trial.state.is_unfinished for trial in driver.state.trials.values())
     if not finished:
         saved = f"{unfinished} trial{' is' if unfinished == 1 else 's are'} saved in the middle"

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.ablation.effects import ablate
 from analysis.ablation.factorial import factorial_effects
-from analysis.selection.decided import Decision, by_chance, chance_of_a_word, final_alpha, said_of
+from analysis.selection.decided import Decision, at_the_most, by_chance, chance_of_a_word, final_alpha, said_of
 from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.looks import looks_of
 from analysis.stats.power import first_step
@@ -36,6 +36,8 @@ def decide_ablation(tables: Tables) -> Decision:
     if open_parts.empty and open_effects.empty and seeds >= ENOUGH_SEEDS:
         return Decision(False, f"all {decided} effects are separated from 0 or equivalent to it", said)
     most = int(sweeps["confirm_most"].iloc[0])
+    if seeds >= most:
+        return at_the_most(most, said)
     level = first_step(final_alpha(seeds, most, looks_of(sweeps)), max(1, len(said)))
     smallest = smallest_effect(sweeps)
     chances = [chance_of_a_word(each, most, smallest, level, either=True) for each in open_parts["differences"]]

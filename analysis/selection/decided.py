@@ -117,9 +117,16 @@ def follows(
     if first is not None and first.word != WORDS[1] and first.n >= ENOUGH_SEEDS:
         to = "to" if first.word == WORDS[2] else "from"
         return Decision(False, f"{first.study} is {first.word} {to} the baseline {baseline}", said)
+    if max(map(len, differences)) >= most:
+        return at_the_most(most, said)
     best = max(chance_of_a_word(each, most, smallest, level) for each in differences)
     what = f"{most} seeds would separate a study from the baseline {baseline}, and as better, or show it equivalent"
     return by_chance(best, what, said)
+
+
+def at_the_most(most: int, said: tuple[Said, ...]) -> Decision:
+    """What follows where nothing is decided on as many seeds as were planned."""
+    return Decision(False, f"not decided on {most} seeds, the most that were planned", said)
 
 
 def by_chance(best: float, what: str, said: tuple[Said, ...]) -> Decision:

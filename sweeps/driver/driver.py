@@ -22,7 +22,7 @@ from sweeps.driver.allocation import next_confirmation, next_final, next_search
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
-from sweeps.driver.outage import Outages, runs_again
+from sweeps.driver.outage import Outages
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
@@ -35,6 +35,7 @@ from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.events import Event, TrialOutcome
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now
+from sweeps.ledger.mending import runs_again
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState

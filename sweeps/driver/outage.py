@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 
 from kdtrain.errors import StorageError
-from sweeps.ledger.failure import MENDABLE, Crash, Failure
-from sweeps.ledger.state import TrialRecord
-from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.ledger.failure import Crash, Failure
 from sweeps.store.store import PATIENCE_S
 
 MOST_RETRIES = 3
@@ -82,13 +80,3 @@ class Outages:
                 "back and run the same command again, nothing is lost"
             )
         return True
-
-
-def runs_again(trial: TrialRecord, frozen: bool) -> bool:
-    """Whether a failed trial runs again when the sweep is resumed, because its cause lay outside of it.
-
-    After a selection is frozen, only the final trainings do.
-    """
-    if trial.state is not TrialState.FAILED or (frozen and trial.phase is not Phase.FINAL):
-        return False
-    return trial.failure in MENDABLE

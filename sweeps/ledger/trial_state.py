@@ -39,3 +39,8 @@ class Phase(StrEnum):
     """Trains the frozen config, or that of the baseline, on a seed that no other trial has."""
     LEFT_OUT = "left_out"
     """Was a trial of a search, before the space of its study was corrected."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its trials train on fresh or final seeds."""
+        return self in (Phase.CONFIRM, Phase.FINAL)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sweeps.ledger.failure import MENDABLE
+from sweeps.ledger.mending import runs_again
 from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_state import TrialState
 
@@ -27,12 +27,17 @@ class Failed:
         return f"{self.trials[0]}{others}: {self.cause}"
 
 
-def failed_by_cause(trials: Iterable[TrialRecord]) -> tuple[Failed, ...]:
-    """The trials that failed, those of the most frequent cause first."""
+def failed_by_cause(trials: Iterable[TrialRecord], frozen: bool = False) -> tuple[Failed, ...]:
+    """The trials that failed, those of the most frequent cause first.
+
+    Args:
+        trials: All trials of the sweep.
+        frozen: Whether its selection is frozen.
+    """
     by_cause: dict[tuple[str, bool], list[str]] = {}
     for trial in trials:
         if trial.state is TrialState.FAILED:
             cause = (trial.reason or "no reason is recorded").partition("\n")[0]
-            by_cause.setdefault((cause, trial.failure in MENDABLE), []).append(trial.id)
+            by_cause.setdefault((cause, runs_again(trial, frozen)), []).append(trial.id)
     groups = (Failed(cause, tuple(ids), again) for (cause, again), ids in by_cause.items())
     return tuple(sorted(groups, key=lambda group: -len(group.trials)))

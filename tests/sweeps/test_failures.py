@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from kdtrain.config import TrainConfig
 from kdtrain.errors import StorageError
 from kdtrain.loop.reports import EpochReport
 from sweeps.attempt.signals import StopRequest
@@ -15,6 +16,8 @@ from sweeps.launch.inline import run_inline
 from sweeps.ledger.events import EpochReported
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.trial_state import Phase
+from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.tabulate import load_state, rows
 
 
@@ -66,6 +69,28 @@ def test_a_resume_gives_no_retry_back(fake, tmp_path, failure):
         fake.take_down(driver, failure)
         trial = driver.state.trials["none-0"]
         assert (trial.state, trial.failure, trial.retries) == ("failed", failure, 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "state"), [("out_of_memory", "complete"), ("lost", "complete"), ("error", "failed")]
+)
+def test_a_fresh_seed_whose_machine_failed_runs_again_on_a_resume(fake, tmp_path, failure, state):
+    spec = fake.make_spec(studies=["none"], budget={"trials": 1}, retries=1)
+    with fake.open_driver(spec, tmp_path) as driver:
+        run_one = driver.next()
+        driver.started(run_one.id)
+        driver.ended(run_one.id, fake.FakeTrain()(TrainConfig.parse(run_one.config), workdir=tmp_path / "one"))
+        fake.take_down(driver, failure, times=2)
+        trial = next(iter(driver.state.of_study("none", Phase.CONFIRM)))
+        assert trial.state == "failed"
+        run_inline(driver, fake.FakeTrain())
+        (failed,) = failed_by_cause(driver.state.trials.values())
+        assert failed.runs_again == (state == "complete")
+        assert not failed_by_cause(driver.state.trials.values(), frozen=True)[0].runs_again
+    with fake.open_driver(spec, tmp_path) as driver:
+        run_inline(driver, fake.FakeTrain())
+        assert driver.state.trials[trial.id].state == state
+        assert driver.state.finished
 
 
 def test_damaged_files_take_nothing_from_the_retries(fake, tmp_path):

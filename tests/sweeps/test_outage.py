@@ -29,7 +29,7 @@ from sweeps.cli import main
 from sweeps.driver.driver import WAIT
 from sweeps.ledger import events
 from sweeps.ledger.failure import Crash, recorded_failure
-from sweeps.ledger.trial_state import TrialState
+from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results
 from sweeps.outcome.tabulate import load_state
@@ -315,7 +315,7 @@ def test_the_command_prints_causes_and_the_command_that_runs_trials_again(
 ):
     reason = "teacher: /t [x] is not a teacher folder\nTraceback"
     trials = [
-        SimpleNamespace(id=f"kd-{n}", state=state, reason=reason, failure=failure)
+        SimpleNamespace(id=f"kd-{n}", state=state, reason=reason, failure=failure, phase=Phase.SEARCH)
         for n, state in enumerate([TrialState.FAILED, TrialState.COMPLETE, TrialState.FAILED])
     ]
     evidence = {"n": 1, "confirmed_on_fresh_seeds": False, "study": "kd", "mean": 0.5, "test": None}
