@@ -38,6 +38,16 @@ class HeldOut:
         return Wording(found.word, found.mean, found.low, found.high, len(found.seeds), found.weakened)
 
     @property
+    def complete(self) -> int:
+        """The final seeds that every config has a score on."""
+        return min(len(config.seeds) for config in (self.chosen, self.baseline) if config is not None)
+
+    @property
+    def short(self) -> bool:
+        """Whether a planned final seed lacks a score."""
+        return self.complete < self.chosen.planned
+
+    @property
     def where(self) -> str:
         """The seeds and images of the scores."""
         return f"{plural(len(self.chosen.seeds), 'final seed')} on role {self.chosen.role}"
@@ -66,7 +76,8 @@ def after_the_freeze(found: HeldOut, selection: Statement, scene: Scene) -> Stat
             f"{Headline.PROVISIONAL}, frozen, none of {chosen.planned} final seeds complete: {selection.headline}",
             selection.said,
         )
-    begin = f"{Headline.HELD_OUT}, on role {chosen.role}"
+    complete = f", frozen, {found.complete} of {chosen.planned} final seeds complete" if found.short else ""
+    begin = f"{Headline.PROVISIONAL if found.short else Headline.HELD_OUT}{complete}, on role {chosen.role}"
     score = f"{points(chosen.mean)} mIoU over {plural(len(chosen.seeds), 'final seed')}"
     short = _short(chosen)
     if found.is_baseline:
@@ -113,7 +124,7 @@ def disagreements(found: HeldOut, row: pd.Series) -> tuple[list[str], Mark]:
         row: The chosen config's row of ``compare``.
 
     Returns:
-        The clauses, and how severe they are: a selection that was merely less sure than the final seeds was not wrong.
+        The clauses, and how severe they are. A selection that was merely less sure than the final seeds was not wrong.
     """
     final, before = found.difference, said_of(row)
     if final is None or before is None:
@@ -122,12 +133,11 @@ def disagreements(found: HeldOut, row: pd.Series) -> tuple[list[str], Mark]:
     sentences = []
     if final.mean * before.difference < 0 and EQUIVALENT not in (before.word, final.word):
         sentences.append(f"the sign has changed: {numbers} points")
-    if final.word is not None and SEPARATED in (before.word, final.word) and final.word != before.word:
+    if final.word is not None and before.word == SEPARATED != final.word:
         sentences.append(f"the selection said {before.word}, the final seeds say {final.word}")
     if final.word is not None and _apart(before, final):
         sentences.append(f"the two differences lie further apart than their noise explains: {numbers} points")
-    less_sure = len(sentences) == 1 and before.word == NOT_SEPARATED and final.word == SEPARATED
-    return sentences, "" if not sentences else "amber" if less_sure else "red"
+    return sentences, "red" if sentences else ""
 
 
 def _apart(before: Wording, final: Difference) -> bool:

@@ -140,7 +140,7 @@ def stated(scene: Scene, selection: Statement, found: HeldOut | None, finished: 
     if found is None:
         headline = f"{Headline.PROVISIONAL}: {selection.headline[0].lower()}{selection.headline[1:]}"
         return Stage.PROVISIONAL, Statement(headline, selection.said, selection.mark)
-    stage = Stage.HELD_OUT if found.chosen.scores else Stage.PROVISIONAL
+    stage = Stage.PROVISIONAL if found.short else Stage.HELD_OUT
     return stage, after_the_freeze(found, selection, scene)
 
 

@@ -94,7 +94,8 @@ def claim_of(claims: Effects, row: StudyRow, baseline: StudyRow, teacher: float)
         mine = dict(zip(row.best.seeds, row.best.scores, strict=True))
         its = dict(zip(baseline.best.seeds, baseline.best.scores, strict=True))
         shared = [seed for seed in mine if seed in its]
-        low, high = share_of_gap([mine[seed] for seed in shared], [its[seed] for seed in shared], teacher)
+        critical = (effect["high"] - effect["low"]) / 2 / effect["se"]
+        low, high = share_of_gap([mine[seed] for seed in shared], [its[seed] for seed in shared], teacher, critical)
     return Claim(
         difference=float(effect["difference"]),
         low=float(effect["low"]),
@@ -108,17 +109,20 @@ def claim_of(claims: Effects, row: StudyRow, baseline: StudyRow, teacher: float)
     )
 
 
-def share_of_gap(scores: Sequence[float], baseline: Sequence[float], teacher: float) -> tuple[float, float]:
-    """Fieller's 95 % interval (1954) for the share of the way from baseline to teacher that a config covers.
+def share_of_gap(
+    scores: Sequence[float], baseline: Sequence[float], teacher: float, critical: float | None = None
+) -> tuple[float, float]:
+    """Fieller's interval (1954) for the share of the way from baseline to teacher that a config covers.
 
     All shares that a paired t test on ``score - baseline - share * (teacher - baseline)`` does not exclude. So it
-    holds for any spreads of the two and any correlation by seed. The teacher is one given checkpoint, without noise. By
-    itself, without allowance for other comparisons.
+    holds for any spreads of the two and any correlation by seed. The teacher is one given checkpoint, without noise. With
+    the critical value of the difference's own interval, the two intervals hold 0 or exclude 0 together.
 
     Args:
         scores: Of the config, seed by seed.
         baseline: Of the baseline on the same seeds.
         teacher: The teacher's.
+        critical: Of the t test; that of 95 % by default, without allowance for other comparisons and looks.
 
     Returns:
         Both ends; NaN where the gap itself cannot be distinguished from 0 or anything is unknown.
@@ -127,7 +131,7 @@ def share_of_gap(scores: Sequence[float], baseline: Sequence[float], teacher: fl
     if n < 2 or not math.isfinite(teacher):
         return unknown
     difference, gap = np.subtract(scores, baseline), teacher - np.asarray(baseline)
-    t2 = float(special.stdtrit(n - 1, 0.975)) ** 2 / n
+    t2 = float(special.stdtrit(n - 1, 0.975) if critical is None else critical) ** 2 / n
     covariance = np.cov(difference, gap)
     a = gap.mean() ** 2 - t2 * covariance[1, 1]
     b = difference.mean() * gap.mean() - t2 * covariance[0, 1]

@@ -106,7 +106,10 @@ def sentence(looks: Looks, seeds: int | None) -> str:
     if seeds is None:
         return f"{read}; {1 - looks.spent:.0%} of the allowed error is left for look {number} and all later ones"
     now = alpha_at(seeds, looks)
-    return f"look {number}: {read}, so these words may be wrong in {100 * now:.2g} instead of 5 of 100 sweeps"
+    return (
+        f"look {number}: {read}, so the words of the selection may be wrong in at most {100 * now:.2g} instead of 5 of "
+        "100 sweeps, and its intervals are wider"
+    )
 
 
 def looks_of(sweeps: pd.DataFrame) -> Looks:

@@ -88,7 +88,8 @@ def contradictions(sweep: Told) -> list[str]:
     """Where the headline says what the rows do not, each in words; empty if they agree."""
     headline, wrong = sweep.statement.headline, []
     rows = {row["study"]: said_of(row) for _, row in sweep.scene.comparison.iterrows()}
-    winner, on_final = sweep.scene.winner, sweep.stage is Stage.HELD_OUT
+    winner = sweep.scene.winner
+    on_final = sweep.finished and sweep.found is not None and bool(sweep.found.chosen.scores)
     better = [study for study, said in rows.items() if said is not None and said.better]
     lower = headline.lower()
     if not on_final:

@@ -123,11 +123,23 @@ def test_the_ends_of_the_share_are_where_a_paired_t_test_would_just_reject_it():
         assert stats.ttest_1samp(mine - baseline - share * (0.55 - baseline), 0).pvalue == pytest.approx(0.05)
 
 
+def test_the_share_of_the_gap_holds_zero_where_the_difference_does(sweep):
+    """Differences of 0.10, 0.04, 0.11 and 0.03: a t of 3.43, beyond 3.18 by itself, within what this look allows."""
+    for seed, base, mine in ((13, 0.41, 0.52), (14, 0.405, 0.435)):
+        sweep.trial("none", base, seed=seed, of="none-1")
+        sweep.trial("cwd", mine, seed=seed, of="cwd-0")
+    row = rows(sweep.tables()).loc["cwd"]
+    assert share_of_gap([0.50, 0.46, 0.52, 0.435], [0.40, 0.42, 0.41, 0.405], 0.55)[0] > 0
+    assert row["low"] < 0
+    assert row["gap_low"] < 0
+
+
 def test_the_share_of_the_gap_is_estimated_from_the_seeds_that_both_have(sweep):
     sweep.trial("none", 0.41, seed=13, of="none-1")
     sweep.trial("cwd", 0.485, seed=13, of="cwd-0")
     row = rows(sweep.tables()).loc["cwd"]
-    expected = share_of_gap([0.50, 0.46, 0.485], [0.40, 0.42, 0.41], 0.55)
+    critical = (row["high"] - row["low"]) / 2 / stats.sem([0.10, 0.04, 0.075])
+    expected = share_of_gap([0.50, 0.46, 0.485], [0.40, 0.42, 0.41], 0.55, critical)
     assert (row["gap_low"], row["gap_high"]) == pytest.approx(expected)
     assert row["gap_closed"] == pytest.approx(np.mean([0.10, 0.04, 0.075]) / 0.14)
 

@@ -156,6 +156,19 @@ def test_a_missing_final_seed_takes_the_word():
     assert statement.said is None
 
 
+def test_while_final_seeds_are_missing_the_result_is_provisional():
+    statement, _ = frozen(shifted(2)[:1])
+    assert statement.headline.startswith("Provisional, frozen, 1 of 5 final seeds complete, on role test: config kd-0")
+
+
+def test_a_selection_that_was_less_sure_than_the_final_seeds_is_no_disagreement():
+    scene = scene_with({"none": BASELINE, "kd": shifted(1.2, (0.5, -0.9, 1.3, -1.1, 0.2))})
+    found = held(shifted(1.2, FAR[::-1]), BASELINE)
+    assert found.said.word == "separated"
+    assert before_the_freeze(scene, finished=True).said.word == "not separated"
+    assert disagreements(found, scene.winner) == ([], "")
+
+
 def test_frozen_without_a_final_seed_the_selection_stays_provisional():
     statement, _ = frozen([])
     assert statement.headline.startswith("Provisional, frozen, none of 5 final seeds complete: config kd-0")

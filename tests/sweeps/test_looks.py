@@ -123,7 +123,7 @@ def test_status_and_live_page_say_which_look_it_is(fake, tmp_path, small):
     report = " ".join(line.text for line in verdict_of(read_tables(tmp_path)).lines)
     for text in (told(tmp_path), live_page(spec, state, "finished"), report):
         assert "ook 2: the words of this sweep were read before, at 3 seeds per finalist" in text
-        assert "may be wrong in 0.42 instead of 5 of 100 sweeps" in text
+        assert "may be wrong in at most 0.42 instead of 5 of 100 sweeps" in text
 
 
 def told(folder):
