@@ -91,7 +91,8 @@ def test_the_sentence_names_the_looks_and_what_is_left():
     assert sentence(Looks(), 3) == ""
     looks = Looks.unplanned((3, 5, 8))
     assert sentence(looks, 12).startswith("look 4: the words of this sweep were read before, at 3, 5 and 8 seeds")
-    assert sentence(looks, 12).endswith("may be wrong in at most 0.17 instead of 5 of 100 sweeps, and its intervals are wider")
+    said = sentence(looks, 12)
+    assert said.endswith("may be wrong in at most 0.17 instead of 5 of 100 sweeps, and its intervals are wider")
     assert sentence(looks, None).endswith("; 11% of the allowed error is left for look 4 and all later ones")
 
 
