@@ -115,8 +115,8 @@ def share_of_gap(
     """Fieller's interval (1954) for the share of the way from baseline to teacher that a config covers.
 
     All shares that a paired t test on ``score - baseline - share * (teacher - baseline)`` does not exclude. So it
-    holds for any spreads of the two and any correlation by seed. The teacher is one given checkpoint, without noise. With
-    the critical value of the difference's own interval, the two intervals hold 0 or exclude 0 together.
+    holds for any spreads of the two and any correlation by seed. The teacher is one given checkpoint, without noise.
+    With the critical value of the difference's own interval, the two intervals hold 0 or exclude 0 together.
 
     Args:
         scores: Of the config, seed by seed.

@@ -177,7 +177,7 @@ def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
         estimators = " ".join(
             f"{words[0].upper()}{words[1:]}." for words in dict.fromkeys(frame.get("estimator", ())) if text(words)
         )
-        least = _detectable("Effects", frame)
+        least = _detectable("True effects", frame)
         note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
         yield Sheet(_file(design), caption, columns, rows, " ".join(note.split()))
 
@@ -204,11 +204,12 @@ def _estimator(findings: Findings) -> str:
     if not findings.confirmed:
         return ""
     sentences = [
-        "Brackets: 95 % interval over seeds of the difference seed by seed, adjusted for the number of studies."
+        "Brackets: 95 % interval over seeds of the difference seed by seed, adjusted for the number of studies and of "
+        "looks."
         if "low" in findings.comparison and findings.comparison["low"].notna().any()
         else "No interval: too few seeds, or the sweep has not finished."
     ]
-    sentences += filter(None, [_detectable("Differences", findings.comparison)])
+    sentences += filter(None, [_detectable("True differences", findings.comparison)])
     few = [said.seeds for _, row in findings.comparison.iterrows() if (said := said_of(row)) is not None and said.few]
     sentences += [f"Words on {plural(min(few), 'seed')} alone: read them with care."] if few else []
     if findings.finished and read_frozen_selection(findings.tables) is None:
@@ -216,19 +217,20 @@ def _estimator(findings: Findings) -> str:
     rows = [row for _, row in findings.comparison.iterrows()]
     sentences += [f"{row['study']}: {withheld}." for row in rows if (withheld := text(row["withheld"]))]
     sentences += [f"{row['study']} is unstable: {why}." for row in rows if (why := text(row["unstable"]))]
-    sentences += ["Failed: trainings of the search and on fresh seeds; they count in the mean."]
+    sentences += ["Failed: trainings of the search and on fresh seeds; the mean counts those on fresh seeds."]
     sentences += ["Bold: the tie set."] if findings.tied() else []
     return " ".join([*sentences, "Hours: search and fresh seeds. "])
 
 
 def _detectable(what: str, frame: pd.DataFrame) -> str:
-    """The smallest detectable effects of the rows; rows whose seeds vary more have larger ones."""
+    """True effects that are mostly detected, from row to row; rows whose seeds vary more need larger ones."""
     detectable = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
     if detectable.empty:
         return ""
     least, most = points(detectable.min()), points(detectable.max())
     until = least if least == most else f"{least} to {most}"
-    return f"{what} are detectable from {until} points."
+    rows = "" if least == most else ", by row"
+    return f"{what} of {until} points{rows} would be missed in 20 of 100 such sweeps."
 
 
 def markdown(sheet: Sheet) -> str:
