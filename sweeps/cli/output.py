@@ -1,5 +1,6 @@
 """Files that a user names: nothing that is there already is replaced without a word."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -46,8 +47,13 @@ def verdict_line(chosen: Mapping[str, Any]) -> str:
         chosen: From `analysis.report.best_evidence.best_evidence`.
     """
     said = chosen["evidence"]["verdict"]
-    decide = f"{said['decide']}\n" if "decide" in said else ""
+    decide = f"{_with_its_command_below(said['decide'])}\n" if "decide" in said else ""
     return f"{decide}verdict: {said['headline']}"
+
+
+def _with_its_command_below(sentence: str) -> str:
+    """A sentence that ends with a command in backticks, the command on a line of its own, to be pasted."""
+    return re.sub(r": `([^`]+)`\.$", r":\n  \1", sentence)
 
 
 def require_writable(sweep: Store, out: str) -> None:

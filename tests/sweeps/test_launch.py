@@ -25,7 +25,7 @@ SPEC = {
     "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
     "budget": {"trials": 3},
     "scheduler": {"name": "halving", "grace": 1, "factor": 2},
-    "confirm": {"top": 1, "seeds": 2},
+    "confirm": {"top": 1, "seeds": 2, "final_seeds": 3},
 }
 
 
@@ -67,7 +67,7 @@ def test_a_sweep_from_start_to_report(tmp_path: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in (sweep / "tables").iterdir()}
 
     freeze(Store(sweep))
-    assert "on role test (mean of 3 final seeds)" in command.finish()
+    assert "verdict: Held out, on role test" in command.finish()
     tables = read_tables(sweep)
     runs = tables["trials"][tables["trials"]["phase"] == "final"]
     held_out = tables["evaluations"][tables["evaluations"]["role"] == "test"]

@@ -74,7 +74,7 @@ def test_a_sweep_in_an_object_store_and_what_is_asked_of_it(tmp_path, s3_folder,
     assert len(Store(s3_folder).read("report/index.html")) > 10_000
     assert yaml.safe_load(ask("best", s3_folder))["evidence"]["n"] == 1
     assert "final seeds 2" in ask("best", s3_folder, "--freeze")
-    assert "on role test (mean of 1 final seeds)" in ask("run", *words)
+    assert "verdict: Held out, on role test" in ask("run", *words)
     evidence = yaml.safe_load(Store(s3_folder).read("best.yaml"))["evidence"]["test"]
     assert evidence["seeds"] == [2]
     evaluations = read_tables(s3_folder)["evaluations"]
