@@ -3,7 +3,8 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +19,10 @@ from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext
-from sweeps.ledger.events import TeacherKnown
+from sweeps.ledger.events import Event, TeacherKnown
 from sweeps.ledger.failure import Crash
+from sweeps.ledger.ledger import Ledger
+from sweeps.ledger.record import Record
 from sweeps.ledger.state import SweepState
 from sweeps.spec.spec import SweepSpec, parse_spec
 
@@ -178,6 +181,26 @@ def run(spec: SweepSpec, folder: Path, train: FakeTrain | None = None) -> SweepS
     with open_driver(spec, folder) as driver:
         run_inline(driver, train or FakeTrain())
         return driver.state
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@contextmanager
+def killed_after(record: int | None) -> Iterator[None]:
+    """The life of a driver that is killed right after the record with this number is written; None for never."""
+    append = Ledger.append
+
+    def dying(self: Ledger, event: Event) -> Record:
+        written = append(self, event)
+        if written.n == record:
+            raise Killed
+        return written
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Ledger, "append", dying)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 
 from sweeps.driver.allocation import race
 from sweeps.launch.inline import run_inline
-from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.ledger import read
 
 
 def racing(fake, **changes):
@@ -106,25 +106,15 @@ def test_a_race_that_grows_ends_as_if_it_had_begun_so(fake, tmp_path, first):
     assert train.epochs_trained < 6 * len(wanted)
 
 
-def test_what_was_decided_is_decided_again_by_a_resumed_sweep(fake, tmp_path, monkeypatch):
+def test_what_was_decided_is_decided_again_by_a_resumed_sweep(fake, tmp_path):
     spec = racing(fake, train={"epochs": 2}, budget={"trials": 4})
     whole = fake.run(spec, tmp_path / "whole")
     expected = [(t.id, t.phase, t.candidate_of, t.seed, t.score) for t in whole.trials.values()]
     records = read(tmp_path / "whole")
     fresh_from = next(record.n for record in records if record.kind == "proposed" and record.data["phase"] == "confirm")
-    append = Ledger.append
     for cut in range(fresh_from, len(records), 9):
         folder = tmp_path / f"cut{cut}"
-
-        def dying(self, event, cut=cut):
-            record = append(self, event)
-            if record.n == cut:
-                raise KeyboardInterrupt
-            return record
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Ledger, "append", dying)
-            with pytest.raises(KeyboardInterrupt):
-                fake.run(spec, folder)
+        with fake.killed_after(cut), pytest.raises(fake.Killed):
+            fake.run(spec, folder)
         state = fake.run(spec, folder)
         assert [(t.id, t.phase, t.candidate_of, t.seed, t.score) for t in state.trials.values()] == expected

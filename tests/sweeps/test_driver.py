@@ -11,17 +11,13 @@ from sweeps.driver.driver import DONE, WAIT, Driver, SweepAborted
 from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.failure import Crash
-from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.tabulate import load_state, rows
 from sweeps.spec.spec import load_spec
 from sweeps.store.store import Store
 
 HALVING = {"name": "halving", "grace": 1, "factor": 2}
-
-
-class Killed(BaseException):
-    """The process is gone."""
 
 
 def small(fake, **changes):
@@ -311,24 +307,15 @@ def comparable(folder):
     return tables
 
 
-def live(fake, spec, folder, monkeypatch, before, die_after=None):
+def live(fake, spec, folder, before, die_after=None):
     """A life of the sweep that is killed right after a record is written."""
-    append = Ledger.append
-
-    def dying(self, event):
-        record = append(self, event)
-        if record.n == die_after:
-            raise Killed
-        return record
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "append", dying)
+    with fake.killed_after(die_after):
         return fake.run(spec, folder, fake.FakeTrain(before=before))
 
 
-def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_path, monkeypatch):
+def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_path):
     spec = small(fake)
-    state = live(fake, spec, tmp_path / "whole", monkeypatch, Unlucky(fake))
+    state = live(fake, spec, tmp_path / "whole", Unlucky(fake))
     records = read(tmp_path / "whole")
     kinds = {record.kind for record in records}
     assert kinds >= {"sweep", "teacher", "proposed", "report", "promoted", "stopped", "retried", "finished"}
@@ -337,28 +324,28 @@ def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_pa
 
     for cut in range(1, len(records) + 1):
         folder, before = tmp_path / f"cut{cut}", Unlucky(fake)
-        with pytest.raises(Killed):
-            live(fake, spec, folder, monkeypatch, before, die_after=cut)
+        with pytest.raises(fake.Killed):
+            live(fake, spec, folder, before, die_after=cut)
         if cut % 2:  # a torn record on top of it
             (file,) = (folder / "ledger").glob("*.jsonl")
             file.write_bytes(file.read_bytes() + b'{"n":9,"at":"20')
-        live(fake, spec, folder, monkeypatch, before)
+        live(fake, spec, folder, before)
         found = comparable(folder)
         for name, table in expected.items():
             assert found[name] == table, f"cut after record {cut}: table {name}"
 
 
-def test_a_sweep_killed_again_and_again_still_ends(fake, tmp_path, monkeypatch):
+def test_a_sweep_killed_again_and_again_still_ends(fake, tmp_path):
     spec, before = small(fake), Unlucky(fake)
-    live(fake, spec, tmp_path / "whole", monkeypatch, Unlucky(fake))
+    live(fake, spec, tmp_path / "whole", Unlucky(fake))
     lives = 0
     while lives < 200:
         lives += 1
         die_after = len(read(tmp_path / "often")) + 7
         try:
-            live(fake, spec, tmp_path / "often", monkeypatch, before, die_after)
+            live(fake, spec, tmp_path / "often", before, die_after)
             break
-        except Killed:
+        except fake.Killed:
             pass
     assert lives > 5
     assert comparable(tmp_path / "often") == comparable(tmp_path / "whole")

@@ -14,7 +14,7 @@ from kdtrain.errors import InputError
 from sweeps.attempt import attempt
 from sweeps.driver.growth import check_begun
 from sweeps.driver.idle_settings import idle_settings
-from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.freeze import freeze
 from sweeps.outcome.tabulate import load_state, rows, short_frames, write_tables
@@ -191,27 +191,13 @@ def finish(fake, driver, trial):
     driver.ended(trial.id, fake.FakeTrain()(config, report=lambda r: driver.report(trial.id, r), workdir=folder))
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
-def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_path, monkeypatch):
+def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_path):
     spec = repeated(fake, trials=3, studies=["none"], train={"epochs": 2}, confirm={"top": 2, "seeds": 1})
     fake.run(spec, tmp_path / "whole")
     expected = lasting(tmp_path / "whole")
-    append = Ledger.append
     for cut in range(1, len(read(tmp_path / "whole")) + 1, 3):
-
-        def dying(self, event, cut=cut):
-            record = append(self, event)
-            if record.n == cut:
-                raise Killed
-            return record
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Ledger, "append", dying)
-            with pytest.raises(Killed):
-                fake.run(spec, tmp_path / f"cut{cut}")
+        with fake.killed_after(cut), pytest.raises(fake.Killed):
+            fake.run(spec, tmp_path / f"cut{cut}")
         fake.run(spec, tmp_path / f"cut{cut}")
         assert lasting(tmp_path / f"cut{cut}") == expected
 

@@ -10,7 +10,7 @@ from analysis.formats import signed
 from analysis.report.verdict import verdict_of
 from kdtrain.errors import InputError
 from sweeps.launch.inline import run_inline
-from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.ledger import read
 from sweeps.outcome.tabulate import load_state, write_tables
 from sweeps.outcome.words import read_words
 from sweeps.show.live_page import live_page
@@ -111,24 +111,14 @@ def test_the_best_config_of_a_race_goes_on_alone(fake, tmp_path):
     assert list(tops["n"]) == [7, 7]
 
 
-def test_a_killed_sweep_takes_the_same_looks(fake, tmp_path, monkeypatch):
+def test_a_killed_sweep_takes_the_same_looks(fake, tmp_path):
     spec, train = spec_of(fake), training(fake, gain=0.2)
     run(fake, spec, tmp_path / "whole", train)
     last = [record.n for record in read(tmp_path / "whole") if record.kind == "look"][-1]
-    append = Ledger.append
     for cut in (last - 1, last):
         folder = tmp_path / f"cut{cut}"
-
-        def dying(self, event, cut=cut):
-            record = append(self, event)
-            if record.n == cut:
-                raise KeyboardInterrupt
-            return record
-
-        with monkeypatch.context() as patched:
-            patched.setattr(Ledger, "append", dying)
-            with pytest.raises(KeyboardInterrupt):
-                run(fake, spec, folder, training(fake, gain=0.2))
+        with fake.killed_after(cut), pytest.raises(fake.Killed):
+            run(fake, spec, folder, training(fake, gain=0.2))
         run(fake, spec, folder, training(fake, gain=0.2))
         assert looks_of(folder) == looks_of(tmp_path / "whole")
         assert decided(folder) == decided(tmp_path / "whole")
