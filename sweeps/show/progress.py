@@ -122,9 +122,12 @@ def line(summary: Summary) -> str:
     parts.append(_states(summary))
     parts.append("budget " + ", ".join(f"{study.name} {study.spent:.0%}" for study in summary.studies))
     fresh = [study for study in summary.studies if study.confirmed is not None]
-    if fresh:
-        first = max(fresh, key=lambda study: (study.fresh_runs, study.confirmed))
+    seeds = sorted({study.fresh_runs for study in fresh})
+    if len(seeds) == 1:
+        first = max(fresh, key=lambda study: study.confirmed or 0.0)
         parts.append(f"highest {CONFIRMED} {points(first.confirmed or 0.0)} {first.name} (n={first.fresh_runs})")
+    elif seeds:  # means over other seeds are not compared
+        parts.append(f"{seeds[0]} to {seeds[-1]} fresh seeds per study so far")
     elif summary.best is not None:
         parts.append(f"{OPTIMISTIC} {points(summary.best[1])} {summary.best[0]}")
     if left := _left(summary):

@@ -40,6 +40,8 @@ def test_what_is_best_so_far_is_called_optimistic(fake, tmp_path):
     assert line(summary).endswith(f"highest {CONFIRMED} {100 * best.confirmed:.1f} {best.name} (n=2)")
     assert OPTIMISTIC not in line(summary), "the best of the search stands beside no score on fresh seeds"
     assert all(study.fresh_runs == 2 for study in summary.studies)
+    ahead = replace(summary, studies=(replace(summary.studies[0], fresh_runs=3), *summary.studies[1:]))
+    assert line(ahead).endswith("2 to 3 fresh seeds per study so far"), "means over other seeds are not compared"
 
 
 def test_the_time_left_is_what_is_left_at_the_pace_so_far(fake, tmp_path):
