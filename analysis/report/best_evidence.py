@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis.report.cautions import WARNINGS
 from analysis.report.verdict import DISAGREEMENT, Verdict, verdict_of
 from analysis.selection.select import best
 from analysis.tables.files import Tables
@@ -12,7 +13,8 @@ def best_evidence(tables: Tables) -> dict[str, Any]:
 
     Returns:
         As ``analysis.selection.select.best``; the evidence begins with ``verdict``: the headline of the report, what it
-        rests on (see ``analysis.report.verdict.Stage``), and its word with the numbers, as fractions 0..1.
+        rests on (see ``analysis.report.verdict.Stage``), its word with the numbers, as fractions 0..1, and the warnings
+        of the whole sweep.
 
     Raises:
         AnalysisError: No trial is complete, so there is nothing to choose from.
@@ -34,10 +36,12 @@ def _plain(words: Verdict, is_baseline: bool) -> dict[str, object]:
         ends = {"difference": said.difference, "low": said.low, "high": said.high}
         numbers = {"word": said.word, **{name: float(end) for name, end in ends.items()}, "seeds": int(said.seeds)}
     disagreement = [line.text for line in words.lines if line.label == DISAGREEMENT]
+    doubts = [line.text for line in words.lines if line.label == WARNINGS and line.mark]
     return {
         "headline": words.headline,
         "rests_on": words.stage.value,
         **numbers,
         **({"decide": words.decide} if words.decide else {}),
         **({"disagreement": disagreement[0]} if disagreement else {}),
+        **({"warnings": doubts[0]} if doubts else {}),
     }

@@ -13,6 +13,9 @@ from analysis.report.line import Line
 from analysis.report.said import said_of
 from analysis.tables.files import Tables
 
+WARNINGS = "Warnings"
+"""The label of the line of warnings."""
+
 
 def budget(tables: Tables, comparison: pd.DataFrame) -> str:
     """What was granted to each study and what was spent in all."""
@@ -57,9 +60,9 @@ def warnings(tables: Tables, comparison: pd.DataFrame, controls: Sequence[str] =
         *(f"{study}: {doubt}" for study, doubt in doubts if doubt not in common),
     ]
     if not parts:
-        return Line("Warnings", "None were raised.")
+        return Line(WARNINGS, "None were raised.")
     severe = one_class or beaten or not comparison["chosen"].any() or any(mix.kind == "code" for mix in mixed(tables))
-    return Line("Warnings", "; ".join(parts) + ".", "red" if severe else "amber")
+    return Line(WARNINGS, "; ".join(parts) + ".", "red" if severe else "amber")
 
 
 def not_claimed(

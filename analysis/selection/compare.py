@@ -72,7 +72,8 @@ def compare(tables: Tables) -> pd.DataFrame:
     judge = partial(config_claims, rows, smallest_effect(sweeps), looks_of(sweeps), controls=controls)
     claims = Claims.of(rows, baseline, failures, judge) if finished else None
     proposed = [row.best.trial_id for row in rows if row.best.trial_id is not None]
-    doubts = Doubts(baseline, teacher, finished, mixed(tables), edges(tables, proposed))
+    is_ablation = bool(tables["sweeps"]["purpose"].eq("ablation").all())
+    doubts = Doubts(baseline, teacher, finished, mixed(tables), edges(tables, proposed), is_ablation)
     columns = []
     for row in rows:
         contrast, claim = _contrast(row, baseline, teacher), Claim()

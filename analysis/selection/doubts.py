@@ -23,6 +23,7 @@ class Doubts:
         finished: Whether the sweep has finished.
         mixes: What differs between the environments of the trials.
         at_edge: By search trial, sentences about values at the edge of their range.
+        is_ablation: Whether the sweep is an ablation, which compares with a reference of its own.
     """
 
     baseline: StudyRow | None
@@ -30,6 +31,7 @@ class Doubts:
     finished: bool
     mixes: Sequence[Mix]
     at_edge: Mapping[str, Sequence[str]]
+    is_ablation: bool = False
 
     def of(self, row: StudyRow, paired: bool, withheld: str = "", copies: Sequence[str] = ()) -> list[str]:
         """The doubts about one study.
@@ -59,7 +61,7 @@ class Doubts:
     def _baseline(self, row: StudyRow, paired: bool) -> list[str]:
         baseline = self.baseline
         if baseline is None:
-            return ["no baseline study"]
+            return [] if self.is_ablation else ["no baseline study"]
         if row is baseline:
             return []
         doubts = []

@@ -8,6 +8,7 @@ import pytest
 from analysis.ablation.control_contrasts import ablation_contrasts
 from analysis.ablation.effects import ablate
 from analysis.errors import AnalysisError
+from analysis.report.best_evidence import best_evidence
 from analysis.report.verdict import verdict_of
 from analysis.selection.compare import compare
 from analysis.selection.control_contrasts import comparison_contrasts
@@ -114,7 +115,10 @@ def test_a_control_is_never_chosen_nor_tied_and_ranks_last(make):
     assert ranked["study"].tolist()[:3] == ["without_csc", "reference", "without_ace"]
     assert ranked.loc[ranked["chosen"], "study"].tolist() == ["without_csc"]
     assert not ranked.loc[ranked["control"].notna(), "tie"].any()
-    assert best(tables)["evidence"]["study"] == "without_csc"
+    evidence = best_evidence(tables)["evidence"]
+    assert evidence["study"] == "without_csc"
+    assert "the placebo beats reference: +12.12" in evidence["verdict"]["warnings"]
+    assert "no baseline" not in evidence["verdict"]["warnings"], "an ablation compares with its reference"
 
 
 def test_where_only_controls_are_complete_nothing_is_chosen(make):
