@@ -12,7 +12,7 @@ from rich.text import Text
 from analysis.errors import AnalysisError
 from kdtrain import InputError, __version__
 from kdtrain.errors import remedy
-from kdtrain.foreign import reading
+from kdtrain.foreign import Trust, reading, trusting
 from kdtrain.printable import printable
 from kdtrain.redact import redacted
 from sweeps.cli.ablate import ablate
@@ -76,7 +76,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(prog_name="kdsweep", standalone_mode=False))
+        with trusting(Trust()):  # a wrong command line ends before the trust that its options set is taken back
+            sys.exit(app(prog_name="kdsweep", standalone_mode=False))
     except _CommandLineError as error:
         if str(error):
             print_error(_usage(error))
