@@ -55,11 +55,11 @@ def ablate(tables: Tables) -> pd.DataFrame:
     cells = tables["cells"]
     if cells.empty:
         return pd.DataFrame(columns=_COLUMNS)
-    scores, spent = cell_scores(tables), _spent(tables["trials"])
+    ranked = finalists(tables)
+    scores, spent = _scores(ranked), _spent(tables["trials"])
     threshold, looks = smallest_effect(tables["sweeps"]), looks_of(tables["sweeps"])
     frames = []
     controls = controls_of(tables)
-    ranked = finalists(tables)
     judge = partial(effects, smallest=threshold, looks=looks)
     lost = {study: loss for study, loss in _losses(ranked).items() if study in controls}
     judged_controls: set[str] = set()
@@ -115,10 +115,7 @@ def worth(ablation: pd.DataFrame) -> pd.DataFrame:
 
 def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:
     """Score by seed for every study, of its best finalist."""
-    return {
-        str(study): dict(zip(map(int, top["seeds"]), map(float, top["scores"]), strict=True))
-        for study, top in _first_of_each(finalists(tables)).to_dict("index").items()
-    }
+    return _scores(finalists(tables))
 
 
 def unjudged(tables: Tables, ranked: pd.DataFrame) -> dict[str, str]:
@@ -131,6 +128,13 @@ def unjudged(tables: Tables, ranked: pd.DataFrame) -> dict[str, str]:
     if not selection_ended(tables):
         return {}
     return {row.study: reason for row in study_rows(tables, ranked) if (reason := incomplete(row))}
+
+
+def _scores(ranked: pd.DataFrame) -> dict[str, dict[int, float]]:
+    return {
+        str(study): dict(zip(map(int, top["seeds"]), map(float, top["scores"]), strict=True))
+        for study, top in _first_of_each(ranked).to_dict("index").items()
+    }
 
 
 def _first_of_each(ranked: pd.DataFrame) -> pd.DataFrame:

@@ -35,7 +35,7 @@ def budget(tables: Tables, comparison: pd.DataFrame) -> str:
         parts.append(f"{duration(teacher)} to fit the teacher")
     if recorded := recording(tables)[["record", "record_teacher"]].sum():
         parts.append(f"{duration(recorded)} to record samples and teacher maps, once for all trials")
-    repeats = int(tables["studies"]["repeats"].fillna(1).max())
+    repeats = int(tables["studies"]["repeats"].max())
     shared = f", shared evenly by its {repeats} searches" if repeats > 1 else ""
     grant = f"{' and '.join(limits)} granted to each study{shared}. " if limits else ""
     return f"{grant}Spent: {', '.join(parts)}."

@@ -15,7 +15,7 @@ from analysis.selection.compare import compare
 from analysis.selection.held_out_seeds import COLUMNS as SCORES
 from analysis.selection.held_out_seeds import held_out_scores
 from analysis.selection.searches import searches
-from analysis.stats.judge import WORDS
+from analysis.stats.judge import WORDS, word_of
 from analysis.stats.looks import looks_of
 from analysis.stats.search_contrasts import ENOUGH_SEARCHES, UNEQUAL, SearchContrasts, search_contrasts
 from analysis.stats.seed_contrasts import smallest_effect
@@ -121,7 +121,7 @@ def method_sentence(tables: Tables) -> str:
     """The claim about methods of one sweep, as a sentence for its verdict; empty before the sweep has finished."""
     if not tables["sweeps"]["finished"].all():
         return ""
-    if not (tables["studies"]["repeats"].fillna(1) > 1).any():
+    if not (tables["studies"]["repeats"] > 1).any():
         return f"{ONE_SEARCH[0].upper()}{ONE_SEARCH[1:]}."
     claim = method_claim([tables])
     said = "; ".join(filter(None, [claim.sentence, claim.spreads]))
@@ -182,10 +182,11 @@ def _empty(sweeps: Sequence[Tables], baseline: str | None) -> pd.DataFrame:
 
 
 def _words(frame: pd.DataFrame, smallest: float, alpha: float) -> pd.Series:
-    within = (frame["low"] >= -smallest) & (frame["high"] <= smallest)
-    words = pd.Series(NOT_SEPARATED, frame.index, dtype=object).mask(within, EQUIVALENT)
-    words = words.mask((frame["p_holm"] < alpha) & (frame["difference"].abs() > smallest), SEPARATED)
-    return words.where(frame["p_holm"].notna(), None)
+    words = [
+        None if missing(p_holm) else word_of(difference, low, high, p_holm, smallest, alpha)
+        for difference, low, high, p_holm in frame[["difference", "low", "high", "p_holm"]].to_numpy(dtype=float)
+    ]
+    return pd.Series(words, frame.index, dtype=object)
 
 
 def _too_few(searches: int) -> str:

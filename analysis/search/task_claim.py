@@ -11,12 +11,12 @@ from analysis.errors import AnalysisError
 from analysis.search.method_claim import search_scores
 from analysis.selection.compare import teacher_miou
 from analysis.selection.doubts import SMALLEST_GAP
+from analysis.stats.looks import ALPHA
 from analysis.stats.step_down import holm
 from analysis.tables.files import Tables
 
 ENOUGH_TASKS = 6
 """With fewer tasks a signed rank test cannot reach 5 %, whatever happened."""
-_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ def _frame(scores: pd.DataFrame, studies: Sequence[str]) -> pd.DataFrame:
             p = float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
         rows.append((study, len(mine), mine["share"].mean(), mine["rank"].mean(), int((difference > 0).sum()), p))
     frame = pd.DataFrame(rows, columns=["study", "tasks", "mean_share", "mean_rank", "better", "p"])
-    adjusted, _ = holm(frame["p"].to_numpy(dtype=float), _ALPHA)
-    return frame.assign(p_holm=adjusted, separated=adjusted < _ALPHA)
+    adjusted, _ = holm(frame["p"].to_numpy(dtype=float), ALPHA)
+    return frame.assign(p_holm=adjusted, separated=adjusted < ALPHA)
 
 
 def _critical(ranked: pd.DataFrame, tasks: int) -> CriticalDifference | None:
@@ -164,7 +164,7 @@ def _critical(ranked: pd.DataFrame, tasks: int) -> CriticalDifference | None:
     methods = table.shape[1]
     if tasks < ENOUGH_TASKS or methods < 3:
         return None
-    quantile = float(stats.studentized_range.ppf(1 - _ALPHA, methods, np.inf)) / np.sqrt(2)
+    quantile = float(stats.studentized_range.ppf(1 - ALPHA, methods, np.inf)) / np.sqrt(2)
     difference = quantile * np.sqrt(methods * (methods + 1) / (6 * tasks))
     means = table.mean().sort_values()
     groups: list[tuple[str, ...]] = []
@@ -185,7 +185,7 @@ def _sentence(frame: pd.DataFrame, tasks: int) -> str:
         )
     tested = frame[frame["p"].notna()]
     separated = [f"{row['study']} (better in {row['better']} of {row['tasks']})" for row in _records(tested, True)]
-    least = 1 + int(np.ceil(np.log2(max(len(tested), 1) / _ALPHA)))
+    least = 1 + int(np.ceil(np.log2(max(len(tested), 1) / ALPHA)))
     could = (
         ""
         if tasks >= least or separated

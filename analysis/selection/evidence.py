@@ -106,8 +106,7 @@ def races(tables: Tables) -> Races:
     for _, study in studies.iterrows():
         name, searches = str(study["study"]), bool(study["searched_parameters"])
         configs = min(top, int(searched.get(name, 0))) if searches else 1
-        repeats = 1 if pd.isna(study["repeats"]) else int(study["repeats"])
-        rows[name] = Race(configs, searches, seconds.get(name, usual), repeats)
+        rows[name] = Race(configs, searches, seconds.get(name, usual), int(study["repeats"]))
     setting = int(confirmed.groupby("study")["seed"].nunique().min()) if decided else int(sweep["confirm_seeds"])
     return Races(top, setting, rows, _at_once(complete))
 

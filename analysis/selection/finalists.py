@@ -149,7 +149,7 @@ def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
 
 
 def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
-    trials = tables["trials"].fillna({"search": 1})
+    trials = tables["trials"]
     trials = trials.assign(counted=counted_scores(tables), broken=failed_by_method(trials))
     left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
     confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]
@@ -249,10 +249,8 @@ def _once(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _screened(complete: pd.DataFrame) -> list[Finalist]:
-    ordered = (
-        complete[complete["phase"] == Phase.SEARCH]
-        .fillna({"search": 1})
-        .sort_values(["score", "number"], ascending=[False, True], kind="stable")
+    ordered = complete[complete["phase"] == Phase.SEARCH].sort_values(
+        ["score", "number"], ascending=[False, True], kind="stable"
     )
     return [
         Finalist(

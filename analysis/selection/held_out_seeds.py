@@ -25,7 +25,7 @@ def held_out_scores(tables: Tables) -> pd.DataFrame:
         Columns ``study, search, config, seed, score`` (fraction). Searches that returned the same config on the same
         seeds share ``config``: they share its trainings.
     """
-    trials = tables["trials"].fillna({"search": 1})
+    trials = tables["trials"]
     trials = trials.assign(counted=counted_scores(tables))
     left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
     confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]

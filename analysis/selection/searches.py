@@ -38,8 +38,7 @@ def searches(tables: Tables) -> pd.DataFrame:
         others have some, has no config, ``n`` 0 and empty lists. A study that searches nothing has one row, without
         ``trial_id``.
     """
-    trials = tables["trials"].fillna({"search": 1})
-    studies = tables["studies"].fillna({"repeats": 1})
+    trials = tables["trials"]
     best = {
         (str(row["study"]), int(number)): row
         for number in sorted(trials["search"].unique())
@@ -49,7 +48,7 @@ def searches(tables: Tables) -> pd.DataFrame:
         best = {key: row for key, row in best.items() if row["confirmed"]}
     rows: list[dict[str, object]] = []
     first: dict[tuple[str, str], int] = {}
-    for _, study in studies.iterrows():
+    for _, study in tables["studies"].iterrows():
         for number in range(1, int(study["repeats"]) + 1):
             name = str(study["study"])
             row: dict[str, object] = {"study": name, "search": number, "is_baseline": bool(study["is_baseline"])}

@@ -56,7 +56,7 @@ def judged(
     p_holm = np.minimum(adjusted * alpha / now, 1.0)
     half = -special.stdtrit(df, levels / 2) * se
     low, high = difference - half, difference + half
-    words = [_word(*row, smallest, alpha) for row in zip(difference, low, high, p_holm, strict=True)]
+    words = [word_of(*row, smallest, alpha) for row in zip(difference, low, high, p_holm, strict=True)]
     family = max(planned, len(p))
     ses = [
         detectable_ses(float(freedom), first_step(usable(freedom + 1, now), family)) if freedom > 0 else np.nan
@@ -77,7 +77,8 @@ def word_that_holds(words: Sequence[str], differences: Sequence[float]) -> str:
     return words[0] if same_side and len(set(words)) == 1 else WORDS[1]
 
 
-def _word(difference: float, low: float, high: float, p_holm: float, smallest: float, alpha: float) -> str:
+def word_of(difference: float, low: float, high: float, p_holm: float, smallest: float, alpha: float) -> str:
+    """The word of one difference, by its interval and its adjusted p-value; see `judged`."""
     separated, not_separated, equivalent = WORDS
     if p_holm < alpha and abs(difference) > smallest:
         return separated

@@ -43,8 +43,7 @@ def smallest_detectable(
     """
     if n < 2:
         return math.nan
-    level = first_step(usable(n, alpha_at(n, looks, alpha)), comparisons)
-    return sd * math.sqrt(2 * (1 - rho) / n) * detectable_ses(n - 1, level, power)
+    return _se(sd, n, rho) * detectable_ses(n - 1, _level(n, comparisons, looks, alpha), power)
 
 
 def chance_to_miss(
@@ -59,8 +58,7 @@ def chance_to_miss(
     """How often a true difference of ``gain`` would not be separated from 0; arguments of `smallest_detectable`."""
     if n < 2:
         return 1.0
-    level = first_step(usable(n, alpha_at(n, looks, alpha)), comparisons)
-    return 1.0 - detected(gain / (sd * math.sqrt(2 * (1 - rho) / n)), n - 1, level)
+    return 1.0 - detected(gain / _se(sd, n, rho), n - 1, _level(n, comparisons, looks, alpha))
 
 
 def seeds_needed(
@@ -86,6 +84,16 @@ def seeds_needed(
         missed = chance_to_miss(gain, sd, middle, comparisons, rho, looks, alpha)
         low, high = (middle + 1, high) if missed > 1 - power + 1e-9 else (low, middle)
     return low
+
+
+def _se(sd: float, n: int, rho: float) -> float:
+    """Standard error of the mean difference of two configs over n seeds."""
+    return sd * math.sqrt(2 * (1 - rho) / n)
+
+
+def _level(n: int, comparisons: int, looks: Looks | Sequence[int], alpha: float) -> float:
+    """The level of the largest difference of a family at a look at n seeds."""
+    return first_step(usable(n, alpha_at(n, looks, alpha)), comparisons)
 
 
 def first_step(alpha: float, comparisons: int) -> float:

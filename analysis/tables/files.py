@@ -60,7 +60,7 @@ def arrow_table(name: str, rows: Rows) -> pa.Table:
             table = pa.Table.from_pylist(list(rows), schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise AnalysisError(f"table {name}: a value does not fit its column: {error}") from error
-    table = _with_assumed(name, table)
+    table = with_assumed(name, table)
     for field, column in zip(schema, table.columns, strict=True):
         if not field.nullable and column.null_count:
             raise AnalysisError(f"table {name}: '{field.name}' is required, {column.null_count} rows lack it")
@@ -176,7 +176,7 @@ def _read(system: fs.FileSystem, path: str, name: str, only: tuple[str, Collecti
         )
     for column in missing:
         table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
-    return _with_assumed(name, table.select(schema.names)).cast(schema).to_pandas()
+    return with_assumed(name, table.select(schema.names)).cast(schema).to_pandas()
 
 
 def _matching(name: str, stored: pq.ParquetFile, columns: list[str], column: str, values: Collection[str]) -> pa.Table:
@@ -190,7 +190,7 @@ def _matching(name: str, stored: pq.ParquetFile, columns: list[str], column: str
     return pa.concat_tables([stored.schema_arrow.empty_table().select(columns), *matching])
 
 
-def _with_assumed(name: str, table: pa.Table) -> pa.Table:
+def with_assumed(name: str, table: pa.Table) -> pa.Table:
     """A table in which the values of ``ASSUMED`` stand where its rows have none."""
     for column, value in ASSUMED.get(name, {}).items():
         filled = pc.fill_null(table[column], value)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from analysis.tables.files import SCHEMAS, write_table
+from analysis.tables.files import SCHEMAS, with_assumed, write_table
 
 CAMVID = {
     "Sky": "#808080",
@@ -156,7 +156,7 @@ class Sweep:
 
     def tables(self):
         made = {name: pa.Table.from_pylist(self.rows[name], schema) for name, schema in SCHEMAS.items()}
-        return {name: table.to_pandas() for name, table in made.items()}
+        return {name: with_assumed(name, table).to_pandas() for name, table in made.items()}
 
     def write(self, folder):
         for name, rows in self.rows.items():

@@ -23,7 +23,7 @@ from sweeps.ledger.events import Event, TeacherKnown
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.record import Record
-from sweeps.ledger.state import SweepState
+from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.spec.spec import SweepSpec, parse_spec
 
 CLASSES = ("road", "car", "sky")
@@ -181,6 +181,15 @@ def run(spec: SweepSpec, folder: Path, train: FakeTrain | None = None) -> SweepS
     with open_driver(spec, folder) as driver:
         run_inline(driver, train or FakeTrain())
         return driver.state
+
+
+def finish(driver: Driver, trial: TrialRecord) -> None:
+    """Start and end a trial that the driver gave, on the fake training."""
+    assert driver.store.local is not None
+    driver.started(trial.id)
+    folder = driver.store.local / "trials" / trial.id
+    config = TrainConfig.parse(trial.config)
+    driver.ended(trial.id, FakeTrain()(config, report=lambda each: driver.report(trial.id, each), workdir=folder))
 
 
 class Killed(BaseException):

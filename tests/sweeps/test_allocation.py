@@ -45,23 +45,16 @@ def test_a_round_waits_for_the_last_of_its_trainings(fake, tmp_path):
         begun = [driver.next() for _ in range(4)]
         assert {trial.seed for trial in begun} == {8}
         for trial in begun[:3]:
-            finish(fake, driver, trial)
+            fake.finish(driver, trial)
             assert driver.next().value == "wait"
             assert len(race(spec, driver.state, spec.studies[0])) == 1
-        finish(fake, driver, begun[3])
+        fake.finish(driver, begun[3])
         assert driver.next().seed == 9
         assert [len(alive) for alive in race(spec, driver.state, spec.studies[0])] == [4, 2]
 
 
 def one_step(fake, driver):
-    finish(fake, driver, driver.next())
-
-
-def finish(fake, driver, trial):
-    driver.started(trial.id)
-    config = fake.TrainConfig.parse(trial.config)
-    folder = driver.store.local / "trials" / trial.id
-    driver.ended(trial.id, fake.FakeTrain()(config, report=lambda r: driver.report(trial.id, r), workdir=folder))
+    fake.finish(driver, driver.next())
 
 
 def test_a_config_that_loses_a_seed_goes_out(fake, tmp_path):

@@ -175,20 +175,13 @@ def test_a_config_that_is_being_trained_on_a_seed_is_waited_for(fake, tmp_path):
     spec = repeated(fake, trials=1, confirm={"top": 1, "seeds": 1}, studies=["none"])
     with fake.open_driver(spec, tmp_path) as driver:
         for _ in range(2):
-            finish(fake, driver, driver.next())
+            fake.finish(driver, driver.next())
         first = driver.next()
         assert (first.phase, first.search) == ("confirm", 1)
         assert driver.next().value == "wait"
-        finish(fake, driver, first)
+        fake.finish(driver, first)
         assert driver.next().value == "done"
         assert [(t.search, t.reused_from) for t in driver.state.of_phase("confirm")] == [(1, None), (2, first.id)]
-
-
-def finish(fake, driver, trial):
-    driver.started(trial.id)
-    config = fake.TrainConfig.parse(trial.config)
-    folder = driver.store.local / "trials" / trial.id
-    driver.ended(trial.id, fake.FakeTrain()(config, report=lambda r: driver.report(trial.id, r), workdir=folder))
 
 
 def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_path):
@@ -250,7 +243,7 @@ def test_proposals_of_no_valid_config_count_for_their_search_alone(fake, tmp_pat
             trial = driver.next()
             if not hasattr(trial, "id"):
                 break
-            finish(fake, driver, trial)
+            fake.finish(driver, trial)
         state = driver.state
     assert Counter(proposal.search for proposal in state.invalid["none"]) == {1: 5, 2: 5}
     assert set(state.exhausted) == {"none", "none/2"}
@@ -324,7 +317,7 @@ def test_progress_shows_each_search(fake, tmp_path):
     spec = repeated(fake, studies=["none"])
     with fake.open_driver(spec, tmp_path) as driver:
         for _ in range(3):
-            finish(fake, driver, driver.next())
+            fake.finish(driver, driver.next())
         (study,) = summarize(spec, driver.state).studies
     assert study.budget == "2 searches: 2/4, 1/4 trials"
     assert study.spent == pytest.approx(3 / 8)
@@ -333,7 +326,7 @@ def test_progress_shows_each_search(fake, tmp_path):
 def test_the_time_left_counts_the_searches_and_races_to_come(fake, tmp_path):
     spec = repeated(fake, studies=["none"], scheduler={"name": "none"})
     with fake.open_driver(spec, tmp_path) as driver:
-        finish(fake, driver, driver.next())
+        fake.finish(driver, driver.next())
         assert summarize(spec, driver.state).seconds_left == 3 * (7 + 2 * 4)
 
 
@@ -361,7 +354,7 @@ def test_repeats_that_a_begun_sweep_can_still_share_are_not_refused(fake, tmp_pa
     """A sweep that was stopped early has spent less than a share."""
     with fake.open_driver(repeated(fake, repeats=1, trials=8, studies=["none"]), tmp_path) as driver:
         for _ in range(3):
-            finish(fake, driver, driver.next())
+            fake.finish(driver, driver.next())
     state = fake.run(repeated(fake, repeats=2, trials=4, studies=["none"]), tmp_path)
     assert [len(state.of_study("none", "search", search)) for search in (1, 2)] == [4, 4]
 

@@ -131,7 +131,7 @@ def final_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
 
 def methods_sheets(findings: Findings) -> Iterator[Sheet]:
     """The claim about methods of a finished sweep that searched its studies several times."""
-    if not findings.finished or not (findings.tables["studies"]["repeats"].fillna(1) > 1).any():
+    if not findings.finished or not (findings.tables["studies"]["repeats"] > 1).any():
         return
     claim = method_claim([findings.tables])
     every = [*claim.frame.to_dict("records"), *([] if claim.baseline is None else [claim.baseline.to_dict()])]

@@ -16,7 +16,7 @@ ESTIMATOR = (
 
 def section(findings: Findings) -> str:
     """Every method over its searches; empty for a sweep that searched each study once or has not finished."""
-    if not findings.finished or not (findings.tables["studies"]["repeats"].fillna(1) > 1).any():
+    if not findings.finished or not (findings.tables["studies"]["repeats"] > 1).any():
         return ""
     claim = method_claim([findings.tables])
     return f'<p class="aside">{page.escape(sentence_of(claim))}</p>{methods_table(claim, findings.palette)}'
