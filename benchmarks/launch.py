@@ -27,9 +27,9 @@ from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_environment
-from sweeps.ledger.events import Note, TeacherKnown
 from sweeps.ledger.ledger import Ledger, read
 from sweeps.ledger.state import SweepState
+from sweeps.ledger.sweep_events import Note, TeacherKnown
 from sweeps.spec.spec import SweepSpec, parse_spec
 
 STUDIES, EPOCHS = ["none", "kd", "cwd", "csc_ace", "cskd"], 3

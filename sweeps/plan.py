@@ -31,7 +31,8 @@ from sweeps.driver.space_check import check_space
 from sweeps.show.watchers import find_watchers
 from sweeps.spec.paths import in_words
 from sweeps.spec.settings import Confirm
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 from sweeps.store.store import Store
 
 _BACKWARD = 2

@@ -28,7 +28,8 @@ from sweeps.attempt.teachers import Teacher, present_teacher
 from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.ledger.environment import describe_environment
 from sweeps.spec.paths import extremes
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 
 FOLDER = "rehearsals"
 """Where a machine's cache keeps what its rehearsals found."""

@@ -19,7 +19,7 @@ from sweeps.driver.driver import Driver
 from sweeps.driver.growth import check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
-from sweeps.ledger.events import Command
+from sweeps.ledger.sweep_events import Command
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
 from sweeps.outcome.words import read_words

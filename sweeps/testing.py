@@ -18,10 +18,11 @@ from kdtrain.space import Choice, Domain, Range, Scalar
 from sweeps.driver.sampler import make_sampler, propose
 from sweeps.driver.searched import SearchedTrial
 from sweeps.driver.watchers import Watcher
-from sweeps.ledger import events
-from sweeps.ledger.events import Event, TrialOutcome
+from sweeps.ledger import sweep_events, trial_events
+from sweeps.ledger.events import Event
 from sweeps.ledger.record import Record
 from sweeps.ledger.state import InvalidProposal, SweepState, TrialRecord
+from sweeps.ledger.trial_events import TrialOutcome
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.show.watchers import Make, make_watchers
 from sweeps.spec.settings import Sampler
@@ -103,50 +104,52 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     spec = spec or _spec({})
     environment = {"environment_id": "e1", "node": "node-a", "device": "cpu", "gpu_memory_bytes": None}
     evaluation = {"role": "select", "digest": "d1"}
-    config = events.FrozenConfig("none", "none-0", "c0")
-    yield events.SweepBegun("example-1", "0", spec.model_dump(mode="json"), _DATA)
-    yield events.TeacherKnown("f00d", "big", "FPN", None, 9, 9, "streets", 0.6, "select", 1.0, "given")
-    yield events.SessionBegun(environment)
-    yield events.CodeKnown("c0de", {"loop": {"kdtrain.loop.step": "1"}})
+    config = sweep_events.FrozenConfig("none", "none-0", "c0")
+    yield sweep_events.SweepBegun("example-1", "0", spec.model_dump(mode="json"), _DATA)
+    yield sweep_events.TeacherKnown("f00d", "big", "FPN", None, 9, 9, "streets", 0.6, "select", 1.0, "given")
+    yield sweep_events.SessionBegun(environment)
+    yield sweep_events.CodeKnown("c0de", {"loop": {"kdtrain.loop.step": "1"}})
     for number in range(4):
-        params = {"optimizer.lr": 0.01 * (number + 1)}
-        yield events.Proposed(f"none-{number}", "none", number, Phase.SEARCH, None, 0, params, _CONFIG, f"c{number}")
-        yield events.Started(f"none-{number}", "c0de")
-        yield events.Located(f"none-{number}", "e1", "node-a", None)
-        yield events.EpochReported(f"none-{number}", _report(1, 0.3 + 0.1 * number))
-    yield events.Infeasible("none", {"optimizer.lr": -1.0}, "optimizer.lr: must be above 0")
-    yield events.Promoted("none-0", 1, 1, 0.3, 4, 4)
-    yield events.Stopped("none-1", 1, 1, 0.4, 4, 1)
-    yield events.Ended("none-1", TrialState.PRUNED, "not among the best 1 of 4", TrialOutcome(1, 1.0, 0.0))
-    yield events.Ended("none-2", TrialState.DIVERGED, "ce was not finite in epoch 2", TrialOutcome(1, 1.0, 0.0, {}))
-    yield events.Retried("none-3", "MemoryError\nTraceback", "out_of_memory", 1.0)
-    yield events.Started("none-3", "c0de")
-    yield events.Ended("none-3", TrialState.FAILED, "RuntimeError: shape mismatch\nTraceback", failure="error")
-    yield events.AttemptInterrupted("none-0")
-    yield events.DriverStopped("stopped by SIGTERM")
-    yield events.SessionBegun(environment)
-    yield events.Grown({**spec.model_dump(mode="json"), "retries": 2}, ["retries: 1 -> 2"])
-    yield events.Started("none-0", "c0de")
-    yield events.EpochReported("none-0", _report(2, 0.5))
-    yield events.Ended("none-0", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
-    yield events.Exhausted("none", "every config of its space was tried")
-    yield events.Proposed("none-4", "none", 4, Phase.CONFIRM, "none-0", 1, {"optimizer.lr": 0.01}, _CONFIG, "c0")
-    yield events.Reused("none-4", "none-0")
-    yield events.Ended("none-4", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
-    yield events.Note("an example")
-    yield events.Looked(1, 1, False, "no more seeds are allowed", [])
-    yield events.Finished()
-    yield events.Frozen(config, config, (config,), "nothing is better", (7,), "test", 40)
-    yield events.SessionBegun(environment)
-    yield events.Proposed("none-5", "none", 5, Phase.FINAL, "none-0", 7, {"optimizer.lr": 0.01}, _CONFIG, "c0")
-    yield events.Started("none-5", "c0de")
-    yield events.TestRead("none-5", "d2", 4)
-    yield events.Ended("none-5", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {}, evaluation, evaluation))
-    yield events.Aborted("all trials failed")
+        trial, params = f"none-{number}", {"optimizer.lr": 0.01 * (number + 1)}
+        yield trial_events.Proposed(trial, "none", number, Phase.SEARCH, None, 0, params, _CONFIG, f"c{number}")
+        yield trial_events.Started(trial, "c0de")
+        yield trial_events.Located(trial, "e1", "node-a", None)
+        yield trial_events.EpochReported(trial, _report(1, 0.3 + 0.1 * number))
+    yield trial_events.Infeasible("none", {"optimizer.lr": -1.0}, "optimizer.lr: must be above 0")
+    yield trial_events.Promoted("none-0", 1, 1, 0.3, 4, 4)
+    yield trial_events.Stopped("none-1", 1, 1, 0.4, 4, 1)
+    yield trial_events.Ended("none-1", TrialState.PRUNED, "not among the best 1 of 4", TrialOutcome(1, 1.0, 0.0))
+    yield trial_events.Ended(
+        "none-2", TrialState.DIVERGED, "ce was not finite in epoch 2", TrialOutcome(1, 1.0, 0.0, {})
+    )
+    yield trial_events.Retried("none-3", "MemoryError\nTraceback", "out_of_memory", 1.0)
+    yield trial_events.Started("none-3", "c0de")
+    yield trial_events.Ended("none-3", TrialState.FAILED, "RuntimeError: shape mismatch\nTraceback", failure="error")
+    yield trial_events.AttemptInterrupted("none-0")
+    yield sweep_events.DriverStopped("stopped by SIGTERM")
+    yield sweep_events.SessionBegun(environment)
+    yield sweep_events.Grown({**spec.model_dump(mode="json"), "retries": 2}, ["retries: 1 -> 2"])
+    yield trial_events.Started("none-0", "c0de")
+    yield trial_events.EpochReported("none-0", _report(2, 0.5))
+    yield trial_events.Ended("none-0", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
+    yield sweep_events.Exhausted("none", "every config of its space was tried")
+    yield trial_events.Proposed("none-4", "none", 4, Phase.CONFIRM, "none-0", 1, {"optimizer.lr": 0.01}, _CONFIG, "c0")
+    yield trial_events.Reused("none-4", "none-0")
+    yield trial_events.Ended("none-4", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
+    yield sweep_events.Note("an example")
+    yield sweep_events.Looked(1, 1, False, "no more seeds are allowed", [])
+    yield sweep_events.Finished()
+    yield sweep_events.Frozen(config, config, (config,), "nothing is better", (7,), "test", 40)
+    yield sweep_events.SessionBegun(environment)
+    yield trial_events.Proposed("none-5", "none", 5, Phase.FINAL, "none-0", 7, {"optimizer.lr": 0.01}, _CONFIG, "c0")
+    yield trial_events.Started("none-5", "c0de")
+    yield trial_events.TestRead("none-5", "d2", 4)
+    yield trial_events.Ended("none-5", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {}, evaluation, evaluation))
+    yield sweep_events.Aborted("all trials failed")
 
 
 _CONFIG: Mapping[str, object] = {"epochs": 2}
-_DATA: events.DataFacts = {
+_DATA: sweep_events.DataFacts = {
     "name": "streets",
     "classes": ["road", "car"],
     "palette": ["#000000", "#ff0000"],

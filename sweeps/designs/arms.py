@@ -11,7 +11,7 @@ from kdtrain.explain import did_you_mean
 from kdtrain.methods import Term, parse_term
 from sweeps.spec.paths import lookup
 from sweeps.spec.settings import Cell
-from sweeps.spec.spec import Study
+from sweeps.spec.study import Study
 
 TASK_LOSSES = ("cross_entropy", "adaptive_cross_entropy")
 """Losses that learn from labels; a config keeps at least one of them."""

@@ -14,7 +14,8 @@ from sweeps.designs.measured import ASSUMED_SD, Measured
 from sweeps.driver.allocation import confirms, most_trials
 from sweeps.spec.controls import control_kinds
 from sweeps.spec.settings import Cell
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 
 MOST_RUNS = 200
 """More trainings than this need `--yes`."""

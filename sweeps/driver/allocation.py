@@ -14,7 +14,8 @@ from sweeps.driver.looking import seeds_now
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 
 
 @dataclass(frozen=True)

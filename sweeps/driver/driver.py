@@ -30,18 +30,21 @@ from sweeps.driver.sampler import OutsideError, exhausted, make_sampler, propose
 from sweeps.driver.searched import SearchedTrial
 from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.driver.watchers import Watcher, Watchers
-from sweeps.ledger import events
+from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.environment import TrainContext
-from sweeps.ledger.events import Event, TrialOutcome
+from sweeps.ledger.event_base import Environment
+from sweeps.ledger.events import Event
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now
 from sweeps.ledger.mending import runs_again
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.trial_events import TrialOutcome
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.spec.recorded import facts_of
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 from sweeps.store.lock import Lock
 from sweeps.store.store import Store, open_store
 
@@ -137,7 +140,7 @@ class Driver:
         self._ledger.tick()
 
     @property
-    def environment(self) -> events.Environment:
+    def environment(self) -> Environment:
         """The environment of the driver's process."""
         return self._context.environment
 
@@ -145,7 +148,7 @@ class Driver:
         """Start no further trial."""
         if not self._stopping:
             self._stopping = True
-            self._append(events.DriverStopped(reason))
+            self._append(sweep_events.DriverStopped(reason))
 
     def next(self) -> TrialRecord | Idle:
         """A trial to start: an unfinished one, else a newly proposed one.
@@ -162,16 +165,16 @@ class Driver:
 
     def started(self, trial_id: str) -> None:
         """An attempt has begun."""
-        self._append(events.Started(trial_id, self._record_code(code_here(self.state.trials[trial_id]))))
+        self._append(trial_events.Started(trial_id, self._record_code(code_here(self.state.trials[trial_id]))))
 
-    def located(self, trial_id: str, environment: events.Environment, code: Parts | None = None) -> None:
+    def located(self, trial_id: str, environment: Environment, code: Parts | None = None) -> None:
         """A worker reports the environment of an attempt, and its `code` if that differs from the driver's code."""
         trial = self.state.trials[trial_id]
         environment_id, node = str(environment["environment_id"]), environment.get("node")
         node = None if node is None else str(node)
         if code is not None or (trial.environment_id, trial.node) != (environment_id, node):
             new = None if environment_id in self.state.environments else dict(environment)
-            self._append(events.Located(trial_id, environment_id, node, new, self._record_code(code)))
+            self._append(trial_events.Located(trial_id, environment_id, node, new, self._record_code(code)))
 
     def report(self, trial_id: str, report: EpochReport) -> Literal["continue", "stop"]:
         """An epoch has ended; returns whether the training continues. An epoch that was already reported is ignored."""
@@ -179,7 +182,7 @@ class Driver:
         if trial.stopped or trial.state.is_over:
             return "stop"
         if report.epoch not in trial.reports:
-            self._append(events.EpochReported(trial_id, report))
+            self._append(trial_events.EpochReported(trial_id, report))
             self._decide(trial, report.epoch)
         return "stop" if trial.stopped else "continue"
 
@@ -197,7 +200,7 @@ class Driver:
         if trial.stopped:
             self._end_pruned(trial)
         elif isinstance(outcome, TrainResult) and outcome.state == "interrupted":
-            self._append(events.AttemptInterrupted(trial_id))
+            self._append(trial_events.AttemptInterrupted(trial_id))
         elif isinstance(outcome, TrainResult) and outcome.state != "stopped":
             self._end(trial, outcome)
         elif isinstance(outcome, TrainResult) or outcome is None:
@@ -213,15 +216,17 @@ class Driver:
             check_inputs(self.state, context, str(self.store))
             if changes := grown(self.state, self.spec, self.store):
                 left_out = corrections(self.state, self.spec)
-                self._append(events.Grown(self.spec.model_dump(mode="json"), changes, left_out, facts_of(self.spec)))
+                self._append(
+                    sweep_events.Grown(self.spec.model_dump(mode="json"), changes, left_out, facts_of(self.spec))
+                )
                 self._notice(f"the sweep continues with changes: {'; '.join(changes)}")
         self.store.write("spec.yaml", self.spec.dump().encode())
         if context.teacher is not None and self.state.teacher is None:
             self._append(context.teacher)
         last = self.state.last.event if self.state.last else None
-        if isinstance(last, events.EpochReported):  # the driver was killed between the report and the decision
+        if isinstance(last, trial_events.EpochReported):  # the driver was killed between the report and the decision
             self._decide(self.state.trials[last.trial], last.report.epoch)
-        self._append(events.SessionBegun(context.environment, context.command))
+        self._append(sweep_events.SessionBegun(context.environment, context.command))
         for trial in self.state.trials.values():
             if trial.state.is_unfinished and trial.stopped:
                 self._end_pruned(trial)
@@ -235,7 +240,7 @@ class Driver:
         again = [trial for trial in self.state.trials.values() if runs_again(trial, frozen)]
         for trial in again:
             assert trial.failure is not None
-            self._append(events.Retried(trial.id, trial.reason or "", trial.failure))
+            self._append(trial_events.Retried(trial.id, trial.reason or "", trial.failure))
         if again:
             cause = (again[0].reason or "").partition("\n")[0]
             self._notice(
@@ -248,12 +253,12 @@ class Driver:
             return None
         name = code_name(parts)
         if name not in self.state.codes:
-            self._append(events.CodeKnown(name, parts))
+            self._append(sweep_events.CodeKnown(name, parts))
         return name
 
-    def _identity(self, created: datetime) -> events.SweepBegun:
+    def _identity(self, created: datetime) -> sweep_events.SweepBegun:
         unique = hashlib.sha256(f"{self.spec.digest} {created.isoformat()}".encode()).hexdigest()[:8]
-        return events.SweepBegun(
+        return sweep_events.SweepBegun(
             sweep_id=f"{self.spec.name}-{unique}",
             kdsweep_version=__version__,
             spec=self.spec.model_dump(mode="json"),
@@ -281,7 +286,7 @@ class Driver:
             self._notice(f"look at {taken.seeds} fresh seeds: {taken.reason}")
             return self._next()
         if not self.state.finished:
-            self._append(events.Finished())
+            self._append(sweep_events.Finished())
         return DONE
 
     def _hand_out(self, trial: TrialRecord) -> TrialRecord:
@@ -302,7 +307,7 @@ class Driver:
             last = [each for each in self.state.invalid[study.name] if each.search == search][-1].reason
             reason = f"none of {MOST_IN_VAIN} proposals in a row makes a valid config; the last: {last}"
             self._notice(f"the search of {name} ends: {reason}; correct its space and run the same command again")
-            self._append(events.Exhausted(study.name, reason, search))
+            self._append(sweep_events.Exhausted(study.name, reason, search))
             return None
         trials: Sequence[SearchedTrial] = self.state.proposed(study.name, search)
         default = None if self.state.of_study(study.name, Phase.SEARCH, search) else self.spec.defaults(study)
@@ -310,13 +315,13 @@ class Driver:
         try:
             params = propose(study.name, space, self._sampler, self.spec.seed, trials, default, name)
         except OutsideError as error:
-            self._append(events.Infeasible(study.name, {}, str(error), search))
+            self._append(trial_events.Infeasible(study.name, {}, str(error), search))
             return None
         if params is None:
-            self._append(events.Exhausted(study.name, exhausted(space, trials), search))
+            self._append(sweep_events.Exhausted(study.name, exhausted(space, trials), search))
             return None
         if (refused := refusal(self.spec, study, params, self._check_config)) is not None:
-            self._append(events.Infeasible(study.name, params, refused, search))
+            self._append(trial_events.Infeasible(study.name, params, refused, search))
             return None
         return self._propose(study, params, self.spec.search_seed(search), search)
 
@@ -341,7 +346,7 @@ class Driver:
         number = len(self.state.of_study(study.name))
         config = self.spec.config_for(study, params, seed, self.state.teacher.digest if self.state.teacher else None)
         trial_id = f"{study.name}-{number}"
-        proposed = events.Proposed(
+        proposed = trial_events.Proposed(
             id=trial_id,
             study=study.name,
             number=number,
@@ -362,12 +367,12 @@ class Driver:
     def _reuse(self, trial: TrialRecord, source: TrialRecord) -> None:
         """Copy the outcome of another trial, report by report, so that the rungs decide as if the trial had run."""
         if trial.reused_from is None:
-            self._append(events.Reused(trial.id, source.id))
+            self._append(trial_events.Reused(trial.id, source.id))
         for _, report in sorted(source.reports.items()):
             if self.report(trial.id, report) == "stop":
                 self.ended(trial.id, None)
                 return
-        self._append(events.Ended(trial.id, source.state, source.reason, source.result))
+        self._append(trial_events.Ended(trial.id, source.state, source.reason, source.result))
         self._handed_out.discard(trial.id)
 
     def _decide(self, trial: TrialRecord, epoch: int) -> None:
@@ -381,21 +386,21 @@ class Driver:
         curve = trial.curve
         decision = decide(curve, epoch, rivals, rungs, scheduler.factor)
         if decision.rung is not None:
-            event = events.Stopped if decision.action == "stop" else events.Promoted
+            event = trial_events.Stopped if decision.action == "stop" else trial_events.Promoted
             self._append(event(trial.id, epoch, decision.rung, curve[epoch], decision.entered, decision.kept))
 
     def _end(self, trial: TrialRecord, result: TrainResult) -> None:
         for report in result.reports:
             if report.epoch not in trial.reports:
-                self._append(events.EpochReported(trial.id, report))
+                self._append(trial_events.EpochReported(trial.id, report))
         if (held_out := result.held_out) is not None:
-            self._append(events.TestRead(trial.id, held_out.digest, len(held_out.image_ids)))
-        self._append(events.Ended(trial.id, TrialState(result.state), result.reason, outcomes.trained(result)))
+            self._append(trial_events.TestRead(trial.id, held_out.digest, len(held_out.image_ids)))
+        self._append(trial_events.Ended(trial.id, TrialState(result.state), result.reason, outcomes.trained(result)))
         self._run_before.add(trial)
 
     def _end_pruned(self, trial: TrialRecord) -> None:
         reason = outcomes.why_pruned(trial)
-        self._append(events.Ended(trial.id, TrialState.PRUNED, reason, outcomes.pruned(trial)))
+        self._append(trial_events.Ended(trial.id, TrialState.PRUNED, reason, outcomes.pruned(trial)))
 
     def _fail(self, trial: TrialRecord, crash: Crash) -> None:
         """An attempt ended in an error: plan another attempt, or end the trial, or abort the sweep."""
@@ -403,7 +408,7 @@ class Driver:
             raise StorageError(crash.error)
         reason = f"{crash.error}\n{crash.trace}".strip()
         if self._outages.explains(trial.id, crash):
-            self._append(events.Retried(trial.id, reason, "missing"))
+            self._append(trial_events.Retried(trial.id, reason, "missing"))
             return
         if tries_again(trial.crashes, crash.failure, self.spec.retries):
             if crash.failure == "damaged":
@@ -412,12 +417,12 @@ class Driver:
                     f"{trial.id} starts from its first epoch, its damaged files are kept in {aside}: {crash.error}"
                 )
             gpu = larger_gpu_share(crash.failure, self.spec.resources.gpu)
-            self._append(events.Retried(trial.id, reason, crash.failure, gpu))
+            self._append(trial_events.Retried(trial.id, reason, crash.failure, gpu))
             return
-        self._append(events.Ended(trial.id, TrialState.FAILED, reason, TrialOutcome(), crash.failure))
+        self._append(trial_events.Ended(trial.id, TrialState.FAILED, reason, TrialOutcome(), crash.failure))
         if count := failed_alike([self.state.of_study(study.name) for study in self.spec.studies]):
             cause = f"the first {count} trials all failed, in every study: {crash.error}"
-            self._append(events.Aborted(cause))
+            self._append(sweep_events.Aborted(cause))
             raise SweepAborted(f"{cause}; correct the cause and run the same command again, nothing is lost")
 
     def _append(self, event: Event) -> None:

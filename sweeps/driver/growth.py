@@ -10,7 +10,7 @@ from kdtrain.space import parse_domain
 from sweeps.driver.allocation import all_searches, spent_epochs, spent_trials
 from sweeps.driver.sampler import holds, tried_out
 from sweeps.ledger.environment import TrainContext
-from sweeps.ledger.events import Content
+from sweeps.ledger.event_base import Content
 from sweeps.ledger.ledger import read
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState

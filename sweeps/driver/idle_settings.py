@@ -13,7 +13,8 @@ from sweeps.driver.sampler import make_sampler, propose
 from sweeps.ledger.search_name import search_name
 from sweeps.spec.paths import size
 from sweeps.spec.settings import Sampler, Scheduler
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 
 _NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "optimizer.momentum": ("optimizer.name", ("sgd",)),

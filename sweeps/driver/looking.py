@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.selection.decided import Decision
-from sweeps.ledger.events import Looked
 from sweeps.ledger.state import SweepState
+from sweeps.ledger.sweep_events import Looked
 from sweeps.spec.spec import SweepSpec
 
 Judge = Callable[[SweepSpec, SweepState], Decision]

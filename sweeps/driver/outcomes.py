@@ -1,8 +1,8 @@
 """What a trial ended with, for its last record."""
 
 from kdtrain.loop.reports import TrainResult
-from sweeps.ledger.events import TrialOutcome
 from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_events import TrialOutcome
 
 
 def trained(result: TrainResult) -> TrialOutcome:

@@ -15,7 +15,8 @@ from kdtrain.explain import first_line, kind_and_line
 from kdtrain.runtime.random_streams import numpy_rng
 from kdtrain.space import Choice, Scalar
 from sweeps.spec.paths import Space, drawn, extremes
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 
 CORNERS, DRAWS, NETWORKS = 64, 200, 16
 """Configs that are tried at most; few of each where every one is another network."""

@@ -21,7 +21,8 @@ from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
 from kdtrain.loop.device import precision
 from kdtrain.teacher import ModelCard
 from kdtrain.version import __version__
-from sweeps.ledger.events import Command, DataFacts, Environment, TeacherKnown
+from sweeps.ledger.event_base import Environment
+from sweeps.ledger.sweep_events import Command, DataFacts, TeacherKnown
 
 _PACKAGES = (
     "torch",

@@ -7,7 +7,8 @@ from typing import get_args
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from sweeps.ledger import former_names
-from sweeps.ledger.events import Content, Event
+from sweeps.ledger.event_base import Content
+from sweeps.ledger.events import Event
 
 _BY_KIND: dict[str, type[Event]] = {event.kind: event for event in get_args(Event)}
 _LATER = "which a later version of kdsweep wrote; install that version (`pip install --upgrade kdsweep`)"

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from sweeps.ledger.events import Command
+from sweeps.ledger.sweep_events import Command
 
 SEEDS = "confirm.seeds"
 PLACE = f"{SEEDS}=SEEDS"

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from analysis.tables.files import FOLDER as TABLES
 from kdtrain.errors import InputError
-from sweeps.ledger.events import MAY_WAIT, Content, Event
+from sweeps.ledger.event_base import Content
+from sweeps.ledger.events import MAY_WAIT, Event
 from sweeps.ledger.extent import Extent, HeadWriter
 from sweeps.ledger.record import Record
 from sweeps.ledger.scan import Scan, scan

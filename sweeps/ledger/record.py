@@ -5,8 +5,9 @@ import json
 import re
 from dataclasses import dataclass
 
+from sweeps.ledger.event_base import Content
 from sweeps.ledger.event_reader import parse_event
-from sweeps.ledger.events import Content, Event
+from sweeps.ledger.events import Event
 
 START = ""
 """The seal before the first record."""

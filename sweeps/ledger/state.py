@@ -9,12 +9,14 @@ from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Scalar
-from sweeps.ledger import events
-from sweeps.ledger.events import Event, TrialOutcome
+from sweeps.ledger import sweep_events, trial_events
+from sweeps.ledger.event_base import Environment
+from sweeps.ledger.events import Event
 from sweeps.ledger.failure import Failure, recorded_failure
 from sweeps.ledger.looks import FreshRun, Look, look_at, taken
 from sweeps.ledger.record import Record
 from sweeps.ledger.search_name import search_name
+from sweeps.ledger.trial_events import TrialOutcome
 from sweeps.ledger.trial_state import Phase, TrialState
 
 
@@ -51,7 +53,7 @@ class TrialRecord:
     """Where the last attempt ran."""
     reports: dict[int, EpochReport] = field(default_factory=dict)
     """The first report of every epoch."""
-    stopped: events.Stopped | None = None
+    stopped: trial_events.Stopped | None = None
     """The decision to stop the trial early, once it is taken."""
     result: TrialOutcome = field(default_factory=TrialOutcome)
     """What the trial ended with."""
@@ -137,11 +139,11 @@ class Decision:
 class SweepState:
     """The state of the whole sweep."""
 
-    begun: events.SweepBegun | None = None
+    begun: sweep_events.SweepBegun | None = None
     """Identity, spec and data of the sweep; none before the first record. A spec that has grown is the grown one."""
     begun_at: str = ""
-    teacher: events.TeacherKnown | None = None
-    environments: dict[str, events.Environment] = field(default_factory=dict)
+    teacher: sweep_events.TeacherKnown | None = None
+    environments: dict[str, Environment] = field(default_factory=dict)
     environment_id: str | None = None
     codes: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     """By digest, the versions of the training code that attempts ran on: modules by part."""
@@ -156,15 +158,15 @@ class SweepState:
     exhausted: dict[str, str] = field(default_factory=dict)
     """By `search_name`, why a search proposes nothing more although it has budget left."""
     decisions: list[Decision] = field(default_factory=list)
-    command: events.Command | None = None
+    command: sweep_events.Command | None = None
     """The command that began the last session; none if that is not known."""
     aborted: str | None = None
     finished: bool = False
     looks: list[Look] = field(default_factory=list)
     """The looks at the words of the sweep so far, one for each time that there was something new to read."""
-    last_look: tuple[events.Looked, frozenset[FreshRun]] | None = None
+    last_look: tuple[sweep_events.Looked, frozenset[FreshRun]] | None = None
     """The last planned look, and what it was about."""
-    frozen: events.Frozen | None = None
+    frozen: sweep_events.Frozen | None = None
     """The selection that is final."""
     frozen_by: Record | None = None
     """Its record."""
@@ -183,7 +185,7 @@ class SweepState:
         return state
 
     @property
-    def sweep(self) -> events.SweepBegun:
+    def sweep(self) -> sweep_events.SweepBegun:
         """Identity, spec and data of a sweep that was begun."""
         assert self.begun is not None, "the ledger has no record of a sweep"
         return self.begun
@@ -234,66 +236,66 @@ class SweepState:
 
     def _apply(self, record: Record, event: Event) -> None:
         match event:
-            case events.EpochReported():
+            case trial_events.EpochReported():
                 self.trials[event.trial].reports.setdefault(event.report.epoch, event.report)
-            case events.Promoted():
+            case trial_events.Promoted():
                 self._note_rung(record, event)
-            case events.Stopped():
+            case trial_events.Stopped():
                 self.trials[event.trial].stopped = event
                 self._note_rung(record, event)
-            case events.Proposed():
+            case trial_events.Proposed():
                 self._add_trial(record, event)
-            case events.Started():
+            case trial_events.Started():
                 self._start(record, event)
-            case events.Located():
+            case trial_events.Located():
                 self._locate(event)
-            case events.CodeKnown():
+            case sweep_events.CodeKnown():
                 self.codes[event.digest] = event.parts
-            case events.Ended():
+            case trial_events.Ended():
                 self._end(record, event)
-            case events.Reused():
+            case trial_events.Reused():
                 self._reuse(record, event)
-            case events.Retried():
+            case trial_events.Retried():
                 self._retry(record, event)
-            case events.AttemptInterrupted():
+            case trial_events.AttemptInterrupted():
                 self.trials[event.trial].state = TrialState.PLANNED
                 self._note(record, event, self.trials[event.trial], detail="saved where it was")
-            case events.TestRead():
+            case trial_events.TestRead():
                 detail = f"{event.images} images of role test, digest {event.digest}"
                 self._note(record, event, self.trials[event.trial], detail=detail)
-            case events.SweepBegun():
+            case sweep_events.SweepBegun():
                 self.begun, self.begun_at = event, record.at
-            case events.TeacherKnown():
+            case sweep_events.TeacherKnown():
                 self.teacher = event
-            case events.SessionBegun():
+            case sweep_events.SessionBegun():
                 self._begin_session(record, event)
-            case events.Grown():
+            case sweep_events.Grown():
                 self._grow(record, event)
-            case events.Infeasible():
+            case trial_events.Infeasible():
                 self._note_invalid(record, event)
-            case events.Exhausted():
+            case sweep_events.Exhausted():
                 self.exhausted[search_name(event.study, event.search)] = event.reason
                 self._note(record, event, study=event.study, detail=_of_search(event.search, event.reason))
-            case events.Aborted():
+            case sweep_events.Aborted():
                 self._abort(record, event)
-            case events.Frozen():
+            case sweep_events.Frozen():
                 self.frozen, self.frozen_by = event, record
                 self._note(record, event, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
-            case events.Looked():
+            case sweep_events.Looked():
                 self.looks, self.last_look = taken(self.looks, self.look_now()), (event, self.look_now().data)
                 detail = f"{event.seeds} seeds: {event.reason}; {'more seeds' if event.goes_on else 'no more seeds'}"
                 self._note(record, event, detail=detail)
-            case events.Finished():
+            case sweep_events.Finished():
                 self.finished, self.looks = True, taken(self.looks, self.look_now())
                 self._note(record, event)
-            case events.DriverStopped():
+            case sweep_events.DriverStopped():
                 self._note(record, event, detail=event.reason)
-            case events.Note():
+            case sweep_events.Note():
                 self._note(record, event, detail=event.text)
             case _:
                 assert_never(event)
 
-    def _begin_session(self, record: Record, event: events.SessionBegun) -> None:
+    def _begin_session(self, record: Record, event: sweep_events.SessionBegun) -> None:
         self.environment_id = str(event.environment["environment_id"])
         self.environments[self.environment_id] = event.environment
         self.command = event.command
@@ -303,7 +305,7 @@ class SweepState:
                 trial.state = TrialState.PLANNED
         self._note(record, event, detail=f"environment {self.environment_id}")
 
-    def _grow(self, record: Record, event: events.Grown) -> None:
+    def _grow(self, record: Record, event: sweep_events.Grown) -> None:
         self.begun = replace(self.sweep, spec=event.spec, foreign=event.foreign or self.sweep.foreign)
         for study, left_out in event.corrected.items():
             for of_search in (self.exhausted, self.in_vain):
@@ -316,7 +318,7 @@ class SweepState:
                     trial.reason = "its parameters lie outside of the corrected space"
         self._note(record, event, detail="; ".join(event.changes))
 
-    def _note_invalid(self, record: Record, event: events.Infeasible) -> None:
+    def _note_invalid(self, record: Record, event: trial_events.Infeasible) -> None:
         self.invalid.setdefault(event.study, []).append(InvalidProposal(event.params, event.reason, event.search))
         name = search_name(event.study, event.search)
         self.in_vain[name] = self.in_vain.get(name, 0) + 1
@@ -324,7 +326,7 @@ class SweepState:
         detail = f"{params}: {event.reason}" if params else event.reason
         self._note(record, event, study=event.study, detail=_of_search(event.search, detail))
 
-    def _add_trial(self, record: Record, event: events.Proposed) -> None:
+    def _add_trial(self, record: Record, event: trial_events.Proposed) -> None:
         trial = TrialRecord(
             id=event.id,
             study=event.study,
@@ -343,7 +345,7 @@ class SweepState:
             self.in_vain.pop(search_name(trial.study, trial.search), None)
         self._note(record, event, trial, detail=_of_search(trial.search, trial.phase))
 
-    def _start(self, record: Record, event: events.Started) -> None:
+    def _start(self, record: Record, event: trial_events.Started) -> None:
         trial = self.trials[event.trial]
         trial.state = TrialState.RUNNING
         trial.attempts += 1
@@ -351,20 +353,20 @@ class SweepState:
         trial.environment_id, trial.code = self.environment_id, event.code
         self._note(record, event, trial, detail=f"attempt {trial.attempts}")
 
-    def _locate(self, event: events.Located) -> None:
+    def _locate(self, event: trial_events.Located) -> None:
         if event.environment is not None:
             self.environments[event.environment_id] = event.environment
         trial = self.trials[event.trial]
         trial.environment_id, trial.node = event.environment_id, event.node
         trial.code = event.code or trial.code
 
-    def _reuse(self, record: Record, event: events.Reused) -> None:
+    def _reuse(self, record: Record, event: trial_events.Reused) -> None:
         trial, source = self.trials[event.trial], self.trials[event.source]
         trial.reused_from = source.id
         trial.environment_id, trial.node, trial.code = source.environment_id, source.node, source.code
         self._note(record, event, trial, detail=f"same config and seed as {source.id}")
 
-    def _end(self, record: Record, event: events.Ended) -> None:
+    def _end(self, record: Record, event: trial_events.Ended) -> None:
         trial = self.trials[event.trial]
         trial.state, trial.reason, trial.result, trial.ended_at = event.state, event.reason, event.result, record.at
         trial.failure = None
@@ -374,7 +376,7 @@ class SweepState:
         detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
         self._note(record, event, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
 
-    def _retry(self, record: Record, event: events.Retried) -> None:
+    def _retry(self, record: Record, event: trial_events.Retried) -> None:
         trial = self.trials[event.trial]
         trial.state, trial.reason, trial.failure = TrialState.PLANNED, event.reason, event.failure
         trial.result, trial.ended_at = TrialOutcome(), None
@@ -383,7 +385,7 @@ class SweepState:
         trial.gpu = event.gpu or trial.gpu
         self._note(record, event, trial, detail=event.reason.splitlines()[0])
 
-    def _abort(self, record: Record, event: events.Aborted) -> None:
+    def _abort(self, record: Record, event: sweep_events.Aborted) -> None:
         """All trials failed for a cause outside of them: they are still to be run."""
         self.aborted = event.reason
         for trial in self.trials.values():
@@ -392,7 +394,7 @@ class SweepState:
                 trial.gpu = None
         self._note(record, event, detail=event.reason)
 
-    def _note_rung(self, record: Record, event: events.Promoted | events.Stopped) -> None:
+    def _note_rung(self, record: Record, event: trial_events.Promoted | trial_events.Stopped) -> None:
         detail = f"best {event.kept} of {event.entered} in the rung go on"
         trial = self.trials[event.trial]
         self._note(record, event, trial, epoch=event.epoch, rung=event.rung, value=event.value, detail=detail)

@@ -8,9 +8,9 @@ import pandas as pd
 
 from analysis.selection.finalists import finalists
 from kdtrain.errors import InputError
-from sweeps.ledger.events import Frozen, FrozenConfig
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
+from sweeps.ledger.sweep_events import Frozen, FrozenConfig
 from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.tabulate import short_frames
 from sweeps.spec.spec import SweepSpec, parse_spec

@@ -4,9 +4,9 @@ from analysis.formats import interval, plural, signed
 from analysis.selection.decided import Said
 from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.looks import sentence
-from sweeps.ledger.events import Looked
 from sweeps.ledger.looks import before
 from sweeps.ledger.state import SweepState
+from sweeps.ledger.sweep_events import Looked
 from sweeps.spec.spec import SweepSpec
 
 

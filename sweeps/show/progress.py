@@ -30,16 +30,18 @@ from sweeps.driver.allocation import (
     spent_trials,
 )
 from sweeps.driver.looking import seeds_now
-from sweeps.ledger.events import Ended, Event
+from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import now
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.trial_events import Ended
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.show.commands import next_command
 from sweeps.show.looks import earlier_looks, last_look
 from sweeps.show.printer import Printer
-from sweeps.spec.spec import Study, SweepSpec
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
 from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
 

@@ -2,27 +2,26 @@
 
 import contextlib
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from analysis.selection.halving import all_seeds
 from kdtrain.config import TrainConfig
 from kdtrain.config_base import Strict
 from kdtrain.data import DataConfig, Unlabelled
 from kdtrain.errors import InputError
-from kdtrain.explain import did_you_mean, kind_and_line, sentence
-from kdtrain.foreign import is_reference, references, require_trust
-from kdtrain.methods import Term, get_method, parse_term
+from kdtrain.explain import kind_and_line, sentence
+from kdtrain.foreign import references, require_trust
 from kdtrain.models import Network, without_inherited_normalization
-from kdtrain.space import Choice, Domain, Range, Scalar, parse_domain
+from kdtrain.space import Domain, Scalar
+from sweeps.spec import consistency
 from sweeps.spec.field_types import fitted
-from sweeps.spec.overrides import overlap, parse_changed
+from sweeps.spec.overrides import parse_changed
 from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
 from sweeps.spec.settings import (
     Budget,
@@ -38,80 +37,12 @@ from sweeps.spec.settings import (
     WatcherSource,
 )
 from sweeps.spec.strict_yaml import dump_yaml, read_mapping
+from sweeps.spec.study import Study, parse_domains
 
 UNKNOWN_TEACHER = "0" * 16
 """Stands for the teacher's digest until it is fitted or loaded."""
-_DECIDED_ELSEWHERE = ("data", "student", "teacher", "terms", "seed")
-"""Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
 SEEDS_OF_SEARCH = 10**6
 """How far apart the seeds of a study's searches lie; between them lie fresh and final seeds."""
-_MOST_CORNERS = 64
-"""Corners of a space that are tried for a value that is not valid alone."""
-_FIXED = ("data", "teacher", "seed", "data_seed")
-"""Fields that no study may change, or trials could not be compared."""
-
-
-class Study(Strict):
-    """One setting of the scientific parameters, and the nuisance parameters searched for it."""
-
-    name: Name
-    method: str | None = None
-    """A method, as the source of the terms: one of ours, `package.module:NAME`, or one that an installed package
-    offers. A study without a name is called as its method."""
-    terms: tuple[SerializeAsAny[Term], ...] | None = None
-    """The terms themselves, where no method has them."""
-    set: dict[str, object] = Field(default_factory=dict)
-    """Scientific parameters by dotted path."""
-    space: dict[str, Domain] | Literal["default"] = "default"
-    """Nuisance parameters by dotted path; `default` takes the ranges that the method recommends."""
-    baseline: bool = False
-    """Whether this is the untaught student; if no study says so, the first study without a teacher is the baseline."""
-    control: bool | None = None
-    """Whether this is a control, which the methods must beat and which is never the best config; `null` for the rule of
-    `sweeps.spec.controls`, which knows a placebo, and cross-entropy alone, with more epochs or smoothed labels."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_by_method(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {"method": value}
-        if isinstance(value, Mapping) and "name" not in value and isinstance(value.get("method"), str):
-            method = value["method"]
-            value = {"name": get_method(method).name if is_reference(method) else method, **value}
-        return value
-
-    @field_validator("terms", mode="before")
-    @classmethod
-    def _parse_terms(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return value
-        return tuple(term if isinstance(term, Term) else parse_term(term) for term in value)
-
-    @field_validator("space", mode="before")
-    @classmethod
-    def _parse_space(cls, value: Any) -> Any:
-        return _parse_domains(value)
-
-    @model_validator(mode="after")
-    def _method_or_terms(self) -> "Study":
-        if (self.method is None) == (self.terms is None):
-            raise ValueError("give either method or terms")
-        if self.method is not None:
-            get_method(self.method)
-        return self
-
-    @property
-    def base_terms(self) -> tuple[Term, ...]:
-        """The terms before anything is set or searched."""
-        return get_method(self.method).terms if self.method is not None else self.terms or ()
-
-    @property
-    def study_space(self) -> Space:
-        """What this study searches besides the sweep's space: a parameter that it sets is not searched by default."""
-        if self.space != "default":
-            return self.space
-        search = get_method(self.method).search if self.method is not None else {}
-        return {f"terms.{key}": domain for key, domain in search.items() if f"terms.{key}" not in self.set}
 
 
 class SweepSpec(Strict):
@@ -152,7 +83,7 @@ class SweepSpec(Strict):
     @field_validator("space", mode="before")
     @classmethod
     def _parse_space(cls, value: Any) -> Any:
-        return _parse_domains(value)
+        return parse_domains(value)
 
     @field_validator("watchers", "notes", mode="before")
     @classmethod
@@ -161,119 +92,28 @@ class SweepSpec(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
-        for key in _DECIDED_ELSEWHERE:
-            if key in self.train:
-                raise ValueError(f"train.{key}: belongs to the sweep, not to its recipe")
-        names = [study.name for study in self.studies]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"studies: the names must differ, but {', '.join(twice)} comes twice")
-        if sum(study.baseline for study in self.studies) > 1:
-            raise ValueError("studies: only one study can be the baseline")
-        if unknown := [cell.study for cell in self.cells if cell.study not in names]:
-            raise ValueError(f"cells: there is no study {unknown[0]}{did_you_mean(unknown[0], names)}")
-        self._check_controls()
+        consistency.check_fields(self)
+        consistency.check_controls(self)
         _parse_config(self.train, "train")  # before the teacher, whose recipe builds on it
         _ = self.teacher_config
         for study in self.studies:
-            self._check_paths(study)
+            consistency.check_paths(self, study)
         for study in self.studies:
-            self._check_study(study)
-            self._check_repeats(study)
-        baseline = self.baseline
-        if self.purpose == "search" and baseline is None and (untaught := self._untaught):
-            raise ValueError(
-                f"studies.{untaught[0].name}.control: must be false or null for the baseline, the first study "
-                "without a teacher, got true; leave control out, or add a study without a teacher that is no control"
-            )
-        if self.purpose == "search" and baseline is not None and not self.space_of(baseline):
-            tuned = [study.name for study in self.studies if self.space_of(study)]
-            if tuned:
-                raise ValueError(
-                    f"studies.{baseline.name}: the baseline searches nothing while {tuned[0]} does, which "
-                    "makes any gain unfair; give all studies a shared space, for instance "
-                    "space: {optimizer.lr: {low: 0.005, high: 0.1, log: true}}"
-                )
+            consistency.check_search(self, study)
+            consistency.check_repeats(self, study)
+        consistency.check_baseline(self)
         return self
-
-    def _check_controls(self) -> None:
-        declared = {cell.study for cell in self.cells if cell.role == "control"}
-        references = {cell.study for cell in self.cells if cell.role == "reference"}
-        for study in self.studies:
-            at = f"studies.{study.name}.control"
-            if study.control and (study.baseline or study.name in references):
-                kind = "baseline" if study.baseline else "reference of a design"
-                raise ValueError(f"{at}: must be false or null for the {kind}, got true")
-            if study.control is False and study.name in declared:
-                raise ValueError(f"{at}: must be true or null for a cell with the role control, got false")
-
-    def _check_paths(self, study: Study) -> None:
-        at = f"studies.{study.name}"
-        given = {} if study.space == "default" else study.space
-        for path in (*study.set, *self._space_as_written(study)):
-            if path.split(".")[0] in _FIXED:
-                raise InputError(
-                    f"{at}: {path} is the same for all trials of a sweep and can be neither set nor searched"
-                )
-        for path in study.set:
-            if any(overlap(path, searched) for searched in (*self.space, *given)):
-                raise InputError(f"{at}: {path} is both set and searched")
-        if {"unlabelled", "unlabelled.images"} & set(self._space_as_written(study)):
-            raise InputError(f"{at}: unlabelled.images cannot be searched; set it in separate studies")
-        if "epochs" in self._space_as_written(study):
-            raise InputError(f"{at}: epochs cannot be searched, because trials of different length cannot be compared")
-
-    def _check_study(self, study: Study) -> None:
-        at = f"studies.{study.name}"
-        config = self.config_for(study)
-        if config.uses_teacher and self.teacher is None:
-            term = next(term.name for term in config.active_terms if term.needs_teacher)
-            raise InputError(
-                f"{at}: {term} needs a teacher, but the sweep has none; "
-                "give teacher: {path: ...} or teacher: {fit: ...}"
-            )
-        for path, domain in self.space_of(study).items():
-            for value in extremes(domain):
-                self._check_searched(study, path, value)
-
-    def _check_repeats(self, study: Study) -> None:
-        """Raise InputError if a study's budget does not hold one trial for each of its searches."""
-        repeats = self.repeats_of(study)
-        if repeats == 1:
-            return
-        epochs = self.config_for(study).epochs
-        for field, given, least, each in (
-            ("trials", self.budget.trials, repeats, "one trial"),
-            ("epochs", self.budget.epochs, repeats * epochs, f"one trial of {epochs} epochs"),
-        ):
-            if given is not None and given < least:
-                raise InputError(
-                    f"budget.{field}: must be at least {least}, {each} for each of the {repeats} searches that repeats "
-                    f"asks for in the study {study.name}, got {given}; raise budget.{field} or lower repeats"
-                )
-
-    def _check_searched(self, study: Study, path: str, value: Any) -> None:
-        """Raise InputError if a searched value is not valid, neither alone nor with other values that are searched."""
-        try:
-            self.config_for(study, {path: value})
-        except InputError:
-            ends = {other: extremes(domain) for other, domain in self.space_of(study).items() if other != path}
-            pairs = ({other: end} for other, values in ends.items() for end in values)
-            corners = (dict(zip(ends, corner, strict=True)) for corner in itertools.product(*ends.values()))
-            for others in itertools.chain(pairs, itertools.islice(corners, _MOST_CORNERS)):
-                with contextlib.suppress(InputError):
-                    self.config_for(study, {**others, path: value})
-                    return
-            raise
 
     @property
     def baseline(self) -> Study | None:
         """The untaught student that every method is compared with."""
         marked = (study for study in self.studies if study.baseline)
-        untaught = (study for study in self._untaught if study.control is not True)
+        untaught = (study for study in self.untaught if study.control is not True)
         return next(marked, None) or next(untaught, None)
 
     @property
-    def _untaught(self) -> list[Study]:
+    def untaught(self) -> list[Study]:
+        """The studies without a teacher."""
         return [study for study in self.studies if not self.config_for(study).uses_teacher]
 
     @property
@@ -353,13 +193,14 @@ class SweepSpec(Strict):
         return {study.name: self._fitted_space(study) for study in self.studies}
 
     def _fitted_space(self, study: Study) -> Space:
-        config, written = self.config_for(study), self._space_as_written(study)
+        config, written = self.config_for(study), self.space_as_written(study)
         try:
             return {path: fitted(path, domain, config) for path, domain in written.items()}
         except InputError as error:
             raise InputError(f"studies.{study.name}: {error}") from None
 
-    def _space_as_written(self, study: Study) -> Space:
+    def space_as_written(self, study: Study) -> Space:
+        """The whole space of a study before its ranges are fitted to their fields."""
         return {**self.space, **study.study_space}
 
     def config_for(
@@ -478,18 +319,6 @@ def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> S
 def is_spec(content: Mapping[str, Any]) -> bool:
     """Whether the content of a file is a sweep's spec and not one training's config."""
     return "studies" in content
-
-
-def _parse_domains(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    parsed: dict[str, Range | Choice] = {}
-    for path, domain in value.items():
-        try:
-            parsed[str(path)] = parse_domain(domain)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-    return parsed
 
 
 def _parse_config(content: Mapping[str, Any], at: str) -> TrainConfig:

@@ -19,11 +19,12 @@ from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext
-from sweeps.ledger.events import Event, TeacherKnown
+from sweeps.ledger.events import Event
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.record import Record
 from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.sweep_events import TeacherKnown
 from sweeps.spec.spec import SweepSpec, parse_spec
 
 CLASSES = ("road", "car", "sky")

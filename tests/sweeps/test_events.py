@@ -9,8 +9,8 @@ import pytest
 from analysis.tables import states
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
-from sweeps.ledger import events
 from sweeps.ledger import ledger as ledger_module
+from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.event_reader import parse_event
 from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import Ledger, Record, read
@@ -18,35 +18,37 @@ from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state
 
-CONFIG = events.FrozenConfig("kd", "kd-1", "abc")
-OUTCOME = events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select"})
+CONFIG = sweep_events.FrozenConfig("kd", "kd-1", "abc")
+OUTCOME = trial_events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select"})
 FOREIGN = {"losses": {"my_loss:Cosine": {"needs_teacher": True}}}
 EXAMPLES = [
-    events.SweepBegun("s-1", "0.1.0", {"name": "s"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}, FOREIGN),
-    events.SessionBegun({"environment_id": "e"}, {"line": "kdsweep run s.yaml", "folder": "/", "sweep": "/D"}),
-    events.CodeKnown("c0de", {"training": {"kdtrain.loop.trainer": "1"}}),
-    events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
-    events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
-    events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc", 2),
-    events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup", 2),
-    events.Started("kd-0"),
-    events.Located("kd-0", "e", "here", {"environment_id": "e"}),
-    events.Reused("kd-0", "kd-1"),
-    events.EpochReported("kd-0", EpochReport(1, 2, {"miou": 0.5}, {"ce": {"raw": 1.0}}, 0.1, {"total": 1.0}, 8)),
-    events.Promoted("kd-0", 1, 1, 0.5, 3, 1),
-    events.Stopped("kd-0", 1, 1, 0.5, 3, 1),
-    events.Ended("kd-0", TrialState.COMPLETE, None, OUTCOME),
-    events.Ended("kd-0", TrialState.FAILED, "RuntimeError: x\nTraceback", failure="lost"),
-    events.Retried("kd-0", "MemoryError", "out_of_memory", 1.0),
-    events.AttemptInterrupted("kd-0"),
-    events.DriverStopped("SIGTERM"),
-    events.Exhausted("kd", "every config of its space was tried", 2),
-    events.Aborted("all failed"),
-    events.Note("text"),
-    events.Frozen(CONFIG, None, (CONFIG,), "the best", (9, 10), "test", 12),
-    events.TestRead("kd-0", "d1", 4),
-    events.Looked(5, 12, False, "kd is separated from the baseline none", [{"study": "kd", "word": "separated"}]),
-    events.Finished(),
+    sweep_events.SweepBegun(
+        "s-1", "0.1.0", {"name": "s"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}, FOREIGN
+    ),
+    sweep_events.SessionBegun({"environment_id": "e"}, {"line": "kdsweep run s.yaml", "folder": "/", "sweep": "/D"}),
+    sweep_events.CodeKnown("c0de", {"training": {"kdtrain.loop.trainer": "1"}}),
+    sweep_events.Grown({"name": "s"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
+    sweep_events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
+    trial_events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc", 2),
+    trial_events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup", 2),
+    trial_events.Started("kd-0"),
+    trial_events.Located("kd-0", "e", "here", {"environment_id": "e"}),
+    trial_events.Reused("kd-0", "kd-1"),
+    trial_events.EpochReported("kd-0", EpochReport(1, 2, {"miou": 0.5}, {"ce": {"raw": 1.0}}, 0.1, {"total": 1.0}, 8)),
+    trial_events.Promoted("kd-0", 1, 1, 0.5, 3, 1),
+    trial_events.Stopped("kd-0", 1, 1, 0.5, 3, 1),
+    trial_events.Ended("kd-0", TrialState.COMPLETE, None, OUTCOME),
+    trial_events.Ended("kd-0", TrialState.FAILED, "RuntimeError: x\nTraceback", failure="lost"),
+    trial_events.Retried("kd-0", "MemoryError", "out_of_memory", 1.0),
+    trial_events.AttemptInterrupted("kd-0"),
+    sweep_events.DriverStopped("SIGTERM"),
+    sweep_events.Exhausted("kd", "every config of its space was tried", 2),
+    sweep_events.Aborted("all failed"),
+    sweep_events.Note("text"),
+    sweep_events.Frozen(CONFIG, None, (CONFIG,), "the best", (9, 10), "test", 12),
+    trial_events.TestRead("kd-0", "d1", 4),
+    sweep_events.Looked(5, 12, False, "kd is separated from the baseline none", [{"study": "kd", "word": "separated"}]),
+    sweep_events.Finished(),
 ]
 
 
@@ -113,7 +115,8 @@ def test_records_of_old_versions_get_the_defaults_of_their_age():
     assert (retried.failure, retried.gpu) == ("error", None)
     plain = {"epoch": 1, "epochs": 2, "metrics": {}, "losses": {}, "lr": 0.1, "seconds": {}, "images": 8}
     assert parse_event(1, "report", {"trial": "a", "report": plain}).report.peak_memory_bytes is None
-    assert parse_event(1, "report_read", {"trial": "a", "digest": "d", "images": 4}) == events.TestRead("a", "d", 4)
+    read_test = parse_event(1, "report_read", {"trial": "a", "digest": "d", "images": 4})
+    assert read_test == trial_events.TestRead("a", "d", 4)
 
 
 @pytest.mark.parametrize("kind", ["sweep", "grown"])
@@ -129,11 +132,11 @@ def test_only_what_a_trial_reports_again_waits_for_the_disk(event, tmp_path, mon
     """A crash may lose what waits: never a proposal, a decision to stop, a failure or a result."""
     monkeypatch.setattr(ledger_module, "_WAIT_S", 3600.0)
     ledger = Ledger(tmp_path)
-    ledger.append(events.Note("just now"))
+    ledger.append(sweep_events.Note("just now"))
     ledger.append(event)
     is_written = len(read(tmp_path)) == 2
     ledger.close()
-    reported_again = (events.EpochReported, events.Started, events.Promoted, events.Located)
+    reported_again = (trial_events.EpochReported, trial_events.Started, trial_events.Promoted, trial_events.Located)
     assert is_written != isinstance(event, reported_again)
     assert len(read(tmp_path)) == 2
 
@@ -158,10 +161,10 @@ def test_the_tables_have_the_states_and_phases_of_the_ledger():
 
 def test_a_record_is_appended_as_its_event(tmp_path):
     ledger = Ledger(tmp_path)
-    record = ledger.append(events.Started("kd-0"))
+    record = ledger.append(trial_events.Started("kd-0"))
     ledger.close()
     assert (record.kind, record.data) == ("started", {"trial": "kd-0", "code": None})
-    assert record.event == events.Started("kd-0")
+    assert record.event == trial_events.Started("kd-0")
     assert read(tmp_path) == [record]
 
 

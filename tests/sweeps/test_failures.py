@@ -13,9 +13,9 @@ from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import DONE, SweepAborted
 from sweeps.driver.retry import MOST_NODE_LOSSES
 from sweeps.launch.inline import run_inline
-from sweeps.ledger.events import EpochReported
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.trial_events import EpochReported
 from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.tabulate import load_state, rows

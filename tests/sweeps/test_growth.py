@@ -9,7 +9,7 @@ from kdtrain.errors import InputError
 from sweeps.driver import driver as driver_module
 from sweeps.driver import running_code
 from sweeps.driver.growth import growth
-from sweeps.ledger import events
+from sweeps.ledger import sweep_events
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
@@ -314,7 +314,7 @@ def test_a_study_that_ended_too_early_goes_on_with_a_larger_budget(fake, tmp_pat
     first = {**small, "studies": ["none"], "space": space}
     with fake.open_driver(fake.make_spec(**first), tmp_path) as driver:
         fake.run_inline(driver, fake.FakeTrain())
-        driver._append(events.Exhausted("none", "every config of its space was tried"))
+        driver._append(sweep_events.Exhausted("none", "every config of its space was tried"))
     state = fake.run(fake.make_spec(**{**first, "budget": {"trials": 5}}), tmp_path)
     assert len(state.of_study("none", "search")) == 5
     assert state.exhausted == {}

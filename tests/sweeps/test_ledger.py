@@ -5,9 +5,10 @@ import pytest
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import ledger as ledger_module
-from sweeps.ledger.events import EpochReported, Note
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, Record, Repaired, read, repair
+from sweeps.ledger.sweep_events import Note
+from sweeps.ledger.trial_events import EpochReported
 from sweeps.store.lock import is_driven
 from sweeps.store.store import Store
 

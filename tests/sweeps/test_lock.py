@@ -13,8 +13,8 @@ import time
 import pytest
 
 from kdtrain.errors import InputError, StorageError
-from sweeps.ledger.events import Note
 from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.sweep_events import Note
 from sweeps.store import lease as lease_module
 from sweeps.store.file_lock import KEY
 from sweeps.store.generations import CLAIMS

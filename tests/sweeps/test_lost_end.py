@@ -8,9 +8,9 @@ from called_command import called
 from analysis.tables.query import query
 from kdtrain.errors import InputError
 from sweeps.ledger import ledger as ledger_module
-from sweeps.ledger.events import Note
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, read, repair
+from sweeps.ledger.sweep_events import Note
 from sweeps.outcome.stale import stale_tables
 from sweeps.outcome.tabulate import load_state, write_tables
 from sweeps.store.store import Store

@@ -27,7 +27,7 @@ from sweeps import run_sweep
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.cli import main
 from sweeps.driver.driver import WAIT
-from sweeps.ledger import events
+from sweeps.ledger import trial_events
 from sweeps.ledger.failure import Crash, recorded_failure
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.failures import failed_by_cause
@@ -261,7 +261,7 @@ def failed(fake, folder, reason, failure, spec):
     with fake.open_driver(spec, folder) as driver:
         trial = driver.next()
         driver.started(trial.id)
-        driver._append(events.Ended(trial.id, TrialState.FAILED, reason, failure=failure))
+        driver._append(trial_events.Ended(trial.id, TrialState.FAILED, reason, failure=failure))
     with fake.open_driver(spec, folder) as driver:
         return driver.state.trials[trial.id]
 

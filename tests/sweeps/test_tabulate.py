@@ -6,7 +6,7 @@ from analysis import read_tables
 from analysis.tables.schemas import SCHEMAS
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
-from sweeps.ledger.events import EpochReported
+from sweeps.ledger.trial_events import EpochReported
 from sweeps.outcome.tabulate import load_state, rows, write_tables
 from sweeps.store.store import Store
 

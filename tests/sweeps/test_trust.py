@@ -9,7 +9,7 @@ from called_command import called
 
 from kdtrain import InputError
 from kdtrain.foreign import load_foreign, reading, trusted_modules
-from sweeps.ledger.events import SweepBegun
+from sweeps.ledger.sweep_events import SweepBegun
 from sweeps.spec.recorded import Recorded, facts_of
 from sweeps.spec.spec import parse_spec
 

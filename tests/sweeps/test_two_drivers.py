@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from kdtrain.errors import InputError
-from sweeps.ledger.events import Note
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import Ledger, read
+from sweeps.ledger.sweep_events import Note
 from sweeps.store import file_lock, generations, holder, lease
 from sweeps.store.file_lock import KEY
 from sweeps.store.generations import CLAIMS

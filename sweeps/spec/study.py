@@ -1,0 +1,90 @@
+"""A study of a spec: what is compared, and what is searched for it."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from kdtrain.config_base import Strict
+from kdtrain.errors import InputError
+from kdtrain.foreign import is_reference
+from kdtrain.methods import Term, get_method, parse_term
+from kdtrain.space import Choice, Domain, Range, parse_domain
+from sweeps.spec.paths import Space
+from sweeps.spec.settings import Name
+
+
+class Study(Strict):
+    """One setting of the scientific parameters, and the nuisance parameters searched for it."""
+
+    name: Name
+    method: str | None = None
+    """A method, as the source of the terms: one of ours, `package.module:NAME`, or one that an installed package
+    offers. A study without a name is called as its method."""
+    terms: tuple[SerializeAsAny[Term], ...] | None = None
+    """The terms themselves, where no method has them."""
+    set: dict[str, object] = Field(default_factory=dict)
+    """Scientific parameters by dotted path."""
+    space: dict[str, Domain] | Literal["default"] = "default"
+    """Nuisance parameters by dotted path; `default` takes the ranges that the method recommends."""
+    baseline: bool = False
+    """Whether this is the untaught student; if no study says so, the first study without a teacher is the baseline."""
+    control: bool | None = None
+    """Whether this is a control, which the methods must beat and which is never the best config; `null` for the rule of
+    `sweeps.spec.controls`, which knows a placebo, and cross-entropy alone, with more epochs or smoothed labels."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_method(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"method": value}
+        if isinstance(value, Mapping) and "name" not in value and isinstance(value.get("method"), str):
+            method = value["method"]
+            value = {"name": get_method(method).name if is_reference(method) else method, **value}
+        return value
+
+    @field_validator("terms", mode="before")
+    @classmethod
+    def _parse_terms(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return tuple(term if isinstance(term, Term) else parse_term(term) for term in value)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _parse_space(cls, value: Any) -> Any:
+        return parse_domains(value)
+
+    @model_validator(mode="after")
+    def _method_or_terms(self) -> "Study":
+        if (self.method is None) == (self.terms is None):
+            raise ValueError("give either method or terms")
+        if self.method is not None:
+            get_method(self.method)
+        return self
+
+    @property
+    def base_terms(self) -> tuple[Term, ...]:
+        """The terms before anything is set or searched."""
+        return get_method(self.method).terms if self.method is not None else self.terms or ()
+
+    @property
+    def study_space(self) -> Space:
+        """What this study searches besides the sweep's space: a parameter that it sets is not searched by default."""
+        if self.space != "default":
+            return self.space
+        search = get_method(self.method).search if self.method is not None else {}
+        return {f"terms.{key}": domain for key, domain in search.items() if f"terms.{key}" not in self.set}
+
+
+def parse_domains(value: Any) -> Any:
+    """A mapping from dotted paths to domains as a spec has it; other values stay for the field to refuse."""
+    if not isinstance(value, Mapping):
+        return value
+    parsed: dict[str, Range | Choice] = {}
+    for path, domain in value.items():
+        try:
+            parsed[str(path)] = parse_domain(domain)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return parsed
