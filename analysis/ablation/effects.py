@@ -1,12 +1,13 @@
 """What each part of a config is worth: every cell of an ablation beside its reference."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.conditions.hardware import Mix, different_code, mixed
 from analysis.selection.failures import loss_by_failures
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
@@ -80,9 +81,9 @@ def ablate(tables: Tables) -> pd.DataFrame:
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
     joined = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
     joined["unstable"] = joined["cell"].map(_first_of_each(ranked)["unstable"])
-    reasons = unjudged(tables, ranked)
+    reasons, mixes = unjudged(tables, ranked), mixed(tables)
     joined["withheld"] = [
-        "" if against is None else "; ".join(reasons[study] for study in (cell, against) if study in reasons) or doubt
+        "" if against is None else "; ".join(_reasons(reasons, mixes, cell, against)) or doubt
         for cell, against, doubt in zip(joined["cell"], joined["against"], joined["doubt"].fillna(""), strict=True)
     ]
     joined[_JUDGED] = joined[_JUDGED].mask(joined["withheld"] != "")
@@ -128,6 +129,11 @@ def unjudged(tables: Tables, ranked: pd.DataFrame) -> dict[str, str]:
     if not selection_ended(tables):
         return {}
     return {row.study: reason for row in study_rows(tables, ranked) if (reason := incomplete(row))}
+
+
+def _reasons(reasons: Mapping[str, str], mixes: Sequence[Mix], cell: str, against: str) -> list[str]:
+    """Why a cell is not judged beside another."""
+    return [reasons[study] for study in (cell, against) if study in reasons] + different_code(mixes, cell, against)
 
 
 def _scores(ranked: pd.DataFrame) -> dict[str, dict[int, float]]:

@@ -114,6 +114,22 @@ def _mixed_code(trials: pd.DataFrame, versions: pd.DataFrame) -> list[Mix]:
     return [Mix("code", places, partitions, parts.modules)]
 
 
+def different_code(mixes: Iterable[Mix], study: str, other: str, other_name: str = "") -> list[str]:
+    """Why two studies may not be compared, as a clause, if they ran on different code; empty if they did not.
+
+    Args:
+        mixes: From ``mixed``.
+        study: One of them.
+        other: The other one.
+        other_name: What the clause calls the other one; by default its name.
+    """
+    return [
+        f"{study} and {other_name or other} ran on different code. {mix.remedy}".strip().removesuffix(".")
+        for mix in mixes
+        if mix.kind == "code" and mix.spans({study, other})
+    ]
+
+
 def hardware(row: Mapping[str, Any] | pd.Series) -> str:
     """What computed, of a row of the table of environments: rows of the same hardware have the same name."""
     processes = int(value_of(row, "processes") or 1)

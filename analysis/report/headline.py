@@ -84,6 +84,13 @@ class Scene:
             return self.ranked.iloc[:0]
         return self.ranked[self.ranked["tie"].eq(True) & ~self.ranked["chosen"].eq(True)]
 
+    @property
+    def compared(self) -> set[str]:
+        """The studies that the headline compares: the chosen one, the baseline, rivals; all if the baseline leads."""
+        if self.baseline is None or self.winner["is_baseline"]:
+            return set(self.methods["study"])
+        return {self.winner["study"], self.baseline["study"], *self.rivals["study"]}
+
     def named(self, row: pd.Series) -> str:
         """A config and the search that it comes from: ``config cwd-1 (best of 3 trials, one search)``."""
         if not row["searched_parameters"] or not row["search_trials"]:

@@ -19,6 +19,7 @@ from analysis.report.held_out import lines as held_out_lines
 from analysis.report.line import Line, Mark, worst
 from analysis.report.looks import looks
 from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of, success
+from analysis.report.trained_on import trained_on
 from analysis.search.method_claim import method_sentence
 from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.control_contrasts import ControlContrast, comparison_contrasts
@@ -100,7 +101,9 @@ def verdict(
         lines = [*held_out_lines(found), *_disagreements(found, winner), *_as_selection(selection, lines)]
     headline, mark, said = statement.headline, statement.mark, statement.said
     contrasts: Sequence[ControlContrast] = comparison_contrasts(tables, comparison)
+    compared, final = scene.compared, found is not None and bool(found.chosen.scores)
     if len(ablation) and tables["sweeps"]["purpose"].iloc[0] == "ablation":
+        compared, final = set(ablation["cell"]), False
         words = ablation_verdict(tables, ablation, finished)
         headline, mark, said, contrasts = words.headline, words.mark, None, words.contrasts
         lines = [*words.lines, *(held_out_lines(found) if found is not None else ())]
@@ -116,6 +119,8 @@ def verdict(
             lines.append(Line("Methods", methods))
         if found is None and finished and said is not None:
             decide = what_would_decide(tables, said.difference, said.word, said.seeds)
+    mixed_up, severity = trained_on(tables, {*compared, *(each.control for each in contrasts)}, final)
+    headline, mark = f"{headline}{mixed_up}", worst(mark, severity)
     doubts = warnings(tables, comparison, controls_warnings(contrasts), controls_mark(contrasts) == "red")
     seeds = int(comparison.loc[comparison["confirmed"].astype(bool), "n"].max()) if winner["confirmed"] else None
     lines += [Line(DECIDES, decide)] if decide else []

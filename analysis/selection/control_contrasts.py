@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from analysis.conditions.hardware import different_code, mixed
 from analysis.formats import text
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.study_row import NAN
@@ -78,10 +79,11 @@ def comparison_contrasts(tables: Tables, comparison: pd.DataFrame) -> list[Contr
         return []
     subject, finished = str(first.iloc[0]), selection_ended(tables)
     names, rows = control_names(tables, controls, subject), {str(row["study"]): row for _, row in comparison.iterrows()}
-    made = []
+    made, mixes = [], mixed(tables)
     for control, kind in controls.items():
         contrast = ControlContrast(subject, control, kind, names[control])
-        if finished and _whole(rows[control]) and _whole(rows[subject]):
+        whole = _whole(rows[control]) and _whole(rows[subject]) and not different_code(mixes, subject, control)
+        if finished and whole:
             compared = [rows[study] for study in (control, *methods["study"]) if rows[study]["confirmed"]]
             scores = [
                 (row["study"], *pair) for row in compared for pair in zip(row["seeds"], row["scores"], strict=True)

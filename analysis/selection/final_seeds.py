@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.conditions.hardware import different_code, mixed
 from analysis.formats import plural, points
 from analysis.selection.collapse import Runs, collapsed
 from analysis.selection.failures import counted_scores, failed_by_method, loss_by_failures
@@ -158,10 +159,14 @@ def final_difference(tables: Tables) -> Difference | None:
     chosen, baseline = final_scores(tables), final_scores(tables, "baseline")
     if chosen is None or baseline is None or (chosen.study, chosen.config_id) == (baseline.study, baseline.config_id):
         return None
-    return judged_difference(chosen, baseline, smallest_effect(tables["sweeps"]))
+    finals = tables["trials"][tables["trials"]["phase"] == Phase.FINAL]
+    refused = "; ".join(different_code(mixed({**tables, "trials": finals}), chosen.study, baseline.study))
+    return judged_difference(chosen, baseline, smallest_effect(tables["sweeps"]), refused)
 
 
-def judged_difference(chosen: FinalScores, baseline: FinalScores, smallest: float) -> Difference | None:
+def judged_difference(
+    chosen: FinalScores, baseline: FinalScores, smallest: float, refused: str = ""
+) -> Difference | None:
     """The difference of two configs on final seeds; None where no seed has both.
 
     Failures count as on fresh seeds: no word is said where all seeds of a config failed, and a gain also has to hold if
@@ -171,6 +176,7 @@ def judged_difference(chosen: FinalScores, baseline: FinalScores, smallest: floa
         chosen: The frozen config.
         baseline: The baseline's.
         smallest: The practical threshold (fraction).
+        refused: Why the two may not be compared, as a clause; empty if they may.
     """
     shared = [seed for seed in chosen.seeds if seed in baseline.seeds]
     if not shared:
@@ -188,7 +194,7 @@ def judged_difference(chosen: FinalScores, baseline: FinalScores, smallest: floa
     row = judged[0]
     no_evidence = f"the scores are no evidence: {row['no_evidence']}" if row["no_evidence"] else ""
     no_interval = "" if np.isfinite(row["low"]) else "the seeds give no interval"
-    withheld = _withheld(chosen, baseline) or no_evidence or no_interval
+    withheld = refused or _withheld(chosen, baseline) or no_evidence or no_interval
     word = word_that_holds([str(each["word"]) for each in judged], [float(each["difference"]) for each in judged])
     weakened = (
         f"{row['word']} by the seeds alone, but {len(baseline.broken)} of {plural(len(baseline.seeds), 'final seed')} "

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from analysis.conditions.hardware import Mix, mixed
+from analysis.conditions.hardware import different_code, mixed
 from analysis.selection.study_row import StudyRow
 from analysis.tables.domains import Space
 from analysis.tables.files import Tables
@@ -33,25 +33,16 @@ def refused(tables: Tables, rows: Sequence[StudyRow]) -> dict[str, list[str]]:
     if baseline is None:
         return {row.study: ["there is no baseline study to compare it with"] for row in rows}
     spaces, shared = read_spaces(tables), _shared(tables["sweeps"])
-    code = [mix for mix in mixed(tables) if mix.kind == "code"]
+    mixes = mixed(tables)
     reasons: dict[str, list[str]] = {baseline.study: []}
     for row in rows:
         if row is not baseline:
             reasons[row.study] = [
                 *_search(spaces, shared, row, baseline),
                 *_budget(tables["trials"], row, baseline),
-                *(
-                    f"{row.study} and the baseline {baseline.study} ran on different code{_remedy(mix)}"
-                    for mix in code
-                    if mix.spans({row.study, baseline.study})
-                ),
+                *different_code(mixes, row.study, baseline.study, f"the baseline {baseline.study}"),
             ]
     return reasons
-
-
-def _remedy(mix: Mix) -> str:
-    remedy = mix.remedy.strip().removesuffix(".")
-    return f". {remedy}" if remedy else ""
 
 
 def refusals(comparison: pd.DataFrame) -> list[str]:
