@@ -23,7 +23,7 @@ from kdtrain.space import Choice, Range
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
-from sweeps.driver.allocation import confirms, count_final_runs, most_trials
+from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs, most_trials
 from sweeps.driver.config_check import ConfigCheck
 from sweeps.driver.idle_settings import idle_settings, rungs
 from sweeps.driver.sampler import make_sampler
@@ -161,8 +161,8 @@ class Plan:
         ]
         if self.search_share is not None:
             lines.append(
-                f"the search takes {self.search_share:.0%} of the epochs of the studies that search, fresh seeds "
-                f"{1 - self.search_share:.0%} (a good split: about two thirds for the search)"
+                f"of the epochs of the studies that search, {self.search_share:.0%} are for the search and "
+                f"{1 - self.search_share:.0%} for fresh seeds ({GOOD_SPLIT})"
             )
         if self.final_runs:
             lines.append(f"after the selection is frozen: {self.final_runs} runs on final seeds at most")

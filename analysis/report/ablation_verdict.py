@@ -65,8 +65,15 @@ def ablation_verdict(tables: Tables, frame: pd.DataFrame, finished: bool) -> Abl
 def _decide(tables: Tables, frame: pd.DataFrame, contrasts: Sequence[ControlContrast]) -> str:
     """What would decide about the first control that leaves a doubt, or else about the parts."""
     cells = frame[(frame["role"] == "cell") & frame["low"].notna()].sort_values("n")
-    claims = [(each.difference, each.word, each.seeds) for each in contrasts if each.word is not None]
-    claims += [(float(row["difference"]), str(row["word"]), int(row["n"])) for _, row in cells.iterrows()]
+    claims = [
+        (f"{each.control} against {each.subject}", each.difference, each.word, each.seeds)
+        for each in contrasts
+        if each.word is not None
+    ]
+    claims += [
+        (f"{row['cell']} against {row['against']}", float(row["difference"]), str(row["word"]), int(row["n"]))
+        for _, row in cells.iterrows()
+    ]
     return next((text for claim in claims if (text := what_would_decide(tables, *claim))), "")
 
 
@@ -110,7 +117,7 @@ def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
 
 
 def _missed(least: float) -> str:
-    return f"a true effect of {points(least)} points would be missed in up to 20 of 100 ablations like this one"
+    return f"a true difference of {points(least)} points would be missed in up to 20 of 100 ablations like this one"
 
 
 def _tested(effects: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

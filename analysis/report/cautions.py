@@ -10,7 +10,7 @@ from analysis.conditions.time_spent import recording
 from analysis.formats import duration, plural
 from analysis.report.held_out import HeldOut
 from analysis.report.line import Line
-from analysis.report.said import said_of
+from analysis.report.wording import wording_of
 from analysis.tables.files import Tables
 
 WARNINGS = "Warnings"
@@ -78,7 +78,7 @@ def not_claimed(
         found: What the final seeds say; None before a freeze.
     """
     sentences = ["No significance was computed: read the seeds, not only the mean."]
-    if finished and any(said_of(row) is not None for _, row in comparison.iterrows()):
+    if finished and any(wording_of(row) is not None for _, row in comparison.iterrows()):
         sentences = ["Intervals are about retraining these configs on new seeds, not about the methods in general."]
     if comparison["searched_parameters"].any():
         sentences.append(f"{_luck(tables)}.")

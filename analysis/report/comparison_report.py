@@ -14,11 +14,11 @@ from analysis.report.comparable import differences
 from analysis.report.findings import Findings, read_findings
 from analysis.report.html import TableCell, number
 from analysis.report.line import Line
-from analysis.report.said import refusal, said_of
 from analysis.report.sections.methods import methods_table, sentence_of
 from analysis.report.sections.tasks import tasks_section
 from analysis.report.tasks import Task, tasks_of
 from analysis.report.verdict import verdict
+from analysis.report.wording import refusal, wording_of
 from analysis.search.method_claim import method_claim
 from analysis.search.task_claim import task_claim
 from analysis.tables.json_columns import SpecField, read_spec
@@ -162,7 +162,7 @@ def _cell(row: pd.Series | None) -> TableCell:
         return number(points(row["mean"]), row["mean"], "1 seed, not confirmed")
     difference = "refused" if refusal(row) else "" if missing(row["difference"]) else signed(row["difference"])
     limits = "" if refusal(row) else interval(row.get("low"), row.get("high"))
-    said = said_of(row)
+    said = wording_of(row)
     word = "" if refusal(row) or said is None else f"{said.in_table}{said.reservation}"
     against = "baseline" if row["is_baseline"] else " ".join(filter(None, (difference, limits, word)))
     return number(f"{points(row['mean'])} (n={row['n']})", row["mean"], against)

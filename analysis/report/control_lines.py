@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.formats import interval, missing, plural, signed
 from analysis.report.line import Line, Mark
-from analysis.report.said import EQUIVALENT, Wording
+from analysis.report.wording import EQUIVALENT, Wording
 from analysis.selection.control_contrasts import ControlContrast
 from analysis.stats.judge import WORDS
 

@@ -12,11 +12,12 @@ DECIDES = "What would decide"
 _PLACE = "confirm.seeds=SEEDS"
 
 
-def what_would_decide(tables: Tables, difference: float, word: str | None, seeds: int) -> str:
+def what_would_decide(tables: Tables, pair: str, difference: float, word: str | None, seeds: int) -> str:
     """How many more seeds would decide about a difference, and the command that trains them, as a sentence.
 
     Args:
         tables: The tables of a sweep whose words were said.
+        pair: The two configs that are compared, ``cwd-1 against the baseline none``.
         difference: The difference that was seen (fraction); one below the smallest that matters counts as that.
         word: Its word.
         seeds: On how many seeds.
@@ -32,13 +33,13 @@ def what_would_decide(tables: Tables, difference: float, word: str | None, seeds
     if need.seeds is None:
         least = points(start.finds(MOST))
         return (
-            f"No number of seeds up to {MOST} separates a true difference of {points(gain)} points "
+            f"For {pair}: no number of seeds up to {MOST} separates a true difference of {points(gain)} points "
             f"in 80 of 100 sweeps; {MOST} seeds separate one of {least}."
         )
     plan, target = races(tables), max(need.seeds, ENOUGH_SEEDS)
     setting = plan.setting_for(target)
     return (
-        f"{plural(target - seeds, 'more seed')}, {cost_text(plan.cost(setting))}, would separate a "
+        f"For {pair}: {plural(target - seeds, 'more seed')}, {cost_text(plan.cost(setting))}, would separate a "
         f"true difference of {points(gain)} points in 80 of 100 sweeps ({range_text(need)}): "
         f"{command_text(tables, plan, target)}."
     )

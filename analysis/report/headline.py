@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.formats import plural, points, signed, text
 from analysis.report.line import Mark
-from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, refusal, said_of
+from analysis.report.wording import NOT_SEPARATED, SEPARATED, Wording, refusal, wording_of
 from analysis.tables.files import Tables
 from analysis.tables.states import Phase
 
@@ -30,7 +30,7 @@ class Headline(StrEnum):
     CHOSEN = "was chosen"
     TIED = "tied with"
     REFUSED = "not compared with the baseline"
-    NO_WORD = "without a word"
+    NO_WORD = "no verdict"
     ABLATION_SEPARATED = "separated from 0"
     ABLATION_NONE = "is separated from 0"
     ABLATION_UNTESTED = "untested"
@@ -44,13 +44,15 @@ class Statement:
 
     Attributes:
         headline: One sentence without a full stop.
-        said: What it says of the chosen config beside the baseline; None where it has no word.
+        said: What it says of a config beside the baseline; None where it has no word.
         mark: How to read it: without a mark where the seeds decide, red where nothing may be concluded.
+        config: The config that ``said`` compares with the baseline.
     """
 
     headline: str
     said: Wording | None = None
     mark: Mark = "amber"
+    config: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,14 @@ def before_the_freeze(scene: Scene, finished: bool) -> Statement:
 
 
 def _other_chosen(scene: Scene) -> Statement:
-    winner, baseline, said = scene.winner, scene.baseline, said_of(scene.winner)
+    winner, baseline, said = scene.winner, scene.baseline, wording_of(scene.winner)
     against = "" if baseline is None else f"the baseline {baseline['study']}"
     failed = _failed(scene)
     more = f"{failed}{_better_others(scene, said)}{_tied(scene)}"
     if said is not None:
         decided = said.word != NOT_SEPARATED and not said.few and not failed
         mark: Mark = "" if decided and not said.worse else "amber"
-        return Statement(f"{scene.named(winner)} is {said.clause(against)}{more}", said, mark)
+        return Statement(f"{scene.named(winner)} is {said.clause(against)}{more}", said, mark, config_name(winner))
     first = f"{scene.named(winner)} {_place(scene)}: {points(winner['mean'])} mIoU {_on(winner)}"
     if baseline is None:
         return Statement(first + (more or _alone(scene)))
@@ -160,26 +162,30 @@ def _baseline_chosen(scene: Scene) -> Statement:
     others = scene.methods[~scene.methods["is_baseline"]]
     if others.empty:
         return Statement(f"Only the baseline {who}; {Headline.ONLY_STUDY}")
-    claims = [(row, said_of(row)) for _, row in others.iterrows()]
+    claims = [(row, wording_of(row)) for _, row in others.iterrows()]
     if better := _better_others(scene, None):
         return Statement(f"The baseline {Headline.CHOSEN}, {who}{better}{_tied(scene)}")
     compared = [(row, said) for row, said in claims if said is not None]
     if not compared:
         why = f"; the others are {Headline.REFUSED}, see below" if all(refusal(row) for row, _ in claims) else ""
         first = others.iloc[0]
-        silent = f"; {scene.named(first)} is {Headline.NO_WORD}{_why(first)}"
-        silent += f"; so are {len(others) - 1} more" if len(others) > 1 else ""
+        silent = f"; {Headline.NO_WORD} on {scene.named(first)}{_why(first)}"
+        silent += f"; nor on {len(others) - 1} more" if len(others) > 1 else ""
         return Statement(f"The baseline {_place(scene)}, {who}{why or silent}")
     if len(compared) == len(claims) and all(said.worse for _, said in compared):
         near, said = max(compared, key=lambda pair: pair[1].difference)
         worse = f"{SEPARATED} from it and worse{said.reservation}"
         several = f"all {len(claims)} others are {worse}, the nearest {config_name(near)}: {said.numbers}"
         nearest = several if len(claims) > 1 else f"{scene.named(near)} is {worse}: {said.numbers}"
-        return Statement(f"{Headline.BASELINE_BEST} {who}; {nearest}", said, "amber" if said.few else "")
+        return Statement(
+            f"{Headline.BASELINE_BEST} {who}; {nearest}", said, "amber" if said.few else "", config_name(near)
+        )
     row, rival = max(((row, said) for row, said in compared if not said.worse), key=_difference, default=(None, None))
     if row is None or rival is None:  # all that were compared are worse, others were not compared
         row, rival = max(compared, key=_difference)
-    return Statement(f"{Headline.BASELINE_HELD} {who}; {scene.named(row)} is {rival.clause('it')}", rival)
+    return Statement(
+        f"{Headline.BASELINE_HELD} {who}; {scene.named(row)} is {rival.clause('it')}", rival, config=config_name(row)
+    )
 
 
 def _difference(pair: tuple[pd.Series, Wording]) -> float:
@@ -191,7 +197,7 @@ def _better_others(scene: Scene, said: Wording | None) -> str:
     if said is not None and said.better:
         return ""
     winner = scene.winner
-    claims = [(row, said_of(row)) for _, row in scene.methods.iterrows() if row["study"] != winner["study"]]
+    claims = [(row, wording_of(row)) for _, row in scene.methods.iterrows() if row["study"] != winner["study"]]
     better = [(row, claim) for row, claim in claims if claim is not None and claim.better]
     if not better:
         return ""
@@ -239,7 +245,7 @@ def _alone(scene: Scene) -> str:
 
 
 def _why(row: pd.Series) -> str:
-    """Why there is no word."""
+    """Why there is no verdict."""
     withheld = text(row.get("withheld")).rstrip(".")
     return f": {withheld}" if withheld else ""
 

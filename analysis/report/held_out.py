@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.formats import each, missing, plural, points, signed
 from analysis.report.headline import Headline, Scene, Statement
 from analysis.report.line import Line, Mark
-from analysis.report.said import EQUIVALENT, NOT_SEPARATED, SEPARATED, Wording, said_of
+from analysis.report.wording import EQUIVALENT, NOT_SEPARATED, SEPARATED, Wording, wording_of
 from analysis.selection.final_seeds import Difference, FinalScores, final_difference, final_scores
 from analysis.tables.files import Tables
 
@@ -108,7 +108,7 @@ def lines(found: HeldOut) -> list[Line]:
         if difference.weakened:
             text += f" {difference.weakened[0].upper()}{difference.weakened[1:]}."
         elif difference.word == NOT_SEPARATED and not missing(difference.mde):
-            text += f" A true gain of {points(difference.mde)} points would be missed in 20 of 100 such tests."
+            text += f" A true difference of {points(difference.mde)} points would be missed in 20 of 100 such tests."
         if difference.withheld:
             text += f" {Headline.NO_WORD.capitalize()}: {difference.withheld}."
     configs = [config for config in (chosen, found.baseline) if config is not None]
@@ -126,7 +126,7 @@ def disagreements(found: HeldOut, row: pd.Series) -> tuple[list[str], Mark]:
     Returns:
         The clauses, and how severe they are. A selection that was merely less sure than the final seeds was not wrong.
     """
-    final, before = found.difference, said_of(row)
+    final, before = found.difference, wording_of(row)
     if final is None or before is None:
         return [], ""
     numbers = f"the selection said {before.numbers}, the final seeds {signed(final.mean)}"

@@ -1,7 +1,7 @@
 """The result of a sweep in a few sentences, and what cannot be concluded from the result."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -18,8 +18,8 @@ from analysis.report.held_out import HeldOut, after_the_freeze, disagreements, h
 from analysis.report.held_out import lines as held_out_lines
 from analysis.report.line import Line, Mark, worst
 from analysis.report.looks import looks
-from analysis.report.said import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, said_of, success
 from analysis.report.trained_on import trained_on
+from analysis.report.wording import NOT_SEPARATED, SEPARATED, Wording, missed, refusal, success, wording_of
 from analysis.search.method_claim import method_sentence
 from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.control_contrasts import ControlContrast, comparison_contrasts
@@ -102,7 +102,8 @@ def verdict(
     headline, mark, said = statement.headline, statement.mark, statement.said
     contrasts: Sequence[ControlContrast] = comparison_contrasts(tables, comparison)
     compared, final = scene.compared, found is not None and bool(found.chosen.scores)
-    if len(ablation) and tables["sweeps"]["purpose"].iloc[0] == "ablation":
+    ablating = len(ablation) > 0 and tables["sweeps"]["purpose"].iloc[0] == "ablation"
+    if ablating:
         compared, final = set(ablation["cell"]), False
         words = ablation_verdict(tables, ablation, finished)
         headline, mark, said, contrasts = words.headline, words.mark, None, words.contrasts
@@ -118,13 +119,15 @@ def verdict(
         if winner["confirmed"] and (methods := method_sentence(tables)):
             lines.append(Line("Methods", methods))
         if found is None and finished and said is not None:
-            decide = what_would_decide(tables, said.difference, said.word, said.seeds)
+            against = "" if scene.baseline is None else f" against the baseline {scene.baseline['study']}"
+            decide = what_would_decide(tables, f"{statement.config}{against}", said.difference, said.word, said.seeds)
     mixed_up, severity = trained_on(tables, {*compared, *(each.control for each in contrasts)}, final)
     headline, mark = f"{headline}{mixed_up}", worst(mark, severity)
     doubts = warnings(tables, comparison, controls_warnings(contrasts), controls_mark(contrasts) == "red")
     seeds = int(comparison.loc[comparison["confirmed"].astype(bool), "n"].max()) if winner["confirmed"] else None
     lines += [Line(DECIDES, decide)] if decide else []
-    lines += [*looks(tables, seeds if finished else None), Line("Optimism removed", *_optimism(winner)), spent, doubts]
+    searched = [] if ablating else [Line("Score in the search", *_in_the_search(winner))]
+    lines += [*looks(tables, seeds if finished else None), *searched, spent, doubts]
     claims = not_claimed(tables, winner, comparison, finished, found)
     return Verdict(so_far + headline, tuple(lines), claims, mark, stage, said, decide)
 
@@ -144,7 +147,7 @@ def stated(scene: Scene, selection: Statement, found: HeldOut | None, finished: 
         return Stage.RUNNING, selection
     if found is None:
         headline = f"{Headline.PROVISIONAL}: {selection.headline[0].lower()}{selection.headline[1:]}"
-        return Stage.PROVISIONAL, Statement(headline, selection.said, selection.mark)
+        return Stage.PROVISIONAL, replace(selection, headline=headline)
     stage = Stage.PROVISIONAL if found.short else Stage.HELD_OUT
     return stage, after_the_freeze(found, selection, scene)
 
@@ -185,13 +188,14 @@ def _chosen(scene: Scene) -> str:
 
 
 def _spreads(winner: pd.Series) -> str:
-    """The spread of the chosen config's seeds, and of the differences, with what so few seeds say of it."""
+    """The spread of the chosen config's seeds, and of the differences, with how sure that is."""
     parts = []
-    for what, values in (("Its sd over seeds", winner["scores"]), ("of its differences", winner["differences"])):
+    for what, values in (("of its scores", winner["scores"]), ("of its differences", winner["differences"])):
         if len(values) > 1 and winner["confirmed"] and np.ptp(values) >= NO_NOISE:
             found = spread(float(np.std(values, ddof=1)), len(values) - 1)
             parts.append(f"{what} {points(found.sd)} [{points(found.low)}, {points(found.high)}]")
-    return f"{', '.join(parts)}: in brackets the sds that {winner['n']} seeds leave possible." if parts else ""
+    seeds = plural(winner["n"], "seed")
+    return f"Standard deviation over {seeds}: {', '.join(parts)}, in brackets its 95 % interval." if parts else ""
 
 
 def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> tuple[str, Mark]:
@@ -218,7 +222,7 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
     elif not missing(teacher):
         gap = f" The teacher ({points(teacher)}) is hardly above the baseline, if at all."
     seeds = f"; seed by seed {each(winner['differences'], sign=True)}" if len(winner["differences"]) else ""
-    said = said_of(winner) if finished else None
+    said = wording_of(winner) if finished else None
     if said is None:
         why = f" {Headline.NO_WORD.capitalize()}: {winner['withheld']}" if winner.get("withheld") else ""
         return f"{signed(winner['difference'])} points over {name}{seeds}.{gap}{why}", "amber"
@@ -230,12 +234,13 @@ def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, fini
     return f"{clause[0].upper()}{clause[1:]}{seeds}{power}.{gap}{worth}", "" if decided else "amber"
 
 
-def _optimism(winner: pd.Series) -> tuple[str, Mark]:
+def _in_the_search(winner: pd.Series) -> tuple[str, Mark]:
     if not winner["confirmed"]:
-        return "None: the score is the one that chose the config, so it is too high by an unknown amount.", "red"
+        return "The score is the one that chose the config, so it is too high by an unknown amount.", "red"
     if missing(winner["optimism"]):
-        return "This config was not searched, so its score is not optimistic.", ""
+        return "None: the config was not searched.", ""
+    side = "below" if winner["optimism"] > 0 else "above"
     return (
-        f"The search had shown {points(winner['screen_score'])} on one seed; fresh seeds give "
-        f"{points(winner['mean'])}, a correction of {signed(-winner['optimism'])} points."
+        f"{points(winner['screen_score'])} on one seed, which chose the config; the mean over fresh seeds, "
+        f"{points(winner['mean'])}, is {points(abs(winner['optimism']))} points {side} it."
     ), ""

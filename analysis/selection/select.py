@@ -102,6 +102,7 @@ def _selection(ranked: pd.DataFrame, winner: pd.Series) -> dict[str, object]:
         places, ranks = list(able.index), standings(by_seed(able))
         if ranks is not None and winner.name in places:
             standing = ranks[places.index(winner.name)]
+            selection["standing"] = "no verdict: rank and chance of being best, from redrawn seeds, without a test"
             selection["rank_interval"] = f"{standing.low} to {standing.high} of {len(able)}"
             selection["probability_of_best"] = round(standing.best, 2)
     unstable = ranked[ranked["unstable"].notna()]

@@ -14,8 +14,8 @@ import pandas as pd
 from analysis.formats import signed
 from analysis.report.headline import Headline, Scene, Statement, before_the_freeze
 from analysis.report.held_out import HeldOut
-from analysis.report.said import NOT_SEPARATED, SEPARATED, said_of
 from analysis.report.verdict import Stage, stated
+from analysis.report.wording import NOT_SEPARATED, SEPARATED, wording_of
 from analysis.selection.final_seeds import FinalScores, judged_difference
 from analysis.selection.one_standard_error import decide
 from analysis.stats.judge import ENOUGH_SEEDS
@@ -87,7 +87,7 @@ def scene_with(scores: Mapping[str, Sequence[float]], refused: Collection[str] =
 def contradictions(sweep: Told) -> list[str]:
     """Where the headline says what the rows do not, each in words; empty if they agree."""
     headline, wrong = sweep.statement.headline, []
-    rows = {row["study"]: said_of(row) for _, row in sweep.scene.comparison.iterrows()}
+    rows = {row["study"]: wording_of(row) for _, row in sweep.scene.comparison.iterrows()}
     winner = sweep.scene.winner
     on_final = sweep.finished and sweep.found is not None and bool(sweep.found.chosen.scores)
     better = [study for study, said in rows.items() if said is not None and said.better]

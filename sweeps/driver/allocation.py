@@ -17,6 +17,9 @@ from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 
+GOOD_SPLIT = "recommended: about two thirds for the search"
+"""How the epochs are best divided between the search and fresh seeds."""
+
 
 @dataclass(frozen=True)
 class Rerun:

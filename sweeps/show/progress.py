@@ -20,6 +20,7 @@ from analysis.conditions.memory import advice
 from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
 from sweeps.driver.allocation import (
+    GOOD_SPLIT,
     all_searches,
     confirms,
     count_final_runs,
@@ -219,8 +220,8 @@ def _fresh_seeds(spec: SweepSpec, state: SweepState, sweep: Store) -> list[str]:
         share = epochs[Phase.SEARCH] / (epochs[Phase.SEARCH] + epochs[Phase.CONFIRM])
         begun = min(len(race(spec, state, study, search)) for study, search in all_searches(spec))
         lines.append(
-            f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; the search took {share:.0%} of the epochs so "
-            "far (a good split: about two thirds)"
+            f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; of the epochs so far the search took "
+            f"{share:.0%} ({GOOD_SPLIT})"
         )
     lines += [text for text in (last_look(spec, state), earlier_looks(state)) if text]
     if state.frozen is not None and state.frozen_by is not None:

@@ -57,7 +57,7 @@ def test_where_all_final_seeds_failed_no_word_is_said(study):
     tables = frozen({"none": STEADY, "cwd": LIFTED}, {(study, place): (0.02 + place / 1000,) for place in range(8)})
     words = verdict_of(tables)
     assert final_difference(tables).word is None
-    assert words.headline.endswith(f"without a word: all 8 final seeds of {study} failed")
+    assert words.headline.endswith(f"no verdict: all 8 final seeds of {study} failed")
     assert words.said is None
 
 

@@ -67,7 +67,7 @@ def test_a_final_seed_that_a_machine_lost_takes_the_word(frozen, sweep):
     tables = failing(frozen, sweep, "test", state="failed", failure="node")
     assert final_scores(tables).failed == ()
     assert final_difference(tables).withheld == "study cwd lacks the score of 1 of 3 final seeds"
-    assert ", without a word: study cwd lacks" in verdict_of(tables).headline
+    assert ", no verdict: study cwd lacks" in verdict_of(tables).headline
 
 
 @pytest.mark.parametrize(("role", "scores"), [("test", TEST), ("select", SELECT)])

@@ -151,7 +151,7 @@ def test_final_seeds_of_the_other_sign_are_a_disagreement():
 
 def test_a_missing_final_seed_takes_the_word():
     statement, _ = frozen(shifted(2)[:4])
-    assert "differs by +2.00 points from the baseline none, without a word" in statement.headline
+    assert "differs by +2.00 points from the baseline none, no verdict" in statement.headline
     assert "study kd lacks the score of 1 of 5 final seeds" in statement.headline
     assert statement.said is None
 

@@ -22,7 +22,7 @@ HIGHER = (0.552, 0.548, 0.551, 0.556, 0.549)
 )
 def test_without_an_interval_best_has_no_word_either(none, cwd):
     tables = sweep_of({"none": {"b": none}, "cwd": {"c": cwd}}).tables()
-    assert "without a word" in verdict_of(tables).headline
+    assert "no verdict" in verdict_of(tables).headline
     evidence = best_evidence(tables)["evidence"]
     assert evidence["baseline"]["word"] is None
     assert "word" not in evidence["verdict"]
@@ -53,7 +53,7 @@ def test_scores_that_two_studies_share_are_a_warning():
 
 def test_a_method_whose_seeds_all_failed_is_named_beside_a_chosen_baseline():
     headline = verdict_of(sweep_of({"none": {"b": STEADY}, "cwd": {"c": [None] * 5}}).tables()).headline
-    assert "config cwd-0 (best of 1 trial, one search) is without a word: all 5 fresh seeds of cwd failed" in headline
+    assert "no verdict on config cwd-0 (best of 1 trial, one search): all 5 fresh seeds of cwd failed" in headline
 
 
 def test_selection_and_final_seeds_that_differ_by_noise_alone_do_not_disagree():

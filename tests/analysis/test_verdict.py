@@ -33,9 +33,11 @@ def test_the_verdict_of_a_finished_sweep(sweep):
     assert lines["Against the baseline"].startswith("Not separated from none (searched over 1 parameter): +7.00")
     assert "seed by seed +10.00, +4.00" in lines["Against the baseline"]
     assert "would be missed in 20 of 100 sweeps" in lines["Against the baseline"]
-    assert lines["Spread"].startswith("Its sd over seeds 2.83 [1.26, 90.26], of its differences 4.24 [")
+    assert lines["Spread"].startswith(
+        "Standard deviation over 2 seeds: of its scores 2.83 [1.26, 90.26], of its differences 4.24 ["
+    )
     assert "of the gap to the teacher (55.00)" in lines["Against the baseline"]
-    assert "55.00 on one seed; fresh seeds give 48.00, a correction of -7.00" in lines["Optimism removed"]
+    assert "the mean over fresh seeds, 48.00, is 7.00 points below it" in lines["Score in the search"]
     assert lines["Warnings"] == "None were raised."
     assert "Intervals are about retraining these configs" in result.not_claimed
     assert "role test was not read" in result.not_claimed
@@ -60,7 +62,7 @@ def test_an_unfinished_unconfirmed_sweep_is_no_result_yet(empty_sweep):
     assert (
         result.headline == f"So far: {named} leads with 40.00 mIoU on the one seed of its search trial; not confirmed"
     )
-    assert "too high by an unknown amount" in lines_of(result)["Optimism removed"]
+    assert "too high by an unknown amount" in lines_of(result)["Score in the search"]
 
 
 def test_nothing_complete(empty_sweep):
@@ -107,7 +109,7 @@ def test_the_largest_effect_is_the_largest_in_size_and_the_blindest_comparison_c
     assert line.startswith("2 of 2 effects separated from 0 on 2 to 4 seeds alone, no-cwd by most: -5.0")
     least = ablate(sweep.tables()).set_index("cell")["mde"]
     assert least["no-kd"] > least["no-cwd"]
-    assert f"a true effect of {100 * least['no-kd']:.2f} points would be missed in up to 20 of 100" in line
+    assert f"a true difference of {100 * least['no-kd']:.2f} points would be missed in up to 20 of 100" in line
 
 
 def test_before_the_end_the_lowest_cell_is_named_without_a_word(ablation):

@@ -245,7 +245,7 @@ def test_the_status_says_where_the_selection_stands(fake, tmp_path, readings):
     def said():
         return str(show_status(Store(tmp_path)).renderables[1])
 
-    assert "fresh seeds: round 1 of 1; the search took 50% of the epochs" in said()
+    assert "fresh seeds: round 1 of 1; of the epochs so far the search took 50%" in said()
     assert f"not frozen; 6 runs on final seeds are allowed by: kdsweep best {tmp_path} --freeze" in said()
     freeze(Store(tmp_path))
     assert "final seeds: 0 of 6 runs" in said()

@@ -166,4 +166,4 @@ def test_the_budget_that_is_reached_first_limits_the_time_left(fake, tmp_path):
 
 def test_status_says_what_the_search_took_beside_the_fresh_seeds(fake, tmp_path):
     fake.run(fake.make_spec(), tmp_path)  # four trials of a search and two fresh seeds, all of six epochs
-    assert "the search took 67% of the epochs so far" in text(show_status(Store(tmp_path)))
+    assert "of the epochs so far the search took 67%" in text(show_status(Store(tmp_path)))

@@ -15,8 +15,8 @@ from analysis.report.captions import SELECTION_ALONE
 from analysis.report.findings import Findings
 from analysis.report.held_out import held_out
 from analysis.report.paper.figures import ablation_figure, comparison_figure
-from analysis.report.said import refusal, said_of
 from analysis.report.sections.methods import ESTIMATOR, METHOD_CLAIM
+from analysis.report.wording import refusal, wording_of
 from analysis.search.method_claim import method_claim
 from analysis.tables.atomic_write import write_atomically
 from analysis.tables.json_columns import read_frozen_selection, read_levels
@@ -177,13 +177,13 @@ def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
         estimators = " ".join(
             f"{words[0].upper()}{words[1:]}." for words in dict.fromkeys(frame.get("estimator", ())) if text(words)
         )
-        least = _detectable("True effects", frame)
+        least = _detectable(frame)
         note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
         yield Sheet(_file(design), caption, columns, rows, " ".join(note.split()))
 
 
 def _word(row: pd.Series) -> str:
-    said = said_of(row)
+    said = wording_of(row)
     return "refused" if refusal(row) else "" if said is None else said.in_table
 
 
@@ -209,12 +209,12 @@ def _estimator(findings: Findings) -> str:
         if "low" in findings.comparison and findings.comparison["low"].notna().any()
         else "No interval: too few seeds, or the sweep has not finished."
     ]
-    sentences += filter(None, [_detectable("True differences", findings.comparison)])
-    few = [said.seeds for _, row in findings.comparison.iterrows() if (said := said_of(row)) is not None and said.few]
-    sentences += [f"Words on {plural(min(few), 'seed')} alone: read them with care."] if few else []
+    sentences += filter(None, [_detectable(findings.comparison)])
+    rows = [row for _, row in findings.comparison.iterrows()]
+    few = [said.seeds for row in rows if (said := wording_of(row)) is not None and said.few]
+    sentences += [f"Verdicts on {plural(min(few), 'seed')} alone: read them with care."] if few else []
     if findings.finished and read_frozen_selection(findings.tables) is None:
         sentences.append("Provisional: the seeds also chose the configs.")
-    rows = [row for _, row in findings.comparison.iterrows()]
     sentences += [f"{row['study']}: {withheld}." for row in rows if (withheld := text(row["withheld"]))]
     sentences += [f"{row['study']} is unstable: {why}." for row in rows if (why := text(row["unstable"]))]
     sentences += ["Failed: trainings of the search and on fresh seeds; the mean counts those on fresh seeds."]
@@ -222,15 +222,15 @@ def _estimator(findings: Findings) -> str:
     return " ".join([*sentences, "Hours: search and fresh seeds. "])
 
 
-def _detectable(what: str, frame: pd.DataFrame) -> str:
-    """True effects that are mostly detected, from row to row; rows whose seeds vary more need larger ones."""
+def _detectable(frame: pd.DataFrame) -> str:
+    """True differences that are mostly detected, from row to row; rows whose seeds vary more need larger ones."""
     detectable = frame["mde"].dropna() if "mde" in frame else pd.Series(dtype=float)
     if detectable.empty:
         return ""
     least, most = points(detectable.min()), points(detectable.max())
     until = least if least == most else f"{least} to {most}"
     rows = "" if least == most else ", by row"
-    return f"{what} of {until} points{rows} would be missed in 20 of 100 such sweeps."
+    return f"A true difference of {until} points{rows} would be missed in 20 of 100 such sweeps."
 
 
 def markdown(sheet: Sheet) -> str:

@@ -15,7 +15,7 @@ from analysis.report import html as page
 from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
-from analysis.report.said import NOT_SEPARATED, missed
+from analysis.report.wording import NOT_SEPARATED, missed
 from analysis.stats.judge import ENOUGH_SEEDS
 from analysis.stats.seed_contrasts import smallest_effect
 

@@ -8,7 +8,7 @@ from analysis.report import html as page
 from analysis.report.captions import CONFIG_CLAIM, SELECTION_ALONE
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
-from analysis.report.said import NOT_SEPARATED, missed, refusal, said_of
+from analysis.report.wording import NOT_SEPARATED, missed, refusal, wording_of
 from analysis.tables.json_columns import read_frozen_selection
 
 INTERVALS = "Intervals: 95 %, over seeds, differences seed by seed, adjusted for the number of studies and looks."
@@ -88,7 +88,7 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
         return TableCell(html=f'<span class="warn">refused</span><small>{page.escape(reason)}</small>', wide=True)
     if not findings.finished:
         return TableCell(small="" if row.get("is_baseline") else "none before the sweep ends")
-    said = said_of(row)
+    said = wording_of(row)
     if said is None:
         return TableCell(small="" if row["is_baseline"] or not row["n"] else text(row.get("withheld")) or "no test")
     notes = ["a control, never chosen"] if text(row.get("control")) else []

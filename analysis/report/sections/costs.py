@@ -31,6 +31,6 @@ def section(findings: Findings) -> str:
         f"make the front uncertain: the last column is the share of redraws in which a config is on it; {likely} of "
         f"{len(frame)} configs are on it in more than {share(LIKELY)}. {SCORE}"
     )
-    columns = ["Study", "mIoU", "One training", "Parameters", "Latency", "On the front"]
+    columns = ["Study", "mIoU", "One training", "Parameters", "Latency", "On the front (no verdict)"]
     drawing = page.plot(plots.pareto(frame, findings.palette))
     return page.figure(drawing + page.table(columns, rows), "What quality costs.", rest)

@@ -1,4 +1,4 @@
-"""The section about further seeds: what gains of several sizes would take, and what they cost."""
+"""The section about further seeds: what true differences of several sizes would take, and what they cost."""
 
 from analysis.formats import duration, missing, plural, points, share
 from analysis.report import html as page
@@ -11,28 +11,28 @@ from analysis.tables.json_columns import read_frozen_selection
 
 
 def section(findings: Findings) -> str:
-    """A table of gains; empty where the noise of a difference is not known."""
+    """A table of differences; empty where the noise of a difference is not known."""
     start = situation(findings.tables)
     if start is None:
         return ""
     plan, needs = races(findings.tables), [start.need(gain) for gain in GAINS]
-    columns = ["True gain (points)", "Seeds per config", "Range", "Further trainings", "Time"]
+    columns = ["True difference (points)", "Seeds per config", "Range", "Further trainings", "Time"]
     at_hand = f"Missed by the {plural(start.seeds, 'seed')} at hand"
     table = page.table([*columns, at_hand], [_row(need, start, plan) for need in needs])
     rest = (
-        f"Seeds of a config of the last round with which the interval of a gain excludes 0 in 80 of 100 sweeps, in a "
-        f"family of {plural(start.comparisons, 'comparison')}, after the looks so far. A difference of two configs "
-        f"spreads by {points(start.noise.sd)} points over seeds, and could spread by {points(start.noise.low)} to "
-        f"{points(start.noise.high)}: hence the range. The verdict asks, besides, for a difference above the "
-        "smallest that matters."
+        "Seeds of a config of the last round with which the interval of a true difference excludes 0 in 80 of 100 "
+        f"sweeps, in a family of {plural(start.comparisons, 'comparison')}, after the looks so far. A difference of "
+        f"two configs has a standard deviation of {points(start.noise.sd)} points over seeds, 95 % interval "
+        f"{points(start.noise.low)} to {points(start.noise.high)}: hence the range. The verdict asks, besides, for a "
+        "difference above the smallest that matters."
     )
     attainable = next((need for need in needs if need.seeds is not None and need.seeds > start.seeds), None)
     go_on = ""
     may_grow = read_frozen_selection(findings.tables) is None
     if attainable is not None and attainable.seeds is not None and may_grow:
         command = page.escape(command_text(findings.tables, plan, attainable.seeds))
-        go_on = f'<p class="aside">For a gain of {points(attainable.gain)} points: {command}</p>'
-    return f"{page.figure(table, 'How many seeds a gain takes.', rest)}{go_on}"
+        go_on = f'<p class="aside">For a difference of {points(attainable.gain)} points: {command}</p>'
+    return f"{page.figure(table, 'How many seeds a difference takes.', rest)}{go_on}"
 
 
 def _row(need: Need, start: Situation, plan: Races) -> list[TableCell]:

@@ -42,7 +42,7 @@ def iid_error(counts: ClassCounts) -> float:
 
 
 def section(findings: Findings) -> str:
-    """The spread over seeds and over images, and what could be detected; empty where nothing is known."""
+    """The spread over seeds and over images; empty where nothing is known."""
     rows = [*_of_seeds(findings), *_of_images(findings)]
     if not rows:
         return ""
@@ -77,10 +77,6 @@ def _of_seeds(findings: Findings) -> list[list[TableCell]]:
             TableCell(meaning, wide=True),
         ]
     )
-    power = (
-        f"smallest difference to {model.reference} detected in 80 of 100 repetitions, in one family of all finalists"
-    )
-    rows.append(_row("Smallest detectable effect", model.mde, power))
     ranked = findings.ranked[findings.ranked["confirmed"] & findings.ranked["unstable"].notna()]
     unstable = [f"{row['study']} {row['config_id']}: {row['unstable']}" for row in ranked.to_dict("records")]
     steady = "none: every fresh seed was trained to its end, and none collapsed"

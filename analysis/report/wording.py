@@ -74,7 +74,7 @@ class Wording:
         return f"{sides}: {self.numbers} over {seeds}{failed}"
 
 
-def said_of(row: pd.Series) -> Wording | None:
+def wording_of(row: pd.Series) -> Wording | None:
     """What a row of ``compare`` says of its config beside the baseline; None where it says nothing."""
     word = text(row.get("word"))
     if not word or not interval(row.get("low"), row.get("high")):
@@ -84,11 +84,11 @@ def said_of(row: pd.Series) -> Wording | None:
 
 
 def missed(row: pd.Series) -> str:
-    """How often a gain would be missed on as many seeds, as a clause; empty where that is not known."""
+    """How often a difference would be missed on as many seeds, as a clause; empty where that is not known."""
     least = row.get("mde")
     if missing(least):
         return ""
-    return f"a true gain of {points(least)} would be missed in 20 of 100 sweeps"
+    return f"a true difference of {points(least)} points would be missed in 20 of 100 sweeps"
 
 
 def success(row: pd.Series) -> str:
