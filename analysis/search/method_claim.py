@@ -88,7 +88,8 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
         AnalysisError: No sweep, two with the same seed, or sweeps that did not ask the same.
     """
     _independent(sweeps)
-    scores = _joined(sweeps, winner_scores)
+    refused = [_refused(tables) for tables in sweeps]
+    scores = _joined(sweeps, refused, _winner_scores)
     baseline = next((str(name) for tables in sweeps for name in tables["sweeps"]["baseline"].dropna()), None)
     if baseline is None or scores.empty:
         return MethodClaim(_empty(sweeps, baseline), None, Spread(), Spread(), _too_few(0))
@@ -100,7 +101,7 @@ def method_claim(sweeps: Sequence[Tables], confidence: float = 0.95) -> MethodCl
     unsearched = {str(study) for study in most.index[most == 0]}
     model = search_contrasts(scores, baseline, 1 - alpha * share, unsearched)
     if held_out := model.equal_noise < UNEQUAL:
-        model = search_contrasts(_joined(sweeps, search_scores), baseline, 1 - alpha * share, unsearched)
+        model = search_contrasts(_joined(sweeps, refused, held_out_scores), baseline, 1 - alpha * share, unsearched)
     adjusted = np.minimum(model.frame["p_adjusted"] / share, 1.0)
     frame = model.frame.assign(p_holm=adjusted)
     frame = frame.assign(word=_words(frame, smallest, alpha))
@@ -130,29 +131,34 @@ def method_sentence(tables: Tables) -> str:
 
 def search_scores(tables: Tables) -> pd.DataFrame:
     """What every search returned on seeds that did not choose it, of the studies that may be compared."""
-    return _allowed(tables, held_out_scores(tables))
+    scores = held_out_scores(tables)
+    return scores[~scores["study"].isin(_refused(tables))]
 
 
-def winner_scores(tables: Tables) -> pd.DataFrame:
-    """The best finalist of every search on all of its fresh seeds, of the studies that may be compared."""
+def _winner_scores(tables: Tables) -> pd.DataFrame:
+    """The best finalist of every search on all of its fresh seeds."""
     rows = [
         (row["study"], row["search"], f"{row['config_id']} {sorted(row['seeds'])}", seed, score)
         for row in searches(tables).to_dict("records")
         if row["confirmed"]
         for seed, score in zip(row["seeds"], row["scores"], strict=True)
     ]
-    return _allowed(tables, pd.DataFrame(rows, columns=SCORES).astype({"score": "float64"}))
+    return pd.DataFrame(rows, columns=SCORES).astype({"score": "float64"})
 
 
-def _allowed(tables: Tables, scores: pd.DataFrame) -> pd.DataFrame:
-    rows = compare(tables)
-    refused = [str(row["study"]) for row in rows.to_dict("records") if row["refused"] and not row["is_baseline"]]
-    return scores[~scores["study"].isin(refused)]
+def _refused(tables: Tables) -> list[str]:
+    """The studies that may not be compared with the baseline."""
+    rows = compare(tables).to_dict("records")
+    return [str(row["study"]) for row in rows if row["refused"] and not row["is_baseline"]]
 
 
-def _joined(sweeps: Sequence[Tables], scores_of: Callable[[Tables], pd.DataFrame]) -> pd.DataFrame:
-    """The scores of several sweeps, every search under a name of its own."""
-    scores = pd.concat([scores_of(tables).assign(sweep=place) for place, tables in enumerate(sweeps)])
+def _joined(
+    sweeps: Sequence[Tables], refused: Sequence[list[str]], scores_of: Callable[[Tables], pd.DataFrame]
+) -> pd.DataFrame:
+    """The scores of several sweeps without the studies refused in each, every search under a name of its own."""
+    found = [scores_of(tables) for tables in sweeps]
+    allowed = [each[~each["study"].isin(names)] for each, names in zip(found, refused, strict=True)]
+    scores = pd.concat([each.assign(sweep=place) for place, each in enumerate(allowed)])
     named = scores["sweep"].astype(str) + "/" + scores["search"].astype(str)
     return scores.assign(search=named).reset_index(drop=True)
 

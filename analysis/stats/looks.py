@@ -72,14 +72,9 @@ ALPHA = 0.05
 """The chance of one wrong *separated* or more in a family of comparisons, over all looks together."""
 
 
-def alpha_at(seeds: int, looks: Looks | Sequence[int] = NO_LOOKS, alpha: float = ALPHA) -> float:
-    """The familywise error rate of the words at a look at so many seeds, after earlier looks (or their seeds)."""
-    return alpha * as_looks(looks).share(seeds)
-
-
-def as_looks(looks: Looks | Sequence[int]) -> Looks:
-    """Looks, also from the seeds of looks that were not planned."""
-    return looks if isinstance(looks, Looks) else Looks.unplanned(looks)
+def alpha_at(seeds: int, looks: Looks = NO_LOOKS, alpha: float = ALPHA) -> float:
+    """The familywise error rate of the words at a look at so many seeds, after earlier looks."""
+    return alpha * looks.share(seeds)
 
 
 def planned_looks(first: int, most: int) -> tuple[int, ...]:

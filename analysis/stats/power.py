@@ -6,94 +6,58 @@ reference, the error rate of this look.
 
 import functools
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, special
 
-from analysis.stats.looks import ALPHA, NO_LOOKS, Looks, alpha_at, as_looks
+from analysis.stats.looks import NO_LOOKS, Looks, alpha_at
 from analysis.stats.sign_flips import usable
 
 POWER = 0.8
+"""Share of repetitions in which the smallest detectable difference is detected."""
+UNPAIRED = math.sqrt(2)
+"""The spread of a difference of two configs that share no luck of the seed, in spreads of one of them."""
 _POINTS = (np.arange(1000) + 0.5) / 1000
 
 
-def smallest_detectable(
-    sd: float,
-    n: int,
-    comparisons: int = 1,
-    rho: float = 0.0,
-    power: float = POWER,
-    looks: Looks | Sequence[int] = NO_LOOKS,
-    alpha: float = ALPHA,
-) -> float:
-    """Smallest true difference to the reference that is detected with the given power.
+@dataclass(frozen=True)
+class PairedTest:
+    """The test of the largest difference of a family, over the seeds of a look.
 
-    Args:
-        sd: Standard deviation over seeds of one config; the result is in its unit.
-        n: Seeds per config, the same ones for all.
+    Attributes:
+        sd: Standard deviation over seeds of a difference of two configs on the same seed; gains are in its unit.
         comparisons: Size of the family.
-        rho: Correlation of two configs on the same seed.
-        power: Share of repetitions in which the difference is detected.
-        looks: The earlier looks, or their seeds.
-        alpha: Familywise error rate of all looks together.
-
-    Returns:
-        The difference; NaN if one seed leaves nothing to estimate the noise from.
+        looks: The earlier looks.
     """
-    if n < 2:
-        return math.nan
-    return _se(sd, n, rho) * detectable_ses(n - 1, _level(n, comparisons, looks, alpha), power)
 
+    sd: float
+    comparisons: int = 1
+    looks: Looks = NO_LOOKS
 
-def chance_to_miss(
-    gain: float,
-    sd: float,
-    n: int,
-    comparisons: int = 1,
-    rho: float = 0.0,
-    looks: Looks | Sequence[int] = NO_LOOKS,
-    alpha: float = ALPHA,
-) -> float:
-    """How often a true difference of ``gain`` would not be separated from 0; arguments of `smallest_detectable`."""
-    if n < 2:
-        return 1.0
-    return 1.0 - detected(gain / _se(sd, n, rho), n - 1, _level(n, comparisons, looks, alpha))
+    def smallest(self, n: int) -> float:
+        """The smallest true difference that n seeds per config detect with a power of ``POWER``; NaN below 2 seeds."""
+        return self._se(n) * detectable_ses(n - 1, self._level(n)) if n > 1 else math.nan
 
+    def missed(self, gain: float, n: int) -> float:
+        """How often n seeds per config would not separate a true difference of ``gain`` from 0."""
+        return 1.0 - detected(gain / self._se(n), n - 1, self._level(n)) if n > 1 else 1.0
 
-def seeds_needed(
-    gain: float,
-    sd: float,
-    comparisons: int = 1,
-    rho: float = 0.0,
-    power: float = POWER,
-    looks: Looks | Sequence[int] = NO_LOOKS,
-    alpha: float = ALPHA,
-    most: int = 1000,
-) -> int | None:
-    """Seeds per config that detect a true difference of ``gain`` with the given power; None if ``most`` do not.
+    def seeds(self, gain: float, most: int) -> int | None:
+        """Seeds per config at the next look that detect ``gain`` with a power of ``POWER``; None if ``most`` do not."""
+        low, high = max(2, self.looks.counted(2)), most
+        if self.missed(gain, high) > 1 - POWER:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self.missed(gain, middle) > 1 - POWER + 1e-9 else (low, middle)
+        return low
 
-    After earlier ``looks`` the answer is the number of seeds of the next look, more than at any earlier one. Arguments
-    of `smallest_detectable`.
-    """
-    low, high = max(2, as_looks(looks).counted(2)), most
-    if chance_to_miss(gain, sd, high, comparisons, rho, looks, alpha) > 1 - power:
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        missed = chance_to_miss(gain, sd, middle, comparisons, rho, looks, alpha)
-        low, high = (middle + 1, high) if missed > 1 - power + 1e-9 else (low, middle)
-    return low
+    def _se(self, n: int) -> float:
+        return self.sd / math.sqrt(n)
 
-
-def _se(sd: float, n: int, rho: float) -> float:
-    """Standard error of the mean difference of two configs over n seeds."""
-    return sd * math.sqrt(2 * (1 - rho) / n)
-
-
-def _level(n: int, comparisons: int, looks: Looks | Sequence[int], alpha: float) -> float:
-    """The level of the largest difference of a family at a look at n seeds."""
-    return first_step(usable(n, alpha_at(n, looks, alpha)), comparisons)
+    def _level(self, n: int) -> float:
+        return first_step(usable(n, alpha_at(n, self.looks)), self.comparisons)
 
 
 def first_step(alpha: float, comparisons: int) -> float:

@@ -109,7 +109,7 @@ def effects(
     smallest: float = SMALLEST,
     confidence: float = 0.95,
     planned: int = 0,
-    looks: Looks | Sequence[int] = NO_LOOKS,
+    looks: Looks = NO_LOOKS,
 ) -> Effects:
     """Difference of every config to a reference, from trainings on several seeds.
 
@@ -130,7 +130,7 @@ def effects(
         confidence: Of the intervals, over all looks; the rest is the familywise error rate.
         planned: Comparisons that were declared for the family, where configs without a score belong to it too: what
             failed must not make the others look better.
-        looks: The earlier looks at this family, or their seeds per config (see ``analysis.stats.looks``).
+        looks: The earlier looks at this family (see ``analysis.stats.looks``).
 
     Raises:
         AnalysisError: The reference has no score, or a config has two scores for one seed.

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.stats.looks import NO_LOOKS, Looks
-from analysis.stats.power import chance_to_miss, seeds_needed, smallest_detectable
+from analysis.stats.power import UNPAIRED, PairedTest
 
 GAINS = (0.003, 0.005, 0.01, 0.02)
 """The gains of the table (fractions)."""
 MOST = 30
 """More seeds per config than this are no plan."""
-_OF_A_DIFFERENCE = math.sqrt(0.5)
-"""The functions of `analysis.stats.power` take the spread of one config: that of a difference without pairing is
-larger by the root of 2."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +82,21 @@ class Situation:
 
     def missed(self, gain: float) -> float:
         """How often a true difference would not be separated from 0 by the seeds at hand."""
-        if self.seeds < 2:
-            return 1.0
-        return chance_to_miss(gain, self.noise.sd * _OF_A_DIFFERENCE, self.seeds, self.comparisons, looks=self.looks)
+        return PairedTest(self.noise.sd, self.comparisons, self.looks).missed(gain, self.seeds)
 
     def finds(self, seeds: int) -> float:
         """The smallest true difference that so many seeds in all separate from 0 in 80 of 100 sweeps."""
-        looks = self._before_the_next()
-        return smallest_detectable(self.noise.sd * _OF_A_DIFFERENCE, seeds, self.comparisons, looks=looks)
+        return self._next(self.noise.sd).smallest(seeds)
 
     def _seeds(self, gain: float, sd: float) -> int | None:
-        if not (math.isfinite(sd) and sd > 0):
-            return None
-        looks = self._before_the_next()
-        return seeds_needed(gain, sd * _OF_A_DIFFERENCE, self.comparisons, looks=looks, most=MOST)
+        return self._next(sd).seeds(gain, MOST) if math.isfinite(sd) and sd > 0 else None
 
-    def _before_the_next(self) -> Looks:
-        return self.looks.after(self.seeds) if self.looked and self.seeds > 1 else self.looks
+    def _next(self, sd: float) -> PairedTest:
+        """The test at the next look."""
+        looks = self.looks.after(self.seeds) if self.looked and self.seeds > 1 else self.looks
+        return PairedTest(sd, self.comparisons, looks)
 
 
 def in_sds(seeds: Sequence[int], comparisons: int) -> list[float]:
     """The smallest difference that each number of seeds finds in 80 of 100 sweeps, in sds of one config over seeds."""
-    return [float(np.round(smallest_detectable(1.0, n, comparisons), 2)) for n in seeds]
+    return [float(np.round(PairedTest(UNPAIRED, comparisons).smallest(n), 2)) for n in seeds]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
 from analysis.stats.looks import alpha_at
-from analysis.stats.power import detectable_ses, first_step, smallest_detectable
+from analysis.stats.power import UNPAIRED, PairedTest, detectable_ses, first_step
 from sweeps.designs.controls import FAMILY as CONTROLS
 from sweeps.designs.factorial import FAMILY as FACTORIAL
 from sweeps.designs.measured import ASSUMED_SD, Measured
@@ -140,7 +140,7 @@ def _families(spec: SweepSpec, sd: float) -> Iterator[Family]:
             what = f"{factors} main effects and {interactions} of {len(cells) + 1} cells"
             yield Family(design, name, effects, detectable, what)
             continue
-        detectable = smallest_detectable(sd, n, len(cells))
+        detectable = PairedTest(sd * UNPAIRED, len(cells)).smallest(n)
         compared = f"{len(cells)} comparison{'s' * (len(cells) > 1)} with the reference"
         yield Family(design, name, len(cells), detectable, compared)
 

@@ -6,8 +6,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis import AnalysisError
-from analysis.stats.looks import alpha_at
-from analysis.stats.power import chance_to_miss, seeds_needed, smallest_detectable
+from analysis.stats.looks import Looks, alpha_at
+from analysis.stats.power import PairedTest
 from analysis.stats.seed_contrasts import SMALLEST, effects, smallest_effect
 from analysis.stats.sign_flips import flipped_p, usable
 from analysis.stats.spread import own_spreads, pooled_spread
@@ -182,16 +182,15 @@ def test_a_reference_without_scores_is_refused():
         effects(frame(base=[None], a=[0.6, 0.5]), "base")
 
 
-@pytest.mark.parametrize(
-    ("n", "comparisons", "rho"), [(2, 1, 0.0), (3, 7, 0.0), (3, 1, 0.6), (5, 7, 0.3), (20, 3, 0.0)]
-)
-def test_the_smallest_detectable_effect_is_that_of_the_noncentral_t_distribution(n, comparisons, rho):
-    gain = smallest_detectable(1.0, n, comparisons, rho)
+@pytest.mark.parametrize(("n", "comparisons"), [(2, 1), (3, 7), (3, 1), (5, 7), (20, 3)])
+def test_the_smallest_detectable_effect_is_that_of_the_noncentral_t_distribution(n, comparisons):
+    test = PairedTest(1.5, comparisons)
+    gain = test.smallest(n)
     critical = stats.t.isf((1 - (1 - alpha_at(n)) ** (1 / comparisons)) / 2, n - 1)
-    assert stats.nct.sf(critical, n - 1, gain / np.sqrt(2 * (1 - rho) / n)) == pytest.approx(0.8, abs=0.002)
-    assert chance_to_miss(gain, 1.0, n, comparisons, rho) == pytest.approx(0.2, abs=1e-6)
-    assert 0.3 < chance_to_miss(gain / 2, 1.0, n, comparisons, rho) < 0.85
-    assert seeds_needed(gain * 1.0001, 1.0, comparisons, rho) == n
+    assert stats.nct.sf(critical, n - 1, gain / 1.5 * np.sqrt(n)) == pytest.approx(0.8, abs=0.002)
+    assert test.missed(gain, n) == pytest.approx(0.2, abs=1e-6)
+    assert 0.3 < test.missed(gain / 2, n) < 0.85
+    assert test.seeds(gain * 1.0001, 30) == n
 
 
 def test_where_signs_are_flipped_only_whole_steps_of_their_distribution_are_spent():
@@ -200,21 +199,22 @@ def test_where_signs_are_flipped_only_whole_steps_of_their_distribution_are_spen
 
 
 def test_a_later_look_needs_more_seeds_than_a_first_one():
-    assert seeds_needed(1.0, 1.0) < seeds_needed(1.0, 1.0, looks=(3, 5))
-    assert seeds_needed(100.0, 1.0, looks=(3, 5)) == 6
-    assert seeds_needed(0.001, 1.0) is None
-    assert smallest_detectable(1.0, 8, looks=(3, 5)) > smallest_detectable(1.0, 8)
+    first, third = PairedTest(1.0), PairedTest(1.0, looks=Looks.unplanned((3, 5)))
+    assert first.seeds(1.0, 30) < third.seeds(1.0, 30)
+    assert third.seeds(100.0, 30) == 6
+    assert first.seeds(0.001, 30) is None
+    assert third.smallest(8) > first.smallest(8)
 
 
 def test_one_seed_detects_nothing():
-    assert np.isnan(smallest_detectable(0.01, 1, 7))
-    assert chance_to_miss(1.0, 0.01, 1) == 1.0
+    assert np.isnan(PairedTest(0.01, 7).smallest(1))
+    assert PairedTest(0.01).missed(1.0, 1) == 1.0
 
 
 def test_the_reported_mde_is_that_of_the_design():
     result = effects(noisy(configs=8, seeds=3), "c0")
-    unbiased = row(result, "c1")["se"] * np.sqrt(2 / stats.chi2.median(2)) * np.sqrt(3 / 2)
-    assert row(result, "c1")["mde"] == pytest.approx(smallest_detectable(unbiased, 3, 7))
+    unbiased = row(result, "c1")["se"] * np.sqrt(2 / stats.chi2.median(2)) * np.sqrt(3)
+    assert row(result, "c1")["mde"] == pytest.approx(PairedTest(unbiased, 7).smallest(3))
     assert result.mde == pytest.approx(result.frame["mde"].median())
     assert result.chance_to_miss(result.mde) == pytest.approx(0.2, abs=1e-3)
     assert result.chance_to_miss(result.mde / 2) > 0.5
@@ -267,9 +267,10 @@ def test_sign_flips_are_the_exact_permutation_test():
 
 
 @pytest.mark.parametrize(
-    ("seeds", "looks", "flips"), [(7, (), False), (8, (), True), (8, (3, 5), False), (14, (), True)]
+    ("seeds", "before", "flips"), [(7, (), False), (8, (), True), (8, (3, 5), False), (14, (), True)]
 )
-def test_signs_are_flipped_where_there_are_choices_enough(seeds, looks, flips):
+def test_signs_are_flipped_where_there_are_choices_enough(seeds, before, flips):
+    looks = Looks.unplanned(before)
     assert ("sign flips" in effects(noisy(configs=3, seeds=seeds), "c0", looks=looks).estimator) == flips
 
 
@@ -287,7 +288,7 @@ def test_an_interval_leaves_out_0_exactly_where_the_word_is_separated(seeds):
 
 def test_a_later_look_spends_what_the_earlier_ones_left():
     scores = noisy(configs=2, seeds=5, sd=0.002)
-    first, later = effects(scores, "c0"), effects(scores, "c0", looks=(3,))
+    first, later = effects(scores, "c0"), effects(scores, "c0", looks=Looks.unplanned((3,)))
     assert (first.alpha, later.alpha) == pytest.approx((0.05 * 5 / 6, 0.05 * (5 / 6 - 3 / 4)))
     assert later.frame["p_holm"][0] == pytest.approx(min(1, first.frame["p_holm"][0] * 10))
     assert later.frame["p"][0] == first.frame["p"][0]

@@ -7,7 +7,7 @@ from scipy import stats
 
 from analysis.stats.image_bootstrap import ClassCounts, difference, miou
 from analysis.stats.looks import alpha_at
-from analysis.stats.power import smallest_detectable
+from analysis.stats.power import PairedTest
 from analysis.stats.seed_contrasts import effects
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def test_intervals_of_single_contrasts_cover_true_effects(rho):
 
 
 def test_the_smallest_detectable_effect_is_found_in_80_of_100():
-    truth = np.array([0.0, smallest_detectable(NOISE, 3, 7), *[0.0] * 6])
+    truth = np.array([0.0, PairedTest(NOISE * np.sqrt(2), 7).smallest(3), *[0.0] * 6])
     found = [effects(scores, "c0").frame["p_holm"].iloc[0] < 0.05 for scores in worlds(8, 3, 0.0, truth, count=FEW)]
     assert np.mean(found) == pytest.approx(0.80, abs=0.05)
 

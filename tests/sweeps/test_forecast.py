@@ -1,3 +1,4 @@
+import math
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 from scipy import stats
 
 from analysis.stats.looks import alpha_at
-from analysis.stats.power import first_step, smallest_detectable
+from analysis.stats.power import PairedTest, first_step
 from sweeps import cli
 from sweeps.designs import Options, TimeRatio, ablation
 from sweeps.designs.forecast import forecast
@@ -46,7 +47,7 @@ def test_every_family_says_what_it_could_see(make):
     assert set(found) == {("leave-one-out", "terms"), ("leave-one-out", "controls"), ("factorial", "factorial")}
     left_out = found["leave-one-out", "terms"]
     assert left_out.comparisons == 3
-    assert left_out.detectable == pytest.approx(smallest_detectable(0.01, 4, 3))
+    assert left_out.detectable == pytest.approx(PairedTest(0.01 * math.sqrt(2), 3).smallest(4))
     factorial = found["factorial", "factorial"]
     assert factorial.comparisons == 3 + 3
     assert factorial.detectable < 0.5 * left_out.detectable
