@@ -1,7 +1,5 @@
 """Rows about controls: the first line of an ablation beside its table, and beside the truth."""
 
-import json
-
 import numpy as np
 from world_rows.row import Row
 
@@ -11,31 +9,17 @@ from analysis.report.verdict import verdict_of
 from analysis.selection.control_contrasts import ControlContrast
 from analysis.selection.finalists import finalists
 from analysis.tables.files import Tables
-from tests.analysis.conftest import Sweep
+from tests.analysis.conftest import ROLES, ablation_of
 
-_ROLES = {
-    "reference": ("reference", None),
-    "without_a": ("cell", "a"),
-    "without_b": ("cell", "b"),
-    "none": ("control", "none"),
-    "none_equal_time": ("control", "none_equal_time"),
-    "placebo": ("control", "placebo"),
-}
 _SD = 0.01
 
 
 def _tables(rng: np.random.Generator, means: dict[str, float], seeds: int) -> Tables:
     """An ablation whose cells have some means: the seeds correlate by 0.5."""
-    made = Sweep(purpose="ablation", baseline=None, budget_trials=None, confirm_top=1, confirm_seeds=seeds)
-    shared = rng.normal(0, _SD * 0.5**0.5, seeds)
-    for cell, (role, factor) in _ROLES.items():
-        made.study(cell, space={}, budget_trials=None)
-        for seed, noise in enumerate(shared + rng.normal(0, _SD * 0.5**0.5, seeds)):
-            config = json.dumps({"teacher": None if cell.startswith("none") else "t"})
-            fields = {"phase": "confirm", "config_id": cell, "config_json": config}
-            made.trial(cell, 0.5 + means.get(cell, 0.0) + noise, seed=seed, **fields)
-        made.cell(cell, role, factor, "off")
-    return made.tables()
+    sd = _SD * 0.5**0.5
+    shared = rng.normal(0, sd, seeds)
+    scores = {cell: 0.5 + means.get(cell, 0.0) + shared + rng.normal(0, sd, seeds) for cell in ROLES}
+    return ablation_of(scores, confirm_seeds=seeds).tables()
 
 
 def _contrasts(tables: Tables) -> list[ControlContrast]:
@@ -46,7 +30,7 @@ def _disagrees(rng: np.random.Generator, worlds: int) -> np.ndarray:
     """Whether a word or a difference of the first line is another than in the table, or a control is chosen."""
     wrong = []
     for _ in range(worlds):
-        tables = _tables(rng, {cell: rng.normal(0, _SD) for cell in _ROLES}, int(rng.integers(2, 9)))
+        tables = _tables(rng, {cell: rng.normal(0, _SD) for cell in ROLES}, int(rng.integers(2, 9)))
         table, headline = ablate(tables).set_index("cell"), verdict_of(tables).headline
         differs = False
         for each in ablation_contrasts(tables, table.reset_index()):
@@ -55,7 +39,7 @@ def _disagrees(rng: np.random.Generator, worlds: int) -> np.ndarray:
             said = f"against {each.name}: {side if row['word'] == 'separated' else row['word']}, {number} points"
             differs |= said.replace("+0.00", "0.00") not in headline
         chosen = finalists(tables).loc[lambda frame: frame["chosen"], "study"]
-        wrong.append(differs or _ROLES[chosen.iloc[0]][0] == "control")
+        wrong.append(differs or ROLES[chosen.iloc[0]][0] == "control")
     return np.array(wrong)
 
 

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -158,10 +159,37 @@ class Sweep:
         made = {name: pa.Table.from_pylist(self.rows[name], schema) for name, schema in SCHEMAS.items()}
         return {name: with_assumed(name, table).to_pandas() for name, table in made.items()}
 
-    def write(self, folder):
+    def write(self, folder, lacking=None):
+        """Write the tables; those of an earlier version lack some columns of some tables."""
         for name, rows in self.rows.items():
             write_table(folder / "tables", name, rows)
+        for name, columns in (lacking or {}).items():
+            path = folder / "tables" / f"{name}.parquet"
+            pq.write_table(pq.read_table(path).drop_columns(list(columns)), path)
         return folder
+
+
+ROLES = {
+    "reference": ("reference", None),
+    "without_csc": ("cell", "csc"),
+    "without_ace": ("cell", "ace"),
+    "none": ("control", "none"),
+    "none_equal_time": ("control", "none_equal_time"),
+    "placebo": ("control", "placebo"),
+}
+"""The cells of an ablation of two terms with three controls: role and factor."""
+
+
+def ablation_of(scores, roles=ROLES, **fields):
+    """An ablation whose cells have some scores over seeds."""
+    made = Sweep(purpose="ablation", baseline=None, budget_trials=None, confirm_top=1, **fields)
+    for cell, (role, factor) in roles.items():
+        made.study(cell, space={}, budget_trials=None)
+        for seed, score in enumerate(scores[cell]):
+            config = json.dumps({"teacher": None if cell.startswith("none") else "t", "seed": seed})
+            made.trial(cell, float(score), seed=seed, phase="confirm", config_id=cell, config_json=config)
+        made.cell(cell, role, factor, "off")
+    return made
 
 
 @pytest.fixture

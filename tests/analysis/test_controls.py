@@ -14,49 +14,27 @@ from analysis.selection.compare import compare
 from analysis.selection.control_contrasts import comparison_contrasts
 from analysis.selection.finalists import finalists
 from analysis.selection.select import best
+from tests.analysis.conftest import ROLES, ablation_of
 
-ROLES = {
-    "reference": ("reference", None),
-    "without_csc": ("cell", "csc"),
-    "without_ace": ("cell", "ace"),
-    "none": ("control", "none"),
-    "none_equal_time": ("control", "none_equal_time"),
-    "placebo": ("control", "placebo"),
-}
 NOISE = 0.003
 
 
-def taught(study, seed):
-    return json.dumps({"teacher": None if study.startswith("none") else "t", "seed": seed})
-
-
-@pytest.fixture
-def make(empty_sweep):
+def make(seeds=6, finished=True, roles=ROLES, levels=None, scores=None, design="leave-one-out", **means):
     """An ablation of two terms with three controls: the score of every cell by its mean, over some seeds."""
-
-    def build(seeds=6, finished=True, roles=ROLES, levels=None, scores=None, design="leave-one-out", **means):
-        sweep = empty_sweep(purpose="ablation", baseline=None, budget_trials=None, finished=finished)
-        rng = np.random.default_rng(1)
-        for cell, (role, factor) in roles.items():
-            sweep.study(cell, space={}, budget_trials=None)
-            values = means.get(cell, 0.5) + rng.normal(0, NOISE, seeds) if scores is None else scores[cell]
-            for seed, score in enumerate(values):
-                fields = {"phase": "confirm", "config_id": cell, "config_json": taught(cell, seed)}
-                sweep.trial(cell, float(score), seed=seed, **fields)
-            sweep.cell(cell, role, factor, "off")
-            sweep.rows["cells"][-1] |= {"design": design, "levels_json": json.dumps((levels or {}).get(cell))}
-            if cell not in (levels or {}):
-                sweep.rows["cells"][-1]["levels_json"] = None
-        return sweep
-
-    return build
+    rng = np.random.default_rng(1)
+    scores = scores or {cell: means.get(cell, 0.5) + rng.normal(0, NOISE, seeds) for cell in roles}
+    sweep = ablation_of(scores, roles, finished=finished)
+    for row in sweep.rows["cells"]:
+        found = (levels or {}).get(row["cell"])
+        row |= {"design": design, "levels_json": None if found is None else json.dumps(found)}
+    return sweep
 
 
 def lines_of(words):
     return {line.label: line for line in words.lines}
 
 
-def test_an_ablation_first_says_whether_its_config_beats_the_controls(make):
+def test_an_ablation_first_says_whether_its_config_beats_the_controls():
     sweep = make(none=0.47, none_equal_time=0.5265, placebo=0.499, without_csc=0.4735)
     words = verdict_of(sweep.tables())
     first, parts = words.headline.split("; parts: ")
@@ -69,7 +47,7 @@ def test_an_ablation_first_says_whether_its_config_beats_the_controls(make):
     assert words.said is None
 
 
-def test_a_control_above_the_config_is_a_warning_also_if_merely_on_average(make):
+def test_a_control_above_the_config_is_a_warning_also_if_merely_on_average():
     lines = lines_of(verdict_of(make(none=0.47, none_equal_time=0.5265, placebo=0.503).tables()))
     assert lines["Warnings"].text.startswith("cross-entropy of equal time beats reference: +2.")
     assert "the placebo is above reference on average: +0." in lines["Warnings"].text
@@ -79,7 +57,7 @@ def test_a_control_above_the_config_is_a_warning_also_if_merely_on_average(make)
     assert weak.mark == "amber"
 
 
-def test_on_few_seeds_and_before_the_end_the_words_are_weaker(make):
+def test_on_few_seeds_and_before_the_end_the_words_are_weaker():
     few = verdict_of(make(seeds=3, none=0.4, none_equal_time=0.4, placebo=0.4).tables())
     assert few.headline.count("separated on 3 seeds alone") == 3
     assert few.mark == "amber"
@@ -89,7 +67,7 @@ def test_on_few_seeds_and_before_the_end_the_words_are_weaker(make):
     assert "the placebo is above reference on average: +10." in lines_of(running)["Warnings"].text
 
 
-def test_controls_that_were_not_run_are_named(make):
+def test_controls_that_were_not_run_are_named():
     roles = {name: role for name, role in ROLES.items() if name not in ("placebo", "none_equal_time")}
     line = lines_of(verdict_of(make(roles=roles, none=0.4).tables()))["Controls"]
     assert line.text.endswith(
@@ -101,7 +79,7 @@ def test_controls_that_were_not_run_are_named(make):
     assert line.text.startswith("None was run: cross-entropy, cross-entropy of equal time, the placebo;")
 
 
-def test_a_control_that_trained_for_less_time_is_not_called_of_equal_time(make):
+def test_a_control_that_trained_for_less_time_is_not_called_of_equal_time():
     sweep = make(none_equal_time=0.5265)
     for trial in sweep.rows["trials"]:
         if trial["study"] == "none_equal_time":
@@ -109,7 +87,7 @@ def test_a_control_that_trained_for_less_time_is_not_called_of_equal_time(make):
     assert "against cross-entropy with more epochs: worse" in verdict_of(sweep.tables()).headline
 
 
-def test_a_control_is_never_chosen_nor_tied_and_ranks_last(make):
+def test_a_control_is_never_chosen_nor_tied_and_ranks_last():
     tables = make(none=0.6, none_equal_time=0.61, placebo=0.62, without_csc=0.51).tables()
     ranked = finalists(tables)
     assert ranked["study"].tolist()[:3] == ["without_csc", "reference", "without_ace"]
@@ -121,7 +99,7 @@ def test_a_control_is_never_chosen_nor_tied_and_ranks_last(make):
     assert "no baseline" not in evidence["verdict"]["warnings"], "an ablation compares with its reference"
 
 
-def test_where_only_controls_are_complete_nothing_is_chosen(make):
+def test_where_only_controls_are_complete_nothing_is_chosen():
     tables = make(roles={name: ROLES[name] for name in ("none", "placebo")}).tables()
     assert not finalists(tables)["chosen"].any()
     assert "only controls are complete" in verdict_of(tables).headline
@@ -129,7 +107,7 @@ def test_where_only_controls_are_complete_nothing_is_chosen(make):
         best(tables)
 
 
-def test_where_terms_are_added_the_controls_are_compared_with_the_whole_config(make):
+def test_where_terms_are_added_the_controls_are_compared_with_the_whole_config():
     roles = {
         "none": ("reference", None),
         "only_csc": ("cell", "csc"),
@@ -150,7 +128,7 @@ def test_where_terms_are_added_the_controls_are_compared_with_the_whole_config(m
     assert finalists(tables).loc[lambda frame: frame["chosen"], "study"].tolist() == ["reference"]
 
 
-def test_the_first_line_agrees_with_the_table_in_every_world(make):
+def test_the_first_line_agrees_with_the_table_in_every_world():
     rng = np.random.default_rng(5)
     words = set()
     for _ in range(5):
@@ -210,7 +188,7 @@ def test_controls_are_a_family_of_their_own(compared):
     assert with_controls.loc["cwd", "difference"] == all_methods.loc["cwd", "difference"]
 
 
-def test_cross_entropy_in_a_factorial_is_judged_as_a_control_and_stays_a_cell(make):
+def test_cross_entropy_in_a_factorial_is_judged_as_a_control_and_stays_a_cell():
     roles = {name: ("cell", name) for name in ("without_csc", "without_ace", "none")} | {
         "reference": ("reference", None),
         "placebo": ("control", "placebo"),

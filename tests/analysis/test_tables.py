@@ -111,19 +111,13 @@ def test_a_broken_table_is_named(sweep, tmp_path):
 
 
 def test_a_table_that_lacks_a_column_is_named(sweep, tmp_path):
-    sweep.write(tmp_path)
-    path = tmp_path / "tables" / "trials.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["score"]), path)
+    sweep.write(tmp_path, lacking={"trials": ["score"]})
     with pytest.raises(AnalysisError, match=r"trials\.parquet does not read"):
         read_tables(tmp_path)
 
 
 def test_tables_from_before_read_with_nulls_for_what_they_lack(sweep, tmp_path):
-    sweep.write(tmp_path)
-    for name, columns in LATER.items():
-        path = tmp_path / "tables" / f"{name}.parquet"
-        pq.write_table(pq.read_table(path).drop_columns(list(columns)), path)
-    tables = read_tables(tmp_path)
+    tables = read_tables(sweep.write(tmp_path, lacking=LATER))
     for name, columns in LATER.items():
         assert list(tables[name]) == SCHEMAS[name].names
         assert len(tables[name]) == len(sweep.rows[name])

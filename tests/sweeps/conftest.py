@@ -198,8 +198,8 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_after(record: int | None) -> Iterator[None]:
-    """The life of a driver that is killed right after the record with this number is written; None for never."""
+def killed_after(record: int) -> Iterator[None]:
+    """The life of a driver that is killed right after the record with this number is written."""
     append = Ledger.append
 
     def dying(self: Ledger, event: Event) -> Record:
@@ -211,6 +211,17 @@ def killed_after(record: int | None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Ledger, "append", dying)
         yield
+
+
+def resumed(
+    folder: Path, cut: int, live: Callable[[Path], SweepState], after: Callable[[Path], None] | None = None
+) -> SweepState:
+    """A sweep that is killed right after a record, suffers something, and is run again."""
+    with killed_after(cut), pytest.raises(Killed):
+        live(folder)
+    if after is not None:
+        after(folder)
+    return live(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -106,8 +106,5 @@ def test_what_was_decided_is_decided_again_by_a_resumed_sweep(fake, tmp_path):
     records = read(tmp_path / "whole")
     fresh_from = next(record.n for record in records if record.kind == "proposed" and record.data["phase"] == "confirm")
     for cut in range(fresh_from, len(records), 9):
-        folder = tmp_path / f"cut{cut}"
-        with fake.killed_after(cut), pytest.raises(fake.Killed):
-            fake.run(spec, folder)
-        state = fake.run(spec, folder)
+        state = fake.resumed(tmp_path / f"cut{cut}", cut, lambda folder: fake.run(spec, folder))
         assert [(t.id, t.phase, t.candidate_of, t.seed, t.score) for t in state.trials.values()] == expected

@@ -307,15 +307,15 @@ def comparable(folder):
     return tables
 
 
-def live(fake, spec, folder, before, die_after=None):
-    """A life of the sweep that is killed right after a record is written."""
-    with fake.killed_after(die_after):
-        return fake.run(spec, folder, fake.FakeTrain(before=before))
+def torn(folder):
+    """A record that was being written."""
+    (file,) = (folder / "ledger").glob("*.jsonl")
+    file.write_bytes(file.read_bytes() + b'{"n":9,"at":"20')
 
 
 def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_path):
     spec = small(fake)
-    state = live(fake, spec, tmp_path / "whole", Unlucky(fake))
+    state = fake.run(spec, tmp_path / "whole", fake.FakeTrain(before=Unlucky(fake)))
     records = read(tmp_path / "whole")
     kinds = {record.kind for record in records}
     assert kinds >= {"sweep", "teacher", "proposed", "report", "promoted", "stopped", "retried", "finished"}
@@ -323,27 +323,22 @@ def test_a_sweep_killed_after_any_record_ends_as_if_it_had_not_been(fake, tmp_pa
     expected = comparable(tmp_path / "whole")
 
     for cut in range(1, len(records) + 1):
-        folder, before = tmp_path / f"cut{cut}", Unlucky(fake)
-        with pytest.raises(fake.Killed):
-            live(fake, spec, folder, before, die_after=cut)
-        if cut % 2:  # a torn record on top of it
-            (file,) = (folder / "ledger").glob("*.jsonl")
-            file.write_bytes(file.read_bytes() + b'{"n":9,"at":"20')
-        live(fake, spec, folder, before)
+        folder, train = tmp_path / f"cut{cut}", fake.FakeTrain(before=Unlucky(fake))
+        fake.resumed(folder, cut, lambda folder, train=train: fake.run(spec, folder, train), torn if cut % 2 else None)
         found = comparable(folder)
         for name, table in expected.items():
             assert found[name] == table, f"cut after record {cut}: table {name}"
 
 
 def test_a_sweep_killed_again_and_again_still_ends(fake, tmp_path):
-    spec, before = small(fake), Unlucky(fake)
-    live(fake, spec, tmp_path / "whole", Unlucky(fake))
+    spec, train = small(fake), fake.FakeTrain(before=Unlucky(fake))
+    fake.run(spec, tmp_path / "whole", fake.FakeTrain(before=Unlucky(fake)))
     lives = 0
     while lives < 200:
         lives += 1
-        die_after = len(read(tmp_path / "often")) + 7
         try:
-            live(fake, spec, tmp_path / "often", before, die_after)
+            with fake.killed_after(len(read(tmp_path / "often")) + 7):
+                fake.run(spec, tmp_path / "often", train)
             break
         except fake.Killed:
             pass
