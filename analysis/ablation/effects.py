@@ -1,6 +1,7 @@
 """What each part of a config is worth: every cell of an ablation beside its reference."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.conditions.hardware import Mix, different_code, mixed
-from analysis.selection.failures import loss_by_failures
+from analysis.selection.failures import StudyFailures, study_failures
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
-from analysis.selection.study_row import study_rows
-from analysis.selection.withheld import incomplete
+from analysis.selection.study_row import StudyRow, study_rows
+from analysis.selection.withheld import burden, incomplete, unseen_loss, why_weakened
 from analysis.stats.judge import word_that_holds
 from analysis.stats.looks import looks_of
 from analysis.stats.seed_contrasts import Effects, effects, smallest_effect
@@ -30,7 +31,8 @@ one of them."""
 _WAYS = {"leave-one-out": "beside the others", "add-one-in": "alone"}
 _JUDGED = ["low", "high", "p_holm", "word", "mde"]
 _MEASURED = ["seeds", "scores", "mean", "paired_seeds", "differences", "difference", "n"]
-_COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, "withheld", "unstable", "estimator", "runs", "seconds"]
+_DOUBTS = ["withheld", "weakened", "unstable", "failed"]
+_COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, *_DOUBTS, "estimator", "runs", "seconds"]
 _LAYERS = (".student_layer", ".teacher_layer")
 
 
@@ -49,8 +51,9 @@ def ablate(tables: Tables) -> pd.DataFrame:
         of the cell, ``paired_seeds, differences`` to the reference seed by seed, ``difference``, ``n`` (number of
         pairs, for the reference its number of seeds); ``low, high, p_holm, word, mde`` from
         ``seed_contrasts.Effects.frame``; ``withheld``, a sentence that says why nothing is judged (see
-        ``analysis.selection.withheld``), empty where it is; what is ``unstable`` about the seeds and the ``estimator``,
-        both in words; ``runs`` and ``seconds`` spent on the cell in all. Missing values and empty lists where a cell
+        ``analysis.selection.withheld``), empty where it is; ``weakened``, one that says why failures took a stronger
+        word; what is ``unstable`` about the seeds and the ``estimator``, both in words; how many seeds ``failed``;
+        ``runs`` and ``seconds`` spent on the cell in all. Missing values and empty lists where a cell
         has no complete trial. Empty if the sweep is no ablation.
     """
     cells = tables["cells"]
@@ -62,7 +65,7 @@ def ablate(tables: Tables) -> pd.DataFrame:
     frames = []
     controls = controls_of(tables)
     judge = partial(effects, smallest=threshold, looks=looks)
-    lost = {study: loss for study, loss in _losses(ranked).items() if study in controls}
+    burdens = _Burdens.of(tables, ranked, controls)
     judged_controls: set[str] = set()
     for _, group in cells.groupby("design", sort=False):
         against = _against(group, controls)
@@ -74,19 +77,22 @@ def ablate(tables: Tables) -> pd.DataFrame:
         )
         judged_controls |= set(rows.loc[of_controls, "cell"])
         rows = rows.assign(family=rows["family"].mask(of_controls, CONTROLS))
-        judged = _judged(scores, rows[of_controls | (not factorial)], judge, lost)
+        judged = _judged(scores, rows[of_controls | (not factorial)], judge, burdens)
         frame = rows.merge(judged, on="cell", how="left")
         frame["difference"] = frame.pop("estimate").fillna(frame["difference"])
         frame = frame.assign(_first=frame["role"] != "reference")
         frames.append(frame.sort_values(["_first", "difference"], kind="stable").drop(columns="_first"))
     joined = pd.concat(frames, ignore_index=True).merge(spent, left_on="cell", right_index=True, how="left")
-    joined["unstable"] = joined["cell"].map(_first_of_each(ranked)["unstable"])
+    tops = _first_of_each(ranked)
+    joined["unstable"], failed = joined["cell"].map(tops["unstable"]), tops["failed_seeds"].map(len)
+    joined["failed"] = joined["cell"].map(failed).fillna(0).astype(int)
     reasons, mixes = unjudged(tables, ranked), mixed(tables)
     joined["withheld"] = [
-        "" if against is None else "; ".join(_reasons(reasons, mixes, cell, against)) or doubt
+        "" if against is None else "; ".join(why_unjudged(reasons, mixes, cell, against)) or doubt
         for cell, against, doubt in zip(joined["cell"], joined["against"], joined["doubt"].fillna(""), strict=True)
     ]
     joined[_JUDGED] = joined[_JUDGED].mask(joined["withheld"] != "")
+    joined["weakened"] = joined["weakened"].fillna("").mask(joined["withheld"] != "", "")
     return joined.astype({"runs": "Int64"}).fillna({"runs": 0, "seconds": 0.0})[_COLUMNS]
 
 
@@ -131,8 +137,15 @@ def unjudged(tables: Tables, ranked: pd.DataFrame) -> dict[str, str]:
     return {row.study: reason for row in study_rows(tables, ranked) if (reason := incomplete(row))}
 
 
-def _reasons(reasons: Mapping[str, str], mixes: Sequence[Mix], cell: str, against: str) -> list[str]:
-    """Why a cell is not judged beside another."""
+def why_unjudged(reasons: Mapping[str, str], mixes: Sequence[Mix], cell: str, against: str) -> list[str]:
+    """Why a cell is not judged beside another: planned seeds are missing, all have failed, or the code was different.
+
+    Args:
+        reasons: From ``unjudged``.
+        mixes: From ``analysis.conditions.hardware.mixed``.
+        cell: The cell.
+        against: What it is compared with.
+    """
     return [reasons[study] for study in (cell, against) if study in reasons] + different_code(mixes, cell, against)
 
 
@@ -205,28 +218,52 @@ def _measured(
     }
 
 
-def _losses(ranked: pd.DataFrame) -> dict[str, float]:
-    """By how much the failed seeds of every study's best finalist lower its mean (fraction)."""
-    losses = {}
-    for study, top in _first_of_each(ranked).to_dict("index").items():
-        by_seed = dict(zip(top["seeds"], top["scores"], strict=True))
-        losses[str(study)] = loss_by_failures(by_seed, top["failed_seeds"], top["level"])
-    return losses
+@dataclass(frozen=True)
+class _Burdens:
+    """What failures may flatter: the cell beside its reference, the config beside a control; see ``withheld``."""
+
+    rows: Mapping[str, StudyRow]
+    failures: Mapping[str, StudyFailures]
+    controls: Collection[str]
+
+    @classmethod
+    def of(cls, tables: Tables, ranked: pd.DataFrame, controls: Collection[str]) -> "_Burdens":
+        rows = {row.study: row for row in study_rows(tables, ranked)}
+        return cls(rows, study_failures(tables, ranked), controls)
+
+    def taken(self, against: str, cells: Sequence[str]) -> list[dict[str, float]]:
+        """What is taken from the scores of studies (fraction): each a case in which words also have to hold."""
+        gains, losses = {}, {}
+        for cell in cells:
+            row, other = self._sides(cell, against)
+            gain, loss = burden(row, other, self.failures), unseen_loss(other, self.failures)
+            gains[cell] = -gain if cell in self.controls else gain
+            losses[other.study] = loss
+        return [case for case in (gains, losses) if any(case.values())]
+
+    def why(self, cell: str, against: str, word: str, difference: float) -> str:
+        """Why the word about a cell does not hold under them."""
+        row, other = self._sides(cell, against)
+        return why_weakened(word, (difference > 0) is (row.study == cell), row, other, self.failures)
+
+    def _sides(self, cell: str, against: str) -> tuple[StudyRow, StudyRow]:
+        """What may be flattered, and what it is compared with."""
+        names = (against, cell) if cell in self.controls else (cell, against)
+        return self.rows[names[0]], self.rows[names[1]]
 
 
 def _judged(
-    scores: dict[str, dict[int, float]], rows: pd.DataFrame, judge: Callable[..., Effects], lost: Mapping[str, float]
+    scores: dict[str, dict[int, float]], rows: pd.DataFrame, judge: Callable[..., Effects], burdens: _Burdens
 ) -> pd.DataFrame:
-    """``cell, estimate, estimator, doubt`` and the columns of ``_JUDGED``, for every cell with a score to be compared.
+    """Every cell with a score to be compared: ``cell, estimate, estimator, doubt, weakened`` and ``_JUDGED``.
 
     Args:
         scores: By study and seed.
         rows: The cells.
         judge: ``seed_contrasts.effects`` with threshold and looks.
-        lost: Of the controls, by how much failed seeds lower their means: what is said beside them also has to hold if
-            they do not, see ``analysis.selection.withheld``.
+        burdens: Under which words also have to hold.
     """
-    frames = [pd.DataFrame(columns=["cell", "estimate", "estimator", "doubt", *_JUDGED])]
+    frames = [pd.DataFrame(columns=["cell", "estimate", "estimator", "doubt", "weakened", *_JUDGED])]
     for _, family in rows[rows["role"] != "reference"].groupby("family", sort=False):
         for against, cells in family.groupby("against", sort=False):
             names = [str(against), *cells["cell"]]
@@ -235,24 +272,33 @@ def _judged(
                 continue
             frame = pd.DataFrame(long, columns=["config", "seed", "score"])
             made = judge(frame, names[0], planned=len(family))
-            judged = made.frame
-            if any(lost.get(name) for name in names):
-                without = frame["score"] + frame["config"].map(lost).fillna(0.0)
-                judged = _that_hold(judged, judge(frame.assign(score=without), names[0], planned=len(family)).frame)
+            cases = [made.frame]
+            for taken in burdens.taken(names[0], [name for name in made.frame["config"] if name in burdens.rows]):
+                rest = frame["score"] - frame["config"].map(taken).fillna(0.0)
+                cases.append(judge(frame.assign(score=rest), names[0], planned=len(family)).frame)
+            judged = _that_hold(cases)
+            weak = zip(judged["config"], made.frame["word"], judged["word"], judged["difference"], strict=True)
+            judged["weakened"] = [
+                "" if word == said else burdens.why(str(cell), names[0], str(said), float(difference))
+                for cell, said, word, difference in weak
+            ]
             judged = judged.rename(columns={"config": "cell", "difference": "estimate"})
             doubt = judged["no_evidence"].map(lambda why: f"the scores are no evidence: {why}" if why else "")
-            frames.append(judged[["cell", "estimate", *_JUDGED]].assign(estimator=made.estimator, doubt=doubt))
+            frames.append(
+                judged[["cell", "estimate", "weakened", *_JUDGED]].assign(estimator=made.estimator, doubt=doubt)
+            )
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
-def _that_hold(judged: pd.DataFrame, without: pd.DataFrame) -> pd.DataFrame:
-    """Differences with the words that also hold without failures, and intervals that cover both."""
-    pairs = zip(judged["word"], without["word"], judged["difference"], without["difference"], strict=True)
-    return judged.assign(
-        low=np.minimum(judged["low"], without["low"]),
-        high=np.maximum(judged["high"], without["high"]),
-        p_holm=np.maximum(judged["p_holm"], without["p_holm"]),
-        word=[word_that_holds([str(word), str(other)], [float(a), float(b)]) for word, other, a, b in pairs],
+def _that_hold(cases: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The differences of the first case with the words that hold in all, and intervals that cover all of them."""
+    words = zip(*(case["word"].map(str) for case in cases), strict=True)
+    differences = zip(*(case["difference"].map(float) for case in cases), strict=True)
+    return cases[0].assign(
+        low=np.min([case["low"] for case in cases], axis=0),
+        high=np.max([case["high"] for case in cases], axis=0),
+        p_holm=np.max([case["p_holm"] for case in cases], axis=0),
+        word=[word_that_holds(said, apart) for said, apart in zip(words, differences, strict=True)],
     )
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.ablation.effects import CONTROLS, Tables, cell_scores
+from analysis.ablation.effects import CONTROLS, Tables, cell_scores, unjudged, why_unjudged
+from analysis.conditions.hardware import mixed
+from analysis.selection.finalists import finalists
 from analysis.stats.looks import looks_of
 from analysis.stats.seed_contrasts import SMALLEST, Effects, effects, smallest_effect
 
@@ -74,11 +76,13 @@ def replay(
 def replays(tables: Tables, published_runs: int = 1) -> pd.DataFrame:
     """Every cell of a sweep with a published score, beside its published effect; see ``replay``.
 
+    A cell that is not judged beside its reference (see ``analysis.ablation.effects.ablate``) is inconclusive.
+
     Returns:
         ``COLUMNS``; empty if nothing is published for the reference of any design.
     """
     threshold, scores = smallest_effect(tables["sweeps"]), cell_scores(tables)
-    looks = looks_of(tables["sweeps"])
+    looks, reasons, mixes = looks_of(tables["sweeps"]), unjudged(tables, finalists(tables)), mixed(tables)
     parts = []
     for design, group in tables["cells"].groupby("design", sort=False):
         replicated = group[group["published"].notna()]
@@ -93,7 +97,14 @@ def replays(tables: Tables, published_runs: int = 1) -> pd.DataFrame:
             long = [(name, seed, score) for name in names for seed, score in scores.get(name, {}).items()]
             frame = pd.DataFrame(long, columns=["config", "seed", "score"])
             made = effects(frame, reference, threshold, looks=looks)
-            parts.append(replay(made, published, threshold, published_runs).assign(design=design))
+            rows = replay(made, published, threshold, published_runs).assign(design=design)
+            why = pd.Series(
+                ["; ".join(why_unjudged(reasons, mixes, cell, reference)) for cell in rows["cell"]], rows.index
+            )
+            silent = why != ""
+            parts.append(
+                rows.assign(verdict=rows["verdict"].mask(silent, INCONCLUSIVE), why=rows["why"].mask(silent, why))
+            )
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 
 

@@ -48,7 +48,9 @@ def ablation_verdict(tables: Tables, frame: pd.DataFrame, finished: bool) -> Abl
     """
     contrasts = tuple(each if finished else each.untested() for each in ablation_contrasts(tables, frame))
     parts = parts_line(tables, frame, finished)
-    short = parts.text.split(";")[0].removesuffix(".")
+    failed = _failed(frame) if finished else ""
+    parts = parts._replace(mark=worst(parts.mark, "amber" if failed else ""))
+    short = f"{parts.text.split(';')[0].removesuffix('.')}{failed}"
     absent = lacking(contrasts) if contrasts or distills(tables) else []
     decide = _decide(tables, frame, contrasts) if finished else ""
     if contrasts:
@@ -60,6 +62,14 @@ def ablation_verdict(tables: Tables, frame: pd.DataFrame, finished: bool) -> Abl
         lines = (parts, Line("Controls", text, "amber"))
         return AblationVerdict(short, lines, worst(parts.mark, "amber"), decide=decide)
     return AblationVerdict(short, (parts,), parts.mark, decide=decide)
+
+
+def _failed(frame: pd.DataFrame) -> str:
+    """How many fresh seeds of the reference and of the cells failed, in brackets; empty where none did."""
+    once = frame.drop_duplicates("cell")
+    rows = once[once["failed"] > 0].sort_values("role", key=lambda role: role != "reference", kind="stable")
+    counts = [f"{row['failed']} of {len(row['seeds'])} of {row['cell']}" for _, row in rows.iterrows()]
+    return f" (failed fresh seeds: {', '.join(counts)})" if counts else ""
 
 
 def _decide(tables: Tables, frame: pd.DataFrame, contrasts: Sequence[ControlContrast]) -> str:
@@ -85,14 +95,16 @@ def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
         frame: From ``analysis.ablation.effects.ablate``.
         finished: Whether the sweep has finished; no effect is tested before.
     """
-    is_part = (frame["role"] == "cell") & (frame["family"] != CONTROLS) & frame["difference"].notna()
-    cells = frame[is_part].assign(what=lambda rows: rows["cell"])
+    parts = frame[(frame["role"] == "cell") & (frame["family"] != CONTROLS)]
+    cells = parts[parts["difference"].notna()].assign(what=lambda rows: rows["cell"])
     factorial = factorial_effects(tables)
-    if cells.empty and factorial.empty:
-        return Line("Ablation", f"{Headline.ABLATION_UNPAIRED} yet.", "amber")
     references = frame[frame["role"] == "reference"].set_index("design")["n"]
     factorial = factorial.assign(n=factorial["design"].map(references))
     tested = _tested(factorial, cells) if finished else cells.iloc[:0]
+    if finished and tested.empty and (reasons := _reasons(parts)):
+        return Line("Ablation", f"{Headline.ABLATION_UNJUDGED}: {reasons}.", "red")
+    if cells.empty and factorial.empty:
+        return Line("Ablation", f"{Headline.ABLATION_UNPAIRED} yet.", "amber")
     if tested.empty:
         hardest = cells.sort_values("difference", kind="stable").iloc[0]
         if hardest["difference"] >= 0:
@@ -116,6 +128,14 @@ def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
     return Line("Ablation", f"{share_apart}, {largest}{unseen}.", "amber" if few else "")
 
 
+def _reasons(parts: pd.DataFrame) -> str:
+    """Why no part is judged: the reason that most parts share first."""
+    clauses = parts["withheld"].fillna("").str.split("; ").explode()
+    reasons = list(clauses[clauses != ""].value_counts(sort=True).index)
+    more = f" and {plural(len(reasons) - 1, 'other reason')}" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}" if reasons else ""
+
+
 def _missed(least: float) -> str:
     return f"a true difference of {points(least)} points would be missed in up to 20 of 100 ablations like this one"
 
@@ -125,4 +145,4 @@ def _tested(effects: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     effects = effects.rename(columns={"effect": "what"})
     columns = ["what", "difference", "low", "high", "mde", "word", "n"]
     judged = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
-    return pd.concat(judged, ignore_index=True)
+    return pd.concat(judged, ignore_index=True) if judged else pd.DataFrame(columns=columns)

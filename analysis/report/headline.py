@@ -1,6 +1,6 @@
 """The headline of a sweep, from the table of its claims: which config, from which search, and what is known of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -35,6 +35,7 @@ class Headline(StrEnum):
     ABLATION_NONE = "is separated from 0"
     ABLATION_UNTESTED = "untested"
     ABLATION_NO_LOSS = "No cell is worse than the reference"
+    ABLATION_UNJUDGED = "No effect is judged"
     ABLATION_UNPAIRED = "No cell shares a seed with its reference"
 
 
@@ -130,9 +131,10 @@ def before_the_freeze(scene: Scene, finished: bool) -> Statement:
         return Statement(f"{name} leads with {mean} mIoU on {seed}; {Headline.NOT_CONFIRMED}", mark="red")
     if not finished:
         return Statement(f"{name} leads with {mean} mIoU {_on(winner)}; {Headline.NOT_FINISHED}")
-    if winner["is_baseline"]:
-        return _baseline_chosen(scene)
-    return _other_chosen(scene)
+    statement = _baseline_chosen(scene) if winner["is_baseline"] else _other_chosen(scene)
+    compared = scene.comparison[scene.comparison["study"].isin(scene.compared)]
+    failed = compared["confirmed"].astype(bool) & (compared["failed_seeds"].map(len) == compared["n"])
+    return replace(statement, mark="red") if statement.said is None and failed.any() else statement
 
 
 def _other_chosen(scene: Scene) -> Statement:

@@ -92,7 +92,9 @@ def after_the_freeze(found: HeldOut, selection: Statement, scene: Scene) -> Stat
     if found.difference is None:
         return Statement(f"{begin}: {name} scores {score}{short}; {against} has no score on the same seeds", mark="red")
     apart = f"{signed(found.difference.mean)} points from {against}"
-    return Statement(f"{begin}: {name} differs by {apart}, {Headline.NO_WORD}: {found.difference.withheld}")
+    all_failed = any(len(config.broken) == len(config.seeds) for config in (chosen, found.baseline))
+    headline = f"{begin}: {name} differs by {apart}, {Headline.NO_WORD}: {found.difference.withheld}"
+    return Statement(headline, mark="red" if all_failed else "amber")
 
 
 def lines(found: HeldOut) -> list[Line]:

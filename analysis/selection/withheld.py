@@ -99,7 +99,9 @@ def weakened(
     """
     every = [claim, *burdened]
     word = word_that_holds([str(other.word) for other in every], [other.difference for other in every])
-    reason = _why(claim, row, baseline, failures) if word != claim.word else ""
+    names = {baseline.study: f"the baseline {baseline.study}"}
+    gains = claim.difference > 0
+    reason = why_weakened(str(claim.word), gains, row, baseline, failures, names) if word != claim.word else ""
     return replace(
         claim,
         low=min(other.low for other in every),
@@ -133,28 +135,39 @@ def incomplete(row: StudyRow, name: str = "") -> str:
     return ""
 
 
-def _why(claim: Claim, row: StudyRow, baseline: StudyRow, failures: Mapping[str, StudyFailures]) -> str:
-    """Why a word does not hold under the burden of failures, with the counts."""
-    gains = claim.difference > 0
-    charged = row if gains else baseline
+def why_weakened(
+    word: str,
+    gains: bool,
+    row: StudyRow,
+    other: StudyRow,
+    failures: Mapping[str, StudyFailures],
+    names: Mapping[str, str] | None = None,
+) -> str:
+    """Why a word does not hold under the burden of failures, with the counts.
+
+    Args:
+        word: By the scores as they are.
+        gains: Whether these say that the study is above the other one.
+        row: The study.
+        other: What it is compared with.
+        failures: Of every study.
+        names: What the sentence calls some studies; the others by their names.
+    """
+    named, charged = {each.study: each.study for each in (row, other)} | dict(names or {}), row if gains else other
     parts = []
     if (loss := unseen_loss(charged, failures)) > 0:
         of_study = failures[charged.study]
         parts.append(
-            f"{of_study.all} trainings of {_name(charged, baseline)} failed or collapsed ({of_study.search} in the "
+            f"{of_study.all} trainings of {named[charged.study]} failed or collapsed ({of_study.search} in the "
             f"search, {of_study.fresh} on fresh seeds), which costs {points(loss)} points more on average than the "
             "fresh seeds of its best config show"
         )
-    if gains and baseline.best.loss > 0:
+    if gains and other.best.loss > 0:
         parts.append(
-            f"{baseline.best.failures} fresh seeds of {_name(baseline, baseline)} failed or collapsed, which lowers "
-            f"its mean by {points(baseline.best.loss)} points"
+            f"{other.best.failures} fresh seeds of {named[other.study]} failed or collapsed, which lowers "
+            f"its mean by {points(other.best.loss)} points"
         )
-    return f"{claim.word} by the seeds alone, but {' and '.join(parts)}"
-
-
-def _name(row: StudyRow, baseline: StudyRow) -> str:
-    return f"the baseline {row.study}" if row is baseline else row.study
+    return f"{word} by the seeds alone, but {' and '.join(parts)}"
 
 
 def _ends(row: StudyRow) -> str:

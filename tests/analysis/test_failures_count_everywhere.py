@@ -154,3 +154,75 @@ def test_the_simulated_worlds_say_what_compare_says(seed, empty_sweep):
 
 def _ended(score, diverged):
     return {"score": None, "state": "diverged", "reached": score} if diverged else {"score": score}
+
+
+def lines_of(words):
+    return {line.label: line for line in words.lines}
+
+
+@pytest.mark.parametrize("finalists_failed", ["diverged", "failed"])
+def test_an_ablation_whose_reference_always_failed_says_so_in_red(ablation, finalists_failed):
+    tables = ablation(reference=[None] * 8, without_csc=STEADY, none_equal_time=LIFTED)
+    reason = "all 8 fresh seeds of reference failed (seed 0 diverged, counted as 2.00"
+    if finalists_failed == "failed":
+        of_reference = tables["trials"]["study"] == "reference"
+        tables["trials"].loc[of_reference, "state"] = "failed"
+        tables["trials"].loc[of_reference, "failure"] = "node_lost"
+        reason = "reference has no score: of its trials 8 failed"
+    words = verdict_of(tables)
+    assert f"o effect is judged: {reason}" in words.headline
+    assert "worse than the reference" not in words.headline
+    assert (words.mark, lines_of(words)["Ablation"].mark) == ("red", "red")
+
+
+def test_a_comparison_whose_baseline_always_failed_is_red():
+    words = verdict_of(sweep_of({"none": {"b": [None] * 5}, "cwd": {"c": STEADY[:5]}}).tables())
+    assert "all 5 fresh seeds of the baseline none failed" in words.headline
+    assert words.mark == "red"
+
+
+def test_final_seeds_that_all_failed_are_red():
+    tables = frozen({"none": STEADY, "cwd": LIFTED}, {("none", place): (0.02 + place / 1000,) for place in range(8)})
+    assert verdict_of(tables).mark == "red"
+
+
+def test_failed_seeds_of_the_reference_make_no_part_better(ablation):
+    fallen = [*STEADY[:2], None, *STEADY[3:5], None, *STEADY[6:]]
+    tables = ablation(reference=fallen, without_csc=LIFTED, none_equal_time=[score - 0.6 for score in LIFTED])
+    row = ablate(tables).set_index("cell").loc["without_csc"]
+    assert row["word"] == "not separated"
+    assert row["low"] < 0 < row["difference"]
+    words = verdict_of(tables)
+    assert "(failed fresh seeds: 2 of 8 of reference)" in words.headline
+    assert words.mark != ""
+
+
+def test_a_part_that_was_lucky_on_its_own_seeds_bears_what_failures_cost_in_its_study(ablation):
+    scores = {
+        "reference": STEADY,
+        "without_csc": [score + 0.01 for score in LIFTED],
+        "none_equal_time": [score - 0.1 for score in LIFTED[::-1]],
+    }
+    assert ablate(ablation(**scores)).set_index("cell").loc["without_csc", "word"] == "separated"
+    tables = ablation(**scores)
+    sweep_trials = tables["trials"]
+    of_cell = sweep_trials[sweep_trials["study"] == "without_csc"]
+    searched = of_cell.assign(phase="search", trial_id=[f"s{place}" for place in range(8)], score=0.5)
+    searched.loc[searched.index[:3], "score"] = 0.1
+    tables["trials"] = pd.concat([sweep_trials, searched], ignore_index=True)
+    row = ablate(tables).set_index("cell").loc["without_csc"]
+    assert row["word"] == "not separated"
+    assert row["weakened"].startswith(
+        "separated by the seeds alone, but 3 of 16 trainings of without_csc failed or collapsed (3 of 8 in the search"
+    )
+    assert row["low"] < 0
+
+
+def test_a_control_that_was_weakened_says_why(ablation):
+    tables = ablation(reference=LIFTED, without_csc=STEADY, none_equal_time=[*STEADY[:3], *[None] * 5])
+    row = ablate(tables).set_index("cell").loc["none_equal_time"]
+    assert row["word"] == "not separated"
+    assert row["weakened"].startswith(
+        "separated by the seeds alone, but 5 of 8 fresh seeds of none_equal_time failed or collapsed"
+    )
+    assert row["low"] < row["difference"] < 0 < row["high"]

@@ -95,6 +95,10 @@ def test_a_sweep_is_compared_design_by_design(empty_sweep):
     assert result["cell"].tolist() == ["kd"]
     assert result.loc[0, "published"] == pytest.approx(0.03)
     assert result.loc[0, "verdict"] == REPRODUCED
+    tables["trials"].loc[tables["trials"]["study"] == "none", "state"] = "diverged"
+    silent = replays(tables).loc[0]
+    assert silent["verdict"] == INCONCLUSIVE
+    assert silent["why"].startswith("all 3 fresh seeds of none failed")
     tables["cells"] = tables["cells"].assign(published=published.where(tables["cells"]["cell"] != "none"))
     assert replays(tables).empty
 

@@ -160,7 +160,8 @@ def _word(row: pd.Series) -> TableCell:
         return TableCell(small=text(row.get("withheld")))
     seeds = row.get("n")
     few = f"on {plural(int(seeds), 'seed')} alone" if seeds is not None and seeds < ENOUGH_SEEDS else ""
-    return TableCell(row["word"], small=missed(row) if row["word"] == NOT_SEPARATED else few)
+    small = missed(row) if row["word"] == NOT_SEPARATED else few
+    return TableCell(row["word"], small=text(row.get("weakened")) or small)
 
 
 def _seen(row: pd.Series) -> str:
