@@ -9,7 +9,7 @@ from analysis import AnalysisError
 from analysis.stats.looks import Looks, alpha_at
 from analysis.stats.power import PairedTest
 from analysis.stats.seed_contrasts import SMALLEST, effects, smallest_effect
-from analysis.stats.sign_flips import flipped_p, usable
+from analysis.stats.sign_flips import enough, flipped_p, usable
 from analysis.stats.spread import own_spreads, pooled_spread
 from analysis.stats.step_down import holm, sidak
 
@@ -266,6 +266,20 @@ def test_sign_flips_are_the_exact_permutation_test():
     assert drawn[0, 0] == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
 
 
+def test_from_13_seeds_on_signs_are_drawn_and_give_nearly_the_p_values_of_normal_differences():
+    each = np.random.default_rng(2).normal(0.4, 1, (1, 14))
+    drawn = flipped_p(each)
+    assert drawn.shape == (1, 4096)
+    assert drawn[0, 0] == pytest.approx(stats.ttest_1samp(each[0], 0).pvalue)
+    assert 0.05 < drawn[0, 0] < 0.5
+    assert (drawn <= drawn[0, 0]).mean() == pytest.approx(drawn[0, 0], abs=0.03)
+
+
+@pytest.mark.parametrize(("alpha", "taken"), [(0.05, [False, True, True]), (0.03, [False, False, True])])
+def test_signs_are_flipped_where_the_error_is_five_steps_of_their_distribution_or_more(alpha, taken):
+    assert enough(np.array([7, 8, 9]), alpha).tolist() == taken
+
+
 @pytest.mark.parametrize(
     ("seeds", "before", "flips"), [(7, (), False), (8, (), True), (8, (3, 5), False), (14, (), True)]
 )
@@ -310,6 +324,12 @@ def test_the_pooled_spread_has_fewer_degrees_of_freedom_where_configs_share_the_
     assert pooled_spread(own * [[10], [1], [1], [1], [1], [1]]).df < 2 * 39
     assert pooled_spread(0.2 * own + shared).df < 1.5 * 39
     assert pooled_spread(own[:, :2]).df == 1
+
+
+def test_the_pooled_spread_weights_variances_by_their_seeds_and_leaves_out_single_ones():
+    values = np.array([[0.60, 0.62, 0.64], [0.5, 0.6, np.nan], [0.7, np.nan, np.nan]])
+    assert pooled_spread(values).sd == pytest.approx(np.sqrt((2 * 0.02**2 + 0.1**2 / 2) / 3))
+    assert np.isnan(pooled_spread(values[2:]).sd)
 
 
 def test_holm_keeps_to_the_error_rate_that_it_is_given():
