@@ -36,7 +36,7 @@ _COLUMNS = [*CELL, "control", "against", *_MEASURED, *_JUDGED, *_DOUBTS, "estima
 _LAYERS = (".student_layer", ".teacher_layer")
 
 
-def ablate(tables: Tables) -> pd.DataFrame:
+def ablate(tables: Tables, ranked: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per cell of every ablation design; the reference of a design first, then by difference.
 
     A difference is the cell minus the reference: negative where the change hurts. It is estimated family by family by
@@ -44,6 +44,10 @@ def ablate(tables: Tables) -> pd.DataFrame:
     that it takes apart (``analysis.tables.controls.subject_of``), which is the reference of most designs. The cells of
     a factorial are not judged one by one: the comparisons declared for it are its main effects and interactions
     (``factorial.factorial_effects``).
+
+    Args:
+        tables: The tables of a sweep.
+        ranked: From ``finalists``, which is computed where it is not given.
 
     Returns:
         Columns ``design, cell, role, factor, level, family, retuned, published, source``; ``control`` (its kind) and
@@ -59,7 +63,7 @@ def ablate(tables: Tables) -> pd.DataFrame:
     cells = tables["cells"]
     if cells.empty:
         return pd.DataFrame(columns=_COLUMNS)
-    ranked = finalists(tables)
+    ranked = finalists(tables) if ranked is None else ranked
     scores, spent = _scores(ranked), _spent(tables["trials"])
     threshold, looks = smallest_effect(tables["sweeps"]), looks_of(tables["sweeps"])
     frames = []
@@ -118,6 +122,20 @@ def worth(ablation: pd.DataFrame) -> pd.DataFrame:
         high=np.where(turned > 0, high, -low),
         differences=pd.Series(seedwise, index=single.index, dtype=object),
     ).reset_index(drop=True)
+
+
+def estimators(ablation: pd.DataFrame) -> str:
+    """How the differences of every family of comparisons were estimated, in sentences.
+
+    Args:
+        ablation: From ``ablate``.
+    """
+    said = ablation[ablation["estimator"].fillna("") != ""].drop_duplicates(["family", "estimator"])
+    single = said["estimator"].nunique() < 2
+    texts = [
+        how if single else f"{family}: {how}" for family, how in zip(said["family"], said["estimator"], strict=True)
+    ]
+    return " ".join(f"{each[0].upper()}{each[1:]}." for each in dict.fromkeys(texts))
 
 
 def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:

@@ -140,7 +140,7 @@ def _effects(design: _Design, threshold: float, looks: Looks) -> pd.DataFrame:
             "runs": len(design.runs),
             "missing": pd.Series([design.missing for _ in effects]),
             "estimator": f"least squares on {len(design.runs)} runs{', seeds as blocks' if blocked else ''}, "
-            f"step-down Sidak over {sum(family)} effects",
+            f"adjusted for {sum(family)} effects (step-down Sidak)",
         }
     )
     now = alpha_at(max(1, design.runs["seed"].nunique()), looks)

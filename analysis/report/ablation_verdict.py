@@ -9,14 +9,17 @@ from analysis.ablation.control_contrasts import ablation_contrasts
 from analysis.ablation.effects import CONTROLS
 from analysis.ablation.factorial import factorial_effects
 from analysis.formats import each, interval, missing, plural, points, signed
-from analysis.report.control_lines import controls_line, controls_text
+from analysis.report.control_lines import controls_clauses, controls_line
 from analysis.report.evidence_lines import what_would_decide
 from analysis.report.headline import Headline
 from analysis.report.line import Line, Mark, worst
 from analysis.selection.control_contrasts import ControlContrast, lacking
 from analysis.stats.judge import ENOUGH_SEEDS, WORDS
-from analysis.tables.controls import distills
+from analysis.tables.controls import distills, subject_of_group
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import read_config
+
+_NAMES = ("effect", "contrast")
 
 
 @dataclass(frozen=True)
@@ -50,18 +53,27 @@ def ablation_verdict(tables: Tables, frame: pd.DataFrame, finished: bool) -> Abl
     parts = parts_line(tables, frame, finished)
     failed = _failed(frame) if finished else ""
     parts = parts._replace(mark=worst(parts.mark, "amber" if failed else ""))
-    short = f"{parts.text.split(';')[0].removesuffix('.')}{failed}"
     absent = lacking(contrasts) if contrasts or distills(tables) else []
-    decide = _decide(tables, frame, contrasts) if finished else ""
+    lines = [parts]
     if contrasts:
-        line = controls_line(contrasts, absent)
-        headline = f"{controls_text(contrasts)}; parts: {short[0].lower()}{short[1:]}"
-        return AblationVerdict(headline, (line, parts), worst(line.mark, parts.mark), contrasts, decide)
-    if absent:
+        lines.insert(0, controls_line(contrasts, absent))
+    elif absent:
         text = f"None was run: {', '.join(absent)}; without them a gain need not be distillation."
-        lines = (parts, Line("Controls", text, "amber"))
-        return AblationVerdict(short, lines, worst(parts.mark, "amber"), decide=decide)
-    return AblationVerdict(short, (parts,), parts.mark, decide=decide)
+        lines.append(Line("Controls", text, "amber"))
+    short = f"{parts.text.split(';')[0].removesuffix('.')}{failed}"
+    clauses = [*controls_clauses(contrasts), f"{'parts: ' if contrasts else ''}{short[0].lower()}{short[1:]}"]
+    headline = f"{'Ablation' if finished else 'ablation'} of {_subject(tables, frame)}: {'; '.join(clauses)}"
+    decide = _decide(tables, frame, contrasts) if finished else ""
+    return AblationVerdict(headline, tuple(lines), worst(*(line.mark for line in lines)), contrasts, decide)
+
+
+def _subject(tables: Tables, frame: pd.DataFrame) -> str:
+    """The config that is taken apart, by its losses; without losses by its study."""
+    groups = tables["cells"].groupby("design", sort=False)
+    subject = next(filter(None, (subject_of_group(group) for _, group in groups)), str(frame["cell"].iloc[0]))
+    configs = tables["trials"].loc[tables["trials"]["study"] == subject, "config_json"]
+    terms = read_config(configs.iloc[0]).terms if len(configs) else ()
+    return " + ".join(terms) or subject
 
 
 def _failed(frame: pd.DataFrame) -> str:
@@ -76,7 +88,7 @@ def _decide(tables: Tables, frame: pd.DataFrame, contrasts: Sequence[ControlCont
     """What would decide about the first control that leaves a doubt, or else about the parts."""
     cells = frame[(frame["role"] == "cell") & frame["low"].notna()].sort_values("n")
     claims = [
-        (f"{each.control} against {each.subject}", each.difference, each.word, each.seeds)
+        (f"{each.name} against {each.subject}", each.difference, each.word, each.seeds)
         for each in contrasts
         if each.word is not None
     ]
@@ -96,25 +108,26 @@ def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
         finished: Whether the sweep has finished; no effect is tested before.
     """
     parts = frame[(frame["role"] == "cell") & (frame["family"] != CONTROLS)]
-    cells = parts[parts["difference"].notna()].assign(what=lambda rows: rows["cell"])
+    cells = parts[parts["difference"].notna()].assign(what=lambda rows: rows["cell"] + " minus " + rows["against"])
     factorial = factorial_effects(tables)
     references = frame[frame["role"] == "reference"].set_index("design")["n"]
-    factorial = factorial.assign(n=factorial["design"].map(references))
+    named = [f"{effect} ({how})" if how else effect for effect, how in zip(*map(factorial.get, _NAMES), strict=True)]
+    factorial = factorial.assign(n=factorial["design"].map(references), what=named)
     tested = _tested(factorial, cells) if finished else cells.iloc[:0]
     if finished and tested.empty and (reasons := _reasons(parts)):
-        return Line("Ablation", f"{Headline.ABLATION_UNJUDGED}: {reasons}.", "red")
+        return Line("Ablation", f"{Headline.ABLATION_UNJUDGED.capitalize()}: {reasons}.", "red")
     if cells.empty and factorial.empty:
-        return Line("Ablation", f"{Headline.ABLATION_UNPAIRED} yet.", "amber")
+        return Line("Ablation", f"{Headline.ABLATION_UNPAIRED.capitalize()} yet.", "amber")
     if tested.empty:
         hardest = cells.sort_values("difference", kind="stable").iloc[0]
         if hardest["difference"] >= 0:
-            return Line("Ablation", f"{Headline.ABLATION_NO_LOSS} on average.", "amber")
+            return Line("Ablation", f"{Headline.ABLATION_NO_LOSS.capitalize()} on average.", "amber")
         seeds = f"seed by seed {each(hardest['differences'], sign=True)}"
-        against = f"{signed(hardest['difference'])} points against the reference, {Headline.ABLATION_UNTESTED}; {seeds}"
-        return Line("Ablation", f"{hardest['what']} is lowest: {against}.", "amber")
+        mean = f"{signed(hardest['difference'])} points, {Headline.ABLATION_UNTESTED}"
+        return Line("Ablation", f"The lowest: {hardest['what']}, {mean}; {seeds}.", "amber")
     unseen = "" if missing(least := tested["mde"].max()) else f"; {_missed(least)}"
-    withheld = cells.loc[cells["withheld"].fillna("") != "", "what"]
-    silent = f" ({', '.join(withheld)} {Headline.NO_WORD})" if len(withheld) else ""
+    withheld = cells.loc[cells["withheld"].fillna("") != "", "cell"]
+    silent = f" ({Headline.NO_WORD} on {', '.join(withheld)})" if len(withheld) else ""
     apart = tested[tested["word"] == WORDS[0]]
     if apart.empty:
         none = f"None of {plural(len(tested), 'effect')} {Headline.ABLATION_NONE}"
@@ -124,8 +137,9 @@ def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
     few = f" on {on} alone" if least_n < ENOUGH_SEEDS else ""
     share_apart = f"{len(apart)} of {plural(len(tested), 'effect')} {Headline.ABLATION_SEPARATED}{few}{silent}"
     most = apart.iloc[int(apart["difference"].abs().argmax())]
-    largest = f"{most['what']} by most: {signed(most['difference'])} points {interval(most['low'], most['high'])}"
-    return Line("Ablation", f"{share_apart}, {largest}{unseen}.", "amber" if few else "")
+    largest = f"{most['what']}, {signed(most['difference'])} points {interval(most['low'], most['high'])}"
+    begin = ": " if len(apart) == 1 else ", the largest: "
+    return Line("Ablation", f"{share_apart}{begin}{largest}{unseen}.", "amber" if few else "")
 
 
 def _reasons(parts: pd.DataFrame) -> str:
@@ -142,7 +156,6 @@ def _missed(least: float) -> str:
 
 def _tested(effects: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """The effects of all designs that a test has judged: cells against their reference, factors of a factorial."""
-    effects = effects.rename(columns={"effect": "what"})
     columns = ["what", "difference", "low", "high", "mde", "word", "n"]
     judged = [part.loc[part["low"].notna() & part["word"].notna(), columns] for part in (cells, effects) if len(part)]
     return pd.concat(judged, ignore_index=True) if judged else pd.DataFrame(columns=columns)

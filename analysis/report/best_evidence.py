@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from analysis.ablation.effects import ablate
 from analysis.report.cautions import WARNINGS
-from analysis.report.verdict import DISAGREEMENT, Verdict, verdict_of
+from analysis.report.verdict import DISAGREEMENT, Verdict, verdict
+from analysis.selection.compare import compare
+from analysis.selection.finalists import finalists
 from analysis.selection.select import best
 from analysis.tables.files import Tables
 
@@ -19,10 +22,13 @@ def best_evidence(tables: Tables) -> dict[str, Any]:
     Raises:
         AnalysisError: No trial is complete, so there is nothing to choose from.
     """
-    chosen = best(tables)
+    ranked = finalists(tables)
+    comparison = compare(tables, ranked)
+    chosen = best(tables, comparison, ranked)
     evidence = dict(chosen["evidence"])
     baseline = evidence["baseline"]
-    first = {"verdict": _plain(verdict_of(tables), baseline is not None and baseline["study"] == evidence["study"])}
+    words = verdict(tables, comparison, ablate(tables, ranked), ranked)
+    first = {"verdict": _plain(words, baseline is not None and baseline["study"] == evidence["study"])}
     if isinstance(evidence["test"], dict):
         first["test"] = evidence.pop("test")
     return {**chosen, "evidence": {**first, **evidence}}

@@ -6,3 +6,4 @@ SELECTION_ALONE = (
     "These are the numbers of the selection, whose seeds also chose the config; since the freeze the final seeds have "
     "the word. "
 )
+BOLD = "Bold: in the tie set and, on enough seeds, separated from the baseline and better."

@@ -82,7 +82,8 @@ def not_claimed(
         sentences = ["Intervals are about retraining these configs on new seeds, not about the methods in general."]
     if comparison["searched_parameters"].any():
         sentences.append(f"{_luck(tables)}.")
-    if comparison["finalists"].sum() > 1 and found is None:
+    is_ablation = tables["sweeps"]["purpose"].iloc[0] == "ablation"
+    if comparison["finalists"].sum() > 1 and found is None and not is_ablation:
         sentences.append(
             f"The first of {comparison['finalists'].sum()} finalists still has a slightly optimistic score."
         )

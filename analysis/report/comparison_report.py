@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.conditions.hardware import mixed
 from analysis.errors import AnalysisError
 from analysis.figures.canvas import Colors, add, canvas, colors
-from analysis.formats import count, duration, interval, missing, plural, points, signed
+from analysis.formats import count, duration, interval, missing, plural, points, signed, text
 from analysis.report import html as page
 from analysis.report.comparable import differences
 from analysis.report.findings import Findings, read_findings
@@ -17,7 +17,6 @@ from analysis.report.line import Line
 from analysis.report.sections.methods import methods_table, sentence_of
 from analysis.report.sections.tasks import tasks_section
 from analysis.report.tasks import Task, tasks_of
-from analysis.report.verdict import verdict
 from analysis.report.wording import refusal, wording_of
 from analysis.search.method_claim import method_claim
 from analysis.search.task_claim import task_claim
@@ -113,12 +112,11 @@ def _overview(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
     rows = []
     for findings, label in zip(all_findings, labels, strict=True):
         sweep, trials = findings.tables["sweeps"].iloc[0], findings.tables["trials"]
-        words = verdict(findings.tables, findings.comparison, findings.ablation, findings.ranked)
         state = "finished" if sweep["finished"] else "not finished"
         rows.append(
             [
                 TableCell(label, small=f"{sweep['created_at']:%Y-%m-%d}, {state}"),
-                TableCell(words.headline, wide=True),
+                TableCell(findings.verdict.headline, wide=True),
                 number(str(sweep["seed"]), sweep["seed"], sweep["sampler"]),
                 number(count(len(trials)), len(trials), duration(trials["seconds"].sum())),
             ]
@@ -164,7 +162,8 @@ def _cell(row: pd.Series | None) -> TableCell:
     limits = "" if refusal(row) else interval(row.get("low"), row.get("high"))
     said = wording_of(row)
     word = "" if refusal(row) or said is None else f"{said.in_table}{said.reservation}"
-    against = "baseline" if row["is_baseline"] else " ".join(filter(None, (difference, limits, word)))
+    kind = "control:" if text(row["control"]) else ""
+    against = "baseline" if row["is_baseline"] else " ".join(filter(None, (kind, difference, limits, word)))
     return number(f"{points(row['mean'])} (n={row['n']})", row["mean"], against)
 
 

@@ -4,37 +4,22 @@ from collections.abc import Sequence
 
 from analysis.formats import interval, missing, plural, signed
 from analysis.report.line import Line, Mark
-from analysis.report.wording import EQUIVALENT, Wording
+from analysis.report.wording import EQUIVALENT, NOT_SEPARATED, SEPARATED, Wording
 from analysis.selection.control_contrasts import ControlContrast
-from analysis.stats.judge import WORDS
-
-
-def controls_text(contrasts: Sequence[ControlContrast]) -> str:
-    """A clause for every control: ``against the placebo: better, +1.20 points [+0.40, +2.00], separated over 5 seeds``.
-
-    Args:
-        contrasts: Of one method or of several; one or more.
-    """
-    subjects = list(dict.fromkeys(contrast.subject for contrast in contrasts))
-    parts = []
-    for subject in subjects:
-        clauses = [f"against {each.name}: {_clause(each)}" for each in contrasts if each.subject == subject]
-        who = "The reference" if subject == "reference" else f"The config {subject}"
-        parts.append(f"{who} {'; '.join(clauses)}")
-    return "; ".join(parts)
 
 
 def controls_line(contrasts: Sequence[ControlContrast], absent: Sequence[str] = ()) -> Line:
-    """The line about the controls.
+    """Every control with its difference to the method, its interval and its word, in the direction of the tables.
 
     Args:
-        contrasts: One or more.
+        contrasts: Of one method or of several; one or more.
         absent: What the controls are called that the sweep lacks.
     """
-    text = f"{controls_text(contrasts)}."
+    by_subject = {each.subject: [other for other in contrasts if other.subject == each.subject] for each in contrasts}
+    parts = [f"Control minus {subject}: {'; '.join(map(_numbers, its))}." for subject, its in by_subject.items()]
     if absent:
-        text += f" Not run: {', '.join(absent)}; without them a gain need not be distillation."
-    return Line("Controls", text, controls_mark(contrasts, absent))
+        parts.append(f"Not run: {', '.join(absent)}; without them a gain need not be distillation.")
+    return Line("Controls", " ".join(parts), controls_mark(contrasts, absent))
 
 
 def controls_mark(contrasts: Sequence[ControlContrast], absent: Sequence[str] = ()) -> Mark:
@@ -46,18 +31,21 @@ def controls_mark(contrasts: Sequence[ControlContrast], absent: Sequence[str] = 
     return "" if beaten and not absent else "amber"
 
 
-def controls_clause(contrasts: Sequence[ControlContrast]) -> str:
-    """The controls at the end of a sentence about the method: those above it, those that it does not beat, the others.
+def controls_clauses(contrasts: Sequence[ControlContrast]) -> list[str]:
+    """What a sentence about a method says of its controls: those that are better first, those that it beats last.
 
-    Begins with a semicolon.
+    The numbers stand in the line *Controls*.
     """
-    claims = [(each.name, said) for each in contrasts for said in [_said(each)] if said is not None]
-    worse = [said.clause(name) for name, said in claims if said.worse]
-    undecided = [said.clause(name) for name, said in claims if not (said.worse or said.better)]
-    untested = [f"untested against {each.name}" for each in contrasts if _said(each) is None]
-    better = [f"{name}{_few(said)}" for name, said in claims if said.better]
-    beaten = [f"{WORDS[0]} from {' and '.join(better)}, and better"] if better else []
-    return "".join(f"; {part}" for part in (*worse, *undecided, *untested, *beaten))
+    claims = [(each.name, _said(each)) for each in contrasts]
+    judged = [(name, said) for name, said in claims if said is not None]
+    kinds = (
+        (f"{SEPARATED} from", ", and worse", [pair for pair in judged if pair[1].worse]),
+        (f"{NOT_SEPARATED} from", "", [pair for pair in judged if pair[1].word == NOT_SEPARATED]),
+        (f"{EQUIVALENT} to", "", [pair for pair in judged if pair[1].word == EQUIVALENT]),
+        ("untested against", "", [pair for pair in claims if pair[1] is None]),
+        (f"{SEPARATED} from", ", and better", [pair for pair in judged if pair[1].better]),
+    )
+    return [f"{word} {_listed([name for name, _ in its])}{side}{_fewest(its)}" for word, side, its in kinds if its]
 
 
 def controls_warnings(contrasts: Sequence[ControlContrast]) -> list[str]:
@@ -69,7 +57,7 @@ def controls_warnings(contrasts: Sequence[ControlContrast]) -> list[str]:
             sentences.append(f"{each.name} shares no seed with {each.subject}, so the gain may not be distillation")
         elif said is not None and said.worse:
             numbers = f"{signed(-each.difference)} points {interval(-each.high, -each.low)}"
-            sentences.append(f"{each.name} beats {each.subject}: {numbers}{_few(said)}")
+            sentences.append(f"{each.name} beats {each.subject}: {numbers}{said.reservation}")
         elif each.difference < 0:
             why = "untested" if said is None else said.word
             higher = f"{each.name} is above {each.subject} on average: {signed(-each.difference)} points"
@@ -77,17 +65,15 @@ def controls_warnings(contrasts: Sequence[ControlContrast]) -> list[str]:
     return sentences
 
 
-def _clause(contrast: ControlContrast) -> str:
+def _numbers(contrast: ControlContrast) -> str:
+    """A control with its difference to the method."""
     if not contrast.seeds or missing(contrast.difference):
-        return "no seed in common"
+        return f"{contrast.name} shares no seed with it"
     said, seeds = _said(contrast), plural(contrast.seeds, "seed")
+    mean = f"{contrast.name} {signed(-contrast.difference)} points"
     if said is None:
-        return f"{signed(contrast.difference)} points on average over {seeds}, untested"
-    if said.better or said.worse:
-        how = f"on {seeds} alone" if said.few else f"over {seeds}"
-        return f"{'better' if said.better else 'worse'}, {said.numbers}, {said.word} {how}"
-    how = f"on {seeds} alone" if said.few and said.word == EQUIVALENT else f"over {seeds}"
-    return f"{said.word}, {said.numbers} {how}"
+        return f"{mean} on average over {seeds}, untested"
+    return f"{mean} {interval(-said.high, -said.low)}, {said.word}{said.reservation or f' over {seeds}'}"
 
 
 def _said(contrast: ControlContrast) -> Wording | None:
@@ -96,5 +82,12 @@ def _said(contrast: ControlContrast) -> Wording | None:
     return Wording(contrast.word, contrast.difference, contrast.low, contrast.high, contrast.seeds)
 
 
-def _few(said: Wording) -> str:
-    return f" on {plural(said.seeds, 'seed')} alone" if said.few else ""
+def _fewest(claims: Sequence[tuple[str, Wording | None]]) -> str:
+    """On how few seeds the weakest of some claims rests; empty if they are enough."""
+    weakest = min((said for _, said in claims if said is not None), key=lambda said: said.seeds, default=None)
+    return "" if weakest is None else weakest.reservation
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

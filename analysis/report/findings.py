@@ -10,6 +10,8 @@ import pandas as pd
 
 from analysis.ablation.effects import ablate
 from analysis.figures.canvas import Colors, colors
+from analysis.report.verdict import Verdict, verdict
+from analysis.report.wording import wording_of
 from analysis.search.history import learning_curves, responses
 from analysis.selection.compare import compare, per_class
 from analysis.selection.final_seeds import selection_ended
@@ -120,6 +122,11 @@ class Findings:
         return bool(self.ranked["confirmed"].any())
 
     @property
+    def is_ablation(self) -> bool:
+        """Whether the cells of a design are compared with a reference, and no config is chosen."""
+        return bool(self.tables["sweeps"]["purpose"].iloc[0] == "ablation")
+
+    @property
     def finished(self) -> bool:
         """Whether the selection has come to its end, see ``analysis.selection.final_seeds.selection_ended``."""
         return selection_ended(self.tables)
@@ -143,6 +150,19 @@ class Findings:
     def tied(self) -> set[str]:
         """The studies with a config in the tie set."""
         return set(self.tie_set["study"])
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """The result in words."""
+        return verdict(self.tables, self.comparison, self.ablation, self.ranked)
+
+    def bold(self) -> set[str]:
+        """The studies whose rows are set in bold: those of the tie set that beat the baseline, where seeds decide."""
+        if self.verdict.mark:
+            return set()
+        rows = self.comparison[self.comparison["study"].isin(self.tied())]
+        claims = {str(row["study"]): wording_of(row) for _, row in rows.iterrows()}
+        return {study for study, said in claims.items() if said is not None and said.better and not said.few}
 
 
 def read_findings(sweep: str | Path) -> Findings:
@@ -170,12 +190,13 @@ def _matching(tables: Tables, name: str, column: str, values: Collection[str]) -
 
 def _computed(tables: Tables, rows: ReadRows, folder: Path) -> Findings:
     short = ShortTables({name: frame for name, frame in tables.items() if name not in LONG})
+    ranked = finalists(short)
     return Findings(
         folder=folder,
         tables=short,
         rows=rows,
-        comparison=compare(short),
-        ranked=finalists(short),
-        ablation=ablate(short),
+        comparison=compare(short, ranked),
+        ranked=ranked,
+        ablation=ablate(short, ranked),
         palette=colors(short["studies"]),
     )

@@ -34,9 +34,9 @@ class Headline(StrEnum):
     ABLATION_SEPARATED = "separated from 0"
     ABLATION_NONE = "is separated from 0"
     ABLATION_UNTESTED = "untested"
-    ABLATION_NO_LOSS = "No cell is worse than the reference"
-    ABLATION_UNJUDGED = "No effect is judged"
-    ABLATION_UNPAIRED = "No cell shares a seed with its reference"
+    ABLATION_NO_LOSS = "no cell is worse than the reference"
+    ABLATION_UNJUDGED = "no effect is judged"
+    ABLATION_UNPAIRED = "no cell shares a seed with its reference"
 
 
 @dataclass(frozen=True)

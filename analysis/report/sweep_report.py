@@ -7,7 +7,6 @@ from analysis.report import html
 from analysis.report.contents import SECTIONS
 from analysis.report.findings import Findings, read_findings
 from analysis.report.paper.tables import write_paper
-from analysis.report.verdict import verdict
 from analysis.tables.atomic_write import write_atomically
 
 _MARKED = {"amber": "var(--warn)", "red": "var(--stop)"}
@@ -33,8 +32,7 @@ def write_report(sweep: str | Path) -> Path:
 def report_page(findings: Findings) -> str:
     """The whole page as HTML: the verdict on top, then every section that has something to show."""
     sweep = findings.tables["sweeps"].iloc[0]
-    ablating = sweep["purpose"] == "ablation"
-    sections = [section for section in SECTIONS if section.in_ablation or not ablating]
+    sections = [section for section in SECTIONS if section.in_ablation or not findings.is_ablation]
     bodies = [(section, section.body(findings)) for section in sections]
     shown = [(section, body) for section, body in bodies if body]
     links = "".join(f'<a href="#{section.anchor}">{section.title}</a>' for section, _ in shown)
@@ -45,7 +43,7 @@ def report_page(findings: Findings) -> str:
 
 def _top(findings: Findings) -> str:
     sweep, chosen = findings.tables["sweeps"].iloc[0], findings.chosen()
-    words = verdict(findings.tables, findings.comparison, findings.ablation, findings.ranked)
+    words = findings.verdict
     state = "finished" if sweep["finished"] else "not finished"
     facts = [*dict.fromkeys((sweep["name"], sweep["data_name"])), f"{sweep['num_classes']} classes"]
     facts += [f"{len(findings.comparison)} studies", f"{count(len(findings.tables['trials']))} trials", state]

@@ -11,7 +11,7 @@ from analysis.ablation.effects import ablate
 from analysis.formats import each, missing, plural, points, share, signed
 from analysis.report.ablation_verdict import ablation_verdict, parts_line
 from analysis.report.cautions import budget, not_claimed, warnings
-from analysis.report.control_lines import controls_clause, controls_line, controls_mark, controls_warnings
+from analysis.report.control_lines import controls_clauses, controls_line, controls_mark, controls_warnings
 from analysis.report.evidence_lines import DECIDES, what_would_decide
 from analysis.report.headline import Headline, Scene, Statement, before_the_freeze, rival_name, scene_of
 from analysis.report.held_out import HeldOut, after_the_freeze, disagreements, held_out
@@ -67,7 +67,8 @@ class Verdict:
 
 def verdict_of(tables: Tables) -> Verdict:
     """The result of a sweep, from its tables alone."""
-    return verdict(tables, compare(tables), ablate(tables), finalists(tables))
+    ranked = finalists(tables)
+    return verdict(tables, compare(tables, ranked), ablate(tables, ranked), ranked)
 
 
 def verdict(
@@ -113,9 +114,9 @@ def verdict(
         lines += [parts_line(tables, ablation, finished)] if len(ablation) else []
         if contrasts:
             lines.append(controls_line(contrasts))
-            clause = controls_clause(contrasts)
-            by_selection = f"; by the selection{clause.replace(';', ':', 1)}" if stage is Stage.HELD_OUT else clause
-            headline, mark = f"{headline}{by_selection}", worst(mark, controls_mark(contrasts))
+            by_selection = "; by the selection: " if stage is Stage.HELD_OUT else "; "
+            headline = f"{headline}{by_selection}{'; '.join(controls_clauses(contrasts))}"
+            mark = worst(mark, controls_mark(contrasts))
         if winner["confirmed"] and (methods := method_sentence(tables)):
             lines.append(Line("Methods", methods))
         if found is None and finished and said is not None:

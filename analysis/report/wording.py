@@ -99,6 +99,17 @@ def success(row: pd.Series) -> str:
     return f" {trained} of {plural(int(row['n']), 'seed')} without a failure (chance of success {low} to {high})."
 
 
+def cell_role(row: pd.Series) -> str:
+    """What a cell of an ablation is beside a config with a change: the reference, a control, or both; else empty."""
+    return ", ".join(["reference"] * (row["role"] == "reference") + ["control"] * bool(text(row["control"])))
+
+
+def not_the_reference(row: pd.Series, design: pd.DataFrame) -> str:
+    """What the difference of a cell is to, in brackets, where that is not the reference of its design."""
+    references = set(design.loc[design["role"] == "reference", "cell"])
+    return f" (minus {row['against']})" if text(row["against"]) and row["against"] not in references else ""
+
+
 def refusal(row: pd.Series) -> str:
     """Why a study may not be compared with the baseline; empty if it may."""
     reasons = row.get("refused")

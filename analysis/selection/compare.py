@@ -26,13 +26,17 @@ from analysis.tables.ranges import edges
 from analysis.tables.states import Role
 
 
-def compare(tables: Tables) -> pd.DataFrame:
+def compare(tables: Tables, ranked: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per study, represented by its best finalist, best first; studies without a finalist come last.
 
     Scores are mIoU on role ``select`` (fractions 0..1). Claims are about these configs (see
     ``analysis.stats.seed_contrasts``): all best finalists over their fresh seeds, in one family. There is no claim
     while the sweep is unfinished, or if the comparison is refused (see ``analysis.selection.refusals``): then a row
     has only its seeds and scores.
+
+    Args:
+        tables: The tables of a sweep.
+        ranked: From ``finalists``, which is computed where it is not given.
 
     Returns:
         Columns ``study, method, citation, is_baseline, searched_parameters, budget_trials, budget_epochs``, ``control``
@@ -62,7 +66,7 @@ def compare(tables: Tables) -> pd.DataFrame:
         raise AnalysisError(
             "the tables hold no study: no study was planned, or the tables are old; run `kdsweep tables` again"
         )
-    ranked = finalists(tables)
+    ranked = finalists(tables) if ranked is None else ranked
     rows = study_rows(tables, ranked)
     baseline = next((row for row in rows if row.facts.is_baseline), None)
     teacher, refusals = teacher_miou(tables), refused(tables, rows)

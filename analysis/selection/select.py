@@ -27,8 +27,13 @@ def select(tables: Tables) -> pd.DataFrame:
     return finalists(tables).sort_values("rank")[SCHEMAS["selections"].names].reset_index(drop=True)
 
 
-def best(tables: Tables) -> dict[str, Any]:
+def best(tables: Tables, comparison: pd.DataFrame | None = None, ranked: pd.DataFrame | None = None) -> dict[str, Any]:
     """The chosen config and what speaks for it, in plain values that YAML can hold.
+
+    Args:
+        tables: The tables of a sweep.
+        comparison: From ``compare``, which is computed where it is not given.
+        ranked: From ``finalists``, likewise.
 
     Returns:
         ``config`` (as it was trained, seed included) and ``evidence``: study, method, trial, screen score,
@@ -40,7 +45,7 @@ def best(tables: Tables) -> dict[str, Any]:
     Raises:
         AnalysisError: No trial is complete, so there is nothing to choose from.
     """
-    ranked = finalists(tables)
+    ranked = finalists(tables) if ranked is None else ranked
     if ranked.empty:
         counts = tables["trials"]["state"].value_counts()
         states = ", ".join(f"{n} {state}" for state, n in counts.items()) or "no trials"
@@ -51,7 +56,7 @@ def best(tables: Tables) -> dict[str, Any]:
             f"nothing to choose from: only controls have a complete trial ({studies}); run the sweep on"
         )
     winner = ranked.iloc[0]
-    comparison = compare(tables).set_index("study")
+    comparison = (compare(tables, ranked) if comparison is None else comparison).set_index("study")
     row = comparison.loc[winner["study"]]
     evidence = {
         "study": winner["study"],

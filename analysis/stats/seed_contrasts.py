@@ -289,7 +289,7 @@ def _estimator(frame: pd.DataFrame, comparisons: int, flipped: bool) -> str:
         return "no test: it takes two seeds of two configs"
     sentence = "; ".join(word for model, word in words.items() if model in used)
     procedure = "joint sign flips" if flipped else "step-down Sidak"
-    return f"{sentence}, {procedure} over {comparisons} comparisons" if comparisons > 1 else sentence
+    return f"{sentence}, adjusted for {comparisons} comparisons ({procedure})" if comparisons > 1 else sentence
 
 
 def _notes(names: list[str], contrasts: Sequence[_Contrast], n: np.ndarray, copied: dict[str, str]) -> list[str]:

@@ -126,6 +126,7 @@ class ConfigView:
         images_per_labelled: Images in a batch, with and without labels, for each that has labels.
         eval_scale: Factor on the size of images at an evaluation.
         crop_area: Pixels of a training crop; None where images are not cropped.
+        terms: The names of its losses.
     """
 
     content: Mapping[str, object]
@@ -133,6 +134,7 @@ class ConfigView:
     images_per_labelled: float = 1.0
     eval_scale: float = 1.0
     crop_area: float | None = None
+    terms: tuple[str, ...] = ()
 
 
 def read_config(config_json: str) -> ConfigView:
@@ -146,6 +148,7 @@ def read_config(config_json: str) -> ConfigView:
         images_per_labelled=1.0 + unlabelled,
         eval_scale=float(content.get("eval_scale", 1.0)),
         crop_area=float(crop[0] * crop[1]) if crop else None,
+        terms=tuple(term.get("name") or term["loss"] for term in content.get("terms", ())),
     )
 
 

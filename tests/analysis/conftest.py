@@ -186,7 +186,8 @@ def ablation_of(scores, roles=ROLES, **fields):
     for cell, (role, factor) in roles.items():
         made.study(cell, space={}, budget_trials=None)
         for seed, score in enumerate(scores[cell]):
-            config = json.dumps({"teacher": None if cell.startswith("none") else "t", "seed": seed})
+            terms = [{"loss": loss, "name": loss} for loss in ("ace", "csc")]
+            config = json.dumps({"teacher": None if cell.startswith("none") else "t", "seed": seed, "terms": terms})
             made.trial(cell, float(score), seed=seed, phase="confirm", config_id=cell, config_json=config)
         made.cell(cell, role, factor, "off")
     return made

@@ -54,7 +54,7 @@ def test_every_family_is_judged_by_itself_and_what_failed_belongs_to_it(ablation
     frame = ablate(ablation.tables()).set_index("cell")
     assert frame.loc["none", "family"] == "controls"
     assert "Sidak" not in frame.loc["none", "estimator"]
-    assert "step-down Sidak over 3 comparisons" in frame.loc["no-cwd", "estimator"]
+    assert "adjusted for 3 comparisons (step-down Sidak)" in frame.loc["no-cwd", "estimator"]
     assert frame.loc["no-kd", "word"] == "not separated"
     assert np.isnan(frame.loc["no-csc", "low"])
     assert frame.loc["no-cwd", "low"] < -0.045 < frame.loc["no-cwd", "high"]

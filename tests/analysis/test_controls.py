@@ -8,6 +8,7 @@ import pytest
 from analysis.ablation.control_contrasts import ablation_contrasts
 from analysis.ablation.effects import ablate
 from analysis.errors import AnalysisError
+from analysis.formats import signed
 from analysis.report.best_evidence import best_evidence
 from analysis.report.verdict import verdict_of
 from analysis.selection.compare import compare
@@ -38,13 +39,37 @@ def test_an_ablation_first_says_whether_its_config_beats_the_controls():
     sweep = make(none=0.47, none_equal_time=0.5265, placebo=0.499, without_csc=0.4735)
     words = verdict_of(sweep.tables())
     first, parts = words.headline.split("; parts: ")
-    assert first.startswith("The reference against cross-entropy: better, +3.")
-    assert "; against cross-entropy of equal time: worse, -2." in first
-    assert "; against the placebo: not separated, " in first
-    assert first.count("over 6 seeds") == 3
-    assert parts.startswith("1 of 2 effects separated from 0, without_csc by most: -2.")
+    assert first == (
+        "Ablation of ace + csc: separated from cross-entropy of equal time, and worse; "
+        "not separated from the placebo; separated from cross-entropy, and better"
+    )
+    assert parts.startswith("1 of 2 effects separated from 0: without_csc minus reference, -2.")
     assert words.mark == "red"
     assert words.said is None
+    line = lines_of(words)["Controls"].text
+    assert line.startswith("Control minus reference: cross-entropy -3.")
+    assert "; cross-entropy of equal time +2." in line
+    assert line.count("over 6 seeds") == 3
+
+
+def test_an_ablation_chooses_nothing_and_says_nothing_of_optimism():
+    words = verdict_of(make().tables())
+    assert "Score in the search" not in lines_of(words)
+    assert "optimistic" not in f"{words.not_claimed} {' '.join(line.text for line in words.lines)}"
+
+
+def test_the_difference_of_a_control_has_one_sign_in_line_table_and_warning():
+    tables = make(none=0.47, none_equal_time=0.5265, placebo=0.503).tables()
+    lines, table = lines_of(verdict_of(tables)), ablate(tables).set_index("cell")["difference"]
+    longer = signed(table["none_equal_time"])
+    assert f"cross-entropy {signed(table['none'])} points" in lines["Controls"].text
+    assert f"cross-entropy of equal time {longer} points" in lines["Controls"].text
+    assert f"cross-entropy of equal time beats reference: {longer} points" in lines["Warnings"].text
+
+
+def test_further_seeds_are_named_for_two_configs():
+    words = verdict_of(make(seeds=3, none=0.499).tables())
+    assert words.decide.startswith("For cross-entropy against reference: ")
 
 
 def test_a_control_above_the_config_is_a_warning_also_if_merely_on_average():
@@ -59,10 +84,12 @@ def test_a_control_above_the_config_is_a_warning_also_if_merely_on_average():
 
 def test_on_few_seeds_and_before_the_end_the_words_are_weaker():
     few = verdict_of(make(seeds=3, none=0.4, none_equal_time=0.4, placebo=0.4).tables())
-    assert few.headline.count("separated on 3 seeds alone") == 3
+    assert "separated from cross-entropy, cross-entropy of equal time and the placebo, and better on 3 seeds alone" in (
+        few.headline
+    )
     assert few.mark == "amber"
     running = verdict_of(make(finished=False, none=0.4, placebo=0.6).tables())
-    assert running.headline.startswith("So far: The reference against cross-entropy: +10.")
+    assert running.headline.startswith("So far: ablation of ace + csc: untested against cross-entropy, ")
     assert "separated" not in running.headline
     assert "the placebo is above reference on average: +10." in lines_of(running)["Warnings"].text
 
@@ -84,7 +111,7 @@ def test_a_control_that_trained_for_less_time_is_not_called_of_equal_time():
     for trial in sweep.rows["trials"]:
         if trial["study"] == "none_equal_time":
             trial["seconds"] *= 0.5
-    assert "against cross-entropy with more epochs: worse" in verdict_of(sweep.tables()).headline
+    assert "separated from cross-entropy with more epochs, and worse" in verdict_of(sweep.tables()).headline
 
 
 def test_a_control_is_never_chosen_nor_tied_and_ranks_last():
@@ -160,8 +187,8 @@ def compared(sweep):
 def test_a_comparison_speaks_of_its_controls_too(compared):
     tables = compared.tables()
     words = verdict_of(tables)
-    assert "not separated from the placebo: 0.00 points" in words.headline
-    assert lines_of(words)["Controls"].text.startswith("The config cwd against cross-entropy of equal time: ")
+    assert "; not separated from cross-entropy of equal time and the placebo" in words.headline
+    assert lines_of(words)["Controls"].text.startswith("Control minus cwd: cross-entropy of equal time -")
     comparison = compare(tables)
     assert comparison.loc[comparison["chosen"], "study"].tolist() == ["cwd"]
     assert [each.name for each in comparison_contrasts(tables, comparison)] == [
@@ -204,7 +231,7 @@ def test_cross_entropy_in_a_factorial_is_judged_as_a_control_and_stays_a_cell():
     for study in sweep.rows["studies"]:
         study["control"] = study["study"] if study["study"] in ("none", "placebo") else None
     words = verdict_of(sweep.tables())
-    assert words.headline.startswith("The reference against cross-entropy: better, +")
+    assert "separated from cross-entropy and the placebo, and better" in words.headline
     assert "effects" in words.headline.split("; parts: ")[1]
     table = ablate(sweep.tables()).set_index("cell")
     assert table.loc[["none", "placebo"], "family"].tolist() == ["controls", "controls"]

@@ -71,7 +71,7 @@ def test_what_a_fraction_mixes_is_named_and_not_estimated(factorial):
     assert mixed["word"] is None or mixed["word"] != mixed["word"]
     assert mixed["aliases"] == ["loss_2 x loss_3"]
     assert mains["simple"].isna().all()
-    assert "step-down Sidak over 4 effects" in frame["estimator"].iloc[0]
+    assert "adjusted for 4 effects (step-down Sidak)" in frame["estimator"].iloc[0]
 
 
 def test_failed_cells_leave_what_can_be_estimated(factorial):
@@ -82,7 +82,7 @@ def test_failed_cells_leave_what_can_be_estimated(factorial):
     half = factorial_effects(factorial(3, truth, failed=corner)).set_index("effect")
     assert np.isnan(half.loc["loss_0", "difference"])
     assert half.loc["loss_1", "aliases"] == ["loss_0 x loss_1"]
-    assert "step-down Sidak over 6 effects" in half["estimator"].iloc[0]
+    assert "adjusted for 6 effects (step-down Sidak)" in half["estimator"].iloc[0]
 
 
 def test_no_effect_of_a_factorial_is_judged_while_a_planned_seed_of_a_cell_is_missing(factorial):

@@ -1,5 +1,7 @@
 import csv
 
+import pytest
+
 from analysis.report.findings import findings_of
 from analysis.report.paper.tables import ablation_sheets, comparison_sheet, latex, markdown, write_paper
 
@@ -37,12 +39,20 @@ def test_latex_is_escaped_and_set_with_booktabs(sweep):
     assert "adjusted for the number of studies" in text
 
 
-def test_the_tie_set_is_set_in_bold_as_a_whole(sweep):
-    for trial in sweep.rows["trials"]:
-        if trial["study"] == "none" and trial["phase"] == "confirm":
-            trial["score"] += 0.065
-    lines = markdown(comparison_sheet(findings_of(sweep.tables()))).splitlines()
-    assert [line.startswith("| **") for line in lines[4:6]] == [True, True]
+@pytest.mark.parametrize(("gain", "placebo", "bold"), [(0.05, 0.4, True), (0.05, 0.5, False), (0.0, 0.4, False)])
+def test_bold_says_what_the_verdict_says(empty_sweep, gain, placebo, bold):
+    sweep = empty_sweep(confirm_seeds=6)
+    for study, level, kind in (("none", 0.4, None), ("cwd", 0.4 + gain, None), ("shuffled", placebo, "placebo")):
+        sweep.study(study, is_baseline=study == "none", control=kind)
+        sweep.trial(study, level)
+        for seed in range(6):
+            noise = 0.001 * (seed + (study == "cwd") * seed % 2 + (study == "shuffled") * seed % 3)
+            sweep.trial(study, level + noise, seed=seed + 11, of=f"{study}-0")
+    sheet = comparison_sheet(findings_of(sweep.tables()))
+    assert {sheet.rows[place][0] for place in sheet.bold} == ({"cwd"} if bold else set())
+    assert "shuffled (control)" in {row[0] for row in sheet.rows}
+    lines = markdown(sheet).splitlines()
+    assert any(line.startswith("| **cwd**") for line in lines) == bold
     assert len({line.count("|") for line in lines[2:6]}) == 1
 
 
@@ -55,17 +65,32 @@ def test_unconfirmed_scores_say_so(empty_sweep):
 
 def test_an_ablation_shows_what_is_on_in_which_cell(empty_sweep, tmp_path):
     sweep = empty_sweep(purpose="ablation", design="leave-one-out", confirm_seeds=2)
-    for study, score in (("full", 0.5), ("no-cwd", 0.45), ("no-kd", 0.49)):
-        sweep.study(study, space={}, is_baseline=False)
+    means = {"full": 0.5, "no-cwd": 0.45, "no-kd": 0.49, "shuffled": 0.48, "none": 0.47, "longer": 0.46}
+    controls = {"shuffled": "placebo", "none": "none", "longer": "none_equal_time"}
+    for study, score in means.items():
+        sweep.study(study, space={}, is_baseline=False, control=controls.get(study))
         for seed in (1, 2, 3):
-            sweep.trial(study, score + seed * seed / 1000, phase="confirm", seed=seed)
+            sweep.trial(study, score + seed ** (len(study) % 3) / 1000, phase="confirm", seed=seed, config_id=study)
     levels = {"full": ("on", "on"), "no-cwd": ("off", "on"), "no-kd": ("on", "off")}
     for cell, (cwd, kd) in levels.items():
         sweep.cell(cell, "reference" if cell == "full" else "cell")
         sweep.rows["cells"][-1]["levels_json"] = f'{{"cwd": "{cwd}", "kd": "{kd}"}}'
+    for control, kind in controls.items():
+        sweep.cell(control, "control", kind)
     findings = findings_of(sweep.tables())
     (sheet,) = ablation_sheets(findings)
     assert sheet.columns[:3] == ("Cell", "cwd", "kd")
-    assert [row[1:3] for row in sheet.rows] == [("✓", "✓"), ("", "✓"), ("✓", "")]
+    assert {row[0]: row[1:3] for row in sheet.rows} == {
+        "full (reference)": ("✓", "✓"),
+        "no-cwd": ("", "✓"),
+        "no-kd": ("✓", ""),
+        "shuffled (control)": ("✓", "✓"),
+        "none (control)": ("", ""),
+        "longer (control)": ("", ""),
+    }
+    assert "Verdicts on 3 seeds alone" in sheet.note
+    assert "Controls: differences seed by seed, adjusted for 3 comparisons" in sheet.note
     assert r"\checkmark" in latex(sheet)
-    assert (tmp_path / "ablation-leave-one-out.pdf") in write_paper(tmp_path, findings)
+    written = write_paper(tmp_path, findings)
+    assert (tmp_path / "ablation-leave-one-out.pdf") in written
+    assert not [path for path in written if path.stem == "comparison"], "no config is chosen"

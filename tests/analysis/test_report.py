@@ -121,7 +121,7 @@ def test_an_ablation_has_its_table_and_its_line(empty_sweep, tmp_path):
     sweep.cell("full", "reference")
     sweep.cell("no-cwd", "cell", "channel_wise", "off")
     _, text = read(sweep.write(tmp_path))
-    assert "no-cwd is lowest: -5.00 points against the reference, untested" in text
+    assert "The lowest: no-cwd minus full, -5.00 points, untested" in text
     assert "channel_wise = off" in text
     assert (tmp_path / "report" / "paper" / "ablation-leave-one-out.tex").is_file()
 

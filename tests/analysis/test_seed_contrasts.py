@@ -168,7 +168,7 @@ def test_comparisons_that_were_planned_and_failed_count_in_the_family():
     result = effects(frame(base=[0.60, 0.61, 0.62], mine=[0.62, 0.64, 0.645]), "base", planned=4)
     mine = row(result, "mine")
     assert mine["p_holm"] == pytest.approx(adjusted(mine["p"], 4, seeds=3))
-    assert result.estimator.endswith("step-down Sidak over 4 comparisons")
+    assert result.estimator.endswith("adjusted for 4 comparisons (step-down Sidak)")
 
 
 def test_a_config_with_two_scores_for_a_seed_is_refused():

@@ -106,7 +106,9 @@ def ablation(empty_sweep):
 def test_the_largest_effect_is_the_largest_in_size_and_the_blindest_comparison_counts(ablation):
     sweep = ablation(finished=True)
     line = lines_of(words(sweep))["Ablation"]
-    assert line.startswith("2 of 2 effects separated from 0 on 2 to 4 seeds alone, no-cwd by most: -5.0")
+    assert line.startswith(
+        "2 of 2 effects separated from 0 on 2 to 4 seeds alone, the largest: no-cwd minus full, -5.0"
+    )
     least = ablate(sweep.tables()).set_index("cell")["mde"]
     assert least["no-kd"] > least["no-cwd"]
     assert f"a true difference of {100 * least['no-kd']:.2f} points would be missed in up to 20 of 100" in line
@@ -114,7 +116,7 @@ def test_the_largest_effect_is_the_largest_in_size_and_the_blindest_comparison_c
 
 def test_before_the_end_the_lowest_cell_is_named_without_a_word(ablation):
     line = lines_of(words(ablation(finished=False)))["Ablation"]
-    assert line.startswith("no-cwd is lowest: -5.0")
+    assert line.startswith("The lowest: no-cwd minus full, -5.0")
     assert "untested" in line
 
 

@@ -3,23 +3,27 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from analysis.ablation.effects import estimators
 from analysis.conditions.hardware import mixed
 from analysis.formats import MISSING, each, interval, missing, plural, points, share, signed, spreadsheet_text, text
-from analysis.report.captions import SELECTION_ALONE
+from analysis.report.captions import BOLD, SELECTION_ALONE
 from analysis.report.findings import Findings
 from analysis.report.held_out import held_out
 from analysis.report.paper.figures import ablation_figure, comparison_figure
 from analysis.report.sections.methods import ESTIMATOR, METHOD_CLAIM
-from analysis.report.wording import refusal, wording_of
+from analysis.report.wording import cell_role, not_the_reference, refusal, wording_of
 from analysis.search.method_claim import method_claim
+from analysis.stats.judge import ENOUGH_SEEDS
 from analysis.tables.atomic_write import write_atomically
+from analysis.tables.controls import subject_of_group
 from analysis.tables.json_columns import read_frozen_selection, read_levels
+from analysis.tables.states import Control
 
 ROLE = "mIoU (points) on role select at the last evaluated epoch"
 
@@ -34,7 +38,7 @@ class Sheet:
         columns: Names of the columns; the first is text, all others are numbers.
         rows: Cells, best first.
         note: Below the table: estimator, n, role, budget, correction.
-        bold: Rows whose first two cells are set in bold: the whole tie set, never a winner inside it.
+        bold: Rows whose first two cells are set in bold, see ``Findings.bold``.
     """
 
     name: str
@@ -50,16 +54,17 @@ def write_paper(folder: Path, findings: Findings) -> list[Path]:
 
     Args:
         folder: Where to; made if missing.
-        findings: From ``read_findings``; without an ablation there are no files of one.
+        findings: From ``read_findings``; of an ablation there are no files of a comparison, as on the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     marks = " ".join(mix.sentence for mix in mixed(findings.tables))
-    sheets = (*final_sheets(findings, marks), comparison_sheet(findings, marks), *ablation_sheets(findings, marks))
+    compared = () if findings.is_ablation else (comparison_sheet(findings, marks),)
+    sheets = (*final_sheets(findings, marks), *compared, *ablation_sheets(findings, marks))
     written = []
     for sheet in sheets:
         for ending, render in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
             written.append(write_atomically(folder / f"{sheet.name}.{ending}", render(sheet).encode()))
-    written += comparison_figure(folder / "comparison.pdf", findings)
+    written += comparison_figure(folder / "comparison.pdf", findings) if compared else []
     for design, frame in findings.ablation.groupby("design", sort=False):
         written += ablation_figure(folder / f"{_file(design)}.pdf", str(design), frame)
     return written
@@ -67,7 +72,7 @@ def write_paper(folder: Path, findings: Findings) -> list[Path]:
 
 def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
     """The comparison of the studies; ``marks`` are sentences that its note must carry."""
-    frame, tied = findings.comparison, findings.tied()
+    frame, beaten = findings.comparison, findings.bold()
     caption = (
         f"Best config of each study, {ROLE}: mean over fresh seeds (n), difference to the baseline, share of the gap "
         "to the teacher that is closed."
@@ -78,7 +83,7 @@ def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
     columns = ("Study", *scores, "Searched", "Trials", "Epochs", "Hours")
     rows = tuple(
         (
-            f"{row['study']} (baseline)" if row["is_baseline"] else row["study"],
+            _named(row["study"], "baseline" if row["is_baseline"] else "control" if text(row["control"]) else ""),
             f"{points(row['mean'])} ({row['n']}{', unstable' if row['failed_seeds'] else ''})",
             _difference(row),
             _word(row),
@@ -95,7 +100,7 @@ def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
     )
     if read_frozen_selection(findings.tables) is not None:
         marks = f"{SELECTION_ALONE}{marks}"
-    bold = frozenset(place for place, study in enumerate(frame["study"]) if study in tied)
+    bold = frozenset(place for place, study in enumerate(frame["study"]) if study in beaten)
     return Sheet("comparison", caption, columns, rows, f"{_estimator(findings)}{marks}".strip(), bold)
 
 
@@ -157,29 +162,34 @@ def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
     """One sheet per ablation design: which part is on in which cell, and what the change costs or brings."""
     cells = findings.tables["cells"].drop_duplicates("cell").set_index("cell")
     for design, frame in findings.ablation.groupby("design", sort=False):
+        group = findings.tables["cells"][findings.tables["cells"]["design"] == design]
         cell_levels = {
             cell: read_levels(cells.loc[cell, "levels_json"]) for cell in frame["cell"] if cell in cells.index
         }
+        of_subject = cell_levels.get(subject_of_group(group) or "", {})  # a placebo has all its parts
+        cell_levels |= dict.fromkeys(frame.loc[frame["control"] == Control.PLACEBO, "cell"], of_subject)
         factors = list(dict.fromkeys(name for its_levels in cell_levels.values() for name in its_levels))
         rows = tuple(
             (
-                f"{row['cell']} ({row['role']})" if row["role"] != "cell" else row["cell"],
-                *(_tick(cell_levels.get(row["cell"], {}).get(factor)) for factor in factors),
+                _named(row["cell"], cell_role(row)),
+                *(_tick(row, factor, cell_levels.get(row["cell"], {})) for factor in factors),
                 f"{points(row['mean'])} ({row['n']})",
-                _difference(row),
-                text(row.get("word")),
-                each(row["differences"], sign=True),
+                f"{_difference(row)}{not_the_reference(row, frame)}",
+                text(row["word"]) if interval(row["low"], row["high"]) else "",
+                each(row["differences"], sign=True) if len(row["differences"]) else "",
             )
             for _, row in frame.iterrows()
         )
         caption = f"Ablation ({design}): {ROLE}, mean (n), and difference to the reference."
         columns = ("Cell", *factors, "mIoU (n)", "Over reference", "Verdict", "Seed by seed")
-        estimators = " ".join(
-            f"{words[0].upper()}{words[1:]}." for words in dict.fromkeys(frame.get("estimator", ())) if text(words)
-        )
-        least = _detectable(frame)
-        note = f"Brackets: 95 % interval over seeds. {estimators} {least} {marks}" if least else marks
+        tested = frame[frame["low"].notna()]
+        judged = [estimators(frame), _detectable(frame), *_few(tested["n"])] if len(tested) else []
+        note = " ".join([*(["Brackets: 95 % interval over seeds."] if judged else []), *judged, marks])
         yield Sheet(_file(design), caption, columns, rows, " ".join(note.split()))
+
+
+def _named(name: str, role: str) -> str:
+    return f"{name} ({role})" if role else name
 
 
 def _word(row: pd.Series) -> str:
@@ -196,8 +206,10 @@ def _difference(row: pd.Series) -> str:
     return "" if refusal(row) or missing(row["difference"]) else f"{signed(row['difference'])} {limits}".strip()
 
 
-def _tick(level: str | None) -> str:
-    return {"on": "\N{CHECK MARK}", "off": "", None: ""}.get(level, level or "")
+def _tick(row: pd.Series, factor: str, levels: Mapping[str, str]) -> str:
+    """The level of a factor; cross-entropy has none of the parts that are switched on and off."""
+    level = levels.get(factor, "off" if text(row["control"]) else MISSING)
+    return {"on": "\N{CHECK MARK}", "off": ""}.get(level, level)
 
 
 def _estimator(findings: Findings) -> str:
@@ -211,15 +223,20 @@ def _estimator(findings: Findings) -> str:
     ]
     sentences += filter(None, [_detectable(findings.comparison)])
     rows = [row for _, row in findings.comparison.iterrows()]
-    few = [said.seeds for row in rows if (said := wording_of(row)) is not None and said.few]
-    sentences += [f"Verdicts on {plural(min(few), 'seed')} alone: read them with care."] if few else []
+    sentences += _few([said.seeds for row in rows if (said := wording_of(row)) is not None])
     if findings.finished and read_frozen_selection(findings.tables) is None:
         sentences.append("Provisional: the seeds also chose the configs.")
     sentences += [f"{row['study']}: {withheld}." for row in rows if (withheld := text(row["withheld"]))]
     sentences += [f"{row['study']} is unstable: {why}." for row in rows if (why := text(row["unstable"]))]
     sentences += ["Failed: trainings of the search and on fresh seeds; the mean counts those on fresh seeds."]
-    sentences += ["Bold: the tie set."] if findings.tied() else []
+    sentences += [BOLD] if findings.bold() else []
     return " ".join([*sentences, "Hours: search and fresh seeds. "])
+
+
+def _few(seeds: Collection[int]) -> list[str]:
+    """A warning where verdicts rest on few seeds."""
+    fewest = min(seeds, default=ENOUGH_SEEDS)
+    return [f"Verdicts on {plural(int(fewest), 'seed')} alone: read them with care."] if fewest < ENOUGH_SEEDS else []
 
 
 def _detectable(frame: pd.DataFrame) -> str:
@@ -229,7 +246,7 @@ def _detectable(frame: pd.DataFrame) -> str:
         return ""
     least, most = points(detectable.min()), points(detectable.max())
     until = least if least == most else f"{least} to {most}"
-    rows = "" if least == most else ", by row"
+    rows = "" if least == most else " (by row)"
     return f"A true difference of {until} points{rows} would be missed in 20 of 100 such sweeps."
 
 

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.ablation.effects import worth
+from analysis.ablation.effects import estimators, worth
 from analysis.ablation.factorial import MAIN, factorial_effects
 from analysis.ablation.layers import LayerGrid, layer_grids
 from analysis.ablation.published import replays
 from analysis.ablation.response import ResponseCurve, response_curves
 from analysis.figures import ablation as plots
-from analysis.formats import each, interval, plural, points, share, signed, text
+from analysis.formats import each, interval, missing, plural, points, share, signed, text
 from analysis.report import html as page
 from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
-from analysis.report.wording import NOT_SEPARATED, missed
+from analysis.report.wording import NOT_SEPARATED, cell_role, missed, not_the_reference
 from analysis.stats.judge import ENOUGH_SEEDS
 from analysis.stats.seed_contrasts import smallest_effect
 
@@ -53,14 +53,16 @@ def _about(frame: pd.DataFrame) -> str:
 
 
 def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool) -> Iterator[str]:
-    columns = ["Cell", "Change", "mIoU", "Against the reference", "Verdict", "n"]
+    columns = ["Cell", "Change", "mIoU", "Minus the reference", "Verdict", "n"]
     has_published = frame["published"].notna().any()
     rows = [
         [
-            TableCell(html=page.key(row["cell"], findings.palette.get(row["cell"], "")), small=row["role"]),
+            TableCell(
+                html=page.key(row["cell"], findings.palette.get(row["cell"], "")), small=cell_role(row) or row["role"]
+            ),
             TableCell(" = ".join(filter(None, (text(row["factor"]), text(row["level"]))))),
             number(points(row["mean"]), row["mean"], each(row["scores"])),
-            number(signed(row["difference"]), row["difference"], _seen(row)),
+            number(signed(row["difference"]), row["difference"], f"{_seen(row)}{not_the_reference(row, frame)}"),
             _word(row),
             number(str(row["n"]), row["n"]),
             *([number(points(row["published"]), row["published"], text(row["source"]))] if has_published else []),
@@ -70,10 +72,10 @@ def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool
     yield page.table([*columns, *(["Published"] if has_published else [])], rows)
     cells = frame[frame["role"] != "reference"]
     if (cells["n"] > 0).any() and drawn:
-        how = "; ".join(dict.fromkeys(filter(None, map(text, cells["estimator"]))))
         rest = (
             f"{CONFIG_CLAIM} Cell minus reference at the same seed: negative where the change hurts. Dots are seeds; "
-            f"a filled mark is separated from 0; the gray band holds differences that do not matter. {_sentence(how)}"
+            f"a filled mark is separated from 0; the gray band holds differences that do not matter. "
+            f"{estimators(cells)}"
         )
         yield page.figure(page.plot(plots.forest(cells, smallest)), "What each change costs or brings.", rest.strip())
 
@@ -156,8 +158,8 @@ def _published(findings: Findings) -> str:
 
 
 def _word(row: pd.Series) -> TableCell:
-    if not text(row["word"]):
-        return TableCell(small=text(row.get("withheld")))
+    if not text(row["word"]) or not interval(row["low"], row["high"]):
+        return TableCell(small=text(row.get("withheld")) or ("" if missing(row["difference"]) else "no test"))
     seeds = row.get("n")
     few = f"on {plural(int(seeds), 'seed')} alone" if seeds is not None and seeds < ENOUGH_SEEDS else ""
     small = missed(row) if row["word"] == NOT_SEPARATED else few
@@ -165,7 +167,7 @@ def _word(row: pd.Series) -> TableCell:
 
 
 def _seen(row: pd.Series) -> str:
-    return interval(row["low"], row["high"]) or each(row["differences"], sign=True)
+    return interval(row["low"], row["high"]) or (each(row["differences"], sign=True) if len(row["differences"]) else "")
 
 
 def _sentence(words: str) -> str:

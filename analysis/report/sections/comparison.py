@@ -5,7 +5,7 @@ import pandas as pd
 from analysis.conditions.hardware import mixed
 from analysis.formats import count, duration, each, interval, missing, plural, points, share, signed, text
 from analysis.report import html as page
-from analysis.report.captions import CONFIG_CLAIM, SELECTION_ALONE
+from analysis.report.captions import BOLD, CONFIG_CLAIM, SELECTION_ALONE
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.report.wording import NOT_SEPARATED, missed, refusal, wording_of
@@ -27,6 +27,7 @@ def section(findings: Findings) -> str:
         color = findings.palette[row["study"]]
         about = ["baseline"] if row["is_baseline"] else []
         about += [row["method"]] if row["method"] != row["study"] else []
+        about += ["control, never chosen"] if text(row["control"]) else []
         about += ["in the tie set"] if row["study"] in tied and len(tied) > 1 else []
         drawn = page.strip(row["scores"], low, high, color, mark) if row["n"] else ""
         correction = "" if missing(row["optimism"]) else f"then {signed(-row['optimism'])}"
@@ -44,7 +45,7 @@ def section(findings: Findings) -> str:
                 _spent(row),
             ]
         )
-    bold = [place for place, study in enumerate(frame["study"]) if study in tied]
+    bold = [place for place, study in enumerate(frame["study"]) if study in findings.bold()]
     marks = page.warnings(mix.sentence for mix in mixed(findings.tables))
     note = f'<p class="aside">{_how_to_read(findings)}</p>'
     return page.table(columns, rows, bold) + marks + _doubts(frame) + note
@@ -66,11 +67,12 @@ def _how_to_read(findings: Findings) -> str:
             "Nothing is confirmed on fresh seeds yet: every mIoU here is the best of several single-seed "
             "scores, hence too high, and a difference between two of them says little."
         )
-    bold = (
-        " Bold: the tie set, all within one standard error of the best; a config outside of it may still be as good."
-        if findings.tied()
+    tie = (
+        " In the tie set: within one standard error of the best; a config outside of it may still be as good."
+        if len(findings.tied()) > 1
         else ""
     )
+    bold = f" {BOLD}" if findings.bold() else ""
     verdicts = f" {INTERVALS}" if "word" in findings.comparison and findings.finished else ""
     role = SELECTION_ALONE if read_frozen_selection(findings.tables) is not None else ""
     return (
@@ -79,7 +81,7 @@ def _how_to_read(findings: Findings) -> str:
         "Success: the share of them that did not fail, with its interval. Over baseline: the mean "
         f"difference, with its interval below.{verdicts} In the search: the single-seed score that made the "
         "config a finalist, then the step from there to the fresh mean. Budget: the search (trials, epochs, "
-        f"time, parameters searched); after the plus, the time of the fresh seeds.{bold}"
+        f"time, parameters searched); after the plus, the time of the fresh seeds.{tie}{bold}"
     )
 
 
@@ -91,8 +93,7 @@ def _word(findings: Findings, row: pd.Series) -> TableCell:
     said = wording_of(row)
     if said is None:
         return TableCell(small="" if row["is_baseline"] or not row["n"] else text(row.get("withheld")) or "no test")
-    notes = ["a control, never chosen"] if text(row.get("control")) else []
-    notes += [said.reservation.strip()]
+    notes = [said.reservation.strip()]
     notes += [missed(row)] if said.word == NOT_SEPARATED else []
     notes += [said.weakened]
     return TableCell(said.in_table, small="; ".join(filter(None, notes)), wide=bool(said.weakened))
