@@ -4,7 +4,15 @@ import pandas as pd
 
 from analysis.ablation.effects import ablate
 from analysis.ablation.factorial import factorial_effects
-from analysis.selection.decided import Decision, at_the_most, by_chance, chance_of_a_word, final_alpha, said_of
+from analysis.selection.decided import (
+    Decision,
+    at_the_most,
+    by_chance,
+    chance_of_a_word,
+    final_alpha,
+    said_of,
+    with_silent,
+)
 from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.looks import looks_of
 from analysis.stats.power import first_step
@@ -37,12 +45,13 @@ def decide_ablation(tables: Tables) -> Decision:
         return Decision(False, f"all {decided} effects are separated from 0 or equivalent to it", said)
     most = int(sweeps["confirm_most"].iloc[0])
     if seeds >= most:
-        return at_the_most(most, said)
+        return with_silent(at_the_most(most, said), open_parts, "cell")
     level = first_step(final_alpha(seeds, most, looks_of(sweeps)), max(1, len(said)))
     smallest = smallest_effect(sweeps)
     chances = [chance_of_a_word(each, most, smallest, level, either=True) for each in open_parts["differences"]]
     best = 1.0 if len(open_effects) or not chances else max(chances)
-    return by_chance(best, f"{most} seeds would separate one more effect from 0, or show it equivalent", said)
+    what = f"{most} seeds would separate one more effect from 0, or show it equivalent"
+    return with_silent(by_chance(best, what, said), open_parts, "cell")
 
 
 def _is_open(rows: pd.DataFrame) -> pd.Series:

@@ -5,7 +5,7 @@ study's word against the baseline is said, or until more seeds would hardly lead
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -92,7 +92,8 @@ def decide(tables: Tables) -> Decision:
         return Decision(False, f"no study is compared with the baseline {baseline}, and more seeds do not help: {why}")
     most, now = int(sweeps["confirm_most"].iloc[0]), max(map(len, differences))
     level = first_step(final_alpha(now, most, looks_of(sweeps)), len(others))
-    return follows(said, str(baseline), differences, most, smallest_effect(sweeps), level)
+    decision = follows(said, str(baseline), differences, most, smallest_effect(sweeps), level)
+    return with_silent(decision, methods, "study")
 
 
 def follows(
@@ -122,6 +123,13 @@ def follows(
     best = max(chance_of_a_word(each, most, smallest, level) for each in differences)
     what = f"{most} seeds would separate a study from the baseline {baseline}, and as better, or show it equivalent"
     return by_chance(best, what, said)
+
+
+def with_silent(decision: Decision, rows: pd.DataFrame, name: str) -> Decision:
+    """A decision whose reason also says of which rows nothing was said, and why; ``name`` is the column of names."""
+    silent = rows[~rows["word"].map(text).astype(bool) & rows["withheld"].map(text).astype(bool)]
+    reasons = [f"; no verdict on {row[name]}: {text(row['withheld'])}" for _, row in silent.iterrows()]
+    return replace(decision, reason="".join([decision.reason, *reasons]))
 
 
 def at_the_most(most: int, said: tuple[Said, ...]) -> Decision:

@@ -1,7 +1,7 @@
 """What may change in a begun sweep: the spec may grow, but finished trials must stay valid."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.formats import plural
@@ -32,6 +32,8 @@ SPACE = "space"
 
 _LONGEST = 100
 """Characters of a value in a message."""
+_MOST = 6
+"""Changes in an error."""
 
 
 def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
@@ -60,10 +62,10 @@ def check_inputs(state: SweepState, context: TrainContext, sweep: str) -> None:
     Raises:
         InputError: If they have changed.
     """
-    if changed := difference(state.sweep.data, context.data):
-        path, before, after = changed
+    changes = differences(state.sweep.data, context.data)
+    if changed := [f"{path} was {before} and is {after}" for path, before, after in changes]:
         raise InputError(
-            f"the data have changed since {sweep} was begun: {path} was {before} and is {after}; "
+            f"the data have changed since {sweep} was begun: {_listed(changed)}; "
             "put the data back, or start a new sweep in another --dir"
         )
     if state.teacher and context.teacher and state.teacher.digest != context.teacher.digest:
@@ -88,7 +90,7 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     if state.frozen_by is not None and more:
         raise InputError(
             f"the selection of {sweep} was frozen at {state.frozen_by.at[:16]} and the sweep cannot grow any more "
-            f"({more[0]}); start a new sweep in another --dir, or run {sweep}/spec.yaml to continue this sweep"
+            f"({_listed(more)}); start a new sweep in another --dir, or run {sweep}/spec.yaml to continue this sweep"
         )
     return changes
 
@@ -115,11 +117,10 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     cells = after["cells"][: len(before["cells"])]
     comparable = {**after, "studies": [studies_after[name] for name in studies_before], "cells": cells}
     of_studies = [f"studies.{name}.{field}" for name in studies_before for field in (SPACE, CONTROL)]
-    if changed := difference(before, comparable, skip=(*FREE, SPACE, *of_studies)):
-        path, was, now = changed
+    changed = differences(before, comparable, skip=(*FREE, SPACE, *of_studies))
+    if words := [f"{path} is {was} and not {now}" for path, was, now in changed]:
         raise InputError(
-            f"{sweep} already holds the sweep {before['name']}, in which {path} is {was} and not {now}; "
-            f"{_way_out(sweep)}"
+            f"{sweep} already holds the sweep {before['name']}, in which {_listed(words)}; {_way_out(sweep)}"
         )
     if after[REPEATS] < before[REPEATS]:
         raise InputError(
@@ -129,9 +130,8 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
         )
     changes = [f"study {name} is new" for name in studies_after if name not in studies_before]
     for field in FREE:
-        if changed := difference(_at(before, field), _at(after, field), tuple(field.split("."))):
-            path, was, now = changed
-            changes.append(f"{path}: {was} -> {now}")
+        pairs = differences(_at(before, field), _at(after, field), tuple(field.split(".")))
+        changes += [f"{path}: {was} -> {now}" for path, was, now in pairs]
     for place, was, now in [
         (SPACE, before[SPACE], after[SPACE]),
         *(
@@ -141,8 +141,8 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     ]:
         changes += _corrected(place, was, now)
     for name, study in studies_before.items():
-        if changed := difference(study[CONTROL], studies_after[name][CONTROL]):
-            changes.append(f"studies.{name}.{CONTROL}: {changed[1]} -> {changed[2]}")
+        pairs = differences(study[CONTROL], studies_after[name][CONTROL])
+        changes += [f"studies.{name}.{CONTROL}: {was} -> {now}" for _, was, now in pairs]
     return changes
 
 
@@ -189,21 +189,20 @@ def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
     return left_out
 
 
-def difference(
+def differences(
     before: object, after: object, path: tuple[str, ...] = (), skip: tuple[str, ...] = ()
-) -> tuple[str, str, str] | None:
-    """The first dotted path at which two plain values differ, and both values there, shortened."""
+) -> list[tuple[str, str, str]]:
+    """The dotted paths at which two plain values differ, with both values there, shortened."""
     if ".".join(path) in skip or before == after:
-        return None
+        return []
     pairs: list[tuple[str, object, object]] = []
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         pairs = [(str(key), before.get(key), after.get(key)) for key in {**before, **after}]
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = [(_label(was, index), was, now) for index, (was, now) in enumerate(zip(before, after, strict=True))]
     if not pairs:
-        return ".".join(path), _shown(before), _shown(after)
-    differences = (difference(was, now, (*path, label), skip) for label, was, now in pairs)
-    return next((each for each in differences if each), None)
+        return [(".".join(path), _shown(before), _shown(after))]
+    return [each for label, was, now in pairs for each in differences(was, now, (*path, label), skip)]
 
 
 def _plain(spec: Content | SweepSpec) -> dict[str, Any]:
@@ -237,6 +236,11 @@ def _described(searched: object) -> str:
     if searched == "default":
         return "the ranges that the method recommends"
     return "not searched" if searched is None else in_words(parse_domain(searched))
+
+
+def _listed(changes: Sequence[str]) -> str:
+    more = len(changes) - _MOST
+    return ", ".join(changes[:_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shown(value: object) -> str:

@@ -43,7 +43,11 @@ def seeds_now(spec: SweepSpec, state: SweepState) -> int | None:
 
 
 def look_is_due(spec: SweepSpec, state: SweepState) -> bool:
-    """Whether the words have to be read, once nothing is left to train on the seeds of now."""
+    """Whether the words have to be read, once nothing is left to train on the seeds of now.
+
+    They are also read again once a failed training has run again. That is no further look: nothing was said of a config
+    that lacked a seed.
+    """
     seeds = seeds_now(spec, state)
     if seeds is None or state.frozen is not None or not state.look_now().data:
         return False
@@ -65,5 +69,6 @@ def look(spec: SweepSpec, state: SweepState, judge: Judge) -> Looked:
 def _last(spec: SweepSpec, state: SweepState) -> _Last | None:
     if state.last_look is None:
         return None
-    look, data = state.last_look
-    return _Last(look, look.most == spec.confirm.most, data == state.look_now().data)
+    look, data, failed = state.last_look.look, state.last_look.data, state.last_look.failed
+    shows_all = data == state.look_now().data and failed <= state.failed_fresh
+    return _Last(look, look.most == spec.confirm.most, shows_all)

@@ -108,6 +108,21 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LastLook:
+    """A planned look.
+
+    Attributes:
+        look: What was decided.
+        data: The trainings that its words were about.
+        failed: Those of them that had failed: once one has run again, there is more to read.
+    """
+
+    look: sweep_events.Looked
+    data: frozenset[FreshRun]
+    failed: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class InvalidProposal:
     """What a search proposed and no trial could be made of."""
 
@@ -164,8 +179,8 @@ class SweepState:
     finished: bool = False
     looks: list[Look] = field(default_factory=list)
     """The looks at the words of the sweep so far, one for each time that there was something new to read."""
-    last_look: tuple[sweep_events.Looked, frozenset[FreshRun]] | None = None
-    """The last planned look, and what it was about."""
+    last_look: "LastLook | None" = None
+    """The last planned look."""
     frozen: sweep_events.Frozen | None = None
     """The selection that is final."""
     frozen_by: Record | None = None
@@ -204,6 +219,11 @@ class SweepState:
     def of_phase(self, phase: Phase) -> list[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
         return [trial for trial in self.trials.values() if trial.phase == phase]
+
+    @property
+    def failed_fresh(self) -> frozenset[str]:
+        """The trials on fresh seeds that have failed: some may run again when the sweep is resumed."""
+        return frozenset(trial.id for trial in self.of_phase(Phase.CONFIRM) if trial.state is TrialState.FAILED)
 
     def look_now(self) -> Look:
         """What can be read now, on the fresh seeds that have been begun."""
@@ -282,7 +302,8 @@ class SweepState:
                 self.frozen, self.frozen_by = event, record
                 self._note(record, event, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
             case sweep_events.Looked():
-                self.looks, self.last_look = taken(self.looks, self.look_now()), (event, self.look_now().data)
+                now = self.look_now()
+                self.looks, self.last_look = taken(self.looks, now), LastLook(event, now.data, self.failed_fresh)
                 detail = f"{event.seeds} seeds: {event.reason}; {'more seeds' if event.goes_on else 'no more seeds'}"
                 self._note(record, event, detail=detail)
             case sweep_events.Finished():

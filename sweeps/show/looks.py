@@ -20,7 +20,7 @@ def last_look(spec: SweepSpec, state: SweepState) -> str:
     """What was decided at the last planned look, and how it goes on; empty before it, and where none is planned."""
     if state.last_look is None or not spec.confirm.most:
         return ""
-    look, _ = state.last_look
+    look = state.last_look.look
     then = "more seeds are trained" if look.goes_on else "no more seeds are trained"
     return f"look {number(spec, look)} at {plural(look.seeds, 'fresh seed')}: {look.reason}; {then}"
 
@@ -29,7 +29,7 @@ def words(state: SweepState) -> list[str]:
     """What was said of every study at the last planned look; none before it."""
     if state.last_look is None:
         return []
-    return [_words(Said.from_json(content)) for content in state.last_look[0].words]
+    return [_words(Said.from_json(content)) for content in state.last_look.look.words]
 
 
 def number(spec: SweepSpec, look: Looked) -> str:

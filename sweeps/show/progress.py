@@ -49,8 +49,11 @@ from sweeps.store.store import Store
 OPTIMISTIC = "highest mIoU in the search (1 seed, optimistic)"
 """The highest score of a search is optimistic: the maximum of noisy values."""
 CONFIRMED = "mIoU on fresh seeds"
+REUSED = "reused"
+"""What a complete trial is called that took over the outcome of another one, and trained nothing."""
 _STATES = (
     TrialState.COMPLETE,
+    REUSED,
     TrialState.RUNNING,
     TrialState.PLANNED,
     TrialState.PRUNED,
@@ -317,7 +320,7 @@ def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
     spent, budget = _spent(spec, state, study)
     return StudyProgress(
         name=study.name,
-        states={name: count for name in _STATES if (count := sum(trial.state == name for trial in trials))},
+        states={name: count for name in _STATES if (count := sum(_shown_state(trial) == name for trial in trials))},
         spent=spent,
         budget=budget,
         best=max(scores, default=None),
@@ -325,6 +328,10 @@ def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
         fresh_runs=len(best_fresh),
         invalid=len(state.invalid.get(study.name, ())),
     )
+
+
+def _shown_state(trial: TrialRecord) -> str:
+    return REUSED if trial.state is TrialState.COMPLETE and trial.reused_from is not None else trial.state
 
 
 def _fresh_scores(trials: list[TrialRecord]) -> list[list[float]]:

@@ -327,3 +327,24 @@ def test_a_sweep_that_was_begun_with_another_normalization_says_so_and_continues
     with pytest.raises(InputError, match=r"student\.mean\.0 is 0\.485 and not 0\.5.*run D/spec\.yaml to continue"):
         growth(begun, fake.make_spec(student=library, studies=["none"]), "D")
     assert growth(begun, parse_spec(begun), "D") == []
+
+
+def test_every_change_is_named(fake, small):
+    begun = fake.make_spec(**small).model_dump(mode="json")
+    later = {"budget": {"trials": 5, "epochs": 90}, "confirm": {"top": 2, "seeds": 4}, "resources": {"cpu": 3}}
+    assert growth(begun, fake.make_spec(**{**small, **later}), "D") == [
+        "resources.cpu: 1.0 -> 3.0",
+        "budget.trials: 2 -> 5",
+        "budget.epochs: null -> 90",
+        "confirm.top: 0 -> 2",
+        "confirm.seeds: 3 -> 4",
+    ]
+
+
+def test_every_field_that_would_make_trials_incomparable_is_named(fake, small):
+    begun = fake.make_spec(**small).model_dump(mode="json")
+    other = fake.make_spec(**{**small, "seed": 8, "train": {"epochs": 9, "batch_size": 2}})
+    with pytest.raises(InputError) as error:
+        growth(begun, other, "D")
+    for named in ("seed is 7 and not 8", "train.epochs is 6 and not 9", "train.batch_size is 4 and not 2"):
+        assert named in str(error.value)

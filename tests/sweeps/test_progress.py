@@ -167,3 +167,12 @@ def test_the_budget_that_is_reached_first_limits_the_time_left(fake, tmp_path):
 def test_status_says_what_the_search_took_beside_the_fresh_seeds(fake, tmp_path):
     fake.run(fake.make_spec(), tmp_path)  # four trials of a search and two fresh seeds, all of six epochs
     assert "of the epochs so far the search took 67%" in text(show_status(Store(tmp_path)))
+
+
+def test_a_trial_whose_outcome_was_taken_over_is_called_reused(fake, tmp_path):
+    twins = ["none", {"name": "again", "method": "none"}]
+    spec = fake.make_spec(studies=twins, budget={"trials": 1}, confirm={"top": 1, "seeds": 2})
+    summary = summarize(spec, fake.run(spec, tmp_path))
+    assert [study.states for study in summary.studies] == [{"complete": 3}, {"reused": 3}]
+    assert "3 complete, 3 reused" in line(summary)
+    assert "reused" in text(table(summary))

@@ -300,3 +300,48 @@ def test_status_and_page_say_why_it_stopped(fake, tmp_path):
     ended = "At the last planned look, 5 seeds: kd is separated from the baseline none; no more seeds."
     (line,) = [line.text for line in verdict_of(read_tables(tmp_path)).lines if line.label == "Looks"]
     assert line.startswith(ended)
+
+
+def broken_once(fake, gain, noise):
+    """Trainings of which one on a fresh seed is stopped by its machine; and the same on a mended machine."""
+
+    def before(config, epoch):
+        if config.seed == 9 and config.uses_teacher:
+            raise MemoryError("out of memory")
+
+    return training(fake, gain, noise, before=before), training(fake, gain, noise)
+
+
+def test_a_look_says_which_seed_it_lacks_and_is_taken_again_once_that_is_mended(fake, tmp_path):
+    spec = spec_of(fake, retries=0, confirm={**PLAN, "seeds": [3, 5]})
+    broken, mended = broken_once(fake, gain=0.2, noise=0.01)
+    run(fake, spec, tmp_path, broken)
+    assert [look[0] for look in looks_of(tmp_path)] == [3, 5]
+    for _, _, reason in looks_of(tmp_path):
+        assert "; no verdict on kd: 1 of " in reason
+        assert "planned fresh seeds of kd is missing" in reason
+    for _ in range(2):
+        state = run(fake, spec, tmp_path, mended)
+        assert looks_of(tmp_path)[2:] == [(5, False, "kd is separated from the baseline none")]
+    told = status(tmp_path)
+    assert "look 2 of at most 2 at 5 fresh seeds: kd is separated from the baseline none; no more seeds" in told
+    assert [look.seeds for look in state.looks] == [3, 5]
+
+
+def test_a_stop_without_a_mended_seed_is_taken_back_where_all_seeds_leave_a_chance(fake, tmp_path):
+    spec = spec_of(fake, retries=0)
+
+    def quality(config):
+        gain = {8: -0.02, 9: 0.2, 10: -0.03}.get(config.seed, 0.05) if config.uses_teacher else 0.0
+        return 0.5 + gain
+
+    def before(config, epoch):
+        if config.seed == 9 and config.uses_teacher:
+            raise MemoryError("out of memory")
+
+    run(fake, spec, tmp_path, fake.FakeTrain(quality, before=before))
+    ((_, goes_on, reason),) = looks_of(tmp_path)
+    assert (goes_on, "hardly decide" in reason) == (False, True)
+    state = run(fake, spec, tmp_path, fake.FakeTrain(quality))
+    assert looks_of(tmp_path)[1][:2] == (3, True)
+    assert len(seeds_of(state, "kd")) >= 5
