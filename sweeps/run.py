@@ -26,6 +26,7 @@ from sweeps.outcome.words import read_words
 from sweeps.plan import check, foreign_notice
 from sweeps.rehearsals import Perform, perform_here, rehearse_sweep
 from sweeps.show.counter import class_counter
+from sweeps.show.next_step import next_step
 from sweeps.show.printer import Printer, outlasting_output
 from sweeps.show.progress import Display, points
 from sweeps.show.watchers import make_watchers
@@ -162,13 +163,15 @@ def _run(
             ) as driver,
         ):
             place.run_trials(driver, machine, display.update, teacher)
-            finished = driver.state.finished
+            state, finished = driver.state, driver.state.finished
             failed = failed_by_cause(driver.state.trials.values(), driver.state.frozen is not None)
             unfinished = sum(trial.state.is_unfinished for trial in driver.state.trials.values())
     if not finished:
         saved = f"{unfinished} trial{' is' if unfinished == 1 else 's are'} saved in the middle"
         raise Interrupted(saved if unfinished else "between two trials")
-    return replace(conclude(spec, sweep, machine, teacher), failed=failed)
+    results = conclude(spec, sweep, machine, teacher)
+    decide = "" if results.best is None else results.best["evidence"]["verdict"].get("decide", "")
+    return replace(results, failed=failed, next_step=next_step(sweep, spec, state, decide))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def best_evidence(tables: Tables) -> dict[str, Any]:
 
     Returns:
         As ``analysis.selection.select.best``; the evidence begins with ``verdict``: the headline of the report, what it
-        rests on (see ``analysis.report.verdict.Stage``), its word with the numbers, as fractions 0..1, and the warnings
+        rests on (see ``analysis.selection.stage.Stage``), its word with the numbers, as fractions 0..1, and the warnings
         of the whole sweep.
 
     Raises:

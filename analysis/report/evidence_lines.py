@@ -4,8 +4,9 @@ from analysis.formats import duration, missing, plural, points
 from analysis.selection.evidence import Cost, Races, races, situation
 from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.seed_contrasts import smallest_effect
-from analysis.stats.seed_plan import MOST, Need
+from analysis.stats.seed_plan import GAINS, MOST, Need, Situation
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import read_frozen_selection
 
 DECIDES = "What would decide"
 """The label of the line."""
@@ -23,10 +24,11 @@ def what_would_decide(tables: Tables, pair: str, difference: float, word: str | 
         seeds: On how many seeds.
 
     Returns:
-        Empty where enough seeds have decided, or where the noise is unknown.
+        Empty where enough seeds have decided, where the noise is unknown, and after a freeze: no seeds may be added.
     """
     start = situation(tables)
-    if start is None or missing(difference) or (seeds >= ENOUGH_SEEDS and word != WORDS[1]):
+    decided = seeds >= ENOUGH_SEEDS and word != WORDS[1]
+    if start is None or missing(difference) or decided or read_frozen_selection(tables) is not None:
         return ""
     gain = max(abs(difference), smallest_effect(tables["sweeps"]))
     need = start.need(gain)
@@ -45,17 +47,37 @@ def what_would_decide(tables: Tables, pair: str, difference: float, word: str | 
     )
 
 
+def smallest_gain(tables: Tables, start: Situation, plan: Races) -> str:
+    """The smallest of the usual gains that more seeds would find, and the command that trains them.
+
+    Empty where there is none, and after a freeze: no seeds may be added.
+    """
+    if read_frozen_selection(tables) is not None:
+        return ""
+    for gain in GAINS:
+        if (seeds := start.need(gain).seeds) is not None and seeds > start.seeds:
+            return f"For a difference of {points(gain)} points: {command_text(tables, plan, seeds)}."
+    return ""
+
+
 def command_text(tables: Tables, plan: Races, seeds: int) -> str:
     """How to go on until every config of the last round has so many seeds: the command, or the field to change."""
     sweep = tables["sweeps"].iloc[0]
-    setting = plan.setting_for(seeds)
-    decided = not missing(sweep.get("confirm_most"))
-    value = f"[{int(sweep['confirm_seeds'])},{setting}]" if decided else str(setting)
-    command = sweep.get("grow_command")
+    first = None if missing(sweep.get("confirm_most")) else int(sweep["confirm_seeds"])
+    change, command = seeds_change(plan.setting_for(seeds), first), sweep.get("grow_command")
     if isinstance(command, str):
-        change = f"confirm.seeds={value}"
-        return f"`{command.replace(_PLACE, change if value.isdigit() else repr(change))}`"
-    return f"the command of this sweep, with `--set confirm.seeds={value}`"
+        return f"`{command.replace(_PLACE, change)}`"
+    return f"the command of this sweep, with `--set {change}`"
+
+
+def seeds_change(setting: int, first: int | None) -> str:
+    """The value of ``--set`` for a shell.
+
+    Args:
+        setting: What ``confirm.seeds`` is set to.
+        first: The seeds at the first planned look; None where the sweep has none.
+    """
+    return f"confirm.seeds={setting}" if first is None else f"'confirm.seeds=[{first},{setting}]'"
 
 
 def cost_text(cost: Cost) -> str:

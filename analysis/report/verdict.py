@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 import pandas as pd
@@ -25,21 +24,13 @@ from analysis.selection.compare import compare, teacher_miou
 from analysis.selection.control_contrasts import ControlContrast, comparison_contrasts
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
+from analysis.selection.stage import Stage
 from analysis.stats.judge import ENOUGH_SEEDS, NO_NOISE
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.spread import spread
 from analysis.tables.files import Tables
 
 DISAGREEMENT = "Selection and final seeds disagree"
-
-
-class Stage(StrEnum):
-    """How far a sweep is, which decides how much its headline may say."""
-
-    SEARCH = "one seed of the search"
-    RUNNING = "an unfinished sweep"
-    PROVISIONAL = "fresh seeds that also chose the config"
-    HELD_OUT = "final seeds"
 
 
 @dataclass(frozen=True)
@@ -109,7 +100,7 @@ def verdict(
         words = ablation_verdict(tables, ablation, finished)
         headline, mark, said, contrasts = words.headline, words.mark, None, words.contrasts
         lines = [*words.lines, *(held_out_lines(found) if found is not None else ())]
-        stage, decide = (Stage.PROVISIONAL if finished else Stage.RUNNING), words.decide if found is None else ""
+        stage, decide = (Stage.PROVISIONAL if finished else Stage.RUNNING), words.decide
     else:
         lines += [parts_line(tables, ablation, finished)] if len(ablation) else []
         if contrasts:
@@ -119,7 +110,7 @@ def verdict(
             mark = worst(mark, controls_mark(contrasts))
         if winner["confirmed"] and (methods := method_sentence(tables)):
             lines.append(Line("Methods", methods))
-        if found is None and finished and said is not None:
+        if finished and said is not None:
             against = "" if scene.baseline is None else f" against the baseline {scene.baseline['study']}"
             decide = what_would_decide(tables, f"{statement.config}{against}", said.difference, said.word, said.seeds)
     mixed_up, severity = trained_on(tables, {*compared, *(each.control for each in contrasts)}, final)

@@ -9,6 +9,7 @@ from analysis.selection.compare import compare
 from analysis.selection.final_seeds import FinalScores, final_difference, final_scores
 from analysis.selection.finalists import finalists
 from analysis.selection.one_standard_error import RULE, by_seed, contenders, seed_sd
+from analysis.selection.stage import Stage
 from analysis.selection.standings import standings
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_config, read_frozen_selection
@@ -40,7 +41,8 @@ def best(tables: Tables, comparison: pd.DataFrame | None = None, ranked: pd.Data
         every fresh seed with its score, mean, n, optimism, the ``selection`` (rule, why, tie set, pooled SD, rank
         interval), the baseline with the difference per seed, the runners-up, ranges that were too narrow, the teacher,
         ``test`` (the frozen config on seeds and images that were not used to choose) and the warnings. Scores are
-        mIoU on role ``select`` as fractions 0..1, those in ``test`` on the role that it names.
+        mIoU on role ``select`` as fractions 0..1, those in ``test`` on the role that it names. Wherever scores or a
+        word stand, ``rests_on`` says by which seeds: after a freeze only *final seeds* are the result.
 
     Raises:
         AnalysisError: No trial is complete, so there is nothing to choose from.
@@ -153,6 +155,7 @@ def _test(tables: Tables, winner: pd.Series) -> dict[str, object] | str:
 
 def _final_scores(scores: FinalScores) -> dict[str, object]:
     return {
+        "rests_on": Stage.HELD_OUT.value,
         "seeds": list(scores.seeds),
         "planned_seeds": scores.planned,
         "failed_seeds": list(scores.broken),
@@ -172,6 +175,7 @@ def _plain(value: Any) -> object:
 
 def _seeds(row: pd.Series) -> dict[str, object]:
     return {
+        "rests_on": (Stage.PROVISIONAL if row["confirmed"] else Stage.SEARCH).value,
         "seeds": [int(seed) for seed in row["seeds"]],
         "scores": [float(score) for score in row["scores"]],
         "mean": _plain(row["mean"]),

@@ -14,10 +14,11 @@ import pandas as pd
 from analysis.formats import signed
 from analysis.report.headline import Headline, Scene, Statement, before_the_freeze
 from analysis.report.held_out import HeldOut
-from analysis.report.verdict import Stage, stated
+from analysis.report.verdict import stated
 from analysis.report.wording import NOT_SEPARATED, SEPARATED, wording_of
 from analysis.selection.final_seeds import FinalScores, judged_difference
 from analysis.selection.one_standard_error import decide
+from analysis.selection.stage import Stage
 from analysis.stats.judge import ENOUGH_SEEDS
 from analysis.stats.seed_contrasts import effects
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.cli.options import SweepDir, console, path
-from sweeps.cli.output import Force, verdict_line, write_output
+from sweeps.cli.output import Force, write_output
 
 if TYPE_CHECKING:
     from sweeps.store.store import Store
@@ -31,41 +31,38 @@ def best(
 
     Example: [bold]kdsweep best runs/camvid --out best.yaml[/]
     """
-    from analysis import read_tables
     from analysis.report.best_evidence import best_evidence
-    from kdtrain.runtime.scratch import scratch_folder
     from sweeps.attempt.teachers import teacher_store
-    from sweeps.ledger.ledger import copy_ledger
     from sweeps.outcome.best_file import best_document
-    from sweeps.outcome.tabulate import load_state, write_tables
+    from sweeps.outcome.results import tables_now, write_again
+    from sweeps.outcome.tabulate import load_state
+    from sweeps.show.next_step import last_lines, next_step
     from sweeps.store.store import Store
 
     store = Store(sweep)
-    spec, _ = load_state(store)
+    spec, state = load_state(store)
+    teacher = teacher_store(spec, store)
     if freeze:
         _freeze(store)
-    with scratch_folder() as folder:  # others' sweeps may be read only
-        copy_ledger(store, folder)
-        write_tables(folder)
-        chosen = best_evidence(read_tables(folder))
-    beside = Store(out.parent) if out is not None else store
-    text = best_document(chosen, teacher_store(spec, store), beside)
-    if freeze:
-        store.write("best.yaml", best_document(chosen, teacher_store(spec, store), store).encode())
-    verdict = verdict_line(chosen)
+        write_again(store, teacher)
+    chosen = best_evidence(tables_now(store))
+    text = best_document(chosen, teacher, Store(out.parent) if out is not None else store)
+    said = chosen["evidence"]["verdict"]
+    step = "" if freeze else next_step(store, spec, state, said.get("decide", ""))  # said at the freeze
+    last = last_lines(said["headline"], step)
     if out is not None:
         write_output(out, text, force)
         console.print(str(out))
     elif not freeze:
         console.write(text)
-        verdict = "\n".join(f"# {line}" for line in verdict.splitlines())  # what is printed is YAML
-    console.print(verdict)
+        last = "\n".join(f"# {line}" for line in last.splitlines())  # what is printed is YAML
+    console.print(last)
 
 
 def _freeze(store: "Store") -> None:
     from sweeps.outcome.freeze import freeze
     from sweeps.outcome.tabulate import load_state
-    from sweeps.show.progress import resume_command
+    from sweeps.show.next_step import resume_command
 
     frozen = freeze(store)
     chosen = frozen.chosen

@@ -1,11 +1,10 @@
 """Files that a user names: nothing that is there already is replaced without a word."""
 
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -38,22 +37,6 @@ def write_output(path: Path, content: str, force: bool) -> None:
         write_atomically(path, new)
     except OSError as error:
         raise refused(path, error) from error
-
-
-def verdict_line(chosen: Mapping[str, Any]) -> str:
-    """The last lines of a command that shows a result: what would decide, and the headline of the report.
-
-    Args:
-        chosen: From `analysis.report.best_evidence.best_evidence`.
-    """
-    said = chosen["evidence"]["verdict"]
-    decide = f"{_with_its_command_below(said['decide'])}\n" if "decide" in said else ""
-    return f"{decide}verdict: {said['headline']}"
-
-
-def _with_its_command_below(sentence: str) -> str:
-    """A sentence that ends with a command in backticks, the command on a line of its own, to be pasted."""
-    return re.sub(r": `([^`]+)`\.$", r":\n  \1", sentence)
 
 
 def require_writable(sweep: Store, out: str) -> None:

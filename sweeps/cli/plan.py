@@ -64,24 +64,16 @@ def plan(
 
 def _seeds(spec: "SweepSpec", like: str) -> list[str]:
     """How many seeds gains take, by the noise of another sweep, or of this one, and the command that goes on."""
-    from analysis import read_tables
-    from kdtrain.runtime.scratch import scratch_folder
-    from sweeps.designs.evidence import begun_as, lines_like
-    from sweeps.ledger.grow_command import PLACE, grow_command
-    from sweeps.ledger.ledger import copy_ledger
-    from sweeps.outcome.tabulate import load_state, write_tables
-    from sweeps.show.commands import next_command
+    from sweeps.designs.evidence import begun_as, how_to_go_on, lines_like
+    from sweeps.outcome.results import tables_now
+    from sweeps.outcome.tabulate import load_state
+    from sweeps.show.next_step import command_below
     from sweeps.store.store import Store
 
     store = Store(like)
     _, state = load_state(store)
-    with scratch_folder() as folder:  # others' sweeps may be read only
-        copy_ledger(store, folder)
-        write_tables(folder)
-        tables = read_tables(folder)
-    begun = begun_as(spec, state, like)
-    lines = lines_like(spec, tables, like, begun)
-    if begun:
-        plain = f"{next_command('run', f'{like}/spec.yaml', dir=like)} --set {PLACE}"
-        lines.append(f"to go on, with the number of seeds in place of SEEDS: {grow_command(state.command) or plain}")
+    begun, tables = begun_as(spec, state, like), tables_now(store)
+    lines = lines_like(spec, tables, like, begun and state.frozen is None)
+    if begun and (line := how_to_go_on(tables, like)):
+        lines.append(command_below(line))
     return lines

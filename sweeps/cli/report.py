@@ -1,13 +1,17 @@
 """The command `kdsweep report`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdtrain import InputError
 from sweeps.cli.options import console, folder_or_uri, path, say_if_stale
 from sweeps.cli.output import Force, require_writable, write_output
+
+if TYPE_CHECKING:
+    from analysis.report.verdict import Verdict
+    from sweeps.store.store import Store
 
 
 def report(
@@ -63,14 +67,24 @@ def report(
             findings = read_findings(folder)
             write_output(out, report_page(findings), force)
         console.print(str(out))
-        console.print(f"verdict: {verdict_of(findings.tables).headline}")
+        console.print(_last_lines(store, verdict_of(findings.tables)))
         return
     require_writable(store, "report.html")
     with local_folder(store) as folder:
         has_ledger = bool(store.names(LEDGER))
         if has_ledger or not (folder / "tables" / "trials.parquet").is_file():
-            write_tables(folder)
+            write_tables(folder, store.place)
         written = write_report(folder).relative_to(folder)
-        headline = verdict_of(read_tables(folder)).headline
+        found = verdict_of(read_tables(folder))
     console.print(f"{store}/{written}")
-    console.print(f"verdict: {headline}")
+    console.print(_last_lines(store, found))
+
+
+def _last_lines(sweep: "Store", found: "Verdict") -> str:
+    """What to do next, which the ledger says, and the headline."""
+    from sweeps.outcome.tabulate import load_state
+    from sweeps.show.next_step import last_lines, next_step
+    from sweeps.store.generations import LEDGER
+
+    step = next_step(sweep, *load_state(sweep), found.decide) if sweep.names(LEDGER) else ""
+    return last_lines(found.headline, step)

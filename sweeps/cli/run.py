@@ -22,8 +22,8 @@ from sweeps.cli.options import (
     machine_of,
     stoppable,
 )
-from sweeps.cli.output import verdict_line
 from sweeps.show.commands import next_command, this_command
+from sweeps.show.next_step import last_lines
 from sweeps.spec.spec import SweepSpec, load_spec
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def run_and_print(
             console.print("no config was chosen: no trial completed")
         else:
             _print_best(results, sweep)
-        if results.best is not None:
-            console.print(verdict_line(results.best))
+            console.print(last_lines(results.best["evidence"]["verdict"]["headline"], results.next_step))
         if any(failed.runs_again for failed in results.failed):
             console.print(f"once the cause is mended, this runs the failed trials again:\n  {this_command()}")
         if results.best is None or any(failed.runs_again for failed in results.failed):

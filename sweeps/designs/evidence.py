@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.formats import plural, points, share
-from analysis.report.evidence_lines import between, cost_text, seeds_text
+from analysis.report.evidence_lines import between, cost_text, seeds_change, seeds_text, smallest_gain
 from analysis.selection.evidence import Race, Races, races, situation
 from analysis.selection.halving import all_seeds
 from analysis.stats.looks import NO_LOOKS
 from analysis.stats.seed_plan import GAINS, Need, Situation, in_sds
-from analysis.tables.json_columns import read_config
+from analysis.tables.json_columns import read_config, read_frozen_selection
 from analysis.tables.states import Phase, State
 from kdtrain.errors import InputError
 from sweeps.driver.allocation import confirms, most_trials
@@ -80,7 +80,16 @@ def lines_like(spec: SweepSpec, tables: Mapping[str, pd.DataFrame], name: str, b
         f"points over seeds, or by {points(noise.low)} to {points(noise.high)}; "
         f"{plural(start.comparisons, 'comparison')}):"
     ]
-    return [*lines, *(_line(start.need(gain), start, plan, begun) for gain in GAINS)]
+    first = spec.confirm.first if spec.confirm.most else None
+    return [*lines, *(_line(start.need(gain), start, plan, begun, first) for gain in GAINS)]
+
+
+def how_to_go_on(tables: Mapping[str, pd.DataFrame], name: str) -> str:
+    """The command that goes on with a sweep that was begun, for a gain that more seeds would find; empty for none."""
+    if read_frozen_selection(dict(tables)) is not None:
+        return f"the selection of {name} is frozen and cannot grow: these are seeds and costs of a new sweep"
+    found = situation(dict(tables))
+    return "" if found is None else smallest_gain(dict(tables), found, races(dict(tables)))
 
 
 def races_of(spec: SweepSpec, tables: Mapping[str, pd.DataFrame]) -> Races:
@@ -104,7 +113,7 @@ def _pace(trials: pd.DataFrame) -> dict[bool, float]:
     return {bool(key): float(value) for key, value in medians.items()}
 
 
-def _line(need: Need, start: Situation, plan: Races, begun: bool) -> str:
+def _line(need: Need, start: Situation, plan: Races, begun: bool, first: int | None) -> str:
     seeds = f"{seeds_text(need.seeds)} seeds{between(need, ' (', ')')}"
     missed = f"; {start.seeds} miss it in {share(need.missed)}" if start.seeds > 1 else ""
     if need.seeds is None:
@@ -112,7 +121,7 @@ def _line(need: Need, start: Situation, plan: Races, begun: bool) -> str:
     setting = plan.setting_for(need.seeds)
     more = "further " if begun else ""
     cost = cost_text(plan.cost(setting)).replace(" training", f" {more}training", 1)
-    return f"  {points(need.gain)} points: {seeds}, {cost}, --set confirm.seeds={setting}{missed}"
+    return f"  {points(need.gain)} points: {seeds}, {cost}, --set {seeds_change(setting, first)}{missed}"
 
 
 def begun_as(spec: SweepSpec, state: SweepState, sweep: str) -> bool:

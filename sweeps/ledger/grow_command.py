@@ -11,17 +11,24 @@ PLACE = f"{SEEDS}=SEEDS"
 _PROGRAM, _SET = "kdsweep", "--set"
 
 
-def grow_command(command: Command | None) -> str | None:
+def grow_command(command: Command | None, place: str | None = None) -> str | None:
     """A line for a shell with ``--set confirm.seeds=SEEDS``, to be pasted in any folder of the same machine.
 
     None where no command began the session, or one in which the field cannot be changed beside what it changes.
+
+    Args:
+        command: The command that began the last session.
+        place: Where the sweep is now: of a sweep that was moved the line is a plain one.
     """
     if command is None:
         return None
+    if place not in (None, command["sweep"]):
+        return shlex.join([_PROGRAM, "run", f"{place}/spec.yaml", "--dir", place, _SET, PLACE])
     before, _, after = command["line"].partition(f"{_PROGRAM} ")
     words = shlex.split(after)
     if words[:1] == ["demo"]:
-        words = ["run", f"{command['sweep']}/spec.yaml", "--dir", command["sweep"]]
+        inline = [word for word in words if word == "--inline"]
+        words = ["run", f"{command['sweep']}/spec.yaml", "--dir", command["sweep"], *inline]
     if words[:1] != ["run"]:
         return None
     kept = list(_without_seeds(words))

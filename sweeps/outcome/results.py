@@ -34,12 +34,14 @@ class Results:
     """The paths of the report and `best.yaml`, the chosen config with its evidence, and the trials that failed.
 
     `best_file` and `best` are none where no trial completed; `best` is from `analysis.report.best_evidence`.
+    `next_step` is what to do next, with its command.
     """
 
     report: str
     best_file: str | None
     best: Mapping[str, Any] | None
     failed: tuple[Failed, ...] = ()
+    next_step: str = ""
 
 
 @contextlib.contextmanager
@@ -74,7 +76,7 @@ def scratch_results(sweep: Store) -> Iterator[Path]:
         sweep.pull("predictions", folder / "predictions")
         if sweep.names(LEDGER):
             copy_ledger(sweep, folder)
-            write_tables(folder)
+            write_tables(folder, sweep.place)
         else:
             sweep.pull("tables", folder / "tables")
         yield folder
@@ -92,12 +94,7 @@ def _refusals_named(folder: Path) -> Iterator[None]:
 def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:
     """Write the results, from the ledger and the folders of the trials."""
     with local_folder(sweep) as folder:
-        write_tables(folder)
-        tables = read_tables(folder)
-        chosen = best_evidence(tables) if tables["selections"]["chosen"].any() else None
-        if chosen is not None:
-            text = best_document(chosen, teacher.store if teacher else None, sweep)
-            write_atomically(folder / "best.yaml", text.encode())
+        tables, chosen = _write_tables_and_best(folder, sweep, teacher.store if teacher else None)
         eval_scale = spec.config_for(spec.studies[0]).eval_scale
         with scratch_folder() as scratch:
             models = {name: _local_copy(store, scratch / name) for name, store in _students(spec, sweep, tables)}
@@ -107,6 +104,33 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
             draw_predictions(folder / "predictions", spec.data, machine, models, eval_scale)
         report = write_report(folder).relative_to(folder).as_posix()
     return Results(_location(sweep, report), _location(sweep, "best.yaml") if chosen else None, chosen)
+
+
+def write_again(sweep: Store, teacher: Store | None) -> None:
+    """Write tables, best config and report of a sweep whose trials are as they were, but not what its ledger says."""
+    with local_folder(sweep) as folder:
+        _write_tables_and_best(folder, sweep, teacher)
+        write_report(folder)
+
+
+def tables_now(sweep: Store) -> dict[str, pd.DataFrame]:
+    """The tables of a sweep, made from its ledger; nothing is written to it, since others' sweeps may be read only."""
+    with scratch_folder() as folder:
+        copy_ledger(sweep, folder)
+        write_tables(folder, sweep.place)
+        return read_tables(folder)
+
+
+def _write_tables_and_best(
+    folder: Path, sweep: Store, teacher: Store | None
+) -> tuple[dict[str, pd.DataFrame], Mapping[str, Any] | None]:
+    """The tables of a sweep, and the chosen config with its evidence, both written to a folder."""
+    write_tables(folder, sweep.place)
+    tables = read_tables(folder)
+    chosen = best_evidence(tables) if tables["selections"]["chosen"].any() else None
+    if chosen is not None:
+        write_atomically(folder / "best.yaml", best_document(chosen, teacher, sweep).encode())
+    return tables, chosen
 
 
 def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Store]]:

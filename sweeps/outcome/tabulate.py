@@ -75,8 +75,12 @@ def _shown_by_trials(state: SweepState) -> Facts:
     return guessed_facts(state.sweep.spec, configs, params)
 
 
-def write_tables(sweep: Store | Path | str) -> dict[str, str]:
+def write_tables(sweep: Store | Path | str, place: str | None = None) -> dict[str, str]:
     """Write `D/tables/*.parquet`, which name the records that they are made from: the same ledger gives the same bytes.
+
+    Args:
+        sweep: The folder or URI.
+        place: The `Store.place` of the sweep, where this is a copy of its ledger.
 
     Returns:
         The key of every table in the sweep's store, by the table's name.
@@ -87,7 +91,7 @@ def write_tables(sweep: Store | Path | str) -> dict[str, str]:
     """
     store = open_store(sweep)
     spec, state, extent = _load(store)
-    tables = _tables(state, spec)
+    tables = _tables(state, spec, place or store.place)
     tables["selections"] = arrow_table("selections", select(_short_frames(tables)))
     keys = {name: f"{FOLDER}/{name}.parquet" for name in tables}
     for name, table in tables.items():
@@ -95,21 +99,27 @@ def write_tables(sweep: Store | Path | str) -> dict[str, str]:
     return keys
 
 
-def short_frames(state: SweepState, spec: SweepSpec) -> dict[str, pd.DataFrame]:
+def short_frames(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[str, pd.DataFrame]:
     """The tables that `select` reads, as frames; nothing is written."""
-    return _short_frames(_tables(state, spec))
+    return _short_frames(_tables(state, spec, place))
 
 
-def _tables(state: SweepState, spec: SweepSpec) -> dict[str, pa.Table]:
-    return {name: arrow_table(name, table_rows) for name, table_rows in rows(state, spec).items()}
+def _tables(state: SweepState, spec: SweepSpec, place: str | None) -> dict[str, pa.Table]:
+    return {name: arrow_table(name, table_rows) for name, table_rows in rows(state, spec, place).items()}
 
 
 def _short_frames(tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
     return {name: table.to_pandas() for name, table in tables.items() if name not in _LONG}
 
 
-def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
-    """All tables except `selections`, which is computed from the others."""
+def rows(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[str, Rows]:
+    """All tables except `selections`, which is computed from the others.
+
+    Args:
+        state: The sweep.
+        spec: Its spec.
+        place: The `Store.place` of the sweep, for the command that goes on; none to take it for where it was begun.
+    """
     sweep_id = state.sweep.sweep_id
     trials = list(state.trials.values())
     code = code_columns(state)
@@ -119,7 +129,7 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
         return [{"sweep_id": sweep_id, **item} for item in items]
 
     return {
-        "sweeps": of_sweep([{**_sweep(state, spec), "code_json": code.code_json}]),
+        "sweeps": of_sweep([{**_sweep(state, spec, place), "code_json": code.code_json}]),
         "studies": of_sweep(_studies(state, spec)),
         "trials": of_sweep([{**_trial(trial), "code_digest": code.code_digest[trial.id]} for trial in trials]),
         "params": of_sweep([row for trial in trials for row in _params(trial, spec)]),
@@ -143,7 +153,7 @@ def rows(state: SweepState, spec: SweepSpec) -> dict[str, Rows]:
     }
 
 
-def _sweep(state: SweepState, spec: SweepSpec) -> Row:
+def _sweep(state: SweepState, spec: SweepSpec, place: str | None) -> Row:
     data = state.sweep.data
     baseline, looks = spec.baseline, before(state.looks, state.look_now())
     return {
@@ -174,7 +184,7 @@ def _sweep(state: SweepState, spec: SweepSpec) -> Row:
         "looks_spent": looks.spent,
         "looks_most": looks.most or None,
         "frozen_json": _frozen(state),
-        "grow_command": grow_command(state.command),
+        "grow_command": grow_command(state.command, place),
     }
 
 

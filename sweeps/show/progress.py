@@ -1,13 +1,11 @@
 """The progress of a sweep: on a terminal or in a log while it runs, and from its files at any time."""
 
 import math
-import shlex
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -23,7 +21,6 @@ from sweeps.driver.allocation import (
     GOOD_SPLIT,
     all_searches,
     confirms,
-    count_final_runs,
     final_runs,
     race,
     searches,
@@ -40,6 +37,7 @@ from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.show.commands import next_command
 from sweeps.show.looks import earlier_looks, last_look
+from sweeps.show.next_step import last_lines, next_step, resume_command
 from sweeps.show.printer import Printer
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
@@ -179,17 +177,13 @@ def show_status(sweep: Store) -> Group:
         InputError: If there is no sweep in the folder, or its ledger is damaged.
     """
     spec, state = load_state(sweep)
-    lines = [*_fresh_seeds(spec, state, sweep), health(sweep, state), *_verdict(spec, state)]
+    lines = [*_fresh_seeds(spec, state), health(sweep, state)]
+    if state.finished or state.frozen:  # nothing is concluded before
+        from analysis.report.verdict import verdict_of
+
+        found = verdict_of(short_frames(state, spec, sweep.place))
+        lines.append(last_lines(found.headline, next_step(sweep, spec, state, found.decide)))
     return Group(table(summarize(spec, state)), Text("\n".join(lines)))
-
-
-def _verdict(spec: SweepSpec, state: SweepState) -> list[str]:
-    """The headline of the report, once the selection has come to its end; nothing is concluded before."""
-    if not (state.finished or state.frozen):
-        return []
-    from analysis.report.verdict import verdict_of
-
-    return [f"verdict: {verdict_of(short_frames(state, spec)).headline}"]
 
 
 def health(sweep: Store, state: SweepState) -> str:
@@ -206,17 +200,8 @@ def health(sweep: Store, state: SweepState) -> str:
     return last_record
 
 
-def resume_command(sweep: Store, state: SweepState) -> str:
-    """The command that began the last session; of a sweep that was moved, or begun by no command, a plain one."""
-    begun = state.command
-    if begun is None or begun["sweep"] != sweep.place:
-        return next_command("run", f"{sweep}/spec.yaml", dir=str(sweep))
-    is_here = Path(begun["folder"]) == Path.cwd()
-    return begun["line"] if is_here else f"cd {shlex.quote(begun['folder'])} && {begun['line']}"
-
-
-def _fresh_seeds(spec: SweepSpec, state: SweepState, sweep: Store) -> list[str]:
-    """The cost of fresh seeds beside the search, and whether the selection is frozen."""
+def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
+    """The cost of fresh seeds beside the search, and how far the final seeds are."""
     epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in Phase}
     lines = []
     if epochs[Phase.SEARCH] and epochs[Phase.CONFIRM]:
@@ -234,9 +219,6 @@ def _fresh_seeds(spec: SweepSpec, state: SweepState, sweep: Store) -> list[str]:
             f"selection frozen at {state.frozen_by.at[:16]}: config {chosen.config_id} of {chosen.study}; "
             f"final seeds: {ended} of {runs} runs"
         )
-    elif state.finished and (runs := count_final_runs(spec)):
-        command = next_command("best", str(sweep), freeze=True)
-        lines.append(f"selection not frozen; {runs} runs on final seeds are allowed by: {command}")
     return lines
 
 

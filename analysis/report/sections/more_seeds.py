@@ -2,12 +2,11 @@
 
 from analysis.formats import duration, missing, plural, points, share
 from analysis.report import html as page
-from analysis.report.evidence_lines import between, command_text, seeds_text
+from analysis.report.evidence_lines import between, seeds_text, smallest_gain
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.selection.evidence import Races, races, situation
 from analysis.stats.seed_plan import GAINS, Need, Situation
-from analysis.tables.json_columns import read_frozen_selection
 
 
 def section(findings: Findings) -> str:
@@ -26,13 +25,9 @@ def section(findings: Findings) -> str:
         f"{points(start.noise.low)} to {points(start.noise.high)}: hence the range. The verdict asks, besides, for a "
         "difference above the smallest that matters."
     )
-    attainable = next((need for need in needs if need.seeds is not None and need.seeds > start.seeds), None)
-    go_on = ""
-    may_grow = read_frozen_selection(findings.tables) is None
-    if attainable is not None and attainable.seeds is not None and may_grow:
-        command = page.escape(command_text(findings.tables, plan, attainable.seeds))
-        go_on = f'<p class="aside">For a difference of {points(attainable.gain)} points: {command}</p>'
-    return f"{page.figure(table, 'How many seeds a difference takes.', rest)}{go_on}"
+    go_on = smallest_gain(findings.tables, start, plan)
+    below = f'<p class="aside">{page.escape(go_on)}</p>' if go_on else ""
+    return f"{page.figure(table, 'How many seeds a difference takes.', rest)}{below}"
 
 
 def _row(need: Need, start: Situation, plan: Races) -> list[TableCell]:
