@@ -16,8 +16,8 @@ def best_evidence(tables: Tables) -> dict[str, Any]:
 
     Returns:
         As ``analysis.selection.select.best``; the evidence begins with ``verdict``: the headline of the report, what it
-        rests on (see ``analysis.selection.stage.Stage``), its word with the numbers, as fractions 0..1, and the warnings
-        of the whole sweep.
+        rests on (an ``analysis.selection.stage.Stage``), its word with the numbers, as fractions 0..1, and the
+        warnings of the whole sweep.
 
     Raises:
         AnalysisError: No trial is complete, so there is nothing to choose from.
