@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from kdtrain.data import ROLES, DataSet, DataSource, open_data, open_role, parse
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.methods import Method, Term, TermInput, TermModule, find_term, get_method, parse_term
-from kdtrain.methods.base import CLASS_MAPS
+from kdtrain.methods.base import CLASS_MAPS, LARGEST_PULL, LEAST_PULL, Units
 from kdtrain.space import Choice, Domain
 
 CLASSES = 5
@@ -262,19 +263,32 @@ def check_method(method: Method | str) -> None:
         all(note.startswith(STATUSES) for note in method.notes.values()),
         f"method {method.name}: a note starts with one of {', '.join(STATUSES)}",
     )
-    config = TrainConfig(terms=method.terms, teacher=TEACHER if method.needs_teacher else None)
+    for units in get_args(Units):
+        terms, search = method.defaults(units)
+        _check_terms(method, terms)
+        by_name = {term.name: term for term in terms}
+        for path, domain in search.items():
+            name, _, option = path.partition(".")
+            if option != "pull":
+                _check_domain(f"method {method.name}: the search of {path}", by_name[name], option, domain)
+    for name, pull in method.pulls.items():
+        _require(
+            pull.low >= LEAST_PULL and pull.high <= LARGEST_PULL,
+            f"method {method.name}: the pulls of {name} must lie within {LEAST_PULL:g} and {LARGEST_PULL:g}, got "
+            f"{pull}",
+        )
+
+
+def _check_terms(method: Method, terms: Sequence[Term]) -> None:
+    config = TrainConfig(terms=tuple(terms), teacher=TEACHER if method.needs_teacher else None)
     again = TrainConfig.parse(json.loads(config.model_dump_json()))
     _require(
         again == config and again.config_id == config.config_id,
         f"method {method.name}: the config must be the same after a way through JSON",
     )
-    for term in method.terms:
+    for term in terms:
         _require(find_term(term.loss) is type(term), f"method {method.name}: {term.loss} must lead to its class")
         _backward(term, example_input(term))
-    terms = {term.name: term for term in method.terms}
-    for path, domain in method.search.items():
-        name, _, option = path.partition(".")
-        _check_domain(f"method {method.name}: the search of {path}", terms[name], option, domain)
 
 
 def _check_domain(at: str, term: Term, option: str, domain: Domain) -> None:

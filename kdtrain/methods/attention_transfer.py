@@ -53,6 +53,7 @@ AT = Method(
     citation=CITATION,
     terms=(CrossEntropy(), AttentionTransfer(weight=1e4)),
     search={"attention_transfer.weight": Range(low=1e2, high=1e6, log=True)},
+    pulls={"attention_transfer": Range(low=0.05, high=5, log=True)},
     notes={
         "weight": "stated: 10000 in CIRKD, beside pixel-wise KD (zoo_at), at 64 x 128 pixels; scale it by the pixels",
         "layer": "stated: what feeds the classifier, in CIRKD; the ends of several stages in the paper",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,7 +15,7 @@ from kdtrain.foreign import called_by_reference, is_reference
 from kdtrain.losses.maps import precise, resize_map, resize_scores
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.names import LONGEST, check_name
-from kdtrain.space import Domain
+from kdtrain.space import Domain, Range
 
 Temperature = Annotated[float, Field(gt=0)]
 """Divides the logits before a softmax."""
@@ -27,6 +27,11 @@ Shape = tuple[int, ...]
 """Channels, height and width of a map."""
 Shapes = Mapping[str, Shape]
 """By layer."""
+Units = Literal["pull", "weight"]
+"""How a method's defaults are meant: `pull`: reductions that depend on neither map nor batch size, and ranges of pulls;
+`weight`: the published reductions with their weights, and ranges of weights."""
+LEAST_PULL, LARGEST_PULL = 0.001, 19.0
+"""Below and above, a term has less than 0.1 % and more than 95 % of the gradient of it and the task."""
 
 
 def _no_broadcast(_: Iterable[Tensor]) -> None:
@@ -278,17 +283,22 @@ def _split(layers: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Method:
-    """A named list of terms with published defaults, and the ranges worth searching."""
+    """A named list of terms with its defaults, and the ranges worth searching."""
 
     name: str
     """See `kdtrain.names`: studies are named after their method."""
     title: str
     citation: str
     terms: tuple[Term, ...]
+    """The defaults, in reductions that depend on neither map nor batch size."""
     search: Mapping[str, Domain] = field(default_factory=dict)
-    """`<term name>.<field>` -> domain."""
+    """`<term name>.<field>` -> domain. Ranges of weights belong to the published terms."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Piece -> `stated: ...`, `secondary: ...` or `inferred: ...`."""
+    published: tuple[Term, ...] = ()
+    """The terms as published, by the same names in the same order, where they differ from `terms`; else empty."""
+    pulls: Mapping[str, Range] = field(default_factory=dict)
+    """Term name -> range of its pull: the length of its gradient beside that of cross-entropy."""
 
     def __post_init__(self) -> None:
         try:
@@ -300,12 +310,38 @@ class Method:
             raise InputError(
                 f"method {self.name!r}: the names of terms must differ, got {[t.name for t in self.terms]}"
             )
+        if self.published and [(t.name, type(t)) for t in self.published] != [(t.name, type(t)) for t in self.terms]:
+            raise InputError(
+                f"method {self.name!r}: published must name the same losses as terms, {list(terms)}, got "
+                f"{[term.name for term in self.published]}"
+            )
         for key in self.search:
             name, _, option = key.partition(".")
             if name not in terms or option not in type(terms[name]).model_fields:
                 raise InputError(f"method {self.name!r} searches {key!r}, which none of its terms has")
+        for name, pull in self.pulls.items():
+            if name not in terms:
+                raise InputError(f"method {self.name!r} has a range of pulls of {name!r}, which is none of its terms")
+            if not (isinstance(pull, Range) and pull.log and not pull.integer):
+                raise InputError(f"method {self.name!r}: pulls of {name!r} must be a log range of numbers, got {pull}")
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any term that counts needs a teacher."""
         return any(term.needs_teacher and term.weight > 0 for term in self.terms)
+
+    def defaults(self, units: Units) -> tuple[tuple[Term, ...], dict[str, Domain]]:
+        """The terms, and the domains by `<term name>.<field>`, that a study of this method starts from.
+
+        Args:
+            units: `weight`: the published terms and `search`. `pull`: `terms`, and `search` with the ranges of `pulls`
+                at `<term name>.pull` in place of those at `<term name>.weight`; a term without one keeps its weights.
+        """
+        if units == "weight":
+            return self.published or self.terms, dict(self.search)
+        searched = {self._by_pull(key): domain for key, domain in self.search.items()}
+        return self.terms, searched | {f"{name}.pull": pull for name, pull in self.pulls.items()}
+
+    def _by_pull(self, key: str) -> str:
+        name, _, option = key.partition(".")
+        return f"{name}.pull" if option == "weight" and name in self.pulls else key

@@ -228,6 +228,11 @@ CITATION = (
     "2022, arXiv:2204.06986."
 )
 
+CIRKD_PULLS = {
+    "pixel_kd": Range(low=0.05, high=5, log=True),
+    "cross_image_relation": Range(low=0.05, high=5, log=True),
+}
+
 CIRKD = Method(
     name="cirkd",
     title="Cross-image relations: KD, the batch, and a memory",
@@ -238,6 +243,10 @@ CIRKD = Method(
         "cross_image_relation.weight": Range(low=0.1, high=10, log=True),
         "cross_image_relation.temperature": Choice(choices=(0.05, 0.1, 0.5)),
         "memory_relation.weight": Range(low=0.01, high=1, log=True),
+    },
+    pulls={
+        **CIRKD_PULLS,
+        "memory_relation": Range(low=0.02, high=2, log=True),
     },
     notes={
         "weights, temperatures": "stated: 1 and 1 for KD, 1 for the batch, 0.1 for the memory (0.01 for Pascal VOC)",
@@ -256,6 +265,7 @@ CIRKD_BATCH = Method(
         "cross_image_relation.weight": Range(low=0.1, high=10, log=True),
         "cross_image_relation.temperature": Choice(choices=(0.05, 0.1, 0.5)),
     },
+    pulls=CIRKD_PULLS,
     notes={
         "weights, temperatures": "stated: those of the whole method",
         "layer": "stated: what feeds the classifier",

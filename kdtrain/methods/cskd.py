@@ -247,6 +247,11 @@ CSKD = Method(
         "cam_cka.weight": Range(low=0.03, high=3, log=True),
         "grid_pam_cka.weight": Range(low=0.08, high=8, log=True),
     },
+    pulls={
+        "channel_wise": Range(low=0.1, high=10, log=True),
+        "cam_cka": Range(low=0.01, high=1, log=True),
+        "grid_pam_cka": Range(low=0.01, high=1, log=True),
+    },
     notes={
         "weights, temperatures": "stated: 3, 0.3, 0.8 and 2 in the official scripts, for all data",
         "layer": "stated: what feeds the classifier",

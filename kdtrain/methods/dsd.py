@@ -106,6 +106,10 @@ DSD = Method(
         "category_similarity.weight": Range(low=1, high=1e6, log=True),
         "category_similarity.form": Choice(choices=("code", "rows")),
     },
+    pulls={
+        "pixel_similarity": Range(low=0.05, high=5, log=True),
+        "category_similarity": Range(low=0.05, high=5, log=True),
+    },
     notes={
         "weights": "stated: 1000 and 10 in CIRKD; the authors published no code",
         "alone": "stated: in CIRKD without pixel-wise KD",

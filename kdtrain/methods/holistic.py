@@ -176,6 +176,7 @@ class SelfAttention(nn.Module):
 
 
 HOLISTIC_SEARCH: dict[str, Domain] = {"holistic.weight": Range(low=1e-4, high=1e-1, log=True)}
+HOLISTIC_PULLS = {"holistic": Range(low=0.003, high=0.3, log=True)}
 
 SKD = Method(
     name="skd",
@@ -183,6 +184,7 @@ SKD = Method(
     citation=CITATION,
     terms=(*SKD_PA.terms, Holistic(weight=0.1, optimizer="sgd")),
     search={**SKD_PA.search, **HOLISTIC_SEARCH},
+    pulls={**SKD_PA.pulls, **HOLISTIC_PULLS},
     notes={
         **SKD_PA.notes,
         "weights": "stated: 10, 0.5 and 0.1 in the authors' script",

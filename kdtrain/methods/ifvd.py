@@ -8,7 +8,7 @@ from torch import Tensor
 from kdtrain.losses import intra_class_variation
 from kdtrain.losses.variation import PrototypeScope
 from kdtrain.methods.base import Layers, Method, Term, TermInput
-from kdtrain.methods.holistic import HOLISTIC_SEARCH, Holistic
+from kdtrain.methods.holistic import HOLISTIC_PULLS, HOLISTIC_SEARCH, Holistic
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Range
@@ -60,6 +60,11 @@ IFVD = Method(
         "pixel_kd.weight": Range(low=1, high=300, log=True),
         "intra_class_variation.weight": Range(low=2, high=2000, log=True),
         **HOLISTIC_SEARCH,
+    },
+    pulls={
+        "pixel_kd": Range(low=0.05, high=5, log=True),
+        "intra_class_variation": Range(low=0.05, high=5, log=True),
+        **HOLISTIC_PULLS,
     },
     notes={
         "weights": "stated: 200, 10 and 0.001 in the authors' scripts",

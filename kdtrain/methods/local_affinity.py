@@ -49,6 +49,7 @@ LOCAL = Method(
         "local_affinity.weight": Range(low=0.01, high=10, log=True),
         "local_affinity.neighbours": Choice(choices=(8, 24)),
     },
+    pulls={"pixel_kd": Range(low=0.05, high=5, log=True), "local_affinity": Range(low=0.05, high=5, log=True)},
     notes={
         "local_affinity": "secondary: first-order consistency of neighbouring pixels",
         "pixel_kd": "inferred: stands for the paper's zero-order term on probabilities",

@@ -80,6 +80,7 @@ MGD = Method(
         "masked_generation.masked": Choice(choices=(0.25, 0.5, 0.75)),
         "channel_wise.weight": Range(low=0.3, high=30, log=True),
     },
+    pulls={"masked_generation": Range(low=0.02, high=2, log=True), "channel_wise": Range(low=0.1, high=10, log=True)},
     notes={
         "weights, temperature": "stated: 0.00002, and 3 and 4 for the logits, in the authors' code",
         "layer": "stated: the last stage of the encoder",

@@ -74,6 +74,7 @@ SKD_PA = Method(
         "pairwise.weight": Range(low=0.05, high=100, log=True),
         "pairwise.nodes": Choice(choices=("official", "pool")),
     },
+    pulls={"pixel_kd": Range(low=0.05, high=5, log=True), "pairwise": Range(low=0.05, high=5, log=True)},
     notes={
         "weights": "stated: 10 and 0.5 in the authors' script",
         "pixel_kd.reduction": "stated: a cross-entropy, summed over the images of a batch, in the authors' code",

@@ -8,7 +8,7 @@ from kdtrain.methods.attention_transfer import AttentionTransfer
 from kdtrain.methods.base import Method
 from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.fitnet import FitNet
-from kdtrain.methods.holistic import HOLISTIC_SEARCH, Holistic
+from kdtrain.methods.holistic import HOLISTIC_PULLS, HOLISTIC_SEARCH, Holistic
 from kdtrain.methods.ifvd import IntraClassVariation
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.skd import Pairwise
@@ -20,6 +20,7 @@ CITATION = (
     "CVPR 2022, arXiv:2204.06986: its code for other methods."
 )
 KD_SEARCH: dict[str, Domain] = {"pixel_kd.weight": Range(low=0.1, high=30, log=True)}
+KD_PULLS = {"pixel_kd": Range(low=0.05, high=5, log=True)}
 KD_NOTES = {"pixel_kd": "stated: weight 1 at T = 1, T² times the mean over pixels"}
 HOLISTIC_NOTES = {
     "holistic": "stated: hinge, weight 0.001, the discriminator's own loss 0.1, Adam at 0.0004; computed even at "
@@ -56,6 +57,12 @@ ZOO_CWD = Method(
         **KD_SEARCH,
         **HOLISTIC_SEARCH,
     },
+    pulls={
+        "channel_wise": Range(low=0.1, high=10, log=True),
+        "channel_wise_feature": Range(low=0.1, high=10, log=True),
+        **KD_PULLS,
+        **HOLISTIC_PULLS,
+    },
     notes={
         "channel_wise": "stated: weight 3 on logits and 50 on features, both at T = 4; 0.3 and 5 for SegFormer",
         "channel_wise_feature.adapter": "stated: a 1x1 convolution without bias where the channels differ",
@@ -71,6 +78,7 @@ ZOO_SKD = Method(
     citation=CITATION,
     terms=(CrossEntropy(), Pairwise(weight=10.0), PixelKd(), _adversary()),
     search={"pairwise.weight": Range(low=0.05, high=100, log=True), **KD_SEARCH, **HOLISTIC_SEARCH},
+    pulls={"pairwise": Range(low=0.05, high=5, log=True), **KD_PULLS, **HOLISTIC_PULLS},
     notes={
         "pairwise": "stated: weight 10 on a quarter of the pixels, with a gradient through the lengths; the paper's "
         "own code has 4 to 9 nodes, weight 0.5 and constant lengths (skd)",
@@ -85,6 +93,7 @@ ZOO_IFVD = Method(
     citation=CITATION,
     terms=(CrossEntropy(), IntraClassVariation(weight=20.0), PixelKd(), _adversary()),
     search={"intra_class_variation.weight": Range(low=2, high=2000, log=True), **KD_SEARCH, **HOLISTIC_SEARCH},
+    pulls={"intra_class_variation": Range(low=0.05, high=5, log=True), **KD_PULLS, **HOLISTIC_PULLS},
     notes={
         "intra_class_variation": "stated: weight 20; 200 in the paper's own code (ifvd)",
         **KD_NOTES,
@@ -98,6 +107,7 @@ ZOO_AT = Method(
     citation=CITATION,
     terms=(CrossEntropy(), AttentionTransfer(weight=1e4), PixelKd()),
     search={"attention_transfer.weight": Range(low=1e2, high=1e6, log=True), **KD_SEARCH},
+    pulls={"attention_transfer": Range(low=0.05, high=5, log=True), **KD_PULLS},
     notes={
         "attention_transfer": "stated: weight 10000 at 64 x 128 pixels, on what feeds the classifier",
         **KD_NOTES,
@@ -110,6 +120,7 @@ ZOO_FITNET = Method(
     citation=CITATION,
     terms=(CrossEntropy(), FitNet(weight=10.0, adapter="conv"), PixelKd()),
     search={"fitnet.weight": Range(low=0.1, high=100, log=True), **KD_SEARCH},
+    pulls={"fitnet": Range(low=0.05, high=5, log=True), **KD_PULLS},
     notes={
         "fitnet": "stated: weight 10, on what feeds the classifier",
         "fitnet.adapter": "stated: a 1x1 convolution without bias, even where the channels agree",

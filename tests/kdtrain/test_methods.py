@@ -1,6 +1,7 @@
 """Registries, configs and modules of terms."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from kdtrain.methods.csc_ace import AdaptiveCrossEntropy, Csc
 from kdtrain.methods.cskd import CamCka, GridPamCka
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
-from kdtrain.space import Choice
+from kdtrain.space import Choice, Range
 from kdtrain.testing import CLASSES, check_loss, check_method, example_input, example_module
 
 torch.set_num_threads(1)
@@ -107,6 +108,55 @@ def test_methods_refuse_alike_names_and_idle_searches():
         Method("twice", "", "", (CrossEntropy(), CrossEntropy()))
     with pytest.raises(InputError, match=r"searches 'cross_entropy\.temperature'"):
         Method("idle", "", "", (CrossEntropy(),), {"cross_entropy.temperature": Choice(choices=(1,))})
+
+
+class TestDefaults:
+    TERMS = (CrossEntropy(), PixelKd(weight=0.3))
+    PUBLISHED = (CrossEntropy(), PixelKd(weight=10.0, reduction="skd"))
+    SEARCH: ClassVar = {
+        "pixel_kd.weight": Range(low=1, high=100, log=True),
+        "pixel_kd.temperature": Choice(choices=(1.0,)),
+    }
+    PULLS: ClassVar = {"pixel_kd": Range(low=0.1, high=10, log=True)}
+
+    def method(self, terms=TERMS, **changes):
+        return Method("m", "M", "", terms, **{"search": self.SEARCH, "pulls": self.PULLS} | changes)
+
+    def test_pulls_stand_in_the_places_of_the_weights(self):
+        method = self.method(published=self.PUBLISHED)
+        assert method.defaults("weight") == (self.PUBLISHED, self.SEARCH)
+        terms, search = method.defaults("pull")
+        assert terms == self.TERMS
+        assert list(search.items()) == [
+            ("pixel_kd.pull", self.PULLS["pixel_kd"]),
+            ("pixel_kd.temperature", self.SEARCH["pixel_kd.temperature"]),
+        ]
+
+    def test_a_method_that_knows_no_pulls_keeps_its_weights(self):
+        method = self.method(pulls={})
+        assert method.defaults("pull") == method.defaults("weight") == (self.TERMS, self.SEARCH)
+
+    def test_a_term_can_have_pulls_without_weights(self):
+        assert list(self.method(search={}).defaults("pull")[1]) == ["pixel_kd.pull"]
+
+    def test_what_does_not_fit_is_refused(self):
+        with pytest.raises(InputError, match=r"has a range of pulls of 'kd', which is none of its terms"):
+            self.method(pulls={"kd": self.PULLS["pixel_kd"]})
+        with pytest.raises(InputError, match=r"pulls of 'pixel_kd' must be a log range of numbers, got low=0.1"):
+            self.method(pulls={"pixel_kd": Range(low=0.1, high=10)})
+        with pytest.raises(
+            InputError, match=r"published must name the same losses as terms, .*, got \['cross_entropy'\]"
+        ):
+            self.method(published=(CrossEntropy(),))
+        with pytest.raises(AssertionError, match=r"the pulls of pixel_kd must lie within 0.001 and 19"):
+            check_method(self.method(published=self.PUBLISHED, pulls={"pixel_kd": Range(low=0.1, high=20, log=True)}))
+        with pytest.raises(AssertionError, match=r"the search of pixel_kd.weight must hold the default 1000"):
+            check_method(self.method(published=(CrossEntropy(), PixelKd(weight=1000))))
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_every_searched_weight_has_a_range_of_pulls(self, name):
+        method = METHODS[name]
+        assert set(method.pulls) == {key.split(".")[0] for key in method.search if key.endswith(".weight")}
 
 
 @pytest.mark.parametrize(
