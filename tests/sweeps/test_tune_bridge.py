@@ -8,7 +8,9 @@ from kdtrain.config import Machine
 from kdtrain.loop.reports import EpochReport
 from sweeps.attempt.signals import StopRequest
 from sweeps.launch.tune import TuneBridge, cause_of
+from sweeps.ledger.ledger import read
 from sweeps.outcome.freeze import freeze
+from sweeps.outcome.words import read_words
 from sweeps.store.store import Store
 
 
@@ -74,3 +76,50 @@ def test_a_trial_that_a_rung_stops_is_over_and_what_it_still_sends_changes_nothi
 )
 def test_a_lost_process_is_told_apart_from_a_lost_node(message, failure):
     assert cause_of(message) == failure
+
+
+def life(fake, spec, folder, steps=None):
+    """A life with three trials at once, of which the last that was started ends first; cut off after some ends."""
+
+    def quality(config):
+        return 0.5 + (0.2 if config.uses_teacher else 0.0) + 0.01 * fake.draw(config.config_id, config.seed)
+
+    train, running, number, ends = fake.FakeTrain(quality), [], 0, 0
+    with fake.open_driver(spec, folder, judge=read_words) as driver:
+        bridge = TuneBridge(driver, Machine(), lambda: None, StopRequest(), None)
+        while ends != steps:
+            while len(running) < 3 and isinstance(bridge.propose(f"t{number}"), dict):
+                driver.started(bridge.trial_of[f"t{number}"])
+                running.append(f"t{number}")
+                number += 1
+            if not running:
+                break
+            name, ends = running.pop(), ends + 1
+            trial = driver.state.trials[bridge.trial_of[name]]
+            result = train(fake.TrainConfig.parse(trial.config), workdir=folder / "trials" / trial.id)
+            bridge.receive(name, {"result": result.to_dict()})
+        assert bridge.failure is None
+        return driver.state
+
+
+@pytest.mark.parametrize("cut", [None, 3, 9, 12, 18])
+def test_trials_at_once_take_the_planned_looks_and_share_the_budget_of_repeats(fake, tmp_path, cut):
+    spec = fake.make_spec(
+        studies=["none", "kd"],
+        train={"epochs": 2},
+        repeats=2,
+        budget={"trials": 4},
+        confirm={"top": 1, "seeds": [3, 12], "until": "decided"},
+    )
+    if cut is not None:
+        assert not life(fake, spec, tmp_path, cut).finished
+    state = life(fake, spec, tmp_path)
+    assert state.finished
+    looks = [(record.data["seeds"], record.data["goes_on"]) for record in read(tmp_path) if record.kind == "look"]
+    assert looks == [(3, True), (5, False)]
+    for study in ("none", "kd"):
+        for search in (1, 2):
+            assert len(state.of_study(study, "search", search)) == 2
+            seeds = [trial.seed for trial in state.of_study(study, "confirm", search)]
+            assert sorted(seeds) == [8, 9, 10, 11, 12]
+    assert {trial.state for trial in state.trials.values()} == {"complete"}
