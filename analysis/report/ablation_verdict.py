@@ -9,7 +9,7 @@ from analysis.ablation.control_contrasts import ablation_contrasts
 from analysis.ablation.effects import CONTROLS
 from analysis.ablation.factorial import factorial_effects
 from analysis.formats import each, interval, missing, plural, points, signed
-from analysis.report.control_lines import controls_clauses, controls_line
+from analysis.report.control_lines import controls_clauses, controls_line, unsupported
 from analysis.report.evidence_lines import what_would_decide
 from analysis.report.headline import Headline
 from analysis.report.line import Line, Mark, worst
@@ -58,8 +58,7 @@ def ablation_verdict(tables: Tables, frame: pd.DataFrame, finished: bool) -> Abl
     if contrasts:
         lines.insert(0, controls_line(contrasts, absent))
     elif absent:
-        text = f"None was run: {', '.join(absent)}; without them a gain need not be distillation."
-        lines.append(Line("Controls", text, "amber"))
+        lines.append(Line("Controls", f"None was run: {unsupported(absent)}.", "amber"))
     short = f"{parts.text.split(';')[0].removesuffix('.')}{failed}"
     clauses = [*controls_clauses(contrasts), f"{'parts: ' if contrasts else ''}{short[0].lower()}{short[1:]}"]
     headline = f"{'Ablation' if finished else 'ablation'} of {_subject(tables, frame)}: {'; '.join(clauses)}"

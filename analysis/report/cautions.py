@@ -27,10 +27,8 @@ def budget(tables: Tables, comparison: pd.DataFrame) -> str:
     ]
     teacher = tables["teachers"]["seconds"].sum()
     trials, epochs = comparison["search_trials"].sum(), comparison["search_epochs"].sum()
-    parts = [
-        f"{trials} trials and {epochs} epochs of search ({duration(comparison['search_s'].sum())})",
-        f"{duration(comparison['confirm_s'].sum())} on fresh seeds",
-    ]
+    parts = [f"{trials} trials and {epochs} epochs of search ({duration(comparison['search_s'].sum())})"] * bool(trials)
+    parts.append(f"{duration(comparison['confirm_s'].sum())} on fresh seeds")
     if teacher:
         parts.append(f"{duration(teacher)} to fit the teacher")
     if recorded := recording(tables)[["record", "record_teacher"]].sum():
@@ -92,7 +90,8 @@ def not_claimed(
     else:
         sentences.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
     if not len(winner["test_scores"]) and (found is None or not found.chosen.test):
-        sentences.append("The search saw these images; the held-out role test was not read.")
+        seen = "The search saw these images; the" if comparison["searched_parameters"].any() else "The"
+        sentences.append(f"{seen} held-out role test was not read.")
     if any(mix.kind == "code" for mix in mixed(tables)):
         sentences.insert(0, "Which study is best is not claimed: they ran on different code.")
     return " ".join(sentences)

@@ -18,8 +18,13 @@ def controls_line(contrasts: Sequence[ControlContrast], absent: Sequence[str] = 
     by_subject = {each.subject: [other for other in contrasts if other.subject == each.subject] for each in contrasts}
     parts = [f"Control minus {subject}: {'; '.join(map(_numbers, its))}." for subject, its in by_subject.items()]
     if absent:
-        parts.append(f"Not run: {', '.join(absent)}; without them a gain need not be distillation.")
+        parts.append(f"Not run: {unsupported(absent)}.")
     return Line("Controls", " ".join(parts), controls_mark(contrasts, absent))
+
+
+def unsupported(absent: Sequence[str]) -> str:
+    """What may not be concluded without some controls, as a clause that begins with their names."""
+    return f"{', '.join(absent)}; without {'it' if len(absent) == 1 else 'them'} a gain need not be distillation"
 
 
 def controls_mark(contrasts: Sequence[ControlContrast], absent: Sequence[str] = ()) -> Mark:

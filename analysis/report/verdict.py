@@ -187,7 +187,7 @@ def _spreads(winner: pd.Series) -> str:
             found = spread(float(np.std(values, ddof=1)), len(values) - 1)
             parts.append(f"{what} {points(found.sd)} [{points(found.low)}, {points(found.high)}]")
     seeds = plural(winner["n"], "seed")
-    return f"Standard deviation over {seeds}: {', '.join(parts)}, in brackets its 95 % interval." if parts else ""
+    return f"Standard deviation over {seeds}: {', '.join(parts)} (brackets: 95 % intervals)." if parts else ""
 
 
 def _against(tables: Tables, winner: pd.Series, baseline: pd.Series | None, finished: bool) -> tuple[str, Mark]:

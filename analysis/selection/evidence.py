@@ -81,7 +81,8 @@ class Races:
 
 def situation(tables: Tables) -> Situation | None:
     """Where the fresh seeds of a sweep stand; None where they do not tell the noise of a difference."""
-    made = _effects(tables)
+    reference, family = _compared(tables)
+    made = _effects(tables, reference)
     if made is None:
         return None
     scale = made.difference_sd / made.spread.sd if made.spread.sd > 0 else np.nan
@@ -89,7 +90,7 @@ def situation(tables: Tables) -> Situation | None:
     if not noise.known:
         return None
     looks, looked = looks_of(tables["sweeps"]), bool(tables["sweeps"]["finished"].all())
-    return Situation(noise, made.comparisons, made.n, looks, looked)
+    return Situation(noise, family, made.n, looks, looked)
 
 
 def races(tables: Tables) -> Races:
@@ -111,8 +112,8 @@ def races(tables: Tables) -> Races:
     return Races(top, setting, rows, _at_once(complete))
 
 
-def _effects(tables: Tables) -> Effects | None:
-    """All best finalists beside the config that most are compared with, in the largest family of the sweep."""
+def _effects(tables: Tables, reference: str | None) -> Effects | None:
+    """All best finalists beside the config that most are compared with."""
     tops = finalists(tables).drop_duplicates("study")
     tops = tops[tops["confirmed"]]
     rows = [
@@ -120,11 +121,10 @@ def _effects(tables: Tables) -> Effects | None:
         for _, top in tops.iterrows()
         for seed, score in zip(top["seeds"], top["scores"], strict=True)
     ]
-    reference, family = _compared(tables)
     scored = {study for study, _, _ in rows}
     if reference not in scored or len(scored) < 2:
         return None
-    return effects(pd.DataFrame(rows, columns=["config", "seed", "score"]), str(reference), planned=family)
+    return effects(pd.DataFrame(rows, columns=["config", "seed", "score"]), str(reference))
 
 
 def _compared(tables: Tables) -> tuple[str | None, int]:
@@ -133,7 +133,7 @@ def _compared(tables: Tables) -> tuple[str | None, int]:
     if len(cells):
         subjects = [subject_of_group(group) for _, group in cells.groupby("design", sort=False)]
         others = cells[cells["role"] != "reference"]
-        sizes = others.groupby(["design", "family"]).size()
+        sizes = others.assign(control=others["role"] == "control").groupby(["design", "control", "family"]).size()
         return next((each for each in subjects if each is not None), None), int(sizes.max()) if len(sizes) else 1
     studies = tables["studies"]
     baseline = studies.loc[studies["is_baseline"], "study"]

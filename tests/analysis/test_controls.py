@@ -13,6 +13,7 @@ from analysis.report.best_evidence import best_evidence
 from analysis.report.verdict import verdict_of
 from analysis.selection.compare import compare
 from analysis.selection.control_contrasts import comparison_contrasts
+from analysis.selection.evidence import situation
 from analysis.selection.finalists import finalists
 from analysis.selection.select import best
 from tests.analysis.conftest import ROLES, ablation_of
@@ -204,6 +205,11 @@ def test_a_placebo_above_the_chosen_config_of_a_comparison_is_a_warning_and_not_
     tables = compared.tables()
     assert "the placebo is above cwd on average: +10.00 points" in lines_of(verdict_of(tables))["Warnings"].text
     assert finalists(tables).iloc[0]["study"] == "cwd"
+
+
+def test_further_seeds_are_planned_for_the_families_that_are_judged(compared):
+    assert situation(compared.tables()).comparisons == 2, "cwd and kd, beside the baseline"
+    assert situation(make().tables()).comparisons == 3, "three controls; two parts are a smaller family"
 
 
 def test_controls_are_a_family_of_their_own(compared):

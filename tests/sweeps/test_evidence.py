@@ -51,12 +51,14 @@ def test_a_sweep_grows_from_2_to_5_seeds_and_its_words_come_from_all_five(fake, 
 
 def test_what_would_decide_names_seeds_cost_and_the_change(finished):
     tables = read_tables(finished)
-    sentence = what_would_decide(tables, 0.02, "not separated", 2)
+    sentence = what_would_decide(tables, "cwd against none", 0.02, "not separated", 2)
     assert "more seeds, " in sentence
     assert " trainings and " in sentence
     assert "--set confirm.seeds=" in sentence
-    assert what_would_decide(tables, 0.02, "separated", 5) == ""
-    assert "No number of seeds up to 30" in what_would_decide(tables, 0.0001, "not separated", 2)
+    assert what_would_decide(tables, "cwd against none", 0.02, "separated", 5) == ""
+    assert "For cwd against none: no number of seeds up to 30" in what_would_decide(
+        tables, "cwd against none", 0.0001, "not separated", 2
+    )
 
 
 def test_nothing_is_planned_from_unknown_noise(fake, tmp_path):
@@ -64,7 +66,7 @@ def test_nothing_is_planned_from_unknown_noise(fake, tmp_path):
     write_tables(tmp_path)
     tables = read_tables(tmp_path)
     assert situation(tables) is None
-    assert what_would_decide(tables, 0.02, None, 1) == ""
+    assert what_would_decide(tables, "cwd against none", 0.02, None, 1) == ""
     with pytest.raises(InputError, match="--like D: must be a sweep with two configs or more"):
         lines_like(spec_of(fake), tables, "D", False)
 
