@@ -75,7 +75,7 @@ def comparison_contrasts(tables: Tables, comparison: pd.DataFrame) -> list[Contr
     controls = controls_of(tables)
     methods = comparison[~comparison["study"].isin(controls) & ~comparison["is_baseline"] & (comparison["n"] > 0)]
     first = methods.sort_values("chosen", ascending=False, kind="stable")["study"]
-    if first.empty or not controls or tables["sweeps"]["purpose"].iloc[0] != "search":
+    if first.empty or tables["sweeps"]["purpose"].iloc[0] != "search":
         return []
     subject, finished = str(first.iloc[0]), selection_ended(tables)
     names, rows = control_names(tables, controls, subject), {str(row["study"]): row for _, row in comparison.iterrows()}

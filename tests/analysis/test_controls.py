@@ -212,6 +212,25 @@ def test_further_seeds_are_planned_for_the_families_that_are_judged(compared):
     assert situation(make().tables()).comparisons == 3, "three controls; two parts are a smaller family"
 
 
+@pytest.mark.parametrize(("lacking", "untested"), [({"cwd", "kd"}, 2), ({"cwd_placebo"}, 1)])
+def test_a_control_is_untested_while_a_planned_seed_of_it_or_of_the_method_is_missing(compared, lacking, untested):
+    for trial in compared.rows["trials"]:
+        if trial["study"] in lacking and trial["seed"] == 12:
+            trial |= {"state": "failed", "failure": "lost", "score": None}
+    tables = compared.tables()
+    found = comparison_contrasts(tables, compare(tables))
+    assert sum(each.word is None for each in found) == untested
+    assert {each.control: each.seeds for each in found}["cwd_placebo"] == 1
+
+
+def test_an_ablation_and_a_sweep_without_a_method_have_no_comparison_with_controls(compared):
+    tables = compared.tables()
+    ablation = {**tables, "sweeps": tables["sweeps"].assign(purpose="ablation")}
+    assert comparison_contrasts(ablation, compare(tables)) == []
+    bare = {name: tables[name][~tables[name]["study"].isin(["cwd", "kd"])] for name in ("studies", "trials")}
+    assert comparison_contrasts({**tables, **bare}, compare({**tables, **bare})) == []
+
+
 def test_controls_are_a_family_of_their_own(compared):
     tables = compared.tables()
     with_controls = compare(tables).set_index("study")

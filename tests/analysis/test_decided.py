@@ -1,10 +1,11 @@
 """Whether more seeds would decide a comparison: success, futility, and the chance in between."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.selection.decided import Said, chance_of_a_word, decide, final_alpha, follows
+from analysis.selection.decided import Said, chance_of_a_word, decide, final_alpha, follows, said_of
 from analysis.stats.looks import Looks, alpha_at
 
 MOST = 12
@@ -77,3 +78,12 @@ def test_a_comparison_that_is_refused_is_not_helped_by_more_seeds(empty_sweep):
     decision = decide(made.tables())
     assert not decision.goes_on
     assert decision.reason.startswith("no study is compared with the baseline none, and more seeds do not help: ")
+
+
+def test_nothing_is_said_of_a_row_without_a_word_or_without_an_interval():
+    rows = pd.DataFrame(
+        [("kd", "separated", 0.01, 0.001, 0.02, 5), ("cwd", "not separated", 0.01, np.nan, np.nan, 1)]
+        + [("at", None, 0.01, 0.001, 0.02, 5)],
+        columns=["study", "word", "difference", "low", "high", "n"],
+    )
+    assert [said.study for said in said_of(rows, "study")] == ["kd"]

@@ -275,6 +275,15 @@ def test_from_13_seeds_on_signs_are_drawn_and_give_nearly_the_p_values_of_normal
     assert (drawn <= drawn[0, 0]).mean() == pytest.approx(drawn[0, 0], abs=0.03)
 
 
+def test_signs_of_all_seeds_are_flipped_where_one_comparison_lacks_a_seed():
+    scores = noisy(configs=4, seeds=9).drop(index=[12])
+    wide = scores.pivot(index="config", columns="seed", values="score").to_numpy()
+    each = wide[1:] - wide[0]
+    result = effects(scores, "c0")
+    expected, _ = sidak(result.frame["p"].to_numpy(), result.alpha, 0, flipped_p(each))
+    assert result.frame["p_holm"].to_numpy() == pytest.approx(np.minimum(expected * 0.05 / result.alpha, 1))
+
+
 @pytest.mark.parametrize(("alpha", "taken"), [(0.05, [False, True, True]), (0.03, [False, False, True])])
 def test_signs_are_flipped_where_the_error_is_five_steps_of_their_distribution_or_more(alpha, taken):
     assert enough(np.array([7, 8, 9]), alpha).tolist() == taken
@@ -307,6 +316,18 @@ def test_a_later_look_spends_what_the_earlier_ones_left():
     assert later.frame["p_holm"][0] == pytest.approx(min(1, first.frame["p_holm"][0] * 10))
     assert later.frame["p"][0] == first.frame["p"][0]
     assert later.frame["high"][0] > first.frame["high"][0]
+
+
+def test_without_shared_seeds_a_look_counts_the_seeds_of_the_smaller_sample():
+    result = effects(frame(base={0: 0.60, 1: 0.61, 2: 0.62}, mine={3: 0.64, 4: 0.65}), "base")
+    assert result.alpha == pytest.approx(alpha_at(2))
+
+
+def test_one_shared_seed_is_a_difference_on_that_seed_and_none_a_difference_of_means():
+    shared, apart = (effects(frame(base=[0.60], mine={seed: 0.64}), "base") for seed in (0, 1))
+    assert not any("without pairing" in note for note in shared.notes)
+    assert any("without pairing: mine" in note for note in apart.notes)
+    assert (row(shared, "mine")["difference"], row(apart, "mine")["difference"]) == pytest.approx((0.04, 0.04))
 
 
 def test_the_spread_has_the_interval_of_the_chi_square_distribution():
