@@ -27,6 +27,17 @@ def test_a_loss_that_hardly_matters_is_no_collapse_however_quiet_the_seeds_are()
     assert collapsed([Runs([0.100, 0.101, 0.050])]) == [[False, False, True]]
 
 
+def test_a_loss_within_twice_the_range_of_the_other_seeds_is_no_collapse_however_quiet_the_study_is():
+    quiet = [Runs([0.700, 0.701, 0.702, 0.701, 0.700])] * 10
+    assert not any(collapsed([Runs([0.60, 0.54, 0.56, 0.58, 0.47]), *quiet])[0])
+    assert collapsed([Runs([0.60, 0.54, 0.56, 0.58, 0.40]), *quiet])[0] == [False] * 4 + [True]
+
+
+def test_in_a_search_a_loss_of_ten_times_the_upper_spread_has_collapsed():
+    scores = [0.39, 0.41, 0.50, 0.50, 0.50, 0.51, 0.51, 0.51, 0.51]
+    assert collapsed_in_search(scores) == [True] + [False] * 8
+
+
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5, 10])
 @pytest.mark.parametrize("sds", [(0.003,), (0.01,), (0.02,), (0.001, 0.02)])
 def test_chance_hardly_ever_looks_like_a_collapse_and_a_loss_of_twenty_points_always_does(sds, seeds):

@@ -24,10 +24,11 @@ def test_the_leader_before_the_last_round_is_scored_on_the_last_round(race):
     assert dict(zip(rows["seed"], rows["score"], strict=True)) == {13: 0.41, 14: 0.43}
 
 
-def test_in_a_single_round_the_search_chooses(empty_sweep):
+@pytest.mark.parametrize("first", [0.5, None])
+def test_in_a_single_round_the_search_chooses_among_those_that_it_scored(empty_sweep, first):
     made = empty_sweep()
     made.study("none", is_baseline=True)
-    for screen, fresh in ((0.5, 0.4), (0.6, 0.3)):
+    for screen, fresh in ((first, 0.2), (0.6, 0.3), (0.5, 0.4)):
         trial = made.trial("none", screen)
         for seed in (11, 12):
             made.trial("none", fresh, seed=seed, of=trial)
