@@ -82,8 +82,11 @@ def test_a_comparison_that_is_refused_is_not_helped_by_more_seeds(empty_sweep):
 
 def test_nothing_is_said_of_a_row_without_a_word_or_without_an_interval():
     rows = pd.DataFrame(
-        [("kd", "separated", 0.01, 0.001, 0.02, 5), ("cwd", "not separated", 0.01, np.nan, np.nan, 1)]
-        + [("at", None, 0.01, 0.001, 0.02, 5)],
+        [
+            ("kd", "separated", 0.01, 0.001, 0.02, 5),
+            ("cwd", "not separated", 0.01, np.nan, np.nan, 1),
+            ("at", None, 0.01, 0.001, 0.02, 5),
+        ],
         columns=["study", "word", "difference", "low", "high", "n"],
     )
     assert [said.study for said in said_of(rows, "study")] == ["kd"]
