@@ -1,4 +1,5 @@
 import html
+import re
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from analysis.ablation.effects import ablate
 from analysis.formats import interval, signed
 from analysis.report.best_evidence import best_evidence
+from analysis.report.contents import SECTIONS
 from analysis.report.findings import findings_of
 from analysis.report.headline import Headline
 from analysis.report.paper.tables import comparison_sheet
@@ -84,6 +86,14 @@ def test_no_baseline_no_gain(empty_sweep):
 def test_the_guide_explains_all_that_a_headline_can_say():
     guide = " ".join((Path(__file__).parents[2] / "docs" / "reading-a-report.md").read_text().split())
     assert [phrase for phrase in (*WORDS, *Headline) if f"**{phrase}**" not in guide] == []
+
+
+def test_the_guide_has_every_section_of_the_page_in_its_order():
+    guide = (Path(__file__).parents[2] / "docs" / "reading-a-report.md").read_text()
+    told = guide.partition("the sections, in the order of the page\n")[2]
+    intro = told.partition("\n- ")[0]
+    assert re.findall(r"^- \*\*(.+?)\*\*", told, re.MULTILINE) == [section.title for section in SECTIONS]
+    assert re.findall(r"\*(.+?)\*", intro) == [section.title for section in SECTIONS if not section.in_ablation]
 
 
 @pytest.fixture
