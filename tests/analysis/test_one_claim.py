@@ -35,6 +35,19 @@ def test_the_word_about_another_config_is_not_that_of_a_chosen_baseline():
     assert "word" not in evidence["verdict"]
 
 
+def test_all_scores_of_the_best_config_say_which_seeds_they_are_of():
+    def mappings(content):
+        yield from (content,) if isinstance(content, dict) else ()
+        for each in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+            yield from mappings(each)
+
+    tables = sweep_of({"none": {"b": STEADY}, "cwd": {"c": HIGHER}}).tables()
+    found = list(mappings(best_evidence(tables)["evidence"]))
+    scored = [each for each in found if "scores" in each]
+    assert [each["rests_on"] for each in scored] == ["fresh seeds that also chose the config"] * 3
+    assert [each["rests_on"] for each in found if "headline" in each] == ["fresh seeds that also chose the config"]
+
+
 def test_no_spread_is_stated_where_no_seed_differs():
     lines = verdict_of(sweep_of({"none": {"b": STEADY}, "cwd": {"c": (0.55,) * 5}}).tables()).lines
     assert not any("0.00 [0.00, 0.00]" in line.text for line in lines)
