@@ -83,6 +83,30 @@ class TrainStep:
             self._update()
         return StepResult(loss.detach(), {name: value.detach() for name, value in raw.items()}, weights, gradients)
 
+    def lengths(self, batch: DistillBatch, clock: Clock) -> dict[str, float]:
+        """The length of the gradient of every term under its weight, with respect to all weights of the student.
+
+        No weight changes. One term is computed after the other, so that memory holds the graph of one.
+
+        Args:
+            batch: As in a step.
+            clock: The epoch and the step.
+        """
+        run, stopwatch = self._run, Stopwatch()
+        seed_torch(run.device, run.config.seed, "dropout", *clock, run.group.rank)
+        weights = run.schedules.term_weights(clock)
+        active_terms = run.schedules.active_terms(weights)
+        request = run.schedules.teacher_request(weights)
+        teacher_maps = self._teacher_maps(batch, request, clock, stopwatch)
+        student_maps = self._student_maps(batch, active_terms)
+        kernels = self._kernels(batch, request, teacher_maps)
+        lengths: dict[str, float] = {}
+        for term in active_terms:
+            raw = self._term_values(batch, [term], student_maps, teacher_maps, kernels, clock)
+            weighted = {name: weights[name] * value for name, value in raw.items()}
+            lengths |= gradient_norms(weighted, run.student, run.scaler, run.group)
+        return lengths
+
     def _set_learning_rate(self, clock: Clock) -> None:
         for parameter_group in self._run.optimizer.param_groups:
             parameter_group["lr"] = self._run.schedules.learning_rate(clock)
