@@ -46,4 +46,4 @@ def test_every_network_starts_from_imagenet_weights(spec):
 
 def test_every_study_is_searched_several_times_and_confirmed_on_enough_seeds(spec):
     assert spec.repeats >= 3
-    assert spec.confirm.seeds >= 5
+    assert len(spec.confirm_seeds) >= 5
