@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.stats.looks import NO_LOOKS, Looks
 from analysis.stats.seed_contrasts import Effects, effects
 
 Noise = Literal["normal", "t3", "collapses"]
@@ -42,7 +43,7 @@ def scores_of(
         yield 0.6 + UNIT * (np.reshape(truth, (-1, 1)) + spread * own)
 
 
-def judged(scores: np.ndarray, smallest: float = 0.0, looks: Sequence[int] = ()) -> Effects:
+def judged(scores: np.ndarray, smallest: float = 0.0, looks: Looks = NO_LOOKS) -> Effects:
     """What is said of such scores, the first config being the reference ``c0``."""
     configs, seeds = scores.shape
     long = {
