@@ -14,7 +14,7 @@ from kdtrain.config_base import Seed, Strict
 from kdtrain.data import Augment, DataConfig, Streets, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
-from kdtrain.foreign import references, require_trust
+from kdtrain.foreign import current_stand_in, references, require_trust
 from kdtrain.local_path import LocalPath
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.methods.schedule import WeightSchedule
@@ -44,7 +44,14 @@ _ADDED_TERM_FIELDS: Mapping[str, object] = {
     "boundary_radius": 1,
     "confidence": 0.0,
 }
-"""Fields that were added after the first configs, with the values that change nothing: `config_id` leaves those out."""
+_ADDED_LOSS_FIELDS: Mapping[str, Mapping[str, object]] = {
+    "pixel_similarity": {"reduction": "mean"},
+    "local_affinity": {"contrast": "absolute"},
+    "masked_generation": {"reduction": "image"},
+    "holistic": {"view": None},
+}
+"""Fields that were added after the first configs, to all terms and to those of one loss, with the values that change
+nothing: `config_id` leaves those out."""
 _FIRST_LAYER_NAMES: Mapping[str, str] = {"encoder.last": "encoder.5"}
 """What `config_id` calls a layer: the deepest stage of an encoder had no name of its own in the first configs."""
 
@@ -138,11 +145,12 @@ class TrainConfig(Strict):
         distilling = [term.name for term in self.active_terms if term.needs_teacher]
         if distilling and self.teacher is None:
             raise ValueError(f"teacher: {distilling[0]} needs a teacher, got none")
-        for term in self.active_terms:
+        for term in self.active_terms if current_stand_in() is None else ():  # what is only read has been trained
             if self.batch_size < term.smallest_batch:
+                reason = f": {term.too_few_images}" if term.too_few_images else ""
                 raise ValueError(
                     f"batch_size: {term.name} needs at least {term.smallest_batch} images in a batch, "
-                    f"got {self.batch_size}"
+                    f"got {self.batch_size}{reason}"
                 )
         if self.teacher_order == "shuffled" and distilling and self.batch_size < 2:
             raise ValueError("teacher_order: shuffled needs at least 2 images in a batch, got batch_size 1")
@@ -185,7 +193,7 @@ class TrainConfig(Strict):
         content = {
             **_without(_ADDED_FIELDS, self.model_dump(mode="json", exclude={"seed", "data", "terms"})),
             "data": self.data.hashed(),
-            "terms": [_first_names(_without(_ADDED_TERM_FIELDS, term.model_dump(mode="json"))) for term in self.terms],
+            "terms": [_first_names(_without(_added_fields(term), term.model_dump(mode="json"))) for term in self.terms],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -257,6 +265,10 @@ class Machine(Strict):
     """Where samples and teacher maps are recorded and read; `null` computes them anew in every training."""
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """Mixed precision: `auto` is bfloat16 or float16 on a GPU, and off on a CPU."""
+
+
+def _added_fields(term: Term) -> Mapping[str, object]:
+    return {**_ADDED_TERM_FIELDS, **_ADDED_LOSS_FIELDS.get(term.loss, {})}
 
 
 def _without(defaults: Mapping[str, object], content: Mapping[str, object]) -> dict[str, object]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdtrain.losses.kernels import inner_products
-from kdtrain.losses.maps import LENGTH_EPS, wide
+from kdtrain.losses.maps import CONSTANT_BELOW, LENGTH_EPS, wide
 
 Samples = Literal["batch", "pixels"]
 Estimator = Literal["biased", "unbiased"]
@@ -25,14 +25,24 @@ def cka(x: Tensor, y: Tensor, estimator: Estimator = "biased") -> Tensor:
     n = x.shape[-2]
     if n <= min(x.shape[-1], y.shape[-1]):
         return kernel_cka(centered_kernel(x), centered_kernel(y), estimator)
-    x, y = (wide(side) - wide(side).mean(-2, keepdim=True) for side in (x, y))
+    x, y = (_apart(wide(side)) for side in (x, y))
     inner = [(left.mT @ right).square().sum((-2, -1)) for left, right in ((x, x), (y, y), (x, y))]
     return _ratio(inner, x.square().sum(-1), y.square().sum(-1), estimator)
 
 
+def _apart(x: Tensor) -> Tensor:
+    """The rows of `x (..., n, p)` less their mean; 0 for equal rows."""
+    apart = x - x.mean(-2, keepdim=True)
+    length, whole = (torch.linalg.vector_norm(side.detach(), dim=(-2, -1), keepdim=True) for side in (apart, x))
+    return torch.where(length > CONSTANT_BELOW * whole, apart, 0.0)
+
+
 def centered_kernel(x: Tensor) -> Tensor:
-    """Inner products of the n rows of `x (..., n, p)` less their mean: float64 `(..., n, n)`."""
-    return inner_products(x, centered=x.shape[-2])
+    """Inner products of the n rows of `x (..., n, p)` less their mean: float64 `(..., n, n)`; 0 for equal rows."""
+    kernel = inner_products(x, centered=x.shape[-2])
+    length = torch.linalg.vector_norm(x.detach(), dim=(-2, -1)).to(kernel)
+    varies = kernel.detach().diagonal(dim1=-2, dim2=-1).sum(-1) > (CONSTANT_BELOW * length).square()
+    return torch.where(varies[..., None, None], kernel, 0.0)
 
 
 def kernel_cka(k: Tensor, m: Tensor, estimator: Estimator = "biased") -> Tensor:

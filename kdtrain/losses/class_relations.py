@@ -46,16 +46,22 @@ def dist(
             "a correlation over the images of a batch needs at least 2, got 1: take a larger batch, or "
             "intra_axis='pixels'"
         )
-    s, t = ((wide(side) / temperature).softmax(1) for side in (student, teacher))
-    among_classes = _pearson_distance(s, t, (1,), eps)
-    within_classes = _pearson_distance(s, t, (0, 2, 3) if intra_axis == "pixels" else (0,), eps)
+    scores = [wide(side) / temperature for side in (student, teacher)]
+    among_classes = _pearson_distance(scores, (1,), eps)
+    within_classes = _pearson_distance(scores, (0, 2, 3) if intra_axis == "pixels" else (0,), eps)
     total = inter * among_classes + intra * within_classes
     return temperature**2 * total if scaled else total
 
 
-def _pearson_distance(x: Tensor, y: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+def _varying(scores: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Deviations of the probabilities, whose relative error is the absolute one of their pixel's largest score."""
+    largest = scores.detach().amax(1, keepdim=True).abs().amax(axes, keepdim=True)
+    return deviations(scores.softmax(1), axes, largest.clamp_min(1))
+
+
+def _pearson_distance(scores: list[Tensor], axes: tuple[int, ...], eps: float) -> Tensor:
     """One minus the mean correlation along `axes`; where one side does not vary, it is 0, and so is its gradient."""
-    x, y = deviations(x, axes), deviations(y, axes)
+    x, y = (_varying(side, axes) for side in scores)
     lengths = torch.linalg.vector_norm(x, dim=axes) * torch.linalg.vector_norm(y, dim=axes)
     correlations = (x * y).sum(axes) / torch.where(lengths > 0, lengths + eps, 1.0)
     distance: Tensor = 1 - torch.where(lengths > 0, correlations, 0.0).mean()

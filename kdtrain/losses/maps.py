@@ -115,11 +115,17 @@ def unit_vectors(
     return values / torch.where(norm > shortest, norm + eps, 1.0)
 
 
-def deviations(values: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Differences from the mean along `axes`; 0, with a gradient of 0, where the values are constant."""
+def deviations(values: Tensor, axes: tuple[int, ...], rounding: float | Tensor = 1.0) -> Tensor:
+    """Differences from the mean along `axes`; 0, with a gradient of 0, where the values are constant.
+
+    Args:
+        values: The values.
+        axes: What their mean runs over.
+        rounding: How many times the rounding of a number the values may carry, `1` along the axes.
+    """
     apart = values - values.mean(axes, keepdim=True)
     length, whole = (torch.linalg.vector_norm(side.detach(), dim=axes, keepdim=True) for side in (apart, values))
-    return torch.where(length > CONSTANT_BELOW * whole, apart, 0.0)
+    return torch.where(length > CONSTANT_BELOW * rounding * whole, apart, 0.0)
 
 
 def root(values: Tensor) -> Tensor:

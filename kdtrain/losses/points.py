@@ -8,12 +8,15 @@ from torch import Tensor
 from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, unit_vectors, wide
 
 FitReduction = Literal["mean", "image"]
-AttentionForm = Literal["code", "paper"]
+AttentionForm = Literal["code", "paper", "squared"]
+AffinityContrast = Literal["absolute", "relative"]
 Neighbours = Literal[8, 24]
 
 _NORM_EPS = 1e-12
 """As `torch.nn.functional.normalize` has it, by which public codes normalize."""
 _CHANNELS_AT_ONCE = 32
+_FLAT = 1e-8
+"""Mean of squared contrasts below which maps are flat: neighbours that differ by less than about 0.3 %."""
 
 
 @distillation_loss(equal_channels=True)
@@ -54,7 +57,8 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, form: AttentionForm 
         student: Features `(N, C_s, H, W)`.
         teacher: `(N, C_t, H, W)`.
         form: `code`: the mean of `(q_s - q_t)^2` over images and pixels, which is `2 (1 - cosine) / (H W)` and so
-            shrinks with the map; `paper`: the mean over images of the distance `|q_s - q_t|`.
+            shrinks with the map; `paper`: the mean over images of the distance `|q_s - q_t|`; `squared`: of its square,
+            which is `code` times the pixels and depends on no size (inferred).
         power: 2 in the paper's tables and all codes; 1 is another of its choices.
     """
     s, t = (
@@ -67,7 +71,9 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, form: AttentionForm 
         case "paper":
             distance: Tensor = torch.linalg.vector_norm(s - t, dim=1).mean()
             return distance
-    raise ValueError(f"form must be code or paper, got {form!r}")
+        case "squared":
+            return (s - t).square().sum(1).mean()
+    raise ValueError(f"form must be code, paper or squared, got {form!r}")
 
 
 @distillation_loss()
@@ -77,6 +83,7 @@ def local_affinity(
     *,
     neighbours: Neighbours = 8,
     of: Literal["logits", "probabilities"] = "logits",
+    contrast: AffinityContrast = "absolute",
 ) -> Tensor:
     """How much every pixel differs from its neighbours (Xie et al., arXiv 1810.08476).
 
@@ -90,11 +97,16 @@ def local_affinity(
         teacher: `(N, C_t, H, W)`.
         neighbours: 8 or 24: the pixels of a window of 3 x 3 or 5 x 5.
         of: `logits`: the maps as they are; `probabilities`: behind a softmax over channels.
+        contrast: `absolute`, or `relative`: divided by the mean of `c_i^2` of student and teacher together, a constant
+            of each batch. In a larger map of the same image neighbours differ less: `c` shrinks, relative `c` does not
+            (inferred).
     """
     if neighbours not in (8, 24):
         raise ValueError(f"neighbours must be 8 or 24, got {neighbours!r}")
     if of not in ("logits", "probabilities"):
         raise ValueError(f"of must be logits or probabilities, got {of!r}")
+    if contrast not in ("absolute", "relative"):
+        raise ValueError(f"contrast must be absolute or relative, got {contrast!r}")
     radius = 1 if neighbours == 8 else 2
     s, t = student, teacher
     if of == "probabilities":
@@ -104,7 +116,11 @@ def local_affinity(
         difference = _contrast(s - t, s + t, radius)
     else:
         difference = _contrast(s, s, radius) - _contrast(t, t, radius)
-    return difference.square().mean()
+    if contrast == "absolute":
+        return difference.square().mean()
+    with torch.no_grad():
+        own = [_contrast(side, side, radius).square().mean() for side in (s, t)]
+    return difference.square().mean() / (own[0] + own[1] + _FLAT)
 
 
 def _power_sums(maps: Tensor, power: float) -> Tensor:

@@ -20,21 +20,30 @@ from kdtrain.losses.maps import (
 )
 
 LayerPairs = Literal["all", "adjacent"]
+SimilarityReduction = Literal["mean", "image"]
 SimilarityForm = Literal["code", "rows"]
 SimilaritySoftmax = Literal["space", "class"]
 
 
-def pixel_similarity(students: Sequence[Tensor], teachers: Sequence[Tensor], *, pairs: LayerPairs = "all") -> Tensor:
+def pixel_similarity(
+    students: Sequence[Tensor],
+    teachers: Sequence[Tensor],
+    *,
+    pairs: LayerPairs = "all",
+    reduction: SimilarityReduction = "mean",
+) -> Tensor:
     """Mean squared difference between what changes in the attention of student and teacher from layer to layer.
 
     The attention of a map is its squares averaged over channels, as a vector of unit length over pixels; what
     changes is the difference between the attentions of two maps, again of unit length. Runs outside autocast in
-    float32 or float64; the teachers' maps are detached. The value falls as 1 over the number of pixels.
+    float32 or float64; the teachers' maps are detached.
 
     Args:
         students: At least two maps `(N, C, H, W)` of equal height and width and any channels.
         teachers: As many, with the same heights and widths.
         pairs: Which two maps: `all` (CIRKD's code), or `adjacent` ones (descriptions of the paper).
+        reduction: `mean` over pixels (CIRKD's code), which falls as 1 over their number, or `image`: their sum, as a
+            mean over images and pairs, which depends on no size (inferred).
 
     Raises:
         ValueError: For fewer than two maps, or maps of different size.
@@ -52,6 +61,8 @@ def pixel_similarity(students: Sequence[Tensor], teachers: Sequence[Tensor], *, 
             chosen = list(pairwise(range(len(students))))
         case _:
             raise ValueError(f"pairs must be all or adjacent, got {pairs!r}")
+    if reduction not in ("mean", "image"):
+        raise ValueError(f"reduction must be mean or image, got {reduction!r}")
     with torch.autocast(students[0].device.type, enabled=False):
         attentions = [
             [unit_vectors(wide(m).square().mean(1).flatten(1), eps=0.0, shortest=LENGTH_EPS**2) for m in side]
@@ -66,7 +77,9 @@ def pixel_similarity(students: Sequence[Tensor], teachers: Sequence[Tensor], *, 
             )
             for side in attentions
         )
-        return (s - t).square().mean().to(precise(students[0]).dtype)
+        squares = (s - t).square()
+        mean = squares.mean() if reduction == "mean" else squares.sum(-1).mean()
+        return mean.to(precise(students[0]).dtype)
 
 
 @distillation_loss(equal_channels=True)

@@ -20,20 +20,22 @@ class AttentionTransfer(Term):
     formula: ClassVar[str] = "mean over images and pixels of (q_s − q_t)², q = Σ_c |f_c|^p as a unit vector per image"
     source: ClassVar[str] = "Zagoruyko & Komodakis, ICLR 2017, equation 2"
     status: ClassVar[Mapping[str, str]] = {
-        "form": "stated: paper is the paper's equation, code the authors' code, CIRKD's and mmrazor's",
+        "form": "stated: paper is the paper's equation, code that of the authors, CIRKD, mmrazor; inferred: squared",
         "power": "stated: 2 in the codes; 1 is among the paper's choices",
         "size": "inferred: a teacher map of another size is resized to the student's",
     }
     disagreements: ClassVar[tuple[str, ...]] = (
         "The paper sums distances |q_s − q_t|; the codes take the mean of squares, which is 2 (1 − cosine) / (H W).",
-        "As coded the value shrinks with the number of pixels: a weight holds for one crop size only.",
+        "As coded the value shrinks with the number of pixels: a weight holds for one crop size only; form=squared is "
+        "that value times the pixels.",
     )
 
     loss: Literal["attention_transfer"] = "attention_transfer"
     student_layer: Layers = "decoder"
     teacher_layer: Layers = "decoder"
     form: AttentionForm = "code"
-    """`code`: mean of squared differences; `paper`: distance of the two unit vectors."""
+    """`code`: mean of squared differences; `paper`: distance of the two unit vectors; `squared`: its square, which
+    depends on no size."""
     power: Annotated[float, Field(ge=1)] = 2.0
     """Exponent of the features before channels are averaged."""
 

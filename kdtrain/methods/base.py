@@ -177,6 +177,8 @@ class Term(Strict):
     """Piece -> `stated: ...`, `secondary: ...` or `inferred: ...`."""
     disagreements: ClassVar[tuple[str, ...]] = ()
     """Where paper and code, or codes, differ."""
+    too_few_images: ClassVar[str] = ""
+    """What is wrong with a batch of fewer images than `smallest_batch`, as the end of a sentence."""
 
     loss: str = ""
     """Which loss: a key of `TERMS` or an entry point, one literal per subclass; a third-party class that leaves
@@ -226,7 +228,7 @@ class Term(Strict):
 
     @property
     def smallest_batch(self) -> int:
-        """The smallest batch on which the loss is defined."""
+        """The smallest batch on which the loss is defined and has a gradient."""
         return 1
 
     def value(self, taps: TermInput) -> Tensor:

@@ -49,6 +49,8 @@ class AttentionTerm(Term):
         "images of a batch.",
     )
 
+    too_few_images: ClassVar[str] = "the CKA of two images is 1 whatever they show, without a gradient"
+
     student_layer: Layers = "decoder"
     teacher_layer: Layers = "decoder"
     temperature: Temperature = 2.0
@@ -69,8 +71,8 @@ class AttentionTerm(Term):
 
     @property
     def smallest_batch(self) -> int:
-        """CKA over images needs several of them."""
-        return LEAST_SAMPLES[self.estimator] if self.samples == "batch" else 1
+        """CKA over images needs several of them; of any two images it is 1, without a gradient."""
+        return max(3, LEAST_SAMPLES[self.estimator]) if self.samples == "batch" else 1
 
 
 class CamCka(AttentionTerm):

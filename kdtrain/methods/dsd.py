@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdtrain.losses import category_similarity, pixel_similarity, resize_map
 from kdtrain.losses.maps import precise
-from kdtrain.losses.similarity import LayerPairs, SimilarityForm, SimilaritySoftmax
+from kdtrain.losses.similarity import LayerPairs, SimilarityForm, SimilarityReduction, SimilaritySoftmax
 from kdtrain.methods.base import Layers, Method, Temperature, Term, TermInput
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
@@ -23,6 +23,7 @@ class PixelSimilarity(Term):
     source: ClassVar[str] = "Feng et al., IEEE TIP 2021, as in CIRKD's code"
     status: ClassVar[Mapping[str, str]] = {
         "formula": "stated: CIRKD, with a the squares averaged over channels, of unit length",
+        "reduction": "stated: mean, in CIRKD; inferred: image",
         "pairs": "stated: all, in CIRKD; secondary: adjacent ones, in descriptions of the paper",
         "layers": "stated: auxiliary logits, penultimate features, logits, in CIRKD; inferred: the fourth stage "
         "instead of the auxiliary logits, which not every network has",
@@ -31,7 +32,8 @@ class PixelSimilarity(Term):
     disagreements: ClassVar[tuple[str, ...]] = (
         "CIRKD's code takes the logits twice for students without an auxiliary head, beside the teacher's auxiliary "
         "logits.",
-        "The value falls as 1 over the pixels: a weight holds for one crop size only.",
+        "The value falls as 1 over the pixels: a weight holds for one crop size only; reduction=image is that value "
+        "times the pixels.",
     )
 
     loss: Literal["pixel_similarity"] = "pixel_similarity"
@@ -39,6 +41,8 @@ class PixelSimilarity(Term):
     teacher_layer: Layers = "encoder.4,decoder,logits"
     pairs: LayerPairs = "all"
     """Between which layers: `all` pairs, or `adjacent` ones."""
+    reduction: SimilarityReduction = "mean"
+    """`mean` over pixels, or their sum, as a mean over images (`image`), which depends on no size."""
 
     @model_validator(mode="after")
     def _several(self) -> "PixelSimilarity":
@@ -53,7 +57,7 @@ class PixelSimilarity(Term):
         students, teachers = (
             [resize_map(precise(side), size) for side in sides] for sides in (taps.students, taps.teachers)
         )
-        return pixel_similarity(students, teachers, pairs=self.pairs)
+        return pixel_similarity(students, teachers, pairs=self.pairs, reduction=self.reduction)
 
 
 class CategorySimilarity(Term):

@@ -14,6 +14,7 @@ from torch.nn.functional import relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from kdtrain.errors import InputError
+from kdtrain.losses import resize_map
 from kdtrain.methods.base import Method, Shape, Term, TermInput, TermModule
 from kdtrain.methods.skd import CITATION, SKD_PA
 from kdtrain.space import Domain, Range
@@ -39,6 +40,7 @@ class Holistic(Term):
         "inferred: SGD's momentum 0.9 and weight decay 0.0005, which are the student's there",
         "learning rate": "stated: constant (CIRKD)",
         "order": "inferred: the discriminator's step comes before the student's; after it in the codes",
+        "view": "stated: none; inferred: a size",
         "depth": "inferred: fit, which is published wherever that has an output",
         "size": "inferred: a teacher map of another size is resized to the student's",
     }
@@ -56,6 +58,8 @@ class Holistic(Term):
     """Weight of the gradient penalty of `wgan_gp`."""
     depth: Literal["fit", "published"] = "fit"
     """`fit` leaves out layers where the map is too small for all four."""
+    view: Annotated[int, Field(ge=4)] | None = None
+    """Height and width to which both maps are resized for the discriminator, whose depth then depends on no map."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """The discriminator's: Adam with betas 0.9 and 0.99, or SGD with momentum 0.9 and weight decay 0.0005."""
     lr: Annotated[float, Field(gt=0)] = 4e-4
@@ -71,6 +75,8 @@ class Holistic(Term):
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The discriminator and its optimizer."""
         channels, height, width = student
+        if self.view is not None:
+            height = width = self.view
         side = min(height, width)
         smallest = _SMALLEST if self.depth == "published" else 2
         if side < smallest:
@@ -99,6 +105,8 @@ class HolisticModule(TermModule):
     def forward(self, taps: TermInput) -> Tensor:
         """Return minus the mean judgement of the student; in training mode, the discriminator learns first."""
         student, teacher = taps.pair()
+        if self.term.view is not None:
+            student, teacher = (resize_map(side, (self.term.view, self.term.view)) for side in (student, teacher))
         with torch.autocast(student.device.type, enabled=False):
             if self.training:
                 self._learn(student.detach(), teacher.detach(), taps)

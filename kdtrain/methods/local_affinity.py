@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from kdtrain.losses import local_affinity
-from kdtrain.losses.points import Neighbours
+from kdtrain.losses.points import AffinityContrast, Neighbours
 from kdtrain.methods.base import Method, Term, TermInput
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
@@ -23,6 +23,7 @@ class LocalAffinity(Term):
         "formula": "secondary: a map of Euclidean distances between the centre pixel and its 8 neighbours",
         "of": "inferred: logits; probabilities is the other reading",
         "neighbours": "secondary: 8; inferred: 24",
+        "contrast": "secondary: absolute; inferred: relative",
         "border": "inferred: continued by copies",
         "size": "inferred: a teacher map of another size is resized to the student's",
     }
@@ -32,10 +33,12 @@ class LocalAffinity(Term):
     """8 or 24: the pixels of a window of 3 x 3 or 5 x 5."""
     of: Literal["logits", "probabilities"] = "logits"
     """The maps as they are, or behind a softmax over channels."""
+    contrast: AffinityContrast = "absolute"
+    """As they are, or divided by the mean square of both maps' contrasts, and so of no size (`relative`)."""
 
     def value(self, taps: TermInput) -> Tensor:
         """Return the loss between maps of any channels."""
-        return local_affinity(*taps.pair(), neighbours=self.neighbours, of=self.of)
+        return local_affinity(*taps.pair(), neighbours=self.neighbours, of=self.of, contrast=self.contrast)
 
 
 LOCAL = Method(

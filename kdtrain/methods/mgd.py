@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdtrain.losses import fitnet
 from kdtrain.losses.maps import precise
+from kdtrain.losses.points import FitReduction
 from kdtrain.methods.base import Layers, Method, PlainModule, Shape, Term, TermInput, TermModule
 from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.task import CrossEntropy
@@ -24,12 +25,14 @@ class MaskedGeneration(Term):
     status: ClassVar[Mapping[str, str]] = {
         "generator": "stated: convolution 3x3, ReLU, convolution 3x3, all with the teacher's channels",
         "align": "stated: a 1x1 convolution where the channels differ",
+        "reduction": "stated: image; inferred: mean",
         "masked": "stated: 0.75 for segmentation, drawn anew at every step, for all channels of a pixel at once",
         "size": "inferred: a teacher map of another size is resized to the student's",
     }
     disagreements: ClassVar[tuple[str, ...]] = (
         "The published results include channel-wise distillation of the logits, which the paper's equations do not.",
-        "The sum grows with the map and its channels: a weight holds for one crop size and one teacher only.",
+        "The sum grows with the map and its channels: a weight holds for one crop size and one teacher only; "
+        "reduction=mean divides by both.",
     )
 
     loss: Literal["masked_generation"] = "masked_generation"
@@ -37,10 +40,13 @@ class MaskedGeneration(Term):
     teacher_layer: Layers = "encoder.last"
     masked: Annotated[float, Field(ge=0, lt=1)] = 0.75
     """Share of the pixels that the generator does not see."""
+    reduction: FitReduction = "image"
+    """The sum over all numbers, as a mean over images (`image`), or the `mean` over all numbers, which depends on no
+    size."""
 
     def value(self, taps: TermInput) -> Tensor:
         """Return the loss of what was generated."""
-        return fitnet(*taps.pair(), reduction="image")
+        return fitnet(*taps.pair(), reduction=self.reduction)
 
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The loss behind its generator."""

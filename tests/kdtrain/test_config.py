@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from kdtrain import InputError, Machine, TrainConfig
 from kdtrain.config import Optimizer, Schedule
+from kdtrain.foreign import reading
 from kdtrain.methods import METHODS
 
 
@@ -66,6 +67,47 @@ OTHERS = {
     "eval_batch_size": 2,
     "data_seed": None,
 }
+
+
+FIRST_IDS = {
+    "pixel_similarity": "3b6be683386a7ca8",
+    "local_affinity": "0f27f79b35d4b4e9",
+    "masked_generation": "2a1ba38123b76885",
+    "holistic": "efb6935eb25f9be2",
+    "attention_transfer": "b6ae26b6aa228eb6",
+    "pixel_kd": "ecbfa924f5e2c12d",
+    "fitnet": "6d1f32001ae6614a",
+}
+
+
+@pytest.mark.parametrize("loss", FIRST_IDS)
+def test_options_that_were_added_to_one_loss_leave_the_id(loss):
+    config = TrainConfig(terms=[{"loss": "cross_entropy"}, {"loss": loss}], teacher="t")
+    assert config.config_id == FIRST_IDS[loss]
+
+
+def test_options_that_were_added_to_one_loss_count():
+    changes = {
+        "pixel_similarity": {"reduction": "image"},
+        "local_affinity": {"contrast": "relative"},
+        "masked_generation": {"reduction": "mean"},
+        "holistic": {"view": 32},
+        "attention_transfer": {"form": "squared"},
+        "pixel_kd": {"reduction": "ifvd"},
+        "fitnet": {"reduction": "image"},
+    }
+    assert changes.keys() == FIRST_IDS.keys()
+    for loss, change in changes.items():
+        config = TrainConfig(terms=[{"loss": "cross_entropy"}, {"loss": loss, **change}], teacher="t")
+        assert config.config_id != FIRST_IDS[loss]
+
+
+def test_what_is_only_read_may_have_a_batch_that_was_too_small():
+    content = {"terms": [{"loss": "cross_entropy"}, {"loss": "cam_cka"}], "teacher": "t", "batch_size": 2}
+    with reading(lambda group, name: None):
+        assert TrainConfig.parse(content).batch_size == 2
+    with pytest.raises(InputError, match="needs at least 3 images"):
+        TrainConfig.parse(content)
 
 
 def test_the_id_ignores_the_seed_and_nothing_else():
@@ -130,7 +172,10 @@ CE = {"loss": "cross_entropy"}
         ({"terms": []}, "terms: at least one term must have a weight above 0"),
         ({"terms": [CE | {"weight": 0}]}, "terms: at least one term must have a weight above 0"),
         ({"terms": [CE, {"loss": "pixel_kd"}]}, "teacher: pixel_kd needs a teacher, got none"),
-        ({"terms": [CE, {"loss": "cam_cka"}], "teacher": "t", "batch_size": 1}, "batch_size: cam_cka needs at least 2"),
+        (
+            {"terms": [CE, {"loss": "cam_cka"}], "teacher": "t", "batch_size": 2},
+            "batch_size: cam_cka needs at least 3 images in a batch, got 2: the CKA of two images is 1 whatever",
+        ),
         ({"epochs": 0}, "epochs: input should be greater than 0, got 0"),
         ({"epochs": 1.5}, "epochs: input should be a valid integer"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),

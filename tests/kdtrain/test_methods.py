@@ -262,7 +262,7 @@ def test_adaptive_cross_entropy_resizes_both_maps_straight_to_the_labels():
 
 class TestAttentionTerms:
     def test_smallest_batches(self):
-        assert CamCka().smallest_batch == 2
+        assert CamCka().smallest_batch == 3
         assert CamCka(samples="pixels").smallest_batch == 1
         assert GridPamCka(estimator="unbiased", distance="one_minus").smallest_batch == 4
         assert ChannelWise().smallest_batch == 1
