@@ -138,6 +138,11 @@ class TrainConfig(Strict):
             )
         if AUX in names:
             raise ValueError(f"terms: the name {AUX} belongs to the auxiliary head (see aux_weight); choose another")
+        if lacking := [term.name for term in self.terms if term.lacks_weight]:
+            raise ValueError(
+                f"terms.{lacking[0]}.pull: becomes a weight by the calibration of a sweep; give the weight, too, or "
+                "train in a sweep"
+            )
         if not self.active_terms:
             raise ValueError("terms: at least one term must have a weight above 0")
         if all(term.schedule.stop < 1 for term in self.active_terms):
@@ -189,11 +194,14 @@ class TrainConfig(Strict):
 
     @property
     def config_id(self) -> str:
-        """Hash of everything but the seed: trainings that differ only in the seed share it."""
+        """Hash of everything but the seed, and the pulls, which change no training."""
         content = {
             **_without(_ADDED_FIELDS, self.model_dump(mode="json", exclude={"seed", "data", "terms"})),
             "data": self.data.hashed(),
-            "terms": [_first_names(_without(_added_fields(term), term.model_dump(mode="json"))) for term in self.terms],
+            "terms": [
+                _first_names(_without(_added_fields(term), term.model_dump(mode="json", exclude={"pull"})))
+                for term in self.terms
+            ],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

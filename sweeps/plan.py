@@ -17,7 +17,7 @@ from kdtrain.data.carve import shared_groups
 from kdtrain.data.census import Seen, check_presence, count_labels
 from kdtrain.errors import InputError
 from kdtrain.foreign import imported_references
-from kdtrain.methods import Method, get_method
+from kdtrain.methods import Method, Term, get_method
 from kdtrain.models import Network, build_network, normalization_remarks
 from kdtrain.space import Choice, Range
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
@@ -29,7 +29,9 @@ from sweeps.driver.idle_settings import idle_settings, rungs
 from sweeps.driver.sampler import make_sampler
 from sweeps.driver.space_check import check_space
 from sweeps.show.watchers import find_watchers
+from sweeps.spec.calibrations import pulled
 from sweeps.spec.paths import in_words
+from sweeps.spec.pulls import PULL, WEIGHT
 from sweeps.spec.settings import Confirm
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
@@ -313,7 +315,7 @@ def _searches_kernels(spec: SweepSpec, terms: Collection[str]) -> bool:
     """Whether hardly any two trials will share a kernel, because a number that the kernel depends on is searched."""
     spaces = [spec.space_of(study) for study in spec.studies]
     searched = {path for space in spaces for path, domain in space.items() if isinstance(domain, Range)}
-    deciding = {path for path in searched if not path.endswith(".weight")}
+    deciding = {path for path in searched if not path.endswith((f".{WEIGHT}", f".{PULL}"))}
     return any(path.startswith(f"terms.{term}.") for path in deciding for term in terms)
 
 
@@ -337,7 +339,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     return StudyPlan(
         name=study.name,
         title=_title(method) if method and not study.terms else "terms given in the spec",
-        terms=tuple(f"{term.name} x {term.weight:g}" for term in config.active_terms),
+        terms=tuple(_term_text(term) for term in config.active_terms),
         fixed={path: str(value) for path, value in study.set.items()},
         space={path: in_words(domain) for path, domain in space.items()},
         epochs=config.epochs,
@@ -351,6 +353,10 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         looks=spec.confirm.looks,
         runs_after_first_look=(searches if space else 1) * rounds[-1].seeds if spec.confirm.looks else 0,
     )
+
+
+def _term_text(term: Term) -> str:
+    return f"{term.name} x {term.weight:g}" if term.pull is None else f"{term.name} at a pull of {term.pull:g}"
 
 
 def _fresh_seeds(confirm: Confirm, configs: int, searches: int) -> str:
@@ -399,7 +405,7 @@ def _warnings(spec: SweepSpec, checked: Checked) -> Iterator[str]:
                 f"{checked.image_size[1]}; what lies outside is gray and has no labels"
             )
     for study in spec.studies:
-        if spec.space_of(study) and spec.defaults(study) is None:
+        if spec.space_of(study) and not pulled(spec, study) and spec.defaults(study) is None:
             yield f"{study.name}: its published values lie outside of its space and will not be tried"
         if (sentence := check_space(spec, study, checked.config).sentence()) is not None:
             yield sentence

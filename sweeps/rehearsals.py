@@ -104,7 +104,7 @@ def rehearse_sweep(
             new.append(scene)
         else:
             notes += remembered.notes
-    if new and _is_light(spec, machine, where):
+    if new and is_light(spec, machine, where):
         say(
             "rehearsal: this machine has no GPU, which resources.gpu asks for, so its CPU takes steps with "
             f"{_LIGHT_BATCH} images, which says nothing about memory"
@@ -159,7 +159,7 @@ def scenes_of(
     fit = spec.teacher_config
     teacher = {"digest": card.digest, "code": _code(card.network)} if card else {"fit": fit and _facts(fit)}
     base = _machine_facts(spec, machine, where)
-    light = _is_light(spec, machine, where)
+    light = is_light(spec, machine, where)
     configs = [("teacher.fit", fit)] if fit is not None and card is None else []
     configs += [
         (f"studies.{study.name}", config) for study in spec.studies for config in variants(spec, study, check_config)
@@ -244,7 +244,11 @@ def _teacher_folder(teacher: Teacher | TrainConfig, machine: Machine) -> Iterato
 def _facts(config: TrainConfig) -> dict[str, Any]:
     """What decides whether a training of this config runs, without the numbers that only decide how well it does."""
     terms = [
-        {name: value for name, value in term.model_dump(mode="json").items() if not isinstance(value, float | dict)}
+        {
+            name: value
+            for name, value in term.model_dump(mode="json", exclude={"pull"}).items()
+            if not isinstance(value, float | dict)
+        }
         for term in config.active_terms
     ]
     return {
@@ -283,7 +287,7 @@ def _machine_facts(spec: SweepSpec, machine: Machine, where: str) -> dict[str, A
         "processes": machine.processes,
         "weights": str(machine.weights),
         "listing": {role: source.listing(role) for role in ("train", "select")},
-        "light": _is_light(spec, machine, where),
+        "light": is_light(spec, machine, where),
     }
 
 
@@ -292,7 +296,7 @@ def _code(network: Network) -> str | None:
     return digest_of(modules_of(network.arch.partition(":")[0])) if network.is_custom else None
 
 
-def _is_light(spec: SweepSpec, machine: Machine, where: str) -> bool:
+def is_light(spec: SweepSpec, machine: Machine, where: str) -> bool:
     """Whether this machine's CPU stands in for a GPU."""
     return not where and spec.resources.gpu > 0 and find_device(machine).type == "cpu"
 

@@ -15,8 +15,9 @@ from sweeps.attempt.attempt import staged
 from sweeps.attempt.inputs import Inputs
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher, present_teacher
+from sweeps.calibrate import Measure, calibrate, measure_here
 from sweeps.driver.driver import Driver
-from sweeps.driver.growth import check_begun
+from sweeps.driver.growth import as_begun, check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
 from sweeps.ledger.sweep_events import Command
@@ -38,11 +39,12 @@ from sweeps.store.store import Store, open_store
 
 @dataclass(frozen=True)
 class Place:
-    """Where rehearsals are performed, and teacher and trials are trained: this process, or a Ray cluster."""
+    """Where rehearsals, calibrations, the teacher and the trials run: in this process, or on a Ray cluster."""
 
     fit: Fit
     run_trials: Callable[[Driver, Machine, Callable[[], None], Teacher | None], None]
     rehearse: Perform
+    measure: Measure
 
 
 def run_sweep(
@@ -108,6 +110,7 @@ def _run(
     check_device(machine.device, is_here=address is None)
     require_kind(sweep, FolderKind.SWEEP)
     begun = check_begun(spec, sweep)
+    spec = as_begun(spec, begun)
     with class_counter(console) as counted:
 
         def seen(role: str, done: int, total: int) -> None:
@@ -162,6 +165,7 @@ def _run(
                 judge=read_words,
             ) as driver,
         ):
+            calibrate(driver, machine, teacher, place.measure)
             place.run_trials(driver, machine, display.update, teacher)
             state, finished = driver.state, driver.state.finished
             failed = failed_by_cause(driver.state.trials.values(), driver.state.frozen is not None)
@@ -196,8 +200,9 @@ def _place(
                 machine = machine.model_copy(update={"teacher": local})
             run_inline(driver, train, machine, on_step, stop)
 
-        yield Place(in_process, run_here, perform_here)
+        yield Place(in_process, run_here, perform_here, measure_here(stop))
         return
+    from sweeps.launch.calibrate import measure_on_ray
     from sweeps.launch.cluster import check_resources, cluster
     from sweeps.launch.nodes import check_nodes
     from sweeps.launch.rehearse import rehearse_on_ray
@@ -216,7 +221,9 @@ def _place(
         # A process that has used a GPU keeps some of its memory, so the driver uses none.
         keeps_memory = torch.cuda.is_available() and machine.device != "cpu"
         as_task = address is not None or keeps_memory
-        yield Place(on_cluster, run_there, rehearse_on_ray(spec.resources, stop) if as_task else perform_here)
+        rehearse = rehearse_on_ray(spec.resources, stop) if as_task else perform_here
+        measure = measure_on_ray(spec.resources, stop) if as_task else measure_here(stop)
+        yield Place(on_cluster, run_there, rehearse, measure)
 
 
 def _score_text(miou: float | None) -> str:

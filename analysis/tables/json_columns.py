@@ -21,6 +21,7 @@ class SpecField(StrEnum):
     TRAIN = "train"
     STUDIES = "studies"
     SPACE = "space"
+    UNITS = "units"
     BUDGET = "budget"
     SAMPLER = "sampler"
     SCHEDULER = "scheduler"
@@ -46,7 +47,7 @@ def read_spec(spec_json: str) -> SpecView:
     """A spec from the column ``spec_json`` of the table ``sweeps``."""
     content = json.loads(spec_json or "{}")
     effect = content.get("smallest_effect")
-    fields = {field: content.get(field) for field in SpecField}
+    fields = {field: content.get(field) for field in SpecField} | {SpecField.UNITS: content.get("units", "weight")}
     if isinstance(confirm := fields[SpecField.CONFIRM], dict):
         if "report_seeds" in confirm:
             confirm = {**_without(confirm, "report_seeds"), "final_seeds": confirm["report_seeds"]}

@@ -114,9 +114,10 @@ def _take_part(
 
 def _measured(term: Term) -> Term:
     """The term at weight 1; its name, on which its random numbers depend, follows from its options."""
-    options = term.model_dump(mode="json", exclude={"name", "weight", "schedule"})
+    options = term.model_dump(mode="json", exclude={"name", "weight", "pull", "schedule"})
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
-    return term.model_copy(update={"name": f"pull-{digest}", "weight": 1.0, "schedule": WeightSchedule()})
+    measured = {"name": f"pull-{digest}", "weight": 1.0, "pull": None, "schedule": WeightSchedule()}
+    return term.model_copy(update=measured)
 
 
 def _with_terms(config: TrainConfig, terms: Sequence[Term]) -> TrainConfig:

@@ -188,6 +188,8 @@ class Term(Strict):
     )
     """The name of the term in reports and search spaces; unique in a config."""
     weight: Annotated[float, Field(ge=0)] = 1.0
+    pull: Annotated[float, Field(ge=0)] | None = None
+    """The pull that a sweep has made the weight from; it changes nothing in a training, see `kdtrain.loop.pulls`."""
     student_layer: Layers = "logits"
     teacher_layer: Layers = "logits"
     schedule: WeightSchedule = WeightSchedule()
@@ -210,6 +212,11 @@ class Term(Strict):
         if not self.needs_teacher and len(self.student_layers) > 1:
             raise ValueError(f"student_layer: {self.loss} looks at one layer, got {self.student_layer!r}")
         return self
+
+    @property
+    def lacks_weight(self) -> bool:
+        """Whether a pull stands in place of the weight, which a sweep's calibration has yet to give."""
+        return self.pull is not None and "weight" not in self.model_fields_set
 
     @property
     def student_layers(self) -> tuple[str, ...]:

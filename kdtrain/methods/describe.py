@@ -24,6 +24,11 @@ computes nothing), a `student_layer` and a `teacher_layer` (`logits`, `decoder` 
 `encoder.1` to `encoder.5`, `encoder.last` for the deepest stage, `aux`, or the name of a module; several, separated by
 commas, give the mean over the pairs), and a `schedule` of its weight over the training: `warmup` and `stop` as shares
 of the steps, `decay` none, linear or cosine (constant by default; inferred, no source paper changes its weight).
+
+In place of a weight a spec may give a `pull`: the length of the gradient of the weighted term with respect to all
+weights of the student, divided by that of cross-entropy, as measured on an untaught training of the sweep. A pull of 1
+is half of the gradient of both. Unlike a weight it means the same for all losses, reductions, maps and batches;
+`docs/spec.md` has the rules.
 """
 
 

@@ -36,30 +36,50 @@ def plan(
             parser=folder_or_uri,
         ),
     ] = None,
+    folder: Annotated[
+        str | None,
+        typer.Option("--dir", metavar="D", help="The sweep, where it is begun: its pulls.", parser=folder_or_uri),
+    ] = None,
     rehearsal: Rehearsal = True,
     trust: Trust = False,
 ) -> None:
     """Show what would run, and find every mistake that can be found before a GPU is used for long.
 
-    One training step and one evaluation of every distinct network and method are rehearsed on this machine.
+    One training step and one evaluation of every distinct network and method are rehearsed on this machine, and the
+    pull of every default is measured, once its teacher is there.
 
     Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data[/]
 
     Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data --like runs/camvid[/]
     """
+    from sweeps.attempt.teachers import present_teacher
+    from sweeps.calibrate import lines_for_plan
     from sweeps.designs.evidence import lines_without_noise
+    from sweeps.driver.growth import as_begun, check_begun
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
+    from sweeps.store.store import Store
 
     spec, machine = load_spec(spec_file, changes_of(changes)), machine_of(data, weights)
+    begun = None if folder is None else check_begun(spec, Store(folder))
+    spec = spec if begun is None else as_begun(spec, begun)
     seeds = lines_without_noise(spec) if like is None else _seeds(spec, like)
     with class_counter(console) as seen:
         made = make_plan(spec, machine, seen)
     console.print(made.render())
     for line in seeds:
         console.print(line, markup=False)
-    if rehearsal:
-        rehearse_plan(spec, machine, lambda line: console.print(line, markup=False), made.checked.config)
+    if not rehearsal:
+        return
+
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
+    rehearse_plan(spec, machine, say, made.checked.config)
+    teacher = present_teacher(spec, None if folder is None else Store(folder))
+    recorded = {} if begun is None else begun.pulls
+    for line in lines_for_plan(spec, machine, teacher, made.checked.images["train"], recorded, say):
+        say(line)
 
 
 def _seeds(spec: "SweepSpec", like: str) -> list[str]:

@@ -8,7 +8,7 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
 from sweeps.designs import controls, factorial, retune, terms, values
-from sweeps.designs.arms import Arm, Arms, Request
+from sweeps.designs.arms import Arm, Arms, Request, in_weights
 from sweeps.designs.controls import TimeRatio
 from sweeps.spec.paths import size
 from sweeps.spec.settings import Budget, Cell, Confirm, Sampler, Scheduler
@@ -87,7 +87,7 @@ def ablation(
         raise InputError(f"design {design}: is about whole terms and takes no --values; take one-factor or factorial")
     if options.resolution and "fractional" not in names:
         raise InputError(f"design {design}: only the design fractional has a --resolution")
-    config = TrainConfig.parse(content.get("config", content))
+    config = in_weights(TrainConfig.parse(content.get("config", content)))
     request = Request(config, options.factors, options.values, options.resolution)
     arms_of = {name: DESIGNS[name].arms(request) for name in names}
     extra, notes = controls.controls(request, options.controls, options.time_ratio)

@@ -10,6 +10,7 @@ from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
 from kdtrain.methods import Term, parse_term
 from sweeps.spec.paths import lookup
+from sweeps.spec.pulls import PULL, WEIGHT
 from sweeps.spec.settings import Cell
 from sweeps.spec.study import Study
 
@@ -72,6 +73,11 @@ class Request:
         paths = {}
         for given, values in self.values.items():
             path = TERMS + given if given.split(".")[0] in names else given
+            if path.endswith(f".{PULL}"):
+                raise InputError(
+                    f"--values: {given}: an ablation keeps the weights of its config, to which pulls are proportional; "
+                    f"give {given.removesuffix(PULL)}{WEIGHT}"
+                )
             try:
                 lookup(content, path)
             except InputError as error:
@@ -116,6 +122,11 @@ class Arms:
 
     arms: tuple[Arm, ...]
     notes: tuple[str, ...] = ()
+
+
+def in_weights(config: TrainConfig) -> TrainConfig:
+    """The config without the pulls that its weights were made from: an ablation trains with just these weights."""
+    return config.model_copy(update={"terms": tuple(term.model_copy(update={PULL: None}) for term in config.terms)})
 
 
 def reference(request: Request, family: str, levels: Mapping[str, str] | None) -> Arm:

@@ -13,14 +13,16 @@ from types import TracebackType
 from typing import Literal
 
 from kdtrain.code_digest import Parts
+from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError, StorageError
+from kdtrain.loop.pulls import Calibration
 from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import next_confirmation, next_final, next_search
 from sweeps.driver.asha import decide, milestones
-from sweeps.driver.growth import check_inputs, corrections, grown
+from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
@@ -32,7 +34,7 @@ from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.environment import TrainContext
-from sweeps.ledger.event_base import Environment
+from sweeps.ledger.event_base import Content, Environment
 from sweeps.ledger.events import Event
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now
@@ -42,6 +44,8 @@ from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_events import TrialOutcome
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.ledger.unknown_trials import unknown_trials
+from sweeps.spec.calibrations import Measurement, calibrations, check_measured, lines_about, ratios
+from sweeps.spec.pulls import Ratio, as_trained, options_of
 from sweeps.spec.recorded import facts_of
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
@@ -117,7 +121,9 @@ class Driver:
             self._is_repaired = bool(self.store.names(SET_ASIDE))
             if (text := unknown_trials(self.store, self.state.trials)) is not None:
                 notice(text)
+            self.spec = as_begun(self.spec, self.state)
             self._begin_session(clock)
+            self._ratio = self._ratios()
             self._run_before = RunBefore(self.state.trials.values())
         except BaseException:
             self.close()
@@ -149,6 +155,35 @@ class Driver:
         if not self._stopping:
             self._stopping = True
             self._append(sweep_events.DriverStopped(reason))
+
+    def notice(self, text: str) -> None:
+        """Print a sentence for the user."""
+        self._notice(text)
+
+    def pulls_to_measure(self) -> list[Measurement]:
+        """What is to be measured before the first trial, because a pull becomes a weight by it."""
+        lacking = (each.without(self.state.pulls) for each in calibrations(self.spec, self._teacher))
+        return [measurement for measurement in lacking if measurement.terms]
+
+    def measured(self, measurement: Measurement, calibration: Calibration) -> None:
+        """A calibration is made."""
+        config = measurement.config
+        terms: list[Content] = [
+            {"options": options_of(term), "lengths": list(calibration.lengths[key])}
+            for key, term in measurement.terms.items()
+        ]
+        steps, task = list(calibration.steps), list(calibration.task)
+        content = config.model_dump(mode="json")
+        self._append(sweep_events.PullsMeasured(content, config.config_id, steps, task, terms))
+        self._ratio = self._ratios()
+
+    def lines_about_pulls(self) -> list[str]:
+        """The pulls of the defaults, as far as they are measured, and warnings of them."""
+        return lines_about(self.spec, self._teacher, self.state.pulls)
+
+    def check_pulls(self) -> None:
+        """Raise InputError if a pull of a study's default makes no weight."""
+        check_measured(self.spec, self._ratio)
 
     def next(self) -> TrialRecord | Idle:
         """A trial to start: an unfinished one, else a newly proposed one.
@@ -207,6 +242,14 @@ class Driver:
             self._fail(trial, Crash("the training stopped although the driver had not told it to"))
         else:
             self._fail(trial, outcome if isinstance(outcome, Crash) else Crash.of(outcome))
+
+    @property
+    def _teacher(self) -> str | None:
+        """The digest of the sweep's teacher."""
+        return self.state.teacher.digest if self.state.teacher else None
+
+    def _ratios(self) -> Ratio:
+        return ratios(self.spec, self._teacher, self.state.pulls)
 
     def _begin_session(self, clock: Callable[[], datetime]) -> None:
         context = self._context
@@ -310,7 +353,8 @@ class Driver:
             self._append(sweep_events.Exhausted(study.name, reason, search))
             return None
         trials: Sequence[SearchedTrial] = self.state.proposed(study.name, search)
-        default = None if self.state.of_study(study.name, Phase.SEARCH, search) else self.spec.defaults(study)
+        begun = self.state.of_study(study.name, Phase.SEARCH, search)
+        default = None if begun else self.spec.defaults(study, self._ratio)
         space = self.spec.space_of(study)
         try:
             params = propose(study.name, space, self._sampler, self.spec.seed, trials, default, name)
@@ -344,7 +388,8 @@ class Driver:
         candidate: TrialRecord | None = None,
     ) -> TrialRecord:
         number = len(self.state.of_study(study.name))
-        config = self.spec.config_for(study, params, seed, self.state.teacher.digest if self.state.teacher else None)
+        ratio = self._ratio if candidate is None else as_trained(TrainConfig.model_validate(candidate.config).terms)
+        config = self.spec.config_for(study, params, seed, self._teacher, ratio)
         trial_id = f"{study.name}-{number}"
         proposed = trial_events.Proposed(
             id=trial_id,

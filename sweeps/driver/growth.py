@@ -36,6 +36,15 @@ _MOST = 6
 """Changes in an error."""
 
 
+def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
+    """The spec in the units of the sweep that it continues, unless it names its units itself."""
+    units = spec.units if state.begun is None else state.sweep.spec.get("units", spec.units)
+    if "units" in spec.model_fields_set or units == spec.units:
+        return spec
+    given = {name: getattr(spec, name) for name in spec.model_fields_set}
+    return parse_spec({**given, "units": units})
+
+
 def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
     """Check that a sweep can continue with a spec, before any long computation.
 
@@ -47,7 +56,7 @@ def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
     """
     state = SweepState.of(read(sweep))
     if state.begun is not None:
-        grown(state, spec, sweep)
+        grown(state, as_begun(spec, state), sweep)
     return state
 
 

@@ -12,6 +12,7 @@ from sweeps.driver.asha import milestones
 from sweeps.driver.sampler import make_sampler, propose
 from sweeps.ledger.search_name import search_name
 from sweeps.spec.paths import size
+from sweeps.spec.pulls import PULL, WEIGHT
 from sweeps.spec.settings import Sampler, Scheduler
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
@@ -170,11 +171,13 @@ def _recipe(spec: SweepSpec, study: Study) -> Iterator[str]:
     for path in (*study.set, *space):
         _, _, rest = path.partition("terms.")
         term, _, field = rest.partition(".")
-        if weights.get(term) == 0 and field != "weight" and f"terms.{term}.weight" not in space:
+        decided = {f"terms.{term}.{unit}" for unit in (WEIGHT, PULL)}
+        if weights.get(term) == 0 and field not in (WEIGHT, PULL) and not decided & space.keys():
             yield f"{path}: has no effect, because the weight of {term} is 0"
     if spec.purpose == "search":
         for unused in study.terms or ():
-            if unused.weight == 0 and f"terms.{unused.name}.weight" not in (*study.set, *space):
+            decided = {f"terms.{unused.name}.{unit}" for unit in (WEIGHT, PULL)}
+            if 0 in (unused.weight, unused.pull) and not decided & {*study.set, *space}:
                 yield f"terms.{unused.name}: is not computed, because its weight is 0"
     for path, (switch, values) in _NEEDS.items():
         given = path in study.set or path in space or _is_given(spec.train, path)

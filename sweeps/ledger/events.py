@@ -14,6 +14,7 @@ from sweeps.ledger.sweep_events import (
     Grown,
     Looked,
     Note,
+    PullsMeasured,
     SessionBegun,
     SweepBegun,
     TeacherKnown,
@@ -38,6 +39,7 @@ Event = (
     | SessionBegun
     | Grown
     | TeacherKnown
+    | PullsMeasured
     | Proposed
     | Infeasible
     | CodeKnown

@@ -158,6 +158,10 @@ class SweepState:
     """Identity, spec and data of the sweep; none before the first record. A spec that has grown is the grown one."""
     begun_at: str = ""
     teacher: sweep_events.TeacherKnown | None = None
+    calibrations: list[sweep_events.PullsMeasured] = field(default_factory=list)
+    """In the order in which they were made."""
+    pulls: dict[str, dict[str, float]] = field(default_factory=dict)
+    """The same by the `config_id` of the untaught training, and then by options: the pulls of terms at weight 1."""
     environments: dict[str, Environment] = field(default_factory=dict)
     environment_id: str | None = None
     codes: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
@@ -287,6 +291,11 @@ class SweepState:
                 self.begun, self.begun_at = event, record.at
             case sweep_events.TeacherKnown():
                 self.teacher = event
+            case sweep_events.PullsMeasured():
+                self.calibrations.append(event)
+                self.pulls[event.config_id] = event.ratios | self.pulls.get(event.config_id, {})
+                detail = f"{len(event.terms)} losses at steps {', '.join(map(str, event.steps))}"
+                self._note(record, event, detail=detail)
             case sweep_events.SessionBegun():
                 self._begin_session(record, event)
             case sweep_events.Grown():

@@ -1,9 +1,11 @@
 """Events of a sweep as a whole: its beginning and end, its spec, teacher and code, looks, and the final choice."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self, TypedDict
 
+from kdtrain.loop.pulls import Calibration
 from sweeps.ledger import former_names
 from sweeps.ledger.event_base import Content, Environment, EventBase, Fields
 
@@ -105,6 +107,35 @@ class TeacherKnown(EventBase):
     source: str
     iou: list[float | None] | None = None
     config_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullsMeasured(EventBase):
+    """How strongly terms pull at weight 1 in an untaught training, see `kdtrain.loop.pulls`.
+
+    Attributes:
+        config: The untaught training.
+        config_id: Its `config_id`.
+        steps: The steps at which gradients were measured.
+        task: The length of cross-entropy's gradient at every step.
+        terms: `options` of every term, see `sweeps.spec.pulls.options_of`, and the `lengths` of its gradient.
+    """
+
+    kind: ClassVar = "pulls"
+    config: Content
+    config_id: str
+    steps: list[int]
+    task: list[float]
+    terms: list[Content]
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """By the options as one text, the pull of every term at weight 1."""
+        lengths = {
+            json.dumps(term["options"], sort_keys=True): tuple(map(float, term["lengths"])) for term in self.terms
+        }
+        measured = Calibration(tuple(self.steps), tuple(self.task), lengths)
+        return {key: measured.ratio(key) for key in lengths}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from kdtrain.explain import did_you_mean
 from sweeps.attempt.teachers import teacher_store
 from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.spec.overrides import parse_changed
+from sweeps.spec.pulls import PULL, counterpart
 from sweeps.spec.settings import TeacherSource
 from sweeps.spec.spec import SweepSpec, is_spec, load_spec
 from sweeps.spec.strict_yaml import dump_yaml, read_mapping
@@ -75,6 +76,11 @@ def candidate(source: str, study: str | None) -> tuple[Mapping[str, Any], SweepS
         if study is not None and study not in names:
             raise InputError(f"{source}: unknown study {study!r}{did_you_mean(study, names)}")
         of = spec.study(study) if study else spec.studies[-1]
+        if by_pull := [term.name for term in spec.config_for(of).terms if term.pull is not None]:
+            raise InputError(
+                f"{source}: the weight of {by_pull[0]} in the study {of.name} comes from a pull, which only a sweep "
+                "measures; run the spec and give the folder of its sweep"
+            )
         return spec.config_for(of).model_dump(mode="json"), spec
     spec, _ = load_state(sweep)
     teacher = teacher_store(spec, sweep)
@@ -98,6 +104,7 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[T
     Raises:
         InputError: If the file does not read, or holds no valid config.
     """
+    changes = _in_weights(changes or {})
     content = read_mapping(path)
     if is_spec(content):
         raise InputError(
@@ -105,7 +112,7 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[T
             "best.yaml in the folder of a sweep"
         )
     if "config" not in content:
-        return parse_changed(TrainConfig.parse, content, changes or {}, str(path)), None
+        return parse_changed(TrainConfig.parse, content, changes, str(path)), None
     unknown = set(content) - {"config", TEACHER, "evidence"}
     if unknown:
         raise InputError(f"{path}: allowed keys are config, {TEACHER} and evidence, got {sorted(unknown)[0]}")
@@ -113,4 +120,20 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[T
     teacher = Store(named if "://" in str(named) else path.parent / named) if named else None
     if not isinstance(content["config"], dict):
         raise InputError(f"{path}: config must be a mapping, got {content['config']!r}")
-    return parse_changed(TrainConfig.parse, content["config"], changes or {}, str(path)), teacher
+    return parse_changed(TrainConfig.parse, content["config"], changes, str(path)), teacher
+
+
+def _in_weights(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes of a single training, in which a changed weight has no pull any more.
+
+    Raises:
+        InputError: If a pull is among them.
+    """
+    changed = dict(changes)
+    for path in changes:
+        other = counterpart(path)
+        if other is not None and path.endswith(f".{PULL}"):
+            raise InputError(f"{path}: a pull becomes a weight only in a sweep; change {other}")
+        if other is not None:
+            changed[other] = None
+    return changed

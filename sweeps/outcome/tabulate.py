@@ -20,6 +20,7 @@ from kdtrain.foreign import current_stand_in
 from kdtrain.loop.evaluate import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
+from kdtrain.space import Scalar
 from sweeps.ledger.extent import Extent
 from sweeps.ledger.grow_command import grow_command
 from sweeps.ledger.ledger import read_whole, say_once
@@ -28,9 +29,12 @@ from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.outcome.code_columns import code_columns
+from sweeps.outcome.pull_rows import pull_rows, ratios_of, weights_of_pulls
 from sweeps.spec.controls import control_kinds
+from sweeps.spec.pulls import Ratio
 from sweeps.spec.recorded import Facts, Recorded, guessed_facts
 from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.spec.study import Study
 from sweeps.store.store import Store, open_store
 
 Row = dict[str, object]
@@ -150,6 +154,7 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[s
                 for cell in spec.cells
             ]
         ),
+        "pulls": of_sweep(pull_rows(state, spec)),
     }
 
 
@@ -201,10 +206,10 @@ def _decision(decision: Decision) -> Row:
 
 def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:
     studies: list[Row] = []
-    baseline, controls = spec.baseline, control_kinds(spec)
+    baseline, controls, ratio = spec.baseline, control_kinds(spec), ratios_of(state, spec)
     for study in spec.studies:
         space = spec.space_of(study)
-        searched, defaults = state.of_study(study.name, Phase.SEARCH), spec.defaults(study)
+        searched, defaults = state.of_study(study.name, Phase.SEARCH), _defaults(spec, study, ratio)
         studies.append(
             {
                 "study": study.name,
@@ -296,8 +301,21 @@ def _sum(counts: Iterable[int | None]) -> int | None:
     return sum(counted) if counted else None
 
 
+def _defaults(spec: SweepSpec, study: Study, ratio: Ratio) -> dict[str, Scalar] | None:
+    """The published values of what a study searches; none where a pull is not measured yet."""
+    try:
+        return spec.defaults(study, ratio)
+    except InputError:
+        return None
+
+
 def _params(trial: TrialRecord, spec: SweepSpec) -> Iterator[Row]:
-    for role, values in (("nuisance", trial.params), ("scientific", spec.study(trial.study).set)):
+    derived = weights_of_pulls(trial.config)
+    for role, values in (
+        ("nuisance", trial.params),
+        ("scientific", spec.study(trial.study).set),
+        ("derived", derived),
+    ):
         for name, value in values.items():
             number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
             yield {

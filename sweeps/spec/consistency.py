@@ -8,6 +8,7 @@ from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
 from sweeps.spec.overrides import overlap
 from sweeps.spec.paths import extremes
+from sweeps.spec.pulls import PULL, counterpart
 from sweeps.spec.study import Study
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def check_paths(spec: "SweepSpec", study: Study) -> None:
     for path in study.set:
         if any(overlap(path, other) for other in (*spec.space, *given)):
             raise InputError(f"{at}: {path} is both set and searched")
+    for path in (decided := {**study.set, **spec.space, **given}):
+        if path.endswith(f".{PULL}") and (weight := counterpart(path)) in decided:
+            raise InputError(f"{at}: give {path} or {weight}, which are two units of the same number, not both")
     if {"unlabelled", "unlabelled.images"} & set(searched):
         raise InputError(f"{at}: unlabelled.images cannot be searched; set it in separate studies")
     if "epochs" in searched:

@@ -62,7 +62,7 @@ def _usual(configs: Mapping[str, TrainConfig]) -> int:
 def _alone(config: TrainConfig) -> bool:
     """Whether the losses of a config without a teacher are cross-entropy as it is, but for weight and smoothing."""
     plain = parse_term({"loss": "cross_entropy"}).model_dump()
-    free = {"name", "weight", "smoothing"}
+    free = {"name", "weight", "pull", "smoothing"}
     terms = [term.model_dump() for term in config.active_terms]
     return config.uses_teacher or all(
         term.get(field) == value for term in terms for field, value in plain.items() if field not in free

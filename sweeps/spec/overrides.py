@@ -14,7 +14,8 @@ from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
 from kdtrain.foreign import is_reference
 from kdtrain.methods import get_method
-from kdtrain.methods.base import default_name
+from kdtrain.methods.base import Units, default_name
+from sweeps.spec.pulls import counterpart
 
 _Parsed = TypeVar("_Parsed")
 _RANGE_FIELDS = ("low", "high", "log", "integer", "choices")
@@ -31,7 +32,7 @@ def overridden(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
         steps = path.split(".")
         if not all(steps):
             raise InputError(f"{path}: must be names with single points between them")
-        _replace(result, steps, copy.deepcopy(value), path, ())
+        _replace(result, steps, copy.deepcopy(value), path, (), result)
     return result
 
 
@@ -78,17 +79,19 @@ def name_of_study(item: object) -> str | None:
     return get_method(method).name if is_reference(method) else method
 
 
-def _replace(holder: Any, steps: list[str], value: Any, path: str, done: tuple[str, ...]) -> None:
+def _replace(
+    holder: Any, steps: list[str], value: Any, path: str, done: tuple[str, ...], whole: Mapping[str, Any]
+) -> None:
     key, used = _match(holder, steps, value, path, done)
     inner, rest = (*done, *steps[:used]), steps[used:]
     if not rest:
         holder[key] = value
         return
-    child = _written_out(holder, key, rest, done)
+    child = _written_out(holder, key, rest, done, whole)
     if not isinstance(child, dict | list):
         raise InputError(f"{path}: {'.'.join(inner)} is {child!r}, so it has no {rest[0]}")
     holder[key] = child
-    _replace(child, rest, value, path, inner)
+    _replace(child, rest, value, path, inner, whole)
 
 
 def _match(holder: Any, steps: list[str], value: Any, path: str, done: tuple[str, ...]) -> tuple[Any, int]:
@@ -154,7 +157,7 @@ def _holds_paths(done: tuple[str, ...]) -> bool:
     return done == ("space",) or (len(done) >= 3 and done[0] == "studies" and done[-1] in ("space", "set"))
 
 
-def _written_out(holder: Any, key: Any, rest: list[str], done: tuple[str, ...]) -> Any:
+def _written_out(holder: Any, key: Any, rest: list[str], done: tuple[str, ...], whole: Mapping[str, Any]) -> Any:
     """What stands under a key, in its long form if it has a short one; an empty mapping where nothing stands."""
     child = holder[key] if isinstance(holder, list) else holder.get(key)
     if isinstance(child, str) and done == ("studies",):
@@ -162,15 +165,19 @@ def _written_out(holder: Any, key: Any, rest: list[str], done: tuple[str, ...]) 
     if isinstance(child, str) and done == ("watchers",):
         return {"name": child}
     if done[:1] == ("studies",) and key == "space" and child in (None, "default"):
-        return dict(_recommended(holder))
+        other = counterpart(".".join(rest))
+        return {path: domain for path, domain in _recommended(holder, whole) if path != other}
     if isinstance(child, list) and _holds_paths(done) and rest == ["choices"]:
         return {"choices": child}
     return {} if child is None else child
 
 
-def _recommended(study: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The ranges that a study searches where it gives none: see `Study.study_space`."""
-    method = study.get("method")
-    for key, domain in get_method(method).search.items() if isinstance(method, str) else ():
-        if f"terms.{key}" not in (study.get("set") or {}):
-            yield f"terms.{key}", domain.model_dump()
+def _recommended(study: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The ranges that a study of a spec searches where it gives none: see `Study.study_space`."""
+    method, given = study.get("method"), study.get("set") or {}
+    units: Units = "weight" if "weight" in (study.get("units") or whole.get("units"),) else "pull"
+    search = get_method(method).defaults(units)[1] if isinstance(method, str) else {}
+    decided = {*given, *(counterpart(path) for path in (*given, *(whole.get("space") or {})))}
+    for path, domain in ((f"terms.{key}", domain) for key, domain in search.items()):
+        if path not in decided:
+            yield path, domain.model_dump()

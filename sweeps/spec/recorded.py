@@ -13,7 +13,7 @@ from torch import Tensor
 from kdtrain import foreign
 from kdtrain.data import DATA_SETS, DataSet
 from kdtrain.methods import METHODS, TERMS, Method, Term, TermInput, get_method, parse_term
-from kdtrain.space import parse_domain
+from kdtrain.space import Range, parse_domain
 from sweeps.spec.spec import SweepSpec
 
 Facts = Mapping[str, Any]
@@ -24,7 +24,7 @@ def facts_of(spec: SweepSpec) -> Facts | None:
     """What readers of a sweep need to know of its third-party objects; None if it has none."""
     names = (study.method for study in spec.studies if study.method is not None)
     methods = {name: get_method(name) for name in names if name not in METHODS}
-    terms = [term for study in spec.studies for term in study.base_terms]
+    terms = [term for study in spec.studies for term in spec.base_terms(study)]
     facts = {
         "methods": {name: _method_facts(method) for name, method in methods.items()},
         "losses": {term.loss: {"needs_teacher": term.needs_teacher} for term in terms if term.loss not in TERMS},
@@ -121,10 +121,13 @@ def _method_facts(method: Method) -> Facts:
         "citation": method.citation,
         "terms": [term.model_dump(mode="json") for term in method.terms],
         "search": {path: domain.model_dump(mode="json") for path, domain in method.search.items()},
+        "published": [term.model_dump(mode="json") for term in method.published],
+        "pulls": {name: domain.model_dump(mode="json") for name, domain in method.pulls.items()},
     }
 
 
 def _method(facts: Facts) -> Method:
     search = {path: parse_domain(domain) for path, domain in facts["search"].items()}
-    terms = tuple(parse_term(term) for term in facts["terms"])
-    return Method(facts["name"], facts["title"], facts["citation"], terms, search)
+    terms, published = (tuple(parse_term(term) for term in facts.get(key, ())) for key in ("terms", "published"))
+    pulls = {name: Range.model_validate(domain) for name, domain in facts.get("pulls", {}).items()}
+    return Method(facts["name"], facts["title"], facts["citation"], terms, search, published=published, pulls=pulls)

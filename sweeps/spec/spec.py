@@ -17,12 +17,15 @@ from kdtrain.data import DataConfig, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line, sentence
 from kdtrain.foreign import references, require_trust
+from kdtrain.methods import Term
+from kdtrain.methods.base import Units
 from kdtrain.models import Network, without_inherited_normalization
 from kdtrain.space import Domain, Scalar
 from sweeps.spec import consistency
 from sweeps.spec.field_types import fitted
 from sweeps.spec.overrides import parse_changed
 from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
+from sweeps.spec.pulls import PULL, WEIGHT, Ratio, stand_in, weighted
 from sweeps.spec.settings import (
     Budget,
     Cell,
@@ -57,6 +60,9 @@ class SweepSpec(Strict):
     studies: tuple[Study, ...] = Field(min_length=1)
     space: dict[str, Domain] = Field(default_factory=dict)
     """Nuisance parameters that every study searches, such as optimizer.lr."""
+    units: Units = "pull"
+    """What the defaults of methods are: `pull`, losses that depend on neither map nor batch size and ranges of pulls;
+    `weight`, the published losses and ranges of weights. A begun sweep keeps its units."""
     budget: Budget
     repeats: Count = Field(default=1, ge=1)
     """Independent searches of every study that searches anything: each with seeds and a race of its own, and with an
@@ -201,7 +207,11 @@ class SweepSpec(Strict):
 
     def space_as_written(self, study: Study) -> Space:
         """The whole space of a study before its ranges are fitted to their fields."""
-        return {**self.space, **study.study_space}
+        return {**self.space, **study.study_space(self.units, self.space)}
+
+    def base_terms(self, study: Study) -> tuple[Term, ...]:
+        """The terms of a study before anything is set or searched."""
+        return study.base_terms(self.units)
 
     def config_for(
         self,
@@ -209,6 +219,7 @@ class SweepSpec(Strict):
         params: Mapping[str, Any] | None = None,
         seed: int | None = None,
         teacher: str | None = UNKNOWN_TEACHER,
+        ratio: Ratio = stand_in,
     ) -> TrainConfig:
         """The config of one trial.
 
@@ -219,6 +230,7 @@ class SweepSpec(Strict):
             seed: The seed of the trial; by default that of the sweep.
             teacher: The teacher's digest; left out of the config where no term looks at the teacher, as are images
                 without labels.
+            ratio: The pulls of terms at weight 1, by which pulls become weights; the stand-in serves to check a config.
 
         Raises:
             InputError: If there is no such path, or a value is not allowed there.
@@ -231,7 +243,8 @@ class SweepSpec(Strict):
             "teacher": teacher or UNKNOWN_TEACHER,
         }
         recipe |= {"seed": self.seed if seed is None else seed}
-        base = _parse_config({**recipe, "terms": study.base_terms}, "train")
+        terms = [weighted(study.name, term, stand_in) for term in self.base_terms(study)]
+        base = _parse_config({**recipe, "terms": terms}, "train")
         changes = {**study.set, **(params or {})}
         try:
             content = replaced(base.model_dump(), changes)
@@ -240,10 +253,15 @@ class SweepSpec(Strict):
         fields = [path.removeprefix("student.") for path in changes if path.startswith("student.")]
         if isinstance(student := content["student"], Mapping):
             content["student"] = without_inherited_normalization(self.student, student, fields)
+        _pull_alone(content["terms"], changes)
         try:
             config = _parse_config(content, at)
         except InputError as error:
             raise InputError(self._blamed(study, base, changes) or str(error)) from None
+        if any(term.pull is not None for term in config.terms):
+            config = config.model_copy(
+                update={"terms": tuple(weighted(study.name, term, ratio) for term in config.terms)}
+            )
         return config if config.uses_teacher else config.model_copy(update={"teacher": None, "unlabelled": None})
 
     def _place(self, study: Study, path: str) -> str:
@@ -251,7 +269,8 @@ class SweepSpec(Strict):
         at = f"studies.{study.name}"
         if path in study.set:
             return f"{at}.set"
-        return "space" if path in self.space and path not in study.study_space else f"{at}.space"
+        of_study = study.study_space(self.units, self.space)
+        return "space" if path in self.space and path not in of_study else f"{at}.space"
 
     def _blamed(self, study: Study, base: TrainConfig, changes: Mapping[str, Any]) -> str | None:
         """What is wrong with the first change that is not allowed even alone; none if only several together are not."""
@@ -264,16 +283,29 @@ class SweepSpec(Strict):
                 return f"{self._place(study, path)}.{path}: {text}"
         return None
 
-    def defaults(self, study: Study) -> dict[str, Scalar] | None:
-        """The published values of the parameters that a study searches; none if a value lies outside of the space."""
-        content = self.config_for(study).model_dump()
-        values = {path: lookup(content, path) for path in self.space_of(study)}
+    def defaults(self, study: Study, ratio: Ratio = stand_in) -> dict[str, Scalar] | None:
+        """The published values of the parameters that a study searches; none if a value lies outside of the space.
+
+        Args:
+            study: The study.
+            ratio: The pulls of terms at weight 1, by which published weights become pulls.
+        """
+        values = self._published(study, ratio)
         return values if all(contains(domain, values[path]) for path, domain in self.space_of(study).items()) else None
+
+    def _published(self, study: Study, ratio: Ratio) -> dict[str, Any]:
+        """The published values of the parameters that a study searches, inside the space or not."""
+        config = self.config_for(study, ratio=ratio)
+        content = config.model_dump()
+        values = {path: lookup(content, path) for path in self.space_of(study)}
+        for term in config.terms:
+            if (path := f"terms.{term.name}.{PULL}") in values and term.pull is None:
+                values[path] = term.weight * ratio(study.name, term) if term.weight > 0 else 0.0
+        return values
 
     def typical(self, study: Study) -> dict[str, Scalar]:
         """Values of the parameters that a study searches: published ones, or an end of the range that lacks them."""
-        content, space = self.config_for(study).model_dump(), self.space_of(study)
-        published = {path: lookup(content, path) for path in space}
+        space, published = self.space_of(study), self._published(study, stand_in)
         values = {
             path: published[path] if contains(domain, published[path]) else extremes(domain)[0]
             for path, domain in space.items()
@@ -330,6 +362,17 @@ def _parse_config(content: Mapping[str, Any], at: str) -> TrainConfig:
         raise
     except Exception as error:  # a validator of third-party code may raise anything
         raise InputError(f"{at}: {kind_and_line(error)}") from error
+
+
+def _pull_alone(terms: Any, changes: Mapping[str, Any]) -> None:
+    """Let the weight of a term be its pull, until that is known, unless its weight is among the changes."""
+    for term in terms if isinstance(terms, list | tuple) else ():
+        if not isinstance(term, dict) or term.get(PULL) is None:
+            continue
+        if f"terms.{term.get('name')}.{WEIGHT}" in changes:
+            term[PULL] = None
+        else:
+            term[WEIGHT] = term[PULL]
 
 
 def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:

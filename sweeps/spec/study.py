@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.foreign import is_reference
 from kdtrain.methods import Term, get_method, parse_term
+from kdtrain.methods.base import Units
 from kdtrain.space import Choice, Domain, Range, parse_domain
 from sweeps.spec.paths import Space
+from sweeps.spec.pulls import WEIGHT, counterpart
 from sweeps.spec.settings import Name
 
 
@@ -22,11 +31,13 @@ class Study(Strict):
     """A method, as the source of the terms: one of ours, `package.module:NAME`, or one that an installed package
     offers. A study without a name is called as its method."""
     terms: tuple[SerializeAsAny[Term], ...] | None = None
-    """The terms themselves, where no method has them."""
+    """The terms themselves, where no method has them; each with a weight or a pull."""
     set: dict[str, object] = Field(default_factory=dict)
     """Scientific parameters by dotted path."""
     space: dict[str, Domain] | Literal["default"] = "default"
     """Nuisance parameters by dotted path; `default` takes the ranges that the method recommends."""
+    units: Units | None = None
+    """Whether the method's defaults are pulls or the published weights; `null` for the sweep's `units`."""
     baseline: bool = False
     """Whether this is the untaught student; if no study says so, the first study without a teacher is the baseline."""
     control: bool | None = None
@@ -55,6 +66,23 @@ class Study(Strict):
     def _parse_space(cls, value: Any) -> Any:
         return parse_domains(value)
 
+    @field_validator("terms")
+    @classmethod
+    def _pull_or_weight(cls, terms: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
+        for term in terms or ():
+            if term.pull is not None and not term.lacks_weight:
+                got = f"got weight {term.weight:g} and pull {term.pull:g}"
+                raise ValueError(f"{term.name}: give its weight or its pull, {got}")
+        return terms
+
+    @field_serializer("terms", mode="wrap")
+    def _without_weights_of_pulls(self, terms: Any, plain: SerializerFunctionWrapHandler) -> Any:
+        content = plain(terms)
+        for term, fields in zip(terms or (), content or (), strict=True):
+            if term.pull is not None:
+                fields.pop(WEIGHT, None)
+        return content
+
     @model_validator(mode="after")
     def _method_or_terms(self) -> "Study":
         if (self.method is None) == (self.terms is None):
@@ -63,18 +91,28 @@ class Study(Strict):
             get_method(self.method)
         return self
 
-    @property
-    def base_terms(self) -> tuple[Term, ...]:
-        """The terms before anything is set or searched."""
-        return get_method(self.method).terms if self.method is not None else self.terms or ()
+    def base_terms(self, units: Units) -> tuple[Term, ...]:
+        """The terms before anything is set or searched; `units` are the sweep's."""
+        return self.terms or () if self.method is None else get_method(self.method).defaults(self.units or units)[0]
 
-    @property
-    def study_space(self) -> Space:
-        """What this study searches besides the sweep's space: a parameter that it sets is not searched by default."""
+    def study_space(self, units: Units, shared: Space) -> Space:
+        """What this study searches besides the sweep's space.
+
+        What it sets is not searched by default, nor is a pull where the weight is set or searched, or a weight where
+        the pull is.
+
+        Args:
+            units: The sweep's.
+            shared: What every study searches.
+        """
         if self.space != "default":
             return self.space
-        search = get_method(self.method).search if self.method is not None else {}
-        return {f"terms.{key}": domain for key, domain in search.items() if f"terms.{key}" not in self.set}
+        if self.method is None:
+            return {}
+        search = get_method(self.method).defaults(self.units or units)[1]
+        paths = {f"terms.{key}": domain for key, domain in search.items()}
+        given = {*self.set, *(counterpart(path) for path in (*self.set, *shared))}
+        return {path: domain for path, domain in paths.items() if path not in given}
 
 
 def parse_domains(value: Any) -> Any:

@@ -36,6 +36,7 @@ def content(**changes: Any) -> dict[str, Any]:
         "data": {"name": "streets"},
         "teacher": {"path": "teachers/big"},
         "train": {"epochs": 6, "batch_size": 4},
+        "units": "weight",
         "studies": ["none", "kd", "cwd", "csc_ace", "cskd"],
         "space": {"optimizer.lr": {"low": 0.001, "high": 0.1, "log": True}},
         "budget": {"trials": 4},

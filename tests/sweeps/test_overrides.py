@@ -43,7 +43,7 @@ def test_a_range_is_added_whole(changed):
 def test_a_study_that_is_only_a_methods_name_is_changed(changed):
     spec = changed(f"studies.cwd.set.{TEMPERATURE}=2")
     assert of(spec, "cwd").terms[1].temperature == 2
-    assert set(spec.study("cwd").study_space) == {WEIGHT}
+    assert set(spec.study("cwd").study_space("weight", {})) == {WEIGHT}
 
 
 def test_a_recommended_range_is_changed_and_the_others_stay(changed):
@@ -51,11 +51,10 @@ def test_a_recommended_range_is_changed_and_the_others_stay(changed):
         changed(),
         changed(f"studies.cwd.space.{WEIGHT}.low=1.5", f"studies.v1.5.space.{TEMPERATURE}=[1, 2]"),
     )
-    assert after.study("cwd").study_space[WEIGHT] == before.study("cwd").study_space[WEIGHT].model_copy(
-        update={"low": 1.5}
-    )
-    assert after.study("cwd").study_space[TEMPERATURE] == before.study("cwd").study_space[TEMPERATURE]
-    assert after.study("v1.5").study_space == {TEMPERATURE: Choice(choices=(1, 2))}
+    was, now = (spec.study("cwd").study_space("weight", {}) for spec in (before, after))
+    assert now[WEIGHT] == was[WEIGHT].model_copy(update={"low": 1.5})
+    assert now[TEMPERATURE] == was[TEMPERATURE]
+    assert after.study("v1.5").study_space("weight", {}) == {TEMPERATURE: Choice(choices=(1, 2))}
 
 
 def test_a_name_with_a_point_is_one_name(changed):
