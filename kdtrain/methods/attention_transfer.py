@@ -53,11 +53,13 @@ AT = Method(
     name="at",
     title="Attention transfer at the penultimate features",
     citation=CITATION,
-    terms=(CrossEntropy(), AttentionTransfer(weight=1e4)),
+    terms=(CrossEntropy(), AttentionTransfer(weight=1.2, form="squared")),
+    published=(CrossEntropy(), AttentionTransfer(weight=1e4)),
     search={"attention_transfer.weight": Range(low=1e2, high=1e6, log=True)},
-    pulls={"attention_transfer": Range(low=0.05, high=5, log=True)},
+    pulls={"attention_transfer": Range(low=0.1, high=10, log=True)},
     notes={
-        "weight": "stated: 10000 in CIRKD, beside pixel-wise KD (zoo_at), at 64 x 128 pixels; scale it by the pixels",
+        "weight": "stated: 10000 in CIRKD, beside pixel-wise KD (zoo_at), at 64 x 128 pixels; "
+        "inferred: 1.2 for form squared, which is 10000 divided by these pixels",
         "layer": "stated: what feeds the classifier, in CIRKD; the ends of several stages in the paper",
         "alone": "inferred: without the pixel-wise KD that the zoo adds",
     },

@@ -99,7 +99,7 @@ CWD = Method(
         "channel_wise.weight": Range(low=0.3, high=30, log=True),
         "channel_wise.temperature": Choice(choices=(1.0, 2.0, 4.0, 8.0)),
     },
-    pulls={"channel_wise": Range(low=0.1, high=10, log=True)},
+    pulls={"channel_wise": Range(low=0.2, high=19, log=True)},
     notes={
         "formula": "stated: T^2 / (N C) times the sum of KL(teacher || student) over channels",
         "weight, temperature": "stated: 3 and 4 in the authors' code; 5 and 1 in their port to mmseg",
@@ -126,7 +126,7 @@ CWD_FEATURE = Method(
         "channel_wise.weight": Range(low=3, high=300, log=True),
         "channel_wise.temperature": Range(low=1, high=10, integer=True),
     },
-    pulls={"channel_wise": Range(low=0.1, high=10, log=True)},
+    pulls={"channel_wise": Range(low=0.2, high=19, log=True)},
     notes={
         "weight, temperature": "stated: the authors' logs have 35 and 40, with 1 to 10",
         "adapter": "stated: 1x1 convolution, batch norm (in place and leaky there) and ReLU in the "

@@ -229,8 +229,8 @@ CITATION = (
 )
 
 CIRKD_PULLS = {
-    "pixel_kd": Range(low=0.05, high=5, log=True),
-    "cross_image_relation": Range(low=0.05, high=5, log=True),
+    "pixel_kd": Range(low=0.1, high=10, log=True),
+    "cross_image_relation": Range(low=0.1, high=10, log=True),
 }
 
 CIRKD = Method(

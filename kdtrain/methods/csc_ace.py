@@ -141,7 +141,7 @@ CITATION = (
 CSC_WEIGHT = 10.0
 CSC_SEARCH: dict[str, Domain] = {"csc.weight": Range(low=0.1, high=1000, log=True)}
 ACE_SEARCH: dict[str, Domain] = {"adaptive_cross_entropy.temperature": Choice(choices=(1.0, 2.0))}
-CSC_PULLS = {"csc": Range(low=0.05, high=5, log=True)}
+CSC_PULLS = {"csc": Range(low=0.1, high=10, log=True)}
 CSC_NOTES = {"csc.weight": "inferred: 10, as CIRKD weighs SKD's pairwise loss, which has the same scale"}
 
 CSC_ACE = Method(
@@ -160,7 +160,7 @@ CSC_ACE_ADD = Method(
     citation=CITATION,
     terms=(CrossEntropy(), AdaptiveCrossEntropy(), Csc(weight=CSC_WEIGHT)),
     search=CSC_SEARCH | ACE_SEARCH | {"adaptive_cross_entropy.weight": Range(low=0.1, high=3, log=True)},
-    pulls=CSC_PULLS | {"adaptive_cross_entropy": Range(low=0.05, high=5, log=True)},
+    pulls=CSC_PULLS | {"adaptive_cross_entropy": Range(low=0.1, high=10, log=True)},
     notes=CSC_NOTES | {"role": "inferred: ACE is added to the cross-entropy"},
 )
 

@@ -250,9 +250,9 @@ CSKD = Method(
         "grid_pam_cka.weight": Range(low=0.08, high=8, log=True),
     },
     pulls={
-        "channel_wise": Range(low=0.1, high=10, log=True),
-        "cam_cka": Range(low=0.01, high=1, log=True),
-        "grid_pam_cka": Range(low=0.01, high=1, log=True),
+        "channel_wise": Range(low=0.2, high=19, log=True),
+        "cam_cka": Range(low=0.03, high=3, log=True),
+        "grid_pam_cka": Range(low=0.05, high=5, log=True),
     },
     notes={
         "weights, temperatures": "stated: 3, 0.3, 0.8 and 2 in the official scripts, for all data",

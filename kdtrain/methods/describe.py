@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from kdtrain import foreign
@@ -19,16 +20,20 @@ Written from the code by `python -m kdtrain.methods.describe`; do not edit.
 
 *Stated* stands in a paper, official code or log that was read; *secondary* in somebody else's description of it;
 *inferred* is a decision made here, and a switch wherever it could be otherwise. A loss weighs as much as its
-reduction: published weights belong to the reduction beside which they are published. Every term has a `weight` (0
-computes nothing), a `student_layer` and a `teacher_layer` (`logits`, `decoder` for what feeds the classifier,
-`encoder.1` to `encoder.5`, `encoder.last` for the deepest stage, `aux`, or the name of a module; several, separated by
-commas, give the mean over the pairs), and a `schedule` of its weight over the training: `warmup` and `stop` as shares
-of the steps, `decay` none, linear or cosine (constant by default; inferred, no source paper changes its weight).
+reduction: published weights belong to the reduction beside which they are published. Where a published reduction grows
+or falls with the map or the batch, the default is one that does not, and the published terms stand below it (`units:
+weight` of a spec takes these).
+
+Every term has a `weight` (0 computes nothing), a `student_layer` and a `teacher_layer` (`logits`, `decoder` for what
+feeds the classifier, `encoder.1` to `encoder.5`, `encoder.last` for the deepest stage, `aux`, or the name of a module;
+several, separated by commas, give the mean over the pairs), and a `schedule` of its weight over the training: `warmup`
+and `stop` as shares of the steps, `decay` none, linear or cosine (constant by default; inferred, no source paper
+changes its weight).
 
 In place of a weight a spec may give a `pull`: the length of the gradient of the weighted term with respect to all
 weights of the student, divided by that of cross-entropy, as measured on an untaught training of the sweep. A pull of 1
 is half of the gradient of both. Unlike a weight it means the same for all losses, reductions, maps and batches;
-`docs/spec.md` has the rules.
+`docs/spec.md` has the rules. The last section has the pulls of all defaults.
 """
 
 
@@ -37,7 +42,8 @@ def page() -> str:
     methods = "\n".join(describe_method(method) for method in METHODS.values())
     terms = "\n".join(describe_term(term) for term in TERMS.values())
     index = _table(("method", "what it is", "terms"), (_row(method) for method in METHODS.values()))
-    return f"{_PREFACE}\n## Methods\n\n{index}\n\n{methods}\n## Terms\n\n{terms}"
+    pulls = Path(__file__).with_name("measured_pulls.md").read_text()
+    return f"{_PREFACE}\n## Methods\n\n{index}\n\n{methods}\n## Terms\n\n{terms}\n## Pulls\n\n{pulls}".rstrip("\n")
 
 
 def overview() -> list[tuple[str, str, str]]:
@@ -82,16 +88,25 @@ def describe_method(method: Method) -> str:
     lines = [f"### {method.name}: {method.title}", ""]
     if method.citation:
         lines += [method.citation, ""]
-    for term in method.terms:
-        options = {name: value for name, value in _options(term) if name in term.model_fields_set}
-        settings = ", ".join(f"{name} {_plain(value)}" for name, value in options.items())
-        name = term.name if term.name == term.loss else f"{term.name} ({term.loss})"
-        lines.append(f"- {_plain(term.weight)} × {name}{f': {settings}' if settings else ''}")
-    lines.append("")
+    lines += [*map(_recipe, method.terms), ""]
+    if method.published:
+        lines += ["As published:", "", *map(_recipe, method.published), ""]
     if method.search:
-        worth = "; ".join(f"`{path}` {describe_domain(domain)}" for path, domain in method.search.items())
-        lines += [f"Worth searching: {worth}.", ""]
+        lines += [f"Worth searching: {_ranges(method.defaults('pull')[1])}.", ""]
+    if method.pulls:
+        lines += [f"With `units: weight`: {_ranges(method.search)}.", ""]
     return "\n".join([*lines, *_facts(method.notes), *_blank_after(method.notes)])
+
+
+def _recipe(term: Term) -> str:
+    options = {name: value for name, value in _options(term) if name in term.model_fields_set}
+    settings = ", ".join(f"{name} {_plain(value)}" for name, value in options.items())
+    name = term.name if term.name == term.loss else f"{term.name} ({term.loss})"
+    return f"- {_plain(term.weight)} × {name}{f': {settings}' if settings else ''}"
+
+
+def _ranges(search: Mapping[str, Domain]) -> str:
+    return "; ".join(f"`{path}` {describe_domain(domain)}" for path, domain in search.items())
 
 
 def describe_term(term: type[Term]) -> str:

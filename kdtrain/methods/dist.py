@@ -78,7 +78,7 @@ SEARCH: dict[str, Domain] = {
     "dist.intra": Choice(choices=(0.5, 1.0, 2.0)),
     "dist.temperature": Choice(choices=(1.0, 2.0, 4.0)),
 }
-PULLS = {"dist": Range(low=0.05, high=5, log=True)}
+PULLS = {"dist": Range(low=0.1, high=10, log=True)}
 NOTES = {
     "weight, inter, intra, temperature": "stated: all 1 in the authors' code for segmentation",
     "layer": "stated: the logits, unresized",
@@ -100,6 +100,6 @@ DIST_AUX = Method(
     citation=CITATION,
     terms=(CrossEntropy(), Dist(), Dist(name="dist_aux", weight=0.4, student_layer="aux", teacher_layer="aux")),
     search=SEARCH | {"dist_aux.weight": Range(low=0.04, high=4, log=True)},
-    pulls=PULLS | {"dist_aux": Range(low=0.02, high=2, log=True)},
+    pulls=PULLS | {"dist_aux": Range(low=0.05, high=5, log=True)},
     notes=NOTES | {"auxiliary logits": "stated: 0.4, for ResNet students, between both auxiliary heads"},
 )

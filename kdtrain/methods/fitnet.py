@@ -56,7 +56,7 @@ FITNET = Method(
     citation=CITATION,
     terms=(CrossEntropy(), FitNet(weight=10.0)),
     search={"fitnet.weight": Range(low=0.1, high=100, log=True)},
-    pulls={"fitnet": Range(low=0.05, high=5, log=True)},
+    pulls={"fitnet": Range(low=0.1, high=10, log=True)},
     notes={
         "weight": "stated: 10 in CIRKD, beside pixel-wise KD (zoo_fitnet)",
         "layer": "stated: what feeds the classifier, in CIRKD; the middle of the network in the paper",

@@ -49,7 +49,7 @@ ICKD = Method(
     ),
     terms=(CrossEntropy(), ChannelCorrelation(weight=1.0)),
     search={"channel_correlation.weight": Range(low=0.01, high=100, log=True)},
-    pulls={"channel_correlation": Range(low=0.05, high=5, log=True)},
+    pulls={"channel_correlation": Range(low=0.03, high=3, log=True)},
     notes={
         "weight": "inferred: no published one for segmentation was found",
         "layer": "inferred: what feeds the classifier",

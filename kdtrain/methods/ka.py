@@ -47,7 +47,7 @@ KA = Method(
     citation="He, Shen, Tian, Gong, Sun, Yan. Knowledge Adaptation for Efficient Semantic Segmentation. CVPR 2019.",
     terms=(CrossEntropy(), KnowledgeAffinity(weight=1.0)),
     search={"knowledge_affinity.weight": Range(low=0.01, high=100, log=True)},
-    pulls={"knowledge_affinity": Range(low=0.05, high=5, log=True)},
+    pulls={"knowledge_affinity": Range(low=0.03, high=3, log=True)},
     notes={
         "weight": "inferred: 1; the value lies between 0 and 2",
         "layer": "inferred: what feeds the classifier",

@@ -46,17 +46,20 @@ LOCAL = Method(
     title="Local affinity of the probabilities, beside pixel-wise KD",
     citation="Xie, Shuai, Hu, Lin, Zheng. Improving Fast Segmentation With Teacher-student Learning. BMVC 2018, "
     "arXiv:1810.08476.",
-    terms=(CrossEntropy(), PixelKd(), LocalAffinity(weight=1.0, of="probabilities")),
+    terms=(CrossEntropy(), PixelKd(), LocalAffinity(weight=3.0, of="probabilities", contrast="relative")),
+    published=(CrossEntropy(), PixelKd(), LocalAffinity(weight=1.0, of="probabilities")),
     search={
         "pixel_kd.weight": Range(low=0.1, high=30, log=True),
         "local_affinity.weight": Range(low=0.01, high=10, log=True),
         "local_affinity.neighbours": Choice(choices=(8, 24)),
     },
-    pulls={"pixel_kd": Range(low=0.05, high=5, log=True), "local_affinity": Range(low=0.05, high=5, log=True)},
+    pulls={"pixel_kd": Range(low=0.1, high=10, log=True), "local_affinity": Range(low=0.1, high=10, log=True)},
     notes={
         "local_affinity": "secondary: first-order consistency of neighbouring pixels",
         "pixel_kd": "inferred: stands for the paper's zero-order term on probabilities",
         "local_affinity.of": "inferred: on logits the loss grows with their fourth power, and can diverge",
         "weight": "inferred: 1 and 1, as no published ones could be read",
+        "local_affinity.contrast": "inferred: relative, because neighbours differ the less the larger a map is; its "
+        "weight 3 pulls as the absolute form does at 64 x 128",
     },
 )

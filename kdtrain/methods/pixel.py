@@ -64,7 +64,7 @@ KD = Method(
         "pixel_kd.weight": Range(low=0.1, high=30, log=True),
         "pixel_kd.temperature": Choice(choices=(1.0, 2.0, 4.0, 8.0)),
     },
-    pulls={"pixel_kd": Range(low=0.05, high=5, log=True)},
+    pulls={"pixel_kd": Range(low=0.1, high=10, log=True)},
     notes={
         "weight, temperature": "stated: 1 and 1 in CIRKD; 10 in SKD, IFVD and CWD, which reduce otherwise",
     },

@@ -105,7 +105,7 @@ DICE_CE = Method(
     citation="Yang et al., DenseUNet (abstract); Cui et al., DsUnet, 2020 (abstract).",
     terms=(CrossEntropy(), Dice()),
     search={"dice.weight": Range(low=0.1, high=3, log=True)},
-    pulls={"dice": Range(low=0.05, high=5, log=True)},
+    pulls={"dice": Range(low=0.02, high=2, log=True)},
     notes={"weight": "inferred: 1, of 0.5, 1 and 2"},
 )
 

@@ -25,7 +25,7 @@ def test_every_term_says_what_it_is_and_where_it_comes_from(loss):
     text = describe_term(term)
     assert all(said in text for said in (term.formula, term.source, *term.status.values(), *term.disagreements))
     for name, field in term.model_fields.items():
-        if name not in ("loss", "name", "weight", "student_layer", "teacher_layer", "schedule"):
+        if name not in ("loss", "name", "weight", "pull", "student_layer", "teacher_layer", "schedule"):
             assert f"| {name} |" in text
             assert field.description or name == "temperature", f"{name} needs a docstring"
 

@@ -135,8 +135,8 @@ def test_several_pairs_of_layers_have_adapters_of_their_own():
     torch.testing.assert_close(module(inputs), (first + second) / 2)
 
 
-def weights(name):
-    return {term.name: term.weight for term in METHODS[name].terms}
+def weights(name, units="weight"):
+    return {term.name: term.weight for term in METHODS[name].defaults(units)[0]}
 
 
 def test_published_recipes():
@@ -148,6 +148,16 @@ def test_published_recipes():
     assert weights("dist_aux") == task | {"dist": 1, "dist_aux": 0.4}
     assert weights("mgd") == task | {"masked_generation": 2e-5, "channel_wise": 3}
     assert weights("skd") == task | {"pixel_kd": 10, "pairwise": 0.5, "holistic": 0.1}
+    assert weights("dsd") == task | {"pixel_similarity": 1000, "category_similarity": 10}
+    assert weights("local_affinity") == task | {"pixel_kd": 1, "local_affinity": 1}
+
+
+def test_defaults_in_reductions_that_depend_on_no_size_pull_as_published_at_the_published_size():
+    pixels, classes = 64 * 128, 19
+    assert weights("at", "pull")["attention_transfer"] == pytest.approx(1e4 / pixels, rel=0.02)
+    assert weights("zoo_at", "pull")["attention_transfer"] == pytest.approx(1e4 / pixels, rel=0.02)
+    assert weights("dsd", "pull")["pixel_similarity"] == pytest.approx(1000 / pixels, rel=0.02)
+    assert weights("ifvd", "pull")["pixel_kd"] == pytest.approx(10 / classes, rel=0.01)
 
 
 def test_what_the_zoo_runs_under_other_names():
