@@ -155,12 +155,16 @@ def test_a_weight_of_zero_stays_zero_and_a_weight_clears_a_pull(fake):
     assert not config_of(spec, "a", 4.0).uses_teacher
 
 
-def test_the_published_weight_comes_back_from_its_pull(fake):
-    spec = with_pulls(fake)
-    for ratio in (0.3, 1 / 3, 0.7123456789, 1.7):
-        params = spec.defaults(spec.study("kd"), lambda study, term, ratio=ratio: ratio)
-        assert params[KD] == pytest.approx(ratio)
-        assert config_of(spec, "kd", ratio, params).terms[1].weight == 1.0
+def test_the_published_weight_comes_back_from_its_pull_to_the_last_bit(fake):
+    path = "terms.channel_wise.pull"
+    study = {"name": "a", "method": "cwd", "space": {path: {"low": 0.01, "high": 10}}}
+    spec = with_pulls(fake, studies=["none", study])
+    published = config_of(spec, "a").terms[1].weight
+    assert published * 0.1 / 0.1 != published
+    for ratio in (0.1, 1 / 3, 0.7123456789, 1.7):
+        params = spec.defaults(spec.study("a"), lambda study, term, ratio=ratio: ratio)
+        assert params[path] == pytest.approx(ratio * published)
+        assert config_of(spec, "a", ratio, params).terms[1].weight == published
 
 
 def test_a_change_on_the_command_line_finds_the_range_of_its_unit(fake):
