@@ -12,6 +12,7 @@ from kdtrain.errors import DamagedError, InputError
 from kdtrain.foreign import Trust, trusted_modules, trusting
 from kdtrain.loop.batches import moved
 from kdtrain.loop.cost import measure_cost
+from kdtrain.loop.device import return_freed_memory
 from kdtrain.loop.epoch import EpochProgress
 from kdtrain.loop.evaluate import Evaluation, evaluate
 from kdtrain.loop.frozen_teacher import TeacherUse
@@ -77,8 +78,11 @@ def train(
             if report is not None:
                 report(epoch_report)
         return result
-    with spawn(machine.processes, partial(_take_part, trusted_modules(), config, machine)) as group:
-        return train_in_process(config, machine, group, folder, report, interrupt, called_at)
+    try:
+        with spawn(machine.processes, partial(_take_part, trusted_modules(), config, machine)) as group:
+            return train_in_process(config, machine, group, folder, report, interrupt, called_at)
+    finally:
+        return_freed_memory()  # glibc keeps free memory for each thread, and a worker trains in many
 
 
 def train_in_process(

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -553,3 +554,18 @@ def _leaves_at(epoch):
             raise KeyboardInterrupt
 
     return report
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_training_returns_its_free_memory_to_the_system_however_it_ends(make_config, machine, monkeypatch, fails):
+    returned: list[bool] = []
+    monkeypatch.setattr("kdtrain.loop.trainer.return_freed_memory", lambda: returned.append(True))
+
+    def report(_):
+        assert not returned
+        if fails:
+            raise RuntimeError("the listener fails")
+
+    with pytest.raises(RuntimeError) if fails else nullcontext():
+        train(make_config(epochs=1), machine, report)
+    assert returned == [True]
