@@ -82,6 +82,7 @@ def make_spec(trials: int, sampler: str, seed: int = 0) -> SweepSpec:
             "data": {"name": "streets"},
             "teacher": {"path": "none"},
             "train": {"epochs": EPOCHS},
+            "units": "weight",
             "studies": STUDIES,
             "space": {"optimizer.lr": {"low": 0.001, "high": 0.1, "log": True}},
             "budget": {"trials": trials // len(STUDIES)},

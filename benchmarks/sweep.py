@@ -54,6 +54,7 @@ def make_spec(teacher: Path, options: argparse.Namespace) -> SweepSpec:
                 "augment": {"crop": options.crop, "scale": (0.5, 1.0)},
                 "eval_scale": 0.5,
             },
+            "units": "weight",
             "studies": METHODS,
             "space": {"optimizer.lr": {"low": 0.005, "high": 0.05, "log": True}},
             "budget": {"trials": options.trials // len(METHODS)},
