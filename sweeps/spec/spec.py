@@ -211,7 +211,7 @@ class SweepSpec(Strict):
 
     def base_terms(self, study: Study) -> tuple[Term, ...]:
         """The terms of a study before anything is set or searched."""
-        return study.base_terms(self.units)
+        return study.base_terms(self.units, self.space)
 
     def config_for(
         self,

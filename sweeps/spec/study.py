@@ -91,9 +91,22 @@ class Study(Strict):
             get_method(self.method)
         return self
 
-    def base_terms(self, units: Units) -> tuple[Term, ...]:
-        """The terms before anything is set or searched; `units` are the sweep's."""
-        return self.terms or () if self.method is None else get_method(self.method).defaults(self.units or units)[0]
+    def base_terms(self, units: Units, shared: Space) -> tuple[Term, ...]:
+        """The terms before anything is set or searched.
+
+        A weight that is set or searched is meant for the loss as published, so its term has the published form.
+
+        Args:
+            units: The sweep's.
+            shared: What every study searches.
+        """
+        if self.method is None:
+            return self.terms or ()
+        method = get_method(self.method)
+        given = {*self.set, *shared, *(self.space if self.space != "default" else ())}
+        published = {term.name: term for term in method.defaults("weight")[0]}
+        terms = method.defaults(self.units or units)[0]
+        return tuple(published[term.name] if f"terms.{term.name}.{WEIGHT}" in given else term for term in terms)
 
     def study_space(self, units: Units, shared: Space) -> Space:
         """What this study searches besides the sweep's space.

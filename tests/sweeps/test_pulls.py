@@ -119,6 +119,24 @@ def test_a_unit_that_is_given_takes_the_other_out_of_the_default_space(fake, stu
 
 
 @pytest.mark.parametrize(
+    ("study", "shared", "form"),
+    [
+        ({}, {}, "squared"),
+        ({"set": {"terms.attention_transfer.weight": 1e4}}, {}, "code"),
+        ({"space": {"terms.attention_transfer.weight": {"low": 1e3, "high": 1e5}}}, {}, "code"),
+        ({}, {"terms.attention_transfer.weight": {"low": 1e3, "high": 1e5}}, "code"),
+        ({"set": {"terms.attention_transfer.weight": 2.0, "terms.attention_transfer.form": "squared"}}, {}, "squared"),
+        ({"set": {"terms.attention_transfer.pull": 1.0}}, {}, "squared"),
+    ],
+)
+def test_a_weight_that_is_given_belongs_to_the_published_form_of_its_loss(fake, study, shared, form):
+    studies = [{"name": "at", "method": "at", **study}]
+    spec = fake.make_spec(studies=studies, space=shared or {"optimizer.lr": {"low": 0.01, "high": 0.1}}, units="pull")
+    terms = {term.name: term for term in spec.config_for(spec.study("at")).terms}
+    assert terms["attention_transfer"].form == form
+
+
+@pytest.mark.parametrize(
     "study",
     [
         {"method": "kd", "set": {KD: 0.3, WEIGHT: 1}},
