@@ -109,6 +109,8 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     yield sweep_events.TeacherKnown("f00d", "big", "FPN", None, 9, 9, "streets", 0.6, "select", 1.0, "given")
     yield sweep_events.SessionBegun(environment)
     yield sweep_events.CodeKnown("c0de", {"loop": {"kdtrain.loop.step": "1"}})
+    pulls: Mapping[str, object] = {"options": {"loss": "pixel_kd"}, "lengths": [0.3, 0.2]}
+    yield sweep_events.PullsMeasured(_CONFIG, "c0", [1, 2], [1.0, 0.5], [pulls])
     for number in range(4):
         trial, params = f"none-{number}", {"optimizer.lr": 0.01 * (number + 1)}
         yield trial_events.Proposed(trial, "none", number, Phase.SEARCH, None, 0, params, _CONFIG, f"c{number}")
@@ -139,7 +141,7 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     yield sweep_events.Note("an example")
     yield sweep_events.Looked(1, 1, False, "no more seeds are allowed", [])
     yield sweep_events.Finished()
-    yield sweep_events.Frozen(config, config, (config,), "nothing is better", (7,), "test", 40)
+    yield sweep_events.Frozen(config, config, (config,), "nothing is better", (7,), "test", 41)
     yield sweep_events.SessionBegun(environment)
     yield trial_events.Proposed("none-5", "none", 5, Phase.FINAL, "none-0", 7, {"optimizer.lr": 0.01}, _CONFIG, "c0")
     yield trial_events.Started("none-5", "c0de")
