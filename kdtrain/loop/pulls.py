@@ -139,8 +139,9 @@ def _measure(
     run = build(recipe, machine, group)
     group.join(run.device)
     group.align(run.trained)
-    own = {term.name for term in config.terms} | {name for name in run.term_names if name == "aux"}
-    untaught, measured = _only(run, config, own), _only(run, recipe, set(run.term_names) - own)
+    run.trained.train()
+    names = {term.name for term in recipe.terms[len(config.terms) :]}
+    untaught, measured = _only(run, config, set(run.term_names) - names), _only(run, recipe, names)
 
     def check_interrupt() -> None:
         if group.broadcast_object(interrupt is not None and interrupt()):
@@ -149,8 +150,9 @@ def _measure(
     batches = list(moved(islice(run.source.epoch(config.epochs), BATCHES), run.device))
     points = _points(config.epochs * run.steps_per_epoch)
     lengths: dict[str, list[float]] = {name: [] for name in measured.term_names}
+    take_step = TrainStep(untaught)
     for step, batch in enumerate(_first(run, points[-1])):
-        TrainStep(untaught)(batch, Clock(*divmod(step, run.steps_per_epoch)), Stopwatch())
+        take_step(batch, Clock(*divmod(step, run.steps_per_epoch)), Stopwatch())
         check_interrupt()
         if step + 1 in points:
             for name, length in _lengths(measured, batches, check_interrupt).items():
@@ -198,7 +200,6 @@ def _first(run: Run, steps: int) -> Iterator[DistillBatch]:
 def _lengths(run: Run, batches: Sequence[DistillBatch], check_interrupt: Callable[[], None]) -> dict[str, float]:
     """The mean length over the batches, by term; the student stays as it is."""
     buffers = [buffer.clone() for buffer in run.student.buffers()]
-    run.trained.train()
     step = TrainStep(run)
     of_batch = []
     for number, batch in enumerate(batches):

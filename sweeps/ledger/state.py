@@ -183,7 +183,7 @@ class SweepState:
     finished: bool = False
     looks: list[Look] = field(default_factory=list)
     """The looks at the words of the sweep so far, one for each time that there was something new to read."""
-    last_look: "LastLook | None" = None
+    last_look: LastLook | None = None
     """The last planned look."""
     frozen: sweep_events.Frozen | None = None
     """The selection that is final."""
