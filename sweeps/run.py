@@ -23,6 +23,7 @@ from sweeps.ledger.environment import TrainContext, describe_data, describe_envi
 from sweeps.ledger.sweep_events import Command
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
+from sweeps.outcome.stale import mark_results
 from sweeps.outcome.words import read_words
 from sweeps.plan import check, foreign_notice
 from sweeps.rehearsals import Perform, perform_here, rehearse_sweep
@@ -165,6 +166,7 @@ def _run(
                 judge=read_words,
             ) as driver,
         ):
+            mark_results(sweep)
             calibrate(driver, machine, teacher, place.measure)
             place.run_trials(driver, machine, display.update, teacher)
             state, finished = driver.state, driver.state.finished

@@ -33,6 +33,7 @@ class Headline(StrEnum):
     NO_WORD = "no verdict"
     ABLATION_SEPARATED = "separated from 0"
     ABLATION_NONE = "is separated from 0"
+    ABLATION_NOT = "is not separated from 0"
     ABLATION_UNTESTED = "untested"
     ABLATION_NO_LOSS = "no cell is worse than the reference"
     ABLATION_UNJUDGED = "no effect is judged"

@@ -69,6 +69,7 @@ tr.bold td { font-weight: 600; } tr.bold td small { font-weight: 400; }
 .keys { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 0.86rem; color: var(--soft);
   margin: 6px 0; }
 ul.doubts { margin: 4px 0 14px; padding-left: 1.1rem; max-width: 86ch; }
+.stale { color: var(--stop); max-width: none; }
 .warn { color: var(--warn); font-size: 0.82rem; line-height: 1.4; font-weight: 400; }
 .drawing { display: block; width: 100%; max-width: 760px; } .bar { display: block; margin-top: 7px; }
 .strip { display: block; width: 132px; height: 22px; overflow: visible; }

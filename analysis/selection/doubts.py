@@ -115,5 +115,5 @@ def _unequal_budget(row: StudyRow, baseline: StudyRow) -> list[str]:
         return [f"budgets differ by more than 10 %: {amount} {unit}, baseline {of_baseline}"]
     if baseline.spent.search_s < (1 - TOLERANCE) * row.spent.search_s:
         share = baseline.spent.search_s / row.spent.search_s
-        return [f"equal {unit}, not equal time: the baseline's search took {share:.0%} of its time"]
+        return [f"equal {unit}, not equal time: the baseline was searched for {share:.0%} of the time of this study"]
     return []

@@ -124,7 +124,7 @@ def _test(tables: Tables, winner: pd.Series) -> dict[str, object] | str:
     """The frozen config on the final seeds, beside the baseline."""
     frozen, chosen = read_frozen_selection(tables), final_scores(tables)
     if frozen is None or chosen is None:
-        return "role test is read once the selection is frozen: kdsweep best --freeze"
+        return "role test is read once the selection is frozen: `kdsweep best D --freeze`, D being its folder"
     baseline = final_scores(tables, "baseline")
     evidence: dict[str, object] = {"frozen_at": frozen.at, **_final_scores(chosen)}
     if chosen.seeds and pd.notna(winner["screen_score"]):

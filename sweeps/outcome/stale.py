@@ -1,6 +1,7 @@
-"""Whether the tables of a sweep say less, or something else, than its ledger."""
+"""Whether the tables of a sweep say less, or something else, than its ledger; and marks on results that may."""
 
 import shlex
+from html import escape
 
 from sweeps.ledger.extent import read_head
 from sweeps.ledger.scan import noted_in_tables
@@ -23,3 +24,28 @@ def stale_tables(sweep: Store) -> str | None:
             f"{command} makes them anew"
         )
     return f"the tables were made from {made.records} records, not all of which the ledger has: {command} says more"
+
+
+def mark_results(sweep: Store) -> None:
+    """Say in the page and in `best.yaml` that a session has begun since; the end of the session writes both anew.
+
+    A session that is cut short leaves them with this mark: their words are about fewer trainings than there are now.
+
+    Raises:
+        StorageError: If a file cannot be written.
+    """
+    text = "made before the last session of the sweep began; kdsweep {} {} says what is known now"
+    place = shlex.quote(str(sweep))
+    page, best = text.format("report", place), text.format("best", place)
+    _insert(sweep, "report/index.html", "<main>", f'<p class="stale"><b>Out of date:</b> {escape(page)}.</p>')
+    _insert(sweep, "best.yaml", "", f"# Out of date: {best}.\n")
+
+
+def _insert(sweep: Store, key: str, after: str, mark: str) -> None:
+    """Put a mark into a file, once; a file that is not there gets none."""
+    if not sweep.exists(key):
+        return
+    content, place = sweep.read(key), after.encode()
+    marked = place + mark.encode()
+    if place in content and marked not in content:
+        sweep.write(key, content.replace(place, marked, 1))

@@ -204,7 +204,9 @@ def test_equal_epochs_that_took_longer_are_compared_with_a_warning(sweep):
     row = rows(sweep.tables()).loc["cwd"]
     assert row["refused"] == []
     assert row["time_ratio"] == 4.0
-    assert row["warnings"] == ["equal trials, not equal time: the baseline's search took 25% of its time"]
+    assert row["warnings"] == [
+        "equal trials, not equal time: the baseline was searched for 25% of the time of this study"
+    ]
 
 
 def test_a_best_value_at_the_edge_of_its_range_is_named(sweep):

@@ -82,7 +82,7 @@ def test_before_the_freeze_nothing_reads_the_role_report(fake, tmp_path, reading
     assert readings == []
     evaluations = tables_of(tmp_path)["evaluations"]
     assert set(evaluations["role"]) == {"select"}
-    assert "kdsweep best --freeze" in best(read_tables(tmp_path))["evidence"]["test"]
+    assert "kdsweep best D --freeze" in best(read_tables(tmp_path))["evidence"]["test"]
 
 
 def test_winner_and_baseline_are_trained_on_seeds_of_their_own(fake, tmp_path, readings):

@@ -77,6 +77,9 @@ def test_a_sweep_in_a_few_lines(
     with pytest.raises(Interrupted):  # a longer sweep in the same folder, by path, with a request to stop
         run_sweep(spec_file, str(folder), machine, inline=True, stop=stop)
     assert best_config(str(folder)) == config
+    for result in (results.report, results.best_file):  # of the shorter sweep, until the longer one has ended
+        assert result is not None
+        assert Path(result).read_text().count("Out of date") == 1
 
 
 def test_the_best_config_is_that_of_the_command(fake: ModuleType, tmp_path: Path) -> None:
