@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,25 @@ def why_unjudged(reasons: Mapping[str, str], mixes: Sequence[Mix], cell: str, ag
         against: What it is compared with.
     """
     return [reasons[study] for study in (cell, against) if study in reasons] + different_code(mixes, cell, against)
+
+
+def why_unjudged_together(tables: Tables, ranked: pd.DataFrame) -> Callable[[Collection[str]], str]:
+    """Why cells that one model describes carry no word together, as clauses; empty if they do.
+
+    Args:
+        tables: The tables of a sweep.
+        ranked: From ``analysis.selection.finalists.finalists``.
+
+    Returns:
+        A function of the names of the cells that have a score.
+    """
+    reasons, mixes = unjudged(tables, ranked), mixed(tables)
+
+    def why(cells: Collection[str]) -> str:
+        code = (clause for pair in combinations(cells, 2) for clause in different_code(mixes, *pair))
+        return "; ".join([*(reasons[cell] for cell in cells if cell in reasons), *islice(code, 1)])
+
+    return why
 
 
 def _scores(ranked: pd.DataFrame) -> dict[str, dict[int, float]]:

@@ -15,8 +15,7 @@ from statsmodels.formula.api import ols
 from statsmodels.regression.linear_model import RegressionResultsWrapper
 from statsmodels.stats.anova import anova_lm
 
-from analysis.ablation.effects import Tables, cell_scores, designed, is_factorial, unjudged
-from analysis.conditions.hardware import different_code, mixed
+from analysis.ablation.effects import Tables, cell_scores, designed, is_factorial, why_unjudged_together
 from analysis.selection.finalists import finalists
 from analysis.stats.judge import judged
 from analysis.stats.looks import Looks, alpha_at, looks_of
@@ -77,14 +76,12 @@ def factorial_effects(tables: Tables) -> pd.DataFrame:
     """
     scores, sweeps = cell_scores(tables), tables["sweeps"]
     threshold, looks = smallest_effect(sweeps), looks_of(sweeps)
-    reasons, mixes = unjudged(tables, finalists(tables)), mixed(tables)
+    why = why_unjudged_together(tables, finalists(tables))
     frames = []
     for design, group in tables["cells"].groupby("design", sort=False):
         if not is_factorial(group):
             continue
-        cells = [cell for cell in designed(group).index if scores.get(cell)]
-        mixed_code = [why for pair in itertools.combinations(cells, 2) for why in different_code(mixes, *pair)]
-        withheld = "; ".join([*(reasons[cell] for cell in cells if cell in reasons), *mixed_code[:1]])
+        withheld = why([cell for cell in designed(group).index if scores.get(cell)])
         frame = _effects(_drawn(group, scores), threshold, looks).assign(design=design, withheld=withheld)
         if withheld:
             frame[_JUDGED] = frame[_JUDGED].mask(frame["withheld"] != "")

@@ -8,7 +8,8 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
-from analysis.ablation.effects import Tables, cell_scores, designed, is_grid
+from analysis.ablation.effects import Tables, cell_scores, designed, is_grid, why_unjudged_together
+from analysis.selection.finalists import finalists
 from analysis.stats.cell_means import cell_means, runs_of, seed_term
 from analysis.stats.step_down import sidak
 
@@ -27,8 +28,10 @@ class LayerGrid:
             (mean minus additive), ``shrunken`` (see ``layer_grids``), ``top`` (whether it is among the best four
             by ``shrunken``). Missing where a pair has no complete trial.
         sd: Spread of a score over seeds, pooled; NaN for one seed per pair.
-        p: p-values of ``student`` (rows), ``teacher`` (columns) and ``pair`` (what is left); NaN if not testable.
+        p: p-values of ``student`` (rows), ``teacher`` (columns) and ``pair`` (what is left); NaN if not testable or
+            withheld.
         p_adjusted: The same, adjusted for the three of them (step-down Sidak); the note goes by these.
+        withheld: Why nothing is judged though there are scores, a sentence; or empty.
         note: How to read it, one or two sentences.
     """
 
@@ -37,6 +40,7 @@ class LayerGrid:
     sd: float
     p: dict[str, float]
     p_adjusted: dict[str, float]
+    withheld: str
     note: str
 
 
@@ -48,26 +52,28 @@ def layer_grids(tables: Tables) -> list[LayerGrid]:
     part)`` (empirical Bayes, Efron & Morris 1973): where layers do not matter all pairs come out alike. With one seed
     per pair, pair and noise cannot be told apart and both count as noise.
     """
-    scores = cell_scores(tables)
+    scores, why = cell_scores(tables), why_unjudged_together(tables, finalists(tables))
     grids = []
     for design, group in tables["cells"].groupby("design", sort=False):
         table = designed(group)
         if is_grid(table):
-            grids.append(_grid(str(design), table, scores))
+            withheld = why([cell for cell in table.index if scores.get(cell)])
+            grids.append(_grid(str(design), table, scores, withheld))
     return grids
 
 
-def _grid(design: str, table: pd.DataFrame, scores: dict[str, dict[int, float]]) -> LayerGrid:
+def _grid(design: str, table: pd.DataFrame, scores: dict[str, dict[int, float]], withheld: str) -> LayerGrid:
     student = next(name for name in table if str(name).endswith(".student_layer"))
     teacher = next(name for name in table if str(name).endswith(".teacher_layer"))
     pairs = pd.DataFrame({"cell": table.index, "student": table[student], "teacher": table[teacher]})
     runs = runs_of(scores, pairs.rename(columns={"student": "row", "teacher": "column"}))
     pairs = pairs.reset_index(drop=True).merge(cell_means(runs), left_on="cell", right_index=True, how="left")
     pairs, p, sd = _taken_apart(pairs, runs)
+    p = dict.fromkeys(p, float("nan")) if withheld else p
     best = pairs.dropna(subset="mean").sort_values(["shrunken", "mean"], ascending=False).index[:TOP]
     pairs = pairs.assign(top=pairs.index.isin(best), n=pairs["n"].fillna(0).astype(int))
     adjusted = dict(zip(p, map(float, sidak(np.array(list(p.values())))[0]), strict=True))
-    return LayerGrid(design, pairs, sd, p, adjusted, _note(pairs, adjusted, sd))
+    return LayerGrid(design, pairs, sd, p, adjusted, withheld, _note(pairs, adjusted, sd, withheld))
 
 
 def _taken_apart(pairs: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float], float]:
@@ -120,11 +126,13 @@ def _chance(square: float, df: float, noise: float, noise_df: float) -> float:
     return float(stats.f.sf(square / df / noise, df, noise_df))
 
 
-def _note(pairs: pd.DataFrame, p: dict[str, float], sd: float) -> str:
+def _note(pairs: pd.DataFrame, p: dict[str, float], sd: float, withheld: str) -> str:
     measured = int(pairs["mean"].notna().sum())
     words = {"student": "the student's layer", "teacher": "the teacher's layer", "pair": "the particular pair"}
     matter = [word for name, word in words.items() if p[name] < 0.05]
-    if np.isnan(sd):
+    if withheld:
+        result = f"No verdict: {withheld}"
+    elif np.isnan(sd):
         result = "One seed per pair: a good pair cannot be told from a lucky one"
     else:
         result = f"Beyond noise: {', '.join(matter)}" if matter else "Nothing here is beyond noise"

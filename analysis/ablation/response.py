@@ -1,13 +1,15 @@
 """How the score answers to a number (a weight, a temperature): its curve, and how well the best value is known."""
 
 import itertools
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.ablation.effects import Tables, cell_scores
+from analysis.ablation.effects import Tables, cell_scores, why_unjudged_together
+from analysis.selection.finalists import finalists
 from analysis.stats.cell_means import cell_means, runs_of
 from analysis.stats.judge import NO_NOISE
 from analysis.tables.json_columns import read_levels
@@ -40,7 +42,7 @@ class ResponseCurve:
         best: Where the curve is highest within the range; NaN where the word is ``flat`` or ``untested``.
         best_low: Lower end of its 95 % interval; NaN where there is none.
         best_high: Upper end; the end of the range where the best may lie beyond.
-        word: One of ``WORDS``.
+        word: One of ``WORDS``; ``untested`` where it is withheld.
         sentence: What the curve says.
         band: What the curve is compared with: the same config without this loss (a weight of 0), or else cross-entropy
             alone. None if neither was run.
@@ -71,17 +73,21 @@ def response_curves(tables: Tables) -> list[ResponseCurve]:
     coefficients is beyond noise (Sidak at 5 %), *valley* if it falls first, *untested* where the runs are too few or
     do not differ from seed to seed.
     """
-    scores = cell_scores(tables)
+    scores, why = cell_scores(tables), why_unjudged_together(tables, finalists(tables))
     curves = []
     for design, group in tables["cells"].groupby("design", sort=False):
         references = group.loc[group["role"] == "reference"]
         if len(references):
-            curves += _of_design(str(design), group, read_levels(references["levels_json"].iloc[0]), scores)
+            curves += _of_design(str(design), group, read_levels(references["levels_json"].iloc[0]), scores, why)
     return curves
 
 
 def _of_design(
-    design: str, group: pd.DataFrame, reference: dict[str, str], scores: dict[str, dict[int, float]]
+    design: str,
+    group: pd.DataFrame,
+    reference: dict[str, str],
+    scores: dict[str, dict[int, float]],
+    why: Callable[[Collection[str]], str],
 ) -> list[ResponseCurve]:
     inside = group[group["role"] != "control"]
     cell_levels = {cell: read_levels(text) for cell, text in zip(inside["cell"], inside["levels_json"], strict=True)}
@@ -100,7 +106,8 @@ def _of_design(
     center = {name: _number(reference[name]) for name in numeric}
     surface = _Surface(runs, center)
     compared = {name: _compared(group, cell_levels, name, scores) for name in numeric}
-    return [_curve(design, name, surface, compared[name], scores) for name in numeric]
+    withheld = why([str(row["cell"]) for row in rows])
+    return [_curve(design, name, surface, compared[name], scores, withheld) for name in numeric]
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,12 @@ def _at_once(design: np.ndarray, scores: np.ndarray) -> _Fit | None:
 
 
 def _curve(
-    design: str, name: str, surface: _Surface, band: tuple[str, str] | None, scores: dict[str, dict[int, float]]
+    design: str,
+    name: str,
+    surface: _Surface,
+    band: tuple[str, str] | None,
+    scores: dict[str, dict[int, float]],
+    withheld: str,
 ) -> ResponseCurve:
     others = {other: value for other, value in surface.center.items() if other != name}
     runs = surface.runs.assign(x=surface.runs[name])
@@ -185,7 +197,7 @@ def _curve(
     center, low, high = surface.center[name], float(points["x"].min()), float(points["x"].max())
     log = np.log(np.geomspace(low, high, _STEPS) / center)
     shown = Band(band[0], *means.loc[band[1], ["mean", "low", "high"]].astype(float)) if band else None
-    if surface.fit is None:
+    if surface.fit is None or withheld:
         curve = pd.DataFrame(columns=["x", "fit", "low", "high"])
         judged: tuple[str, float, float, float] = ("untested", np.nan, np.nan, np.nan)
     else:
@@ -210,7 +222,7 @@ def _curve(
         best_low=best_low,
         best_high=best_high,
         word=word,
-        sentence=_sentence(word, best, best_low, best_high, low, high),
+        sentence=f"No verdict: {withheld}." if withheld else _sentence(word, best, best_low, best_high, low, high),
         band=shown,
     )
 

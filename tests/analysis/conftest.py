@@ -5,6 +5,7 @@ import json
 import zlib
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -191,6 +192,27 @@ def ablation_of(scores, roles=ROLES, **fields):
             made.trial(cell, float(score), seed=seed, phase="confirm", config_id=cell, config_json=config)
         made.cell(cell, role, factor, "off")
     return made
+
+
+def without_a_seed(tables, study):
+    """Tables in which the machine of the last trial of a study was lost."""
+    trials = tables["trials"]
+    last = trials.index == trials[trials["study"] == study].index[-1]
+    lost = trials.assign(
+        state=trials["state"].mask(last, "failed"),
+        score=trials["score"].mask(last),
+        failure=trials["failure"].mask(last, "node_lost"),
+    )
+    return {**tables, "trials": lost}
+
+
+def on_other_code(tables, study):
+    """Tables in which the trials of a study ran on another version of the code."""
+    here = tables["environments"]
+    there = here.iloc[:1].assign(environment_id="e2", code_digest="c0de" * 4)
+    trials = tables["trials"]
+    moved = trials.assign(environment_id=trials["environment_id"].mask(trials["study"] == study, "e2"))
+    return {**tables, "environments": pd.concat([here, there], ignore_index=True), "trials": moved}
 
 
 @pytest.fixture

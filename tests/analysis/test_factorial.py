@@ -7,6 +7,7 @@ import pytest
 from analysis.ablation.effects import ablate
 from analysis.ablation.factorial import factorial_effects
 from analysis.figures import ablation as plots_ablation
+from tests.analysis.conftest import without_a_seed
 
 
 @pytest.fixture
@@ -86,15 +87,7 @@ def test_failed_cells_leave_what_can_be_estimated(factorial):
 
 
 def test_no_effect_of_a_factorial_is_judged_while_a_planned_seed_of_a_cell_is_missing(factorial):
-    tables = factorial(2, truth)
-    trials = tables["trials"]
-    last = trials[trials["study"] == "without_loss_1"].index[-1]
-    tables["trials"] = trials.assign(
-        state=trials["state"].mask(trials.index == last, "failed"),
-        score=trials["score"].mask(trials.index == last),
-        failure=trials["failure"].mask(trials.index == last, "node_lost"),
-    )
-    frame = factorial_effects(tables)
+    frame = factorial_effects(without_a_seed(factorial(2, truth), "without_loss_1"))
     assert frame["difference"].notna().all()
     assert frame["low"].isna().all()
     assert frame["word"].isna().all()

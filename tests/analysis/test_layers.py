@@ -9,6 +9,7 @@ from statsmodels.stats.anova import anova_lm
 from analysis.ablation.factorial import factorial_effects
 from analysis.ablation.layers import layer_grids
 from analysis.figures import ablation as plots_ablation
+from tests.analysis.conftest import on_other_code, without_a_seed
 
 
 @pytest.fixture
@@ -108,3 +109,19 @@ def test_three_tests_of_one_grid_are_one_family(grid):
         assert min(result.p_adjusted.values()) == pytest.approx(1 - (1 - min(result.p.values())) ** 3)
         assert ("Nothing here" in result.note) == (min(result.p_adjusted.values()) >= 0.05)
     assert any(min(result.p.values()) < 0.05 <= min(result.p_adjusted.values()) for result in worlds)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "why"),
+    [
+        (without_a_seed, "1 of 3 planned fresh seeds of pair-2-1 is missing"),
+        (on_other_code, "pair-0-0 and pair-2-1 ran on different code"),
+    ],
+)
+def test_a_grid_has_no_verdict_while_its_pairs_cannot_be_compared(grid, spoilt, why):
+    tables = grid(lambda row, column: 0.01 * row - 0.004 * column)
+    (whole,), (result,) = layer_grids(tables), layer_grids(spoilt(tables, "pair-2-1"))
+    assert whole.note.startswith("Beyond noise: the student's layer, the teacher's layer.")
+    assert result.note == f"No verdict: {why}. The best of 16 pairs is a selection: confirm the best 4 on fresh seeds."
+    assert np.isnan(list(result.p_adjusted.values())).all()
+    plots_ablation.layer_grid(result)

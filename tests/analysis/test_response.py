@@ -7,6 +7,7 @@ from scipy import stats
 
 from analysis.ablation.response import _Surface, response_curves
 from analysis.figures import ablation as plots_ablation
+from tests.analysis.conftest import on_other_code, without_a_seed
 
 WEIGHT, TEMPERATURE = "cwd.weight", "cwd.temperature"
 COMPOSITE = [(0.5, 2.31), (0.5, 6.93), (18, 2.31), (18, 6.93), (0.3, 4), (30, 4), (3, 2), (3, 8), (3, 4)]
@@ -158,3 +159,21 @@ def test_cells_that_lack_a_seed_are_fitted_on_the_seeds_that_all_have(response):
     last = trials.index[trials["study"].eq("w30-t4") & trials["seed"].eq(3)]
     (curve,) = response_curves({**whole, "trials": trials.drop(index=last)})
     assert (curve.word, fewer.word) == ("peak", "peak")
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "why"),
+    [
+        (without_a_seed, "1 of 3 planned fresh seeds of w10-t4 is missing"),
+        (on_other_code, "w0.3-t4 and w10-t4 ran on different code"),
+    ],
+)
+def test_a_curve_has_no_verdict_while_its_cells_cannot_be_compared(response, spoilt, why):
+    tables = response(lambda w, t: -0.006 * (w - 0.5) ** 2, seed=1)
+    (whole,) = response_curves(tables)
+    (curve,) = response_curves(spoilt(tables, "w10-t4"))
+    assert (whole.word, curve.word) == ("peak", "untested")
+    assert curve.sentence == f"No verdict: {why}."
+    assert np.isnan([curve.best, curve.best_low, curve.best_high]).all()
+    assert len(curve.points) == len(whole.points)
+    plots_ablation.response(curve)

@@ -1,5 +1,6 @@
 """Whole lives of a sweep on a real Ray cluster of this machine, from the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import yaml
 from sweep_command import LIBRARY_NETWORK, NETWORK, SMALL, Command, streets
 
 from analysis import read_tables
+from sweeps.ledger.ledger import read
 from sweeps.outcome.freeze import freeze
 from sweeps.outcome.tabulate import write_tables
 from sweeps.store.store import Store
@@ -27,6 +29,13 @@ SPEC = {
     "scheduler": {"name": "halving", "grace": 1, "factor": 2},
     "confirm": {"top": 1, "seeds": 2, "final_seeds": 3},
 }
+
+SHORT = SPEC | {"train": {"epochs": 1, "batch_size": 8}, "studies": ["none", "kd"], "scheduler": {"name": "none"}}
+
+
+def kinds(sweep: Path, kind: str) -> list[Mapping[str, object]]:
+    """The content of all records of a kind."""
+    return [record.data for record in read(sweep) if record.kind == kind]
 
 
 def check_whole(tables: dict[str, pd.DataFrame]) -> None:
@@ -85,6 +94,44 @@ def test_a_sweep_killed_twice_ends_with_every_trial_once(tmp_path: Path) -> None
     tables = read_tables(sweep)
     check_whole(tables)
     assert (tables["trials"]["attempts"] > 1).any()
+
+
+def test_a_sweep_until_decided_is_killed_and_ends_at_a_look(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    spec = SHORT | {"budget": {"trials": 1}, "confirm": {"top": 1, "seeds": [2, 4], "until": "decided"}}
+    command = Command(tmp_path, spec, str(sweep))
+    command.kill_after(14)
+    output = command.finish()
+    looks = kinds(sweep, "look")
+    assert [look["seeds"] for look in looks] == [2, 4][: len(looks)]
+    assert [look["goes_on"] for look in looks] == [True] * (len(looks) - 1) + [False]
+    assert f"look at {looks[-1]['seeds']} fresh seeds: {looks[-1]['reason']}" in output
+    tables = read_tables(sweep)
+    confirm = tables["trials"][tables["trials"]["phase"] == "confirm"]
+    assert (confirm["state"] == "complete").all()
+    seeds = list(range(1, 1 + int(str(looks[-1]["seeds"]))))
+    assert confirm.groupby("study")["seed"].apply(sorted).to_dict() == {"kd": seeds, "none": seeds}
+    assert "verdict: Provisional" in output
+    assert kinds(sweep, "look") == looks
+
+
+def test_repeated_searches_are_killed_and_each_ends_with_its_share(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    spec = SHORT | {"repeats": 2, "budget": {"trials": 4}, "confirm": {"top": 1, "seeds": 2}}
+    command = Command(tmp_path, spec, str(sweep))
+    command.kill_after(22)
+    output = command.finish()
+    trials = read_tables(sweep)["trials"]
+    search, confirm = trials[trials["phase"] == "search"], trials[trials["phase"] == "confirm"]
+    assert search.groupby(["study", "search"]).size().to_dict() == {
+        (study, number): 2 for study in ("kd", "none") for number in (1, 2)
+    }
+    assert search.groupby("search")["seed"].unique().map(list).to_dict() == {1: [0], 2: [1_000_000]}
+    assert confirm.groupby(["study", "search"])["seed"].apply(sorted).to_dict() == {
+        (study, number): [1, 2] for study in ("kd", "none") for number in (1, 2)
+    }
+    assert (trials["state"] == "complete").all()
+    assert "in 2 searches)" in output
 
 
 @pytest.mark.parametrize(
