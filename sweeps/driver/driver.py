@@ -20,7 +20,7 @@ from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
-from sweeps.driver.allocation import next_confirmation, next_final, next_search
+from sweeps.driver.allocation import most_trials, next_confirmation, next_final, next_search
 from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
@@ -357,12 +357,13 @@ class Driver:
         default = None if begun else self.spec.defaults(study, self._ratio)
         space = self.spec.space_of(study)
         try:
-            params = propose(study.name, space, self._sampler, self.spec.seed, trials, default, name)
+            length = most_trials(self.spec, study)
+            params = propose(study.name, space, self._sampler, self.spec.seed, trials, default, name, length)
         except OutsideError as error:
             self._append(trial_events.Infeasible(study.name, {}, str(error), search))
             return None
         if params is None:
-            self._append(sweep_events.Exhausted(study.name, exhausted(space, trials), search))
+            self._append(sweep_events.Exhausted(study.name, exhausted(space, trials, self._sampler), search))
             return None
         if (refused := refusal(self.spec, study, params, self._check_config)) is not None:
             self._append(trial_events.Infeasible(study.name, params, refused, search))

@@ -9,7 +9,7 @@ from kdtrain.errors import InputError
 from kdtrain.space import Choice
 from sweeps.driver.allocation import confirms, most_trials, searches
 from sweeps.driver.asha import milestones
-from sweeps.driver.sampler import make_sampler, propose
+from sweeps.driver.sampler import OURS, make_sampler, propose, starts_randomly
 from sweeps.ledger.search_name import search_name
 from sweeps.spec.paths import size
 from sweeps.spec.pulls import PULL, WEIGHT
@@ -89,10 +89,15 @@ def _bound(spec: SweepSpec, study: Study) -> float:
 
 def _sampler(spec: SweepSpec) -> Iterator[str]:
     startup, name = spec.sampler.startup, spec.sampler.name
-    if name != "tpe" and startup != Sampler().startup:
-        yield f"sampler.startup: only tpe looks at it, and the sampler is {name}"
+    if not starts_randomly(name) and startup != Sampler().startup:
+        looking = " and ".join(each for each in OURS if starts_randomly(each))
+        yield f"sampler.startup: only {looking} look at it, and the sampler is {name}"
+    points = spec.sampler.options.get("points") if name == "grid" else None
+    for path in points if isinstance(points, Mapping) else ():
+        if not any(path in spec.space_of(study) for study in spec.studies):
+            yield f"sampler.options.points.{path}: no study searches it"
     most = max((_bound(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
-    if name == "tpe" and 0 < most <= startup:
+    if starts_randomly(name) and 0 < most <= startup:
         yield (
             f"sampler.startup: {startup} random trials come first, and {_a_search(spec)} has at most {most}, so all of "
             "them are random"

@@ -4,6 +4,7 @@ A sampler keeps nothing between two proposals: it gets all trials of the search 
 alone. So a sweep that was resumed proposes exactly what an uninterrupted one would.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -11,12 +12,15 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from kdtrain.errors import InputError
-from kdtrain.explain import first_line, kind_and_line
+from kdtrain.explain import did_you_mean, first_line, kind_and_line
 from kdtrain.foreign import SAMPLERS, find_object
 from kdtrain.runtime.random_streams import derive, numpy_rng
 from kdtrain.space import Domain, Range, Scalar
-from sweeps.driver.optuna_samplers import RandomSampler, TPESampler
-from sweeps.driver.searched import SearchedTrial
+from sweeps.driver.samplers.by_optuna import GPSampler, RandomSampler, TPESampler
+from sweeps.driver.samplers.cma_es import CmaEsSampler
+from sweeps.driver.samplers.grid import GridSampler
+from sweeps.driver.samplers.sobol import SobolSampler
+from sweeps.driver.searched import Search, SearchedTrial
 from sweeps.spec.paths import Space, config_at, contains, drawn, identity, size
 from sweeps.spec.settings import Sampler
 
@@ -32,6 +36,10 @@ class ConfigSampler(Protocol):
     """Proposes configs; `sampler: {name: my_package.my_module:MySampler, options: {...}}` in a spec names its class.
 
     The class is called with the options of the spec.
+
+    A sampler may have two more things. `for_search(search: Search) -> ConfigSampler` gives the sampler of one search,
+    called before every proposal, to which the seed and the length of the search are known. `why_none: str` says why it
+    proposes nothing any more.
     """
 
     def propose(
@@ -55,7 +63,20 @@ class ConfigSampler(Protocol):
         """
 
 
-OURS: Mapping[str, Callable[..., ConfigSampler]] = {"tpe": TPESampler, "random": RandomSampler}
+OURS: Mapping[str, Callable[..., ConfigSampler]] = {
+    "tpe": TPESampler,
+    "random": RandomSampler,
+    "gp": GPSampler,
+    "cmaes": CmaEsSampler,
+    "grid": GridSampler,
+    "sobol": SobolSampler,
+}
+STARTUP = "startup"
+
+
+def starts_randomly(name: str) -> bool:
+    """Whether a sampler of this name is one of ours that looks at `startup`."""
+    return name in OURS and STARTUP in inspect.signature(OURS[name]).parameters
 
 
 def make_sampler(settings: Sampler) -> ConfigSampler:
@@ -67,16 +88,27 @@ def make_sampler(settings: Sampler) -> ConfigSampler:
     make = find_object(settings.name, OURS, SAMPLERS, "sampler")
     if not callable(make):
         raise InputError(f"sampler.name: {settings.name} must be a class of samplers, got {type(make).__name__}")
-    startup = {"startup": settings.startup} if settings.name == "tpe" else {}
+    startup = {STARTUP: settings.startup} if starts_randomly(settings.name) else {}
+    if settings.name in OURS:
+        _check_options(settings, [name for name in inspect.signature(make).parameters if name != STARTUP])
     try:
         sampler = make(**startup, **settings.options)
     except Exception as error:
-        raise InputError(
-            f"sampler: {settings.name} cannot be made with the options {dict(settings.options)}: {first_line(error)}"
-        ) from error
+        given = f"with the options {dict(settings.options)}" if settings.options else "here"
+        raise InputError(f"sampler: {settings.name} cannot be made {given}: {first_line(error)}") from error
     if not callable(getattr(sampler, "propose", None)):
         raise InputError(f"sampler.name: {settings.name} must have a method propose, got {type(sampler).__name__}")
     return cast(ConfigSampler, sampler)
+
+
+def _check_options(settings: Sampler, allowed: Sequence[str]) -> None:
+    for option in settings.options:
+        if option not in allowed:
+            where = "; startup is a field of sampler, not an option" * (option == STARTUP)
+            raise InputError(
+                f"sampler.options.{option}: {settings.name} cannot be made with the options {dict(settings.options)}; "
+                f"its options are {', '.join(allowed) or 'none'}{did_you_mean(option, allowed)}{where}"
+            )
 
 
 def propose(
@@ -87,6 +119,7 @@ def propose(
     trials: Sequence[SearchedTrial],
     default: Mapping[str, Scalar] | None,
     search: str | None = None,
+    length: int | None = None,
 ) -> dict[str, Scalar] | None:
     """The next parameters of a search.
 
@@ -99,6 +132,7 @@ def propose(
             outside of the space count for the seed of the draw alone.
         default: The published parameters, tried first; none where they lie outside of the space or were tried.
         search: Its name, which decides its random numbers; that of the study where none is given.
+        length: How many trials it has if none is stopped early; none where that is not known.
 
     Returns:
         Parameters by dotted path, never the same twice; none when every config of a finite space has been proposed, or
@@ -114,6 +148,7 @@ def propose(
     tried = {identity(space, trial.params) for trial in trials}
     if default is not None and identity(space, default) not in tried:
         return dict(default)
+    sampler = _of_search(sampler, Search(derive(seed, "search", stream, "whole"), length))
     for draw in range(_REDRAWS):
         params = _draw(sampler, study, space, trials, derive(seed, "search", stream, number, draw))
         if params is None or identity(space, params) not in tried:
@@ -121,10 +156,11 @@ def propose(
     return _untried(stream, space, tried, seed, number)
 
 
-def exhausted(space: Space, trials: Sequence[SearchedTrial]) -> str:
+def exhausted(space: Space, trials: Sequence[SearchedTrial], sampler: ConfigSampler | None = None) -> str:
     """Why a study has nothing more to propose, in words."""
     if not tried_out(space, trials):
-        return "the sampler has nothing more to propose"
+        why = getattr(sampler, "why_none", None)
+        return "the sampler has nothing more to propose" + (f": {why}" if why else "")
     invalid = sum(not trial.is_valid for trial in trials if holds(space, trial.params))
     return "every config of its space was tried" + (f", {invalid} of them are not valid" if invalid else "")
 
@@ -159,6 +195,25 @@ def _untried(
     return next(params for params in following if identity(space, params) not in tried)
 
 
+def _of_search(sampler: ConfigSampler, search: Search) -> ConfigSampler:
+    """The sampler that knows of the search, where it wants to know."""
+    for_search = getattr(sampler, "for_search", None)
+    if for_search is None:
+        return sampler
+    try:
+        return cast(ConfigSampler, for_search(search))
+    except Exception as error:
+        raise _failed(sampler, error) from error
+
+
+def _failed(sampler: ConfigSampler, error: Exception, study: str = "") -> InputError:
+    where = f" for the study {study}" if study else ""
+    return InputError(
+        f"sampler: {type(sampler).__name__} failed{where} ({kind_and_line(error)}); correct the cause and run the "
+        "same command again, nothing is lost"
+    )
+
+
 def _draw(
     sampler: ConfigSampler, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int
 ) -> dict[str, Scalar] | None:
@@ -167,10 +222,7 @@ def _draw(
     try:
         proposal = sampler.propose(study, space, trials, seed)
     except Exception as error:
-        raise InputError(
-            f"sampler: {name} failed for the study {study} ({kind_and_line(error)}); correct the cause and run the "
-            "same command again, nothing is lost"
-        ) from error
+        raise _failed(sampler, error, study) from error
     if proposal is None:
         return None
     if not isinstance(proposal, Mapping) or set(proposal) != set(space):

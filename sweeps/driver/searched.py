@@ -1,6 +1,7 @@
-"""What a sampler sees of a trial."""
+"""What a sampler sees of a trial, and of the search that the trial belongs to."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from kdtrain.space import Scalar
@@ -29,3 +30,13 @@ class SearchedTrial(Protocol):
     @property
     def is_valid(self) -> bool:
         """Whether its parameters make a valid config; one that is not valid has failed and was not trained."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a sampler may know of a search beside its trials."""
+
+    seed: int = 0
+    """The same for all proposals of the search, another one for each search; from 0 to 2**63 - 1."""
+    trials: int | None = None
+    """How many trials the search has if none is stopped early; none where that is not known."""

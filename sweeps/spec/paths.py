@@ -85,6 +85,11 @@ def drawn(space: Space, shares: Sequence[float]) -> dict[str, Scalar]:
     return {path: _at_share(domain, share) for (path, domain), share in zip(space.items(), shares, strict=True)}
 
 
+def shares(space: Space, params: Mapping[str, Any]) -> list[float]:
+    """How far along its domain each parameter lies, from 0 to 1: shares at which `drawn` gives these parameters."""
+    return [_share_of(domain, params[path]) for path, domain in space.items()]
+
+
 def identity(space: Space, params: Mapping[str, Scalar]) -> tuple[object, ...]:
     """What makes parameters the same: numbers of a range by their value, choices by value and type."""
     return tuple(
@@ -103,6 +108,18 @@ def _at_share(domain: Domain, share: float) -> Scalar:
     value = low + share * (high - low)
     value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
     return round(value) if domain.integer else value
+
+
+def _share_of(domain: Domain, value: Any) -> float:
+    if isinstance(domain, Choice):
+        place = next(n for n, choice in enumerate(domain.choices) if choice == value and type(choice) is type(value))
+        return (place + 0.5) / len(domain.choices)
+    low, high = domain.low, domain.high
+    if domain.integer and not domain.log:
+        return (value - low + 0.5) / (high - low + 1)
+    if domain.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return float(min(max((value - low) / (high - low), 0.0), 1.0))
 
 
 def _count(domain: Domain) -> float:

@@ -53,11 +53,12 @@ class Sampler(Strict):
     """How configs are proposed."""
 
     name: str = "tpe"
-    """`tpe`, `random`, `package.module:name`, or the name under which an installed package offers a sampler."""
+    """`tpe`, `random`, `gp`, `cmaes`, `grid`, `sobol`, `package.module:name`, or the name under which an installed
+    package offers a sampler."""
     startup: Count = Field(default=6, ge=1)
-    """Random trials of a study before TPE learns from them."""
+    """Random trials of a study before `tpe` or `gp` learns from them."""
     options: PlainOptions = Field(default_factory=dict)
-    """Options of a sampler that is not ours."""
+    """Options of the sampler, such as `points` of `grid`."""
 
 
 class WatcherSource(Strict):

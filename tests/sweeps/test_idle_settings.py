@@ -43,7 +43,7 @@ def test_a_spec_whose_settings_all_count_has_no_remark(fake):
         ),
         ({"confirm": {"top": 9}}, "confirm.top: 9 is more than the 4 configs that a study tries"),
         ({"sampler": {"startup": 4}}, "sampler.startup: 4 random trials come first, and a study has at most 4"),
-        ({"sampler": {"name": "random", "startup": 9}}, "sampler.startup: only tpe looks at it"),
+        ({"sampler": {"name": "random", "startup": 9}}, "sampler.startup: only tpe and gp look at it"),
         ({"studies": ["none"]}, "teacher: no study has a term that looks at it"),
         ({"space": {**LR, "aux_weight": [0.4]}}, "space.aux_weight: holds a single value"),
         (
