@@ -116,7 +116,7 @@ def _share_of(domain: Domain, value: Any) -> float:
         return (place + 0.5) / len(domain.choices)
     low, high = domain.low, domain.high
     if domain.integer and not domain.log:
-        return (value - low + 0.5) / (high - low + 1)
+        return float((value - low + 0.5) / (high - low + 1))
     if domain.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
     return float(min(max((value - low) / (high - low), 0.0), 1.0))

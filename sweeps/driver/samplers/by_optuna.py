@@ -150,17 +150,15 @@ def _as_optuna(trial: SearchedTrial, distributions: _Space) -> FrozenTrial:
 
 def _scored(trials: Sequence[SearchedTrial], distributions: _Space) -> Iterator[FrozenTrial]:
     """Trials as a model of scores understands them: all that say something are complete, with a score."""
-    told = {number: value for number, trial in enumerate(trials) if (value := worth(trial)) is not None}
-    complete = [score for kind, _, score in told.values() if kind == COMPLETE]
-    lowest = min(complete, default=0.0)
-    reached = [min(value, lowest) for kind, _, value in told.values() if kind == PRUNED and math.isfinite(value)]
-    worst = min([lowest, *reached])
+    told = {number: ended for number, trial in enumerate(trials) if (ended := worth(trial)) is not None}
+    lowest = min((score for kind, _, score in told.values() if kind == COMPLETE), default=0.0)
+    stopped = {number: min(last, lowest) for number, (kind, _, last) in told.items() if kind == PRUNED}
+    worst = min([lowest, *(last for last in stopped.values() if math.isfinite(last))])
     for number, trial in enumerate(trials):
         if number in told:
-            kind, _, value = told[number]
-            pruned = min(value, lowest) if math.isfinite(value) else worst
-            score = value if kind == COMPLETE else pruned if kind == PRUNED else worst
-            yield _trial(trial, distributions, OptunaState.COMPLETE, score)
+            kind, _, last = told[number]
+            score = last if kind == COMPLETE else stopped.get(number, worst)
+            yield _trial(trial, distributions, OptunaState.COMPLETE, max(score, worst))
         elif trial.state.is_unfinished:
             yield _trial(trial, distributions, OptunaState.RUNNING)
 
