@@ -65,7 +65,7 @@ def ablate(tables: Tables, ranked: pd.DataFrame | None = None) -> pd.DataFrame:
     if cells.empty:
         return pd.DataFrame(columns=_COLUMNS)
     ranked = finalists(tables) if ranked is None else ranked
-    scores, spent = _scores(ranked), _spent(tables["trials"])
+    scores, spent = cell_scores(ranked), _spent(tables["trials"])
     threshold, looks = smallest_effect(tables["sweeps"]), looks_of(tables["sweeps"])
     frames = []
     controls = controls_of(tables)
@@ -139,9 +139,16 @@ def estimators(ablation: pd.DataFrame) -> str:
     return " ".join(f"{each[0].upper()}{each[1:]}." for each in dict.fromkeys(texts))
 
 
-def cell_scores(tables: Tables) -> dict[str, dict[int, float]]:
-    """Score by seed for every study, of its best finalist."""
-    return _scores(finalists(tables))
+def cell_scores(ranked: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """Score by seed for every study, of its best finalist.
+
+    Args:
+        ranked: From ``analysis.selection.finalists.finalists``.
+    """
+    return {
+        str(study): dict(zip(map(int, top["seeds"]), map(float, top["scores"]), strict=True))
+        for study, top in _first_of_each(ranked).to_dict("index").items()
+    }
 
 
 def unjudged(tables: Tables, ranked: pd.DataFrame) -> dict[str, str]:
@@ -185,13 +192,6 @@ def why_unjudged_together(tables: Tables, ranked: pd.DataFrame) -> Callable[[Col
         return "; ".join([*(reasons[cell] for cell in cells if cell in reasons), *islice(code, 1)])
 
     return why
-
-
-def _scores(ranked: pd.DataFrame) -> dict[str, dict[int, float]]:
-    return {
-        str(study): dict(zip(map(int, top["seeds"]), map(float, top["scores"]), strict=True))
-        for study, top in _first_of_each(ranked).to_dict("index").items()
-    }
 
 
 def _first_of_each(ranked: pd.DataFrame) -> pd.DataFrame:

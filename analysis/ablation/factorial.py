@@ -74,9 +74,9 @@ def factorial_effects(tables: Tables) -> pd.DataFrame:
         ``withheld`` (why nothing is judged though there are scores, a sentence; or empty) and ``estimator``, words for
         a caption. An effect that cannot be estimated has no numbers.
     """
-    scores, sweeps = cell_scores(tables), tables["sweeps"]
+    sweeps, ranked = tables["sweeps"], finalists(tables)
     threshold, looks = smallest_effect(sweeps), looks_of(sweeps)
-    why = why_unjudged_together(tables, finalists(tables))
+    scores, why = cell_scores(ranked), why_unjudged_together(tables, ranked)
     frames = []
     for design, group in tables["cells"].groupby("design", sort=False):
         if not is_factorial(group):

@@ -31,7 +31,6 @@ class LayerGrid:
         p: p-values of ``student`` (rows), ``teacher`` (columns) and ``pair`` (what is left); NaN if not testable or
             withheld.
         p_adjusted: The same, adjusted for the three of them (step-down Sidak); the note goes by these.
-        withheld: Why nothing is judged though there are scores, a sentence; or empty.
         note: How to read it, one or two sentences.
     """
 
@@ -40,7 +39,6 @@ class LayerGrid:
     sd: float
     p: dict[str, float]
     p_adjusted: dict[str, float]
-    withheld: str
     note: str
 
 
@@ -52,7 +50,8 @@ def layer_grids(tables: Tables) -> list[LayerGrid]:
     part)`` (empirical Bayes, Efron & Morris 1973): where layers do not matter all pairs come out alike. With one seed
     per pair, pair and noise cannot be told apart and both count as noise.
     """
-    scores, why = cell_scores(tables), why_unjudged_together(tables, finalists(tables))
+    ranked = finalists(tables)
+    scores, why = cell_scores(ranked), why_unjudged_together(tables, ranked)
     grids = []
     for design, group in tables["cells"].groupby("design", sort=False):
         table = designed(group)
@@ -73,7 +72,7 @@ def _grid(design: str, table: pd.DataFrame, scores: dict[str, dict[int, float]],
     best = pairs.dropna(subset="mean").sort_values(["shrunken", "mean"], ascending=False).index[:TOP]
     pairs = pairs.assign(top=pairs.index.isin(best), n=pairs["n"].fillna(0).astype(int))
     adjusted = dict(zip(p, map(float, sidak(np.array(list(p.values())))[0]), strict=True))
-    return LayerGrid(design, pairs, sd, p, adjusted, withheld, _note(pairs, adjusted, sd, withheld))
+    return LayerGrid(design, pairs, sd, p, adjusted, _note(pairs, adjusted, sd, withheld))
 
 
 def _taken_apart(pairs: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float], float]:

@@ -81,8 +81,9 @@ def replays(tables: Tables, published_runs: int = 1) -> pd.DataFrame:
     Returns:
         ``COLUMNS``; empty if nothing is published for the reference of any design.
     """
-    threshold, scores = smallest_effect(tables["sweeps"]), cell_scores(tables)
-    looks, reasons, mixes = looks_of(tables["sweeps"]), unjudged(tables, finalists(tables)), mixed(tables)
+    sweeps, ranked = tables["sweeps"], finalists(tables)
+    threshold, scores, looks = smallest_effect(sweeps), cell_scores(ranked), looks_of(sweeps)
+    reasons, mixes = unjudged(tables, ranked), mixed(tables)
     parts = []
     for design, group in tables["cells"].groupby("design", sort=False):
         replicated = group[group["published"].notna()]

@@ -73,7 +73,8 @@ def response_curves(tables: Tables) -> list[ResponseCurve]:
     coefficients is beyond noise (Sidak at 5 %), *valley* if it falls first, *untested* where the runs are too few or
     do not differ from seed to seed.
     """
-    scores, why = cell_scores(tables), why_unjudged_together(tables, finalists(tables))
+    ranked = finalists(tables)
+    scores, why = cell_scores(ranked), why_unjudged_together(tables, ranked)
     curves = []
     for design, group in tables["cells"].groupby("design", sort=False):
         references = group.loc[group["role"] == "reference"]

@@ -129,8 +129,8 @@ def parts_line(tables: Tables, frame: pd.DataFrame, finished: bool) -> Line:
     silent = f" ({Headline.NO_WORD} on {', '.join(withheld)})" if len(withheld) else ""
     apart = tested[tested["word"] == WORDS[0]]
     if apart.empty:
-        tested_effects = "The only effect" if len(tested) == 1 else f"None of {len(tested)} effects"
-        none = f"{tested_effects} {Headline.ABLATION_NONE if len(tested) > 1 else Headline.ABLATION_NOT}"
+        alone = f"The only effect {Headline.ABLATION_NOT}"
+        none = alone if len(tested) == 1 else f"None of {len(tested)} effects {Headline.ABLATION_NONE}"
         return Line("Ablation", f"{none}{silent}{unseen}.", "amber")
     least_n, most_n = int(apart["n"].min()), int(apart["n"].max())
     on = plural(most_n, "seed") if least_n == most_n else f"{least_n} to {most_n} seeds"

@@ -206,13 +206,23 @@ def without_a_seed(tables, study):
     return {**tables, "trials": lost}
 
 
+def elsewhere(tables, of, **facts):
+    """Tables in which some trials ran in another environment.
+
+    Args:
+        tables: Of a sweep that has one environment.
+        of: Takes a row of the table of trials, and returns whether the trial is one of them.
+        facts: What is different there, by column of the table of environments.
+    """
+    here, trials = tables["environments"], tables["trials"]
+    there = here.iloc[:1].assign(environment_id="e2", **facts)
+    moved = trials.assign(environment_id=trials["environment_id"].mask(trials.apply(of, axis=1), "e2"))
+    return {**tables, "environments": pd.concat([here, there], ignore_index=True), "trials": moved}
+
+
 def on_other_code(tables, study):
     """Tables in which the trials of a study ran on another version of the code."""
-    here = tables["environments"]
-    there = here.iloc[:1].assign(environment_id="e2", code_digest="c0de" * 4)
-    trials = tables["trials"]
-    moved = trials.assign(environment_id=trials["environment_id"].mask(trials["study"] == study, "e2"))
-    return {**tables, "environments": pd.concat([here, there], ignore_index=True), "trials": moved}
+    return elsewhere(tables, lambda trial: trial["study"] == study, code_digest="c0de" * 4)
 
 
 @pytest.fixture

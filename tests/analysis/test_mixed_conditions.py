@@ -12,6 +12,7 @@ from analysis.report.verdict import verdict_of
 from analysis.selection.compare import compare
 from analysis.selection.control_contrasts import comparison_contrasts
 from analysis.selection.final_seeds import final_difference
+from tests.analysis import conftest
 
 STEADY = (0.500, 0.501, 0.499, 0.4995, 0.502)
 LIFTED = (0.522, 0.5215, 0.5205, 0.5212, 0.5235)
@@ -23,12 +24,8 @@ PLACES = {
 
 
 def elsewhere(sweep, kind, of):
-    """Let some trials run in another environment."""
-    sweep.rows["environments"].append({**sweep.rows["environments"][0], "environment_id": "e2", **PLACES[kind]})
-    for trial in sweep.rows["trials"]:
-        if of(trial):
-            trial["environment_id"] = "e2"
-    return sweep.tables()
+    """The tables of a sweep in which some trials ran in another environment."""
+    return conftest.elsewhere(sweep.tables(), of, **PLACES[kind])
 
 
 def of_study(*names):

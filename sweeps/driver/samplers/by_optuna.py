@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
@@ -31,8 +32,8 @@ class RandomSampler:
         return _ask(optuna.samplers.RandomSampler(seed=_optuna_seed(seed)), _distributions(space), ())
 
 
-class TPESampler:
-    """Tree-structured Parzen estimator: draws where good trials are denser than bad ones. Bergstra et al. 2011.
+class _ModelSampler(ABC):
+    """A sampler of Optuna that fits a model to the trials.
 
     Args:
         startup: Random trials of a study before it learns from them.
@@ -44,12 +45,33 @@ class TPESampler:
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""
         shown, distributions = bounded(trials), _distributions(space)
-        startup = _startup(self._startup, trials, shown)
-        sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=_optuna_seed(seed))
-        return _ask(sampler, distributions, (_as_optuna(trial, distributions) for trial in shown))
+        sampler = self._make(_startup(self._startup, trials, shown), _optuna_seed(seed))
+        return _ask(sampler, distributions, self._as_optuna(shown, distributions))
+
+    @abstractmethod
+    def _make(self, startup: int, seed: int) -> optuna.samplers.BaseSampler:
+        """Optuna's sampler, which learns once it sees so many ended trials."""
+
+    @abstractmethod
+    def _as_optuna(self, trials: Sequence[SearchedTrial], distributions: _Space) -> Iterable[FrozenTrial]:
+        """The trials as the model understands them."""
 
 
-class GPSampler:
+class TPESampler(_ModelSampler):
+    """Tree-structured Parzen estimator: draws where good trials are denser than bad ones. Bergstra et al. 2011.
+
+    Args:
+        startup: Random trials of a study before it learns from them.
+    """
+
+    def _make(self, startup: int, seed: int) -> optuna.samplers.BaseSampler:
+        return optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed)
+
+    def _as_optuna(self, trials: Sequence[SearchedTrial], distributions: _Space) -> Iterable[FrozenTrial]:
+        return (_as_optuna(trial, distributions) for trial in trials)
+
+
+class GPSampler(_ModelSampler):
     """Gaussian process: proposes where the expected improvement over the best trial is largest. Jones et al. 1998.
 
     The model is of scores, so a trial that was stopped early counts as its last score, and at most as the worst
@@ -59,17 +81,11 @@ class GPSampler:
         startup: Random trials of a study before it learns from them.
     """
 
-    def __init__(self, startup: int = 6) -> None:
-        self._startup = startup
+    def _make(self, startup: int, seed: int) -> optuna.samplers.BaseSampler:
+        return optuna.samplers.GPSampler(n_startup_trials=max(1, startup), seed=seed, warn_independent_sampling=False)
 
-    def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
-        """See `sweeps.driver.sampler.ConfigSampler`."""
-        shown, distributions = bounded(trials), _distributions(space)
-        startup = max(1, _startup(self._startup, trials, shown))
-        sampler = optuna.samplers.GPSampler(
-            n_startup_trials=startup, seed=_optuna_seed(seed), warn_independent_sampling=False
-        )
-        return _ask(sampler, distributions, _scored(shown, distributions))
+    def _as_optuna(self, trials: Sequence[SearchedTrial], distributions: _Space) -> Iterable[FrozenTrial]:
+        return _scored(trials, distributions)
 
 
 class _Shared:

@@ -33,12 +33,6 @@ def worth(trial: SearchedTrial) -> Worth | None:
     return (WORST, 0.0, 0.0) if state is TrialState.DIVERGED or not trial.is_valid else None
 
 
-def best(trials: Sequence[SearchedTrial], most: int) -> list[SearchedTrial]:
-    """The best trials, best first; of equals the earlier ones. Those that say nothing are left out."""
-    told = [(value, trial) for trial in trials if (value := worth(trial)) is not None]
-    return [trial for _, trial in heapq.nlargest(most, told, key=lambda pair: pair[0])]
-
-
 def bounded(trials: Sequence[SearchedTrial]) -> Sequence[SearchedTrial]:
     """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 
