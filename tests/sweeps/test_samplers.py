@@ -42,6 +42,15 @@ def test_samplers_that_learn_come_nearer_than_random_ones(name):
     assert sum(late) / 10 > sum(random) / 10 + 0.2
 
 
+@pytest.mark.parametrize("name", ["tpe", "cmaes"])
+def test_samplers_that_learn_go_where_scores_are_higher(name):
+    up, down = (
+        [one.params["x"] for one in searched(name, 40, worth=lambda params, sign=sign: sign * params["x"])[-10:]]
+        for sign in (1, -1)
+    )
+    assert sum(up) / 10 > sum(down) / 10 + 0.3
+
+
 @pytest.mark.parametrize("name", ["cmaes", "gp"])
 def test_samplers_learn_from_trials_that_were_stopped_or_diverged(name):
     if name == "cmaes":
