@@ -33,6 +33,7 @@ _ADDED_FIELDS: Mapping[str, object] = {
     "views": None,
     "unlabelled": None,
     "eval_batch_size": None,
+    "ema": {"half_life": 0.0},
 }
 _ADDED_TERM_FIELDS: Mapping[str, object] = {
     "smoothing": 0.0,
@@ -54,6 +55,9 @@ _ADDED_LOSS_FIELDS: Mapping[str, Mapping[str, object]] = {
 nothing: `config_id` leaves those out."""
 _FIRST_LAYER_NAMES: Mapping[str, str] = {"encoder.last": "encoder.5"}
 """What `config_id` calls a layer: the deepest stage of an encoder had no name of its own in the first configs."""
+
+_EMA_WARMUP = 9
+"""A moving average after n steps keeps at most n / (n + 9) of itself: the mean age of its weights is n / 10 steps."""
 
 
 class Optimizer(Strict):
@@ -89,6 +93,30 @@ class Schedule(Strict):
         return rise * falls[self.name]
 
 
+class Ema(Strict):
+    """The exponential moving average of the student's weights, which is evaluated and saved as the student."""
+
+    half_life: float = Field(default=0.0, ge=0)
+    """Epochs after which the weights of a step count half as much; 0 averages nothing. In epochs it means the same at
+    every batch size and length of the training. The mean age of the averaged weights is at most a tenth of the training
+    so far, so that early evaluations are those of a trained student, too."""
+
+    def decay(self, step: int, steps_per_epoch: int) -> float:
+        """The share of the average that a step keeps, after `step` finished steps; the first keeps nothing.
+
+        The warm-up `(1 + n) / (10 + n)` is that of TensorFlow's `ExponentialMovingAverage`, with n counted from the
+        second step on: the untrained weights are no part of the average.
+        """
+        if self.half_life == 0:
+            return 0.0
+        return min(math.exp2(-1 / (self.half_life * steps_per_epoch)), step / (step + _EMA_WARMUP))
+
+    @staticmethod
+    def longest(epochs: int) -> float:
+        """The half-life that the warm-up allows at the end of so many epochs; a longer one changes nothing."""
+        return epochs * math.log(2) / _EMA_WARMUP
+
+
 class TrainConfig(Strict):
     """Everything that decides the result of one training, its seed included."""
 
@@ -108,6 +136,7 @@ class TrainConfig(Strict):
     """Weight of the cross-entropy at the auxiliary head, for networks that have such a head in evaluation mode, too."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
     schedule: Schedule = Field(default_factory=Schedule)
+    ema: Ema = Field(default_factory=Ema)
     epochs: int = Field(default=10, gt=0, le=10**9)
     batch_size: int = Field(default=8, gt=0, le=10**9)
     """Labelled images in every batch."""

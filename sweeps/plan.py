@@ -429,9 +429,10 @@ def _macs(
 
 
 def _disk(spec: SweepSpec, studies: tuple[StudyPlan, ...], student: Cost) -> int:
-    """Per trial the student and two checkpoints (weights and the optimizer's state), all in float32."""
+    """Per trial the student and two checkpoints (weights, their average and the optimizer's state), all in float32."""
     trials = sum(study.trials + study.confirm_runs for study in studies)
-    states = 2 if spec.config_for(spec.studies[0]).optimizer.name == "adamw" else 1
+    config = spec.config_for(spec.studies[0])
+    states = (2 if config.optimizer.name == "adamw" else 1) + (config.ema.half_life > 0)
     return trials * student.params * 4 * (1 + 2 * (1 + states))
 
 

@@ -272,6 +272,7 @@ def _student_facts(config: TrainConfig) -> dict[str, Any]:
         "data": config.data.hashed(),
         "eval_scale": config.eval_scale,
         "eval_batch": config.images_per_evaluation,
+        "averaged": config.ema.half_life > 0,
     }
 
 

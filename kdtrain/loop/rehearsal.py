@@ -136,7 +136,7 @@ def _evaluate(run: Run, images: "Images | _Blank") -> float:
     for indices in _batches(images.sizes, run.config.images_per_evaluation):
         height, width = images.sizes[indices[0]]
         what = f"an evaluation of {len(indices)} image{'s' * (len(indices) > 1)} of {height} x {width} fails"
-        with _explained(what), run.autocast():
+        with _explained(what), run.averaged(), run.autocast():
             some, scale = _Some(images, indices), run.config.eval_scale
             evaluate(run.student.logits, some, images.role, len(indices), scale, run.device, run.group)
     return time.perf_counter() - start

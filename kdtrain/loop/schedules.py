@@ -41,6 +41,10 @@ class Schedules:
         factor = self.config.schedule.factor(*self._progress(clock), self.steps_per_epoch)
         return self.config.optimizer.lr * factor
 
+    def average_decay(self, clock: Clock) -> float:
+        """The share that the moving average of the student keeps in a step."""
+        return self.config.ema.decay(self._progress(clock)[0], self.steps_per_epoch)
+
     def term_weights(self, clock: Clock) -> dict[str, float]:
         """The weight of every term in a step, by its name; a term of weight 0 is not computed."""
         progress = self._progress(clock)

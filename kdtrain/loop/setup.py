@@ -1,7 +1,7 @@
 """All that a training needs, built from its config before the first step."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from kdtrain.errors import InputError
 from kdtrain.loop.batches import LiveBatches
 from kdtrain.loop.device import find_device, keep_freed_memory, mixed_precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.moving_average import MovingAverage
 from kdtrain.loop.optimizer import build_optimizer
 from kdtrain.loop.replayed import open_batches
 from kdtrain.loop.schedules import Schedules
@@ -47,6 +48,7 @@ class Run:
         trained: The student and the modules of the terms.
         parameters: All trained weights.
         optimizer: The optimizer of `parameters`.
+        average: The moving average of the student; none if the student is evaluated and saved as it is.
         teacher: None if no term needs one.
         source: The source of the batches.
         schedules: Learning rate, term weights and teacher requests of every step.
@@ -65,6 +67,7 @@ class Run:
     trained: nn.ModuleList
     parameters: tuple[nn.Parameter, ...]
     optimizer: torch.optim.Optimizer
+    average: MovingAverage | None
     teacher: FrozenTeacher | None
     source: LiveBatches
     schedules: Schedules
@@ -96,6 +99,10 @@ class Run:
         """The module that computes a term."""
         return self.term_modules[self.term_names.index(term.name)]
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """In the block the student has its averaged weights, if they are averaged."""
+        return nullcontext() if self.average is None else self.average.applied()
+
     def state_dict(self) -> StateDict:
         """The state of everything that changes in a step."""
         return {name: part.state_dict() for name, part in self._parts.items()}
@@ -116,6 +123,7 @@ class Run:
             "modules": self.term_modules,
             "optimizer": self.optimizer,
             "scaler": self.scaler,
+            **({} if self.average is None else {"average": self.average}),
         }
 
 
@@ -168,6 +176,7 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
         trained=trained,
         parameters=parameters,
         optimizer=build_optimizer(config.optimizer, parameters),
+        average=MovingAverage(student) if config.ema.half_life > 0 else None,
         teacher=teacher,
         source=source,
         schedules=Schedules(config, tuple(terms), kernels, len(batches)),

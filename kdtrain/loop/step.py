@@ -81,6 +81,8 @@ class TrainStep:
             self._backward(loss)
         with stopwatch(Part.OPTIMIZER):
             self._update()
+            if run.average is not None:
+                run.average.update(run.schedules.average_decay(clock))
         return StepResult(loss.detach(), {name: value.detach() for name, value in raw.items()}, weights, gradients)
 
     def lengths(self, batch: DistillBatch, clock: Clock) -> dict[str, float]:

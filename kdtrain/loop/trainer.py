@@ -227,7 +227,7 @@ class Trainer:
         """Evaluate the student on the role select."""
         run = self._run
         run.student.eval()
-        with run.autocast():
+        with run.averaged(), run.autocast():
             return evaluate(
                 run.student.logits,
                 run.select_images,
@@ -298,7 +298,8 @@ class Trainer:
 
     def _check_finite(self) -> None:
         """Refuse a checkpoint that no training has saved: at the end of an epoch all weights are finite."""
-        state = self._run.trained.state_dict()
+        average = {} if self._run.average is None else self._run.average.state_dict()
+        state = self._run.trained.state_dict() | average
         if bad := broken_tensors({name: value for name, value in state.items() if isinstance(value, Tensor)}):
             raise DamagedError(
                 f"the last checkpoint in {self._folder.path} holds NaN or infinity in {bad[0]}; delete it to resume "
@@ -335,6 +336,8 @@ class Trainer:
         run = self._run
         if run.group.rank > 0:
             return self._result("complete")
+        if run.average is not None:
+            run.average.apply()
         run.student.tap(())  # the student is measured and saved without the layers that only losses read
         image_size = run.select_images.get(0)[0].shape[:2]
         cost = measure_cost(run.config.student, run.student, image_size, run.config.eval_scale, run.device)

@@ -167,6 +167,11 @@ def _recipe(spec: SweepSpec, study: Study) -> Iterator[str]:
     config, space = spec.config_for(study), spec.space_of(study)
     if config.views is not None and config.views >= config.epochs and "views" not in space:
         yield f"train.views: {config.views} is not below the {config.epochs} epochs, so no view is repeated"
+    if config.ema.half_life > (longest := config.ema.longest(config.epochs)) and "ema.half_life" not in space:
+        yield (
+            f"train.ema.half_life: {config.ema.half_life:g} gives the same as {longest:.2g}, the longest half-life "
+            f"that the warm-up of the average allows in {config.epochs} epochs"
+        )
     if config.schedule.warmup_epochs >= config.epochs:
         yield (
             f"train.schedule.warmup_epochs: {config.schedule.warmup_epochs:g} is not below the {config.epochs} epochs, "

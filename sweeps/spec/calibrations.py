@@ -7,7 +7,7 @@ that searches these has the calibration of its default. Nothing is measured in a
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kdtrain.config import TrainConfig
+from kdtrain.config import Ema, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.methods import Term
 from kdtrain.methods.base import LARGEST_PULL, LEAST_PULL
@@ -220,4 +220,5 @@ def _taught(spec: SweepSpec, study: Study, teacher: str | None) -> TrainConfig:
 def _untaught(spec: SweepSpec, config: TrainConfig, teacher: str | None) -> TrainConfig:
     """The recipe of a sweep with cross-entropy alone, and what the calibrations of studies differ in."""
     own = {name: getattr(config, name) for name in _OWN}
-    return spec.config_for(_UNTAUGHT).model_copy(update={**own, "teacher": teacher if spec.teacher else None})
+    changes = {**own, "teacher": teacher if spec.teacher else None, "ema": Ema()}  # gradients are those of the weights
+    return spec.config_for(_UNTAUGHT).model_copy(update=changes)

@@ -62,6 +62,7 @@ OTHERS = {
     "unlabelled": {"images": "extra", "per_batch": 2},
     "views": 3,
     "clip_norm": None,
+    "ema": {"half_life": 0.5},
     "evaluate_every": 1,
     "eval_scale": 1.0,
     "eval_batch_size": 2,

@@ -25,7 +25,7 @@ METHODS = {
     "kd": {"clip_norm": 0.5},
     "cwd_feature": {"optimizer": {"lr": 0.001}},
     "ifvd": {},
-    "cskd": {"evaluate_every": 2},
+    "cskd": {"evaluate_every": 2, "ema": {"half_life": 0.5}},
     "csc_ace": {"student": {"arch": "tiny_networks:with_aux"}},
 }
 NO_DROPOUT = {"arch": "tiny_networks:tiny", "options": {"dropout": 0.0}}

@@ -67,6 +67,7 @@ WAYS = {
     "cwd_feature": {"optimizer": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1}, "schedule": {"name": "cosine"}},
     "cskd": {"clip_norm": 0.5, "evaluate_every": 3, "augment": {"crop": (24, 32), "scale": (0.6, 1.4)}},
     "csc_ace": {"student": {"arch": "tiny_networks:with_aux"}, "eval_scale": 0.5},
+    "cwd": {"ema": {"half_life": 0.5}, "evaluate_every": 3},
 }
 
 

@@ -69,6 +69,7 @@ def test_a_spec_whose_settings_all_count_has_no_remark(fake):
             "two: terms.pixel_kd: is not computed, because its weight is 0",
         ),
         ({"train": {"epochs": 6, "views": 6}}, "train.views: 6 is not below the 6 epochs"),
+        ({"train": {"epochs": 6, "ema": {"half_life": 1}}}, "train.ema.half_life: 1 gives the same as 0.46"),
         ({"train": {"epochs": 6, "schedule": {"warmup_epochs": 7}}}, "the learning rate never reaches optimizer.lr"),
         (
             {"train": {"epochs": 6, "optimizer": {"name": "adamw", "momentum": 0.8}}},

@@ -252,11 +252,16 @@ def test_studies_that_differ_in_what_pulls_depend_on_have_a_calibration_each(fak
         "none",
         "kd",
         {"name": "decay", "method": "kd", "set": {"optimizer.weight_decay": 0.3}},
+        {"name": "averaged", "method": "kd", "set": {"ema.half_life": 0.5}},
         {"name": "large", "method": "kd", "set": {"batch_size": 8}},
     ]
     made = calibrations(fake.make_spec(units="pull", studies=studies))
     assert [each.config.batch_size for each in made] == [4, 8]
     assert all(not each.config.uses_teacher for each in made)
+    averaging = calibrations(
+        fake.make_spec(units="pull", studies=studies, train={"epochs": 6, "batch_size": 4, "ema": {"half_life": 0.5}})
+    )
+    assert [each.config for each in averaging] == [each.config for each in made]
     assert [term.loss for term in made[0].config.terms] == ["cross_entropy"]
     temperatures = [json.loads(key)["temperature"] for key in made[0].terms]
     assert sorted(temperatures) == [1.0, 2.0, 4.0, 8.0]
