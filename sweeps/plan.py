@@ -27,6 +27,7 @@ from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs, mos
 from sweeps.driver.config_check import ConfigCheck
 from sweeps.driver.idle_settings import idle_settings, rungs
 from sweeps.driver.sampler import make_sampler
+from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.space_check import check_space
 from sweeps.show.watchers import find_watchers
 from sweeps.spec.calibrations import pulled
@@ -83,6 +84,8 @@ class StudyPlan:
     """Independent searches, which share the trials evenly."""
     rungs: tuple[int, ...] = ()
     """Epochs at which a trial may be stopped early."""
+    early_stopping: str = ""
+    """The same in words."""
     looks: tuple[int, ...] = ()
     """Seeds at which the confirm phase may end, because the comparison is decided."""
     runs_after_first_look: int = 0
@@ -147,7 +150,7 @@ class Plan:
             if study.trials:
                 lines.append(f"  search: {_of_searches(study)}, at most {study.search_epochs} epochs")
             if study.rungs:
-                lines.append(f"  early stopping: rungs at epochs {', '.join(map(str, study.rungs))}")
+                lines.append(f"  early stopping: {study.early_stopping}")
             if study.confirm_runs:
                 lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on {study.confirm_text}")
             if study.looks:
@@ -335,7 +338,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     method = get_method(study.method) if study.method else None
     space = spec.space_of(study)
     searches, trials = spec.repeats_of(study), most_trials(spec, study)
-    rounds = spec.confirm.rounds
+    rounds, stops = spec.confirm.rounds, rungs(spec, study)
     return StudyPlan(
         name=study.name,
         title=_title(method) if method and not study.terms else "terms given in the spec",
@@ -349,7 +352,8 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         confirm_text=_fresh_seeds(spec.confirm, trials, searches) if space else "fresh seeds",
         is_baseline=study == spec.baseline,
         searches=searches,
-        rungs=tuple(rungs(spec, study)),
+        rungs=tuple(stops),
+        early_stopping=make_scheduler(spec.scheduler).words(stops) if stops else "",
         looks=spec.confirm.looks,
         runs_after_first_look=(searches if space else 1) * rounds[-1].seeds if spec.confirm.looks else 0,
     )

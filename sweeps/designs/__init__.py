@@ -11,7 +11,8 @@ from sweeps.designs import controls, factorial, retune, terms, values
 from sweeps.designs.arms import Arm, Arms, Request, in_weights
 from sweeps.designs.controls import TimeRatio
 from sweeps.spec.paths import size
-from sweeps.spec.settings import Budget, Cell, Confirm, Sampler, Scheduler
+from sweeps.spec.schedulers import NoScheduler
+from sweeps.spec.settings import Budget, Cell, Confirm, Sampler
 from sweeps.spec.spec import SweepSpec, parse_spec
 
 SEEDS = 3
@@ -104,7 +105,7 @@ def ablation(
             "studies": tuple(arm.study(arm.name == "none", space=retune.space_of(arm, searched)) for arm in arms),
             "budget": Budget(trials=trials),
             "sampler": Sampler(name="random"),
-            "scheduler": Scheduler(name="none"),
+            "scheduler": NoScheduler(),
             "confirm": Confirm(top=1, seeds=seeds or spec.confirm.first or SEEDS),
             "resources": spec.resources,
             "retries": spec.retries,

@@ -7,22 +7,39 @@ than `factor` have entered, all continue: the first trials have no others to be 
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-Curve = Mapping[int, float]
-"""Value by epoch, evaluated epochs only."""
+from sweeps.driver.verdict import GO_ON, Curve, Lists, Place, ScheduledTrial, Verdict, count_better
+from sweeps.spec import schedulers
 
 
-@dataclass(frozen=True)
-class RungDecision:
-    """What a report means for its trial. `rung` is the epoch of the rung that it enters, if it enters one."""
+class Halving:
+    """Stops a trial at a rung unless it is among the best there.
 
-    action: Literal["continue", "stop"]
-    rung: int | None = None
-    entered: int = 0
-    kept: int = 0
+    Args:
+        settings: Of the spec.
+    """
+
+    def __init__(self, settings: schedulers.Halving) -> None:
+        self._grace, self._factor = settings.grace, settings.factor
+        self.needs = ("factor", settings.factor)
+
+    def rungs(self, epochs: int, every: int = 1) -> list[int]:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        return milestones(self._grace, self._factor, epochs)
+
+    def words(self, rungs: list[int]) -> str:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        return f"rungs at epochs {', '.join(map(str, rungs))}"
+
+    def places(self, trial: ScheduledTrial) -> Mapping[Hashable, float]:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        return values_at(trial.curve, self.rungs(trial.epochs))
+
+    def judge(self, trial: ScheduledTrial, epoch: int, lists: Lists) -> Verdict:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        rung = entered_with(trial.curve, epoch, self.rungs(trial.epochs))
+        return GO_ON if rung is None else decide(trial.curve[epoch], rung, lists[rung], self._factor)
 
 
 def milestones(grace: int, factor: int, epochs: int) -> list[int]:
@@ -41,23 +58,26 @@ def entry(curve: Curve, rung: int) -> tuple[int, float] | None:
     return None if epoch is None else (epoch, curve[epoch])
 
 
-def decide(curve: Curve, epoch: int, rivals: Iterable[Curve], rungs: Iterable[int], factor: int) -> RungDecision:
-    """Whether a trial that has just reported `epoch` continues.
+def values_at(curve: Curve, rungs: Iterable[int]) -> dict[Hashable, float]:
+    """By rung, the value with which a trial entered it, of the rungs that it has entered."""
+    entries = {rung: entry(curve, rung) for rung in rungs}
+    return {rung: first[1] for rung, first in entries.items() if first is not None}
+
+
+def entered_with(curve: Curve, epoch: int, rungs: Iterable[int]) -> int | None:
+    """The highest rung that a trial entered with the report of an epoch; none if it entered none."""
+    return max((rung for rung in rungs if (entry(curve, rung) or (0,))[0] == epoch), default=None)
+
+
+def decide(value: float, rung: int, entered: Sequence[Place], factor: int) -> Verdict:
+    """Whether a trial that has just entered a rung continues.
 
     Args:
-        curve: Its values so far, this epoch's included.
-        epoch: The epoch; one at which nothing was evaluated decides nothing.
-        rivals: The curves of the other trials of its search, up to now.
-        rungs: From `milestones`.
+        value: With which it entered.
+        rung: The rung.
+        entered: The places of all trials that have entered it up to now, this one included, ascending.
         factor: One in `factor` trials continues.
     """
-    entries = {rung: entry(curve, rung) for rung in rungs}
-    entered = [rung for rung, first in entries.items() if first is not None and first[0] == epoch]
-    if not entered:
-        return RungDecision("continue")
-    rung, value = max(entered), curve[epoch]
-    values = [first[1] for rival in rivals if (first := entry(rival, rung)) is not None]
-    count = len(values) + 1
+    count = len(entered)
     kept = count if count < factor else math.ceil(count / factor)
-    better = sum(other > value for other in values)
-    return RungDecision("continue" if better < kept else "stop", rung, count, kept)
+    return Verdict("continue" if count_better(entered, value) < kept else "stop", rung, count, kept)

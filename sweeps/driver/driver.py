@@ -21,7 +21,6 @@ from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import most_trials, next_confirmation, next_final, next_search
-from sweeps.driver.asha import decide, milestones
 from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages
@@ -29,8 +28,10 @@ from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
 from sweeps.driver.sampler import OutsideError, exhausted, make_sampler, propose
+from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.searched import SearchedTrial
 from sweeps.driver.space_check import CheckConfig, refusal
+from sweeps.driver.standings import Standings
 from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.environment import TrainContext
@@ -118,6 +119,7 @@ class Driver:
         self._stopping = False
         try:
             self.state = SweepState.of(self._ledger.records)
+            self._standings = Standings(make_scheduler(spec.scheduler), self.state)
             self._is_repaired = bool(self.store.names(SET_ASIDE))
             if (text := unknown_trials(self.store, self.state.trials)) is not None:
                 notice(text)
@@ -422,18 +424,12 @@ class Driver:
         self._handed_out.discard(trial.id)
 
     def _decide(self, trial: TrialRecord, epoch: int) -> None:
-        """If the epoch enters a rung, record whether the trial continues."""
-        scheduler = self.spec.scheduler
-        if trial.phase is not Phase.SEARCH or scheduler.name == "none" or epoch >= trial.epochs:
+        """If the scheduler compares the trial at this epoch, record whether it continues."""
+        if trial.phase is not Phase.SEARCH or epoch >= trial.epochs:
             return
-        rungs = milestones(scheduler.grace, scheduler.factor, trial.epochs)
-        searched = self.state.of_study(trial.study, Phase.SEARCH, trial.search)
-        rivals = (rival.curve for rival in searched if rival is not trial)
-        curve = trial.curve
-        decision = decide(curve, epoch, rivals, rungs, scheduler.factor)
-        if decision.rung is not None:
-            event = trial_events.Stopped if decision.action == "stop" else trial_events.Promoted
-            self._append(event(trial.id, epoch, decision.rung, curve[epoch], decision.entered, decision.kept))
+        verdict = self._standings.judge(trial, epoch)
+        if verdict.rung is not None:
+            self._append(outcomes.of_verdict(trial, epoch, verdict))
 
     def _end(self, trial: TrialRecord, result: TrainResult) -> None:
         for report in result.reports:
@@ -473,4 +469,7 @@ class Driver:
 
     def _append(self, event: Event) -> None:
         record = self._ledger.append(event)
-        self._watchers.tell(self.state.apply(record), self.state)
+        applied = self.state.apply(record)
+        if isinstance(applied, trial_events.EpochReported):
+            self._standings.update(self.state.trials[applied.trial])
+        self._watchers.tell(applied, self.state)

@@ -8,12 +8,13 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.space import Choice
 from sweeps.driver.allocation import confirms, most_trials, searches
-from sweeps.driver.asha import milestones
 from sweeps.driver.sampler import OURS, make_sampler, propose, starts_randomly
+from sweeps.driver.scheduler import make_scheduler
 from sweeps.ledger.search_name import search_name
 from sweeps.spec.paths import size
 from sweeps.spec.pulls import PULL, WEIGHT
-from sweeps.spec.settings import Sampler, Scheduler
+from sweeps.spec.schedulers import NoScheduler
+from sweeps.spec.settings import Sampler
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 
@@ -43,7 +44,7 @@ def idle_settings(spec: SweepSpec) -> Iterator[str]:
             yield f"space.{path}: holds a single value, so nothing is searched"
     sentences: dict[str, list[str]] = {}
     for study in spec.studies:
-        for sentence in (*_budget(spec, study), *_halving(spec, study), *_recipe(spec, study)):
+        for sentence in (*_budget(spec, study), *_scheduler(spec, study), *_recipe(spec, study)):
             sentences.setdefault(sentence, []).append(study.name)
     for sentence, studies in sentences.items():
         everywhere = len(studies) == len(spec.studies)
@@ -72,13 +73,13 @@ def _of_search(spec: SweepSpec) -> str:
 
 
 def rungs(spec: SweepSpec, study: Study) -> list[int]:
-    """The epochs of the rungs at which a trial of a study may be stopped; none if no trial ever is."""
-    scheduler, config = spec.scheduler, spec.config_for(study)
-    if scheduler.name == "none" or most_trials(spec, study) < scheduler.factor:
+    """The epochs at which a trial of a study may be stopped; none if no trial ever is."""
+    scheduler, config = make_scheduler(spec.scheduler), spec.config_for(study)
+    if most_trials(spec, study) < scheduler.needs[1]:
         return []
     last = (config.epochs - 1) // config.evaluate_every * config.evaluate_every
     """The last evaluation before the end, after which nothing could be saved."""
-    return [rung for rung in milestones(scheduler.grace, scheduler.factor, config.epochs) if rung <= last]
+    return [rung for rung in scheduler.rungs(config.epochs, config.evaluate_every) if rung <= last]
 
 
 def _bound(spec: SweepSpec, study: Study) -> float:
@@ -102,9 +103,9 @@ def _sampler(spec: SweepSpec) -> Iterator[str]:
             f"sampler.startup: {startup} random trials come first, and {_a_search(spec)} has at most {most}, so all of "
             "them are random"
         )
-    if spec.scheduler.name == "none":
+    if isinstance(spec.scheduler, NoScheduler):
         for field in ("grace", "factor"):
-            if getattr(spec.scheduler, field) != getattr(Scheduler(), field):
+            if getattr(spec.scheduler, field) != getattr(NoScheduler(), field):
                 yield f"scheduler.{field}: has no effect, because scheduler.name is none"
 
 
@@ -146,13 +147,14 @@ def _budget(spec: SweepSpec, study: Study) -> Iterator[str]:
         yield f"confirm.top: {spec.confirm.top} is more than the {bound} configs that {_a_search(spec)} tries"
 
 
-def _halving(spec: SweepSpec, study: Study) -> Iterator[str]:
+def _scheduler(spec: SweepSpec, study: Study) -> Iterator[str]:
     scheduler, config = spec.scheduler, spec.config_for(study)
-    if scheduler.name == "none" or not spec.space_of(study) or rungs(spec, study):
+    if isinstance(scheduler, NoScheduler) or not spec.space_of(study) or rungs(spec, study):
         return
-    if (most := most_trials(spec, study)) < scheduler.factor:
+    field, least = make_scheduler(scheduler).needs
+    if (most := most_trials(spec, study)) < least:
         yield (
-            f"scheduler.factor: a rung stops no trial before {scheduler.factor} have entered it, and {_a_search(spec)} "
+            f"scheduler.{field}: a rung stops no trial before {least} have entered it, and {_a_search(spec)} "
             f"has at most {most}, so none is stopped early"
         )
     else:

@@ -1,8 +1,18 @@
-"""What a trial ended with, for its last record."""
+"""What a verdict or the end of a trial leaves in the ledger."""
 
 from kdtrain.loop.reports import TrainResult
+from sweeps.driver.verdict import Verdict
 from sweeps.ledger.state import TrialRecord
-from sweeps.ledger.trial_events import TrialOutcome
+from sweeps.ledger.trial_events import Promoted, Stopped, TrialOutcome
+
+
+def of_verdict(trial: TrialRecord, epoch: int, verdict: Verdict) -> Promoted | Stopped:
+    """The event of a verdict that compares the trial, at an epoch that was evaluated."""
+    assert verdict.rung is not None
+    value = trial.curve[epoch]
+    if verdict.action == "continue":
+        return Promoted(trial.id, epoch, verdict.rung, value, verdict.entered, verdict.kept)
+    return Stopped(trial.id, epoch, verdict.rung, value, verdict.entered, verdict.kept, verdict.reason)
 
 
 def trained(result: TrainResult) -> TrialOutcome:
@@ -18,7 +28,7 @@ def trained(result: TrainResult) -> TrialOutcome:
 
 
 def pruned(trial: TrialRecord) -> TrialOutcome:
-    """The outcome of a trial that was stopped at a rung, from its reports alone.
+    """The outcome of a trial that was stopped early, from its reports alone.
 
     So it does not matter whether the attempt lived to report its result. Only epochs up to the decision count: the
     attempt may have run for a while before it received the stop.
@@ -34,7 +44,10 @@ def pruned(trial: TrialRecord) -> TrialOutcome:
 
 
 def why_pruned(trial: TrialRecord) -> str:
-    """The reason of a trial that was stopped at a rung, in words."""
+    """The reason of a trial that was stopped early, in words."""
     assert trial.stopped is not None
     decision = trial.stopped
-    return f"not among the best {decision.kept} of {decision.entered} at the rung of epoch {decision.rung}"
+    return (
+        decision.reason
+        or f"not among the best {decision.kept} of {decision.entered} at the rung of epoch {decision.rung}"
+    )

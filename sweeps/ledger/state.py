@@ -425,7 +425,8 @@ class SweepState:
         self._note(record, event, detail=event.reason)
 
     def _note_rung(self, record: Record, event: trial_events.Promoted | trial_events.Stopped) -> None:
-        detail = f"best {event.kept} of {event.entered} in the rung go on"
+        reason = event.reason if isinstance(event, trial_events.Stopped) else ""
+        detail = reason or f"best {event.kept} of {event.entered} in the rung go on"
         trial = self.trials[event.trial]
         self._note(record, event, trial, epoch=event.epoch, rung=event.rung, value=event.value, detail=detail)
 

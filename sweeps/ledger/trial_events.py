@@ -114,13 +114,13 @@ class EpochReported(EventBase):
 
 @dataclass(frozen=True, slots=True)
 class _RungEntered(EventBase):
-    """A trial has entered a rung.
+    """A trial has entered a rung: an epoch at which it is compared with others of its search.
 
     Attributes:
         epoch: The epoch whose report entered it.
         rung: The epoch of the rung.
         value: The trial's score there.
-        entered: Trials of the search that have entered the rung so far.
+        entered: Trials of the search that were compared there so far.
         kept: How many of them continue.
     """
 
@@ -141,9 +141,15 @@ class Promoted(_RungEntered):
 
 @dataclass(frozen=True, slots=True)
 class Stopped(_RungEntered):
-    """The trial that has entered a rung is stopped there."""
+    """The trial that has entered a rung is stopped there.
+
+    Attributes:
+        reason: Why, in words; empty if it is not among the best `kept` of `entered`.
+    """
 
     kind: ClassVar = "stopped"
+    later: ClassVar = ("reason",)
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

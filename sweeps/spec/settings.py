@@ -1,4 +1,4 @@
-"""The parts of a sweep's spec that are plain settings: budget, sampler, scheduler, resources and so on."""
+"""The parts of a sweep's spec that are plain settings: budget, sampler, resources and so on."""
 
 import difflib
 from collections.abc import Mapping
@@ -73,16 +73,6 @@ class WatcherSource(Strict):
     @classmethod
     def _name_alone(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
-
-
-class Scheduler(Strict):
-    """How bad trials are stopped early."""
-
-    name: Literal["none", "halving"] = "none"
-    grace: Count = Field(default=1, ge=1)
-    """Epochs before the first rung."""
-    factor: Count = Field(default=3, ge=2)
-    """One in `factor` trials continues at every rung, and the rungs' epochs grow by this factor."""
 
 
 class Confirm(Strict):

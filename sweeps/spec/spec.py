@@ -26,6 +26,7 @@ from sweeps.spec.field_types import fitted
 from sweeps.spec.overrides import parse_changed
 from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
 from sweeps.spec.pulls import PULL, WEIGHT, Ratio, stand_in, weighted
+from sweeps.spec.schedulers import NoScheduler, Scheduler
 from sweeps.spec.settings import (
     Budget,
     Cell,
@@ -35,7 +36,6 @@ from sweeps.spec.settings import (
     ReplaySettings,
     Resources,
     Sampler,
-    Scheduler,
     TeacherSource,
     WatcherSource,
 )
@@ -68,7 +68,7 @@ class SweepSpec(Strict):
     """Independent searches of every study that searches anything: each with seeds and a race of its own, and with an
     even share of the study's budget."""
     sampler: Sampler = Field(default_factory=Sampler)
-    scheduler: Scheduler = Field(default_factory=Scheduler)
+    scheduler: Scheduler = Field(default_factory=NoScheduler)
     confirm: Confirm = Field(default_factory=Confirm)
     resources: Resources = Field(default_factory=Resources)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)

@@ -37,7 +37,7 @@ EXAMPLES = [
     trial_events.Reused("kd-0", "kd-1"),
     trial_events.EpochReported("kd-0", EpochReport(1, 2, {"miou": 0.5}, {"ce": {"raw": 1.0}}, 0.1, {"total": 1.0}, 8)),
     trial_events.Promoted("kd-0", 1, 1, 0.5, 3, 1),
-    trial_events.Stopped("kd-0", 1, 1, 0.5, 3, 1),
+    trial_events.Stopped("kd-0", 1, 1, 0.5, 3, 1, "its best value is low"),
     trial_events.Ended("kd-0", TrialState.COMPLETE, None, OUTCOME),
     trial_events.Ended("kd-0", TrialState.FAILED, "RuntimeError: x\nTraceback", failure="lost"),
     trial_events.Retried("kd-0", "MemoryError", "out_of_memory", 1.0),

@@ -146,7 +146,7 @@ def test_unknown_keys_are_refused_with_the_key_that_was_meant(fake):
         ),
         ({"space": {}}, "the baseline searches nothing while kd does"),
         ({"resources": {"gpu": 1.5}}, "resources.gpu: must be a fraction below 1 or a whole number"),
-        ({"scheduler": {"name": "hyperband"}}, "scheduler.name: "),
+        ({"scheduler": {"name": "bogus"}}, "scheduler.name: must be one of none, halving, hyperband, median, patience"),
         ({"data": {"name": "imagenet"}}, "data: "),
     ],
 )

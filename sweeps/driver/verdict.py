@@ -1,0 +1,57 @@
+"""What a scheduler sees of the trials of a search, and what it decides."""
+
+from bisect import bisect_right
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Curve = Mapping[int, float]
+"""Value by epoch, evaluated epochs only."""
+Place = tuple[float, int]
+"""The value of a trial and minus its number, so that of equal values the earlier trial's place is higher."""
+Lists = Mapping[Hashable, Sequence[Place]]
+"""The places of the trials of a search, ascending, in each list in which the scheduler compares them."""
+
+
+class ScheduledTrial(Protocol):
+    """A trial of a search up to now; `sweeps.ledger.state.TrialRecord` implements this protocol."""
+
+    @property
+    def number(self) -> int:
+        """Its number in its study."""
+
+    @property
+    def epochs(self) -> int:
+        """The epochs that are planned."""
+
+    @property
+    def curve(self) -> Curve:
+        """Its values so far, the more the better."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a report means for its trial.
+
+    Attributes:
+        action: Whether the training continues.
+        rung: The epoch at which the trial is compared; none if this report compares it with nothing.
+        entered: The trials that are compared, this one included.
+        kept: How many of them continue.
+        reason: Why the trial is stopped, in words; empty if it is not among the best `kept` of `entered`.
+    """
+
+    action: Literal["continue", "stop"]
+    rung: int | None = None
+    entered: int = 0
+    kept: int = 0
+    reason: str = ""
+
+
+GO_ON = Verdict("continue")
+"""A report that decides nothing."""
+
+
+def count_better(places: Sequence[Place], value: float) -> int:
+    """How many places of an ascending list have a higher value."""
+    return len(places) - bisect_right(places, (value, 1))

@@ -1,0 +1,227 @@
+"""What each scheduler stops, and that a killed sweep stops the same trials."""
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+
+from kdtrain.errors import InputError
+from sweeps.driver.hyperband import bracket, bracket_shares
+from sweeps.driver.idle_settings import idle_settings
+from sweeps.driver.median import running_averages
+from sweeps.driver.scheduler import make_scheduler
+from sweeps.driver.standings import Standing
+from sweeps.ledger.ledger import read
+from sweeps.outcome.tabulate import load_state, rows
+from sweeps.plan import _study_plan
+from sweeps.spec import schedulers
+from sweeps.spec.spec import parse_spec
+
+KINDS = [
+    {"name": "halving", "factor": 2},
+    {"name": "hyperband", "factor": 2},
+    {"name": "median", "rivals": 2},
+    {"name": "patience", "evaluations": 1},
+]
+
+
+@dataclass
+class Seen:
+    curve: dict[int, float]
+    number: int = 0
+    epochs: int = 9
+
+
+def others(*curves):
+    return [Seen(dict(enumerate(curve, 1)), number) for number, curve in enumerate(curves, 1)]
+
+
+def judged(settings, curve, rivals=(), **seen):
+    trial, rule = Seen(dict(enumerate(curve, 1)), **seen), make_scheduler(settings)
+    standing = Standing(rule)
+    for each in (*rivals, trial):
+        standing.update(each)
+    return rule.judge(trial, len(curve), standing.lists)
+
+
+def test_a_trial_below_the_median_of_running_averages_is_stopped():
+    rivals = others([0.2, 0.4], [0.3, 0.5], [0.5, 0.7])  # averages 0.3, 0.4 and 0.6
+    rule = schedulers.Median(rivals=3)
+    assert judged(rule, [0.1, 0.39], rivals).action == "stop"
+    assert judged(rule, [0.1, 0.41], rivals).action == "continue"
+    assert judged(rule, [0.41, 0.1], rivals).action == "continue", "its best value counts, not its last"
+    stop = judged(rule, [0.1, 0.39], rivals)
+    assert (stop.rung, stop.entered, stop.kept) == (2, 4, 2)
+    assert stop.reason == "its best value 0.39 is below 0.4, the median of 3 running averages, at epoch 2"
+
+
+def test_the_median_waits_for_grace_and_for_rivals_that_have_come_as_far():
+    rivals = others([0.5, 0.5], [0.5, 0.5], [0.9])
+    assert judged(schedulers.Median(rivals=3), [0.1, 0.1], rivals).action == "continue"
+    assert judged(schedulers.Median(rivals=2), [0.1, 0.1], rivals).action == "stop"
+    assert judged(schedulers.Median(rivals=2, grace=3), [0.1, 0.1], rivals).action == "continue"
+    assert running_averages({2: 0.2, 4: 0.4}) == pytest.approx({2: 0.2, 3: 0.2, 4: 0.3})
+    assert running_averages({1: 0.2}) == {1: 0.2}
+
+
+def test_patience_stops_a_curve_without_a_new_best_value():
+    best = others([0.9])
+    rule = schedulers.Patience(evaluations=2)
+    assert judged(rule, [0.1, 0.3, 0.3, 0.2], best).action == "stop"
+    assert judged(rule, [0.1, 0.3, 0.2, 0.31], best).action == "continue"
+    assert judged(rule, [0.3, 0.2], best).action == "continue", "too few evaluations"
+    assert judged(schedulers.Patience(evaluations=2, grace=5), [0.3, 0.2, 0.2, 0.1], best).action == "continue"
+    assert judged(rule, [0.1, 0.3, 0.3, 0.2], best).reason == (
+        "no better than 0.3 at epoch 2 for 2 evaluations, at epoch 4"
+    )
+
+
+def test_patience_never_stops_the_best_of_a_search():
+    rule = schedulers.Patience(evaluations=1)
+    assert judged(rule, [0.5, 0.4], others([0.4, 0.4])).action == "continue"
+    assert judged(rule, [0.5, 0.4]).action == "continue"
+
+
+def test_brackets_follow_from_the_number_in_the_shares_of_hyperband():
+    assert bracket_shares(2, 3) == pytest.approx([9 / 17, 5 / 17, 3 / 17])  # Li et al. 2018: ceil((s + 1) / ...)
+    counts = Counter(bracket(number, 2, 3) for number in range(1700))
+    assert [counts[each] for each in range(3)] == pytest.approx([900, 500, 300], abs=3)
+    every_second = Counter(bracket(number, 2, 3) for number in range(0, 3400, 2))
+    assert [every_second[each] for each in range(3)] == pytest.approx([900, 500, 300], abs=10)
+
+
+def test_hyperband_compares_trials_of_one_bracket_alone():
+    rule = schedulers.Hyperband(factor=2)
+    in_bracket = {each: [n for n in range(60) if bracket(n, 4, 2) == each] for each in range(5)}
+    strong = [Seen({1: 0.9, 2: 0.9}, number) for number in in_bracket[0]]
+    assert judged(rule, [0.1], strong, number=in_bracket[0][0]).action == "stop"
+    assert judged(rule, [0.1, 0.1], strong, number=in_bracket[1][0]).action == "continue"
+    assert judged(rule, [0.1], strong, number=in_bracket[4][0]).rung is None, "the last bracket has no rungs"
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=lambda each: each["name"])
+def test_places_kept_from_report_to_report_are_those_of_all_curves(settings):
+    rule, luck = make_scheduler(parse_spec_of(settings)), random.Random(7)
+    trials = [Seen({}, number) for number in range(12)]
+    kept = Standing(rule)
+    for _ in range(80):
+        trial = luck.choice(trials)
+        if (epoch := max(trial.curve, default=0) + luck.choice((1, 2))) < trial.epochs:
+            trial.curve[epoch] = luck.choice((0.1, 0.2, 0.3))
+        kept.update(trial)
+        anew = Standing(rule)
+        for each in trials:
+            anew.update(each)
+        assert {key: places for key, places in kept.lists.items() if places} == anew.lists
+
+
+def parse_spec_of(settings):
+    return schedulers.SCHEDULERS[settings["name"]](**settings)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=lambda each: each["name"])
+def test_a_decision_costs_no_more_in_a_long_search(settings):
+    rule = make_scheduler(parse_spec_of(settings))
+    standing = Standing(rule)
+    for number in range(10_000):
+        standing.update(Seen({epoch: number % 97 + epoch / 100 for epoch in range(1, 9)}, number))
+    trial = Seen({1: 0.2}, 10_000)
+    began = time.perf_counter()
+    for _ in range(20):
+        standing.update(trial)
+        rule.judge(trial, 1, standing.lists)
+    assert (time.perf_counter() - began) / 20 < 0.002
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"name": "median", "factor": 3}, r"scheduler.factor: is a setting of halving and hyperband, .* is median"),
+        ({"name": "none", "rivals": 3}, r"scheduler.rivals: is a setting of median, and the scheduler is none"),
+        ({"name": "halving", "evaluations": 3}, r"scheduler.evaluations: is a setting of patience"),
+        ({"name": "patience", "evaluation": 3}, r"scheduler.evaluation: unknown key; did you mean evaluations\?"),
+        ({"name": "asha"}, r"scheduler.name: must be one of none, halving, .*, got 'asha'"),
+        ({"name": "median", "rivals": 0}, r"scheduler.rivals: .* greater than or equal to 1, got 0"),
+    ],
+)
+def test_settings_of_another_scheduler_are_refused(fake, settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        fake.make_spec(scheduler=settings)
+
+
+@pytest.mark.parametrize("settings", [{"name": "none", "grace": 5, "factor": 3}, *KINDS], ids=lambda each: each["name"])
+def test_a_spec_comes_back_from_its_dump(fake, settings):
+    spec = fake.make_spec(scheduler=settings)
+    assert parse_spec(spec.model_dump(mode="json")) == spec
+
+
+def test_the_plan_says_where_trials_are_stopped(fake):
+    def words(**settings):
+        spec = fake.make_spec(scheduler=settings)
+        return _study_plan(spec, spec.studies[0]).early_stopping
+
+    assert words(name="none") == ""
+    assert words(name="halving", factor=2) == "rungs at epochs 1, 2, 4"
+    assert words(name="hyperband", factor=2).startswith("rungs at epochs 1, 2, 4: 36% from epoch 1")
+    assert words(name="median", rivals=2) == "from epoch 1 on, below the median of 2 rivals or more"
+    assert words(name="patience", evaluations=2) == "from epoch 3 on, after 2 evaluations without a new best value"
+    spec = fake.make_spec(scheduler={"name": "median", "rivals": 9})
+    assert any("scheduler.rivals: a rung stops no trial before 10" in each for each in idle_settings(spec))
+
+
+class Bumpy:
+    """Curves that fall now and then, so that every scheduler finds something to stop."""
+
+    def __init__(self, fake):
+        class Train(fake.FakeTrain):
+            def __call__(self, config, machine=None, report=None, workdir=None, interrupt=None):
+                def bumpy(each):
+                    luck = fake.draw(config.config_id, each.epoch)
+                    metrics = {name: value * (0.5 + 0.5 * luck) for name, value in each.metrics.items()}
+                    return report(type(each)(**{**vars_of(each), "metrics": metrics}))
+
+                return super().__call__(config, machine, bumpy, workdir, interrupt)
+
+        self.make = Train
+
+
+def vars_of(report):
+    return {name: getattr(report, name) for name in report.__dataclass_fields__}
+
+
+def told(folder):
+    spec, state = load_state(folder)
+    tables = rows(state, spec)
+    lasting = ("proposed", "promoted", "stopped", "ended")
+    decisions = [
+        {key: value for key, value in row.items() if key != "n"}
+        for row in tables["decisions"]
+        if row["kind"] in lasting
+    ]
+    return decisions, [{**row, "attempts": 0} for row in tables["trials"]]
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=lambda each: each["name"])
+def test_a_killed_sweep_stops_the_same_trials(fake, tmp_path, settings):
+    spec = fake.make_spec(
+        studies=["none"],
+        train={"epochs": 4},
+        budget={"trials": 7},
+        scheduler=settings,
+        confirm={"top": 1, "seeds": 1},
+        sampler={"name": "random"},
+    )
+    make = Bumpy(fake).make
+    state = fake.run(spec, tmp_path / "whole", make())
+    pruned = [trial for trial in state.trials.values() if trial.state == "pruned"]
+    assert pruned
+    assert any(trial.state == "complete" and trial.phase == "search" for trial in state.trials.values())
+    if settings["name"] in ("median", "patience"):
+        assert f"at epoch {pruned[0].epochs_run}" in pruned[0].reason
+    expected = told(tmp_path / "whole")
+    for cut in range(1, len(read(tmp_path / "whole")) + 1):
+        folder = tmp_path / f"cut{cut}"
+        fake.resumed(folder, cut, lambda folder: fake.run(spec, folder, make()))
+        assert told(folder) == expected, f"cut after record {cut}"
