@@ -13,7 +13,7 @@ from sweeps.driver.verdict import GO_ON, Curve, Lists, Place, ScheduledTrial, Ve
 from sweeps.spec import schedulers
 
 
-class Halving:
+class HalvingRule:
     """Stops a trial at a rung unless it is among the best there.
 
     Args:

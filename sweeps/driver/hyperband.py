@@ -17,7 +17,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 """The multiples of the golden ratio, modulo 1, fill the unit interval evenly from the first number on."""
 
 
-class Hyperband:
+class HyperbandRule:
     """Stops a trial at a rung of its bracket unless it is among the best there.
 
     Args:

@@ -13,7 +13,7 @@ from sweeps.driver.verdict import GO_ON, Curve, Lists, ScheduledTrial, Verdict
 from sweeps.spec import schedulers
 
 
-class Median:
+class MedianRule:
     """Stops a trial below the median of its rivals.
 
     Args:

@@ -13,7 +13,7 @@ _BEST = "best"
 """The list of the highest values of all trials."""
 
 
-class Patience:
+class PatienceRule:
     """Stops a trial whose last evaluations were no better than an earlier one.
 
     Args:

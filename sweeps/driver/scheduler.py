@@ -8,10 +8,10 @@ uninterrupted one would.
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
-from sweeps.driver.asha import Halving
-from sweeps.driver.hyperband import Hyperband
-from sweeps.driver.median import Median
-from sweeps.driver.patience import Patience
+from sweeps.driver.asha import HalvingRule
+from sweeps.driver.hyperband import HyperbandRule
+from sweeps.driver.median import MedianRule
+from sweeps.driver.patience import PatienceRule
 from sweeps.driver.verdict import GO_ON, Lists, ScheduledTrial, Verdict
 from sweeps.spec import schedulers
 
@@ -46,7 +46,7 @@ class Scheduler(Protocol):
         """
 
 
-class NoScheduler:
+class NoRule:
     """Stops no trial.
 
     Args:
@@ -74,11 +74,11 @@ class NoScheduler:
 
 
 _KINDS: Mapping[type, Callable[[Any], Scheduler]] = {
-    schedulers.NoScheduler: NoScheduler,
-    schedulers.Halving: Halving,
-    schedulers.Hyperband: Hyperband,
-    schedulers.Median: Median,
-    schedulers.Patience: Patience,
+    schedulers.NoScheduler: NoRule,
+    schedulers.Halving: HalvingRule,
+    schedulers.Hyperband: HyperbandRule,
+    schedulers.Median: MedianRule,
+    schedulers.Patience: PatienceRule,
 }
 
 
