@@ -36,6 +36,8 @@ class TrialRecord:
     config_id: str
     search: int = 1
     """The number of the search that proposed the config, among those of the study."""
+    last: int = 1
+    """The evaluations whose mean is the score."""
     state: TrialState = TrialState.PLANNED
     reason: str | None = None
     attempts: int = 0
@@ -88,23 +90,24 @@ class TrialRecord:
 
     @property
     def curve(self) -> dict[int, float]:
-        """The metric that is searched for, by epoch; evaluated epochs only."""
-        values = ((epoch, report.metrics.get(scores.METRIC)) for epoch, report in self.reports.items())
-        return {epoch: value for epoch, value in values if value is not None}
+        """What the trial would be worth if an epoch were its last one, by epoch; evaluated epochs only."""
+        return scores.curve(scores.evaluations(self._metrics), self.last)
 
     @property
     def score(self) -> float | None:
         """What the trial is worth; none unless it is complete."""
         if self.state is not TrialState.COMPLETE:
             return None
-        return scores.score((epoch, report.metrics) for epoch, report in self.reports.items())
+        return scores.score(self._metrics, self.last)
 
     @property
     def reached(self) -> float | None:
-        """The last mIoU that was evaluated, however the trial ended; none if nothing was."""
-        return scores.reached(
-            (epoch, report.metrics) for epoch, report in self.reports.items() if epoch <= self.epochs_run
-        )
+        """The same of the last evaluations that gave a number, however the trial ended; none if none did."""
+        return scores.reached((each for each in self._metrics if each[0] <= self.epochs_run), self.last)
+
+    @property
+    def _metrics(self) -> list[scores.EpochMetrics]:
+        return [(epoch, report.metrics) for epoch, report in self.reports.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,12 @@ class SweepState:
         """Identity, spec and data of a sweep that was begun."""
         assert self.begun is not None, "the ledger has no record of a sweep"
         return self.begun
+
+    @property
+    def score_evaluations(self) -> int:
+        """The evaluations whose mean is the score of a trial, which a begun sweep cannot change."""
+        recorded = cast(Mapping[str, int], self.sweep.spec.get("score", {}))
+        return recorded.get("last", 1)
 
     def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> list[TrialRecord]:
         """The trials of a study, or of one of its searches, in order of their number."""
@@ -368,6 +377,7 @@ class SweepState:
             config=event.config,
             config_id=event.config_id,
             search=event.search,
+            last=self.score_evaluations,
         )
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)

@@ -36,6 +36,7 @@ from sweeps.spec.settings import (
     ReplaySettings,
     Resources,
     Sampler,
+    Score,
     TeacherSource,
     WatcherSource,
 )
@@ -69,6 +70,7 @@ class SweepSpec(Strict):
     even share of the study's budget."""
     sampler: Sampler = Field(default_factory=Sampler)
     scheduler: Scheduler = Field(default_factory=NoScheduler)
+    score: Score = Field(default_factory=Score)
     confirm: Confirm = Field(default_factory=Confirm)
     resources: Resources = Field(default_factory=Resources)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
@@ -107,6 +109,7 @@ class SweepSpec(Strict):
         for study in self.studies:
             consistency.check_search(self, study)
             consistency.check_repeats(self, study)
+            consistency.check_score(self, study)
         consistency.check_baseline(self)
         return self
 
