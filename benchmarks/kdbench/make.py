@@ -37,7 +37,8 @@ def main() -> None:
             run(task, options.dir, [word for name, value in given if value for word in (name, value)])
         else:
             rows, spaces = collect(options.dir / task)
-            print(f"{task}: {len(rows.drop_duplicates(['study', 'config', 'seed']))} trainings in {write(rows, spaces)}")
+            trainings = len(rows.drop_duplicates(["study", "config", "seed"]))
+            print(f"{task}: {trainings} trainings in {write(rows, spaces)}")
 
 
 if __name__ == "__main__":
