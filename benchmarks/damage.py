@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from launch import nothing, open_driver
+from launch import make_spec, nothing, open_driver
 
 from kdtrain.errors import InputError
 from sweeps.launch.inline import run_inline
@@ -49,7 +49,7 @@ def make(scratch: Path) -> Sweep:
     for name in ("sweep", "other"):
         for trials in SESSIONS:
             folder = scratch / name
-            with open_driver(str(folder), trials, "random", seed=0 if name == "sweep" else 1) as driver:
+            with open_driver(str(folder), make_spec(trials, "random", 0 if name == "sweep" else 1)) as driver:
                 run_inline(driver, nothing)
             for trial in load_state(folder)[1].trials:
                 (folder / "trials" / trial).mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,14 @@
 
     python benchmarks/launch.py --trials 500
 
-Trials a second through our run on Ray, beside Ray Tune with its defaults; the driver alone, without Ray; the ledger's
-cost; and the memory of the driver. All figures come with the load average, since they mean little on a busy machine.
+Trials a second through our run on Ray, beside Ray Tune with its defaults; the driver alone, without Ray; the cost of a
+proposal in a search that grows, and of the ledger; and the memory of the driver. All figures come with the load
+average, since they mean little on a busy machine.
 """
 
 import argparse
 import cProfile
+import functools
 import json
 import os
 import pstats
@@ -15,9 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,11 +26,13 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import Driver
+from sweeps.driver.sampler import make_sampler
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_environment
 from sweeps.ledger.ledger import Ledger, read
-from sweeps.ledger.state import SweepState
+from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.sweep_events import Note, TeacherKnown
+from sweeps.spec.settings import Sampler
 from sweeps.spec.spec import SweepSpec, parse_spec
 
 STUDIES, EPOCHS = ["none", "kd", "cwd", "csc_ace", "cskd"], 3
@@ -74,8 +77,8 @@ def nothing(
     return TrainResult("complete", config.epochs, tuple(reports))
 
 
-def make_spec(trials: int, sampler: str, seed: int = 0) -> SweepSpec:
-    """Five studies with the same number of trials each."""
+def make_spec(trials: int, sampler: str, seed: int = 0, studies: Sequence[str] = STUDIES) -> SweepSpec:
+    """Studies with the same number of trials each."""
     return parse_spec(
         {
             "name": "launch",
@@ -83,9 +86,9 @@ def make_spec(trials: int, sampler: str, seed: int = 0) -> SweepSpec:
             "teacher": {"path": "none"},
             "train": {"epochs": EPOCHS},
             "units": "weight",
-            "studies": STUDIES,
+            "studies": list(studies),
             "space": {"optimizer.lr": {"low": 0.001, "high": 0.1, "log": True}},
-            "budget": {"trials": trials // len(STUDIES)},
+            "budget": {"trials": trials // len(studies)},
             "sampler": {"name": sampler},
             "scheduler": {"name": "halving", "grace": 1, "factor": 3},
             "confirm": {"top": 0},
@@ -94,13 +97,11 @@ def make_spec(trials: int, sampler: str, seed: int = 0) -> SweepSpec:
     )
 
 
-def open_driver(folder: str, trials: int, sampler: str, seed: int = 0) -> Driver:
+def open_driver(folder: str, spec: SweepSpec) -> Driver:
     """A driver of a sweep of which neither data nor teacher exist."""
     facts = {"name": "streets", "classes": ["a"], "palette": ["#000000"], "images": {}, "digests": {}}
     teacher = TeacherKnown("feedfacefeedface", "none", "FPN", None, 0, None, None, None, None, None, "given")
-    return Driver(
-        make_spec(trials, sampler, seed), folder, TrainContext(facts, describe_environment(Machine()), teacher)
-    )
+    return Driver(spec, folder, TrainContext(facts, describe_environment(Machine()), teacher))
 
 
 def memory_mib() -> float:
@@ -116,7 +117,7 @@ def say(what: str, value: str) -> None:
 
 def alone(trials: int, sampler: str, profile: bool) -> None:
     """The driver without Ray: half of the trials, then all of them, so that a cost that grows with them shows."""
-    with tempfile.TemporaryDirectory() as folder, open_driver(folder, trials, sampler) as driver:
+    with tempfile.TemporaryDirectory() as folder, open_driver(folder, make_spec(trials, sampler)) as driver:
         start, marks = time.monotonic(), list[float]()
 
         def on_step() -> None:
@@ -138,6 +139,30 @@ def alone(trials: int, sampler: str, profile: bool) -> None:
             pstats.Stats(profiler).sort_stats("cumulative").print_stats(45)
 
 
+def proposals(most: int) -> None:
+    """CPU time of a proposal with its records, `Driver.next`, in one search that grows; each mean is of 20."""
+    marks = [mark for mark in (100, 1000, 10_000) if mark <= most]
+    samplers = {name: make_sampler(Sampler(name=name)) for name in (Sampler().name, "random")}
+    spent: dict[int, dict[str, list[float]]] = {mark: {name: [] for name in samplers} for mark in marks}
+    spec = make_spec(marks[-1] + 40, "random", studies=["kd"])
+    with tempfile.TemporaryDirectory() as folder, open_driver(folder, spec) as driver:
+        for number in range(marks[-1] + 40):
+            mark = next((mark for mark in marks if mark <= number < mark + 40), None)
+            name = "random" if mark is None or number % 2 else Sampler().name
+            driver._sampler = samplers[name]
+            begin = time.process_time()
+            trial = driver.next()
+            if mark is not None:
+                spent[mark][name].append(time.process_time() - begin)
+            assert isinstance(trial, TrialRecord)
+            driver.started(trial.id)
+            on_epoch = functools.partial(driver.report, trial.id)
+            driver.ended(trial.id, nothing(TrainConfig.parse(trial.config), report=on_epoch))
+    for mark, by_name in spent.items():
+        told = ", ".join(f"{name} {1e3 * sum(times) / len(times):.1f} ms" for name, times in by_name.items())
+        say(f"a proposal after {mark:,} trials", told)
+
+
 def on_ray(trials: int, sampler: str) -> None:
     """Our run on Ray, two trials at once."""
     import ray
@@ -146,7 +171,7 @@ def on_ray(trials: int, sampler: str) -> None:
 
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        with tempfile.TemporaryDirectory() as folder, open_driver(folder, trials, sampler) as driver:
+        with tempfile.TemporaryDirectory() as folder, open_driver(folder, make_spec(trials, sampler)) as driver:
             start, marks = time.monotonic(), dict[int, tuple[float, float]]()
             first = list[float]()
 
@@ -183,7 +208,7 @@ def defaults(trials: int) -> None:
 
 def ledger_costs(trials: int) -> None:
     """What a report and a commit take."""
-    with tempfile.TemporaryDirectory() as folder, open_driver(folder, 5, "random") as driver:
+    with tempfile.TemporaryDirectory() as folder, open_driver(folder, make_spec(5, "random")) as driver:
         trial = driver.next()
         assert not hasattr(trial, "value")
         listed: list[EpochReport] = []
@@ -203,7 +228,7 @@ def ledger_costs(trials: int) -> None:
         size = sum(path.stat().st_size for path in Path(folder, "ledger").glob("*.jsonl"))
         say("a report on the disk", f"{size / 200:.0f} bytes")
     with tempfile.TemporaryDirectory() as folder:
-        with open_driver(folder, trials, "random") as driver:
+        with open_driver(folder, make_spec(trials, "random")) as driver:
             run_inline(driver, nothing)
         start = time.perf_counter()
         records = read(folder)
@@ -214,9 +239,10 @@ def ledger_costs(trials: int) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts: dict[str, Any] = {"ledger", "alone", "ray", "defaults"}
+    parts = {"ledger", "alone", "proposals", "ray", "defaults"}
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--many", type=int, default=3000, help="trials of the long run of the driver alone")
+    parser.add_argument("--most", type=int, default=10_000, help="trials of the search in which proposals are measured")
     parser.add_argument("--only", choices=sorted(parts), action="append")
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     parser.add_argument("--profile", action="store_true", help="of the driver alone: where the time goes")
@@ -228,6 +254,8 @@ def main() -> None:
     if "alone" in wanted:
         for trials in (options.trials, options.many):
             alone(trials, options.sampler, options.profile)
+    if "proposals" in wanted:
+        proposals(options.most)
     if "ray" in wanted:
         on_ray(options.trials, options.sampler)
     if "defaults" in wanted:

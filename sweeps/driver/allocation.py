@@ -59,12 +59,12 @@ def most_trials(spec: SweepSpec, study: Study) -> int:
 
 def spent_trials(state: SweepState, study: Study, search: int) -> int:
     """Configs that a search has proposed."""
-    return len(state.of_study(study.name, Phase.SEARCH, search))
+    return len(state.tally.of_search(study.name, search).trials)
 
 
 def spent_epochs(state: SweepState, study: Study, search: int) -> int:
     """Epochs of a search: of ended trials those that were run, of others those that are planned."""
-    return sum(trial.committed for trial in state.of_study(study.name, Phase.SEARCH, search))
+    return state.tally.of_search(study.name, search).epochs
 
 
 def all_searches(spec: SweepSpec) -> list[tuple[Study, int]]:
@@ -89,7 +89,8 @@ def next_search(spec: SweepSpec, state: SweepState) -> tuple[Study, int] | None:
 
 def search_over(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> bool:
     """Whether nothing more can come from a search."""
-    running = any(trial.state.is_unfinished for trial in state.of_study(study.name, Phase.SEARCH, search))
+    of_search = (Phase.SEARCH, study.name, search)
+    running = any((trial.phase, trial.study, trial.search) == of_search for trial in state.tally.unfinished)
     return not running and not _proposes(spec, state, study, search)
 
 

@@ -20,16 +20,16 @@ from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
-from sweeps.driver.allocation import most_trials, next_confirmation, next_final, next_search
+from sweeps.driver.allocation import most_trials, next_confirmation, next_final, next_search, spent_trials
 from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages
+from sweeps.driver.proposals import AllProposals
 from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
 from sweeps.driver.sampler import OutsideError, exhausted, make_sampler, propose
 from sweeps.driver.scheduler import make_scheduler
-from sweeps.driver.searched import SearchedTrial
 from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.driver.standings import Standings
 from sweeps.driver.watchers import Watcher, Watchers
@@ -119,6 +119,7 @@ class Driver:
         self._stopping = False
         try:
             self.state = SweepState.of(self._ledger.records)
+            self._proposals = AllProposals(self.state)
             self._standings = Standings(make_scheduler(spec.scheduler), self.state)
             self._is_repaired = bool(self.store.names(SET_ASIDE))
             if (text := unknown_trials(self.store, self.state.trials)) is not None:
@@ -316,7 +317,7 @@ class Driver:
             return DONE
         if self._outages.lasts():
             return WAIT
-        unfinished = [trial for trial in self.state.trials.values() if trial.state.is_unfinished]
+        unfinished = self.state.tally.unfinished
         for trial in unfinished:
             if trial.id not in self._handed_out:
                 return self._hand_out(trial)
@@ -354,18 +355,18 @@ class Driver:
             self._notice(f"the search of {name} ends: {reason}; correct its space and run the same command again")
             self._append(sweep_events.Exhausted(study.name, reason, search))
             return None
-        trials: Sequence[SearchedTrial] = self.state.proposed(study.name, search)
-        begun = self.state.of_study(study.name, Phase.SEARCH, search)
-        default = None if begun else self.spec.defaults(study, self._ratio)
         space = self.spec.space_of(study)
+        proposals = self._proposals.of_search(study.name, search, space)
+        begun = spent_trials(self.state, study, search)
+        default = None if begun else self.spec.defaults(study, self._ratio)
         try:
             length = most_trials(self.spec, study)
-            params = propose(study.name, space, self._sampler, self.spec.seed, trials, default, name, length)
+            params = propose(study.name, space, self._sampler, self.spec.seed, proposals, default, name, length)
         except OutsideError as error:
             self._append(trial_events.Infeasible(study.name, {}, str(error), search))
             return None
         if params is None:
-            self._append(sweep_events.Exhausted(study.name, exhausted(space, trials, self._sampler), search))
+            self._append(sweep_events.Exhausted(study.name, exhausted(proposals, self._sampler), search))
             return None
         if (refused := refusal(self.spec, study, params, self._check_config)) is not None:
             self._append(trial_events.Infeasible(study.name, params, refused, search))
@@ -390,7 +391,7 @@ class Driver:
         phase: Phase = Phase.SEARCH,
         candidate: TrialRecord | None = None,
     ) -> TrialRecord:
-        number = len(self.state.of_study(study.name))
+        number = len(self.state.by_study.get(study.name, ()))
         ratio = self._ratio if candidate is None else as_trained(TrainConfig.model_validate(candidate.config).terms)
         config = self.spec.config_for(study, params, seed, self._teacher, ratio)
         trial_id = f"{study.name}-{number}"
@@ -470,6 +471,7 @@ class Driver:
     def _append(self, event: Event) -> None:
         record = self._ledger.append(event)
         applied = self.state.apply(record)
+        self._proposals.update(applied)
         if isinstance(applied, trial_events.EpochReported):
             self._standings.update(self.state.trials[applied.trial])
         self._watchers.tell(applied, self.state)

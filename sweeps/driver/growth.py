@@ -8,7 +8,7 @@ from analysis.formats import plural
 from kdtrain.errors import InputError
 from kdtrain.space import parse_domain
 from sweeps.driver.allocation import all_searches, spent_epochs, spent_trials
-from sweeps.driver.sampler import holds, tried_out
+from sweeps.driver.proposals import Proposals, holds
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.event_base import Content
 from sweeps.ledger.ledger import read
@@ -187,7 +187,7 @@ def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
         space = spec.space_of(spec.study(name))
         for search in range(1, spec.repeats + 1):
             ended = search_name(name, search) in state.exhausted
-            if ended and not tried_out(space, state.proposed(name, search)):
+            if ended and not Proposals(space, state.proposed(name, search)).are_all:
                 left_out[name] = []
         if _spaces(before, name) != _spaces(_plain(spec), name):
             left_out[name] = [

@@ -6,7 +6,7 @@ alone. So a sweep that was resumed proposes exactly what an uninterrupted one wo
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -15,13 +15,14 @@ from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean, first_line, kind_and_line
 from kdtrain.foreign import SAMPLERS, find_object
 from kdtrain.runtime.random_streams import derive, numpy_rng
-from kdtrain.space import Domain, Range, Scalar
+from kdtrain.space import Scalar
+from sweeps.driver.proposals import Proposals, is_inside
 from sweeps.driver.samplers.by_optuna import GPSampler, RandomSampler, TPESampler
 from sweeps.driver.samplers.cma_es import CmaEsSampler
 from sweeps.driver.samplers.grid import GridSampler
 from sweeps.driver.samplers.sobol import SobolSampler
 from sweeps.driver.searched import Search, SearchedTrial
-from sweeps.spec.paths import Space, config_at, contains, drawn, identity, size
+from sweeps.spec.paths import Space, config_at, drawn, size
 from sweeps.spec.settings import Sampler
 
 _REDRAWS = 10
@@ -116,7 +117,7 @@ def propose(
     space: Space,
     sampler: ConfigSampler,
     seed: int,
-    trials: Sequence[SearchedTrial],
+    trials: Sequence[SearchedTrial] | Proposals,
     default: Mapping[str, Scalar] | None,
     search: str | None = None,
     length: int | None = None,
@@ -129,7 +130,7 @@ def propose(
         sampler: How.
         seed: The sweep's seed.
         trials: Its trials so far, the running ones and the proposals that made no valid config included; those
-            outside of the space count for the seed of the draw alone.
+            outside of the space count for the seed of the draw alone. `Proposals` are cheaper in a long search.
         default: The published parameters, tried first; none where they lie outside of the space or were tried.
         search: Its name, which decides its random numbers; that of the study where none is given.
         length: How many trials it has if none is stopped early; none where that is not known.
@@ -143,56 +144,43 @@ def propose(
         OutsideError: If it proposes what the space does not hold.
     """
     stream = search or study
-    number = len(trials)
-    trials = [trial for trial in trials if holds(space, trial.params)]
-    tried = {identity(space, trial.params) for trial in trials}
-    if default is not None and identity(space, default) not in tried:
+    tried = trials if isinstance(trials, Proposals) else Proposals(space, trials)
+    if default is not None and default not in tried:
         return dict(default)
     sampler = _of_search(sampler, Search(derive(seed, "search", stream, "whole"), length))
     for draw in range(_REDRAWS):
-        params = _draw(sampler, study, space, trials, derive(seed, "search", stream, number, draw))
-        if params is None or identity(space, params) not in tried:
+        params = _draw(sampler, study, space, tried.inside, derive(seed, "search", stream, tried.number, draw))
+        if params is None or params not in tried:
             return params
-    return _untried(stream, space, tried, seed, number)
+    return _untried(stream, tried, seed)
 
 
-def exhausted(space: Space, trials: Sequence[SearchedTrial], sampler: ConfigSampler | None = None) -> str:
-    """Why a study has nothing more to propose, in words."""
-    if not tried_out(space, trials):
+def exhausted(tried: Proposals, sampler: ConfigSampler | None = None) -> str:
+    """Why a search has nothing more to propose, in words."""
+    if not tried.are_all:
         why = getattr(sampler, "why_none", None)
         return "the sampler has nothing more to propose" + (f": {why}" if why else "")
-    invalid = sum(not trial.is_valid for trial in trials if holds(space, trial.params))
+    invalid = tried.inside.not_valid
     return "every config of its space was tried" + (f", {invalid} of them are not valid" if invalid else "")
 
 
-def tried_out(space: Space, trials: Sequence[SearchedTrial]) -> bool:
-    """Whether every config of a space was proposed."""
-    return len({identity(space, trial.params) for trial in trials if holds(space, trial.params)}) >= size(space)
-
-
-def holds(space: Space, params: Mapping[str, object]) -> bool:
-    """Whether parameters lie in a space: a value for each of its paths and no other, within its domain."""
-    return params.keys() == space.keys() and all(is_inside(domain, params[path]) for path, domain in space.items())
-
-
-def _untried(
-    stream: str, space: Space, tried: Collection[tuple[object, ...]], seed: int, number: int
-) -> dict[str, Scalar] | None:
+def _untried(stream: str, tried: Proposals, seed: int) -> dict[str, Scalar] | None:
     """A config that was not tried yet, for a sampler that repeats itself; none if there are no others."""
+    space, number = tried.space, tried.number
     count = size(space)
-    if len(tried) >= count:
+    if tried.are_all:
         return None
     if count <= _GRID_LIMIT:
         configs = (config_at(space, index) for index in range(int(count)))
-        untried = [params for params in configs if identity(space, params) not in tried]
+        untried = [params for params in configs if params not in tried]
         return untried[int(numpy_rng(seed, "search", stream, number, "grid").integers(len(untried)))]
     if math.isinf(count):
         rng = numpy_rng(seed, "search", stream, number, "continuous")
         draws = (drawn(space, rng.random(len(space)).tolist()) for _ in range(_GRID_LIMIT))
-        return next((params for params in draws if identity(space, params) not in tried), None)
+        return next((params for params in draws if params not in tried), None)
     start = derive(seed, "search", stream, number, "finite")
-    following = (config_at(space, (start + step) % int(count)) for step in range(len(tried) + 1))
-    return next(params for params in following if identity(space, params) not in tried)
+    following = (config_at(space, (start + step) % int(count)) for step in range(tried.configs + 1))
+    return next(params for params in following if params not in tried)
 
 
 def _of_search(sampler: ConfigSampler, search: Search) -> ConfigSampler:
@@ -241,11 +229,3 @@ def _draw(
 def _plain(value: Any) -> Any:
     """A number of numpy as a number of Python."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def is_inside(domain: Domain, value: object) -> bool:
-    """Whether a domain holds a value; an end of a range may be missed by rounding."""
-    if contains(domain, value):
-        return True
-    ends = (domain.low, domain.high) if isinstance(domain, Range) else ()
-    return isinstance(value, float) and any(math.isclose(value, end, rel_tol=1e-9) for end in ends)

@@ -65,3 +65,9 @@ Event = (
 
 MAY_WAIT = (EpochReported, Started, Promoted, Located)
 """Events whose records may be written a second later: should they be lost, the trial reports them again."""
+
+
+def trial_of(event: Event) -> str | None:
+    """The trial that an event is about; none if it is about several or none."""
+    trial: str | None = event.id if isinstance(event, Proposed) else getattr(event, "trial", None)
+    return trial

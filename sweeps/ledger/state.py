@@ -11,11 +11,12 @@ from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Scalar
 from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.event_base import Environment
-from sweeps.ledger.events import Event
+from sweeps.ledger.events import Event, trial_of
 from sweeps.ledger.failure import Failure, recorded_failure
 from sweeps.ledger.looks import FreshRun, Look, look_at, taken
 from sweeps.ledger.record import Record
 from sweeps.ledger.search_name import search_name
+from sweeps.ledger.tally import Tally
 from sweeps.ledger.trial_events import TrialOutcome
 from sweeps.ledger.trial_state import Phase, TrialState
 
@@ -36,8 +37,6 @@ class TrialRecord:
     config_id: str
     search: int = 1
     """The number of the search that proposed the config, among those of the study."""
-    last: int = 1
-    """The evaluations whose mean is the score."""
     state: TrialState = TrialState.PLANNED
     reason: str | None = None
     attempts: int = 0
@@ -65,6 +64,8 @@ class TrialRecord:
     code: str | None = None
     """The digest of the code that its last attempt ran on; none where an earlier version of kdsweep recorded it."""
     is_valid: ClassVar = True
+    _read: tuple[int, Mapping[int, float], float | None] = field(default=(0, {}, None), repr=False, compare=False)
+    """How many reports were read, the curve that they make, and the score of a complete trial with this curve."""
 
     @property
     def epochs(self) -> int:
@@ -89,25 +90,30 @@ class TrialRecord:
         return in_all if in_all is not None else sum(r.seconds.get("total", 0.0) for r in self.reports.values())
 
     @property
-    def curve(self) -> dict[int, float]:
-        """What the trial would be worth if an epoch were its last one, by epoch; evaluated epochs only."""
-        return scores.curve(scores.evaluations(self._metrics), self.last)
+    def curve(self) -> Mapping[int, float]:
+        """The metric that is searched for, by epoch; evaluated epochs only."""
+        return self._reports_read()[1]
 
     @property
     def score(self) -> float | None:
         """What the trial is worth; none unless it is complete."""
-        if self.state is not TrialState.COMPLETE:
-            return None
-        return scores.score(self._metrics, self.last)
+        return self._reports_read()[2] if self.state is TrialState.COMPLETE else None
+
+    def _reports_read(self) -> tuple[int, Mapping[int, float], float | None]:
+        """Curve and score, read anew where reports have been added; none is ever replaced."""
+        if self._read[0] != len(self.reports):
+            values = ((epoch, report.metrics.get(scores.METRIC)) for epoch, report in self.reports.items())
+            curve = {epoch: value for epoch, value in values if value is not None}
+            score = scores.score((epoch, report.metrics) for epoch, report in self.reports.items())
+            self._read = (len(self.reports), curve, score)
+        return self._read
 
     @property
     def reached(self) -> float | None:
-        """The same of the last evaluations that gave a number, however the trial ended; none if none did."""
-        return scores.reached((each for each in self._metrics if each[0] <= self.epochs_run), self.last)
-
-    @property
-    def _metrics(self) -> list[scores.EpochMetrics]:
-        return [(epoch, report.metrics) for epoch, report in self.reports.items()]
+        """The last mIoU that was evaluated, however the trial ended; none if nothing was."""
+        return scores.reached(
+            (epoch, report.metrics) for epoch, report in self.reports.items() if epoch <= self.epochs_run
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,8 @@ class SweepState:
     """By id, in the order in which they were proposed."""
     by_study: dict[str, list[TrialRecord]] = field(default_factory=dict)
     """The same, by study."""
+    tally: Tally[TrialRecord] = field(default_factory=Tally)
+    """Their counts and budgets by search, and which of them are unfinished."""
     invalid: dict[str, list[InvalidProposal]] = field(default_factory=dict)
     """What the searches of a study proposed in vain."""
     in_vain: dict[str, int] = field(default_factory=dict)
@@ -212,21 +220,17 @@ class SweepState:
         assert self.begun is not None, "the ledger has no record of a sweep"
         return self.begun
 
-    @property
-    def score_evaluations(self) -> int:
-        """The evaluations whose mean is the score of a trial, which a begun sweep cannot change."""
-        recorded = cast(Mapping[str, int], self.sweep.spec.get("score", {}))
-        return recorded.get("last", 1)
-
     def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> list[TrialRecord]:
         """The trials of a study, or of one of its searches, in order of their number."""
+        if phase is Phase.SEARCH and search is not None:
+            return [*self.tally.of_search(study, search).trials]
         trials = self.by_study.get(study, [])
         return [trial for trial in trials if phase in (None, trial.phase) and search in (None, trial.search)]
 
     def proposed(self, study: str, search: int = 1) -> list[TrialRecord | InvalidProposal]:
         """All that a search of a study has proposed: its trials, those left out included, and what was not valid."""
         trials = self.of_study(study, search=search)
-        searched = [trial for trial in trials if trial.phase in (Phase.SEARCH, Phase.LEFT_OUT)]
+        searched = [trial for trial in trials if trial.phase.is_searched]
         return [*searched, *(proposal for proposal in self.invalid.get(study, []) if proposal.search == search)]
 
     def of_phase(self, phase: Phase) -> list[TrialRecord]:
@@ -264,6 +268,8 @@ class SweepState:
                 f"ledger: record {record.n} of kind {record.kind} does not fit the records before it "
                 f"({kind_and_line(error)}); put back the ledger from a copy"
             ) from error
+        if (trial_id := trial_of(event)) is not None:
+            self.tally.update(self.trials[trial_id])
         self.last = record
         return event
 
@@ -342,6 +348,7 @@ class SweepState:
         for trial in self.trials.values():
             if trial.state is TrialState.RUNNING:
                 trial.state = TrialState.PLANNED
+        self.tally = Tally.of(self.trials.values())
         self._note(record, event, detail=f"environment {self.environment_id}")
 
     def _grow(self, record: Record, event: sweep_events.Grown) -> None:
@@ -355,6 +362,7 @@ class SweepState:
                 if trial.state.is_unfinished:
                     trial.state, trial.ended_at = TrialState.FAILED, record.at
                     trial.reason = "its parameters lie outside of the corrected space"
+        self.tally = Tally.of(self.trials.values())
         self._note(record, event, detail="; ".join(event.changes))
 
     def _note_invalid(self, record: Record, event: trial_events.Infeasible) -> None:
@@ -377,7 +385,6 @@ class SweepState:
             config=event.config,
             config_id=event.config_id,
             search=event.search,
-            last=self.score_evaluations,
         )
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
@@ -432,6 +439,7 @@ class SweepState:
             if trial.state is TrialState.FAILED:
                 trial.state, trial.crashes, trial.result, trial.ended_at = TrialState.PLANNED, {}, TrialOutcome(), None
                 trial.gpu = None
+        self.tally = Tally.of(self.trials.values())
         self._note(record, event, detail=event.reason)
 
     def _note_rung(self, record: Record, event: trial_events.Promoted | trial_events.Stopped) -> None:

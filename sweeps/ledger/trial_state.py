@@ -41,6 +41,11 @@ class Phase(StrEnum):
     """Was a trial of a search, before the space of its study was corrected."""
 
     @property
+    def is_searched(self) -> bool:
+        """Whether a search has proposed its trials."""
+        return self in (Phase.SEARCH, Phase.LEFT_OUT)
+
+    @property
     def is_fresh(self) -> bool:
         """Whether its trials train on fresh or final seeds."""
         return self in (Phase.CONFIRM, Phase.FINAL)

@@ -36,7 +36,6 @@ from sweeps.spec.settings import (
     ReplaySettings,
     Resources,
     Sampler,
-    Score,
     TeacherSource,
     WatcherSource,
 )
@@ -70,7 +69,6 @@ class SweepSpec(Strict):
     even share of the study's budget."""
     sampler: Sampler = Field(default_factory=Sampler)
     scheduler: Scheduler = Field(default_factory=NoScheduler)
-    score: Score = Field(default_factory=Score)
     confirm: Confirm = Field(default_factory=Confirm)
     resources: Resources = Field(default_factory=Resources)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
@@ -109,7 +107,6 @@ class SweepSpec(Strict):
         for study in self.studies:
             consistency.check_search(self, study)
             consistency.check_repeats(self, study)
-            consistency.check_score(self, study)
         consistency.check_baseline(self)
         return self
 

@@ -9,8 +9,9 @@ from test_search import trial
 from kdtrain.errors import InputError
 from kdtrain.runtime.random_streams import derive
 from kdtrain.space import Choice, Range
+from sweeps.driver.proposals import Proposals
 from sweeps.driver.sampler import OURS, exhausted, make_sampler, propose
-from sweeps.driver.samplers.ranking import GOOD, OTHERS, bounded
+from sweeps.driver.samplers.ranking import GOOD, OTHERS, Ranked
 from sweeps.ledger.state import InvalidProposal
 from sweeps.spec.settings import Sampler
 
@@ -95,7 +96,8 @@ def test_a_grid_fits_the_trials_of_the_search_and_ends():
     assert {round(one.params["y"], 12) for one in told} == {0.01, 0.1, 1.0}
     sampler = make_sampler(Sampler(name="grid"))
     assert (
-        exhausted(space, told, sampler) == "the sampler has nothing more to propose: every point of its grid was tried"
+        exhausted(Proposals(space, told), sampler)
+        == "the sampler has nothing more to propose: every point of its grid was tried"
     )
 
 
@@ -141,7 +143,7 @@ def test_a_model_sees_the_best_and_the_newest_of_many_trials():
     told = [trial(n, {"x": n}, derive(n, "score") % 1000 / 1000) for n in range(600)]
     told[3] = trial(3, {"x": 3}, 0.99, "pruned")
     told[550] = trial(550, {"x": 550}, None, "running")
-    shown = bounded(told)
+    shown = Ranked(told).bounded()
     assert len(shown) == GOOD + OTHERS + 1
     assert [one.number for one in shown] == sorted(one.number for one in shown)
     complete = sorted((one for one in told if one.state == "complete"), key=lambda one: one.score, reverse=True)
@@ -149,7 +151,7 @@ def test_a_model_sees_the_best_and_the_newest_of_many_trials():
     assert {one.number for one in told[-OTHERS // 2 :]} <= {one.number for one in shown}
     assert 3 not in {one.number for one in shown}
     few = told[: GOOD + OTHERS]
-    assert bounded(few) is few
+    assert list(Ranked(few).bounded()) == few
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "gp"])

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from kdtrain.space import Choice, Domain, Scalar
-from sweeps.driver.samplers.ranking import COMPLETE, PRUNED, bounded, worth
+from sweeps.driver.samplers.ranking import COMPLETE, PRUNED, Ranked, ranked, worth
 from sweeps.driver.searched import SearchedTrial
 from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.paths import Space
@@ -44,8 +44,9 @@ class _ModelSampler(ABC):
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""
-        shown, distributions = bounded(trials), _distributions(space)
-        sampler = self._make(_startup(self._startup, trials, shown), _optuna_seed(seed))
+        told, distributions = ranked(trials), _distributions(space)
+        shown = told.bounded()
+        sampler = self._make(_startup(self._startup, told, shown), _optuna_seed(seed))
         return _ask(sampler, distributions, self._as_optuna(shown, distributions))
 
     @abstractmethod
@@ -111,9 +112,9 @@ class _Categorical(_Shared, CategoricalDistribution):
     pass
 
 
-def _startup(startup: int, trials: Sequence[SearchedTrial], shown: Sequence[SearchedTrial]) -> int:
+def _startup(startup: int, told: Ranked, shown: Sequence[SearchedTrial]) -> int:
     """How many ended trials Optuna must see among those shown before it learns; proposals that were not valid add."""
-    return max(0, startup + sum(not trial.is_valid for trial in trials) - (len(trials) - len(shown)))
+    return max(0, startup + told.not_valid - (len(told) - len(shown)))
 
 
 def _distributions(space: Space) -> _Space:

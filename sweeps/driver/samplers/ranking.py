@@ -1,8 +1,9 @@
 """How trials that ended in different ways compare, and which of them a sampler looks at in a long search."""
 
-import heapq
 import math
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 from sweeps.driver.searched import SearchedTrial
 from sweeps.ledger.trial_state import TrialState
@@ -13,6 +14,8 @@ COMPLETE, PRUNED, WORST = 2, 1, 0
 """How a trial ended, as `Worth` has it; the worst ones diverged or are not valid."""
 GOOD, OTHERS = 25, 225
 """The trials that a model is fitted to at most: the best, and the newest others."""
+_Place = tuple[bool, int]
+"""Where a trial stands: what is not valid behind the others, each in the order in which it was proposed."""
 
 
 def worth(trial: SearchedTrial) -> Worth | None:
@@ -33,16 +36,88 @@ def worth(trial: SearchedTrial) -> Worth | None:
     return (WORST, 0.0, 0.0) if state is TrialState.DIVERGED or not trial.is_valid else None
 
 
-def bounded(trials: Sequence[SearchedTrial]) -> Sequence[SearchedTrial]:
-    """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
+class Ranked(Sequence[SearchedTrial]):
+    """Trials in the order in which they were proposed, then what was not valid; ranked as they end.
 
-    Up to `GOOD + OTHERS` trials that say something: all. Beyond: the `GOOD` best, of the others the `OTHERS` newest,
-    and all that have not ended. TPE calls no more than 25 trials good, and weighs older trials less.
+    The ranks follow from the trials alone. Because they are kept, a proposal costs no more in a long search than in a
+    short one.
+
+    Args:
+        trials: The trials so far.
     """
-    told = {number: value for number, trial in enumerate(trials) if (value := worth(trial)) is not None}
-    if len(told) <= GOOD + OTHERS:
-        return trials
-    good = set(heapq.nlargest(GOOD, told, key=told.__getitem__))
-    newest = [number for number in reversed(told) if number not in good][:OTHERS]
-    kept = good.union(newest)
-    return [trial for number, trial in enumerate(trials) if number in kept or trial.state.is_unfinished]
+
+    def __init__(self, trials: Iterable[SearchedTrial] = ()) -> None:
+        self._trials: list[SearchedTrial] = []
+        self._valid = 0
+        self._places: dict[int, _Place] = {}
+        self._worth: dict[_Place, Worth] = {}
+        self._ended: list[_Place] = []
+        self._ranks: list[tuple[Worth, int, int]] = []
+        self._unfinished: set[_Place] = set()
+        for trial in trials:
+            self.update(trial)
+
+    @overload
+    def __getitem__(self, index: int) -> SearchedTrial: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SearchedTrial]: ...
+
+    def __getitem__(self, index: int | slice) -> SearchedTrial | Sequence[SearchedTrial]:
+        return self._trials[index]
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __iter__(self) -> Iterator[SearchedTrial]:
+        return iter(self._trials)
+
+    @property
+    def not_valid(self) -> int:
+        """How many of them made no valid config."""
+        return len(self._trials) - self._valid
+
+    def update(self, trial: SearchedTrial) -> None:
+        """Take in a new trial, or what has happened to one."""
+        place = self._places.get(id(trial))
+        if place is None:
+            place = self._places[id(trial)] = (False, self._valid) if trial.is_valid else (True, self.not_valid)
+            self._trials.insert(self._valid if trial.is_valid else len(self), trial)
+            self._valid += trial.is_valid
+        (self._unfinished.add if trial.state.is_unfinished else self._unfinished.discard)(place)
+        before, now = self._worth.pop(place, None), worth(trial)
+        if now is not None:
+            self._worth[place] = now
+        if before == now:
+            return
+        if before is not None:
+            del self._ended[bisect_left(self._ended, place)]
+            del self._ranks[bisect_left(self._ranks, (before, *_earlier_first(place)))]
+        if now is not None:
+            insort(self._ended, place)
+            insort(self._ranks, (now, *_earlier_first(place)))
+
+    def bounded(self) -> Sequence[SearchedTrial]:
+        """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
+
+        Up to `GOOD + OTHERS` trials that say something: all. Beyond: the `GOOD` best, of the others the `OTHERS`
+        newest, and all that have not ended. TPE calls no more than 25 trials good, and weighs older trials less.
+        """
+        if len(self._ended) <= GOOD + OTHERS:
+            return self
+        kept = {(not_valid < 0, -number) for _, not_valid, number in self._ranks[-GOOD:]}
+        for place in reversed(self._ended):
+            if len(kept) == GOOD + OTHERS:
+                break
+            kept.add(place)
+        return [self._trials[number + not_valid * self._valid] for not_valid, number in sorted(kept | self._unfinished)]
+
+
+def ranked(trials: Sequence[SearchedTrial]) -> Ranked:
+    """Trials with their ranks."""
+    return trials if isinstance(trials, Ranked) else Ranked(trials)
+
+
+def _earlier_first(place: _Place) -> tuple[int, int]:
+    """Of equal worth the earlier trial ranks higher."""
+    return (-place[0], -place[1])

@@ -1,0 +1,102 @@
+"""What the searches of a sweep have proposed so far, each proposal looked at once.
+
+All of it follows from the ledger. Because it is kept, a proposal costs no more in a long search than in a short one.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from kdtrain.space import Domain, Range, Scalar
+from sweeps.driver.samplers.ranking import Ranked
+from sweeps.driver.searched import SearchedTrial
+from sweeps.ledger.events import Event, trial_of
+from sweeps.ledger.search_name import search_name
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_events import Infeasible
+from sweeps.spec.paths import Space, contains, identity, size
+
+
+class Proposals:
+    """What one search has proposed.
+
+    Args:
+        space: What it searches now; what lies outside of it was proposed before the space was corrected.
+        trials: Its trials so far, and the proposals that made no valid config.
+    """
+
+    def __init__(self, space: Space, trials: Iterable[SearchedTrial] = ()) -> None:
+        self.space, self.inside = space, Ranked()
+        self._is_inside: dict[int, tuple[SearchedTrial, bool]] = {}
+        self._configs: set[tuple[object, ...]] = set()
+        for trial in trials:
+            self.update(trial)
+
+    @property
+    def number(self) -> int:
+        """How many there are, those outside of the space included."""
+        return len(self._is_inside)
+
+    @property
+    def configs(self) -> int:
+        """How many different configs of the space were proposed."""
+        return len(self._configs)
+
+    @property
+    def are_all(self) -> bool:
+        """Whether every config of the space was proposed."""
+        return self.configs >= size(self.space)
+
+    def __contains__(self, params: Mapping[str, Scalar]) -> bool:
+        return identity(self.space, params) in self._configs
+
+    def update(self, trial: SearchedTrial) -> None:
+        """Take in a new trial, or what has happened to one."""
+        if id(trial) not in self._is_inside:
+            self._is_inside[id(trial)] = trial, holds(self.space, trial.params)
+            if holds(self.space, trial.params):
+                self._configs.add(identity(self.space, trial.params))
+        if self._is_inside[id(trial)][1]:
+            self.inside.update(trial)
+
+
+class AllProposals:
+    """What all searches have proposed.
+
+    Args:
+        state: The sweep; it grows while it is looked at.
+    """
+
+    def __init__(self, state: SweepState) -> None:
+        self._state = state
+        self._of: dict[str, Proposals] = {}
+
+    def of_search(self, study: str, search: int, space: Space) -> Proposals:
+        """What a search of a study has proposed; its space stays while the sweep is open."""
+        name = search_name(study, search)
+        if name not in self._of:
+            self._of[name] = Proposals(space, self._state.proposed(study, search))
+        return self._of[name]
+
+    def update(self, event: Event) -> None:
+        """Take in an event that the state has taken in."""
+        if isinstance(event, Infeasible):
+            if (of_search := self._of.get(search_name(event.study, event.search))) is not None:
+                of_search.update(self._state.invalid[event.study][-1])
+        elif (trial_id := trial_of(event)) is not None:
+            trial = self._state.trials[trial_id]
+            of_search = self._of.get(search_name(trial.study, trial.search))
+            if of_search is not None and trial.phase.is_searched:
+                of_search.update(trial)
+
+
+def holds(space: Space, params: Mapping[str, object]) -> bool:
+    """Whether parameters lie in a space: a value for each of its paths and no other, within its domain."""
+    return params.keys() == space.keys() and all(is_inside(domain, params[path]) for path, domain in space.items())
+
+
+def is_inside(domain: Domain, value: object) -> bool:
+    """Whether a domain holds a value; an end of a range may be missed by rounding."""
+    if contains(domain, value):
+        return True
+    ends = (domain.low, domain.high) if isinstance(domain, Range) else ()
+    return isinstance(value, float) and any(math.isclose(value, end, rel_tol=1e-9) for end in ends)
