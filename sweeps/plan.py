@@ -26,7 +26,7 @@ from sweeps.designs.forecast import Forecast, forecast
 from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs, most_trials
 from sweeps.driver.config_check import ConfigCheck
 from sweeps.driver.idle_settings import idle_settings, rungs
-from sweeps.driver.sampler import make_sampler
+from sweeps.driver.sampler import make_sampler, uses_priors
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.space_check import check_space
 from sweeps.show.watchers import find_watchers
@@ -333,6 +333,17 @@ def _cost(network: Network, checked: Checked) -> Cost:
     return Cost(params, counter.get_total_flops() // 2)
 
 
+def _searched(spec: SweepSpec, study: Study) -> dict[str, str]:
+    """What a study searches, with the priors where the sampler looks at them."""
+    if not uses_priors(spec.sampler.name):
+        return {path: in_words(domain) for path, domain in spec.space_of(study).items()}
+    later = dict.fromkeys(spec.pulls_of_weights(study), "of the published weight, once pulls are measured")
+    return {
+        path: in_words(domain) + ("" if domain.has_prior else f", prior {later.get(path, 'none')}")
+        for path, domain in spec.space_with_priors(study).items()
+    }
+
+
 def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     config = spec.config_for(study)
     method = get_method(study.method) if study.method else None
@@ -344,7 +355,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         title=_title(method) if method and not study.terms else "terms given in the spec",
         terms=tuple(_term_text(term) for term in config.active_terms),
         fixed={path: str(value) for path, value in study.set.items()},
-        space={path: in_words(domain) for path, domain in space.items()},
+        space=_searched(spec, study),
         epochs=config.epochs,
         trials=searches * trials,
         search_epochs=searches * trials * config.epochs,

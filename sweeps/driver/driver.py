@@ -46,6 +46,7 @@ from sweeps.ledger.trial_events import TrialOutcome
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.spec.calibrations import Measurement, calibrations, check_measured, lines_about, ratios
+from sweeps.spec.paths import Space
 from sweeps.spec.pulls import Ratio, as_trained, options_of
 from sweeps.spec.recorded import facts_of
 from sweeps.spec.spec import SweepSpec
@@ -119,7 +120,7 @@ class Driver:
         self._stopping = False
         try:
             self.state = SweepState.of(self._ledger.records)
-            self._proposals = AllProposals(self.state)
+            self._proposals = AllProposals(self.state, self._space_of)
             self._standings = Standings(make_scheduler(spec.scheduler), self.state)
             self._is_repaired = bool(self.store.names(SET_ASIDE))
             if (text := unknown_trials(self.store, self.state.trials)) is not None:
@@ -251,6 +252,9 @@ class Driver:
         """The digest of the sweep's teacher."""
         return self.state.teacher.digest if self.state.teacher else None
 
+    def _space_of(self, study: str) -> Space:
+        return self.spec.space_with_priors(self.spec.study(study), self._ratio)
+
     def _ratios(self) -> Ratio:
         return ratios(self.spec, self._teacher, self.state.pulls)
 
@@ -355,13 +359,13 @@ class Driver:
             self._notice(f"the search of {name} ends: {reason}; correct its space and run the same command again")
             self._append(sweep_events.Exhausted(study.name, reason, search))
             return None
-        space = self.spec.space_of(study)
-        proposals = self._proposals.of_search(study.name, search, space)
+        proposals = self._proposals.of_search(study.name, search)
         begun = spent_trials(self.state, study, search)
         default = None if begun else self.spec.defaults(study, self._ratio)
+        space, seed = proposals.space, self.spec.seed
         try:
             length = most_trials(self.spec, study)
-            params = propose(study.name, space, self._sampler, self.spec.seed, proposals, default, name, length)
+            params = propose(study.name, space, self._sampler, seed, proposals, default, name, length)
         except OutsideError as error:
             self._append(trial_events.Infeasible(study.name, {}, str(error), search))
             return None

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
-from kdtrain.space import Choice
+from kdtrain.space import Choice, Domain
 from sweeps.driver.allocation import confirms, most_trials, searches
-from sweeps.driver.sampler import OURS, make_sampler, propose, starts_randomly
+from sweeps.driver.sampler import OURS, has_startup, make_sampler, propose, uses_priors
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.ledger.search_name import search_name
 from sweeps.spec.paths import size
@@ -90,23 +90,35 @@ def _bound(spec: SweepSpec, study: Study) -> float:
 
 def _sampler(spec: SweepSpec) -> Iterator[str]:
     startup, name = spec.sampler.startup, spec.sampler.name
-    if not starts_randomly(name) and startup != Sampler().startup:
-        looking = " and ".join(each for each in OURS if starts_randomly(each))
-        yield f"sampler.startup: only {looking} look at it, and the sampler is {name}"
-    points = spec.sampler.options.get("points") if name == "grid" else None
-    for path in points if isinstance(points, Mapping) else ():
-        if not any(path in spec.space_of(study) for study in spec.studies):
-            yield f"sampler.options.points.{path}: no study searches it"
+    if not has_startup(name) and startup != Sampler().startup:
+        looking = [each for each in OURS if has_startup(each)]
+        yield f"sampler.startup: only {', '.join(looking)} look at it, and the sampler is {name}"
+    with contextlib.suppress(InputError):  # an error of the sampler is told where it is run
+        idle = getattr(make_sampler(spec.sampler), "idle", lambda spaces: ())
+        yield from (f"sampler.{each}" for each in idle([spec.space_of(study) for study in spec.studies]))
+    if name in OURS and not uses_priors(name):
+        for path, domain in _domains(spec):
+            for field in sorted({"prior", "confidence"} & domain.model_fields_set):
+                looking = [each for each in OURS if uses_priors(each)]
+                yield f"{path}.{field}: only the sampler {', '.join(looking)} looks at it, and the sampler is {name}"
     most = max((_bound(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
-    if starts_randomly(name) and 0 < most <= startup:
+    if has_startup(name) and 0 < most <= startup:
         yield (
-            f"sampler.startup: {startup} random trials come first, and {_a_search(spec)} has at most {most}, so all of "
-            "them are random"
+            f"sampler.startup: {name} learns from trials once there are {startup}, and {_a_search(spec)} has at most "
+            f"{most}, so it never does"
         )
     if isinstance(spec.scheduler, NoScheduler):
         for field in ("grace", "factor"):
             if getattr(spec.scheduler, field) != getattr(NoScheduler(), field):
                 yield f"scheduler.{field}: has no effect, because scheduler.name is none"
+
+
+def _domains(spec: SweepSpec) -> Iterator[tuple[str, Domain]]:
+    """What a spec says to search, by the place where it says so."""
+    yield from ((f"space.{path}", domain) for path, domain in spec.space.items())
+    for study in spec.studies:
+        own = {} if study.space == "default" else study.space
+        yield from ((f"studies.{study.name}.space.{path}", domain) for path, domain in own.items())
 
 
 def _budget(spec: SweepSpec, study: Study) -> Iterator[str]:

@@ -4,16 +4,16 @@ All of it follows from the ledger. Because it is kept, a proposal costs no more 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from kdtrain.space import Domain, Range, Scalar
+from kdtrain.space import Domain, Range, Scalar, contains
 from sweeps.driver.samplers.ranking import Ranked
 from sweeps.driver.searched import SearchedTrial
 from sweeps.ledger.events import Event, trial_of
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_events import Infeasible
-from sweeps.spec.paths import Space, contains, identity, size
+from sweeps.spec.paths import Space, identity, size
 
 
 class Proposals:
@@ -64,17 +64,18 @@ class AllProposals:
 
     Args:
         state: The sweep; it grows while it is looked at.
+        space_of: What a study searches, with priors; it stays from its first proposal on.
     """
 
-    def __init__(self, state: SweepState) -> None:
-        self._state = state
+    def __init__(self, state: SweepState, space_of: Callable[[str], Space]) -> None:
+        self._state, self._space_of = state, space_of
         self._of: dict[str, Proposals] = {}
 
-    def of_search(self, study: str, search: int, space: Space) -> Proposals:
-        """What a search of a study has proposed; its space stays while the sweep is open."""
+    def of_search(self, study: str, search: int) -> Proposals:
+        """What a search of a study has proposed."""
         name = search_name(study, search)
         if name not in self._of:
-            self._of[name] = Proposals(space, self._state.proposed(study, search))
+            self._of[name] = Proposals(self._space_of(study), self._state.proposed(study, search))
         return self._of[name]
 
     def update(self, event: Event) -> None:

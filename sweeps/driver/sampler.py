@@ -20,6 +20,7 @@ from sweeps.driver.proposals import Proposals, is_inside
 from sweeps.driver.samplers.by_optuna import GPSampler, RandomSampler, TPESampler
 from sweeps.driver.samplers.cma_es import CmaEsSampler
 from sweeps.driver.samplers.grid import GridSampler
+from sweeps.driver.samplers.prior import PriorSampler
 from sweeps.driver.samplers.sobol import SobolSampler
 from sweeps.driver.searched import Search, SearchedTrial
 from sweeps.spec.paths import Space, config_at, drawn, size
@@ -71,13 +72,19 @@ OURS: Mapping[str, Callable[..., ConfigSampler]] = {
     "cmaes": CmaEsSampler,
     "grid": GridSampler,
     "sobol": SobolSampler,
+    "prior": PriorSampler,
 }
 STARTUP = "startup"
 
 
-def starts_randomly(name: str) -> bool:
+def has_startup(name: str) -> bool:
     """Whether a sampler of this name is one of ours that looks at `startup`."""
     return name in OURS and STARTUP in inspect.signature(OURS[name]).parameters
+
+
+def uses_priors(name: str) -> bool:
+    """Whether a sampler of this name is one of ours that looks at the priors of domains."""
+    return name in OURS and getattr(OURS[name], "uses_priors", False)
 
 
 def make_sampler(settings: Sampler) -> ConfigSampler:
@@ -89,7 +96,7 @@ def make_sampler(settings: Sampler) -> ConfigSampler:
     make = find_object(settings.name, OURS, SAMPLERS, "sampler")
     if not callable(make):
         raise InputError(f"sampler.name: {settings.name} must be a class of samplers, got {type(make).__name__}")
-    startup = {STARTUP: settings.startup} if starts_randomly(settings.name) else {}
+    startup = {STARTUP: settings.startup} if has_startup(settings.name) else {}
     if settings.name in OURS:
         _check_options(settings, [name for name in inspect.signature(make).parameters if name != STARTUP])
     try:

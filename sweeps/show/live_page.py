@@ -263,7 +263,7 @@ def _edges(spec: SweepSpec, state: SweepState) -> list[str]:
             value = best.params.get(name)
             if not isinstance(domain, Range) or not isinstance(value, int | float):
                 continue
-            if side := domains.Range(**domain.model_dump()).edge(float(value)):
+            if side := domains.Range(domain.low, domain.high, domain.log, domain.integer).edge(float(value)):
                 edges.append(
                     f"{best.id}: {name} = {value:.3g}, at the {side} edge of {domain.low:g} to {domain.high:g}"
                 )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from kdtrain.errors import InputError
-from kdtrain.space import Domain, Range
+from kdtrain.space import Domain, Range, parse_domain
 
 Numbers = Literal["any", "whole", "single"]
 """All numbers between two others, whole ones alone, or only single values: true and false, or those of a list."""
@@ -36,7 +36,7 @@ def fitted(path: str, domain: Domain, config: BaseModel) -> Domain:
     annotation, value = _end_of(config, path.split("."))
     if annotation in (Any, object):
         is_whole = isinstance(value, int) and not isinstance(value, bool) and has_whole_ends
-        return _whole(domain) if is_whole else domain
+        return _whole(path, domain) if is_whole else domain
     numbers = set(_numbers(annotation))
     given = f"got low={domain.low:g}, high={domain.high:g}"
     if numbers == {"single"}:
@@ -45,11 +45,14 @@ def fitted(path: str, domain: Domain, config: BaseModel) -> Domain:
         return domain
     if not has_whole_ends:
         raise InputError(f"{path}: takes whole numbers, so the ends of its range must be whole, {given}")
-    return _whole(domain)
+    return _whole(path, domain)
 
 
-def _whole(domain: Range) -> Range:
-    return Range(low=domain.low, high=domain.high, log=domain.log, integer=True)
+def _whole(path: str, domain: Range) -> Domain:
+    try:
+        return parse_domain({**domain.model_dump(), "integer": True})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _end_of(at: Any, steps: Sequence[str], annotation: Any = Any) -> tuple[Any, Any]:

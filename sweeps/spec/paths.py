@@ -35,15 +35,6 @@ def replaced(content: Mapping[str, object], changes: Mapping[str, object]) -> di
     return result
 
 
-def contains(domain: Domain, value: Any) -> bool:
-    """Whether a search over the domain could propose the value."""
-    if isinstance(domain, Choice):
-        return any(choice == value and type(choice) is type(value) for choice in domain.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return domain.low <= value <= domain.high and (not domain.integer or value == int(value))
-
-
 def extremes(domain: Domain) -> tuple[Any, ...]:
     """The values that have to be valid for the whole domain to be: both ends, or every choice."""
     if isinstance(domain, Choice):
@@ -53,10 +44,13 @@ def extremes(domain: Domain) -> tuple[Any, ...]:
 
 def in_words(domain: Domain) -> str:
     """A domain in words."""
+    value = f"{domain.prior:g}" if isinstance(domain.prior, float) else str(domain.prior)
+    sure = f"{domain.confidence} confidence" if "confidence" in domain.model_fields_set else ""
+    prior = "".join(f", {each}" for each in (f"prior {value}" if domain.has_prior else "", sure) if each)
     if isinstance(domain, Choice):
-        return ", ".join(map(str, domain.choices))
+        return ", ".join(map(str, domain.choices)) + prior
     kind = (", log" if domain.log else "") + (", whole" if domain.integer else "")
-    return f"{domain.low:g} to {domain.high:g}{kind}"
+    return f"{domain.low:g} to {domain.high:g}{kind}{prior}"
 
 
 def size(space: Space) -> float:
@@ -87,7 +81,7 @@ def drawn(space: Space, shares: Sequence[float]) -> dict[str, Scalar]:
 
 def shares(space: Space, params: Mapping[str, Any]) -> list[float]:
     """How far along its domain each parameter lies, from 0 to 1: shares at which `drawn` gives these parameters."""
-    return [_share_of(domain, params[path]) for path, domain in space.items()]
+    return [share_of(domain, params[path]) for path, domain in space.items()]
 
 
 def identity(space: Space, params: Mapping[str, Scalar]) -> tuple[object, ...]:
@@ -110,7 +104,8 @@ def _at_share(domain: Domain, share: float) -> Scalar:
     return round(value) if domain.integer else value
 
 
-def _share_of(domain: Domain, value: Any) -> float:
+def share_of(domain: Domain, value: Any) -> float:
+    """How far along a domain a value lies, from 0 to 1; see `shares`."""
     if isinstance(domain, Choice):
         place = next(n for n, choice in enumerate(domain.choices) if choice == value and type(choice) is type(value))
         return (place + 0.5) / len(domain.choices)

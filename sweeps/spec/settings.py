@@ -53,10 +53,10 @@ class Sampler(Strict):
     """How configs are proposed."""
 
     name: str = "tpe"
-    """`tpe`, `random`, `gp`, `cmaes`, `grid`, `sobol`, `package.module:name`, or the name under which an installed
-    package offers a sampler."""
+    """`tpe`, `random`, `gp`, `cmaes`, `grid`, `sobol`, `prior`, `package.module:name`, or the name under which
+    an installed package offers a sampler."""
     startup: Count = Field(default=6, ge=1)
-    """Random trials of a study before `tpe` or `gp` learns from them."""
+    """Trials of a study before `tpe`, `gp` or `prior` learns from them; for `tpe` and `gp` they are random."""
     options: PlainOptions = Field(default_factory=dict)
     """Options of the sampler, such as `points` of `grid`."""
 

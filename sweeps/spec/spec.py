@@ -20,11 +20,11 @@ from kdtrain.foreign import references, require_trust
 from kdtrain.methods import Term
 from kdtrain.methods.base import Units
 from kdtrain.models import Network, without_inherited_normalization
-from kdtrain.space import Domain, Scalar
+from kdtrain.space import Domain, Scalar, contains
 from sweeps.spec import consistency
 from sweeps.spec.field_types import fitted
 from sweeps.spec.overrides import parse_changed
-from sweeps.spec.paths import Space, contains, extremes, lookup, replaced
+from sweeps.spec.paths import Space, extremes, lookup, replaced
 from sweeps.spec.pulls import PULL, WEIGHT, Ratio, stand_in, weighted
 from sweeps.spec.schedulers import NoScheduler, Scheduler
 from sweeps.spec.settings import (
@@ -302,6 +302,28 @@ class SweepSpec(Strict):
             if (path := f"terms.{term.name}.{PULL}") in values and term.pull is None:
                 values[path] = term.weight * ratio(study.name, term) if term.weight > 0 else 0.0
         return values
+
+    def space_with_priors(self, study: Study, ratio: Ratio | None = None) -> Space:
+        """The whole space of a study, each domain with the prior that is given, else with the published value.
+
+        A domain in which the published value does not lie has no prior.
+
+        Args:
+            study: The study.
+            ratio: As for `defaults`; without it, pulls that follow from published weights are not known.
+        """
+        space, published = self.space_of(study), self._published(study, ratio or stand_in)
+        known = {path for path, domain in space.items() if contains(domain, published[path]) and not domain.has_prior}
+        known -= self.pulls_of_weights(study) if ratio is None else set()
+        return {
+            path: domain.model_copy(update={"prior": published[path]}) if path in known else domain
+            for path, domain in space.items()
+        }
+
+    def pulls_of_weights(self, study: Study) -> set[str]:
+        """The searched pulls whose published value is that of a weight, so that it is known once pulls are measured."""
+        pulls = {f"terms.{term.name}.{PULL}" for term in self.config_for(study).terms if term.pull is None}
+        return pulls & self.space_of(study).keys()
 
     def typical(self, study: Study) -> dict[str, Scalar]:
         """Values of the parameters that a study searches: published ones, or an end of the range that lacks them."""

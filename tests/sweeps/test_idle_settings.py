@@ -42,8 +42,11 @@ def test_a_spec_whose_settings_all_count_has_no_remark(fake):
             "the space holds 2 configs, fewer than the 4 trials",
         ),
         ({"confirm": {"top": 9}}, "confirm.top: 9 is more than the 4 configs that a study tries"),
-        ({"sampler": {"startup": 4}}, "sampler.startup: 4 random trials come first, and a study has at most 4"),
-        ({"sampler": {"name": "random", "startup": 9}}, "sampler.startup: only tpe and gp look at it"),
+        (
+            {"sampler": {"startup": 4}},
+            "tpe learns from trials once there are 4, and a study has at most 4, so it never",
+        ),
+        ({"sampler": {"name": "random", "startup": 9}}, "sampler.startup: only tpe, gp, prior look at it"),
         ({"studies": ["none"]}, "teacher: no study has a term that looks at it"),
         ({"space": {**LR, "aux_weight": [0.4]}}, "space.aux_weight: holds a single value"),
         (

@@ -285,7 +285,10 @@ def test_the_plan_shows_how_the_budget_is_shared(fake):
         ({"budget": {"trials": 10}}, "budget.trials: 10 cannot be shared evenly by 3 searches: each has 3, and 1 of"),
         ({"budget": {"trials": 3}}, "repeats: each of the 3 searches has one trial, of the published values"),
         ({"confirm": {"top": 5, "seeds": 2}}, "confirm.top: 5 is more than the 4 configs that each of the 3 searches"),
-        ({"sampler": {"name": "tpe", "startup": 4}}, "sampler.startup: 4 random trials come first, and each of the 3"),
+        (
+            {"sampler": {"name": "tpe", "startup": 4}},
+            "tpe learns from trials once there are 4, and each of the 3",
+        ),
         ({"budget": {"trials": 12, "epochs": 90}}, "budget.epochs: 30 for each search is never reached"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_model_sees_the_best_and_the_newest_of_many_trials():
     assert list(Ranked(few).bounded()) == few
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name != "gp"])
+@pytest.mark.parametrize("name", ALL)
 def test_a_sweep_that_was_killed_proposes_as_one_left_alone(fake, tmp_path, name):
     if name == "cmaes":
         pytest.importorskip("cmaes")

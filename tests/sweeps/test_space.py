@@ -1,8 +1,8 @@
 import pytest
 
 from kdtrain.errors import InputError
-from kdtrain.space import Choice, Range
-from sweeps.spec.paths import config_at, contains, extremes, lookup, replaced, size
+from kdtrain.space import Choice, Range, contains
+from sweeps.spec.paths import config_at, extremes, lookup, replaced, size
 
 CONTENT = {"optimizer": {"lr": 0.1}, "terms": [{"name": "a", "weight": 1.0}, {"name": "b", "weight": 2.0}]}
 

@@ -1,7 +1,7 @@
 """All combinations of evenly spaced values."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
 from kdtrain.errors import InputError
@@ -49,6 +49,12 @@ class GridSampler:
         mixed = ((start + number * step) % count for number in range(min(count, len(trials) + 1)))
         points = (config_at(grid, place) for place in mixed)
         return next((point for point in points if identity(space, point) not in tried), None)
+
+    def idle(self, spaces: Sequence[Space]) -> Iterator[str]:
+        """A sentence for every option that has no effect in any of these spaces."""
+        for path in self._points if isinstance(self._points, Mapping) else ():
+            if not any(path in space for space in spaces):
+                yield f"options.points.{path}: no study searches it"
 
     def grid(self, space: Space) -> Space:
         """The values of every parameter; without given points, axes grow in turn while the trials hold all points."""

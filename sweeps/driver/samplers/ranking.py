@@ -97,6 +97,11 @@ class Ranked(Sequence[SearchedTrial]):
             insort(self._ended, place)
             insort(self._ranks, (now, *_earlier_first(place)))
 
+    def best(self, count: int) -> list[SearchedTrial]:
+        """The best trials, best first; none that has diverged or is not valid."""
+        ranks = reversed(self._ranks[-count:]) if count > 0 else ()
+        return [self._trials[-number] for (kind, *_), _, number in ranks if kind > WORST]
+
     def bounded(self) -> Sequence[SearchedTrial]:
         """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 

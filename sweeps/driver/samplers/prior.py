@@ -1,0 +1,128 @@
+"""Draws from what is believed, from around the best trial, and from everywhere, in shares that follow the evidence."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kdtrain.errors import InputError
+from kdtrain.runtime.random_streams import numpy_rng
+from kdtrain.space import Range, Scalar
+from sweeps.driver.samplers.beliefs import Belief
+from sweeps.driver.samplers.ranking import GOOD, Ranked, ranked
+from sweeps.driver.searched import SearchedTrial
+from sweeps.spec.paths import Space, drawn, identity, shares
+
+_LEAST_STEP, _STEP, _RATE = 0.05, 0.25, 0.5
+"""How far a changed parameter moves from the best trial, as a share of its range, and how often each is changed."""
+_DOUBT = 2
+"""Other good trials that are believed to be a whole step away, before any is seen."""
+_TOP = 3
+"""One in so many of the trials with a score is evidence: the best ones."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """From where a config may be drawn.
+
+    Attributes:
+        beliefs: By dotted path, where the values of each parameter lie.
+        kept: The values that a draw starts from; each is kept with a probability of one half, but not all.
+    """
+
+    beliefs: Mapping[str, Belief]
+    kept: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def density(self, places: Sequence[float]) -> float:
+        """The density at a config, given how far along its domain each parameter lies; 1 if all is uniform."""
+        return math.prod(belief.density(place) for belief, place in zip(self.beliefs.values(), places, strict=True))
+
+    def draw(self, space: Space, rng: np.random.Generator) -> dict[str, Scalar]:
+        """A config."""
+        chances, changes = rng.random(len(space)), rng.random(len(space))
+        changes[int(rng.integers(len(space)))] = 0.0
+        params = drawn(
+            space, [belief.at(chance) for belief, chance in zip(self.beliefs.values(), chances, strict=True)]
+        )
+        return {
+            path: params[path] if path not in self.kept or change < _RATE else self.kept[path]
+            for path, change in zip(space, changes, strict=True)
+        }
+
+
+class PriorSampler:
+    """PriorBand's mixture of prior, incumbent and uniform draws. Mallik et al. 2023, section 5.
+
+    A prior draw takes each parameter from a normal distribution around the prior of its domain; one without a prior is
+    drawn uniformly. An incumbent draw changes some parameters of the best trial. How often each of the two is chosen
+    follows from the densities that it gives to the best third of the trials, so a prior that is wrong is left soon. The
+    config in which every parameter has its prior comes first.
+
+    In the paper the share of uniform draws follows from the rung; here it is an option, because all trials of an
+    asynchronous search begin at the first rung.
+
+    Args:
+        startup: Trials that must have a score before the best one is looked at.
+        random: The share of uniform draws.
+
+    Raises:
+        InputError: If an option is not valid.
+    """
+
+    uses_priors = True
+    """Whether the priors of domains count."""
+
+    def __init__(self, startup: int = 6, random: float = 0.25) -> None:
+        if isinstance(random, bool) or not isinstance(random, int | float) or not 0 <= random <= 1:
+            raise InputError(f"random: must be a share from 0 to 1, got {random!r}")
+        self._startup, self._random = startup, float(random)
+
+    def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
+        """See `sweeps.driver.sampler.ConfigSampler`."""
+        believed, tried = _believed(space), [identity(space, trial.params) for trial in trials[:2]]
+        if believed is not None and len(trials) < 2 and identity(space, believed) not in tried:
+            return believed
+        rng = numpy_rng(seed, "prior")
+        sources = self.sources(space, ranked(trials))
+        chosen = rng.choice(len(sources), p=[share for _, share in sources])
+        return sources[chosen][0].draw(space, rng)
+
+    def sources(self, space: Space, told: Ranked) -> list[tuple[Source, float]]:
+        """From where the next config may be drawn, each with its probability: everywhere, prior, incumbent."""
+        everywhere = Source({path: Belief(domain) for path, domain in space.items()})
+        informed = [Source({path: Belief.of(domain) for path, domain in space.items()})]
+        scored = told.best(_TOP * GOOD)
+        best = scored[: max(1, len(scored) // _TOP)]
+        if len(scored) >= self._startup:
+            informed.append(_around(space, best))
+        likely = ((1 - self._random) * share for share in _evidence(space, informed, best))
+        return [(everywhere, self._random), *zip(informed, likely, strict=True)]
+
+
+def _believed(space: Space) -> dict[str, Scalar] | None:
+    """The config in which every parameter has its prior; none where one has none."""
+    if not all(domain.has_prior for domain in space.values()):
+        return None
+    whole = {path for path, domain in space.items() if isinstance(domain, Range) and domain.integer}
+    return {path: int(domain.prior or 0) if path in whole else domain.prior for path, domain in space.items()}
+
+
+def _around(space: Space, best: Sequence[SearchedTrial]) -> Source:
+    """Configs that share some values with the best one and are near to it in the others.
+
+    How near follows from how far the other good ones are: a parameter on which all agree moves little.
+    """
+    places = np.array([shares(space, trial.params) for trial in best])
+    squares = ((places - places[0]) ** 2).sum(axis=0)
+    steps = np.sqrt((squares + _DOUBT * _STEP**2) / (len(best) - 1 + _DOUBT)).clip(_LEAST_STEP, _STEP)
+    pairs = zip(space.items(), places[0].tolist(), steps.tolist(), strict=True)
+    return Source({path: Belief(domain, place, step) for (path, domain), place, step in pairs}, best[0].params)
+
+
+def _evidence(space: Space, sources: Sequence[Source], best: Sequence[SearchedTrial]) -> list[float]:
+    """How likely the best trials are under each source, the better ones weighing more; sums to 1."""
+    places = [(len(best) - rank, shares(space, trial.params)) for rank, trial in enumerate(best)]
+    sums = [sum(weight * source.density(place) for weight, place in places) for source in sources]
+    total = sum(sums)
+    return [each / total if total > 0 else 1 / len(sums) for each in sums]
