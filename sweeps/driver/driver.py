@@ -17,6 +17,7 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError, StorageError
 from kdtrain.loop.pulls import Calibration
 from kdtrain.loop.reports import EpochReport, TrainResult
+from kdtrain.methods import options_of
 from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
@@ -47,7 +48,7 @@ from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.spec.calibrations import Measurement, calibrations, check_measured, lines_about, ratios
 from sweeps.spec.paths import Space
-from sweeps.spec.pulls import Ratio, as_trained, options_of
+from sweeps.spec.pulls import Ratio, as_trained
 from sweeps.spec.recorded import facts_of
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
