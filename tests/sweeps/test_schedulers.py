@@ -220,20 +220,21 @@ def went_on(state):
 
 @pytest.mark.parametrize("settings", KINDS, ids=title)
 def test_a_killed_sweep_stops_the_same_trials(fake, tmp_path, settings):
+    pauses = settings.get("mode") == "pause"
     spec = fake.make_spec(
         studies=["none"],
         train={"epochs": 4},
-        budget={"trials": 7},
+        budget={"trials": 8 if pauses else 7},
         scheduler=settings,
         confirm={"top": 1, "seeds": 1},
-        sampler={"name": "random"},
+        sampler={"name": "tpe", "startup": 3} if pauses else {"name": "random"},
     )
     make = Bumpy(fake).make
     state = fake.run(spec, tmp_path / "whole", make())
     pruned = [trial for trial in state.trials.values() if trial.state == "pruned"]
     assert pruned
     assert any(trial.state == "complete" and trial.phase == "search" for trial in state.trials.values())
-    if settings.get("mode") == "pause":
+    if pauses:
         assert went_on(state), "no trial went on after it was stopped"
     if settings["name"] in ("median", "patience"):
         assert f"at epoch {pruned[0].epochs_run}" in pruned[0].reason
