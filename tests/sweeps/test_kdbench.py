@@ -64,9 +64,7 @@ def test_the_published_default_is_marked_on_all_its_seeds_and_nowhere_else(
     assert rows[rows.config == 0].published_default.all()
 
 
-def test_a_table_reads_as_it_was_written(
-    collected: tuple[pd.DataFrame, table.Spaces, Path], tmp_path: Path
-) -> None:
+def test_a_table_reads_as_it_was_written(collected: tuple[pd.DataFrame, table.Spaces, Path], tmp_path: Path) -> None:
     rows, spaces, _ = collected
     table.write(rows, spaces, tmp_path / "tables")
     again, spaces_again = table.read("five", tmp_path / "tables")
