@@ -23,6 +23,7 @@ from kdtrain.space import Choice, Range
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.designs.forecast import Forecast, forecast
+from sweeps.driver import warm_start
 from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs, most_trials
 from sweeps.driver.config_check import ConfigCheck
 from sweeps.driver.idle_settings import idle_settings, rungs
@@ -110,6 +111,8 @@ class Plan:
     """Trainings on final seeds after the selection is frozen; not among the trials."""
     ablation: Forecast | None = None
     """The effects that an ablation could find."""
+    warm_start: tuple[str, ...] = ()
+    """What is taken over from earlier sweeps."""
     normalizations: tuple[str, ...] = ()
     """A line for every network whose images are not normalized with ImageNet's statistics."""
 
@@ -159,6 +162,7 @@ class Plan:
                     f"    at least {study.confirm_runs - study.runs_after_first_look} of them: looks at {looks} seeds, "
                     "until the comparison is decided or more seeds would hardly decide it"
                 )
+        lines += ["", *self.warm_start] if self.warm_start else []
         lines += [
             "",
             f"{self._at_least()}at most {self.trials} trials and {self.epochs} epochs of "
@@ -210,6 +214,7 @@ def plan(spec: SweepSpec, machine: Machine, seen: Seen = lambda role, done, tota
         final_runs=count_final_runs(spec),
         ablation=forecast(spec) if spec.cells else None,
         normalizations=normalizations,
+        warm_start=tuple(warm_start.lines_about(spec)),
     )
 
 

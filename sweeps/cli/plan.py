@@ -56,13 +56,14 @@ def plan(
     from sweeps.calibrate import lines_for_plan
     from sweeps.designs.evidence import lines_without_noise
     from sweeps.driver.growth import as_begun, check_begun
+    from sweeps.ledger.state import SweepState
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
     from sweeps.store.store import Store
 
     spec, machine = load_spec(spec_file, changes_of(changes)), machine_of(data, weights)
     begun = None if folder is None else check_begun(spec, Store(folder))
-    spec = spec if begun is None else as_begun(spec, begun)
+    spec = as_begun(spec, begun or SweepState())
     seeds = lines_without_noise(spec) if like is None else _seeds(spec, like)
     with class_counter(console) as seen:
         made = make_plan(spec, machine, seen)

@@ -9,6 +9,7 @@ from kdtrain.errors import InputError
 from kdtrain.space import parse_domain
 from sweeps.driver.allocation import all_searches, spent_epochs, spent_trials
 from sweeps.driver.proposals import Proposals, holds
+from sweeps.driver.warm_start import warm_started
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.event_base import Content
 from sweeps.ledger.ledger import read
@@ -16,6 +17,7 @@ from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.paths import in_words
+from sweeps.spec.settings import WarmStart
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
 
@@ -37,12 +39,20 @@ _MOST = 6
 
 
 def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
-    """The spec in the units of the sweep that it continues, unless it names its units itself."""
-    units = spec.units if state.begun is None else state.sweep.spec.get("units", spec.units)
-    if "units" in spec.model_fields_set or units == spec.units:
-        return spec
-    given = {name: getattr(spec, name) for name in spec.model_fields_set}
-    return parse_spec({**given, "units": units})
+    """The spec in the units of the sweep that it continues, unless it names its units itself, with its warm start.
+
+    Raises:
+        InputError: If an earlier sweep of a warm start cannot be read; one that was read is not needed any more.
+    """
+    before: Content = {} if state.begun is None else state.sweep.spec
+    units = before.get("units", spec.units)
+    if "units" not in spec.model_fields_set and units != spec.units:
+        given = {name: getattr(spec, name) for name in spec.model_fields_set}
+        spec = parse_spec({**given, "units": units})
+    recorded = WarmStart.model_validate(before["warm_start"]) if before.get("warm_start") else None
+    if recorded and spec.warm_start and spec.warm_start.priors is None and recorded.sweeps == spec.warm_start.sweeps:
+        return spec.model_copy(update={"warm_start": recorded})
+    return warm_started(spec)
 
 
 def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:

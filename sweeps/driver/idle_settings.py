@@ -97,10 +97,11 @@ def _sampler(spec: SweepSpec) -> Iterator[str]:
         idle = getattr(make_sampler(spec.sampler), "idle", lambda spaces: ())
         yield from (f"sampler.{each}" for each in idle([spec.space_of(study) for study in spec.studies]))
     if name in OURS and not uses_priors(name):
+        if spec.warm_start is not None:
+            yield f"warm_start: only the sampler {_with_priors()} looks at it, and the sampler is {name}"
         for path, domain in _domains(spec):
             for field in sorted({"prior", "confidence"} & domain.model_fields_set):
-                looking = [each for each in OURS if uses_priors(each)]
-                yield f"{path}.{field}: only the sampler {', '.join(looking)} looks at it, and the sampler is {name}"
+                yield f"{path}.{field}: only the sampler {_with_priors()} looks at it, and the sampler is {name}"
     most = max((_bound(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
     if has_startup(name) and 0 < most <= startup:
         yield (
@@ -111,6 +112,10 @@ def _sampler(spec: SweepSpec) -> Iterator[str]:
         for field in ("grace", "factor"):
             if getattr(spec.scheduler, field) != getattr(NoScheduler(), field):
                 yield f"scheduler.{field}: has no effect, because scheduler.name is none"
+
+
+def _with_priors() -> str:
+    return ", ".join(each for each in OURS if uses_priors(each))
 
 
 def _domains(spec: SweepSpec) -> Iterator[tuple[str, Domain]]:

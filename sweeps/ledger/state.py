@@ -95,11 +95,6 @@ class TrialRecord:
         return self._reports_read()[1]
 
     @property
-    def stopped_at(self) -> int | None:
-        """The rung at which the trial was stopped and has ended; none for others."""
-        return self.stopped.rung if self.stopped is not None and self.state is TrialState.PRUNED else None
-
-    @property
     def score(self) -> float | None:
         """What the trial is worth; none unless it is complete."""
         return self._reports_read()[2] if self.state is TrialState.COMPLETE else None
@@ -225,10 +220,6 @@ class SweepState:
         assert self.begun is not None, "the ledger has no record of a sweep"
         return self.begun
 
-    def trial(self, study: str, number: int) -> TrialRecord:
-        """A trial of a study, by its number."""
-        return next(trial for trial in self.by_study[study] if trial.number == number)
-
     def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> list[TrialRecord]:
         """The trials of a study, or of one of its searches, in order of their number."""
         if phase is Phase.SEARCH and search is not None:
@@ -287,7 +278,6 @@ class SweepState:
             case trial_events.EpochReported():
                 self.trials[event.trial].reports.setdefault(event.report.epoch, event.report)
             case trial_events.Promoted():
-                self._go_on(self.trials[event.trial])
                 self._note_rung(record, event)
             case trial_events.Stopped():
                 self.trials[event.trial].stopped = event
@@ -432,12 +422,6 @@ class SweepState:
             trial.crashes[trial.failure] = trial.crashes.get(trial.failure, 0) + 1
         detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
         self._note(record, event, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
-
-    def _go_on(self, trial: TrialRecord) -> None:
-        """A trial that has ended at a rung is to be continued; one that runs simply goes on."""
-        if trial.stopped_at is not None:
-            trial.state, trial.stopped = TrialState.PLANNED, None
-            trial.reason, trial.result, trial.ended_at = None, TrialOutcome(), None
 
     def _retry(self, record: Record, event: trial_events.Retried) -> None:
         trial = self.trials[event.trial]

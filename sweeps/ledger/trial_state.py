@@ -11,8 +11,7 @@ class TrialState(StrEnum):
     RUNNING = "running"
     COMPLETE = "complete"
     PRUNED = "pruned"
-    """Stopped early, because others of its study were better at the same epoch. With `scheduler.mode: pause` it may go
-    on later."""
+    """Stopped early, because others of its study were better at the same epoch."""
     DIVERGED = "diverged"
     """A loss was not finite."""
     FAILED = "failed"

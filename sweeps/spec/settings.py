@@ -10,6 +10,7 @@ from analysis.selection.halving import Round, all_seeds, schedule
 from analysis.stats.looks import planned_looks
 from kdtrain.config_base import Strict, plain_values, renamed
 from kdtrain.names import check_name
+from kdtrain.space import Confidence, Scalar
 
 Name = Annotated[str, AfterValidator(check_name)]
 """What may be a folder, see `kdtrain.names`."""
@@ -59,6 +60,31 @@ class Sampler(Strict):
     """Trials of a study before `tpe`, `gp` or `prior` learns from them; for `tpe` and `gp` they are random."""
     options: PlainOptions = Field(default_factory=dict)
     """Options of the sampler, such as `points` of `grid`."""
+
+
+class TakenOver(Strict):
+    """Where good values of a parameter are expected, because of earlier sweeps."""
+
+    value: Scalar
+    confidence: Confidence
+
+
+class WarmStart(Strict):
+    """Earlier sweeps whose good values are the priors of this one, see `sweeps.driver.warm_start`."""
+
+    sweeps: tuple[str, ...] = Field(min_length=1)
+    """Their folders or URIs."""
+    priors: dict[str, dict[str, TakenOver]] | None = None
+    """By study and dotted path; `null` until the earlier sweeps are read. A begun sweep keeps these numbers, so it does
+    not need the earlier ones any more."""
+    left_out: tuple[str, ...] = ()
+    """Which parameters nothing is taken over for, and why."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sweeps_alone(cls, value: object) -> object:
+        value = [value] if isinstance(value, str) else value
+        return {"sweeps": value} if isinstance(value, list | tuple) else value
 
 
 class WatcherSource(Strict):

@@ -37,6 +37,7 @@ from sweeps.spec.settings import (
     Resources,
     Sampler,
     TeacherSource,
+    WarmStart,
     WatcherSource,
 )
 from sweeps.spec.strict_yaml import dump_yaml, read_mapping
@@ -68,6 +69,8 @@ class SweepSpec(Strict):
     """Independent searches of every study that searches anything: each with seeds and a race of its own, and with an
     even share of the study's budget."""
     sampler: Sampler = Field(default_factory=Sampler)
+    warm_start: WarmStart | None = None
+    """Earlier sweeps, as `runs/a` or a list of them: their good values are priors for the sampler `prior`."""
     scheduler: Scheduler = Field(default_factory=NoScheduler)
     confirm: Confirm = Field(default_factory=Confirm)
     resources: Resources = Field(default_factory=Resources)
@@ -304,20 +307,30 @@ class SweepSpec(Strict):
         return values
 
     def space_with_priors(self, study: Study, ratio: Ratio | None = None) -> Space:
-        """The whole space of a study, each domain with the prior that is given, else with the published value.
+        """The whole space of a study, each domain with a prior.
 
-        A domain in which the published value does not lie has no prior.
+        That is the given one, else that of earlier sweeps, else the published value; none where that lies outside.
 
         Args:
             study: The study.
             ratio: As for `defaults`; without it, pulls that follow from published weights are not known.
         """
-        space, published = self.space_of(study), self._published(study, ratio or stand_in)
+        space, published = self._warm_space(study), self._published(study, ratio or stand_in)
         known = {path for path, domain in space.items() if contains(domain, published[path]) and not domain.has_prior}
         known -= self.pulls_of_weights(study) if ratio is None else set()
         return {
             path: domain.model_copy(update={"prior": published[path]}) if path in known else domain
             for path, domain in space.items()
+        }
+
+    def _warm_space(self, study: Study) -> Space:
+        """The whole space of a study, with the priors that are given or come from earlier sweeps."""
+        taken = ((self.warm_start and self.warm_start.priors) or {}).get(study.name, {})
+        return {
+            path: domain.model_copy(update={"prior": taken[path].value, "confidence": taken[path].confidence})
+            if path in taken and not domain.has_prior and contains(domain, taken[path].value)
+            else domain
+            for path, domain in self.space_of(study).items()
         }
 
     def pulls_of_weights(self, study: Study) -> set[str]:

@@ -1,1 +1,0 @@
-"""Replays whole search procedures on the table of real trainings `benchmarks/kdbench`."""
