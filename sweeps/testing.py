@@ -121,6 +121,9 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     yield trial_events.Promoted("none-0", 1, 1, 0.3, 4, 4)
     yield trial_events.Stopped("none-1", 1, 1, 0.4, 4, 1)
     yield trial_events.Ended("none-1", TrialState.PRUNED, "not among the best 1 of 4", TrialOutcome(1, 1.0, 0.0))
+    yield trial_events.Promoted("none-1", 1, 1, 0.4, 7, 3)
+    yield trial_events.Started("none-1", "c0de")
+    yield trial_events.Ended("none-1", TrialState.COMPLETE, None, TrialOutcome(2, 2.0, 0.0, {"params": 1}, evaluation))
     yield trial_events.Ended(
         "none-2", TrialState.DIVERGED, "ce was not finite in epoch 2", TrialOutcome(1, 1.0, 0.0, {})
     )

@@ -1,6 +1,5 @@
 """Sentences that several sections of a report share."""
 
-SCORE = "The score is mIoU on the role select at the last evaluated epoch, in points."
 CONFIG_CLAIM = "A claim about configs: it holds for training these settings again on new seeds."
 SELECTION_ALONE = (
     "These are the numbers of the selection, whose seeds also chose the config; since the freeze the final seeds have "

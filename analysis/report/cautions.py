@@ -12,6 +12,7 @@ from analysis.report.held_out import HeldOut
 from analysis.report.line import Line
 from analysis.report.wording import wording_of
 from analysis.tables.files import Tables
+from analysis.tables.json_columns import score_in_words
 
 WARNINGS = "Warnings"
 """The label of the line of warnings."""
@@ -88,7 +89,7 @@ def not_claimed(
     if found is not None and found.chosen.scores:
         sentences.append(f"The headline's scores are mIoU on role {found.chosen.role}, on seeds that chose nothing.")
     else:
-        sentences.append("Scores are mIoU on the role select at the last evaluated epoch, never the best epoch.")
+        sentences.append(f"Scores are {score_in_words(tables)}, never the best epoch.")
     if not len(winner["test_scores"]) and (found is None or not found.chosen.test):
         seen = "The search saw these images; the" if comparison["searched_parameters"].any() else "The"
         sentences.append(f"{seen} held-out role test was not read.")

@@ -16,7 +16,7 @@ _LONGEST = 60
 
 
 def check_comparable(first: Findings, second: Findings, labels: tuple[str, str]) -> None:
-    """Check that two sweeps have the same classes, and the same images of role select.
+    """Check that two sweeps have the same classes, the same images of role select, and mean the same by a score.
 
     Raises:
         AnalysisError: They have not; the sentence says what differs.
@@ -31,6 +31,11 @@ def check_comparable(first: Findings, second: Findings, labels: tuple[str, str])
         raise AnalysisError(
             f"scores on other images cannot be compared: role select of {labels[0]} and of {labels[1]} differ: "
             f"{_images(first, second, labels)}{_settings(first, second)}"
+        )
+    if first.score != second.score:
+        raise AnalysisError(
+            f"scores that mean different things cannot be compared: {labels[0]} has {first.score}, and {labels[1]} "
+            f"{second.score}"
         )
 
 

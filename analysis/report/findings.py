@@ -18,6 +18,7 @@ from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
 from analysis.stats.image_bootstrap import ClassCounts, counts, evaluation_of
 from analysis.tables.files import Tables, read_tables
+from analysis.tables.json_columns import score_in_words
 from analysis.tables.schemas import SCHEMAS
 from analysis.tables.scores import METRIC
 
@@ -63,6 +64,16 @@ class Findings:
     ranked: pd.DataFrame
     ablation: pd.DataFrame
     palette: Colors
+
+    @property
+    def score(self) -> str:
+        """What a score is, in words."""
+        return score_in_words(self.tables)
+
+    @property
+    def about_scores(self) -> str:
+        """The same as a sentence below a figure."""
+        return f"The score is {self.score}, in points."
 
     @cached_property
     def curves(self) -> pd.DataFrame:

@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.errors import AnalysisError
 from analysis.tables.domains import Choices, Domain, Range, Space
 from analysis.tables.files import Tables
-from analysis.tables.json_columns import read_spaces, read_value
+from analysis.tables.json_columns import read_spaces, read_spec, read_value
 from analysis.tables.scores import METRIC
+from analysis.tables.scores import curve as score_curve
 from analysis.tables.states import Phase, State
 
 STATES = {
@@ -77,10 +78,10 @@ def _frozen(tables: Tables, trials: pd.DataFrame, space: Space) -> Iterator[Froz
         name: _distribution(space.get(name), [mine[name] for mine in values.values() if name in mine])
         for name in dict.fromkeys(params["name"])
     }
-    metrics = tables["metrics"]
+    metrics, last = tables["metrics"], read_spec(tables["sweeps"]["spec_json"].iloc[0]).score_evaluations
     metrics = metrics[(metrics["name"] == METRIC) & metrics["trial_id"].isin(trials["trial_id"])].dropna(subset="value")
     curves = {
-        trial: dict(zip(map(int, mine["epoch"]), map(float, mine["value"]), strict=True))
+        trial: score_curve(dict(zip(map(int, mine["epoch"]), map(float, mine["value"]), strict=True)), last)
         for trial, mine in metrics.groupby("trial_id")
     }
     fresh = tables["trials"][(tables["trials"]["phase"] == Phase.CONFIRM) & tables["trials"]["score"].notna()]

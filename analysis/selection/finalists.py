@@ -286,13 +286,18 @@ def _screened(complete: pd.DataFrame) -> list[Finalist]:
 
 def _failures(runs: pd.DataFrame) -> str | None:
     """Of the fresh seeds of one config, those that failed, and the score at which they count."""
-    what = [
-        f"seed {seed} {'collapsed to' if not broken else f'{_BROKEN.get(state, state)}, counted as'} {points(counted)}"
-        for seed, broken, state, counted in zip(
-            runs["seed"], runs["broken"], runs["state"], runs["counted"], strict=True
-        )
-    ]
-    return ", ".join(what) or None
+    failed: dict[str, list[tuple[int, str]]] = {}
+    for seed, broken, state, counted in zip(runs["seed"], runs["broken"], runs["state"], runs["counted"], strict=True):
+        what = f"{_BROKEN.get(state, state)}, counted as" if broken else "collapsed to"
+        failed.setdefault(what, []).append((seed, points(counted)))
+    return " and ".join(_failed(what, runs_of) for what, runs_of in failed.items()) or None
+
+
+def _failed(what: str, runs: Sequence[tuple[int, str]]) -> str:
+    """Seeds that failed in the same way: ``seed 3 collapsed to 10.00``, ``seeds 3, 4 collapsed to 10.00, 12.00``."""
+    seeds = ", ".join(str(seed) for seed, _ in runs)
+    scores = ", ".join(dict.fromkeys(score for _, score in runs))
+    return f"seed{'s' if len(runs) > 1 else ''} {seeds} {what} {scores}"
 
 
 def _with_costs(tables: Tables, frame: pd.DataFrame) -> pd.DataFrame:

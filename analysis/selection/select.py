@@ -12,7 +12,7 @@ from analysis.selection.one_standard_error import RULE, by_seed, contenders, see
 from analysis.selection.stage import Stage
 from analysis.selection.standings import standings
 from analysis.tables.files import Tables
-from analysis.tables.json_columns import read_config, read_frozen_selection
+from analysis.tables.json_columns import read_config, read_frozen_selection, score_in_words
 from analysis.tables.ranges import crowded_edges
 from analysis.tables.schemas import SCHEMAS
 
@@ -65,7 +65,7 @@ def best(tables: Tables, comparison: pd.DataFrame | None = None, ranked: pd.Data
         "method": row["method"],
         "trial": _plain(winner["trial_id"]),
         "config_id": winner["config_id"],
-        "score": "mIoU on role select at the last evaluated epoch, fraction 0..1",
+        "score": f"{score_in_words(tables)}, fraction 0..1",
         "confirmed_on_fresh_seeds": bool(winner["confirmed"]),
         "screen_score": _plain(winner["screen_score"]),
         **_seeds(winner),

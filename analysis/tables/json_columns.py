@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import pandas as pd
 
+from analysis.tables import scores
 from analysis.tables.domains import Space, parse_domain
 from analysis.tables.files import Tables
 from analysis.tables.states import FailureScore, Role, role
@@ -25,6 +26,7 @@ class SpecField(StrEnum):
     BUDGET = "budget"
     SAMPLER = "sampler"
     SCHEDULER = "scheduler"
+    SCORE = "score"
     CONFIRM = "confirm"
 
 
@@ -34,11 +36,13 @@ class SpecView:
 
     Attributes:
         shared_space: What every study searches.
+        score_evaluations: The evaluations whose mean is the score of a trial.
         smallest_effect: The smallest difference that matters (fraction of mIoU); None in a spec that declares none.
         fields: Plain values by field, for comparisons; a field that the spec lacks is None.
     """
 
     shared_space: Space
+    score_evaluations: int
     smallest_effect: float | None
     fields: Mapping[SpecField, object]
 
@@ -48,11 +52,19 @@ def read_spec(spec_json: str) -> SpecView:
     content = json.loads(spec_json or "{}")
     effect = content.get("smallest_effect")
     fields = {field: content.get(field) for field in SpecField} | {SpecField.UNITS: content.get("units", "weight")}
+    score = {"last": 1, **content.get("score", {})}
+    fields[SpecField.SCORE] = score
     if isinstance(confirm := fields[SpecField.CONFIRM], dict):
         if "report_seeds" in confirm:
             confirm = {**_without(confirm, "report_seeds"), "final_seeds": confirm["report_seeds"]}
         fields[SpecField.CONFIRM] = {"failures": FailureScore.REACHED.value, **confirm}
-    return SpecView(_space(content.get("space", {})), None if effect is None else effect / 100, fields)
+    shared, smallest = _space(content.get("space", {})), None if effect is None else effect / 100
+    return SpecView(shared, score["last"], smallest, fields)
+
+
+def score_in_words(tables: Tables) -> str:
+    """What a score of a sweep is, as `scores.in_words`."""
+    return scores.in_words(read_spec(tables["sweeps"]["spec_json"].iloc[0]).score_evaluations)
 
 
 def read_spaces(tables: Tables) -> dict[str, Space]:

@@ -9,11 +9,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from statistics import fmean
-from typing import Self
 
 import torch
 from torch import nn
@@ -28,7 +27,7 @@ from kdtrain.loop.setup import Run, build
 from kdtrain.loop.step import TrainStep
 from kdtrain.loop.stop import Interrupt, InterruptedTrainingError
 from kdtrain.loop.stopwatch import Stopwatch
-from kdtrain.methods import TERMS, Term
+from kdtrain.methods import TERMS, Term, options_of
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
@@ -63,19 +62,6 @@ class Calibration:
         """
         logs = [math.log(length / task) for length, task in zip(self.lengths[key], self.task, strict=True) if length]
         return math.exp(fmean(logs)) if logs else 0.0
-
-    def to_dict(self) -> dict[str, object]:
-        """As values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`, also after JSON."""
-        steps, task, lengths = content["steps"], content["task"], content["lengths"]
-        assert isinstance(steps, Sequence)
-        assert isinstance(task, Sequence)
-        assert isinstance(lengths, Mapping)
-        return cls(tuple(steps), tuple(task), {key: tuple(values) for key, values in lengths.items()})
 
 
 def measure_pulls(
@@ -114,8 +100,7 @@ def _take_part(
 
 def _measured(term: Term) -> Term:
     """The term at weight 1; its name, on which its random numbers depend, follows from its options."""
-    options = term.model_dump(mode="json", exclude={"name", "weight", "pull", "schedule"})
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(options_of(term), sort_keys=True).encode()).hexdigest()[:16]
     measured = {"name": f"pull-{digest}", "weight": 1.0, "pull": None, "schedule": WeightSchedule()}
     return term.model_copy(update=measured)
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, model_validator
@@ -277,6 +277,15 @@ class Term(Strict):
     def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
         """The module for one pair of layers whose channels fit; overridden by terms with trained layers."""
         return PlainModule(self)
+
+
+NOT_OPTIONS = ("name", "weight", "pull", "schedule")
+"""The fields of a term that do not change its gradient at weight 1."""
+
+
+def options_of(term: Term) -> dict[str, Any]:
+    """What decides the gradient of a term at weight 1, in plain values: its loss, its layers and its own fields."""
+    return term.model_dump(mode="json", exclude=set(NOT_OPTIONS))
 
 
 def default_name(loss: str) -> str:

@@ -11,6 +11,9 @@ from itertools import accumulate
 from analysis.selection.halving import survivors
 from sweeps.driver.fresh_scores import counted_score, unstable
 from sweeps.driver.looking import seeds_now
+from sweeps.driver.scheduler import make_scheduler
+from sweeps.driver.standings import Standings
+from sweeps.driver.verdict import Promotion
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
@@ -77,21 +80,46 @@ def all_searches(spec: SweepSpec) -> list[tuple[Study, int]]:
     ]
 
 
-def next_search(spec: SweepSpec, state: SweepState) -> tuple[Study, int] | None:
-    """The search that proposes next: of those with budget left the one that has spent least.
+def next_search(spec: SweepSpec, state: SweepState, standings: Standings | None = None) -> tuple[Study, int] | None:
+    """The search that trains next: of those with budget left the one that has spent least.
+
+    It continues a stopped trial, if one deserves it, and else proposes a new one.
 
     Ties go to the one that has tried less, so that a study whose trials all fail at once does not keep the others
     waiting; then by order.
     """
-    proposing = (each for each in all_searches(spec) if _proposes(spec, state, *each))
-    return min(proposing, key=lambda each: (spent_epochs(state, *each), spent_trials(state, *each)), default=None)
+    going_on = (each for each in all_searches(spec) if _goes_on(spec, state, *each, standings))
+    return min(going_on, key=lambda each: (spent_epochs(state, *each), spent_trials(state, *each)), default=None)
 
 
-def search_over(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> bool:
+def next_promotion(
+    spec: SweepSpec, state: SweepState, study: Study, search: int = 1, standings: Standings | None = None
+) -> Promotion | None:
+    """The stopped trial of a search that goes on next; none if none deserves it, or the budget is spent.
+
+    Args:
+        spec: The sweep's spec.
+        state: The sweep so far.
+        study: The study of the search.
+        search: Its number.
+        standings: The places of all trials; made from the state where they were not kept.
+    """
+    standings = Standings(make_scheduler(spec.scheduler), state) if standings is None else standings
+    promotion, budget = standings.promotion(study.name, search), spec.search_budget
+    if promotion is None or budget.epochs is None:
+        return promotion
+    trial = state.trial(study.name, promotion.number)
+    left = trial.epochs - trial.epochs_run
+    return promotion if spent_epochs(state, study, search) + left / 2 <= budget.epochs else None
+
+
+def search_over(
+    spec: SweepSpec, state: SweepState, study: Study, search: int = 1, standings: Standings | None = None
+) -> bool:
     """Whether nothing more can come from a search."""
     of_search = (Phase.SEARCH, study.name, search)
     running = any((trial.phase, trial.study, trial.search) == of_search for trial in state.tally.unfinished)
-    return not running and not _proposes(spec, state, study, search)
+    return not running and not _goes_on(spec, state, study, search, standings)
 
 
 def candidates(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> list[TrialRecord]:
@@ -104,7 +132,9 @@ def candidates(spec: SweepSpec, state: SweepState, study: Study, search: int = 1
     return list(distinct.values())[: spec.confirm.top]
 
 
-def race(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> list[list[TrialRecord | None]]:
+def race(
+    spec: SweepSpec, state: SweepState, study: Study, search: int = 1, standings: Standings | None = None
+) -> list[list[TrialRecord | None]]:
     """The configs in every round of a search's confirm phase that has begun; none before the search is over.
 
     A round ends when all its trainings have ended, and its better half continues. `None` stands for the config of a
@@ -114,7 +144,9 @@ def race(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> l
         return []
     if not searches(spec, study):
         return [[None] for _ in spec.confirm.rounds]
-    if not search_over(spec, state, study, search) or not (first := candidates(spec, state, study, search)):
+    if not search_over(spec, state, study, search, standings):
+        return []
+    if not (first := candidates(spec, state, study, search)):
         return []
     runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, Phase.CONFIRM, search)}
     in_round = [first]
@@ -131,9 +163,9 @@ def race(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> l
     return [list[TrialRecord | None](alive) for alive in in_round]
 
 
-def next_confirmation(spec: SweepSpec, state: SweepState) -> Rerun | None:
+def next_confirmation(spec: SweepSpec, state: SweepState, standings: Standings | None = None) -> Rerun | None:
     """The next training of the rounds that have begun, seed by seed over all studies and their searches."""
-    return _first_new(_confirmations(spec, state), state, Phase.CONFIRM)
+    return _first_new(_confirmations(spec, state, standings), state, Phase.CONFIRM)
 
 
 def next_final(spec: SweepSpec, state: SweepState) -> Rerun | None:
@@ -170,6 +202,12 @@ def _first_new(reruns: Iterator[Rerun], state: SweepState, phase: Phase) -> Reru
     return None
 
 
+def _goes_on(spec: SweepSpec, state: SweepState, study: Study, search: int, standings: Standings | None) -> bool:
+    if _proposes(spec, state, study, search):
+        return True
+    return next_promotion(spec, state, study, search, standings) is not None
+
+
 def _proposes(spec: SweepSpec, state: SweepState, study: Study, search: int) -> bool:
     if not searches(spec, study) or search_name(study.name, search) in state.exhausted:
         return False
@@ -181,8 +219,8 @@ def _proposes(spec: SweepSpec, state: SweepState, study: Study, search: int) -> 
     return spent_epochs(state, study, search) + spec.epochs[study.name] / 2 <= budget.epochs
 
 
-def _confirmations(spec: SweepSpec, state: SweepState) -> Iterator[Rerun]:
-    races = [(study, race(spec, state, study, search)) for study, search in all_searches(spec)]
+def _confirmations(spec: SweepSpec, state: SweepState, standings: Standings | None) -> Iterator[Rerun]:
+    races = [(study, race(spec, state, study, search, standings)) for study, search in all_searches(spec)]
     round_of_seed = [number for number, each in enumerate(spec.confirm.rounds) for _ in range(each.seeds)]
     until = seeds_now(spec, state)
     for seed, number in list(zip(spec.confirm_seeds, round_of_seed, strict=True))[:until]:

@@ -17,10 +17,18 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError, StorageError
 from kdtrain.loop.pulls import Calibration
 from kdtrain.loop.reports import EpochReport, TrainResult
+from kdtrain.methods import options_of
 from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
-from sweeps.driver.allocation import most_trials, next_confirmation, next_final, next_search, spent_trials
+from sweeps.driver.allocation import (
+    most_trials,
+    next_confirmation,
+    next_final,
+    next_promotion,
+    next_search,
+    spent_trials,
+)
 from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages
@@ -32,6 +40,7 @@ from sweeps.driver.sampler import OutsideError, exhausted, make_sampler, propose
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.driver.standings import Standings
+from sweeps.driver.verdict import Promotion
 from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.environment import TrainContext
@@ -47,7 +56,7 @@ from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.spec.calibrations import Measurement, calibrations, check_measured, lines_about, ratios
 from sweeps.spec.paths import Space
-from sweeps.spec.pulls import Ratio, as_trained, options_of
+from sweeps.spec.pulls import Ratio, as_trained
 from sweeps.spec.recorded import facts_of
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
@@ -344,11 +353,19 @@ class Driver:
         return trial
 
     def _next_searched(self) -> TrialRecord | None:
-        """A new config of the search that proposes next; None after the selection is frozen."""
-        while self.state.frozen is None and (search := next_search(self.spec, self.state)) is not None:
+        """A trial of the search that trains next, a stopped one or a new config; None after the selection is frozen."""
+        sweep = self.spec, self.state
+        while self.state.frozen is None and (search := next_search(*sweep, self._standings)) is not None:
+            if (promotion := next_promotion(*sweep, *search, self._standings)) is not None:
+                return self._continue(self.state.trial(search[0].name, promotion.number), promotion)
             if (trial := self._search(*search)) is not None:
                 return trial
         return None
+
+    def _continue(self, trial: TrialRecord, promotion: Promotion) -> TrialRecord:
+        """A stopped trial goes on."""
+        self._append(outcomes.of_promotion(trial, promotion))
+        return trial
 
     def _search(self, study: Study, search: int) -> TrialRecord | None:
         """A new config of a search; None if what it proposes makes no valid config, or it proposes nothing more."""
@@ -379,8 +396,9 @@ class Driver:
 
     def _next_on_fresh_seed(self) -> TrialRecord | None:
         """A chosen config on a fresh seed: a confirmation, or a final training after the selection is frozen."""
-        next_rerun = next_confirmation if self.state.frozen is None else next_final
-        rerun = next_rerun(self.spec, self.state)
+        sweep = self.spec, self.state
+        frozen = self.state.frozen is not None
+        rerun = next_final(*sweep) if frozen else next_confirmation(*sweep, self._standings)
         if rerun is None:
             return None
         params = rerun.candidate.params if rerun.candidate else {}
@@ -476,6 +494,6 @@ class Driver:
         record = self._ledger.append(event)
         applied = self.state.apply(record)
         self._proposals.update(applied)
-        if isinstance(applied, trial_events.EpochReported):
+        if isinstance(applied, trial_events.EpochReported | trial_events.Promoted | trial_events.Ended):
             self._standings.update(self.state.trials[applied.trial])
         self._watchers.tell(applied, self.state)

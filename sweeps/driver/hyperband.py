@@ -7,50 +7,24 @@ comes to which bracket follows from its number alone.
 """
 
 import math
-from collections.abc import Hashable, Mapping
 
-from sweeps.driver.asha import decide, entered_with, milestones, values_at
-from sweeps.driver.verdict import GO_ON, Lists, ScheduledTrial, Verdict
-from sweeps.spec import schedulers
+from sweeps.driver.asha import HalvingRule
+from sweeps.driver.verdict import ScheduledTrial
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 """The multiples of the golden ratio, modulo 1, fill the unit interval evenly from the first number on."""
 
 
-class HyperbandRule:
-    """Stops a trial at a rung of its bracket unless it is among the best there.
-
-    Args:
-        settings: Of the spec.
-    """
-
-    def __init__(self, settings: schedulers.Hyperband) -> None:
-        self._grace, self._factor = settings.grace, settings.factor
-        self.needs = ("factor", settings.factor)
-
-    def rungs(self, epochs: int, every: int = 1) -> list[int]:
-        """See `sweeps.driver.scheduler.Scheduler`."""
-        return milestones(self._grace, self._factor, epochs)
+class HyperbandRule(HalvingRule):
+    """Stops a trial at a rung of its bracket unless it is among the best there."""
 
     def words(self, rungs: list[int]) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""
         shares = bracket_shares(len(rungs), self._factor)
         starts = [f"{share:.0%} from epoch {rung}" for share, rung in zip(shares, rungs, strict=False)]
-        return f"rungs at epochs {', '.join(map(str, rungs))}: {', '.join(starts)}, {shares[-1]:.0%} to the end"
-
-    def places(self, trial: ScheduledTrial) -> Mapping[Hashable, float]:
-        """See `sweeps.driver.scheduler.Scheduler`."""
-        mine, rungs = self._bracket(trial)
-        return {(mine, rung): value for rung, value in values_at(trial.curve, rungs).items()}
-
-    def judge(self, trial: ScheduledTrial, epoch: int, lists: Lists) -> Verdict:
-        """See `sweeps.driver.scheduler.Scheduler`."""
-        mine, rungs = self._bracket(trial)
-        rung = entered_with(trial.curve, epoch, rungs)
-        return GO_ON if rung is None else decide(trial.curve[epoch], rung, lists[mine, rung], self._factor)
+        return f"{super().words(rungs)}: {', '.join(starts)}, {shares[-1]:.0%} to the end"
 
     def _bracket(self, trial: ScheduledTrial) -> tuple[int, list[int]]:
-        """The bracket of a trial, and its rungs."""
         rungs = self.rungs(trial.epochs)
         mine = bracket(trial.number, len(rungs), self._factor)
         return mine, rungs[mine:]

@@ -9,11 +9,11 @@ from bisect import bisect_left
 from collections.abc import Hashable, Mapping
 from itertools import pairwise
 
-from sweeps.driver.verdict import GO_ON, Curve, Lists, ScheduledTrial, Verdict
+from sweeps.driver.verdict import GO_ON, Curve, Lists, ScheduledTrial, StopsForGood, Verdict
 from sweeps.spec import schedulers
 
 
-class MedianRule:
+class MedianRule(StopsForGood):
     """Stops a trial below the median of its rivals.
 
     Args:

@@ -1,7 +1,7 @@
 """What a verdict or the end of a trial leaves in the ledger."""
 
 from kdtrain.loop.reports import TrainResult
-from sweeps.driver.verdict import Verdict
+from sweeps.driver.verdict import Promotion, Verdict
 from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_events import Promoted, Stopped, TrialOutcome
 
@@ -13,6 +13,13 @@ def of_verdict(trial: TrialRecord, epoch: int, verdict: Verdict) -> Promoted | S
     if verdict.action == "continue":
         return Promoted(trial.id, epoch, verdict.rung, value, verdict.entered, verdict.kept)
     return Stopped(trial.id, epoch, verdict.rung, value, verdict.entered, verdict.kept, verdict.reason)
+
+
+def of_promotion(trial: TrialRecord, promotion: Promotion) -> Promoted:
+    """The event of a stopped trial that goes on."""
+    assert trial.stopped is not None
+    rung, value = promotion.rung, promotion.value
+    return Promoted(trial.id, trial.stopped.epoch, rung, value, promotion.entered, promotion.kept)
 
 
 def trained(result: TrainResult) -> TrialOutcome:

@@ -6,14 +6,14 @@ with the highest value of its search so far is never stopped.
 
 from collections.abc import Hashable, Mapping
 
-from sweeps.driver.verdict import GO_ON, Lists, ScheduledTrial, Verdict, count_better
+from sweeps.driver.verdict import GO_ON, Lists, ScheduledTrial, StopsForGood, Verdict, count_better
 from sweeps.spec import schedulers
 
 _BEST = "best"
 """The list of the highest values of all trials."""
 
 
-class PatienceRule:
+class PatienceRule(StopsForGood):
     """Stops a trial whose last evaluations were no better than an earlier one.
 
     Args:

@@ -12,7 +12,7 @@ from sweeps.driver.asha import HalvingRule
 from sweeps.driver.hyperband import HyperbandRule
 from sweeps.driver.median import MedianRule
 from sweeps.driver.patience import PatienceRule
-from sweeps.driver.verdict import GO_ON, Lists, ScheduledTrial, Verdict
+from sweeps.driver.verdict import GO_ON, Lists, Promotion, ScheduledTrial, StopsForGood, Verdict
 from sweeps.spec import schedulers
 
 
@@ -22,6 +22,10 @@ class Scheduler(Protocol):
     @property
     def needs(self) -> tuple[str, float]:
         """A setting, and the trials of a search without which it stops none."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a stopped trial may go on later."""
 
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """The epochs at which a trial of so many epochs may be stopped, if it is evaluated after `every` so many."""
@@ -45,8 +49,11 @@ class Scheduler(Protocol):
             lists: The places of all trials of its search up to now, this one's included.
         """
 
+    def promotion(self, lists: Lists) -> Promotion | None:
+        """The stopped trial of a search that deserves by now to go on, before others; none if none does."""
 
-class NoRule:
+
+class NoRule(StopsForGood):
     """Stops no trial.
 
     Args:

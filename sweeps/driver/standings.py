@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Hashable, Mapping
 
 from sweeps.driver.scheduler import Scheduler
-from sweeps.driver.verdict import Lists, Place, ScheduledTrial, Verdict
+from sweeps.driver.verdict import Lists, Place, Promotion, ScheduledTrial, Verdict
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
@@ -59,17 +59,21 @@ class Standings:
 
     def judge(self, trial: TrialRecord, epoch: int) -> Verdict:
         """What the report of an epoch, not the last one, means for a trial of a search."""
-        return self._scheduler.judge(trial, epoch, self._of_search(trial).lists)
+        return self._scheduler.judge(trial, epoch, self._of_search(trial.study, trial.search).lists)
+
+    def promotion(self, study: str, search: int) -> Promotion | None:
+        """The stopped trial of a search that deserves by now to go on; none if none does."""
+        return self._scheduler.promotion(self._of_search(study, search).lists) if self._scheduler.resumes else None
 
     def update(self, trial: TrialRecord) -> None:
         """Take in what has happened to a trial since it was seen last."""
         if trial.phase is Phase.SEARCH and search_name(trial.study, trial.search) in self._of:
-            self._of_search(trial).update(trial)
+            self._of_search(trial.study, trial.search).update(trial)
 
-    def _of_search(self, trial: TrialRecord) -> Standing:
-        name = search_name(trial.study, trial.search)
+    def _of_search(self, study: str, search: int) -> Standing:
+        name = search_name(study, search)
         if name not in self._of:
             standing = self._of[name] = Standing(self._scheduler)
-            for each in self._state.of_study(trial.study, Phase.SEARCH, trial.search):
+            for each in self._state.of_study(study, Phase.SEARCH, search):
                 standing.update(each)
         return self._of[name]

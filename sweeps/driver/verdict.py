@@ -28,6 +28,10 @@ class ScheduledTrial(Protocol):
     def curve(self) -> Curve:
         """Its values so far, the more the better."""
 
+    @property
+    def stopped_at(self) -> int | None:
+        """The rung at which it was stopped; none for a trial that runs or has ended in another way."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -46,6 +50,35 @@ class Verdict:
     entered: int = 0
     kept: int = 0
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A stopped trial that deserves to go on.
+
+    Attributes:
+        number: The trial's number in its study.
+        rung: Where it was stopped.
+        value: With which it entered the rung.
+        entered: The trials that have entered the rung by now.
+        kept: How many of them continue.
+    """
+
+    number: int
+    rung: int
+    value: float
+    entered: int
+    kept: int
+
+
+class StopsForGood:
+    """A scheduler whose stopped trials never go on."""
+
+    resumes = False
+
+    def promotion(self, lists: Lists) -> Promotion | None:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        return None
 
 
 GO_ON = Verdict("continue")

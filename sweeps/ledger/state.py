@@ -37,6 +37,8 @@ class TrialRecord:
     config_id: str
     search: int = 1
     """The number of the search that proposed the config, among those of the study."""
+    last: int = 1
+    """The evaluations whose mean is the score."""
     state: TrialState = TrialState.PLANNED
     reason: str | None = None
     attempts: int = 0
@@ -91,8 +93,13 @@ class TrialRecord:
 
     @property
     def curve(self) -> Mapping[int, float]:
-        """The metric that is searched for, by epoch; evaluated epochs only."""
+        """What the trial would be worth if an epoch were its last one, by epoch; evaluated epochs only."""
         return self._reports_read()[1]
+
+    @property
+    def stopped_at(self) -> int | None:
+        """The rung at which the trial was stopped and has ended; none for others."""
+        return self.stopped.rung if self.stopped is not None and self.state is TrialState.PRUNED else None
 
     @property
     def score(self) -> float | None:
@@ -102,18 +109,19 @@ class TrialRecord:
     def _reports_read(self) -> tuple[int, Mapping[int, float], float | None]:
         """Curve and score, read anew where reports have been added; none is ever replaced."""
         if self._read[0] != len(self.reports):
-            values = ((epoch, report.metrics.get(scores.METRIC)) for epoch, report in self.reports.items())
-            curve = {epoch: value for epoch, value in values if value is not None}
-            score = scores.score((epoch, report.metrics) for epoch, report in self.reports.items())
+            evaluated = scores.evaluations(self._metrics)
+            curve, score = scores.curve(evaluated, self.last), scores.score(self._metrics, self.last)
             self._read = (len(self.reports), curve, score)
         return self._read
 
     @property
     def reached(self) -> float | None:
-        """The last mIoU that was evaluated, however the trial ended; none if nothing was."""
-        return scores.reached(
-            (epoch, report.metrics) for epoch, report in self.reports.items() if epoch <= self.epochs_run
-        )
+        """The same of the last evaluations that gave a number, however the trial ended; none if none did."""
+        return scores.reached((each for each in self._metrics if each[0] <= self.epochs_run), self.last)
+
+    @property
+    def _metrics(self) -> list[scores.EpochMetrics]:
+        return [(epoch, report.metrics) for epoch, report in self.reports.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +228,16 @@ class SweepState:
         assert self.begun is not None, "the ledger has no record of a sweep"
         return self.begun
 
+    def trial(self, study: str, number: int) -> TrialRecord:
+        """A trial of a study, by its number."""
+        return next(trial for trial in self.by_study[study] if trial.number == number)
+
+    @property
+    def score_evaluations(self) -> int:
+        """The evaluations whose mean is the score of a trial, which a begun sweep cannot change."""
+        recorded = cast(Mapping[str, int], self.sweep.spec.get("score", {}))
+        return recorded.get("last", 1)
+
     def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> list[TrialRecord]:
         """The trials of a study, or of one of its searches, in order of their number."""
         if phase is Phase.SEARCH and search is not None:
@@ -278,6 +296,7 @@ class SweepState:
             case trial_events.EpochReported():
                 self.trials[event.trial].reports.setdefault(event.report.epoch, event.report)
             case trial_events.Promoted():
+                self._go_on(self.trials[event.trial])
                 self._note_rung(record, event)
             case trial_events.Stopped():
                 self.trials[event.trial].stopped = event
@@ -385,6 +404,7 @@ class SweepState:
             config=event.config,
             config_id=event.config_id,
             search=event.search,
+            last=self.score_evaluations,
         )
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
@@ -422,6 +442,12 @@ class SweepState:
             trial.crashes[trial.failure] = trial.crashes.get(trial.failure, 0) + 1
         detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
         self._note(record, event, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
+
+    def _go_on(self, trial: TrialRecord) -> None:
+        """A trial that has ended at a rung is to be continued; one that runs simply goes on."""
+        if trial.stopped_at is not None:
+            trial.state, trial.stopped = TrialState.PLANNED, None
+            trial.reason, trial.result, trial.ended_at = None, TrialOutcome(), None
 
     def _retry(self, record: Record, event: trial_events.Retried) -> None:
         trial = self.trials[event.trial]

@@ -118,7 +118,7 @@ class PullsMeasured(EventBase):
         config_id: Its `config_id`.
         steps: The steps at which gradients were measured.
         task: The length of cross-entropy's gradient at every step.
-        terms: `options` of every term, see `sweeps.spec.pulls.options_of`, and the `lengths` of its gradient.
+        terms: `options` of every term, see `kdtrain.methods.options_of`, and the `lengths` of its gradient.
     """
 
     kind: ClassVar = "pulls"

@@ -134,14 +134,14 @@ class _RungEntered(EventBase):
 
 @dataclass(frozen=True, slots=True)
 class Promoted(_RungEntered):
-    """The trial that has entered a rung continues."""
+    """The trial that has entered a rung continues: at once, or after it was stopped there and has ended."""
 
     kind: ClassVar = "promoted"
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped(_RungEntered):
-    """The trial that has entered a rung is stopped there.
+    """The trial that has entered a rung is stopped there; with `mode: pause` a later `Promoted` may continue it.
 
     Attributes:
         reason: Why, in words; empty if it is not among the best `kept` of `entered`.

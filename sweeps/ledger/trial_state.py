@@ -11,7 +11,8 @@ class TrialState(StrEnum):
     RUNNING = "running"
     COMPLETE = "complete"
     PRUNED = "pruned"
-    """Stopped early, because others of its study were better at the same epoch."""
+    """Stopped early, because others of its study were better at the same epoch. With `scheduler.mode: pause` it may go
+    on later."""
     DIVERGED = "diverged"
     """A loss was not finite."""
     FAILED = "failed"

@@ -18,7 +18,7 @@ from analysis.figures.canvas import BASELINE, colors
 from analysis.formats import duration, points, share
 from analysis.report import html as page
 from analysis.report.html import TableCell, number
-from analysis.tables import domains
+from analysis.tables import domains, scores
 from analysis.tables.atomic_write import write_atomically
 from kdtrain.loop.reports import OUTSIDE
 from kdtrain.space import Range
@@ -240,9 +240,9 @@ def _curves(state: SweepState, palette: dict[str, str]) -> str:
     top = sorted(begun, key=lambda trial: -_last(trial))[:SHOWN]
     curves = {trial.id: [(epoch, 100 * miou) for epoch, miou in sorted(trial.curve.items())] for trial in top}
     looks = {trial.id: palette.get(trial.study, BASELINE) for trial in top}
-    drawn = svg.lines(curves, looks, "epoch", "mIoU on select (points)")
+    drawn = svg.lines(curves, looks, "epoch", "score (points)")
     names = {f"{trial.id} ({trial.state})": looks[trial.id] for trial in top}
-    rest = f"{len(top)} of {len(begun)} search trials, at their last evaluated epoch; {OPTIMISTIC}."
+    rest = f"{len(top)} of {len(begun)} search trials, by {scores.in_words(state.score_evaluations)}; {OPTIMISTIC}."
     return page.figure(page.keys(names) + drawn, "The trials with the highest scores now.", rest) if drawn else ""
 
 

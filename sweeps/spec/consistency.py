@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 from kdtrain.errors import InputError
@@ -98,6 +99,17 @@ def check_repeats(spec: "SweepSpec", study: Study) -> None:
                 f"budget.{field}: must be at least {least}, {each} for each of the {repeats} searches that repeats "
                 f"asks for in the study {study.name}, got {given}; raise budget.{field} or lower repeats"
             )
+
+
+def check_score(spec: "SweepSpec", study: Study) -> None:
+    """Refuse a score that is the mean of more evaluations than a training of a study has."""
+    config, searched = spec.config_for(study), spec.space_of(study).get("evaluate_every")
+    every = config.evaluate_every if searched is None else max(extremes(searched))
+    if spec.score.last > (most := math.ceil(config.epochs / every)):
+        raise InputError(
+            f"score.last: must be at most {most}, the evaluations of a training of the study {study.name} "
+            f"({config.epochs} epochs, evaluated every {every}), got {spec.score.last}; lower it or evaluate_every"
+        )
 
 
 def check_baseline(spec: "SweepSpec") -> None:

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 
 from kdtrain.errors import InputError
-from kdtrain.methods import Term, parse_term
+from kdtrain.methods import NOT_OPTIONS, Term, options_of, parse_term
 from kdtrain.space import Choice, Domain, Range, Scalar
 from sweeps.spec.paths import lookup, replaced
 
 Ratio = Callable[[str, Term], float]
 """From the name of a study and a term to the term's pull at weight 1."""
 WEIGHT, PULL = "weight", "pull"
-_NO_OPTIONS = ("name", WEIGHT, PULL, "schedule")
-"""Fields of a term on which its pull at weight 1 does not depend."""
 
 
 def stand_in(study: str, term: Term) -> float:
@@ -55,11 +53,6 @@ def weighted(study: str, term: Term, ratio: Ratio) -> Term:
 def share_of(pull: float) -> float:
     """The share of a term in the gradient of it and the task."""
     return pull / (1 + pull)
-
-
-def options_of(term: Term) -> dict[str, Any]:
-    """What decides the pull of a term at weight 1, in plain values."""
-    return term.model_dump(mode="json", exclude=set(_NO_OPTIONS))
 
 
 def key_of(term: Term) -> str:
@@ -143,7 +136,7 @@ def axes_of(term: str, space: Mapping[str, Domain]) -> dict[str, Domain]:
     """The searched options of a term on which its pull at weight 1 depends, of a whole space."""
     at = f"terms.{term}."
     searched = {path.removeprefix(at): domain for path, domain in space.items() if path.startswith(at)}
-    return {option: domain for option, domain in searched.items() if option.partition(".")[0] not in _NO_OPTIONS}
+    return {option: domain for option, domain in searched.items() if option.partition(".")[0] not in NOT_OPTIONS}
 
 
 def counterpart(path: str) -> str | None:

@@ -10,6 +10,9 @@ from kdtrain.config_base import Strict
 from kdtrain.explain import did_you_mean
 from sweeps.spec.settings import Count
 
+Mode = Literal["stop", "pause"]
+"""Whether a trial that is stopped at a rung goes on once it is among the best there, from its checkpoint."""
+
 
 class NoScheduler(Strict):
     """Every trial is trained to its end. `grace` and `factor`, which earlier versions wrote, have no effect."""
@@ -27,6 +30,7 @@ class Halving(Strict):
     """Epochs before the first rung."""
     factor: Count = Field(default=3, ge=2)
     """One in `factor` trials continues at every rung, and the rungs' epochs grow by this factor."""
+    mode: Mode = "stop"
 
 
 class Hyperband(Strict):
@@ -37,6 +41,7 @@ class Hyperband(Strict):
     """Epochs before the first rung of the first bracket."""
     factor: Count = Field(default=3, ge=2)
     """As of `Halving`; also the ratio between the first rungs of two brackets."""
+    mode: Mode = "stop"
 
 
 class Median(Strict):

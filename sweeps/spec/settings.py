@@ -101,6 +101,14 @@ class WatcherSource(Strict):
         return {"name": value} if isinstance(value, str) else value
 
 
+class Score(Strict):
+    """What a trial is worth: its mIoU on role `select`, see `analysis.tables.scores`."""
+
+    last: Count = Field(default=1, ge=1)
+    """The evaluations at the end of a training whose mean is its score. At a rung before there are so many, all of them
+    count, as for every trial in the rung."""
+
+
 class Confirm(Strict):
     """Re-training of the best configs of every study on seeds that the search never saw, in rounds that halve them."""
 

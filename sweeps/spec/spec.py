@@ -36,6 +36,7 @@ from sweeps.spec.settings import (
     ReplaySettings,
     Resources,
     Sampler,
+    Score,
     TeacherSource,
     WarmStart,
     WatcherSource,
@@ -72,6 +73,7 @@ class SweepSpec(Strict):
     warm_start: WarmStart | None = None
     """Earlier sweeps, as `runs/a` or a list of them: their good values are priors for the sampler `prior`."""
     scheduler: Scheduler = Field(default_factory=NoScheduler)
+    score: Score = Field(default_factory=Score)
     confirm: Confirm = Field(default_factory=Confirm)
     resources: Resources = Field(default_factory=Resources)
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
@@ -110,6 +112,7 @@ class SweepSpec(Strict):
         for study in self.studies:
             consistency.check_search(self, study)
             consistency.check_repeats(self, study)
+            consistency.check_score(self, study)
         consistency.check_baseline(self)
         return self
 

@@ -32,6 +32,11 @@ def test_other_classes_are_refused(again, tmp_path):
         comparison(again(2, classes=["road", "bus"]))
 
 
+def test_scores_that_mean_something_else_are_refused(again):
+    with pytest.raises(AnalysisError, match=r"seed 0 has .* last evaluated epoch, .* mean of the last 3 evaluated"):
+        comparison(again(2, spec_json='{"score": {"last": 3}}'))
+
+
 def test_other_images_are_refused(again, sweep, tmp_path):
     first = again(1)[0]
     for row in sweep.rows["evaluations"]:

@@ -37,6 +37,16 @@ def test_trials_keep_state_value_curve_and_times(exported):
     assert study.trials[4].user_attrs["reason"] == "out of memory"
 
 
+def test_values_of_trials_are_their_scores_so_far(sweep, tmp_path):
+    sweep.rows["sweeps"][0]["spec_json"] = '{"score": {"last": 2}}'
+    sweep.trial("cwd", None, state="pruned", params={"optimizer.lr": 0.5}, curve=[0.2, 0.3, 0.5])
+    export_optuna(sweep.tables(), tmp_path / "study.journal")
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    pruned = optuna.load_study(study_name="hand-made/cwd", storage=storage).trials[3]
+    assert pruned.intermediate_values == pytest.approx({1: 0.2, 2: 0.25, 3: 0.4})
+    assert pruned.value == pytest.approx(0.4)
+
+
 def test_ranges_are_widened_to_all_that_was_tried(exported):
     _, study = exported
     domains = study.trials[3].distributions

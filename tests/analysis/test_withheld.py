@@ -72,7 +72,9 @@ def test_where_all_fresh_seeds_diverged_the_message_says_so(compared, study):
     row, _ = compared(fresh, state="diverged", reached=0.02)
     name = "the baseline none" if study == "none" else "cwd"
     assert row["word"] is None
-    assert row["withheld"].startswith(f"all 5 fresh seeds of {name} failed (seed 11 diverged, counted as 2.00, ")
+    assert row["withheld"].startswith(
+        f"all 5 fresh seeds of {name} failed (seeds 11, 12, 13, 14, 15 diverged, counted as 2.00)"
+    )
 
 
 def test_a_baseline_that_collapses_does_not_make_others_better(compared):

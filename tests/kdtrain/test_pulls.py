@@ -1,6 +1,5 @@
 """How strongly terms pull at an untaught student, beside a definition that is written out here."""
 
-import json
 import math
 from itertools import islice
 
@@ -95,11 +94,6 @@ def test_every_method_has_a_pull(untaught, machine, teacher):
     terms = {f"{name}.{term.name}": term for name in ("cwd", "csc_ace", "dist") for term in METHODS[name].terms}
     found = measure_pulls(untaught, terms, machine)
     assert all(found.ratio(key) > 0 for key in terms)
-
-
-def test_a_calibration_survives_json(untaught, machine):
-    found = measure_pulls(untaught, {"kd": KD}, machine)
-    assert Calibration.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_a_term_without_a_gradient_has_the_ratio_0():

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import pytest
 
 from kdtrain.errors import InputError
+from sweeps.driver.allocation import search_over
 from sweeps.driver.hyperband import bracket, bracket_shares
 from sweeps.driver.idle_settings import idle_settings
 from sweeps.driver.median import running_averages
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.standings import Standing
 from sweeps.ledger.ledger import read
+from sweeps.ledger.state import SweepState
 from sweeps.outcome.tabulate import load_state, rows
 from sweeps.plan import _study_plan
 from sweeps.spec import schedulers
@@ -24,7 +26,13 @@ KINDS = [
     {"name": "hyperband", "factor": 2},
     {"name": "median", "rivals": 2},
     {"name": "patience", "evaluations": 1},
+    {"name": "halving", "factor": 2, "mode": "pause"},
+    {"name": "hyperband", "factor": 2, "mode": "pause"},
 ]
+
+
+def title(settings):
+    return " ".join(str(each) for each in settings.values() if isinstance(each, str))
 
 
 @dataclass
@@ -32,6 +40,7 @@ class Seen:
     curve: dict[int, float]
     number: int = 0
     epochs: int = 9
+    stopped_at: int | None = None
 
 
 def others(*curves):
@@ -101,7 +110,7 @@ def test_hyperband_compares_trials_of_one_bracket_alone():
     assert judged(rule, [0.1], strong, number=in_bracket[4][0]).rung is None, "the last bracket has no rungs"
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=lambda each: each["name"])
+@pytest.mark.parametrize("settings", KINDS, ids=title)
 def test_places_kept_from_report_to_report_are_those_of_all_curves(settings):
     rule, luck = make_scheduler(parse_spec_of(settings)), random.Random(7)
     trials = [Seen({}, number) for number in range(12)]
@@ -121,7 +130,7 @@ def parse_spec_of(settings):
     return schedulers.SCHEDULERS[settings["name"]](**settings)
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=lambda each: each["name"])
+@pytest.mark.parametrize("settings", KINDS, ids=title)
 def test_a_decision_costs_no_more_in_a_long_search(settings):
     rule = make_scheduler(parse_spec_of(settings))
     standing = Standing(rule)
@@ -151,7 +160,7 @@ def test_settings_of_another_scheduler_are_refused(fake, settings, sentence):
         fake.make_spec(scheduler=settings)
 
 
-@pytest.mark.parametrize("settings", [{"name": "none", "grace": 5, "factor": 3}, *KINDS], ids=lambda each: each["name"])
+@pytest.mark.parametrize("settings", [{"name": "none", "grace": 5, "factor": 3}, *KINDS], ids=title)
 def test_a_spec_comes_back_from_its_dump(fake, settings):
     spec = fake.make_spec(scheduler=settings)
     assert parse_spec(spec.model_dump(mode="json")) == spec
@@ -203,21 +212,30 @@ def told(folder):
     return decisions, [{**row, "attempts": 0} for row in tables["trials"]]
 
 
-@pytest.mark.parametrize("settings", KINDS, ids=lambda each: each["name"])
+def went_on(state):
+    """The trials that were stopped and later continued."""
+    stopped = {row.trial_id for row in state.decisions if row.kind == "stopped"}
+    return sorted(stopped & {trial.id for trial in state.trials.values() if not trial.stopped})
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=title)
 def test_a_killed_sweep_stops_the_same_trials(fake, tmp_path, settings):
+    pauses = settings.get("mode") == "pause"
     spec = fake.make_spec(
         studies=["none"],
         train={"epochs": 4},
-        budget={"trials": 7},
+        budget={"trials": 8 if pauses else 7},
         scheduler=settings,
         confirm={"top": 1, "seeds": 1},
-        sampler={"name": "random"},
+        sampler={"name": "tpe", "startup": 3} if pauses else {"name": "random"},
     )
     make = Bumpy(fake).make
     state = fake.run(spec, tmp_path / "whole", make())
     pruned = [trial for trial in state.trials.values() if trial.state == "pruned"]
     assert pruned
     assert any(trial.state == "complete" and trial.phase == "search" for trial in state.trials.values())
+    if pauses:
+        assert went_on(state), "no trial went on after it was stopped"
     if settings["name"] in ("median", "patience"):
         assert f"at epoch {pruned[0].epochs_run}" in pruned[0].reason
     expected = told(tmp_path / "whole")
@@ -225,3 +243,121 @@ def test_a_killed_sweep_stops_the_same_trials(fake, tmp_path, settings):
         folder = tmp_path / f"cut{cut}"
         fake.resumed(folder, cut, lambda folder: fake.run(spec, folder, make()))
         assert told(folder) == expected, f"cut after record {cut}"
+
+
+def standing_of(rule, trials):
+    standing = Standing(rule)
+    for each in trials:
+        standing.update(each)
+    return standing
+
+
+PAUSE = schedulers.Halving(factor=3, mode="pause")
+
+
+def test_only_the_best_of_the_first_trials_goes_on_at_once():
+    assert judged(PAUSE, [0.1]).action == "continue", "alone, it is the best"
+    assert judged(PAUSE, [0.1], [Seen({1: 0.9}, 1)], number=2).action == "stop"
+    assert judged(PAUSE, [0.9], [Seen({1: 0.1}, 1)], number=2).action == "continue"
+    assert judged(PAUSE, [0.9], [Seen({1: 0.9}, 1)], number=2).action == "stop", "of equals the earlier"
+    assert judged(PAUSE, [0.9], [Seen({1: 0.9}, 1)], number=0).action == "continue"
+
+
+def test_a_stopped_trial_goes_on_once_it_is_among_the_best_of_its_rung():
+    rule = make_scheduler(PAUSE)
+    running = [Seen({1: 0.9}, 0), Seen({1: 0.1}, 1), Seen({1: 0.2}, 2)]
+    stopped = [Seen({1: 0.5}, 3, stopped_at=1), Seen({1: 0.4}, 4, stopped_at=1)]
+    assert rule.promotion(standing_of(rule, [*running[:2], *stopped[:1]]).lists) is None, "one of three goes on"
+    found = rule.promotion(standing_of(rule, [*running, *stopped]).lists)
+    assert (found.number, found.rung, found.value, found.entered, found.kept) == (3, 1, 0.5, 5, 2)
+    assert make_scheduler(schedulers.Halving()).promotion(standing_of(rule, [*running, *stopped]).lists)
+    final = make_scheduler(schedulers.Halving())
+    assert final.promotion(standing_of(final, [*running, *stopped]).lists) is None, "stopped for good"
+
+
+def test_the_highest_rung_comes_first_and_a_complete_trial_counts_there():
+    rule = make_scheduler(PAUSE)
+    low = [Seen({1: 0.9}, 1, stopped_at=1)]
+    high = [Seen({1: 0.5, 3: 0.3}, 2, stopped_at=3), Seen({1: 0.5, 3: 0.4}, 3, stopped_at=3)]
+    assert rule.promotion(standing_of(rule, [*low, *high]).lists).number == 3
+    ended = [Seen({1: 0.5, 3: 0.6, 9: 0.6}, 4)]
+    assert rule.promotion(standing_of(rule, [*low, *high, *ended]).lists).number == 1
+
+
+class InOrder:
+    """Qualities of a list, to the configs in the order in which they are tried."""
+
+    def __init__(self, *qualities):
+        self.qualities, self.seen = qualities, {}
+
+    def __call__(self, config):
+        return self.seen.setdefault(config.config_id, self.qualities[min(len(self.seen), len(self.qualities) - 1)])
+
+
+def pausing(fake, **budget):
+    """A sweep with a single rung, at epoch 2 of 4."""
+    return fake.make_spec(
+        studies=["none"],
+        train={"epochs": 4},
+        budget=budget,
+        scheduler={"name": "halving", "grace": 2, "factor": 2, "mode": "pause"},
+        confirm={"top": 1, "seeds": 1},
+        sampler={"name": "random"},
+    )
+
+
+def test_a_stopped_trial_goes_on_only_if_the_budget_allows_it_and_also_when_the_budget_has_grown(fake, tmp_path):
+    def searched(epochs, folder):
+        """Of every trial its state and epochs, in a sweep whose second config deserves to go on after the third."""
+        state = fake.run(pausing(fake, epochs=epochs), tmp_path / folder, fake.FakeTrain(worth))
+        return [(trial.state, trial.epochs_run, trial.reason) for trial in state.of_study("none", "search")]
+
+    worth = InOrder(0.9, 0.8, 0.1)
+    whole, lower = ("complete", 4, None), "not among the best {} of {} at the rung of epoch 2"
+    first = ("pruned", 2, lower.format(1, 2))
+    assert searched(6, "6") == [whole, first], "the budget is spent"
+    assert searched(8, "8") == [whole, first, ("pruned", 2, lower.format(2, 3))], "two more epochs are too many"
+    assert searched(9, "9") == [whole, whole, ("pruned", 2, lower.format(2, 3))]
+    for folder in ("6", "8"):
+        assert searched(9, folder) == searched(9, "9")
+
+
+def test_a_trial_that_goes_on_is_trained_from_where_it_was(fake, tmp_path):
+    train = fake.FakeTrain(InOrder(0.9, 0.8, 0.1))
+    state = fake.run(pausing(fake, epochs=9), tmp_path, train)
+    assert train.epochs_trained == sum(trial.epochs_run for trial in state.trials.values())
+    second = state.trials["none-1"]
+    assert (second.attempts, second.stopped, second.result.epochs_run) == (2, None, 4)
+    kinds = [row.kind for row in state.decisions if row.trial_id == "none-1"]
+    assert kinds == ["proposed", "started", "stopped", "ended", "promoted", "started", "ended"]
+
+
+def test_no_new_config_is_tried_before_a_stopped_one_that_deserves_to_go_on(fake, tmp_path):
+    state = fake.run(pausing(fake, trials=4), tmp_path, fake.FakeTrain(InOrder(0.9, 0.8, 0.1, 0.2)))
+    order = [(row.kind, row.trial_id) for row in state.decisions if row.kind in ("proposed", "promoted")]
+    assert order.index(("promoted", "none-1")) < order.index(("proposed", "none-3"))
+    assert not [trial for trial in state.trials.values() if trial.state.is_unfinished]
+    assert [trial.candidate_of for trial in state.of_study("none", "confirm")] == ["none-0"], "after the search is over"
+
+
+def test_a_search_is_not_over_while_a_stopped_trial_may_go_on(fake, tmp_path):
+    spec = pausing(fake, trials=3)
+    fake.run(spec, tmp_path, fake.FakeTrain(InOrder(0.9, 0.8, 0.1)))
+    records = read(tmp_path)
+    at = next(
+        number for number, each in enumerate(records) if each.kind == "promoted" and each.data["trial"] == "none-1"
+    )
+    before, after = SweepState.of(records[:at]), SweepState.of(records)
+    assert not any(trial.state.is_unfinished for trial in before.trials.values())
+    assert not search_over(spec, before, spec.studies[0])
+    assert search_over(spec, after, spec.studies[0])
+
+
+def test_the_plan_says_that_trials_pause(fake):
+    words = make_scheduler(PAUSE).words([1, 3])
+    assert words == "rungs at epochs 1, 3, at which trials pause until they are among the best"
+    assert make_scheduler(schedulers.Hyperband(mode="pause")).words([1, 3]).startswith(f"{words}: ")
+    with pytest.raises(InputError, match=r"scheduler.mode: input should be 'stop' or 'pause', got 'freeze'"):
+        fake.make_spec(scheduler={"name": "halving", "mode": "freeze"})
+    with pytest.raises(InputError, match=r"scheduler.mode: is a setting of halving and hyperband"):
+        fake.make_spec(scheduler={"name": "median", "mode": "pause"})

@@ -25,8 +25,6 @@ from analysis.tables.controls import subject_of_group
 from analysis.tables.json_columns import read_frozen_selection, read_levels
 from analysis.tables.states import Control
 
-ROLE = "mIoU (points) on role select at the last evaluated epoch"
-
 
 @dataclass(frozen=True)
 class Sheet:
@@ -74,10 +72,11 @@ def comparison_sheet(findings: Findings, marks: str = "") -> Sheet:
     """The comparison of the studies; ``marks`` are sentences that its note must carry."""
     frame, beaten = findings.comparison, findings.bold()
     caption = (
-        f"Best config of each study, {ROLE}: mean over fresh seeds (n), difference to the baseline, share of the gap "
-        "to the teacher that is closed."
+        f"Best config of each study, {findings.score}, in points: mean over fresh seeds (n), difference to the "
+        "baseline, share of the gap to the teacher that is closed."
         if findings.confirmed
-        else f"Not confirmed: best single-seed score of each study's search, {ROLE}, optimistic by an unknown amount."
+        else f"Not confirmed: best single-seed score of each study's search, {findings.score}, in points, optimistic "
+        "by an unknown amount."
     )
     scores = ("mIoU (n)", "Over baseline", "Verdict", "Gap closed", "Seeds", "In search", "Failed")
     columns = ("Study", *scores, "Searched", "Trials", "Epochs", "Hours")
@@ -153,7 +152,10 @@ def methods_sheets(findings: Findings) -> Iterator[Sheet]:
         for row in every
     )
     columns = ("Study", "Searches", "mIoU", "Over baseline", "Verdict", "Spread of searches", "Spread of seeds")
-    caption = f"Methods, each searched several times, {ROLE}: mean over searches, difference to the baseline."
+    caption = (
+        f"Methods, each searched several times, {findings.score}, in points: mean over searches, difference to the "
+        "baseline."
+    )
     note = " ".join([METHOD_CLAIM, ESTIMATOR, *claim.notes])
     yield Sheet("methods", caption, columns, rows, note)
 
@@ -180,7 +182,7 @@ def ablation_sheets(findings: Findings, marks: str = "") -> Iterator[Sheet]:
             )
             for _, row in frame.iterrows()
         )
-        caption = f"Ablation ({design}): {ROLE}, mean (n), and difference to the reference."
+        caption = f"Ablation ({design}): {findings.score}, in points, mean (n), and difference to the reference."
         columns = ("Cell", *factors, "mIoU (n)", "Over reference", "Verdict", "Seed by seed")
         tested = frame[frame["low"].notna()]
         judged = [estimators(frame), _detectable(frame), *_few(tested["n"])] if len(tested) else []

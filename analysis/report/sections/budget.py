@@ -4,7 +4,6 @@ from analysis.conditions.time_spent import recording
 from analysis.figures import search as plots
 from analysis.formats import count, duration, missing, points, text
 from analysis.report import html as page
-from analysis.report.captions import SCORE
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.search.history import incumbents, spending
@@ -30,7 +29,8 @@ def section(findings: Findings) -> str:
     lines = page.figure(
         page.keys(findings.palette) + page.plot(plots.incumbent(steps, findings.palette)),
         "Best so far in the search: one seed each, optimistic; not a comparison of methods.",
-        f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose. {SCORE}",
+        f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose. "
+        f"{findings.about_scores}",
     )
     return bars + lines + _searches(findings)
 
@@ -61,7 +61,7 @@ def _searches(findings: Findings) -> str:
     columns = ["Study", "Search", "Trials", "Epochs", "Time", "Best finalist", "Its mean"]
     note = (
         "Each search has seeds, early stopping and a race of its own, and an even share of its study's budget. "
-        f"The mean is over fresh seeds that also chose the finalist, so it is optimistic. {SCORE}"
+        f"The mean is over fresh seeds that also chose the finalist, so it is optimistic. {findings.about_scores}"
     )
     return f'<h3>What each search spent and found</h3>{page.table(columns, rows)}<p class="aside">{note}</p>'
 

@@ -2,7 +2,6 @@
 
 from analysis.figures import search as plots
 from analysis.report import html as page
-from analysis.report.captions import SCORE
 from analysis.report.findings import Findings
 from analysis.search.expected_best import expected_best
 
@@ -20,7 +19,7 @@ def section(findings: Findings) -> str:
     rest = (
         "A claim about methods, from one search each: the luck of other searches is not in it. U-statistic over all "
         f"orders of the trials; 80 % band. Thin: the score that chooses, optimistic.{scored} Dotted beyond a quarter "
-        f"of the trials, where it cannot be trusted. {SCORE}"
+        f"of the trials, where it cannot be trusted. {findings.about_scores}"
     )
     by_trials = page.plot(plots.expected_by_trials(expected.by_trials, findings.palette))
     by_hours = page.plot(plots.expected_by_hours(expected.by_hours, findings.palette))

@@ -4,7 +4,6 @@ from analysis.figures import importance as importance_plots
 from analysis.figures import search as plots
 from analysis.formats import count
 from analysis.report import html as page
-from analysis.report.captions import SCORE
 from analysis.report.findings import Findings
 from analysis.search.importance import FEWEST, cautions, importance, isolation, searched
 
@@ -55,7 +54,7 @@ def _isolation(findings: Findings, study: str, names: list[str]) -> str:
         drawn.append(f"<div><h3><code>{page.escape(name)}</code></h3>{page.plot(drawing)}</div>")
     rest = (
         "Thin: the best of each part of the range, which grows with the number of configs in it; thick: the upper "
-        f"quartile; all other parameters as they came. {SCORE}"
+        f"quartile; all other parameters as they came. {findings.about_scores}"
     )
     return page.figure(f'<div class="grid">{"".join(drawn)}</div>', f"How good {study} gets where.", rest)
 
@@ -76,7 +75,8 @@ def _responses(findings: Findings) -> str:
         drawn.append(f"<div><h3><code>{title}</code>{note}</h3>{drawing}</div>")
     rest = (
         f"Every dot is one complete search trial, {count(frame['trial_id'].nunique())} in all, one seed each. {partly}"
-        f"{SCORE} A search tries more values where scores were good: do not read an average off a cloud."
+        f"{findings.about_scores} A search tries more values where scores were good: do not read an average off a "
+        "cloud."
     )
     body = page.keys(findings.palette) + f'<div class="grid">{"".join(drawn)}</div>'
     return page.figure(body, "Score against the value of each searched parameter.", rest)

@@ -6,7 +6,6 @@ import yaml
 from analysis.figures import results as plots
 from analysis.formats import count, missing, plural, points
 from analysis.report import html as page
-from analysis.report.captions import SCORE
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.report.sections.finalists import MANY_FINALISTS, seed_counts
@@ -30,7 +29,7 @@ def section(findings: Findings) -> str:
             page.keys(findings.palette) + page.plot(plots.slopes(shown, findings.palette)),
             f"{fell} of {len(rose)} finalists scored lower on fresh seeds than in the search that chose them.",
             f"{partly}. Left: the score in the search, on one seed; right: the mean over {seed_counts(rose)}. A fall "
-            f"is the optimism of picking a maximum, not a fault of the config. {SCORE}",
+            f"is the optimism of picking a maximum, not a fault of the config. {findings.about_scores}",
         )
     row = findings.ranked[findings.ranked["config_id"] == chosen["config_id"]].iloc[0]
     config = yaml.safe_dump(read_config(row["config_json"]).content, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,1 @@
+"""Replays whole search procedures on the table of real trainings `benchmarks/kdbench`."""

@@ -1,0 +1,198 @@
+"""Policies of the product: its own driver decides, and nothing is trained or written.
+
+A policy is what a spec says: `sampler`, `scheduler`, `space`, ... The driver's ledger is kept in memory, and the
+pulls at weight 1 are not measured but stated as 1, because the trainings of the replay go by pulls.
+"""
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import kdtrain.space
+from kdtrain.loop.pulls import Calibration
+from kdtrain.loop.reports import EpochReport, TrainResult
+from kdtrain.space import Range
+from search.clock import Training
+from search.confirmation import ONE_SE, choice
+from search.plan import Plan
+from search.tables import Domain, Params, Space
+from sweeps.driver import driver as driver_module
+from sweeps.driver.allocation import candidates, race
+from sweeps.driver.driver import Driver, Idle
+from sweeps.driver.fresh_scores import counted_score
+from sweeps.ledger.environment import TrainContext
+from sweeps.ledger.events import Event
+from sweeps.ledger.record import Record
+from sweeps.ledger.sweep_events import TeacherKnown
+from sweeps.ledger.trial_state import Phase
+from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.spec.strict_yaml import parse_yaml
+
+_FACTS = {"name": "streets", "classes": ["a"], "palette": ["#000000"], "images": {}, "digests": {}}
+_TEACHER = TeacherKnown("feedfacefeedface", "none", "FPN", None, 0, None, None, None, None, None, "given")
+_MODELS = ("tpe", "gp")
+"""Samplers whose proposals take so long that equal ones are computed once."""
+Memory = dict[Hashable, Any]
+"""Proposals by all that they depend on: a search with a smaller budget begins like that with a larger one."""
+
+
+def study_spec(spec: Mapping[str, Any], study: str, plan: Plan, policy: Mapping[str, Any], seed: int) -> SweepSpec:
+    """The spec of one study's search and confirmation.
+
+    Args:
+        spec: The spec that the table was made with.
+        study: The name of the study.
+        plan: The budget.
+        policy: Fields of the spec that the policy has for itself.
+        seed: The seed of the sweep.
+
+    Raises:
+        ValueError: If the spec has no such study.
+    """
+    studies = [each for each in spec["studies"] if (each if isinstance(each, str) else each["name"]) == study]
+    if not studies:
+        raise ValueError(f"the spec {spec['name']} must have the study {study}, got {spec['studies']}")
+    parsed = parse_spec({**spec, "studies": studies, "budget": {"trials": 1}})
+    return parse_spec(
+        {
+            **spec,
+            "studies": studies,
+            "budget": {"epochs": plan.search * next(iter(parsed.epochs.values()))},
+            "confirm": {"top": plan.top, "seeds": plan.seeds},
+            "seed": seed,
+            **policy,
+        }
+    )
+
+
+def space_of(spec: SweepSpec) -> Space:
+    """The space of the spec's only study."""
+    return {path: _domain(domain) for path, domain in spec.space_of(spec.studies[0]).items()}
+
+
+def _domain(domain: kdtrain.space.Domain) -> Domain:
+    if isinstance(domain, Range):
+        return Domain(domain.low, domain.high, domain.log, domain.integer)
+    return Domain(choices=domain.choices)
+
+
+class Ours:
+    """A policy of the product; implements `search.clock.Policy`.
+
+    Args:
+        spec: From `study_spec`.
+        default: The published config, as the table has it.
+        rule: How the config is chosen of the finalists, see `search.confirmation.choice`.
+        memory: Keeps proposals of models for other budgets of the same repetition.
+    """
+
+    def __init__(
+        self, spec: SweepSpec, default: Params | None, rule: str = ONE_SE, memory: Memory | None = None
+    ) -> None:
+        self._spec, self._default, self._rule = spec, default, rule
+        self._study = spec.studies[0]
+        with TemporaryDirectory(prefix="kdsweep-") as folder, _in_memory():
+            self._driver = Driver(spec, folder, TrainContext(_FACTS, {"environment_id": "replay"}, _TEACHER))
+        for measurement in self._driver.pulls_to_measure():
+            lengths = dict.fromkeys(measurement.terms, (1.0,))
+            self._driver.measured(measurement, Calibration((1,), (1.0,), lengths))
+        if memory is not None and spec.sampler.name in _MODELS:
+            self._driver._sampler = _Remembering(self._driver._sampler, memory)
+
+    def next(self) -> Training | None:
+        """See `search.clock.Policy`."""
+        trial = self._driver.next()
+        if isinstance(trial, Idle):
+            return None
+        with patch.object(driver_module, "code_here", lambda trial: None):
+            self._driver.started(trial.id)
+        seed = 0 if trial.phase is Phase.SEARCH else 1 + self._spec.confirm_seeds.index(trial.seed)
+        return Training(trial.id, dict(trial.params), seed, max(trial.reports, default=0), trial.epochs)
+
+    def report(self, key: str, epoch: int, score: float) -> bool:
+        """See `search.clock.Policy`."""
+        epochs = self._driver.state.trials[key].epochs
+        return self._driver.report(key, _report(epoch, epochs, score)) == "continue"
+
+    def ended(self, key: str) -> None:
+        """See `search.clock.Policy`."""
+        trial = self._driver.state.trials[key]
+        reports = tuple(report for _, report in sorted(trial.reports.items()))
+        state = "complete" if len(reports) == trial.epochs else "interrupted"
+        self._driver.ended(key, TrainResult(state, len(reports), reports))
+
+    def chosen(self) -> Params | None:
+        """See `search.clock.Policy`."""
+        spec, state = self._driver.spec, self._driver.state
+        if rounds := race(spec, state, self._study):
+            fresh = state.of_study(self._study.name, Phase.CONFIRM)
+            finalists = [
+                (
+                    dict(trial.params),
+                    {run.seed: counted_score(spec, state, run) or 0.0 for run in fresh if run.candidate_of == trial.id},
+                )
+                for trial in rounds[-1]
+                if trial is not None
+            ]
+            return choice(finalists, space_of(spec), self._default, self._rule)
+        one = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"top": 1})})
+        best = candidates(one, state, self._study)
+        return dict(best[0].params) if best else None
+
+
+class _Remembering:
+    """A sampler that computes equal proposals once; a proposal depends on what it is called with alone."""
+
+    def __init__(self, sampler: Any, memory: Memory, search: Hashable = None) -> None:
+        self._sampler, self._memory, self._search = sampler, memory, search
+        if hasattr(sampler, "for_search"):
+            self.for_search: Callable[[Any], _Remembering] = lambda search: _Remembering(
+                sampler.for_search(search), memory, search
+            )
+
+    def propose(self, study: str, space: Any, trials: Sequence[Any], seed: int) -> Params | None:
+        """See `sweeps.driver.sampler.ConfigSampler`."""
+        told = tuple((*trial.params.values(), trial.state, tuple(trial.curve.values())) for trial in trials)
+        key = (study, seed, self._search, hash(told))
+        if key not in self._memory:
+            self._memory[key] = self._sampler.propose(study, space, trials, seed)
+        return self._memory[key]  # type: ignore[no-any-return]
+
+
+class _Ledger:
+    """A ledger that keeps nothing: the state of the driver has all that is asked for."""
+
+    records: tuple[Record, ...] = ()
+
+    def __init__(self, *unused: object) -> None:
+        self._number = 0
+
+    def append(self, event: Event) -> Record:
+        """The record of an event."""
+        self._number += 1
+        return Record(self._number, _NOON, event.kind, event.to_json())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+_NOON = datetime(2026, 1, 1, 12).isoformat() + "+00:00"
+
+
+@contextlib.contextmanager
+def _in_memory() -> Iterator[None]:
+    with patch.object(driver_module, "Ledger", _Ledger), patch("os.fsync", lambda handle: None):
+        yield
+
+
+def _report(epoch: int, epochs: int, score: float) -> EpochReport:
+    return EpochReport(epoch, epochs, {"miou": score / 100}, {}, 0.1, {"total": 1.0}, 8)
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The fields of the spec that a task of the table was made with."""
+    return dict(parse_yaml(path.read_text(), str(path)))
