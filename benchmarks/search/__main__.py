@@ -118,6 +118,7 @@ def fit(options: argparse.Namespace) -> int:
     """Fit the surrogates and print how well they predict configs that were left out."""
     lines = ["| task | study | configs | rank correlation, left out | between two seeds | error | spread | seed sd |"]
     lines.append("|" + "---|" * 8)
+    options.dir.mkdir(parents=True, exist_ok=True)
     for (task, study), each in studies(options.tables, options.specs, options.dir, False).items():
         said = each.surrogate.fit_of_left_out(each.table)
         figures = [

@@ -1,7 +1,7 @@
 """Policies of the product: its own driver decides, and nothing is trained or written.
 
-A policy is what a spec says: `sampler`, `scheduler`, `space`, ... The driver's ledger is kept in memory, and the
-pulls at weight 1 are not measured but stated as 1, because the trainings of the replay go by pulls.
+A policy is what a spec says: `sampler`, `scheduler`, `space`, ... The driver's ledger is kept in memory. The pulls at
+weight 1 are those of the published configs of the table: so the search begins there, and all others go by pulls.
 """
 
 import contextlib
@@ -86,19 +86,25 @@ class Ours:
     Args:
         spec: From `study_spec`.
         default: The published config, as the table has it.
+        pulls: By the name of a term, its pull at weight 1 in the published config; 1 where that is not known.
         rule: How the config is chosen of the finalists, see `search.confirmation.choice`.
         memory: Keeps proposals of models for other budgets of the same repetition.
     """
 
     def __init__(
-        self, spec: SweepSpec, default: Params | None, rule: str = ONE_SE, memory: Memory | None = None
+        self,
+        spec: SweepSpec,
+        default: Params | None,
+        pulls: Mapping[str, float],
+        rule: str = ONE_SE,
+        memory: Memory | None = None,
     ) -> None:
         self._spec, self._default, self._rule = spec, default, rule
         self._study = spec.studies[0]
         with TemporaryDirectory(prefix="kdsweep-") as folder, _in_memory():
             self._driver = Driver(spec, folder, TrainContext(_FACTS, {"environment_id": "replay"}, _TEACHER))
         for measurement in self._driver.pulls_to_measure():
-            lengths = dict.fromkeys(measurement.terms, (1.0,))
+            lengths = {key: (pulls.get(term.name, 1.0),) for key, term in measurement.terms.items()}
             self._driver.measured(measurement, Calibration((1,), (1.0,), lengths))
         if memory is not None and spec.sampler.name in _MODELS:
             self._driver._sampler = _Remembering(self._driver._sampler, memory)

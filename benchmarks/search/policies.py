@@ -55,6 +55,14 @@ OURS: dict[str, PolicyOfOurs] = {
     "sobol + halving": PolicyOfOurs({"sampler": {"name": "sobol"}, "scheduler": _HALVING}),
     "cmaes + halving": PolicyOfOurs({"sampler": {"name": "cmaes"}, "scheduler": _HALVING}),
     "gp": PolicyOfOurs({"sampler": {"name": "gp", "startup": 6}, "scheduler": {"name": "none"}}),
+    "tpe + hyperband": PolicyOfOurs({"sampler": _TPE, "scheduler": {"name": "hyperband"}}),
+    "tpe + median": PolicyOfOurs({"sampler": _TPE, "scheduler": {"name": "median", "grace": 2}}),
+    "prior": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": {"name": "none"}}),
+    "prior + halving": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": _HALVING}),
+    "prior + hyperband": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": {"name": "hyperband"}}),
+    "prior + halving, wrong prior": PolicyOfOurs(
+        {"sampler": {"name": "prior"}, "scheduler": _HALVING}, wrong_prior=True
+    ),
     "gp + halving": PolicyOfOurs({"sampler": {"name": "gp", "startup": 6}, "scheduler": _HALVING}),
 }
 _FAST = {"opt_maxiter": 15, "opt_skip_init_length": 20, "opt_skip_period": 8, "opt_nstarts": 1}

@@ -136,7 +136,7 @@ def _policy(
     if part.of.wrong_prior:
         fields["space"] = {**study.spec.get("space", {}), **dict(_wrong_priors(study))}
     spec = study_spec(study.spec, part.study, plan(budget), fields, repetition)
-    return Ours(spec, trainings.default, part.of.rule, memory)
+    return Ours(spec, trainings.default, study.table.pulls, part.of.rule, memory)
 
 
 def _wrong_priors(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -97,6 +97,7 @@ class StudyTable:
         space: The space that the configs were drawn from.
         configs: The parameters of every config.
         default: The published config; none if the table has none.
+        pulls: By the name of a term, its pull at weight 1 in the published config.
         curves: mIoU in percent, `(configs, seeds, epochs)`; NaN where a config was not trained with a seed.
     """
 
@@ -105,6 +106,7 @@ class StudyTable:
     space: Space
     configs: tuple[Params, ...]
     default: Params | None
+    pulls: Mapping[str, float]
     curves: np.ndarray
 
     @property
@@ -143,13 +145,26 @@ def _study(task: str, study: str, space: Mapping[str, Mapping[str, object]], row
         configs.append(params)
     curves = np.full((len(number), len(seeds), epochs), np.nan)
     index = (rows["config"].map(number), rows["seed"].map(seeds), rows["epoch"].astype(int) - 1)
-    curves[index] = rows["score"].to_numpy(float)
+    curves[index] = 100 * rows["score"].to_numpy(float)
     trained = ~np.isnan(curves).all(axis=2)
     if np.isnan(curves[trained]).any():
         raise ValueError(f"{task}: every training of {study} must have a score after each of {epochs} epochs")
     of_default = [number[config] for config in first.index[first["published_default"].astype(bool)]]
     default = configs[of_default[0]] if of_default else None
-    return StudyTable(task, study, domains, tuple(configs), default, curves)
+    pulls = _pulls(first[first["published_default"].astype(bool)])
+    return StudyTable(task, study, domains, tuple(configs), default, pulls, curves)
+
+
+def _pulls(published: pd.DataFrame) -> dict[str, float]:
+    """The pulls at weight 1 of the terms of the published config."""
+    columns = [name for name in published if name.startswith(f"{SETTING}terms.") and name.endswith(".pull")]
+    weights = {name: name.removesuffix("pull") + "weight" for name in columns}
+    found = {
+        name.split(".")[2]: float((published[name] / published[weight]).iloc[0])
+        for name, weight in weights.items()
+        if weight in published and len(published)
+    }
+    return {name: pull for name, pull in found.items() if math.isfinite(pull)}
 
 
 def _value(domain: Domain, value: object) -> Value:

@@ -23,7 +23,7 @@ SPEC = {
     "name": "toy",
     "data": {"name": "streets"},
     "teacher": {"path": "none"},
-    "train": {"epochs": EPOCHS},
+    "train": {"epochs": EPOCHS, "optimizer": {"lr": 0.01}},
     "space": {"optimizer.lr": {"low": 0.001, "high": 0.1, "log": True}},
     "studies": ["none", "kd"],
 }
@@ -36,9 +36,9 @@ DOMAINS = {
 
 def toy_score(params, epoch, seed):
     """Best at a rate of 0.02, a pull of 2 and a temperature of 4; a seed shifts all configs alike."""
-    far = abs(np.log10(params["optimizer.lr"] / 0.02))
-    far += 0.5 * abs(np.log10(params.get("terms.pixel_kd.pull", 2.0) / 2.0))
-    far += 0.1 * abs(np.log2(params.get("terms.pixel_kd.temperature", 4.0) / 4.0))
+    far = np.log10(params["optimizer.lr"] / 0.02) ** 2
+    far += 0.5 * np.log10(params.get("terms.pixel_kd.pull", 2.0) / 2.0) ** 2
+    far += 0.1 * np.log2(params.get("terms.pixel_kd.temperature", 4.0) / 4.0) ** 2
     return (40 - 12 * far) * (1 - 0.6**epoch) + (seed - 0.5) * 0.4
 
 
@@ -53,12 +53,16 @@ def toy(tmp_path_factory):
             if study == "kd":
                 params["terms.pixel_kd.pull"] = float(10 ** rng.uniform(-1, 1))
                 params["terms.pixel_kd.temperature"] = float(rng.choice([1.0, 2.0, 4.0, 8.0]))
+            if config == 0:
+                published = {"optimizer.lr": 0.01, "terms.pixel_kd.pull": 0.5, "terms.pixel_kd.temperature": 1.0}
+                params = {path: published[path] for path in params}
             for seed in range(5 if config < 4 else 2):
                 noise = rng.normal(0, 0.3)
                 for epoch in range(1, EPOCHS + 1):
                     row = {"task": "toy", "study": study, "config": config, "config_id": f"c{config}", "seed": seed}
                     score = toy_score(params, epoch, seed) + noise * epoch / EPOCHS
-                    row |= {"epoch": epoch, "epochs": EPOCHS, "score": score, "published_default": config == 0}
+                    row |= {"epoch": epoch, "epochs": EPOCHS, "score": score / 100, "published_default": config == 0}
+                    row["set.terms.pixel_kd.weight"] = params.get("terms.pixel_kd.pull", np.nan) / 0.5
                     rows.append(row | {f"set.{path}": params.get(path) for path in DOMAINS if path in domains})
         json_path = folder / "toy.json"
         spaces = json.loads(json_path.read_text()) if json_path.exists() else {}
@@ -76,6 +80,9 @@ def test_a_table_is_read_with_its_spaces_curves_and_published_configs(toy):
     assert toy["none"].curves.shape == toy["kd"].curves.shape == (24, 5, EPOCHS)
     assert list(toy["none"].space) == ["optimizer.lr"]
     assert toy["kd"].default == toy["kd"].configs[0]
+    assert toy["kd"].pulls == {"pixel_kd": pytest.approx(0.5)}
+    assert toy["none"].pulls == {}
+    assert 10 < np.nanmax(toy["kd"].curves) < 100
     assert np.isnan(toy["kd"].curves[10, 2]).all()
     assert not np.isnan(toy["kd"].curves[:, :2]).any()
 
@@ -224,9 +231,10 @@ def test_our_policy_is_the_whole_procedure_within_its_budget(kd, workers, budget
     trainings = kd.surrogate.begin(0)
     spec = study_spec(SPEC, "kd", plan(budget), OURS[TODAY].fields, 0)
     assert space_of(spec) == kd.table.space
-    policy = Ours(spec, trainings.default)
+    policy = Ours(spec, trainings.default, kd.table.pulls)
     outcome = simulate(policy, trainings, workers)
     state = policy._driver.state
+    assert state.trials["kd-0"].params == pytest.approx(kd.table.default)
     assert state.finished
     assert abs(outcome.epochs - budget * EPOCHS) <= EPOCHS
     assert outcome.epochs == sum(trial.epochs_run for trial in state.trials.values())
@@ -240,7 +248,7 @@ def test_our_policy_is_the_whole_procedure_within_its_budget(kd, workers, budget
 
 def test_proposals_that_are_remembered_are_those_that_are_computed(kd):
     def tried(budget, memory):
-        policy = Ours(study_spec(SPEC, "kd", plan(budget), OURS[TODAY].fields, 5), None, memory=memory)
+        policy = Ours(study_spec(SPEC, "kd", plan(budget), OURS[TODAY].fields, 5), None, {}, memory=memory)
         simulate(policy, kd.surrogate.begin(0), 4)
         return [trial.params for trial in policy._driver.state.trials.values()]
 
@@ -307,10 +315,12 @@ def test_a_policy_of_others_stops_trials_and_keeps_to_its_budget(kd, name, worke
     assert next(iter(confirmed._trials.values())).params == trainings.default
 
 
-def test_a_wrong_prior_is_the_worst_config(kd):
+def test_a_wrong_prior_is_the_worst_config(kd, tmp_path):
     from search.replay import _wrong_priors
 
     priors = dict(_wrong_priors(kd))
     assert priors["optimizer.lr"]["prior"] == kd.surrogate.worst[1]["optimizer.lr"]
     assert kd.surrogate.worst[0] < kd.surrogate.best[0] - 10
-    assert PolicyOfOurs({}, wrong_prior=True).wrong_prior
+    policy = PolicyOfOurs({"sampler": {"name": "prior"}}, wrong_prior=True)
+    frame = run_part(Part("wrong", policy, "toy", "kd", "surrogate", 1), kd, {6: 1}, tmp_path)
+    assert len(frame) == 1
