@@ -12,7 +12,7 @@ from analysis.report.held_out import HeldOut
 from analysis.report.line import Line
 from analysis.report.wording import wording_of
 from analysis.tables.files import Tables
-from analysis.tables.json_columns import score_in_words
+from analysis.tables.json_columns import read_spec, score_in_words
 
 WARNINGS = "Warnings"
 """The label of the line of warnings."""
@@ -81,6 +81,8 @@ def not_claimed(
         sentences = ["Intervals are about retraining these configs on new seeds, not about the methods in general."]
     if comparison["searched_parameters"].any():
         sentences.append(f"{_luck(tables)}.")
+        if any(read_spec(text).shares_recipe for text in tables["sweeps"]["spec_json"]):
+            sentences.append("The searches shared what they learnt about the recipe, so studies are not independent.")
     is_ablation = tables["sweeps"]["purpose"].iloc[0] == "ablation"
     if comparison["finalists"].sum() > 1 and found is None and not is_ablation:
         sentences.append(

@@ -46,6 +46,13 @@ class SpecView:
     smallest_effect: float | None
     fields: Mapping[SpecField, object]
 
+    @property
+    def shares_recipe(self) -> bool:
+        """Whether the search of one study draws on what those of the others have learnt, see the sampler ``prior``."""
+        sampler = self.fields.get(SpecField.SAMPLER)
+        options = sampler.get("options") if isinstance(sampler, Mapping) and sampler.get("name") == "prior" else None
+        return isinstance(options, Mapping) and options.get("share") is True
+
 
 def read_spec(spec_json: str) -> SpecView:
     """A spec from the column ``spec_json`` of the table ``sweeps``."""

@@ -26,6 +26,7 @@ class Proposals:
 
     def __init__(self, space: Space, trials: Iterable[SearchedTrial] = ()) -> None:
         self.space, self.inside = space, Ranked()
+        self.others: Mapping[str, Ranked] = {}
         self._is_inside: dict[int, tuple[SearchedTrial, bool]] = {}
         self._configs: set[tuple[object, ...]] = set()
         for trial in trials:
@@ -72,7 +73,13 @@ class AllProposals:
         self._of: dict[str, Proposals] = {}
 
     def of_search(self, study: str, search: int) -> Proposals:
-        """What a search of a study has proposed."""
+        """What a search of a study has proposed, and the searches with this number of the other studies."""
+        proposals = self._of_search(study, search)
+        others = (other for other in self._state.by_study if other != study)
+        proposals.others = {other: self._of_search(other, search).inside for other in others}
+        return proposals
+
+    def _of_search(self, study: str, search: int) -> Proposals:
         name = search_name(study, search)
         if name not in self._of:
             self._of[name] = Proposals(self._space_of(study), self._state.proposed(study, search))

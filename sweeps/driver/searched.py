@@ -1,7 +1,7 @@
 """What a sampler sees of a trial, and of the search that the trial belongs to."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from kdtrain.space import Scalar
@@ -40,3 +40,5 @@ class Search:
     """The same for all proposals of the search, another one for each search; from 0 to 2**63 - 1."""
     trials: int | None = None
     """How many trials the search has if none is stopped early; none where that is not known."""
+    others: Mapping[str, Sequence[SearchedTrial]] = field(default_factory=dict)
+    """By study, the trials so far of the sweep's other studies, each of the search with the same number."""

@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 from test_search import trial
 
+from analysis.ablation.effects import ablate
+from analysis.report.verdict import verdict
+from analysis.selection.compare import compare
+from analysis.tables.files import read_tables
 from kdtrain.errors import InputError
 from kdtrain.space import Choice, Range, parse_domain
 from sweeps.driver.idle_settings import idle_settings
+from sweeps.driver.proposals import AllProposals, Proposals
 from sweeps.driver.sampler import make_sampler, propose
 from sweeps.driver.samplers.beliefs import Belief
 from sweeps.driver.samplers.prior import PriorSampler
 from sweeps.driver.samplers.ranking import Ranked
+from sweeps.outcome.tabulate import write_tables
 from sweeps.plan import _searched
 from sweeps.spec.paths import shares
 from sweeps.spec.pulls import stand_in
@@ -198,3 +204,60 @@ def test_a_sweep_takes_priors_from_its_spec_and_goes_on_with_others(fake, tmp_pa
     assert rates[1] == 0.05
     assert len(rates) == 6
     assert "prior 0.05 -> " in " ".join(one.detail for one in state.decisions)
+
+
+RECIPE = {"optimizer.lr": Range(low=0, high=1), "terms.x.weight": Range(low=0, high=1)}
+
+
+def draws(share, others, space=RECIPE, count=60):
+    """How near to 0.9 the values of each parameter are drawn, before anything is known of the study itself."""
+    tried, sampler = Proposals(space), make_sampler(Sampler(name="prior", options={"share": share}))
+    tried.others = {str(number): Ranked(trials) for number, trials in enumerate(others)}
+    drawn = [propose("s", space, sampler, seed, tried, None) for seed in range(count)]
+    return {path: sum(params[path] > 0.75 for params in drawn) / count for path in space}
+
+
+def told(count, **params):
+    return [trial(n, {"optimizer.lr": 0.9, "terms.x.weight": 0.9, **params}, 0.5) for n in range(count)]
+
+
+def test_what_other_studies_have_learnt_about_the_recipe_counts_where_it_is_asked_for():
+    assert draws(False, [told(6), told(6)]) == draws(True, [])
+    shared = draws(True, [told(6), told(6)])
+    assert shared["optimizer.lr"] > 0.4
+    assert shared["terms.x.weight"] < 0.4
+    assert draws(True, [told(5)]) == draws(True, [])  # too few of them have ended
+    assert draws(True, [[trial(n, {"terms.x.weight": 0.9}, 0.5) for n in range(6)]]) == draws(True, [])
+    only_terms = {"terms.x.weight": RECIPE["terms.x.weight"]}
+    assert draws(True, [told(6)], only_terms) == draws(True, [], only_terms)
+
+
+def test_a_sweep_whose_studies_share_goes_on_as_one_left_alone_and_its_report_says_so(fake, tmp_path):
+    def spec(share):
+        sampler = {"name": "prior", "startup": 2, "options": {"share": share}}
+        settings = {"budget": {"trials": 7}, "confirm": {"top": 1, "seeds": 2}}
+        return fake.make_spec(studies=["none", "kd"], sampler=sampler, **settings)
+
+    whole = fake.run(spec(True), tmp_path / "whole")
+    state = fake.resumed(tmp_path / "cut", 40, lambda folder: fake.run(spec(True), folder))
+    params = {trial.id: trial.params for trial in whole.trials.values()}
+    assert {trial.id: trial.params for trial in state.trials.values()} == params
+    alone = fake.run(spec(False), tmp_path / "alone")
+    assert {trial.id: trial.params for trial in alone.trials.values()} != params
+    sentence = "The searches shared what they learnt about the recipe, so studies are not independent."
+    assert sentence in said(tmp_path / "whole")
+    assert sentence not in said(tmp_path / "alone")
+
+
+def said(sweep):
+    write_tables(sweep)
+    tables = read_tables(sweep)
+    return verdict(tables, compare(tables), ablate(tables)).not_claimed
+
+
+def test_a_search_learns_from_those_with_its_number_alone(fake, tmp_path):
+    spec = fake.make_spec(studies=["none", "kd"], budget={"trials": 8}, repeats=2, sampler={"name": "random"})
+    state = fake.run(spec, tmp_path)
+    proposals = AllProposals(state, lambda study: spec.space_of(spec.study(study)))
+    others = proposals.of_search("kd", 2).others
+    assert {name: {one.search for one in trials} for name, trials in others.items()} == {"none": {2}}

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kdtrain.errors import InputError
 from kdtrain.runtime.random_streams import numpy_rng
-from kdtrain.space import Range, Scalar
+from kdtrain.space import Range, Scalar, contains
 from sweeps.driver.samplers.beliefs import Belief
 from sweeps.driver.samplers.ranking import GOOD, Ranked, ranked
-from sweeps.driver.searched import SearchedTrial
+from sweeps.driver.searched import Search, SearchedTrial
 from sweeps.spec.paths import Space, drawn, identity, shares
 
 _LEAST_STEP, _STEP, _RATE = 0.05, 0.25, 0.5
@@ -59,12 +60,17 @@ class PriorSampler:
     follows from the densities that it gives to the best third of the trials, so a prior that is wrong is left soon. The
     config in which every parameter has its prior comes first.
 
+    With `share` a third such source is around the best trials of the sweep's other studies: it draws the recipe, the
+    parameters outside of `terms.`, from near theirs, and the others from their priors (inferred). The best trials of
+    two studies then have a common cause, so the studies are not independent.
+
     In the paper the share of uniform draws follows from the rung; here it is an option, because all trials of an
     asynchronous search begin at the first rung.
 
     Args:
         startup: Trials that must have a score before the best one is looked at.
         random: The share of uniform draws.
+        share: Whether what other studies have learnt about the recipe counts.
 
     Raises:
         InputError: If an option is not valid.
@@ -73,10 +79,19 @@ class PriorSampler:
     uses_priors = True
     """Whether the priors of domains count."""
 
-    def __init__(self, startup: int = 6, random: float = 0.25) -> None:
+    def __init__(self, startup: int = 6, random: float = 0.25, share: bool = False) -> None:
         if isinstance(random, bool) or not isinstance(random, int | float) or not 0 <= random <= 1:
             raise InputError(f"random: must be a share from 0 to 1, got {random!r}")
-        self._startup, self._random = startup, float(random)
+        if not isinstance(share, bool):
+            raise InputError(f"share: must be true or false, got {share!r}")
+        self._startup, self._random, self._share = startup, float(random), share
+        self._search = Search()
+
+    def for_search(self, search: Search) -> "PriorSampler":
+        """See `sweeps.driver.sampler.ConfigSampler`."""
+        bound = copy(self)
+        bound._search = search
+        return bound
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""
@@ -89,15 +104,28 @@ class PriorSampler:
         return sources[chosen][0].draw(space, rng)
 
     def sources(self, space: Space, told: Ranked) -> list[tuple[Source, float]]:
-        """From where the next config may be drawn, each with its probability: everywhere, prior, incumbent."""
+        """From where the next config may be drawn, each with its probability: everywhere, prior, incumbent, others."""
         everywhere = Source({path: Belief(domain) for path, domain in space.items()})
         informed = [Source({path: Belief.of(domain) for path, domain in space.items()})]
         scored = told.best(_TOP * GOOD)
         best = scored[: max(1, len(scored) // _TOP)]
         if len(scored) >= self._startup:
             informed.append(_around(space, best))
+        if self._share and (others := self._others(space)) is not None:
+            informed.append(others)
         likely = ((1 - self._random) * share for share in _evidence(space, informed, best))
         return [(everywhere, self._random), *zip(informed, likely, strict=True)]
+
+    def _others(self, space: Space) -> Source | None:
+        """Configs whose recipe is near those of the other studies' best trials; none as long as nothing is known."""
+        recipe = {path: domain for path, domain in space.items() if not path.startswith("terms.")}
+        scored = [ranked(trials).best(self._startup) for trials in self._search.others.values()]
+        best = [trials[0] for trials in scored if len(trials) >= self._startup]
+        alike = [trial for trial in best if all(contains(d, trial.params.get(path)) for path, d in recipe.items())]
+        if not recipe or not alike:
+            return None
+        believed = {path: Belief.of(domain) for path, domain in space.items()}
+        return Source({**believed, **_around(recipe, alike).beliefs})
 
 
 def _believed(space: Space) -> dict[str, Scalar] | None:
