@@ -26,7 +26,7 @@ from sweeps.designs.forecast import Forecast, forecast
 from sweeps.driver import warm_start
 from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs, most_trials
 from sweeps.driver.config_check import ConfigCheck
-from sweeps.driver.idle_settings import idle_settings, rungs
+from sweeps.driver.idle_settings import idle_settings, most_stopped, rungs
 from sweeps.driver.sampler import make_sampler, uses_priors
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.space_check import check_space
@@ -87,6 +87,10 @@ class StudyPlan:
     """Epochs at which a trial may be stopped early."""
     early_stopping: str = ""
     """The same in words."""
+    audits: int = 0
+    """Stopped trials that are trained to their end, about as many at most."""
+    audit_epochs: int = 0
+    """Epochs that they take beside the budget."""
     looks: tuple[int, ...] = ()
     """Seeds at which the confirm phase may end, because the comparison is decided."""
     runs_after_first_look: int = 0
@@ -118,18 +122,20 @@ class Plan:
 
     @property
     def trials(self) -> int:
-        """Trials of search and confirm phase."""
-        return sum(study.trials + study.confirm_runs for study in self.studies)
+        """Trials of search and confirm phase, and audits."""
+        return sum(study.trials + study.confirm_runs + study.audits for study in self.studies)
 
     @property
     def epochs(self) -> int:
-        """Epochs of search and confirm phase."""
-        return sum(study.search_epochs + study.confirm_runs * study.epochs for study in self.studies)
+        """Epochs of search and confirm phase, and of audits."""
+        return sum(
+            study.search_epochs + study.confirm_runs * study.epochs + study.audit_epochs for study in self.studies
+        )
 
     @property
     def least_trials(self) -> int:
-        """Trials of search and confirm phase where the first look ends the confirm phase."""
-        return self.trials - sum(study.runs_after_first_look for study in self.studies)
+        """Trials where no trial is stopped early, and the first look ends the confirm phase."""
+        return self.trials - sum(study.runs_after_first_look + study.audits for study in self.studies)
 
     @property
     def search_share(self) -> float | None:
@@ -154,6 +160,11 @@ class Plan:
                 lines.append(f"  search: {_of_searches(study)}, at most {study.search_epochs} epochs")
             if study.rungs:
                 lines.append(f"  early stopping: {study.early_stopping}")
+            if study.audits:
+                lines.append(
+                    f"  audit: about {study.audits} stopped trials at most are trained to the end after the search, "
+                    f"{study.audit_epochs} epochs beside the budget"
+                )
             if study.confirm_runs:
                 lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on {study.confirm_text}")
             if study.looks:
@@ -355,6 +366,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     space = spec.space_of(study)
     searches, trials = spec.repeats_of(study), most_trials(spec, study)
     rounds, stops = spec.confirm.rounds, rungs(spec, study)
+    audits = math.ceil(spec.scheduler.audit * searches * most_stopped(spec, study))
     return StudyPlan(
         name=study.name,
         title=_title(method) if method and not study.terms else "terms given in the spec",
@@ -370,6 +382,8 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         searches=searches,
         rungs=tuple(stops),
         early_stopping=make_scheduler(spec.scheduler).words(stops) if stops else "",
+        audits=audits,
+        audit_epochs=audits * (config.epochs - stops[0]) if stops else 0,
         looks=spec.confirm.looks,
         runs_after_first_look=(searches if space else 1) * rounds[-1].seeds if spec.confirm.looks else 0,
     )
@@ -442,7 +456,7 @@ def _macs(
             return None
         crop = config.augment.crop or checked.image_size
         area = crop[0] * crop[1] / (checked.image_size[0] * checked.image_size[1])
-        epochs = study.search_epochs + study.confirm_runs * study.epochs
+        epochs = study.search_epochs + study.confirm_runs * study.epochs + study.audit_epochs
         images = checked.images["train"] * config.images_per_step / config.batch_size
         total += epochs * images * area * (student.macs * (1 + _BACKWARD) + teacher_macs)
     return total
@@ -450,7 +464,7 @@ def _macs(
 
 def _disk(spec: SweepSpec, studies: tuple[StudyPlan, ...], student: Cost) -> int:
     """Per trial the student and two checkpoints (weights, their average and the optimizer's state), all in float32."""
-    trials = sum(study.trials + study.confirm_runs for study in studies)
+    trials = sum(study.trials + study.confirm_runs + study.audits for study in studies)
     config = spec.config_for(spec.studies[0])
     states = (2 if config.optimizer.name == "adamw" else 1) + (config.ema.half_life > 0)
     return trials * student.params * 4 * (1 + 2 * (1 + states))

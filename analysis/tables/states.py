@@ -18,13 +18,15 @@ class State(StrEnum):
 class Phase(StrEnum):
     """What a trial was trained for: to search, to confirm finalists, or for the final seeds of a frozen selection.
 
-    A trial that is left out was searched before the space of its study was corrected, and no longer counts.
+    A trial that is left out was searched before the space of its study was corrected, and no longer counts. Audits are
+    not in the table of trials, but in one of their own.
     """
 
     SEARCH = "search"
     CONFIRM = "confirm"
     FINAL = "final"
     LEFT_OUT = "left_out"
+    AUDIT = "audit"
 
 
 class Control(StrEnum):
@@ -61,6 +63,7 @@ ALLOWED: Mapping[tuple[str, str], type[StrEnum]] = {
     ("sweeps", "failures"): FailureScore,
     ("trials", "state"): State,
     ("trials", "phase"): Phase,
+    ("audits", "state"): State,
     ("evaluations", "role"): Role,
     ("teachers", "role"): Role,
     ("studies", "control"): Control,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from analysis.selection.halving import survivors
+from sweeps.driver.audit import drawn
 from sweeps.driver.fresh_scores import counted_score, unstable
 from sweeps.driver.looking import seeds_now
 from sweeps.driver.scheduler import make_scheduler
@@ -171,6 +172,12 @@ def next_confirmation(spec: SweepSpec, state: SweepState, standings: Standings |
 def next_final(spec: SweepSpec, state: SweepState) -> Rerun | None:
     """The next training of the frozen config or of the baseline's, on a further seed."""
     return _first_new(final_runs(spec, state), state, Phase.FINAL)
+
+
+def next_audit(spec: SweepSpec, state: SweepState) -> Rerun | None:
+    """The next stopped trial that is trained to the end, on its own seed."""
+    audits = (Rerun(Phase.AUDIT, spec.study(trial.study), trial.seed, trial) for trial in drawn(spec, state))
+    return _first_new(audits, state, Phase.AUDIT)
 
 
 def count_final_runs(spec: SweepSpec) -> int:

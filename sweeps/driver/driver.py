@@ -22,13 +22,16 @@ from kdtrain.space import Scalar
 from kdtrain.version import __version__
 from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import (
+    Rerun,
     most_trials,
+    next_audit,
     next_confirmation,
     next_final,
     next_promotion,
     next_search,
     spent_trials,
 )
+from sweeps.driver.audit import take_over
 from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages
@@ -337,18 +340,24 @@ class Driver:
         new_trial = self._next_searched() or self._next_on_fresh_seed()
         if new_trial is not None:
             return self._hand_out(new_trial)
-        if unfinished:
+        if any(trial.phase is not Phase.AUDIT for trial in unfinished):
             return WAIT
         if look_is_due(self.spec, self.state):
             taken = look(self.spec, self.state, self._judge)
             self._append(taken)
             self._notice(f"look at {taken.seeds} fresh seeds: {taken.reason}")
             return self._next()
+        if (audit := next_audit(self.spec, self.state)) is not None:
+            return self._hand_out(self._train_again(audit))
+        if unfinished:
+            return WAIT
         if not self.state.finished:
             self._append(sweep_events.Finished())
         return DONE
 
     def _hand_out(self, trial: TrialRecord) -> TrialRecord:
+        if trial.phase is Phase.AUDIT and not trial.attempts and trial.candidate_of is not None:
+            take_over(self.store, self.state.trials[trial.candidate_of], trial)
         self._handed_out.add(trial.id)
         return trial
 
@@ -399,8 +408,10 @@ class Driver:
         sweep = self.spec, self.state
         frozen = self.state.frozen is not None
         rerun = next_final(*sweep) if frozen else next_confirmation(*sweep, self._standings)
-        if rerun is None:
-            return None
+        return None if rerun is None else self._train_again(rerun)
+
+    def _train_again(self, rerun: Rerun) -> TrialRecord:
+        """A new trial with a config that was trained before."""
         params = rerun.candidate.params if rerun.candidate else {}
         return self._propose(rerun.study, params, rerun.seed, rerun.search, rerun.phase, rerun.candidate)
 

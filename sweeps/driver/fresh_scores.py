@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from analysis.selection.collapse import Runs, collapsed
 from analysis.selection.failures import BY_METHOD
 from sweeps.ledger.state import SweepState, TrialRecord
-from sweeps.ledger.trial_state import TrialState
+from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.spec import SweepSpec
 
 
@@ -24,7 +24,8 @@ def counted_score(spec: SweepSpec, state: SweepState, trial: TrialRecord) -> flo
     if spec.confirm.failures == "reached" and trial.reached is not None:
         return trial.reached
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
-    counts = (each for each in state.trials.values() if each.state in ended or failed_by_method(each))
+    trials = (each for each in state.trials.values() if each.phase is not Phase.AUDIT)
+    counts = (each for each in trials if each.state in ended or failed_by_method(each))
     return min((each.reached for each in counts if each.reached is not None), default=None)
 
 

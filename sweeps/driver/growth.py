@@ -25,7 +25,7 @@ PLACE = ("resources", "retries", "teacher.path", "watchers", "notes", "data.abse
 """May differ: they change no result of a trial, nor how many there are."""
 REPEATS = "repeats"
 """May grow until then: more searches with as much budget each as those that have begun."""
-FREE = (*PLACE, "budget", "confirm", REPEATS)
+FREE = (*PLACE, "budget", "confirm", REPEATS, "scheduler.audit")
 """May differ until a selection is frozen: they change no result of a trial, only how many there are, or where."""
 CONTROL = "control"
 """May differ until then for each study: it changes what the study is compared with, and no trial."""
@@ -293,7 +293,7 @@ def _at(content: object, path: str) -> object:
 
 def _way_out(sweep: str) -> str:
     return (
-        "what may change in a sweep that was begun: budget, confirm, space, resources, retries, watchers and notes, "
-        "repeats may grow, and studies may be added; choose another --dir, or run "
+        "what may change in a sweep that was begun: budget, confirm, scheduler.audit, space, resources, retries, "
+        "watchers and notes, repeats may grow, and studies may be added; choose another --dir, or run "
         f"{sweep}/spec.yaml to continue the sweep"
     )

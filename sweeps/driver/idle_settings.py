@@ -82,6 +82,15 @@ def rungs(spec: SweepSpec, study: Study) -> list[int]:
     return [rung for rung in scheduler.rungs(config.epochs, config.evaluate_every) if rung <= last]
 
 
+def most_stopped(spec: SweepSpec, study: Study) -> int:
+    """Trials of each search of a study that are stopped early, at most."""
+    stops, budget = rungs(spec, study), spec.search_budget
+    if not stops:
+        return 0
+    by_epochs = math.inf if budget.epochs is None else budget.epochs / stops[0]
+    return int(min(by_epochs, math.inf if budget.trials is None else budget.trials))
+
+
 def _bound(spec: SweepSpec, study: Study) -> float:
     """Trials of a search at most; early stopping saves epochs for more, unless trials are limited."""
     most = most_trials(spec, study)

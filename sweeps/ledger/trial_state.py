@@ -40,6 +40,8 @@ class Phase(StrEnum):
     """Trains the frozen config, or that of the baseline, on a seed that no other trial has."""
     LEFT_OUT = "left_out"
     """Was a trial of a search, before the space of its study was corrected."""
+    AUDIT = "audit"
+    """Trains a stopped trial of a search to the end, to see what was lost; see `sweeps.driver.audit`."""
 
     @property
     def is_searched(self) -> bool:

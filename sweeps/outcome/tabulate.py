@@ -28,6 +28,7 @@ from sweeps.ledger.looks import before
 from sweeps.ledger.state import Decision, SweepState, TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
+from sweeps.outcome.audit_rows import audit_rows
 from sweeps.outcome.code_columns import code_columns
 from sweeps.outcome.pull_rows import pull_rows, ratios_of, weights_of_pulls
 from sweeps.spec.controls import control_kinds
@@ -125,7 +126,7 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[s
         place: The `Store.place` of the sweep, for the command that goes on; none to take it for where it was begun.
     """
     sweep_id = state.sweep.sweep_id
-    trials = list(state.trials.values())
+    trials = [trial for trial in state.trials.values() if trial.phase is not Phase.AUDIT]
     code = code_columns(state)
     evaluated = [(trial, evaluation) for trial in trials for evaluation in _evaluations(trial)]
 
@@ -155,6 +156,7 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[s
             ]
         ),
         "pulls": of_sweep(pull_rows(state, spec)),
+        "audits": of_sweep(audit_rows(state)),
     }
 
 

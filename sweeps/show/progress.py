@@ -372,6 +372,8 @@ def _phase(spec: SweepSpec, state: SweepState) -> str:
         return "starting"
     if state.frozen is not None:
         return "training on final seeds"
+    if any(trial.phase is Phase.AUDIT and trial.state.is_unfinished for trial in state.trials.values()):
+        return "training stopped trials to their end"
     searching = any(trial.phase is Phase.SEARCH and trial.state.is_unfinished for trial in state.trials.values())
     confirming = any(trial.phase is Phase.CONFIRM for trial in state.trials.values())
     if searching and confirming:

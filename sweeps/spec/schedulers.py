@@ -1,7 +1,7 @@
 """The schedulers that a spec can name, each with settings of its own: how bad trials are stopped before their end."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -17,12 +17,18 @@ Mode = Literal["stop", "pause"]
 class NoScheduler(Strict):
     """Every trial is trained to its end. `grace` and `factor`, which earlier versions wrote, have no effect."""
 
+    audit: ClassVar[float] = 0.0
     name: Literal["none"] = "none"
     grace: Count = Field(default=1, ge=1)
     factor: Count = Field(default=3, ge=2)
 
 
-class Halving(Strict):
+class _Stopping(Strict):
+    audit: float = Field(default=0.0, ge=0, le=1)
+    """The share of the stopped trials that is trained to the end after the search, see `sweeps.driver.audit`."""
+
+
+class Halving(_Stopping):
     """Asynchronous successive halving, see `sweeps.driver.asha`."""
 
     name: Literal["halving"] = "halving"
@@ -33,7 +39,7 @@ class Halving(Strict):
     mode: Mode = "stop"
 
 
-class Hyperband(Strict):
+class Hyperband(_Stopping):
     """Asynchronous Hyperband: halving in brackets with different first rungs, see `sweeps.driver.hyperband`."""
 
     name: Literal["hyperband"] = "hyperband"
@@ -44,7 +50,7 @@ class Hyperband(Strict):
     mode: Mode = "stop"
 
 
-class Median(Strict):
+class Median(_Stopping):
     """The median stopping rule, see `sweeps.driver.median`."""
 
     name: Literal["median"] = "median"
@@ -54,7 +60,7 @@ class Median(Strict):
     """Other trials of the search that must have come as far before a trial may be stopped."""
 
 
-class Patience(Strict):
+class Patience(_Stopping):
     """A trial that no longer improves is stopped, see `sweeps.driver.patience`."""
 
     name: Literal["patience"] = "patience"

@@ -19,8 +19,8 @@ CONFUSION = {"eval_id": "e", "image_id": "i", "group_id": "g", "gt": 0, "pred": 
 
 
 def test_every_table_of_the_contract_is_there():
-    names = "sweeps studies trials params metrics evaluations confusion teachers environments decisions cells pulls"
-    assert list(SCHEMAS) == [*names.split(), "selections"]
+    names = "sweeps studies trials params metrics evaluations confusion teachers environments decisions cells"
+    assert list(SCHEMAS) == [*names.split(), "pulls", "audits", "selections"]
     assert all(frame.empty for frame in empty_tables().values())
     assert list(empty_tables()["trials"]) == SCHEMAS["trials"].names
 
@@ -158,6 +158,8 @@ def test_rows_with_earlier_words_are_written_with_those_of_today(sweep):
 @pytest.mark.parametrize(("table", "column"), ALLOWED)
 def test_a_word_that_no_table_may_hold_is_refused(sweep, table, column):
     sweep.teacher(0.5)
+    audit = {"study": "none", "search": 1, "trial_id": "none-0", "audit_id": "none-9", "epoch": 1, "epochs_run": 2}
+    sweep.rows["audits"] = [{"sweep_id": "s", "state": "complete", **audit}]
     sweep.rows[table][0][column] = "finished"
     with pytest.raises(AnalysisError, match=f"table {table}: {column} must be one of .*, got 'finished'"):
         arrow_table(table, sweep.rows[table])

@@ -6,6 +6,7 @@ from analysis.formats import count, duration, missing, points, text
 from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
+from analysis.search.audits import losses_by_stopping
 from analysis.search.history import incumbents, spending
 from analysis.selection.searches import searches
 
@@ -25,14 +26,14 @@ def section(findings: Findings) -> str:
         f"hatched: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.{shared}",
     )
     if steps["best"].isna().all():
-        return bars + _searches(findings)
+        return bars + _searches(findings) + _audits(findings)
     lines = page.figure(
         page.keys(findings.palette) + page.plot(plots.incumbent(steps, findings.palette)),
         "Best so far in the search: one seed each, optimistic; not a comparison of methods.",
         f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose. "
         f"{findings.about_scores}",
     )
-    return bars + lines + _searches(findings)
+    return bars + lines + _searches(findings) + _audits(findings)
 
 
 def _searches(findings: Findings) -> str:
@@ -64,6 +65,32 @@ def _searches(findings: Findings) -> str:
         f"The mean is over fresh seeds that also chose the finalist, so it is optimistic. {findings.about_scores}"
     )
     return f'<h3>What each search spent and found</h3>{page.table(columns, rows)}<p class="aside">{note}</p>'
+
+
+def _audits(findings: Findings) -> str:
+    """How often early stopping lost the best; empty where no stopped trial was trained to its end."""
+    found = losses_by_stopping(findings.tables)
+    if found.empty:
+        return ""
+    rows = [
+        [
+            TableCell(html=page.key(row["study"], findings.palette[row["study"]])),
+            number(count(row["stopped"]), row["stopped"]),
+            number(count(row["audited"]), row["audited"]),
+            number(count(row["lost"]), row["lost"]),
+            number(f"{row['low']:.0%} to {row['high']:.0%}", row["high"]),
+        ]
+        for row in found.to_dict("records")
+    ]
+    audits = findings.tables["audits"]
+    note = (
+        "A random share of the trials that early stopping ended was trained to the end afterwards. Lost: one that "
+        "ended above the best complete trial of its search. The interval (95 %, Clopper and Pearson) is of their share "
+        "in all stopped trials. These trials are no candidates, and no study's budget paid for them: they took "
+        f"{count(int(audits['epochs_run'].sum()))} epochs and {duration(audits['seconds'].sum())} beside it."
+    )
+    columns = ["Study", "Stopped", "Audited", "Lost", "Share lost"]
+    return f'<h3>What early stopping lost</h3>{page.table(columns, rows)}<p class="aside">{note}</p>'
 
 
 def _once(findings: Findings) -> dict[str, float]:
