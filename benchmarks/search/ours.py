@@ -111,14 +111,20 @@ class Ours:
 
     def next(self) -> Training | None:
         """See `search.clock.Policy`."""
-        with patch.object(driver_module, "refusal", lambda *given: None):  # a second look at each config, for its errors
+        with patch.object(
+            driver_module, "refusal", lambda *given: None
+        ):  # a second look at each config, for its errors
             trial = self._driver.next()
         if isinstance(trial, Idle):
             return None
         with patch.object(driver_module, "code_here", lambda trial: None):  # nothing is executed
             self._driver.started(trial.id)
-        seed = 0 if trial.phase is Phase.SEARCH else 1 + self._spec.confirm_seeds.index(trial.seed)
-        return Training(trial.id, dict(trial.params), seed, max(trial.reports, default=0), trial.epochs)
+        trials, fresh = self._driver.state.trials, self._spec.confirm_seeds
+        seed = 1 + fresh.index(trial.seed) if trial.seed in fresh else 0
+        begin = max(trial.reports, default=0)
+        if seed == 0 and trial.candidate_of is not None:  # an audit goes on from the checkpoint of a stopped trial
+            begin = max(begin, trials[trial.candidate_of].epochs_run)
+        return Training(trial.id, dict(trial.params), seed, begin, trial.epochs)
 
     def report(self, key: str, epoch: int, score: float) -> bool:
         """See `search.clock.Policy`."""

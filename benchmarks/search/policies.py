@@ -43,6 +43,7 @@ class PolicyOfOthers:
 
 
 _HALVING = {"name": "halving", "grace": 2, "factor": 2}
+_PAUSE = {**_HALVING, "mode": "pause"}
 _TPE = {"name": "tpe", "startup": 6}
 
 OURS: dict[str, PolicyOfOurs] = {
@@ -57,6 +58,9 @@ OURS: dict[str, PolicyOfOurs] = {
     "gp": PolicyOfOurs({"sampler": {"name": "gp", "startup": 6}, "scheduler": {"name": "none"}}),
     "tpe + hyperband": PolicyOfOurs({"sampler": _TPE, "scheduler": {"name": "hyperband"}}),
     "tpe + median": PolicyOfOurs({"sampler": _TPE, "scheduler": {"name": "median", "grace": 2}}),
+    "tpe + halving, pause": PolicyOfOurs({"sampler": _TPE, "scheduler": _PAUSE}),
+    "random + halving, pause": PolicyOfOurs({"sampler": {"name": "random"}, "scheduler": _PAUSE}),
+    "prior + halving, pause": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": _PAUSE}),
     "prior": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": {"name": "none"}}),
     "prior + halving": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": _HALVING}),
     "prior + hyperband": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": {"name": "hyperband"}}),

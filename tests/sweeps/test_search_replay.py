@@ -226,10 +226,10 @@ def test_a_search_of_others_keeps_to_the_budget_and_pays_a_resumed_training_once
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("budget", [3, 24])
-def test_our_policy_is_the_whole_procedure_within_its_budget(kd, workers, budget):
+@pytest.mark.parametrize(("budget", "name"), [(3, TODAY), (24, TODAY), (24, "tpe + halving, pause")])
+def test_our_policy_is_the_whole_procedure_within_its_budget(kd, workers, budget, name):
     trainings = kd.surrogate.begin(0)
-    spec = study_spec(SPEC, "kd", plan(budget), OURS[TODAY].fields, 0)
+    spec = study_spec(SPEC, "kd", plan(budget), OURS[name].fields, 0)
     assert space_of(spec) == kd.table.space
     policy = Ours(spec, trainings.default, kd.table.pulls)
     outcome = simulate(policy, trainings, workers)
