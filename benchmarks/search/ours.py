@@ -113,7 +113,7 @@ class Ours:
         """See `search.clock.Policy`."""
         with patch.object(
             driver_module, "refusal", lambda *given: None
-        ):  # a second look at each config, for its errors
+        ):  # a second look at a config
             trial = self._driver.next()
         if isinstance(trial, Idle):
             return None
