@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kdtrain.errors import InputError
@@ -94,11 +94,9 @@ def identity(space: Space, params: Mapping[str, Scalar]) -> tuple[object, ...]:
 def _at_share(domain: Domain, share: float) -> Scalar:
     if isinstance(domain, Choice):
         return domain.choices[min(int(share * len(domain.choices)), len(domain.choices) - 1)]
-    low, high = domain.low, domain.high
+    low, high, _ = _own_scale(domain)
     if domain.integer and not domain.log:
-        return min(int(low) + int(share * (high - low + 1)), int(high))
-    if domain.log:
-        low, high = math.log(low), math.log(high)
+        return min(int(domain.low) + int(share * (high - low)), int(domain.high))
     value = low + share * (high - low)
     value = min(max(math.exp(value) if domain.log else value, domain.low), domain.high)
     return round(value) if domain.integer else value
@@ -109,12 +107,19 @@ def share_of(domain: Domain, value: Any) -> float:
     if isinstance(domain, Choice):
         place = next(n for n, choice in enumerate(domain.choices) if choice == value and type(choice) is type(value))
         return (place + 0.5) / len(domain.choices)
-    low, high = domain.low, domain.high
-    if domain.integer and not domain.log:
-        return float((value - low + 0.5) / (high - low + 1))
+    low, high, scaled = _own_scale(domain)
+    return min(max((scaled(value) - low) / (high - low), 0.0), 1.0)
+
+
+def _own_scale(domain: Range) -> tuple[float, float, Callable[[float], float]]:
+    """Where the shares 0 and 1 of a range lie on its own scale, and how values come there.
+
+    Whole numbers that are not on a log scale have equal parts, which end half a step beyond the outer numbers.
+    """
     if domain.log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return float(min(max((value - low) / (high - low), 0.0), 1.0))
+        return math.log(domain.low), math.log(domain.high), math.log
+    beyond = 0.5 if domain.integer else 0.0
+    return domain.low - beyond, domain.high + beyond, float
 
 
 def _count(domain: Domain) -> float:

@@ -24,10 +24,10 @@ def quality(params):
     return 1 - (params["x"] - 0.7) ** 2 - (math.log10(params["y"] / 0.1)) ** 2
 
 
-def searched(name, count, space=UNIT, worth=quality, seed=3, **options):
+def searched(name, count, space=UNIT, worth=quality, seed=3, startup=6, **options):
     if name == "cmaes":
         pytest.importorskip("cmaes")
-    sampler, told = make_sampler(Sampler(name=name, options=options)), []
+    sampler, told = make_sampler(Sampler(name=name, startup=startup, options=options)), []
     for number in range(count):
         params = propose("s", space, sampler, seed, told, None, "s", count)
         if params is None:
@@ -64,6 +64,19 @@ def test_samplers_learn_from_trials_that_were_stopped_or_diverged(name):
     sampler = make_sampler(Sampler(name=name))
     drawn = [propose("s", space, sampler, seed, told, None)["x"] for seed in range(8)]
     assert sum(drawn) / 8 < 0.75
+
+
+def test_a_gaussian_process_stays_near_a_best_corner_that_was_tried():
+    late = searched("gp", 13, worth=lambda params: params["x"] + math.log10(params["y"]))[-4:]
+    assert len({tuple(one.params.values()) for one in late}) == 4
+    assert sum(one.params["x"] for one in late) / 4 > 0.85
+    assert sum(one.params["y"] for one in late) / 4 > 0.5
+
+
+def test_a_gaussian_process_ends_when_every_config_was_tried():
+    space = {"x": Choice(choices=("a", "b", None)), "n": Range(low=1, high=3, integer=True)}
+    told = searched("gp", 20, space, lambda params: float(params["n"]), startup=2)
+    assert len({(one.params["x"], one.params["n"]) for one in told}) == len(told) == 9
 
 
 def test_a_sequence_fills_the_space_more_evenly_than_chance():

@@ -1,14 +1,22 @@
 """Where a good value of a parameter is believed to lie, as a distribution that can be drawn from."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import NormalDist
 
-from kdtrain.space import Choice, Confidence, Domain
-from sweeps.spec.paths import share_of
+import numpy as np
+
+from kdtrain.runtime.random_streams import numpy_rng
+from kdtrain.space import Choice, Confidence, Domain, Scalar
+from sweeps.spec.paths import Space, drawn, share_of, shares
 
 SPREAD: Mapping[Confidence, float] = {"low": 0.5, "medium": 0.25, "high": 0.125}
 """The standard deviation of a prior, as a share of its range on its own scale; the middle one is PriorBand's."""
+NEAR = 0.05
+"""How far a parameter moves to a neighboring value, as a share of its range."""
+_RATE = 0.5
+"""How often a draw changes a value that it starts from."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +74,39 @@ class Belief:
         assert self.center is not None
         normal = NormalDist(self.center, self.spread)
         return normal, (normal.cdf(0), normal.cdf(1))
+
+
+@dataclass(frozen=True)
+class Source:
+    """From where a config may be drawn.
+
+    Attributes:
+        beliefs: By dotted path, where the values of each parameter lie.
+        kept: The values that a draw starts from; each is kept with a probability of one half, but not all.
+    """
+
+    beliefs: Mapping[str, Belief]
+    kept: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def density(self, places: Sequence[float]) -> float:
+        """The density at a config, given how far along its domain each parameter lies; 1 if all is uniform."""
+        return math.prod(belief.density(place) for belief, place in zip(self.beliefs.values(), places, strict=True))
+
+    def draw(self, space: Space, rng: np.random.Generator) -> dict[str, Scalar]:
+        """A config."""
+        chances, changes = rng.random(len(space)), rng.random(len(space))
+        changes[int(rng.integers(len(space)))] = 0.0
+        params = drawn(
+            space, [belief.at(chance) for belief, chance in zip(self.beliefs.values(), chances, strict=True)]
+        )
+        return {
+            path: params[path] if path not in self.kept or change < _RATE else self.kept[path]
+            for path, change in zip(space, changes, strict=True)
+        }
+
+
+def near(space: Space, params: Mapping[str, Scalar], seed: int) -> dict[str, Scalar]:
+    """A config that differs from another one in some parameters, by a little."""
+    places = zip(space.items(), shares(space, params), strict=True)
+    beliefs = {path: Belief(domain, place, NEAR) for (path, domain), place in places}
+    return Source(beliefs, params).draw(space, numpy_rng(seed, "near"))

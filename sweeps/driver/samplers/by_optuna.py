@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from kdtrain.space import Choice, Domain, Scalar
+from sweeps.driver.samplers.beliefs import near
 from sweeps.driver.samplers.ranking import COMPLETE, PRUNED, Ranked, ranked, worth
 from sweeps.driver.searched import SearchedTrial
 from sweeps.ledger.trial_state import TrialState
-from sweeps.spec.paths import Space
+from sweeps.spec.paths import Space, identity
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 _Space = dict[str, BaseDistribution]
@@ -76,11 +77,18 @@ class GPSampler(_ModelSampler):
     """Gaussian process: proposes where the expected improvement over the best trial is largest. Jones et al. 1998.
 
     The model is of scores, so a trial that was stopped early counts as its last score, and at most as the worst
-    complete trial; one that diverged counts as the worst of all.
+    complete trial; one that diverged counts as the worst of all. Where the expected improvement is largest at a config
+    that was tried, as at a corner of the space, one near to it is proposed.
 
     Args:
         startup: Random trials of a study before it learns from them.
     """
+
+    def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
+        """See `sweeps.driver.sampler.ConfigSampler`."""
+        params = super().propose(study, space, trials, seed)
+        is_tried = any(identity(space, trial.params) == identity(space, params) for trial in trials)
+        return near(space, params, seed) if is_tried else params
 
     def _make(self, startup: int, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.GPSampler(n_startup_trials=max(1, startup), seed=seed, warn_independent_sampling=False)

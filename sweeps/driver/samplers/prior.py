@@ -1,55 +1,24 @@
 """Draws from what is believed, from around the best trial, and from everywhere, in shares that follow the evidence."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from kdtrain.errors import InputError
 from kdtrain.runtime.random_streams import numpy_rng
 from kdtrain.space import Range, Scalar, contains
-from sweeps.driver.samplers.beliefs import Belief
+from sweeps.driver.samplers.beliefs import NEAR, Belief, Source
 from sweeps.driver.samplers.ranking import GOOD, Ranked, ranked
 from sweeps.driver.searched import Search, SearchedTrial
-from sweeps.spec.paths import Space, drawn, identity, shares
+from sweeps.spec.paths import Space, identity, shares
 
-_LEAST_STEP, _STEP, _RATE = 0.05, 0.25, 0.5
-"""How far a changed parameter moves from the best trial, as a share of its range, and how often each is changed."""
+_STEP = 0.25
+"""How far a changed parameter moves from the best trial at most, as a share of its range."""
 _DOUBT = 2
 """Other good trials that are believed to be a whole step away, before any is seen."""
 _TOP = 3
 """One in so many of the trials with a score is evidence: the best ones."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """From where a config may be drawn.
-
-    Attributes:
-        beliefs: By dotted path, where the values of each parameter lie.
-        kept: The values that a draw starts from; each is kept with a probability of one half, but not all.
-    """
-
-    beliefs: Mapping[str, Belief]
-    kept: Mapping[str, Scalar] = field(default_factory=dict)
-
-    def density(self, places: Sequence[float]) -> float:
-        """The density at a config, given how far along its domain each parameter lies; 1 if all is uniform."""
-        return math.prod(belief.density(place) for belief, place in zip(self.beliefs.values(), places, strict=True))
-
-    def draw(self, space: Space, rng: np.random.Generator) -> dict[str, Scalar]:
-        """A config."""
-        chances, changes = rng.random(len(space)), rng.random(len(space))
-        changes[int(rng.integers(len(space)))] = 0.0
-        params = drawn(
-            space, [belief.at(chance) for belief, chance in zip(self.beliefs.values(), chances, strict=True)]
-        )
-        return {
-            path: params[path] if path not in self.kept or change < _RATE else self.kept[path]
-            for path, change in zip(space, changes, strict=True)
-        }
 
 
 class PriorSampler:
@@ -143,7 +112,7 @@ def _around(space: Space, best: Sequence[SearchedTrial]) -> Source:
     """
     places = np.array([shares(space, trial.params) for trial in best])
     squares = ((places - places[0]) ** 2).sum(axis=0)
-    steps = np.sqrt((squares + _DOUBT * _STEP**2) / (len(best) - 1 + _DOUBT)).clip(_LEAST_STEP, _STEP)
+    steps = np.sqrt((squares + _DOUBT * _STEP**2) / (len(best) - 1 + _DOUBT)).clip(NEAR, _STEP)
     pairs = zip(space.items(), places[0].tolist(), steps.tolist(), strict=True)
     return Source({path: Belief(domain, place, step) for (path, domain), place, step in pairs}, best[0].params)
 
