@@ -1,5 +1,7 @@
 """Stopped trials that are trained to their end, to see what early stopping has lost."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -9,7 +11,9 @@ from analysis.search.audits import losses_by_stopping
 from analysis.tables.files import empty_tables
 from kdtrain.errors import InputError
 from sweeps.driver.audit import drawn
+from sweeps.driver.fresh_scores import counted_score
 from sweeps.ledger.ledger import read
+from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.tabulate import load_state, rows, short_frames, write_tables
 from sweeps.plan import _study_plan
 
@@ -208,3 +212,26 @@ def test_a_share_that_is_none_is_refused(fake):
         spec_of(fake, 10)
     with pytest.raises(InputError, match=r"scheduler.audit: is a setting of halving and hyperband and median and pat"):
         fake.make_spec(scheduler={"name": "none", "audit": 0.1})
+
+
+def test_audits_wait_for_the_confirm_phase_and_then_run_side_by_side(fake, tmp_path):
+    with fake.open_driver(spec_of(fake), tmp_path) as driver:
+        while (trial := driver.next()).phase == "search":
+            fake.finish(driver, trial)
+        assert trial.phase == "confirm"
+        assert driver.next().value == "wait"
+        fake.finish(driver, trial)
+        audits = [driver.next() for _ in range(2)]
+        assert {audit.phase for audit in audits} == {"audit"}
+        assert len({audit.id for audit in audits}) == 2
+
+
+def test_an_audit_does_not_change_the_score_of_a_failed_training(fake, tmp_path):
+    state = fake.run(spec_of(fake, confirm={"top": 1, "seeds": 1, "failures": "worst"}), tmp_path, late(fake))
+    spec = load_state(tmp_path)[0]
+    failed = next(trial for trial in state.trials.values() if trial.phase == "confirm")
+    failed.state = TrialState.DIVERGED
+    before = counted_score(spec, state, failed)
+    for audit in audits_of(state):
+        audit.reports = {epoch: replace(report, metrics={"miou": 0.0}) for epoch, report in audit.reports.items()}
+    assert counted_score(spec, state, failed) == before

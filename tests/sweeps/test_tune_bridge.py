@@ -64,6 +64,35 @@ def test_a_trial_that_a_rung_stops_is_over_and_what_it_still_sends_changes_nothi
         assert bridge.failure is None
 
 
+def test_a_stopped_trial_that_goes_on_is_handed_out_again_and_its_first_attempt_cannot_disturb_it(fake, tmp_path):
+    def message(epoch, miou):
+        report = EpochReport(epoch, 6, {"miou": miou}, {}, 0.1, {"total": 1.0}, 8)
+        return {"report": json.loads(json.dumps(report.to_dict()))}
+
+    pause = {"name": "halving", "factor": 2, "mode": "pause"}
+    spec = fake.make_spec(studies=["none"], budget={"trials": 3}, scheduler=pause, confirm={"top": 0})
+    with fake.open_driver(spec, tmp_path) as driver:
+        bridge = TuneBridge(driver, Machine(), lambda: None, StopRequest(), None)
+        for name in ("best", "second", "worst"):
+            bridge.propose(name)
+            driver.started(bridge.trial_of[name])
+        second = driver.state.trials[bridge.trial_of["second"]]
+        assert bridge.receive("best", message(1, 0.9)) is False
+        assert bridge.receive("second", message(1, 0.8)) is True
+        assert bridge.receive("worst", message(1, 0.1)) is True
+        assert second.state == "pruned"
+        proposal = bridge.propose("again")
+        assert json.loads(proposal["assignment"])["trial"] == bridge.trial_of["again"] == second.id
+        driver.started(second.id)
+        assert bridge.receive("second", message(2, 0.0)) is True, "of the attempt that was stopped"
+        bridge.lost("second", "The actor died")
+        assert second.state == "running"
+        assert bridge.receive("again", message(1, 0.8)) is False, "the report of before"
+        assert bridge.receive("again", message(2, 0.95)) is False
+        assert second.curve == {1: 0.8, 2: 0.95}
+        assert bridge.failure is None
+
+
 @pytest.mark.parametrize(
     ("message", "failure"),
     [
