@@ -15,10 +15,11 @@ from kdtrain.explain import did_you_mean
 from kdtrain.foreign import is_reference
 from kdtrain.methods import get_method
 from kdtrain.methods.base import Units, default_name
+from kdtrain.space import Choice, Range
 from sweeps.spec.pulls import counterpart
 
 _Parsed = TypeVar("_Parsed")
-_RANGE_FIELDS = ("low", "high", "log", "integer", "choices")
+_DOMAIN_FIELDS = {*Range.model_fields, *Choice.model_fields}
 
 
 def overridden(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _match(holder: Any, steps: list[str], value: Any, path: str, done: tuple[str
         known = did_you_mean(steps[0], [*names, *(str(index) for index in range(len(holder)) if not names)])
         raise InputError(f"{path}: the spec has no {steps[0]} in {'.'.join(done)} to change{known}")
     if _holds_paths(done):
-        if done[-1] == "space" and steps[-1] in _RANGE_FIELDS and not isinstance(value, list | dict):
+        if done[-1] == "space" and steps[-1] in _DOMAIN_FIELDS and not isinstance(value, list | dict):
             where, searched = ".".join(done), ".".join(steps[:-1])
             raise InputError(
                 f"{path}: {where} has no range {searched} to change{did_you_mean(searched, names)}; give a new range "
@@ -167,7 +168,7 @@ def _written_out(holder: Any, key: Any, rest: list[str], done: tuple[str, ...], 
     if done[:1] == ("studies",) and key == "space" and child in (None, "default"):
         other = counterpart(".".join(rest))
         return {path: domain for path, domain in _recommended(holder, whole) if path != other}
-    if isinstance(child, list) and _holds_paths(done) and rest == ["choices"]:
+    if isinstance(child, list) and _holds_paths(done) and len(rest) == 1 and rest[0] in Choice.model_fields:
         return {"choices": child}
     return {} if child is None else child
 

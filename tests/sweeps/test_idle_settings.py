@@ -47,6 +47,10 @@ def test_a_spec_whose_settings_all_count_has_no_remark(fake):
             "tpe learns from trials once there are 4, and a study has at most 4, so it never",
         ),
         ({"sampler": {"name": "random", "startup": 9}}, "sampler.startup: only tpe, gp, prior look at it"),
+        (
+            {"sampler": {"name": "grid", "options": {"points": {"optimizer.lr": 3, "aux_weight": 2}}}},
+            "sampler.options.points.aux_weight: no study searches it",
+        ),
         ({"studies": ["none"]}, "teacher: no study has a term that looks at it"),
         ({"space": {**LR, "aux_weight": [0.4]}}, "space.aux_weight: holds a single value"),
         (

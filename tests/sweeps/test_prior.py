@@ -21,6 +21,7 @@ from sweeps.plan import _searched
 from sweeps.spec.paths import shares
 from sweeps.spec.pulls import stand_in
 from sweeps.spec.settings import Sampler
+from sweeps.spec.spec import load_spec
 
 LR = {"low": 0.001, "high": 0.1, "log": True}
 
@@ -261,3 +262,15 @@ def test_a_search_learns_from_those_with_its_number_alone(fake, tmp_path):
     proposals = AllProposals(state, lambda study: spec.space_of(spec.study(study)))
     others = proposals.of_search("kd", 2).others
     assert {name: {one.search for one in trials} for name, trials in others.items()} == {"none": {2}}
+
+
+def test_a_prior_may_be_set_on_the_command_line_also_of_a_list_of_choices(fake, tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        fake.make_spec(studies=["none"], space={"optimizer.name": ["sgd", "adamw"]}).dump()
+    )
+    (tmp_path / "short.yaml").write_text(
+        "{name: a, data: {name: streets}, studies: [none], budget: {trials: 3}, space: {optimizer.name: [sgd, adamw]}}"
+    )
+    for name in ("s.yaml", "short.yaml"):
+        space = load_spec(tmp_path / name, {"space.optimizer.name.prior": "adamw"}).space
+        assert space == {"optimizer.name": Choice(choices=("sgd", "adamw"), prior="adamw")}
