@@ -274,3 +274,5 @@ def test_a_prior_may_be_set_on_the_command_line_also_of_a_list_of_choices(fake, 
     for name in ("s.yaml", "short.yaml"):
         space = load_spec(tmp_path / name, {"space.optimizer.name.prior": "adamw"}).space
         assert space == {"optimizer.name": Choice(choices=("sgd", "adamw"), prior="adamw")}
+    with pytest.raises(InputError, match=r"has no range optimizer\.lr to change"):
+        load_spec(tmp_path / "short.yaml", {"space.optimizer.lr.prior": 0.02})
