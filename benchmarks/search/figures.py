@@ -22,14 +22,23 @@ def regrets(results: pd.DataFrame) -> pd.DataFrame:
         `policy, workers, budget, regret, low, high` (95 %, normal), `repetitions, spent` (full trainings), `time`.
     """
     keys = ["policy", "workers", "budget"]
-    common = results.groupby([*keys, "repetition"]).agg(
-        regret=("regret", "mean"), spent=("full_trainings", "mean"), time=("time", "mean")
+    common = (
+        _whole(results)
+        .groupby([*keys, "repetition"])
+        .agg(regret=("regret", "mean"), spent=("full_trainings", "mean"), time=("time", "mean"))
     )
     grouped = common.groupby(keys)
     mean, error = grouped["regret"].mean(), grouped["regret"].sem()
     frame = pd.DataFrame({"regret": mean, "low": mean - 1.96 * error, "high": mean + 1.96 * error})
     frame["repetitions"] = grouped.size()
     return frame.assign(spent=grouped["spent"].mean(), time=grouped["time"].mean()).reset_index()
+
+
+def _whole(results: pd.DataFrame) -> pd.DataFrame:
+    """The repetitions that have run on all studies: others would be means over easier or harder ones."""
+    studies = len(results[["task", "study"]].drop_duplicates())
+    ran = results.groupby(["policy", "workers", "budget", "repetition"])["regret"].transform("size")
+    return results[ran == studies]
 
 
 def budgets_for(results: pd.DataFrame, workers: int = 1, reference: str = TODAY) -> pd.DataFrame:
@@ -41,7 +50,7 @@ def budgets_for(results: pd.DataFrame, workers: int = 1, reference: str = TODAY)
         `policy, budget, low, high` in full trainings: the central 95 % of resampled repetitions; infinite where a
         policy does not come so far within the largest budget.
     """
-    ours = results[results["workers"] == workers]
+    ours = _whole(results[results["workers"] == workers])
     means = ours.groupby(["policy", "budget", "repetition"])["regret"].mean()
     if reference not in means.index.get_level_values("policy"):
         return pd.DataFrame(columns=["policy", "budget", "low", "high"])
@@ -95,7 +104,8 @@ def _cell(rows: pd.DataFrame, budget: int) -> str:
     if budget not in rows.index:
         return ""
     row = rows.loc[budget]
-    return f"{row['regret']:.2f} ± {(row['high'] - row['low']) / 2:.2f}"
+    error = (row["high"] - row["low"]) / 2
+    return f"{row['regret']:.2f}" if np.isnan(error) else f"{row['regret']:.2f} ± {error:.2f}"
 
 
 def _budget(row: pd.Series) -> str:
@@ -136,7 +146,9 @@ def draw(results: pd.DataFrame, path: Path, policies: Sequence[str] = (), worker
     axes.set(xscale="log", yscale="log", xlabel="full trainings spent per study", ylabel="regret (points of mIoU)")
     ticks = sorted(frame["budget"].unique())
     axes.set_xticks(ticks, [str(each) for each in ticks])
+    axes.set_yticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    axes.set_ylim(0.8 * frame["regret"].min(), 1.2 * frame["regret"].max())
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(fontsize=7, loc="outside right upper")
     figure.savefig(path, dpi=130)
