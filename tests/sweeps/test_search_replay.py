@@ -282,22 +282,21 @@ def test_a_replay_goes_on_where_it_was_and_its_results_are_shown(kd, tmp_path, m
 
 
 def test_the_budget_that_equals_the_reference_is_interpolated_over_its_logarithm():
+    curves = {TODAY: {6: 4.0, 24: 2.0}, "better": {6: 3.0, 24: 1.0}, "bad": {6: 5.0, 24: 4.0}, "half": {6: 0.0}}
     rows = [
-        {
-            "policy": policy,
-            "workers": 1,
-            "repetition": repetition,
-            "regret": regret + 0.001 * repetition,
-            "budget": budget,
-        }
-        for policy, curve in {TODAY: {6: 4.0, 24: 2.0}, "better": {6: 3.0, 24: 1.0}, "bad": {6: 5.0, 24: 4.0}}.items()
+        {"policy": policy, "task": "a", "study": study, "workers": 1, "budget": budget, "repetition": number}
+        | {"regret": regret + 0.001 * number, "full_trainings": budget, "time": budget}
+        for policy, curve in curves.items()
+        for study in (("kd",) if policy == "half" else ("kd", "none"))
         for budget, regret in curve.items()
-        for repetition in range(4)
+        for number in range(4)
     ]
     found = budgets_for(pd.DataFrame(rows)).set_index("policy")
     assert found.loc[TODAY, "budget"] == pytest.approx(24)
     assert found.loc["better", "budget"] == pytest.approx(12)
     assert np.isinf(found.loc["bad", "budget"])
+    assert "half" not in found.index  # it has not run on all studies
+    assert set(regrets(pd.DataFrame(rows))["policy"]) == {TODAY, "better", "bad"}
 
 
 @pytest.mark.parametrize("workers", [1, 4])
