@@ -341,7 +341,9 @@ class Method:
             if name not in terms:
                 raise InputError(f"method {self.name!r} has a range of pulls of {name!r}, which is none of its terms")
             if not (isinstance(pull, Range) and pull.log and not pull.integer):
-                raise InputError(f"method {self.name!r}: pulls of {name!r} must be a log range of numbers, got {pull}")
+                raise InputError(
+                    f"method {self.name!r}: pulls of {name!r} must be a log range of numbers, got {pull.model_dump()}"
+                )
 
     @property
     def needs_teacher(self) -> bool:

@@ -142,7 +142,7 @@ class TestDefaults:
     def test_what_does_not_fit_is_refused(self):
         with pytest.raises(InputError, match=r"has a range of pulls of 'kd', which is none of its terms"):
             self.method(pulls={"kd": self.PULLS["pixel_kd"]})
-        with pytest.raises(InputError, match=r"pulls of 'pixel_kd' must be a log range of numbers, got low=0.1"):
+        with pytest.raises(InputError, match=r"pulls of 'pixel_kd' must be a log range of numbers, got {'low': 0.1"):
             self.method(pulls={"pixel_kd": Range(low=0.1, high=10)})
         with pytest.raises(
             InputError, match=r"published must name the same losses as terms, .*, got \['cross_entropy'\]"

@@ -287,7 +287,7 @@ def test_the_plan_shows_how_the_budget_is_shared(fake):
         ({"confirm": {"top": 5, "seeds": 2}}, "confirm.top: 5 is more than the 4 configs that each of the 3 searches"),
         (
             {"sampler": {"name": "tpe", "startup": 4}},
-            "tpe learns from trials once there are 4, and each of the 3",
+            "sampler.startup: tpe learns from trials once there are 4, and each of the 3",
         ),
         ({"budget": {"trials": 12, "epochs": 90}}, "budget.epochs: 30 for each search is never reached"),
     ],
