@@ -215,7 +215,8 @@ def draws(share, others, space=RECIPE, count=60):
     tried, sampler = Proposals(space), make_sampler(Sampler(name="prior", options={"share": share}))
     tried.others = {str(number): Ranked(trials) for number, trials in enumerate(others)}
     drawn = [propose("s", space, sampler, seed, tried, None) for seed in range(count)]
-    return {path: sum(params[path] > 0.75 for params in drawn) / count for path in space}
+    ranges = [path for path, domain in space.items() if isinstance(domain, Range)]
+    return {path: sum(params[path] > 0.75 for params in drawn) / count for path in ranges}
 
 
 def told(count, **params):
@@ -231,6 +232,12 @@ def test_what_other_studies_have_learnt_about_the_recipe_counts_where_it_is_aske
     assert draws(True, [[trial(n, {"terms.x.weight": 0.9}, 0.5) for n in range(6)]]) == draws(True, [])
     only_terms = {"terms.x.weight": RECIPE["terms.x.weight"]}
     assert draws(True, [told(6)], only_terms) == draws(True, [], only_terms)
+
+
+def test_a_study_that_does_not_search_a_parameter_shares_nothing_with_one_that_may_set_it_to_null():
+    space = {**RECIPE, "schedule": Choice(choices=(None, "poly"))}
+    assert draws(True, [told(6)], space) == draws(False, [], space)
+    assert draws(True, [told(6, schedule=None)], space)["optimizer.lr"] > 0.4
 
 
 def test_a_sweep_whose_studies_share_goes_on_as_one_left_alone_and_its_report_says_so(fake, tmp_path):

@@ -37,7 +37,7 @@ class PriorSampler:
     asynchronous search begin at the first rung.
 
     Args:
-        startup: Trials that must have a score before the best one is looked at.
+        startup: Trials that must be complete or stopped before the best one is looked at.
         random: The share of uniform draws.
         share: Whether what other studies have learnt about the recipe counts.
 
@@ -90,7 +90,11 @@ class PriorSampler:
         recipe = {path: domain for path, domain in space.items() if not path.startswith("terms.")}
         scored = [ranked(trials).best(self._startup) for trials in self._search.others.values()]
         best = [trials[0] for trials in scored if len(trials) >= self._startup]
-        alike = [trial for trial in best if all(contains(d, trial.params.get(path)) for path, d in recipe.items())]
+        alike = [
+            trial
+            for trial in best
+            if all(path in trial.params and contains(domain, trial.params[path]) for path, domain in recipe.items())
+        ]
         if not recipe or not alike:
             return None
         believed = {path: Belief.of(domain) for path, domain in space.items()}

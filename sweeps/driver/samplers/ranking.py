@@ -106,7 +106,8 @@ class Ranked(Sequence[SearchedTrial]):
         """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 
         Up to `GOOD + OTHERS` trials that say something: all. Beyond: the `GOOD` best, of the others the `OTHERS`
-        newest, and all that have not ended. TPE calls no more than 25 trials good, and weighs older trials less.
+        newest, and all that have not ended. What is not valid counts as newer than every trial. TPE calls no more than
+        25 trials good, and weighs older trials less.
         """
         if len(self._ended) <= GOOD + OTHERS:
             return self
