@@ -121,7 +121,9 @@ class Ours:
         seed = 1 + fresh.index(trial.seed) if trial.seed in fresh else 0
         begin = max(trial.reports, default=0)
         if seed == 0 and trial.candidate_of is not None:  # an audit goes on from the checkpoint of a stopped trial
-            begin = max(begin, trials[trial.candidate_of].epochs_run)
+            for epoch, report in sorted(trials[trial.candidate_of].reports.items()):
+                self._driver.report(trial.id, report)
+                begin = max(begin, epoch)
         return Training(trial.id, dict(trial.params), seed, begin, trial.epochs)
 
     def report(self, key: str, epoch: int, score: float) -> bool:

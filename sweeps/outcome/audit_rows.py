@@ -12,7 +12,7 @@ def audit_rows(state: SweepState) -> Iterator[dict[str, object]]:
     """A row for every audit; one whose trial has gone on itself since, because the sweep has grown, tells nothing."""
     for audit in state.of_phase(Phase.AUDIT):
         stopped = state.trials[audit.candidate_of or ""]
-        if stopped.stopped_at is None or stopped.phase is not Phase.SEARCH:
+        if stopped.stopped_at is None or stopped.phase is not Phase.SEARCH or _went_on(stopped, audit):
             continue
         best = _best(state, stopped)
         yield {
@@ -28,6 +28,11 @@ def audit_rows(state: SweepState) -> Iterator[dict[str, object]]:
             "epochs_run": max(0, audit.epochs_run - stopped.epochs_run),
             "seconds": max(0.0, audit.seconds - stopped.seconds) if audit.reports else None,
         }
+
+
+def _went_on(stopped: TrialRecord, audit: TrialRecord) -> bool:
+    """Whether a trial has been trained on since its audit began, and was stopped again."""
+    return stopped.ended_at is not None and audit.started_at is not None and stopped.ended_at > audit.started_at
 
 
 def _best(state: SweepState, stopped: TrialRecord) -> float | None:

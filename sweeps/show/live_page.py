@@ -184,7 +184,7 @@ def _left(summary: Summary) -> str:
 
 
 def _failures(state: SweepState, summary: Summary) -> tuple[str, str]:
-    ended = [trial for trial in state.trials.values() if trial.state.is_over]
+    ended = [trial for trial in state.trials.values() if trial.state.is_over and trial.phase is not Phase.AUDIT]
     wrong = [trial for trial in ended if trial.state in (TrialState.FAILED, TrialState.DIVERGED)]
     if not wrong:
         retried = sum(trial.retries for trial in state.trials.values())

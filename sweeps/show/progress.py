@@ -27,6 +27,7 @@ from sweeps.driver.allocation import (
     spent_epochs,
     spent_trials,
 )
+from sweeps.driver.audit import drawn
 from sweeps.driver.looking import seeds_now
 from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import now
@@ -295,7 +296,7 @@ class Display:
 
 
 def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
-    trials = state.of_study(study.name)
+    trials = [trial for trial in state.of_study(study.name) if trial.phase is not Phase.AUDIT]
     scores = [score for trial in trials if trial.phase is Phase.SEARCH and (score := trial.score) is not None]
     fresh = _fresh_scores(trials)
     best_fresh = max(fresh, key=lambda scores: (len(scores), sum(scores) / len(scores)), default=[])
@@ -411,6 +412,8 @@ def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
     if state.frozen is not None:
         to_come = [run.study.name for run in final_runs(spec, state)][len(state.of_phase(Phase.FINAL)) :]
         return left + sum(spec.epochs[study] for study in to_come)
+    audited = {audit.candidate_of for audit in state.of_phase(Phase.AUDIT)}
+    left += sum(trial.epochs - trial.epochs_run for trial in drawn(spec, state) if trial.id not in audited)
     for study in spec.studies:
         epochs = spec.config_for(study).epochs
         numbers, budget = range(1, spec.repeats_of(study) + 1), spec.search_budget

@@ -12,10 +12,13 @@ from analysis.tables.files import empty_tables
 from kdtrain.errors import InputError
 from sweeps.driver.audit import drawn
 from sweeps.driver.fresh_scores import counted_score
+from sweeps.launch.inline import run_inline
 from sweeps.ledger.ledger import read
 from sweeps.ledger.trial_state import TrialState
+from sweeps.outcome.audit_rows import audit_rows
 from sweeps.outcome.tabulate import load_state, rows, short_frames, write_tables
 from sweeps.plan import _study_plan
+from sweeps.show.progress import _epochs_left, summarize
 
 
 def late(fake):
@@ -196,6 +199,30 @@ def test_an_audit_says_nothing_once_its_trial_has_gone_on_itself(fake, tmp_path)
 
     assert audited(6) == ["none-1"]
     assert audited(9) == ["none-4"], "none-1 has gone on, and the third config was stopped"
+
+
+def test_an_audit_says_nothing_once_its_trial_has_gone_on_and_was_stopped_again(fake, tmp_path):
+    state = fake.run(spec_of(fake), tmp_path, late(fake))
+    audit = audits_of(state)[0]
+    assert len(list(audit_rows(state))) == len(audits_of(state))
+    state.trials[audit.candidate_of].ended_at = "2026-01-02T12:00:00+00:00"
+    assert audit.id not in [row["audit_id"] for row in audit_rows(state)]
+
+
+def test_progress_counts_audits_as_work_that_is_left_but_not_as_trials_of_a_study(fake, tmp_path):
+    spec, left = spec_of(fake), []
+    with fake.open_driver(spec, tmp_path) as driver:
+        while not any(trial.phase == "audit" for trial in driver.state.trials.values()):
+            fake.finish(driver, driver.next())
+            left.append(_epochs_left(spec, driver.state))
+            if sum(trial.phase == "confirm" for trial in driver.state.trials.values()):
+                break
+        stopped = [trial for trial in driver.state.of_phase("search") if trial.state == "pruned"]
+        assert stopped
+        assert left[-1] == sum(trial.epochs - trial.epochs_run for trial in stopped)
+        run_inline(driver, fake.FakeTrain())
+    (study,) = summarize(spec, driver.state).studies
+    assert sum(study.states.values()) == 7
 
 
 def test_the_plan_has_the_cost_of_audits(fake):

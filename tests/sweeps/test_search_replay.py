@@ -246,6 +246,20 @@ def test_our_policy_is_the_whole_procedure_within_its_budget(kd, workers, budget
         assert outcome.regret < 6
 
 
+def test_an_audit_goes_on_from_where_its_trial_was_stopped(kd):
+    trainings, fields = kd.surrogate.begin(0), OURS[TODAY].fields
+    fields = {**fields, "scheduler": {**fields["scheduler"], "audit": 1.0}}
+    policy = Ours(study_spec(SPEC, "kd", plan(6), fields, 0), trainings.default, kd.table.pulls)
+    outcome = simulate(policy, trainings, 1)
+    state = policy._driver.state
+    stopped = [trial for trial in state.trials.values() if trial.state == "pruned"]
+    audits = [trial for trial in state.trials.values() if trial.phase == "audit"]
+    assert len(audits) == len(stopped) > 0
+    assert {(trial.state, trial.epochs_run) for trial in audits} == {("complete", EPOCHS)}
+    paid_before = sum(trial.epochs_run for trial in stopped)
+    assert outcome.epochs == sum(trial.epochs_run for trial in state.trials.values()) - paid_before
+
+
 def test_proposals_that_are_remembered_are_those_that_are_computed(kd):
     def tried(budget, memory):
         policy = Ours(study_spec(SPEC, "kd", plan(budget), OURS[TODAY].fields, 5), None, {}, memory=memory)
