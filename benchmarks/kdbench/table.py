@@ -8,9 +8,12 @@ import pandas as pd
 
 from analysis.tables.files import read_tables
 from analysis.tables.metric_names import MIOU
+from analysis.tables.ranges import distance
 from sweeps.outcome.tabulate import load_state
 
 FOLDER = Path(__file__).parent / "tables"
+_SAME = 1e-9
+"""A config that is nearer to the published one, as a share of the ranges, is the published one."""
 Spaces = dict[str, dict[str, Any]]
 """By study and path: ``{low, high, log, integer}`` of a range, ``{choices}`` of a list."""
 
@@ -30,6 +33,7 @@ def collect(sweep: str | Path) -> tuple[pd.DataFrame, Spaces]:
     trials = trials[trials.state == "complete"]
     searched = trials[trials.phase == "search"]
     number_of = dict(zip(searched.trial_id, searched.number, strict=True))
+    published = searched[[distance(tables, row.study, row.trial_id) < _SAME for row in searched.itertuples()]].config_id
     seeds = {seed: index for index, seed in enumerate(sorted(trials.seed.unique()))}
     trainings = pd.DataFrame(
         {
@@ -40,7 +44,7 @@ def collect(sweep: str | Path) -> tuple[pd.DataFrame, Spaces]:
             "config_id": trials.config_id,
             "seed": trials.seed.map(seeds),
             "epochs": trials.epochs_planned,
-            "published_default": trials.config_id.isin(searched[searched.number == 0].config_id),
+            "published_default": trials.config_id.isin(published),
             "params": trials.params,
             "macs": trials.macs,
         }

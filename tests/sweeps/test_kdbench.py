@@ -64,6 +64,14 @@ def test_the_published_default_is_marked_on_all_its_seeds_and_nowhere_else(
     assert rows[rows.config == 0].published_default.all()
 
 
+def test_no_config_is_marked_where_the_published_one_lies_outside(fake: ModuleType, tmp_path: Path) -> None:
+    fake.run(fake.make_spec(studies=["none"], space={"optimizer.lr": {"low": 0.5, "high": 0.9}}), tmp_path)
+    write_tables(tmp_path)
+    rows, _ = table.collect(tmp_path)
+    assert len(rows)
+    assert not rows.published_default.any()
+
+
 def test_a_table_reads_as_it_was_written(collected: tuple[pd.DataFrame, table.Spaces, Path], tmp_path: Path) -> None:
     rows, spaces, _ = collected
     table.write(rows, spaces, tmp_path / "tables")
