@@ -3,7 +3,7 @@
 Halving with a short grace period loses configs that start slowly, with a long one it saves little. So bracket `s` has
 its first rung at `grace * factor ** s`, the last bracket has none, and trials of different brackets are not compared.
 As many trials come to a bracket as in Hyperband (Li et al. 2018), where all brackets cost about the same. Which trial
-comes to which bracket follows from its number alone.
+comes to which bracket follows from its place in its search alone, so that repeated searches have the same brackets.
 """
 
 import math
@@ -26,7 +26,7 @@ class HyperbandRule(HalvingRule):
 
     def _bracket(self, trial: ScheduledTrial) -> tuple[int, list[int]]:
         rungs = self.rungs(trial.epochs)
-        mine = bracket(trial.number, len(rungs), self._factor)
+        mine = bracket(trial.number_in_search, len(rungs), self._factor)
         return mine, rungs[mine:]
 
 
@@ -41,7 +41,7 @@ def bracket(number: int, rungs: int, factor: int) -> int:
     """The bracket of a trial, from 0 for the one with all rungs.
 
     Args:
-        number: Of the trial in its study.
+        number: Of the trial in its search, from 0.
         rungs: How many rungs the first bracket has.
         factor: Of the scheduler.
     """

@@ -21,6 +21,10 @@ class ScheduledTrial(Protocol):
         """Its number in its study."""
 
     @property
+    def number_in_search(self) -> int:
+        """Its place among the trials of its search, from 0."""
+
+    @property
     def epochs(self) -> int:
         """The epochs that are planned."""
 

@@ -37,6 +37,8 @@ class TrialRecord:
     config_id: str
     search: int = 1
     """The number of the search that proposed the config, among those of the study."""
+    number_in_search: int = 0
+    """Its place among the trials of its search, from 0, when it was proposed."""
     last: int = 1
     """The evaluations whose mean is the score."""
     state: TrialState = TrialState.PLANNED
@@ -406,6 +408,8 @@ class SweepState:
             search=event.search,
             last=self.score_evaluations,
         )
+        if trial.phase is Phase.SEARCH and (earlier := self.tally.of_search(trial.study, trial.search).trials):
+            trial.number_in_search = earlier[-1].number_in_search + 1
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
         if trial.phase is Phase.SEARCH:

@@ -42,6 +42,10 @@ class Seen:
     epochs: int = 9
     stopped_at: int | None = None
 
+    @property
+    def number_in_search(self):
+        return self.number  # the study has a single search and no other trials
+
 
 def others(*curves):
     return [Seen(dict(enumerate(curve, 1)), number) for number, curve in enumerate(curves, 1)]
@@ -108,6 +112,25 @@ def test_hyperband_compares_trials_of_one_bracket_alone():
     assert judged(rule, [0.1], strong, number=in_bracket[0][0]).action == "stop"
     assert judged(rule, [0.1, 0.1], strong, number=in_bracket[1][0]).action == "continue"
     assert judged(rule, [0.1], strong, number=in_bracket[4][0]).rung is None, "the last bracket has no rungs"
+
+
+def test_every_search_of_a_study_has_the_brackets_of_a_single_one(fake, tmp_path):
+    def brackets(repeats):
+        """Of every search, the brackets of its trials: none for a trial whose bracket has no rungs."""
+        spec = fake.make_spec(
+            studies=["none"],
+            budget={"trials": repeats * 8},
+            repeats=repeats,
+            scheduler={"name": "hyperband", "factor": 2, "audit": 1.0},
+            sampler={"name": "random"},
+        )
+        state, rule = fake.run(spec, tmp_path / str(repeats)), make_scheduler(spec.scheduler)
+        searches = [state.of_study("none", "search", number) for number in range(1, repeats + 1)]
+        return [[{rung.bracket for rung in rule.places(trial)} for trial in trials] for trials in searches]
+
+    (single,) = brackets(1)
+    assert [bracket(number, 3, 2) for number in range(8)] == [(*each, 3)[0] for each in single]
+    assert brackets(3) == [single] * 3
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=title)
