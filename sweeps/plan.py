@@ -366,6 +366,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     space = spec.space_of(study)
     searches, trials = spec.repeats_of(study), most_trials(spec, study)
     rounds, stops = spec.confirm.rounds, rungs(spec, study)
+    scheduler, every = make_scheduler(spec.scheduler), config.evaluate_every
     audits = math.ceil(spec.scheduler.audit * searches * most_stopped(spec, study))
     return StudyPlan(
         name=study.name,
@@ -381,7 +382,7 @@ def _study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         is_baseline=study == spec.baseline,
         searches=searches,
         rungs=tuple(stops),
-        early_stopping=make_scheduler(spec.scheduler).words(stops) if stops else "",
+        early_stopping=scheduler.words(stops, config.epochs, every) if stops else "",
         audits=audits,
         audit_epochs=audits * (config.epochs - stops[0]) if stops else 0,
         looks=spec.confirm.looks,

@@ -44,7 +44,7 @@ class HalvingRule:
         """See `sweeps.driver.scheduler.Scheduler`."""
         return milestones(self._grace, self._factor, epochs)
 
-    def words(self, rungs: list[int]) -> str:
+    def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""
         pause = ", at which trials pause until they are among the best" if self._pauses else ""
         return f"rungs at epochs {', '.join(map(str, rungs))}{pause}"

@@ -18,11 +18,15 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 class HyperbandRule(HalvingRule):
     """Stops a trial at a rung of its bracket unless it is among the best there."""
 
-    def words(self, rungs: list[int]) -> str:
+    def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""
-        shares = bracket_shares(len(rungs), self._factor)
-        starts = [f"{share:.0%} from epoch {rung}" for share, rung in zip(shares, rungs, strict=False)]
-        return f"{super().words(rungs)}: {', '.join(starts)}, {shares[-1]:.0%} to the end"
+        shares = bracket_shares(len(self.rungs(epochs)), self._factor)
+        starts: dict[int, float] = {}
+        for share, rung in zip(shares, rungs, strict=False):
+            evaluated = math.ceil(rung / every) * every
+            starts[evaluated] = starts.get(evaluated, 0) + share
+        parts = [f"{share:.0%} from epoch {epoch}" for epoch, share in starts.items()]
+        return f"{super().words(rungs, epochs, every)}: {', '.join(parts)}, {sum(shares[len(rungs) :]):.0%} to the end"
 
     def _bracket(self, trial: ScheduledTrial) -> tuple[int, list[int]]:
         rungs = self.rungs(trial.epochs)

@@ -28,7 +28,7 @@ class MedianRule(StopsForGood):
         """See `sweeps.driver.scheduler.Scheduler`."""
         return list(range(self._grace, epochs))
 
-    def words(self, rungs: list[int]) -> str:
+    def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""
         return f"from epoch {rungs[0]} on, below the median of {self._rivals} rivals or more"
 

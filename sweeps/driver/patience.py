@@ -28,7 +28,7 @@ class PatienceRule(StopsForGood):
         """See `sweeps.driver.scheduler.Scheduler`."""
         return list(range(max(self._grace, (self._evaluations + 1) * every), epochs))
 
-    def words(self, rungs: list[int]) -> str:
+    def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""
         return f"from epoch {rungs[0]} on, after {self._evaluations} evaluations without a new best value"
 

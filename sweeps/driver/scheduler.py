@@ -30,11 +30,13 @@ class Scheduler(Protocol):
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """The epochs at which a trial of so many epochs may be stopped, if it is evaluated after `every` so many."""
 
-    def words(self, rungs: list[int]) -> str:
+    def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """Where it stops trials, in words.
 
         Args:
-            rungs: Those of `rungs` that are evaluated, one at least.
+            rungs: Those of `rungs` with an evaluation before the end, one at least.
+            epochs: Of a trial.
+            every: As in `rungs`.
         """
 
     def places(self, trial: ScheduledTrial) -> Mapping[Hashable, float]:
@@ -67,7 +69,7 @@ class NoRule(StopsForGood):
         """See `Scheduler`."""
         return []
 
-    def words(self, rungs: list[int]) -> str:
+    def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `Scheduler`."""
         return ""
 

@@ -203,6 +203,18 @@ def test_the_plan_says_where_trials_are_stopped(fake):
     assert any("scheduler.rivals: a rung stops no trial before 10" in each for each in idle_settings(spec))
 
 
+def test_the_plan_says_from_which_evaluation_the_brackets_of_hyperband_are_stopped(fake, tmp_path):
+    changes = {"studies": ["none"], "train": {"epochs": 10, "evaluate_every": 5}, "budget": {"trials": 40}}
+    spec = fake.make_spec(**changes, scheduler={"name": "hyperband"}, sampler={"name": "random"})
+    words = _study_plan(spec, spec.studies[0]).early_stopping
+    # rungs 1, 3 and 9 make brackets of 27, 12, 6 and 4 in 49; 1 and 3 are both evaluated at 5, and 9 only at the end
+    assert words == "rungs at epochs 1, 3: 80% from epoch 5, 20% to the end"
+    trials = fake.run(spec, tmp_path).of_study("none", "search")
+    decided = {row.trial_id: row.epoch for row in load_state(tmp_path)[1].decisions if row.rung is not None}
+    assert set(decided.values()) == {5}
+    assert len(decided) / len(trials) == pytest.approx(0.80, abs=0.02)
+
+
 class Bumpy:
     """Curves that fall now and then, so that every scheduler finds something to stop."""
 
@@ -377,9 +389,9 @@ def test_a_search_is_not_over_while_a_stopped_trial_may_go_on(fake, tmp_path):
 
 
 def test_the_plan_says_that_trials_pause(fake):
-    words = make_scheduler(PAUSE).words([1, 3])
+    words = make_scheduler(PAUSE).words([1, 3], 9)
     assert words == "rungs at epochs 1, 3, at which trials pause until they are among the best"
-    assert make_scheduler(schedulers.Hyperband(mode="pause")).words([1, 3]).startswith(f"{words}: ")
+    assert make_scheduler(schedulers.Hyperband(mode="pause")).words([1, 3], 9).startswith(f"{words}: ")
     with pytest.raises(InputError, match=r"scheduler.mode: input should be 'stop' or 'pause', got 'freeze'"):
         fake.make_spec(scheduler={"name": "halving", "mode": "freeze"})
     with pytest.raises(InputError, match=r"scheduler.mode: is a setting of halving and hyperband"):
