@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
-from sweeps.driver.verdict import GO_ON, Curve, Lists, Promotion, ScheduledTrial, Verdict
+from sweeps.driver.verdict import GO_ON, Curve, Lists, Needs, Promotion, ScheduledTrial, Verdict
 from sweeps.spec import schedulers
 
 
@@ -38,7 +38,9 @@ class HalvingRule:
 
     def __init__(self, settings: schedulers.Halving | schedulers.Hyperband) -> None:
         self._grace, self._factor, self._pauses = settings.grace, settings.factor, settings.mode == "pause"
-        self.needs, self.resumes = ("factor", 2 if self._pauses else settings.factor), self._pauses
+        least = 2 if self._pauses else settings.factor
+        self.needs = Needs("factor", least, f"a rung stops no trial before {least} have entered it")
+        self.resumes = self._pauses
 
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """See `sweeps.driver.scheduler.Scheduler`."""

@@ -75,7 +75,7 @@ def _of_search(spec: SweepSpec) -> str:
 def rungs(spec: SweepSpec, study: Study) -> list[int]:
     """The epochs at which a trial of a study may be stopped; none if no trial ever is."""
     scheduler, config = make_scheduler(spec.scheduler), spec.config_for(study)
-    if most_trials(spec, study) < scheduler.needs[1]:
+    if most_trials(spec, study) < scheduler.needs.trials:
         return []
     last = (config.epochs - 1) // config.evaluate_every * config.evaluate_every
     """The last evaluation before the end, after which nothing could be saved."""
@@ -177,11 +177,11 @@ def _scheduler(spec: SweepSpec, study: Study) -> Iterator[str]:
     scheduler, config = spec.scheduler, spec.config_for(study)
     if isinstance(scheduler, NoScheduler) or not spec.space_of(study) or rungs(spec, study):
         return
-    field, least = make_scheduler(scheduler).needs
-    if (most := most_trials(spec, study)) < least:
+    needs = make_scheduler(scheduler).needs
+    if (most := most_trials(spec, study)) < needs.trials:
         yield (
-            f"scheduler.{field}: a rung stops no trial before {least} have entered it, and {_a_search(spec)} "
-            f"has at most {most}, so none is stopped early"
+            f"scheduler.{needs.setting}: {needs.words}, and {_a_search(spec)} has at most {most} trial"
+            f"{'' if most == 1 else 's'}, so none is stopped early"
         )
     else:
         evaluated = f", evaluated every {config.evaluate_every}" if config.evaluate_every > 1 else ""

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Hashable, Mapping
 from itertools import pairwise
 
-from sweeps.driver.verdict import GO_ON, Curve, Lists, ScheduledTrial, StopsForGood, Verdict
+from sweeps.driver.verdict import GO_ON, Curve, Lists, Needs, ScheduledTrial, StopsForGood, Verdict
 from sweeps.spec import schedulers
 
 
@@ -22,7 +22,8 @@ class MedianRule(StopsForGood):
 
     def __init__(self, settings: schedulers.Median) -> None:
         self._grace, self._rivals = settings.grace, settings.rivals
-        self.needs = ("rivals", settings.rivals + 1)
+        words = f"a trial is stopped only once {settings.rivals} others have come as far"
+        self.needs = Needs("rivals", settings.rivals + 1, words)
 
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """See `sweeps.driver.scheduler.Scheduler`."""

@@ -6,7 +6,7 @@ with the highest value of its search so far is never stopped.
 
 from collections.abc import Hashable, Mapping
 
-from sweeps.driver.verdict import GO_ON, Lists, ScheduledTrial, StopsForGood, Verdict, count_better
+from sweeps.driver.verdict import GO_ON, Lists, Needs, ScheduledTrial, StopsForGood, Verdict, count_better
 from sweeps.spec import schedulers
 
 _BEST = "best"
@@ -22,7 +22,7 @@ class PatienceRule(StopsForGood):
 
     def __init__(self, settings: schedulers.Patience) -> None:
         self._grace, self._evaluations = settings.grace, settings.evaluations
-        self.needs = ("evaluations", 2)
+        self.needs = Needs("name", 2, "patience never stops the best trial of a search")
 
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """See `sweeps.driver.scheduler.Scheduler`."""

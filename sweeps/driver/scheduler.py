@@ -12,7 +12,7 @@ from sweeps.driver.asha import HalvingRule
 from sweeps.driver.hyperband import HyperbandRule
 from sweeps.driver.median import MedianRule
 from sweeps.driver.patience import PatienceRule
-from sweeps.driver.verdict import GO_ON, Lists, Promotion, ScheduledTrial, StopsForGood, Verdict
+from sweeps.driver.verdict import GO_ON, Lists, Needs, Promotion, ScheduledTrial, StopsForGood, Verdict
 from sweeps.spec import schedulers
 
 
@@ -20,8 +20,8 @@ class Scheduler(Protocol):
     """Decides after every report whether a training continues."""
 
     @property
-    def needs(self) -> tuple[str, float]:
-        """A setting, and the trials of a search without which it stops none."""
+    def needs(self) -> Needs:
+        """The trials of a search without which it stops none."""
 
     @property
     def resumes(self) -> bool:
@@ -63,7 +63,7 @@ class NoRule(StopsForGood):
     """
 
     def __init__(self, settings: schedulers.NoScheduler) -> None:
-        self.needs = ("name", float("inf"))
+        self.needs = Needs("name", float("inf"), "no trial is ever stopped")
 
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """See `Scheduler`."""

@@ -75,6 +75,21 @@ class Promotion:
     kept: int
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a scheduler needs before it stops any trial.
+
+    Attributes:
+        setting: The setting that asks for it.
+        trials: The trials of a search without which none is stopped.
+        words: The same, as the beginning of a sentence.
+    """
+
+    setting: str
+    trials: float
+    words: str
+
+
 class StopsForGood:
     """A scheduler whose stopped trials never go on."""
 

@@ -29,7 +29,15 @@ def test_a_spec_whose_settings_all_count_has_no_remark(fake):
             {"scheduler": {**HALVING, "grace": 4}, "train": {"epochs": 6, "evaluate_every": 3}},
             "scheduler.grace: 4 leaves no evaluation before the last of the 6 epochs, evaluated every 3",
         ),
-        ({"scheduler": {**HALVING, "factor": 5}}, "before 5 have entered it, and a study has at most 4"),
+        ({"scheduler": {**HALVING, "factor": 5}}, "before 5 have entered it, and a study has at most 4 trials"),
+        (
+            {"scheduler": {"name": "median", "rivals": 4}},
+            "scheduler.rivals: a trial is stopped only once 4 others have come as far, and a study has at most 4",
+        ),
+        (
+            {"scheduler": {"name": "patience", "evaluations": 2}, "budget": {"trials": 1}, "confirm": {"top": 1}},
+            "scheduler.name: patience never stops the best trial of a search, and a study has at most 1 trial,",
+        ),
         ({"scheduler": {"name": "none", "grace": 3}}, "scheduler.grace: has no effect, because scheduler.name is none"),
         ({"budget": {"trials": 4, "epochs": 100}}, "budget.epochs: 100 is never reached, because budget.trials ends"),
         ({"budget": {"trials": 40, "epochs": 24}}, "budget.trials: 40 is never reached, because budget.epochs ends"),
