@@ -9,7 +9,7 @@ from kdtrain.errors import InputError
 from kdtrain.space import parse_domain
 from sweeps.driver.allocation import all_searches, spent_epochs, spent_trials
 from sweeps.driver.proposals import Proposals, holds
-from sweeps.driver.warm_start import warm_started
+from sweeps.driver.warm_start import changes_of, is_part_of, newly_searched, warm_started, warm_started_further, without
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.event_base import Content
 from sweeps.ledger.ledger import read
@@ -42,7 +42,7 @@ def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
     """The spec in the units of the sweep that it continues, unless it names its units itself, with its warm start.
 
     Raises:
-        InputError: If an earlier sweep of a warm start cannot be read; one that was read is not needed any more.
+        InputError: If a sweep that has not begun cannot read an earlier sweep of its warm start.
     """
     before: Content = {} if state.begun is None else state.sweep.spec
     units = before.get("units", spec.units)
@@ -50,8 +50,8 @@ def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
         given = {name: getattr(spec, name) for name in spec.model_fields_set}
         spec = parse_spec({**given, "units": units})
     recorded = WarmStart.model_validate(before["warm_start"]) if before.get("warm_start") else None
-    if recorded and spec.warm_start and spec.warm_start.priors is None and recorded.sweeps == spec.warm_start.sweeps:
-        return spec.model_copy(update={"warm_start": recorded})
+    if recorded and spec.warm_start and is_part_of(spec.warm_start, recorded):
+        return warm_started_further(spec, recorded, before)
     return warm_started(spec)
 
 
@@ -136,6 +136,12 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     cells = after["cells"][: len(before["cells"])]
     comparable = {**after, "studies": [studies_after[name] for name in studies_before], "cells": cells}
     of_studies = [f"studies.{name}.{field}" for name in studies_before for field in (SPACE, CONTROL)]
+    warm_starts = []
+    if before.get("warm_start") and new.warm_start:
+        recorded, joined = WarmStart.model_validate(before["warm_start"]), newly_searched(new, begun_with)
+        warm_starts = changes_of(recorded, new.warm_start)
+        kept = [without(each, joined).model_dump(mode="json") for each in (recorded, new.warm_start)]
+        before, comparable = {**before, "warm_start": kept[0]}, {**comparable, "warm_start": kept[1]}
     changed = differences(before, comparable, skip=(*FREE, SPACE, *of_studies))
     if words := [f"{path} is {was} and not {now}" for path, was, now in changed]:
         raise InputError(
@@ -162,7 +168,7 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     for name, study in studies_before.items():
         pairs = differences(study[CONTROL], studies_after[name][CONTROL])
         changes += [f"studies.{name}.{CONTROL}: {was} -> {now}" for _, was, now in pairs]
-    return changes
+    return changes + warm_starts
 
 
 def _check_shares(state: SweepState, spec: SweepSpec, sweep: Store) -> None:

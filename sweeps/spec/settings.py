@@ -75,8 +75,8 @@ class WarmStart(Strict):
     sweeps: tuple[str, ...] = Field(min_length=1)
     """Their folders or URIs."""
     priors: dict[str, dict[str, TakenOver]] | None = None
-    """By study and dotted path; `null` until the earlier sweeps are read. A begun sweep keeps these numbers, so it does
-    not need the earlier ones any more."""
+    """By study and dotted path; `null` until the earlier sweeps are read. A begun sweep keeps these numbers and
+    reads the earlier ones again only for what it did not search before."""
     left_out: tuple[str, ...] = ()
     """Which parameters nothing is taken over for, and why."""
 

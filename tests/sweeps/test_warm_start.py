@@ -5,11 +5,12 @@ import shutil
 import pytest
 
 from kdtrain.errors import InputError
-from sweeps.driver.growth import as_begun
+from sweeps.driver.growth import as_begun, growth
 from sweeps.driver.idle_settings import idle_settings
 from sweeps.driver.warm_start import lines_about, warm_started
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
+from sweeps.spec.settings import TakenOver, WarmStart
 from sweeps.spec.spec import load_spec
 
 LR = {"low": 0.001, "high": 0.1, "log": True}
@@ -99,6 +100,84 @@ def test_a_begun_sweep_keeps_its_warm_start(fake, tmp_path, earlier):
     with pytest.raises(InputError, match="already holds the sweep five, in which warm_start"):
         fake.run(make_spec(fake, None), tmp_path / "b")
     assert SweepState.of(read(tmp_path / "b")).sweep.spec["warm_start"]["sweeps"] == [earlier]
+
+
+def joined(fake, earlier):
+    """A sweep of one study, and the same with a second study and a second path of the first one."""
+    space = {"optimizer.lr": LR, "optimizer.momentum": {"low": 0.5, "high": 0.99}}
+    first = make_spec(fake, earlier, studies=["none"], budget={"trials": 2})
+    return first, make_spec(fake, earlier, studies=["none", "kd"], space=space, budget={"trials": 2})
+
+
+def test_a_study_that_joins_has_a_warm_start_and_the_others_keep_theirs(fake, tmp_path, earlier):
+    first, then = joined(fake, earlier)
+    before = fake.run(first, tmp_path / "b").sweep.spec["warm_start"]
+    fake.run(make_spec(fake, None, studies=["none"], budget={"trials": 9}, seed=5), tmp_path / "other")
+    shutil.rmtree(earlier)
+    shutil.copytree(tmp_path / "other", earlier)  # what is recorded does not follow the earlier sweep any more
+    state = fake.run(then, tmp_path / "b")
+    after = state.sweep.spec["warm_start"]
+    assert after["priors"]["none"] == before["priors"]["none"]
+    assert after["priors"]["kd"].keys() == {"optimizer.lr"}
+    assert state.trials["kd-1"].params["optimizer.lr"] == after["priors"]["kd"]["optimizer.lr"]["value"]
+    assert "none: optimizer.momentum (no complete trial of this method has it)" in after["left_out"]
+    (grown,) = (record.data["changes"] for record in read(tmp_path / "b") if record.kind == "grown")
+    assert "study kd is new" in grown
+    assert any(change.startswith("warm_start: kd: optimizer.lr 0.0") for change in grown)
+    assert "warm_start: not taken over: none: optimizer.momentum (no complete trial of this method has it)" in grown
+
+    shutil.rmtree(earlier)
+    own = load_spec(tmp_path / "b" / "spec.yaml")
+    old = then.model_copy(update={"warm_start": WarmStart.model_validate(before)})
+    for spec in (then, own, old):  # a resume has the same numbers, whichever spec it is given
+        assert as_begun(spec, state).warm_start == own.warm_start
+        assert growth(state.sweep.spec, as_begun(spec, state), "b") == []
+    assert any(line.startswith("  kd: optimizer.lr 0.0") for line in lines_about(as_begun(then, state)))
+
+
+def test_a_study_that_joins_after_the_earlier_sweep_is_gone_has_no_warm_start_and_that_is_said(fake, tmp_path, earlier):
+    first, then = joined(fake, earlier)
+    before = fake.run(first, tmp_path / "b").sweep.spec["warm_start"]
+    shutil.rmtree(earlier)
+    after = fake.run(then, tmp_path / "b").sweep.spec["warm_start"]
+    assert after["priors"] == before["priors"]
+    assert f"kd: optimizer.lr ({earlier} cannot be read any more)" in after["left_out"]
+    assert f"none: optimizer.momentum ({earlier} cannot be read any more)" in after["left_out"]
+
+
+def test_priors_of_what_was_searched_before_cannot_be_changed_beside_a_new_study(fake, tmp_path, earlier):
+    first, then = joined(fake, earlier)
+    state = fake.run(first, tmp_path / "b")
+    recorded = WarmStart.model_validate(state.sweep.spec["warm_start"])
+    priors = {"none": {"optimizer.lr": TakenOver(value=0.09, confidence="high")}}
+    changed = then.model_copy(update={"warm_start": recorded.model_copy(update={"priors": priors})})
+    with pytest.raises(InputError, match=r"warm_start\.priors\.none\.optimizer\.lr"):
+        growth(state.sweep.spec, as_begun(changed, state), "b")
+
+
+def test_a_path_that_is_searched_again_has_what_was_recorded(fake, tmp_path, earlier):
+    spec, other = (
+        make_spec(fake, earlier, studies=["none"], space=space, budget={"trials": 1})
+        for space in ({"optimizer.lr": LR}, {"optimizer.momentum": {"low": 0.5, "high": 0.99}})
+    )
+    fake.run(spec, tmp_path / "b")
+    recorded = as_begun(other, fake.run(other, tmp_path / "b")).warm_start
+    shutil.rmtree(earlier)
+    assert recorded.priors.keys() == {"none"}
+    assert len(recorded.left_out) == 1
+    state = fake.run(spec, tmp_path / "b")
+    assert as_begun(spec, state).warm_start == recorded
+    assert as_begun(other, state).warm_start == recorded
+
+
+def test_a_study_that_joined_without_a_warm_start_gets_none_later(fake, tmp_path, earlier):
+    """An earlier version took the recorded priors whole; a search does not change in its middle."""
+    first, then = joined(fake, earlier)
+    state = fake.run(first, tmp_path / "b")
+    recorded = WarmStart.model_validate(state.sweep.spec["warm_start"])
+    whole = then.model_copy(update={"warm_start": recorded})
+    state.sweep.spec.update(whole.model_dump(mode="json"))
+    assert as_begun(then, state).warm_start == recorded
 
 
 def test_an_earlier_sweep_that_is_none_is_said(fake, tmp_path):
