@@ -276,7 +276,9 @@ class Driver:
             self._append(self._identity(clock()))
         else:
             check_inputs(self.state, context, str(self.store))
-            if changes := grown(self.state, self.spec, self.store):
+            changes = grown(self.state, self.spec, self.store)
+            self._decide_what_is_left()
+            if changes:
                 left_out = corrections(self.state, self.spec)
                 self._append(
                     sweep_events.Grown(self.spec.model_dump(mode="json"), changes, left_out, facts_of(self.spec))
@@ -285,9 +287,6 @@ class Driver:
         self.store.write("spec.yaml", self.spec.dump().encode())
         if context.teacher is not None and self.state.teacher is None:
             self._append(context.teacher)
-        last = self.state.last.event if self.state.last else None
-        if isinstance(last, trial_events.EpochReported):  # the driver was killed between the report and the decision
-            self._decide(self.state.trials[last.trial], last.report.epoch)
         self._append(sweep_events.SessionBegun(context.environment, context.command))
         for trial in self.state.trials.values():
             if trial.state.is_unfinished and trial.stopped:
@@ -295,6 +294,12 @@ class Driver:
         self._run_mended_again()
         for change in changed_code(self.state):
             self._notice(change)
+
+    def _decide_what_is_left(self) -> None:
+        """Take the decision after the last report, if the driver was killed between the two."""
+        last = self.state.last.event if self.state.last else None
+        if isinstance(last, trial_events.EpochReported):
+            self._decide(self.state.trials[last.trial], last.report.epoch)
 
     def _run_mended_again(self) -> None:
         """Plan the trials again that failed for a cause outside of them."""

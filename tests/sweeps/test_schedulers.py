@@ -277,6 +277,26 @@ def test_a_killed_sweep_stops_the_same_trials(fake, tmp_path, settings):
         assert told(folder) == expected, f"cut after record {cut}"
 
 
+def test_a_sweep_that_is_killed_before_a_decision_takes_it_also_if_its_budget_has_grown(fake, tmp_path):
+    def spec(trials):
+        return fake.make_spec(
+            studies=["none"],
+            budget={"trials": trials},
+            scheduler={"name": "halving", "factor": 2},
+            sampler={"name": "random"},
+        )
+
+    fake.run(spec(6), tmp_path / "whole")
+    records = read(tmp_path / "whole")
+    cut, decision = next((each.n - 1, each) for each in records if each.kind == "stopped")
+    with fake.killed_after(cut), pytest.raises(fake.Killed):
+        fake.run(spec(6), tmp_path / "cut")
+    fake.run(spec(8), tmp_path / "cut")
+    after = read(tmp_path / "cut")[cut:]
+    assert [each.kind for each in after[:3]] == ["stopped", "grown", "session"]
+    assert after[0].data == decision.data
+
+
 def standing_of(rule, trials):
     standing = Standing(rule)
     for each in trials:
