@@ -17,15 +17,12 @@ from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.launch.address import check_answers, split_address
-from sweeps.launch.ray_errors import asks_for_token, explained
+from sweeps.launch.ray_errors import explained
 from sweeps.launch.session_folder import session_folder
 from sweeps.spec.settings import Resources
 
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's setting that lets a cluster use other interfaces than loopback; Ray reads it when it is imported."""
-
-_STARTS = 3
-"""How often a cluster is started on this machine, if another one answers in its place."""
 
 
 @contextlib.contextmanager
@@ -57,7 +54,13 @@ def cluster(
     try:
         with warnings.catch_warnings(), _interruptible(stop), on_loopback() if address is None else _as_it_is():
             warnings.simplefilter("ignore")
-            _start(address)
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
     except (KeyboardInterrupt, Interrupted):
         ray.shutdown()
         raise
@@ -70,27 +73,6 @@ def cluster(
                 notice(f"warning: the Ray cluster of this sweep listens on {ip}, where other machines may reach it")
             yield
         finally:
-            ray.shutdown()
-
-
-def _start(address: str | None) -> None:
-    """Call `ray.init`, and again where a cluster that is to be started here asks for a token that it does not have.
-
-    Then another cluster of this machine, which started at the same moment, has taken the port that Ray had found free.
-    """
-    for left in range(0 if address else _STARTS - 1, -1, -1):
-        try:
-            ray.init(
-                address=address or "local",
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
-            return
-        except Exception as error:
-            if not left or not asks_for_token(str(error)):
-                raise
             ray.shutdown()
 
 

@@ -8,13 +8,12 @@ _TOKEN = (
 )
 _HOME = "Ray needs a home folder: set HOME to a folder that this user can write, or run with --inline"
 _INLINE = "or run with --inline, which needs no Ray"
-_NO_TOKEN = r"[Aa]uthentication|UNAUTHENTICATED|Unauthenticated|InvalidAuthToken|auth token"
 _SIGNS = (
     (
         r"AF_UNIX path length cannot exceed|AF_UNIX path too long",
         "TMPDIR is too long for the sockets of Ray: set RAY_TMPDIR to a short folder such as /tmp",
     ),
-    (_NO_TOKEN, _TOKEN),
+    (r"[Aa]uthentication|UNAUTHENTICATED|Unauthenticated|InvalidAuthToken|auth token", _TOKEN),
     (r"Could not determine home directory|\.ray/auth_token|No username set|getpwuid|uid not found", _HOME),
     (
         r"Version mismatch",
@@ -87,8 +86,3 @@ def _version_mismatch(said: str) -> str:
         f"the cluster has Ray {match[1]} and Python {match[2]}, this process has Ray {match[3]} and Python {match[4]}: "
         f"{advice}"
     )
-
-
-def asks_for_token(text: str) -> bool:
-    """Whether an error says that a cluster asks for a token that this process does not have."""
-    return re.search(_NO_TOKEN, text) is not None

@@ -18,7 +18,6 @@ from sweep_command import NETWORK, Command, streets
 from kdtrain.errors import InputError
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.launch import address as addresses
-from sweeps.launch import cluster as launched
 from sweeps.launch.address import check_answers, split_address
 from sweeps.launch.cluster import cluster, no_node_has
 from sweeps.launch.ray_errors import explained
@@ -287,25 +286,3 @@ with cluster(None):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=200)
     assert "the cluster asks for a token" in done.stdout, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(("address", "failures", "calls"), [(None, 2, 3), (None, 3, 3), ("127.0.0.1:6379", 1, 1)])
-def test_a_cluster_whose_port_another_one_has_taken_is_started_again(monkeypatch, address, failures, calls):
-    begun = []
-
-    def init(**options):
-        begun.append(options["address"])
-        if len(begun) <= failures:
-            raise RuntimeError("Unauthenticated: InvalidAuthToken: Authentication token is missing or incorrect")
-
-    monkeypatch.setattr(launched.ray, "init", init)
-    with contextlib.nullcontext() if failures < calls else pytest.raises(RuntimeError, match="InvalidAuthToken"):
-        launched._start(address)
-    assert begun == [address or "local"] * calls
-
-
-def test_another_fault_of_a_start_is_not_tried_again(monkeypatch):
-    monkeypatch.setattr(launched.ray, "init", lambda **options: (_ for _ in ()).throw(RuntimeError("no space")))
-    monkeypatch.setattr(launched.ray, "shutdown", lambda: pytest.fail("started again"))
-    with pytest.raises(RuntimeError, match="no space"):
-        launched._start(None)
