@@ -30,6 +30,9 @@ _SERVER.set_forkserver_preload(
     ["pytest", "sweep_command", "sweeps.cli", "sweeps.run", "sweeps.launch.tune", "sweeps.outcome.results"]
 )
 
+_LEFT_BY_RAY = "RAY_AUTH_MODE"
+"""What `ray.init` sets in its process. A fork of the server, whose Ray was loaded before, would then lack a token."""
+
 
 def streets(train: int, select: int) -> dict[str, Any]:
     """Small drawn scenes."""
@@ -89,7 +92,7 @@ class Command:
         words = ["kdsweep", "run", str(spec), "--dir", self.sweep, *(["--inline"] if self.inline else [])]
         paths = [str(NETWORKS), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != _LEFT_BY_RAY},
             "KDSWEEP_CACHE": str(self.cache or self.folder / "cache"),
             "KDSWEEP_TRUST": "tiny_networks",
             "PYTHONPATH": os.pathsep.join(paths),

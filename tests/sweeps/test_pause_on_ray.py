@@ -1,5 +1,6 @@
 """Stopped trials that go on, and audits, with real trainings on a real Ray cluster of this machine."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,14 @@ SPEC = {
 }
 
 
-@pytest.mark.skip(reason="passes alone; after other tests that start clusters Ray asks for a token: not yet understood")
 def test_stopped_trials_and_audits_go_on_from_their_checkpoints(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     Command(tmp_path, SPEC, str(sweep)).finish()
     _, state = load_state(sweep)
-    stopped_once = {row.trial_id for row in state.decisions if row.kind == "stopped"}
-    continued = [trial for trial in state.of_study("none", "search") if trial.id in stopped_once and not trial.stopped]
+    stops = Counter(row.trial_id for row in state.decisions if row.kind == "stopped")
+    continued = [trial for trial in state.of_study("none", "search") if trial.id in stops and not trial.stopped]
     """Which they are depends on the order in which trials report; `test_tune_bridge.py` has one for certain."""
-    assert all(trial.attempts == 2 for trial in continued)
+    assert [trial.attempts for trial in continued] == [1 + stops[trial.id] for trial in continued]
     audits = read_tables(sweep)["audits"]
     assert len(audits) > 0
     assert (audits["state"] == "complete").all()
