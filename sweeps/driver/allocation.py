@@ -84,7 +84,7 @@ def all_searches(spec: SweepSpec) -> list[tuple[Study, int]]:
 def next_search(spec: SweepSpec, state: SweepState, standings: Standings | None = None) -> tuple[Study, int] | None:
     """The search that trains next: of those with budget left the one that has spent least.
 
-    It continues a stopped trial, if one deserves it, and else proposes a new one.
+    It continues a stopped trial that is now among the best of its rung, or else proposes a new one.
 
     Ties go to the one that has tried less, so that a study whose trials all fail at once does not keep the others
     waiting; then by order.
@@ -96,7 +96,7 @@ def next_search(spec: SweepSpec, state: SweepState, standings: Standings | None 
 def next_promotion(
     spec: SweepSpec, state: SweepState, study: Study, search: int = 1, standings: Standings | None = None
 ) -> Promotion | None:
-    """The stopped trial of a search that goes on next; none if none deserves it, or the budget is spent.
+    """The stopped trial of a search that goes on next; none if no such trial is among the best, or the budget is spent.
 
     Args:
         spec: The sweep's spec.

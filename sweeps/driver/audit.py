@@ -2,8 +2,8 @@
 
 An audit is a trial of its own, with the config and the seed of the stopped one, which goes on from a copy of its
 checkpoint. It runs when searches and confirm phase are over, on the sweep's account, and no study's budget pays for it.
-Its score tells how often early stopping loses the best config. It is no candidate: were it one, the studies whose
-stopped trials were drawn would have tried more configs than others.
+Its score tells how often early stopping loses the best config. It is not a candidate: otherwise the studies
+whose stopped trials were drawn would have tried more configs than others.
 """
 
 from collections.abc import Iterator

@@ -52,7 +52,7 @@ class Scheduler(Protocol):
         """
 
     def promotion(self, lists: Lists) -> Promotion | None:
-        """The stopped trial of a search that deserves by now to go on, before others; none if none does."""
+        """The stopped trial of a search that goes on, before others; none if none is among the best of its rung."""
 
 
 class NoRule(StopsForGood):

@@ -62,7 +62,7 @@ class Standings:
         return self._scheduler.judge(trial, epoch, self._of_search(trial.study, trial.search).lists)
 
     def promotion(self, study: str, search: int) -> Promotion | None:
-        """The stopped trial of a search that deserves by now to go on; none if none does."""
+        """The stopped trial of a search that is now among the best of its rung; none if there is no such trial."""
         return self._scheduler.promotion(self._of_search(study, search).lists) if self._scheduler.resumes else None
 
     def update(self, trial: TrialRecord) -> None:

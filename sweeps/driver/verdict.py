@@ -58,7 +58,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Promotion:
-    """A stopped trial that deserves to go on.
+    """A stopped trial that is now among the best of its rung, and goes on.
 
     Attributes:
         number: The trial's number in its study.

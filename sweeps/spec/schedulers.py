@@ -26,36 +26,33 @@ class NoScheduler(Strict):
 class _Stopping(Strict):
     audit: float = Field(default=0.0, ge=0, le=1)
     """The share of the stopped trials that is trained to the end after the search, see `sweeps.driver.audit`."""
+    grace: Count = Field(default=1, ge=1)
+    """Epochs before a trial may be stopped: up to the first rung, where there are rungs."""
 
 
-class Halving(_Stopping):
+class _Rungs(_Stopping):
+    factor: Count = Field(default=3, ge=2)
+    """One in `factor` trials continues at every rung, and the rungs' epochs grow by this factor; with brackets it is
+    also the ratio between the first rungs of two of them."""
+    mode: Mode = "stop"
+
+
+class Halving(_Rungs):
     """Asynchronous successive halving, see `sweeps.driver.asha`."""
 
     name: Literal["halving"] = "halving"
-    grace: Count = Field(default=1, ge=1)
-    """Epochs before the first rung."""
-    factor: Count = Field(default=3, ge=2)
-    """One in `factor` trials continues at every rung, and the rungs' epochs grow by this factor."""
-    mode: Mode = "stop"
 
 
-class Hyperband(_Stopping):
+class Hyperband(_Rungs):
     """Asynchronous Hyperband: halving in brackets with different first rungs, see `sweeps.driver.hyperband`."""
 
     name: Literal["hyperband"] = "hyperband"
-    grace: Count = Field(default=1, ge=1)
-    """Epochs before the first rung of the first bracket."""
-    factor: Count = Field(default=3, ge=2)
-    """As of `Halving`; also the ratio between the first rungs of two brackets."""
-    mode: Mode = "stop"
 
 
 class Median(_Stopping):
     """The median stopping rule, see `sweeps.driver.median`."""
 
     name: Literal["median"] = "median"
-    grace: Count = Field(default=1, ge=1)
-    """Epochs before a trial may be stopped."""
     rivals: Count = Field(default=4, ge=1)
     """Other trials of the search that must have come as far before a trial may be stopped."""
 
@@ -64,8 +61,6 @@ class Patience(_Stopping):
     """A trial that no longer improves is stopped, see `sweeps.driver.patience`."""
 
     name: Literal["patience"] = "patience"
-    grace: Count = Field(default=1, ge=1)
-    """Epochs before a trial may be stopped."""
     evaluations: Count = Field(default=5, ge=1)
     """Evaluations in a row without a new best value of the trial, after which it is stopped."""
 

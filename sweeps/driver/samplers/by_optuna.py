@@ -45,9 +45,9 @@ class _ModelSampler(ABC):
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""
-        told, distributions = ranked(trials), _distributions(space)
-        shown = told.bounded()
-        sampler = self._make(_startup(self._startup, told, shown), _optuna_seed(seed))
+        best_first, distributions = ranked(trials), _distributions(space)
+        shown = best_first.bounded()
+        sampler = self._make(_startup(self._startup, best_first, shown), _optuna_seed(seed))
         return _ask(sampler, distributions, self._as_optuna(shown, distributions))
 
     @abstractmethod
@@ -120,9 +120,9 @@ class _Categorical(_Shared, CategoricalDistribution):
     pass
 
 
-def _startup(startup: int, told: Ranked, shown: Sequence[SearchedTrial]) -> int:
+def _startup(startup: int, best_first: Ranked, shown: Sequence[SearchedTrial]) -> int:
     """How many ended trials Optuna must see among those shown before it learns; proposals that were not valid add."""
-    return max(0, startup + told.not_valid - (len(told) - len(shown)))
+    return max(0, startup + best_first.not_valid - (len(best_first) - len(shown)))
 
 
 def _distributions(space: Space) -> _Space:
@@ -175,13 +175,13 @@ def _as_optuna(trial: SearchedTrial, distributions: _Space) -> FrozenTrial:
 
 def _scored(trials: Sequence[SearchedTrial], distributions: _Space) -> Iterator[FrozenTrial]:
     """Trials as a model of scores understands them: all that say something are complete, with a score."""
-    told = {number: ended for number, trial in enumerate(trials) if (ended := worth(trial)) is not None}
-    lowest = min((score for kind, _, score in told.values() if kind == COMPLETE), default=0.0)
-    stopped = {number: min(last, lowest) for number, (kind, _, last) in told.items() if kind == PRUNED}
+    ended_trials = {number: ended for number, trial in enumerate(trials) if (ended := worth(trial)) is not None}
+    lowest = min((score for kind, _, score in ended_trials.values() if kind == COMPLETE), default=0.0)
+    stopped = {number: min(last, lowest) for number, (kind, _, last) in ended_trials.items() if kind == PRUNED}
     worst = min([lowest, *(last for last in stopped.values() if math.isfinite(last))])
     for number, trial in enumerate(trials):
-        if number in told:
-            kind, _, last = told[number]
+        if number in ended_trials:
+            kind, _, last = ended_trials[number]
             score = last if kind == COMPLETE else stopped.get(number, worst)
             yield _trial(trial, distributions, OptunaState.COMPLETE, max(score, worst))
         elif trial.state.is_unfinished:

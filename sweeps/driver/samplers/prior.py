@@ -72,11 +72,11 @@ class PriorSampler:
         chosen = rng.choice(len(sources), p=[share for _, share in sources])
         return sources[chosen][0].draw(space, rng)
 
-    def sources(self, space: Space, told: Ranked) -> list[tuple[Source, float]]:
+    def sources(self, space: Space, best_first: Ranked) -> list[tuple[Source, float]]:
         """From where the next config may be drawn, each with its probability: everywhere, prior, incumbent, others."""
         everywhere = Source({path: Belief(domain) for path, domain in space.items()})
         informed = [Source({path: Belief.of(domain) for path, domain in space.items()})]
-        scored = told.best(_TOP * GOOD)
+        scored = best_first.best(_TOP * GOOD)
         best = scored[: max(1, len(scored) // _TOP)]
         if len(scored) >= self._startup:
             informed.append(_around(space, best))
