@@ -48,9 +48,10 @@ class SpecView:
 
     @property
     def shares_recipe(self) -> bool:
-        """Whether the search of one study draws on what those of the others have learnt, see the sampler ``prior``."""
+        """Whether a study's search draws on what those of the others have learnt, as ``gp`` and ``prior`` may."""
         sampler = self.fields.get(SpecField.SAMPLER)
-        options = sampler.get("options") if isinstance(sampler, Mapping) and sampler.get("name") == "prior" else None
+        may = isinstance(sampler, Mapping) and sampler.get("name") in ("gp", "prior")
+        options = sampler.get("options") if isinstance(sampler, Mapping) and may else None
         return isinstance(options, Mapping) and options.get("share") is True
 
 

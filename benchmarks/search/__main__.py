@@ -72,16 +72,21 @@ def run(options: argparse.Namespace) -> int:
         print(f"--tables: {options.tables} must hold tables <task>.parquet, got none", file=sys.stderr)
         return 2
     parts = [
-        Part(name, policy, task, study, options.trainings, workers)
+        Part(name, policy, task, of_sweep, options.trainings, workers)
         for workers in options.workers
         for name, policy in policies.items()
-        for task, study in found
+        for task in dict.fromkeys(task for task, _ in found)
+        for of_sweep in _sweeps(policy, [study for its_task, study in found if its_task == task])
     ]
     begin = time.monotonic()
     with ProcessPoolExecutor(options.jobs) as pool:
         jobs = [
             pool.submit(
-                run_part, part, found[part.task, part.study], _budgets(options, part.workers), options.dir / "parts"
+                run_part,
+                part,
+                {study: found[part.task, study] for study in part.studies},
+                _budgets(options, part.workers),
+                options.dir / "parts",
             )
             for part in parts
         ]
@@ -94,6 +99,12 @@ def run(options: argparse.Namespace) -> int:
             print(f"{time.monotonic() - begin:6.0f} s  {number} of {len(parts)}  {part.name}: {said}", flush=True)
     print(markdown(_results(options)))
     return 0
+
+
+def _sweeps(policy: PolicyOfOurs | PolicyOfOthers, studies: list[str]) -> list[tuple[str, ...]]:
+    """The studies of a task by the sweep that searches them."""
+    together = isinstance(policy, PolicyOfOurs) and policy.together
+    return [tuple(studies)] if together else [(study,) for study in studies]
 
 
 def _budgets(options: argparse.Namespace, workers: int) -> dict[int, int]:
@@ -110,7 +121,7 @@ def _yaml(text: str) -> dict:
 
 def _of_text(fields: dict) -> PolicyOfOurs:
     fields = dict(fields)
-    own = {name: fields.pop(name) for name in ("rule", "wrong_prior") if name in fields}
+    own = {name: fields.pop(name) for name in ("rule", "wrong_prior", "together") if name in fields}
     return PolicyOfOurs(fields, **own)
 
 

@@ -53,17 +53,27 @@ class Confirmed:
     of the confirmation are the configs that were trained longest, of these the best by their last score.
     """
 
-    def __init__(self, search: Search, plan: Plan, space: Space, epochs: int, default: Params | None) -> None:
+    def __init__(
+        self, study: str, search: Search, plan: Plan, space: Space, epochs: int, default: Params | None
+    ) -> None:
         """Begin.
 
         Args:
+            study: The name of the study.
             search: What is searched with.
             plan: The budget, in full trainings.
             space: The space that is searched.
             epochs: Epochs of a full training.
             default: The published config, if there is one.
         """
-        self._search, self._plan, self._space, self._epochs, self._default = search, plan, space, epochs, default
+        self._study, self._search, self._plan, self._space, self._epochs, self._default = (
+            study,
+            search,
+            plan,
+            space,
+            epochs,
+            default,
+        )
         self._trials: dict[str, _Trial] = {}
         self._running: set[str] = set()
         self._held: Job | None = None
@@ -77,7 +87,7 @@ class Confirmed:
             trial = self._trials.setdefault(job.key, _Trial(job.params, len(self._trials)))
             begin, trial.planned = len(trial.scores), job.until
             self._running.add(job.key)
-            return Training(job.key, trial.params, 0, begin, job.until)
+            return Training(self._study, job.key, trial.params, 0, begin, job.until)
         if self._running or not self._plan.top:
             return None
         if self._race is None:
@@ -87,7 +97,7 @@ class Confirmed:
         number, params, seed = fresh
         key = f"fresh-{number}-{seed}"
         self._fresh[key] = (number, seed, 0.0)
-        return Training(key, params, seed, 0, self._epochs)
+        return Training(self._study, key, params, seed, 0, self._epochs)
 
     def report(self, key: str, epoch: int, score: float) -> bool:
         """See `search.clock.Policy`."""
@@ -108,7 +118,7 @@ class Confirmed:
         self._running.remove(key)
         self._search.ended(key)
 
-    def chosen(self) -> Params | None:
+    def chosen(self, study: str) -> Params | None:
         """See `search.clock.Policy`."""
         if self._race is not None:
             return choice(self._race.finalists(), self._space, self._default, MEAN)

@@ -5,7 +5,7 @@ weight 1 are those of the published configs of the table: so the search begins t
 """
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,33 +34,42 @@ from sweeps.spec.strict_yaml import parse_yaml
 
 _FACTS = {"name": "streets", "classes": ["a"], "palette": ["#000000"], "images": {}, "digests": {}}
 _TEACHER = TeacherKnown("feedfacefeedface", "none", "FPN", None, 0, None, None, None, None, None, "given")
-_MODELS = ("tpe", "gp")
-"""Samplers whose proposals take so long that equal ones are computed once."""
+_REMEMBERED = "tpe"
+"""The sampler whose proposals follow from the trials of one study alone; equal ones are computed once."""
 Memory = dict[Hashable, Any]
 """Proposals by all that they depend on: a search with a smaller budget begins like that with a larger one."""
 
 
-def study_spec(spec: Mapping[str, Any], study: str, plan: Plan, policy: Mapping[str, Any], seed: int) -> SweepSpec:
-    """The spec of one study's search and confirmation.
+def sweep_spec(
+    spec: Mapping[str, Any],
+    studies: Sequence[str],
+    plan: Plan,
+    policy: Mapping[str, Any],
+    seed: int,
+    spaces: Mapping[str, Mapping[str, Any]] | None = None,
+) -> SweepSpec:
+    """The spec of a search and confirmation of some studies.
 
     Args:
         spec: The spec that the table was made with.
-        study: The name of the study.
-        plan: The budget.
+        studies: The names of the studies.
+        plan: The budget of each.
         policy: Fields of the spec that the policy has for itself.
         seed: The seed of the sweep.
+        spaces: By study, domains that are searched in place of those of the spec.
 
     Raises:
         ValueError: If the spec has no such study.
     """
-    studies = [each for each in spec["studies"] if (each if isinstance(each, str) else each["name"]) == study]
-    if not studies:
-        raise ValueError(f"the spec {spec['name']} must have the study {study}, got {spec['studies']}")
-    parsed = parse_spec({**spec, "studies": studies, "budget": {"trials": 1}})
+    there = {each["name"]: each for each in map(_as_mapping, spec["studies"])}
+    if lacking := [study for study in studies if study not in there]:
+        raise ValueError(f"the spec {spec['name']} must have the study {lacking[0]}, got {spec['studies']}")
+    chosen = [_with_space(there[study], (spaces or {}).get(study, {})) for study in studies]
+    parsed = parse_spec({**spec, "studies": chosen, "budget": {"trials": 1}})
     return parse_spec(
         {
             **spec,
-            "studies": studies,
+            "studies": chosen,
             "budget": {"epochs": plan.search * next(iter(parsed.epochs.values()))},
             "confirm": {"top": plan.top, "seeds": plan.seeds},
             "seed": seed,
@@ -69,9 +78,17 @@ def study_spec(spec: Mapping[str, Any], study: str, plan: Plan, policy: Mapping[
     )
 
 
-def space_of(spec: SweepSpec) -> Space:
-    """The space of the spec's only study."""
-    return {path: _domain(domain) for path, domain in spec.space_of(spec.studies[0]).items()}
+def _as_mapping(study: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"name": study, "method": study} if isinstance(study, str) else study
+
+
+def _with_space(study: Mapping[str, Any], space: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**study, "space": {**study.get("space", {}), **space}} if space else study
+
+
+def space_of(spec: SweepSpec, study: str) -> Space:
+    """The space of a study."""
+    return {path: _domain(domain) for path, domain in spec.space_of(spec.study(study)).items()}
 
 
 def _domain(domain: kdtrain.space.Domain) -> Domain:
@@ -84,9 +101,10 @@ class Ours:
     """A policy of the product; implements `search.clock.Policy`.
 
     Args:
-        spec: From `study_spec`.
-        default: The published config, as the table has it.
-        pulls: By the name of a term, its pull at weight 1 in the published config; 1 where that is not known.
+        spec: From `sweep_spec`.
+        defaults: By study, the published config, as the table has it.
+        pulls: By study, then by the name of a term, its pull at weight 1 in the published config; 1 where that is not
+            known.
         rule: How the config is chosen of the finalists, see `search.confirmation.choice`.
         memory: Keeps proposals of models for other budgets of the same repetition.
     """
@@ -94,19 +112,19 @@ class Ours:
     def __init__(
         self,
         spec: SweepSpec,
-        default: Params | None,
-        pulls: Mapping[str, float],
+        defaults: Mapping[str, Params | None],
+        pulls: Mapping[str, Mapping[str, float]],
         rule: str = ONE_SE,
         memory: Memory | None = None,
     ) -> None:
-        self._spec, self._default, self._rule = spec, default, rule
-        self._study = spec.studies[0]
+        self._spec, self._defaults, self._rule = spec, defaults, rule
         with TemporaryDirectory(prefix="kdsweep-") as folder, _in_memory():
             self._driver = Driver(spec, folder, TrainContext(_FACTS, {"environment_id": "replay"}, _TEACHER))
         for measurement in self._driver.pulls_to_measure():
-            lengths = {key: (pulls.get(term.name, 1.0),) for key, term in measurement.terms.items()}
+            of_terms = {name: pull for of_study in pulls.values() for name, pull in of_study.items()}
+            lengths = {key: (of_terms.get(term.name, 1.0),) for key, term in measurement.terms.items()}
             self._driver.measured(measurement, Calibration((1,), (1.0,), lengths))
-        if memory is not None and spec.sampler.name in _MODELS:
+        if memory is not None and spec.sampler.name == _REMEMBERED:
             self._driver._sampler = _Remembering(self._driver._sampler, memory)
 
     def next(self) -> Training | None:
@@ -124,7 +142,7 @@ class Ours:
             for epoch, report in sorted(trials[trial.candidate_of].reports.items()):
                 self._driver.report(trial.id, report)
                 begin = max(begin, epoch)
-        return Training(trial.id, dict(trial.params), seed, begin, trial.epochs)
+        return Training(trial.study, trial.id, dict(trial.params), seed, begin, trial.epochs)
 
     def report(self, key: str, epoch: int, score: float) -> bool:
         """See `search.clock.Policy`."""
@@ -138,11 +156,11 @@ class Ours:
         state = "complete" if len(reports) == trial.epochs else "interrupted"
         self._driver.ended(key, TrainResult(state, len(reports), reports))
 
-    def chosen(self) -> Params | None:
+    def chosen(self, study: str) -> Params | None:
         """See `search.clock.Policy`."""
         spec, state = self._driver.spec, self._driver.state
-        if rounds := race(spec, state, self._study):
-            fresh = state.of_study(self._study.name, Phase.CONFIRM)
+        if rounds := race(spec, state, spec.study(study)):
+            fresh = state.of_study(study, Phase.CONFIRM)
             finalists = [
                 (
                     dict(trial.params),
@@ -151,26 +169,22 @@ class Ours:
                 for trial in rounds[-1]
                 if trial is not None
             ]
-            return choice(finalists, space_of(spec), self._default, self._rule)
+            return choice(finalists, space_of(spec, study), self._defaults[study], self._rule)
         one = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"top": 1})})
-        best = candidates(one, state, self._study)
+        best = candidates(one, state, spec.study(study))
         return dict(best[0].params) if best else None
 
 
 class _Remembering:
     """A sampler that computes equal proposals once; a proposal depends on what it is called with alone."""
 
-    def __init__(self, sampler: Any, memory: Memory, search: Hashable = None) -> None:
-        self._sampler, self._memory, self._search = sampler, memory, search
-        if hasattr(sampler, "for_search"):
-            self.for_search: Callable[[Any], _Remembering] = lambda search: _Remembering(
-                sampler.for_search(search), memory, search
-            )
+    def __init__(self, sampler: Any, memory: Memory) -> None:
+        self._sampler, self._memory = sampler, memory
 
     def propose(self, study: str, space: Any, trials: Sequence[Any], seed: int) -> Params | None:
         """See `sweeps.driver.sampler.ConfigSampler`."""
         told = tuple((*trial.params.values(), trial.state, tuple(trial.curve.values())) for trial in trials)
-        key = (study, seed, self._search, hash(told))
+        key = (study, seed, hash(told))
         if key not in self._memory:
             self._memory[key] = self._sampler.propose(study, space, trials, seed)
         return self._memory[key]  # type: ignore[no-any-return]

@@ -22,11 +22,13 @@ class PolicyOfOurs:
         fields: Of the spec, such as `sampler` and `scheduler`.
         rule: How a finalist is chosen, see `search.confirmation.choice`.
         wrong_prior: The prior of every parameter is its value in the worst config of the study.
+        together: Whether one sweep searches all studies of a task, so that they can share what they learn.
     """
 
     fields: Mapping[str, Any]
     rule: str = ONE_SE
     wrong_prior: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True)

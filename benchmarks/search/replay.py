@@ -1,4 +1,4 @@
-"""Replays policies on the studies of a table: one part for each policy, study and number of workers, kept in a file."""
+"""Replays policies on the studies of a table: one part for each sweep and number of workers, kept in a file."""
 
 import importlib
 import json
@@ -33,7 +33,8 @@ class Part:
     Attributes:
         policy: Its name.
         of: The policy.
-        task, study: Their names.
+        task: Its name.
+        studies: Names of the studies that one sweep searches.
         trainings: `surrogate` or `rows`.
         workers: Trainings at once.
     """
@@ -41,14 +42,15 @@ class Part:
     policy: str
     of: PolicyOfOurs | PolicyOfOthers
     task: str
-    study: str
+    studies: tuple[str, ...]
     trainings: str
     workers: int
 
     @property
     def name(self) -> str:
         """The name of its file."""
-        text = f"{self.policy}-{self.task}-{self.study}-{self.trainings}-{self.workers}"
+        studies = self.studies[0] if len(self.studies) == 1 else "together"
+        text = f"{self.policy}-{self.task}-{studies}-{self.trainings}-{self.workers}"
         return "".join(each if each.isalnum() or each in "-_." else "_" for each in text)
 
 
@@ -71,12 +73,12 @@ class Study:
         return Rows(self.table, repetition) if trainings == "rows" else self.surrogate.begin(repetition)
 
 
-def run_part(part: Part, study: Study, budgets: Mapping[int, int], folder: Path) -> pd.DataFrame:
+def run_part(part: Part, studies: Mapping[str, Study], budgets: Mapping[int, int], folder: Path) -> pd.DataFrame:
     """The results of a part: those of its file, and what is missing there, which is then written.
 
     Args:
         part: The part.
-        study: Its study.
+        studies: Its studies, by name.
         budgets: By budget in full trainings, the number of repetitions.
         folder: Where the files lie.
     """
@@ -87,9 +89,10 @@ def run_part(part: Part, study: Study, budgets: Mapping[int, int], folder: Path)
     for repetition in range(max(budgets.values())):
         memory: dict[Any, Any] = {}
         rows += [
-            _row(part, study, budget, repetition, memory)
+            row
             for budget in sorted(budgets, reverse=True)
             if repetition < budgets[budget] and (budget, repetition) not in there
+            for row in _rows(part, studies, budget, repetition, memory)
         ]
     if not rows:
         return before
@@ -107,36 +110,46 @@ def read_results(folder: Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
 
 
-def _row(part: Part, study: Study, budget: int, repetition: int, memory: dict[Any, Any]) -> dict[str, Any]:
-    trainings = study.begin(part.trainings, repetition)
-    outcome = simulate(_policy(part, study, trainings, budget, repetition, memory), trainings, part.workers)
-    return dict(
-        zip(
-            COLUMNS,
-            (
-                *(part.policy, part.task, part.study, part.trainings, part.workers, budget, repetition),
-                *(outcome.regret, outcome.epochs, outcome.epochs / trainings.epochs, outcome.time),
-                json.dumps(dict(outcome.chosen)),
-            ),
-            strict=True,
+def _rows(
+    part: Part, studies: Mapping[str, Study], budget: int, repetition: int, memory: dict[Any, Any]
+) -> Iterator[dict[str, Any]]:
+    trainings = {name: studies[name].begin(part.trainings, repetition) for name in part.studies}
+    policy = _policy(part, studies, trainings, budget, repetition, memory)
+    for study, outcome in simulate(policy, trainings, part.workers).items():
+        yield dict(
+            zip(
+                COLUMNS,
+                (
+                    *(part.policy, part.task, study, part.trainings, part.workers, budget, repetition),
+                    *(outcome.regret, outcome.epochs, outcome.epochs / trainings[study].epochs, outcome.time),
+                    json.dumps(dict(outcome.chosen)),
+                ),
+                strict=True,
+            )
         )
-    )
 
 
 def _policy(
-    part: Part, study: Study, trainings: Trainings, budget: int, repetition: int, memory: dict[Any, Any]
+    part: Part,
+    studies: Mapping[str, Study],
+    trainings: Mapping[str, Trainings],
+    budget: int,
+    repetition: int,
+    memory: dict[Any, Any],
 ) -> Policy:
     if isinstance(part.of, PolicyOfOthers):
+        ((name, of_study),) = trainings.items()
         module = importlib.import_module(f"search.others.{part.of.module}")
-        search = module.make(trainings, repetition, **part.of.options)
-        return Confirmed(search, plan(budget), trainings.space, trainings.epochs, trainings.default)
-    from search.ours import Ours, study_spec
+        search = module.make(of_study, repetition, **part.of.options)
+        return Confirmed(name, search, plan(budget), of_study.space, of_study.epochs, of_study.default)
+    from search.ours import Ours, sweep_spec
 
-    fields = dict(part.of.fields)
-    if part.of.wrong_prior:
-        fields["space"] = {**study.spec.get("space", {}), **dict(_wrong_priors(study))}
-    spec = study_spec(study.spec, part.study, plan(budget), fields, repetition)
-    return Ours(spec, trainings.default, study.table.pulls, part.of.rule, memory)
+    mine = {name: studies[name] for name in part.studies}
+    spaces = {name: dict(_wrong_priors(study)) for name, study in mine.items() if part.of.wrong_prior}
+    fields = next(iter(mine.values())).spec
+    spec = sweep_spec(fields, part.studies, plan(budget), part.of.fields, repetition, spaces)
+    defaults = {name: of_study.default for name, of_study in trainings.items()}
+    return Ours(spec, defaults, {name: study.table.pulls for name, study in mine.items()}, part.of.rule, memory)
 
 
 def _wrong_priors(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -17,8 +17,9 @@ from kdtrain.foreign import SAMPLERS, find_object
 from kdtrain.runtime.random_streams import derive, numpy_rng
 from kdtrain.space import Scalar
 from sweeps.driver.proposals import Proposals, is_inside
-from sweeps.driver.samplers.by_optuna import GPSampler, RandomSampler, TPESampler
+from sweeps.driver.samplers.by_optuna import RandomSampler, TPESampler
 from sweeps.driver.samplers.cma_es import CmaEsSampler
+from sweeps.driver.samplers.gp import GPSampler
 from sweeps.driver.samplers.grid import GridSampler
 from sweeps.driver.samplers.prior import PriorSampler
 from sweeps.driver.samplers.sobol import SobolSampler

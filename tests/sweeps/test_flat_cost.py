@@ -47,8 +47,6 @@ def broken(config, epoch):
 
 @pytest.mark.parametrize("cut", [None, 60, 140])
 def test_what_was_proposed_is_what_the_ledger_says_at_every_proposal(fake, tmp_path, monkeypatch, cut):
-    monkeypatch.setattr(ranking, "GOOD", 2)
-    monkeypatch.setattr(ranking, "OTHERS", 3)
     dropped, drivers = [], []
     proposed, made = driver.propose, driver.Driver.__init__
 
@@ -56,9 +54,9 @@ def test_what_was_proposed_is_what_the_ledger_says_at_every_proposal(fake, tmp_p
         name, _, number = search.partition("/")
         whole = Proposals(space, drivers[-1].state.proposed(name, int(number or 1)))
         assert list(tried.inside) == list(whole.inside)
-        assert list(tried.inside.bounded()) == list(whole.inside.bounded())
+        assert list(tried.inside.bounded(2, 3)) == list(whole.inside.bounded(2, 3))
         assert (tried.number, tried.configs) == (whole.number, whole.configs)
-        dropped.append(len(whole.inside) - len(whole.inside.bounded()))
+        dropped.append(len(whole.inside) - len(whole.inside.bounded(2, 3)))
         return proposed(study, space, sampler, seed, tried, default, search, length)
 
     def remember(self, *args, **options):

@@ -10,7 +10,7 @@ from search.clock import Training, simulate
 from search.confirmation import MEAN, ONE_SE, Race, choice
 from search.confirmed import Confirmed, Job
 from search.figures import budgets_for, markdown, regrets
-from search.ours import Ours, space_of, study_spec
+from search.ours import Ours, space_of, sweep_spec
 from search.plan import Plan, plan
 from search.policies import OTHERS, OURS, TODAY, PolicyOfOurs
 from search.replay import COLUMNS, Part, Study, read_results, run_part
@@ -143,7 +143,7 @@ class Scripted:
     def ended(self, key):
         self.done.append(key)
 
-    def chosen(self):
+    def chosen(self, study):
         return {"x": 1}
 
 
@@ -158,13 +158,16 @@ class Flat:
 
 
 def test_workers_train_side_by_side_and_reports_come_in_order_of_time():
-    policy = Scripted([Training("a", {}, 0, 0, 4), Training("b", {}, 0, 2, 4), Training("c", {}, 0, 0, 1)])
-    outcome = simulate(policy, Flat(), 2)
+    policy = Scripted(
+        [Training("s", "a", {}, 0, 0, 4), Training("s", "b", {}, 0, 2, 4), Training("s", "c", {}, 0, 0, 1)]
+    )
+    outcome = simulate(policy, {"s": Flat()}, 2)["s"]
     assert policy.reports == [("a", 1), ("b", 3), ("a", 2), ("b", 4), ("c", 1)]
     assert policy.done == ["a", "b", "c"]
     assert (outcome.epochs, outcome.time, outcome.regret) == (5, 3, 2.5)
-    alone = simulate(Scripted([Training("a", {}, 0, 0, 4), Training("b", {}, 0, 2, 4)]), Flat(), 1)
-    assert (alone.epochs, alone.time) == (4, 4)
+    both = [Training("s", "a", {}, 0, 0, 4), Training("t", "b", {}, 0, 2, 4)]
+    outcomes = simulate(Scripted(both), {"s": Flat(), "t": Flat()}, 1)
+    assert [(each.epochs, each.time) for each in outcomes.values()] == [(2, 4), (2, 4)]
 
 
 def test_a_budget_is_divided_as_recommended():
@@ -218,8 +221,8 @@ class Rising:
 def test_a_search_of_others_keeps_to_the_budget_and_pays_a_resumed_training_once(toy):
     surrogate = Surrogate.of(toy["none"])
     for budget in (6, 12):
-        policy = Confirmed(Rising(), plan(budget), toy["none"].space, EPOCHS, None)
-        outcome = simulate(policy, surrogate.begin(0), 1)
+        policy = Confirmed("none", Rising(), plan(budget), toy["none"].space, EPOCHS, None)
+        outcome = simulate(policy, {"none": surrogate.begin(0)}, 1)["none"]
         assert abs(outcome.epochs - budget * EPOCHS) <= EPOCHS / 2
         assert max(len(trial.scores) for trial in policy._trials.values()) == EPOCHS
         assert outcome.chosen["optimizer.lr"] <= 0.1
@@ -229,10 +232,10 @@ def test_a_search_of_others_keeps_to_the_budget_and_pays_a_resumed_training_once
 @pytest.mark.parametrize(("budget", "name"), [(3, TODAY), (24, TODAY), (24, "tpe + halving, pause")])
 def test_our_policy_is_the_whole_procedure_within_its_budget(kd, workers, budget, name):
     trainings = kd.surrogate.begin(0)
-    spec = study_spec(SPEC, "kd", plan(budget), OURS[name].fields, 0)
-    assert space_of(spec) == kd.table.space
-    policy = Ours(spec, trainings.default, kd.table.pulls)
-    outcome = simulate(policy, trainings, workers)
+    spec = sweep_spec(SPEC, ["kd"], plan(budget), OURS[name].fields, 0)
+    assert space_of(spec, "kd") == kd.table.space
+    policy = Ours(spec, {"kd": trainings.default}, {"kd": kd.table.pulls})
+    outcome = simulate(policy, {"kd": trainings}, workers)["kd"]
     state = policy._driver.state
     assert state.trials["kd-0"].params == pytest.approx(kd.table.default)
     assert state.finished
@@ -249,8 +252,9 @@ def test_our_policy_is_the_whole_procedure_within_its_budget(kd, workers, budget
 def test_an_audit_goes_on_from_where_its_trial_was_stopped(kd):
     trainings, fields = kd.surrogate.begin(0), OURS[TODAY].fields
     fields = {**fields, "scheduler": {**fields["scheduler"], "audit": 1.0}}
-    policy = Ours(study_spec(SPEC, "kd", plan(6), fields, 0), trainings.default, kd.table.pulls)
-    outcome = simulate(policy, trainings, 1)
+    spec = sweep_spec(SPEC, ["kd"], plan(6), fields, 0)
+    policy = Ours(spec, {"kd": trainings.default}, {"kd": kd.table.pulls})
+    outcome = simulate(policy, {"kd": trainings}, 1)["kd"]
     state = policy._driver.state
     stopped = [trial for trial in state.trials.values() if trial.state == "pruned"]
     audits = [trial for trial in state.trials.values() if trial.phase == "audit"]
@@ -260,10 +264,22 @@ def test_an_audit_goes_on_from_where_its_trial_was_stopped(kd):
     assert outcome.epochs == sum(trial.epochs_run for trial in state.trials.values()) - paid_before
 
 
+def test_studies_that_share_are_searched_by_one_sweep_with_a_budget_each(toy, kd, tmp_path):
+    studies = {"kd": kd, "none": Study(toy["none"], Surrogate.of(toy["none"]), SPEC)}
+    sampler = {"name": "gp", "startup": 3, "options": {"share": True}}
+    policy = PolicyOfOurs({"sampler": sampler, "scheduler": OURS[TODAY].fields["scheduler"]}, together=True)
+    part = Part("shared", policy, "toy", ("none", "kd"), "surrogate", 1)
+    frame = run_part(part, studies, {6: 2}, tmp_path)
+    assert list(frame["study"]) == ["none", "kd"] * 2
+    assert ((frame["epochs"] - 6 * EPOCHS).abs() <= EPOCHS).all()
+    assert run_part(part, studies, {6: 2}, tmp_path).equals(pd.read_parquet(tmp_path / f"{part.name}.parquet"))
+
+
 def test_proposals_that_are_remembered_are_those_that_are_computed(kd):
     def tried(budget, memory):
-        policy = Ours(study_spec(SPEC, "kd", plan(budget), OURS[TODAY].fields, 5), None, {}, memory=memory)
-        simulate(policy, kd.surrogate.begin(0), 4)
+        spec = sweep_spec(SPEC, ["kd"], plan(budget), OURS[TODAY].fields, 5)
+        policy = Ours(spec, {"kd": None}, {}, memory=memory)
+        simulate(policy, {"kd": kd.surrogate.begin(0)}, 4)
         return [trial.params for trial in policy._driver.state.trials.values()]
 
     memory = {}
@@ -277,12 +293,12 @@ def test_proposals_that_are_remembered_are_those_that_are_computed(kd):
 def test_a_replay_goes_on_where_it_was_and_its_results_are_shown(kd, tmp_path, monkeypatch):
     policies = {TODAY: OURS[TODAY], "random": OURS["random"]}
     for name, policy in policies.items():
-        part = Part(name, policy, "toy", "kd", "surrogate", 1)
-        first = run_part(part, kd, {3: 2, 6: 1}, tmp_path)
+        part = Part(name, policy, "toy", ("kd",), "surrogate", 1)
+        first = run_part(part, {"kd": kd}, {3: 2, 6: 1}, tmp_path)
         assert list(first.columns) == COLUMNS
-        grown = run_part(part, kd, {3: 2, 6: 2, 12: 2}, tmp_path)
-        monkeypatch.setattr("search.replay._row", None)
-        assert run_part(part, kd, {3: 2, 6: 2, 12: 2}, tmp_path).equals(
+        grown = run_part(part, {"kd": kd}, {3: 2, 6: 2, 12: 2}, tmp_path)
+        monkeypatch.setattr("search.replay._rows", None)
+        assert run_part(part, {"kd": kd}, {3: 2, 6: 2, 12: 2}, tmp_path).equals(
             pd.read_parquet(tmp_path / f"{part.name}.parquet")
         )
         monkeypatch.undo()
@@ -319,8 +335,9 @@ def test_a_policy_of_others_stops_trials_and_keeps_to_its_budget(kd, name, worke
     policy = OTHERS[name]
     trainings = kd.surrogate.begin(1)
     make = importlib.import_module(f"search.others.{policy.module}").make
-    confirmed = Confirmed(make(trainings, 1, **policy.options), plan(24), trainings.space, EPOCHS, trainings.default)
-    outcome = simulate(confirmed, trainings, workers)
+    search = make(trainings, 1, **policy.options)
+    confirmed = Confirmed("kd", search, plan(24), trainings.space, EPOCHS, trainings.default)
+    outcome = simulate(confirmed, {"kd": trainings}, workers)["kd"]
     assert abs(outcome.epochs - 24 * EPOCHS) <= EPOCHS
     lengths = [len(trial.scores) for trial in confirmed._trials.values()]
     assert min(lengths) < EPOCHS
@@ -335,5 +352,6 @@ def test_a_wrong_prior_is_the_worst_config(kd, tmp_path):
     assert priors["optimizer.lr"]["prior"] == kd.surrogate.worst[1]["optimizer.lr"]
     assert kd.surrogate.worst[0] < kd.surrogate.best[0] - 10
     policy = PolicyOfOurs({"sampler": {"name": "prior"}}, wrong_prior=True)
-    frame = run_part(Part("wrong", policy, "toy", "kd", "surrogate", 1), kd, {6: 1}, tmp_path)
+    part = Part("wrong", policy, "toy", ("kd",), "surrogate", 1)
+    frame = run_part(part, {"kd": kd}, {6: 1}, tmp_path)
     assert len(frame) == 1

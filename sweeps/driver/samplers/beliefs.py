@@ -7,9 +7,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from kdtrain.runtime.random_streams import numpy_rng
 from kdtrain.space import Choice, Confidence, Domain, Scalar
-from sweeps.spec.paths import Space, drawn, share_of, shares
+from sweeps.spec.paths import Space, drawn, share_of
 
 SPREAD: Mapping[Confidence, float] = {"low": 0.5, "medium": 0.25, "high": 0.125}
 """The standard deviation of a prior, as a share of its range on its own scale; the middle one is PriorBand's."""
@@ -103,10 +102,3 @@ class Source:
             path: params[path] if path not in self.kept or change < _RATE else self.kept[path]
             for path, change in zip(space, changes, strict=True)
         }
-
-
-def near(space: Space, params: Mapping[str, Scalar], seed: int) -> dict[str, Scalar]:
-    """A config that differs from another one in some parameters, by a little."""
-    places = zip(space.items(), shares(space, params), strict=True)
-    beliefs = {path: Belief(domain, place, NEAR) for (path, domain), place in places}
-    return Source(beliefs, params).draw(space, numpy_rng(seed, "near"))

@@ -1,9 +1,7 @@
 """Samplers of Optuna, rebuilt from the trials so far for every proposal."""
 
-import math
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -13,11 +11,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from kdtrain.space import Choice, Domain, Scalar
-from sweeps.driver.samplers.beliefs import near
-from sweeps.driver.samplers.ranking import COMPLETE, PRUNED, Ranked, ranked, worth
+from sweeps.driver.samplers.ranking import Ranked, ranked
 from sweeps.driver.searched import SearchedTrial
 from sweeps.ledger.trial_state import TrialState
-from sweeps.spec.paths import Space, identity
+from sweeps.spec.paths import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 _Space = dict[str, BaseDistribution]
@@ -33,8 +30,8 @@ class RandomSampler:
         return _ask(optuna.samplers.RandomSampler(seed=_optuna_seed(seed)), _distributions(space), ())
 
 
-class _ModelSampler(ABC):
-    """A sampler of Optuna that fits a model to the trials.
+class TPESampler:
+    """Tree-structured Parzen estimator: draws where good trials are denser than bad ones. Bergstra et al. 2011.
 
     Args:
         startup: Random trials of a study before it learns from them.
@@ -47,54 +44,9 @@ class _ModelSampler(ABC):
         """See `sweeps.driver.sampler.ConfigSampler`."""
         best_first, distributions = ranked(trials), _distributions(space)
         shown = best_first.bounded()
-        sampler = self._make(_startup(self._startup, best_first, shown), _optuna_seed(seed))
-        return _ask(sampler, distributions, self._as_optuna(shown, distributions))
-
-    @abstractmethod
-    def _make(self, startup: int, seed: int) -> optuna.samplers.BaseSampler:
-        """Optuna's sampler, which learns once it sees so many ended trials."""
-
-    @abstractmethod
-    def _as_optuna(self, trials: Sequence[SearchedTrial], distributions: _Space) -> Iterable[FrozenTrial]:
-        """The trials as the model understands them."""
-
-
-class TPESampler(_ModelSampler):
-    """Tree-structured Parzen estimator: draws where good trials are denser than bad ones. Bergstra et al. 2011.
-
-    Args:
-        startup: Random trials of a study before it learns from them.
-    """
-
-    def _make(self, startup: int, seed: int) -> optuna.samplers.BaseSampler:
-        return optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed)
-
-    def _as_optuna(self, trials: Sequence[SearchedTrial], distributions: _Space) -> Iterable[FrozenTrial]:
-        return (_as_optuna(trial, distributions) for trial in trials)
-
-
-class GPSampler(_ModelSampler):
-    """Gaussian process: proposes where the expected improvement over the best trial is largest. Jones et al. 1998.
-
-    The model is of scores, so a trial that was stopped early counts as its last score, and at most as the worst
-    complete trial; one that diverged counts as the worst of all. Where the expected improvement is largest at a config
-    that was tried, as at a corner of the space, one near to it is proposed.
-
-    Args:
-        startup: Random trials of a study before it learns from them.
-    """
-
-    def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
-        """See `sweeps.driver.sampler.ConfigSampler`."""
-        params = super().propose(study, space, trials, seed)
-        is_tried = any(identity(space, trial.params) == identity(space, params) for trial in trials)
-        return near(space, params, seed) if is_tried else params
-
-    def _make(self, startup: int, seed: int) -> optuna.samplers.BaseSampler:
-        return optuna.samplers.GPSampler(n_startup_trials=max(1, startup), seed=seed, warn_independent_sampling=False)
-
-    def _as_optuna(self, trials: Sequence[SearchedTrial], distributions: _Space) -> Iterable[FrozenTrial]:
-        return _scored(trials, distributions)
+        startup = _startup(self._startup, best_first, shown)
+        sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=_optuna_seed(seed))
+        return _ask(sampler, distributions, (_as_optuna(trial, distributions) for trial in shown))
 
 
 class _Shared:
@@ -171,21 +123,6 @@ def _as_optuna(trial: SearchedTrial, distributions: _Space) -> FrozenTrial:
     if trial.state is TrialState.COMPLETE and score is not None:
         return _trial(trial, distributions, OptunaState.COMPLETE, score)
     return _trial(trial, distributions, OptunaState.FAIL)
-
-
-def _scored(trials: Sequence[SearchedTrial], distributions: _Space) -> Iterator[FrozenTrial]:
-    """Trials as a model of scores understands them: all that say something are complete, with a score."""
-    ended_trials = {number: ended for number, trial in enumerate(trials) if (ended := worth(trial)) is not None}
-    lowest = min((score for kind, _, score in ended_trials.values() if kind == COMPLETE), default=0.0)
-    stopped = {number: min(last, lowest) for number, (kind, _, last) in ended_trials.items() if kind == PRUNED}
-    worst = min([lowest, *(last for last in stopped.values() if math.isfinite(last))])
-    for number, trial in enumerate(trials):
-        if number in ended_trials:
-            kind, _, last = ended_trials[number]
-            score = last if kind == COMPLETE else stopped.get(number, worst)
-            yield _trial(trial, distributions, OptunaState.COMPLETE, max(score, worst))
-        elif trial.state.is_unfinished:
-            yield _trial(trial, distributions, OptunaState.RUNNING)
 
 
 def _trial(

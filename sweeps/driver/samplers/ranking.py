@@ -102,18 +102,18 @@ class Ranked(Sequence[SearchedTrial]):
         ranks = reversed(self._ranks[-count:]) if count > 0 else ()
         return [self._trials[-number] for (kind, *_), _, number in ranks if kind > WORST]
 
-    def bounded(self) -> Sequence[SearchedTrial]:
+    def bounded(self, good: int = GOOD, others: int = OTHERS) -> Sequence[SearchedTrial]:
         """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 
-        Up to `GOOD + OTHERS` trials that say something: all. Beyond: the `GOOD` best, of the others the `OTHERS`
-        newest, and all that have not ended. What is not valid counts as newer than every trial. TPE calls no more than
-        25 trials good, and weighs older trials less.
+        Up to `good + others` trials that say something: all. Beyond: the best `good` ones, of the rest the newest
+        `others`, and all that have not ended. What is not valid counts as newer than every trial. TPE calls no more
+        than 25 trials good, and weighs older trials less.
         """
-        if len(self._ended) <= GOOD + OTHERS:
+        if len(self._ended) <= good + others:
             return self
-        kept = {(not_valid < 0, -number) for _, not_valid, number in self._ranks[-GOOD:]}
+        kept = {(not_valid < 0, -number) for _, not_valid, number in self._ranks[-good:]}
         for place in reversed(self._ended):
-            if len(kept) == GOOD + OTHERS:
+            if len(kept) == good + others:
                 break
             kept.add(place)
         return [self._trials[number + not_valid * self._valid] for not_valid, number in sorted(kept | self._unfinished)]
