@@ -8,6 +8,7 @@ from analysis.tables.metric_names import INSIDE, ONCE, OUTSIDE, TOTAL
 
 REST = "rest"
 """What an epoch took beyond the parts that are measured."""
+IMAGES = ("asked", "recorded", "replayed")
 PARTS = (*INSIDE, *OUTSIDE, REST)
 
 
@@ -19,18 +20,18 @@ def time_spent(tables: Tables) -> pd.DataFrame:
 
     Returns:
         One row per study: ``study, trials, seconds``, a column for every one of ``PARTS`` (seconds; 0 where it never
-        occurred), and ``asked, recorded``: images that the teacher was shown, and those of them whose answers were
-        recorded for all trials (missing where no trial states them).
+        occurred), and ``asked, recorded, replayed``: images that the teacher was shown, those of them whose answers
+        were recorded for all trials, and images for which these were read (missing where no trial states them).
     """
     trials = _measured(tables)
-    columns = ["study", "trials", "seconds", *PARTS, "asked", "recorded"]
+    columns = ["study", "trials", "seconds", *PARTS, *IMAGES]
     if trials.empty:
         return pd.DataFrame(columns=columns)
     parts = read_parts(trials).reindex(columns=[TOTAL, *INSIDE, *OUTSIDE]).fillna(0.0).astype("float64")
     parts[REST] = (parts[TOTAL] - parts[list(INSIDE)].sum(axis="columns")).clip(lower=0.0)
     parts["seconds"] = parts[[TOTAL, *OUTSIDE]].sum(axis="columns")
     by_study = parts.drop(columns=TOTAL).assign(trials=1).groupby(trials["study"]).sum()
-    images = trials.groupby("study")[["asked", "recorded"]].sum(min_count=1)
+    images = trials.groupby("study")[list(IMAGES)].sum(min_count=1)
     return by_study.join(images).reset_index()[columns]
 
 

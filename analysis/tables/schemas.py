@@ -102,6 +102,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ),
         asked_or_null=(_INT, "images shown to the teacher"),
         recorded_or_null=(_INT, "of these, images recorded for all trials"),
+        replayed_or_null=(_INT, "images for which recorded maps of the teacher were read"),
         score_or_null=(_REAL, "fraction 0..1"),
         reached_or_null=(_REAL, "fraction 0..1, last evaluation on role select, however the trial ended"),
         params_or_null=(_INT, "parameters"),
@@ -288,7 +289,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "cells": ("levels_json", "retuned", "published", "source"),
     "trials": (
         *("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
-        *("parts_json", "asked", "recorded", "code_digest", "reached"),
+        *("parts_json", "asked", "recorded", "replayed", "code_digest", "reached"),
     ),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -24,26 +24,27 @@ class TeacherUse:
     Attributes:
         shown: All images that the teacher was shown.
         recorded: The images whose maps were recorded for all trainings.
+        replayed: The images of steps for which recorded maps or kernels were read.
     """
 
     shown: int = 0
     recorded: int = 0
+    replayed: int = 0
 
     def __add__(self, more: "TeacherUse") -> "TeacherUse":
-        return TeacherUse(self.shown + more.shown, self.recorded + more.recorded)
+        return TeacherUse(*(one + other for one, other in zip(astuple(self), astuple(more), strict=True)))
 
     def __sub__(self, before: "TeacherUse") -> "TeacherUse":
-        return TeacherUse(self.shown - before.shown, self.recorded - before.recorded)
+        return TeacherUse(*(one - other for one, other in zip(astuple(self), astuple(before), strict=True)))
 
     def to_tensor(self) -> Tensor:
-        """Both counts, int64 `(2)`: in this form they are summed over processes and saved in checkpoints."""
-        return torch.tensor([self.shown, self.recorded], dtype=torch.int64)
+        """The counts, int64 `(3)`: in this form they are summed over processes and saved in checkpoints."""
+        return torch.tensor(astuple(self), dtype=torch.int64)
 
     @classmethod
     def from_tensor(cls, counts: Tensor) -> "TeacherUse":
-        """The inverse of `to_tensor`."""
-        shown, recorded = counts.tolist()
-        return cls(shown, recorded)
+        """The inverse of `to_tensor`; checkpoints of earlier versions hold the first two counts."""
+        return cls(*counts.tolist())
 
 
 class FrozenTeacher:
@@ -107,6 +108,10 @@ class FrozenTeacher:
     def note_recorded(self, images: int) -> None:
         """Count images whose maps were recorded."""
         self.use += TeacherUse(recorded=images)
+
+    def note_replayed(self, images: int) -> None:
+        """Count images for which recorded maps or kernels were read."""
+        self.use += TeacherUse(replayed=images)
 
     def map_specs(self, layers: Collection[str], size: tuple[int, int]) -> Mapping[str, TensorSpec]:
         """Shape and type of one image's maps at some layers, for images of `size` (height, width).

@@ -7,8 +7,10 @@ time; all others read.
 
 import json
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from kdtrain.loop.reports import Part
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.loop.teacher_request import Maps, TeacherRequest
 from kdtrain.replay.array_file import ArrayFile, TensorSpec
+from kdtrain.replay.costs import PROBED, read_costs, seconds_to_read, write_costs
 from kdtrain.replay.recording import ensure
 from kdtrain.replay.store import ReplayStore
 from kdtrain.replay.stream import Layout, Stream, View
@@ -35,6 +38,8 @@ from kdtrain.runtime.atomic_files import write_atomically
 
 _NOTE = "forms.json"
 """The file of a stream of maps that holds the shape and type of every layer."""
+_COSTS = "costs.json"
+"""The file of a stream of maps that holds the seconds of reading and of computing them."""
 
 
 def open_batches(
@@ -196,9 +201,16 @@ class ReplayedBatches(LiveBatches):
         stopwatch: Stopwatch,
         check_interrupt: Callable[[], None],
     ) -> Mapping[str, ArrayFile]:
-        """Record maps and kernels; their arrays, complete as far as the disk allows."""
+        """Record maps and kernels that are worth it; those to be read, complete as far as the disk allows.
+
+        The first view has a few chunks of all, so that the seconds of reading are measured again in every training.
+        """
         request, chunk_rows = self._request, self._layout.rows
+        assert self._maps is not None
+        costs_path, is_first = self._maps.folder / _COSTS, view.number == 0
+        costs = read_costs(costs_path)
         specs = self.map_specs(teacher, sorted(request.layers if self._layers is None else self._layers))
+        specs = {name: spec for name, spec in specs.items() if is_first or costs.is_worth_reading([name])}
         if (maps := view.arrays(self._rows, specs)) is None:
             return {}
         kernel_specs = {
@@ -207,26 +219,38 @@ class ReplayedBatches(LiveBatches):
         # only if there is space: what kernels save is never worth another view
         kernels = view.arrays(self._rows, kernel_specs, evict=False) or {}
         arrays = {**maps, **kernels}
+        asked_s: list[float] = []
 
-        def make_answers(chunk: int) -> Maps:
+        def make_answers(to_write: Mapping[str, ArrayFile], chunk: int) -> Maps:
             with stopwatch(Part.RECORD_TEACHER):
                 keys, rows = self._keys(view.number, chunk), self._rows_of(chunk)
-                missing = {name for name, array in arrays.items() if not array.has(chunk)}
+                missing = {name for name, array in to_write.items() if not array.has(chunk)}
                 terms = [term for term, name in self._kernel_arrays.items() if name in missing]
                 layers = (missing & maps.keys()) | {request.kernels[term].layer for term in terms}
-                stored = (layers & maps.keys()) - missing
+                stored = (layers & to_write.keys()) - missing
                 answers = {layer: maps[layer].read(rows[: len(keys)]).to(self._device) for layer in stored}
                 if layers - stored:
                     images, _ = self._stored_samples(keys, rows[: len(keys)])
                     images = images.to(self._device, memory_format=torch.channels_last)
+                    begin = time.perf_counter()
                     answers |= teacher.ask(images, layers - stored)
+                    if self._device.type == "cuda":
+                        torch.cuda.synchronize(self._device)
+                    asked_s.append((time.perf_counter() - begin) / len(images))
                     teacher.note_recorded(len(images))
                 for term in terms:
                     answers[self._kernel_arrays[term]] = request.rows(term, answers, view.number, chunk)
                 return {name: answers[name].cpu() for name in missing}
 
-        ensure(view, arrays, chunks, make_answers, check_interrupt)
-        return arrays
+        if is_first:
+            ensure(view, arrays, chunks[:PROBED], partial(make_answers, arrays), check_interrupt)
+        probed = chunks if costs.read_s else chunks[:PROBED]
+        costs = costs.with_measured(seconds_to_read(arrays, probed), min(asked_s, default=None))
+        write_costs(costs_path, costs)
+        worth = {name: arrays[name] for name in costs.worth_recording(arrays)}
+        ensure(view, worth, chunks, partial(make_answers, worth), check_interrupt)
+        needed = worth.keys() & {*request.maps_without(self._kernel_arrays), *self._kernel_arrays.values()}
+        return worth if costs.is_worth_reading(needed) else {}
 
     def _stored_arrays(self, rows: Sequence[int]) -> set[str]:
         """The arrays that hold all these rows."""

@@ -76,6 +76,7 @@ class EpochReport:
             reserve included: what decides how many trainings share a GPU. None on a CPU.
         asked: Images that the teacher was shown in this epoch; none in the ledger of a version that did not count them.
         recorded: Those of them for which its maps were recorded for all trainings.
+        replayed: Images for which recorded maps were read; none in the ledger of a version that did not count them.
     """
 
     epoch: int
@@ -88,6 +89,7 @@ class EpochReport:
     peak_memory_bytes: int | None = None
     asked: int | None = 0
     recorded: int | None = 0
+    replayed: int | None = 0
 
     def to_dict(self) -> dict[str, object]:
         """Plain values."""

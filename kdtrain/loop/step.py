@@ -118,6 +118,8 @@ class TrainStep:
         run = self._run
         layers = request.maps_without(batch.kernels.keys())
         maps = batch.maps
+        if run.teacher is not None and (batch.maps or batch.kernels):
+            run.teacher.note_replayed(len(batch.images))
         if run.teacher is not None and (missing := layers - maps.keys()):
             with stopwatch(Part.TEACHER):
                 maps = maps | run.teacher.ask(batch.images, missing)

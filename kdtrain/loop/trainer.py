@@ -262,6 +262,7 @@ class Trainer:
             peak_memory_bytes=torch.cuda.max_memory_reserved(run.device) if run.device.type == "cuda" else None,
             asked=progress.teacher_use.shown,
             recorded=progress.teacher_use.recorded,
+            replayed=progress.teacher_use.replayed,
         )
         self._reports.append(report)
         self._progress = None

@@ -58,12 +58,18 @@ def remove_abandoned(parent: Path, pattern: str) -> None:
         parent: Where they lie.
         pattern: What their names match; everything that matches was held by whoever made it.
     """
+    for folder in abandoned(parent, pattern):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def abandoned(parent: Path, pattern: str) -> Iterator[Path]:
+    """The folders of this user that nobody holds, as for `remove_abandoned`."""
     for folder in parent.glob(pattern):
         with contextlib.suppress(OSError):
             status = folder.lstat()
             is_ours = folder.is_dir() and not folder.is_symlink() and status.st_uid == os.getuid()
             if is_ours and time.time() - status.st_mtime > _YOUNG_S and _is_free(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+                yield folder
 
 
 def _is_free(folder: Path) -> bool:

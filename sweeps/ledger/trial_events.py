@@ -108,7 +108,12 @@ class EpochReported(EventBase):
     @classmethod
     def from_json(cls, data: Content) -> Self:
         """With a typed report."""
-        report = {"asked": None, "recorded": None, **data["report"]}  # old reports do not have these counts
+        report = {
+            "asked": None,
+            "recorded": None,
+            "replayed": None,
+            **data["report"],
+        }  # old reports do not have these counts
         return cls(**{**data, "report": EpochReport.from_dict(report)})
 
 

@@ -260,6 +260,7 @@ def _trial(trial: TrialRecord) -> Row:
         "parts_json": _parts(trial),
         "asked": _sum(report.asked for report in _counted(trial)),
         "recorded": _sum(report.recorded for report in _counted(trial)),
+        "replayed": _sum(report.replayed for report in _counted(trial)),
         "score": trial.score,
         "reached": trial.reached,
         "params": student.get("params"),

@@ -81,7 +81,7 @@ def make_config(teacher: tuple[Path, ModelCard]) -> Configs:
 @pytest.fixture
 def outcome() -> Outcome:
     """All that a finished training came to, but for what it took: seconds, and questions to the teacher."""
-    not_compared = {"seconds": None, "asked": None, "recorded": None}
+    not_compared = {"seconds": None, "asked": None, "recorded": None, "replayed": None}
 
     def of(result: TrainResult, workdir: Path) -> dict[str, Any]:
         assert result.evaluation is not None

@@ -67,12 +67,14 @@ def test_a_trial_says_where_its_seconds_went_and_what_the_teacher_was_asked(fake
         trial = driver.next()
         driver.started(trial.id)
         for epoch, parts in ((1, {"total": 2.0, "start": 0.5}), (2, {"total": 3.0, "teacher": 1.25})):
-            driver.report(trial.id, EpochReport(epoch, 6, {}, {}, 0.1, parts, 8, asked=8 * (epoch - 1), recorded=0))
+            driver.report(
+                trial.id, EpochReport(epoch, 6, {}, {}, 0.1, parts, 8, asked=8 * (epoch - 1), recorded=0, replayed=8)
+            )
     write_tables(tmp_path)
     tables = read_tables(tmp_path)
     (row,) = tables["trials"].to_dict("records")
     assert json.loads(row["parts_json"]) == {"start": 0.5, "teacher": 1.25, "total": 5.0}
-    assert (row["asked"], row["recorded"]) == (8, 0)
+    assert (row["asked"], row["recorded"], row["replayed"]) == (8, 0, 16)
     metrics = tables["metrics"]
     assert metrics[metrics["name"] == "teacher_images"][["epoch", "value"]].to_numpy().tolist() == [[2, 8.0]]
 
@@ -85,10 +87,12 @@ def test_reports_that_do_not_tell_what_was_asked_leave_it_open(fake, tmp_path):
     spec, state = load_state(tmp_path)
     reports = state.trials[trial.id].reports
     for epoch, report in reports.items():
-        content = {key: value for key, value in report.to_dict().items() if key not in ("asked", "recorded")}
+        content = {
+            key: value for key, value in report.to_dict().items() if key not in ("asked", "recorded", "replayed")
+        }
         reports[epoch] = EpochReported.from_json({"trial": trial.id, "report": content}).report
     (row,) = rows(state, spec)["trials"]
-    assert (row["asked"], row["recorded"]) == (None, None)
+    assert (row["asked"], row["recorded"], row["replayed"]) == (None, None, None)
 
 
 def test_budgets_of_the_studies_add_up(tables):

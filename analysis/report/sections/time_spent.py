@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.conditions.time_spent import PARTS, REST, recording, time_spent
+from analysis.conditions.time_spent import IMAGES, PARTS, REST, recording, time_spent
 from analysis.formats import count, duration, share
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, figure, key, number, table
@@ -34,7 +34,7 @@ def section(findings: Findings) -> str:
         f"Each part as a share of the seconds of all trials of a study, however they ended "
         f"({count(frame['trials'].sum())} trials in all); the column One trial is their mean length. "
         f"{recording_sentence(recording(findings.tables))}"
-        f"{teacher_sentence(frame['asked'].sum(), frame['recorded'].sum())}"
+        f"{teacher_sentence(*(frame[name].sum() for name in IMAGES))}"
     ).rstrip()
     if findings.tables["environments"]["device"].eq("cuda").any():
         rest += (
@@ -62,10 +62,11 @@ def recording_sentence(seconds: pd.Series) -> str:
     )
 
 
-def teacher_sentence(shown: float, recorded: float) -> str:
-    """How many images the teacher was shown; empty if there were none."""
+def teacher_sentence(shown: float, recorded: float, replayed: float) -> str:
+    """For how many images the teacher computed and for how many its recorded maps were read; empty if for none."""
+    read = f"recorded maps were read for {count(replayed)}" if replayed > 0 else ""
     if not shown > 0:
-        return ""
+        return f"The teacher was shown no image; {read}. " if read else ""
     many = "all" if recorded == shown else count(recorded)
     once = f", {many} of them once for all trials" if recorded > 0 else ""
-    return f"The teacher was shown {count(shown)} images{once}. "
+    return f"The teacher was shown {count(shown)} images{once}{f'; {read}' if read else ''}. "

@@ -1,0 +1,52 @@
+"""Steps on one batch that stays on the device, with the teacher's maps there: what is left is the card's own work."""
+
+import time
+from collections.abc import Callable
+
+from gpu_rows.bench import Bench
+
+from kdtrain import Machine, TrainConfig
+from kdtrain.loop.batches import moved
+from kdtrain.loop.schedules import Clock
+from kdtrain.loop.setup import build
+from kdtrain.loop.step import StepResult, TrainStep
+from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.runtime.process_group import ProcessGroup
+
+CLOCK = Clock(0, 0)
+
+
+class ResidentSteps:
+    """The steps of a training, all on its first batch."""
+
+    def __init__(self, config: TrainConfig, machine: Machine) -> None:
+        self.run = run = build(config, machine, ProcessGroup())
+        run.trained.train()
+        batches = moved(run.source.epoch(0), run.device)
+        batch = next(batches)
+        batches.close()
+        request = run.schedules.teacher_request(run.schedules.term_weights(CLOCK))
+        layers = request.maps_without(())
+        if run.teacher is not None and layers:
+            maps = run.teacher.ask(batch.images, layers)
+            kernels = {term: request.rows(term, maps, batch.view, batch.number) for term in request.kernels}
+            batch = batch._replace(maps={layer: maps[layer] for layer in request.layers}, kernels=kernels)
+        self.batch, self._step = batch, TrainStep(run)
+
+    def __call__(self) -> StepResult:
+        """Take a step."""
+        return self._step(self.batch, CLOCK, Stopwatch())
+
+
+def images_per_second(bench: Bench, steps: Callable[[], object], warm_up: int = 4) -> float:
+    """Images per second of steps within the bench's window; the host runs at most eight steps ahead."""
+    for _ in range(warm_up):
+        steps()
+    bench.synchronize()
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < bench.window_s:
+        for _ in range(8):
+            steps()
+        count += 8
+        bench.synchronize()
+    return bench.batch * count / (time.perf_counter() - begin)

@@ -1,0 +1,110 @@
+"""`benchmarks/gpu.py` at toy size on a CPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gpu
+import pyarrow.parquet as pq
+import pytest
+from gpu_rows import counts, numerics, sharing, training
+from gpu_rows.bench import Bench, Row
+
+from kdtrain.methods import METHODS
+
+SCRIPT = Path(gpu.__file__)
+HIDE = """
+import sys
+from importlib.machinery import PathFinder
+hidden = {"ray", "optuna", "segmentation_models_pytorch", "timm", "pandas", "pyarrow"}
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = classmethod(
+    lambda cls, name, *more: None if name.partition(".")[0] in hidden else find_spec(name, *more)
+)
+"""
+
+
+@pytest.fixture
+def bench(tmp_path):
+    sizes = {"image": (32, 48), "batch": 4, "steps": 2, "epochs": 2, "window_s": 0.01, "threads": 1}
+    return Bench(tmp_path, "cpu", "tiny", **sizes, methods=("kd",), section="one")
+
+
+def figures(bench):
+    return {(row.case, row.metric): row.value for row in bench.rows()}
+
+
+def test_the_student_alone_and_every_method_live_and_replayed(bench):
+    training.student(bench)
+    alone = figures(bench)
+    assert all(alone[method, "images/s"] > 0 for method in ("none", *bench.methods))
+    training.methods(bench)
+    found = figures(bench)
+    for method in bench.methods:
+        assert all(found[f"{method}, {way}", "images/s"] > 0 for way in ("live", "recording", "replayed"))
+        assert found[f"{method}, live", "asked"] == bench.images * bench.epochs
+        assert found[f"{method}, replayed", "asked"] == 0
+
+
+def test_precisions_switches_and_equality(bench):
+    numerics.precision(bench)
+    differences = [row.value for row in bench.rows() if "difference" in row.metric]
+    assert len(differences) == 1 + sum(len(METHODS[method].terms) for method in bench.methods)
+    assert 0 < max(differences) < 0.2
+    numerics.equality(bench)
+    assert all(figures(bench)[method, "equal"] == 1 for method in ("none", *bench.methods))
+    numerics.switches(bench)
+    assert figures(bench)["kd, neither", "images/s"] > 0
+
+
+def test_operations_are_counted(bench):
+    counts.synchronizations(bench)
+    found = figures(bench)
+    assert found["kd", "operations/step"] > found["none", "operations/step"] > 50
+
+
+@pytest.mark.slow
+def test_a_section_that_takes_too_long_or_fails_loses_nothing_of_the_others(tmp_path, capfd):
+    options = ["--toy", "--device", "cpu", "--out", str(tmp_path)]
+    gpu.main([*options, "--sections", "machine", "--methods", "nothing", "--limit", "0.1"])
+    assert "stopped at its limit" in (tmp_path / "gpu.md").read_text()
+    gpu.main([*options, "--sections", "student", "machine", "--methods", "nothing"])
+    rows = pq.read_table(tmp_path / "gpu.parquet").to_pylist()
+    assert {row["section"] for row in rows if row["case"] != "the section"} == {"student", "machine"}
+    assert [bool(row["note"]) for row in rows if row["case"] == "the section"] == [True, False]
+    assert "KeyError" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_students_at_once_are_counted_together(bench):
+    bench.write()
+    bench.make_teacher()
+    sharing.sharing(Bench(**{**bench.__dict__, "students": (2,)}))
+    assert figures(bench)["2 in turns", "images/s"] > 0
+
+
+def test_the_page_has_a_column_for_every_metric_and_the_notes():
+    rows = [Row("a", "x", "s", 1.5), Row("a", "y", "images/s", None, "no | GPU"), Row("b", "z", "s", 2.0)]
+    assert gpu.markdown(rows).splitlines()[:5] == [
+        "## a",
+        "",
+        "| | s | images/s | |",
+        "|---|---|---|---|",
+        "| x | 1.5 |  |  |",
+    ]
+    assert "| y |  | - | no / GPU |" in gpu.markdown(rows)
+
+
+@pytest.mark.slow
+def test_the_whole_script_runs_without_the_packages_of_sweeps(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(HIDE)
+    root = SCRIPT.parents[1]
+    path = os.pathsep.join([str(tmp_path), str(root)])
+    command = [sys.executable, SCRIPT, "--toy", "--device", "cpu", "--methods", "kd", "--out", tmp_path / "out"]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path}, timeout=600)
+    page = (tmp_path / "out" / "gpu.md").read_text()
+    assert all(f"## {name}" in page for name in gpu.SECTIONS)
+    assert "failed" not in page
+    assert "ray, optuna, pyarrow, pandas not installed" in page
+    assert not (tmp_path / "out" / "gpu.parquet").exists()
