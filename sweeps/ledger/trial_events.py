@@ -108,13 +108,8 @@ class EpochReported(EventBase):
     @classmethod
     def from_json(cls, data: Content) -> Self:
         """With a typed report."""
-        report = {
-            "asked": None,
-            "recorded": None,
-            "replayed": None,
-            **data["report"],
-        }  # old reports do not have these counts
-        return cls(**{**data, "report": EpochReport.from_dict(report)})
+        lacking = dict.fromkeys(("asked", "recorded", "replayed"))  # counts that old reports do not have
+        return cls(**{**data, "report": EpochReport.from_dict({**lacking, **data["report"]})})
 
 
 @dataclass(frozen=True, slots=True)

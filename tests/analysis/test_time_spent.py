@@ -64,10 +64,12 @@ def test_where_the_tables_do_not_tell_there_is_no_section(sweep):
 
 def test_what_did_not_happen_is_not_spoken_of(sweep):
     assert recording_sentence(recording(sweep.tables())) == ""
-    assert teacher_sentence(0, 0) == ""
-    assert teacher_sentence(float("nan"), 0) == ""
-    assert "once for all" not in teacher_sentence(20, 0)
-    assert "20 images, all of them once for all trials" in teacher_sentence(20, 20)
+    assert teacher_sentence(0, 0, 0) == ""
+    assert teacher_sentence(float("nan"), 0, float("nan")) == ""
+    assert "once for all" not in teacher_sentence(20, 0, 0)
+    assert "20 images, all of them once for all trials" in teacher_sentence(20, 20, 0)
+    assert "20 images, all of them once for all trials; recorded maps were read for 40." in teacher_sentence(20, 20, 40)
+    assert teacher_sentence(0, 0, 40) == "The teacher was shown no image; recorded maps were read for 40. "
 
 
 def test_the_budget_counts_what_the_teacher_took_once(timed):

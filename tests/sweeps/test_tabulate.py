@@ -67,9 +67,8 @@ def test_a_trial_says_where_its_seconds_went_and_what_the_teacher_was_asked(fake
         trial = driver.next()
         driver.started(trial.id)
         for epoch, parts in ((1, {"total": 2.0, "start": 0.5}), (2, {"total": 3.0, "teacher": 1.25})):
-            driver.report(
-                trial.id, EpochReport(epoch, 6, {}, {}, 0.1, parts, 8, asked=8 * (epoch - 1), recorded=0, replayed=8)
-            )
+            counts = {"asked": 8 * (epoch - 1), "recorded": 0, "replayed": 8}
+            driver.report(trial.id, EpochReport(epoch, 6, {}, {}, 0.1, parts, 8, **counts))
     write_tables(tmp_path)
     tables = read_tables(tmp_path)
     (row,) = tables["trials"].to_dict("records")
@@ -87,9 +86,8 @@ def test_reports_that_do_not_tell_what_was_asked_leave_it_open(fake, tmp_path):
     spec, state = load_state(tmp_path)
     reports = state.trials[trial.id].reports
     for epoch, report in reports.items():
-        content = {
-            key: value for key, value in report.to_dict().items() if key not in ("asked", "recorded", "replayed")
-        }
+        counts = ("asked", "recorded", "replayed")
+        content = {key: value for key, value in report.to_dict().items() if key not in counts}
         reports[epoch] = EpochReported.from_json({"trial": trial.id, "report": content}).report
     (row,) = rows(state, spec)["trials"]
     assert (row["asked"], row["recorded"], row["replayed"]) == (None, None, None)
