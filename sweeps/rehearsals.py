@@ -299,7 +299,7 @@ def _code(network: Network) -> str | None:
 
 def is_light(spec: SweepSpec, machine: Machine, where: str) -> bool:
     """Whether this machine's CPU stands in for a GPU."""
-    return not where and spec.resources.gpu > 0 and find_device(machine).type == "cpu"
+    return not where and spec.resources.gpus_alone > 0 and find_device(machine).type == "cpu"
 
 
 def _lightened(config: TrainConfig) -> TrainConfig:

@@ -208,9 +208,10 @@ def _place(
     from sweeps.launch.cluster import check_resources, cluster
     from sweeps.launch.nodes import check_nodes
     from sweeps.launch.rehearse import rehearse_on_ray
+    from sweeps.launch.sharing import sharing_gpus
     from sweeps.launch.tune import fit_on_ray, run_on_ray
 
-    with cluster(address, stop, sweep.notice):
+    with sharing_gpus(spec.resources, address is None, sweep.notice), cluster(address, stop, sweep.notice):
         check_resources(spec.resources, on_this_machine=address is None)
         if address is not None:
             check_nodes(sweep, sweep.notice)

@@ -244,13 +244,14 @@ class ReplayedBatches(LiveBatches):
 
         if is_first:
             ensure(view, arrays, chunks[:PROBED], partial(make_answers, arrays), check_interrupt)
-        probed = chunks if costs.read_s else chunks[:PROBED]
-        costs = costs.with_measured(seconds_to_read(arrays, probed), min(asked_s, default=None))
+        needed = {*request.maps_without(self._kernel_arrays), *self._kernel_arrays.values()}
+        probed = {name: array for name, array in arrays.items() if name in needed or name not in costs.read_s}
+        reads = seconds_to_read(probed, chunks if costs.read_s else chunks[:PROBED])
+        costs = costs.with_measured(reads, min(asked_s, default=None))
         write_costs(costs_path, costs)
         worth = {name: arrays[name] for name in costs.worth_recording(arrays)}
         ensure(view, worth, chunks, partial(make_answers, worth), check_interrupt)
-        needed = worth.keys() & {*request.maps_without(self._kernel_arrays), *self._kernel_arrays.values()}
-        return worth if costs.is_worth_reading(needed) else {}
+        return worth if costs.is_worth_reading(needed & worth.keys()) else {}
 
     def _stored_arrays(self, rows: Sequence[int]) -> set[str]:
         """The arrays that hold all these rows."""

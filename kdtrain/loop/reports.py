@@ -74,6 +74,8 @@ class EpochReport:
         images: Images trained on in this epoch.
         peak_memory_bytes: Most GPU memory that the (first) process has held for tensors so far, its allocator's
             reserve included: what decides how many trainings share a GPU. None on a CPU.
+        gpu_busy: The mean share of the time in which the GPU was busy, with the work of all processes on it, see
+            `kdtrain.loop.gpu_busy`; None if it was not measured.
         asked: Images that the teacher was shown in this epoch; none in the ledger of a version that did not count them.
         recorded: Those of them for which its maps were recorded for all trainings.
         replayed: Images for which recorded maps were read; none in the ledger of a version that did not count them.
@@ -90,6 +92,7 @@ class EpochReport:
     asked: int | None = 0
     recorded: int | None = 0
     replayed: int | None = 0
+    gpu_busy: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain values."""

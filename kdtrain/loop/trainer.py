@@ -16,6 +16,7 @@ from kdtrain.loop.device import return_freed_memory
 from kdtrain.loop.epoch import EpochProgress
 from kdtrain.loop.evaluate import Evaluation, evaluate
 from kdtrain.loop.frozen_teacher import TeacherUse
+from kdtrain.loop.gpu_busy import GpuBusy
 from kdtrain.loop.reports import EpochReport, OnEpoch, Part, State, StudentCost, TrainResult
 from kdtrain.loop.run_folder import RunFolder
 from kdtrain.loop.schedules import Clock
@@ -141,6 +142,7 @@ class Trainer:
         self._run, self._folder = run, folder
         self._requests = StopRequests(run.group, on_epoch, interrupt)
         self._step = TrainStep(run)
+        self._gpu_busy = GpuBusy(run.device)
         self._reports: list[EpochReport] = []
         self._progress: EpochProgress | None = None
         """The progress of the unfinished epoch."""
@@ -207,6 +209,7 @@ class Trainer:
         batches = moved(run.source.epoch(epoch, progress.step), run.device)
         for batch in stopwatch.timed(Part.DATA, batches):
             progress.add(self._step(batch, Clock(epoch, progress.step), stopwatch))
+            self._gpu_busy.sample()
             with stopwatch(Part.LOSSES):
                 interrupted = self._requests.interrupted()
                 broken_term = progress.meter.first_broken(now=interrupted)
@@ -263,6 +266,7 @@ class Trainer:
             asked=progress.teacher_use.shown,
             recorded=progress.teacher_use.recorded,
             replayed=progress.teacher_use.replayed,
+            gpu_busy=self._gpu_busy.take(),
         )
         self._reports.append(report)
         self._progress = None

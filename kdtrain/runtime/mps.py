@@ -94,10 +94,9 @@ def _start(program: str, folder: Path) -> str | None:
         Path(path).mkdir()
     try:
         for arguments, text in (([program, "-d"], ""), ([program], "get_server_list\n")):
-            ended = _run(arguments, text, variables)
-            if ended.returncode:
-                lines = f"{ended.stderr}\n{ended.stdout}".split("\n")
-                return next((line.strip() for line in lines if line.strip()), f"exit status {ended.returncode}")
+            status, said = _run(arguments, text, variables)
+            if status:
+                return said.strip().partition("\n")[0] or f"exit status {status}"
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return None
@@ -116,7 +115,18 @@ def _stop(folder: Path) -> None:
                 os.kill(process, signal.SIGTERM)
 
 
-def _run(arguments: list[str], text: str, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments, input=text, env=os.environ | variables, capture_output=True, text=True, timeout=_WAIT_S, check=False
-    )
+def _run(arguments: list[str], text: str, variables: Mapping[str, str]) -> tuple[int, str]:
+    """The exit status of the program and what it said: to a file, because a daemon would keep a pipe open."""
+    with tempfile.TemporaryFile("w+") as said:
+        ended = subprocess.run(
+            arguments,
+            input=text,
+            env=os.environ | variables,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_WAIT_S,
+            check=False,
+        )
+        said.seek(0)
+        return ended.returncode, said.read()

@@ -214,9 +214,17 @@ class Driver:
             self._reuse(trial, source)
         return trial
 
-    def started(self, trial_id: str) -> None:
-        """An attempt has begun."""
-        self._append(trial_events.Started(trial_id, self._record_code(code_here(self.state.trials[trial_id]))))
+    def gpu_share(self, trial: TrialRecord) -> float:
+        """The GPUs that an attempt at a trial gets if it starts now."""
+        resources = self.spec.resources
+        if trial.gpu is not None:
+            return trial.gpu
+        return self.state.gpu_use.share if resources.is_measured else resources.gpus_alone
+
+    def started(self, trial_id: str, gpu: float | None = None) -> None:
+        """An attempt has begun, with a share of a GPU where this is measured."""
+        code = self._record_code(code_here(self.state.trials[trial_id]))
+        self._append(trial_events.Started(trial_id, code, gpu if self.spec.resources.is_measured else None))
 
     def located(self, trial_id: str, environment: Environment, code: Parts | None = None) -> None:
         """A worker reports the environment of an attempt, and its `code` if that differs from the driver's code."""
@@ -497,7 +505,7 @@ class Driver:
                 self._notice(
                     f"{trial.id} starts from its first epoch, its damaged files are kept in {aside}: {crash.error}"
                 )
-            gpu = larger_gpu_share(crash.failure, self.spec.resources.gpu)
+            gpu = larger_gpu_share(crash.failure, self.spec.resources.gpus_alone)
             self._append(trial_events.Retried(trial.id, reason, crash.failure, gpu))
             return
         self._append(trial_events.Ended(trial.id, TrialState.FAILED, reason, TrialOutcome(), crash.failure))

@@ -21,7 +21,7 @@ def measure_on_ray(resources: Resources, stop: StopRequest) -> Measure:
     """Make each calibration in one task; where that is, the teacher and the data are those of a trial."""
 
     def measure(measurement: Measurement, machine: Machine, teacher: Teacher | None) -> Calibration:
-        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=0)(_measure)
+        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpus_alone, max_retries=0)(_measure)
         running = task.remote(pickle.dumps((measurement, machine, teacher)), DriverSetting.here())
         while not ray.wait([running], timeout=_POLL_S)[0]:
             if stop:

@@ -99,7 +99,7 @@ def check_resources(resources: Resources, on_this_machine: bool) -> None:
     """
     if resources.concurrent is not None:
         return
-    demand = {"CPU": resources.cpu, "GPU": resources.gpu}
+    demand = {"CPU": resources.cpu, "GPU": resources.gpus_alone}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if problem := no_node_has(demand, nodes, on_this_machine):
         raise InputError(problem)

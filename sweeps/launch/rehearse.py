@@ -25,7 +25,7 @@ def rehearse_on_ray(resources: Resources, stop: StopRequest) -> Perform:
         if not scenes:
             return
         done = Queue(actor_options={"num_cpus": 0})
-        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu, max_retries=0)(_perform)
+        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpus_alone, max_retries=0)(_perform)
         work = pickle.dumps((scenes, machine, teacher))
         running, ended = task.remote(work, done, DriverSetting.here()), False
         while not ended:

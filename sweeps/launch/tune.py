@@ -6,6 +6,7 @@ short searcher and a short scheduler forward Tune's calls to the driver. Tune's 
 
 import contextlib
 import json
+import math
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ from sweeps.launch.driver_setting import DriverSetting
 from sweeps.launch.job import run_trial
 from sweeps.launch.stop_signal import listener, new_name, send
 from sweeps.ledger.failure import Crash, Failure
+from sweeps.ledger.gpu_use import MOST_STUDENTS
 from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.settings import Resources
@@ -61,8 +63,11 @@ def run_on_ray(
         StorageError: If a file cannot be written.
     """
     resources = driver.spec.resources
-    slots = _slots({"CPU": resources.cpu, "GPU": resources.gpu}, resources.concurrent)
-    bridge = TuneBridge(driver, machine, on_step, stop_request, teacher)
+    most_students = MOST_STUDENTS if resources.is_measured else 1
+    slots = _slots({"CPU": resources.cpu, "GPU": resources.gpus_alone / most_students}, resources.concurrent)
+    there = ray.cluster_resources().get("GPU", 0.0) or resources.concurrent or 0.0
+    gpus = there if resources.is_measured else math.inf
+    bridge = TuneBridge(driver, machine, on_step, stop_request, teacher, gpus)
 
     def job(tune_config: Mapping[str, Any]) -> None:
         run_trial(tune_config, train)
@@ -96,7 +101,7 @@ def fit_on_ray(resources: Resources, on_epoch: Callable[[EpochReport], None], st
 
     def fit(config: TrainConfig, machine: Machine, store: Store) -> TrainResult:
         signal_name, signal, reports = new_name(), None, Queue(actor_options={"num_cpus": 0})
-        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpu)(_fit)
+        task = ray.remote(num_cpus=resources.cpu, num_gpus=resources.gpus_alone)(_fit)
         running = task.remote(pickle.dumps(config), machine, store, signal_name, reports, DriverSetting.here())
         ended = False
         while not ended:
@@ -128,9 +133,9 @@ def _fit(
         return train_in(store, "", train, pickle.loads(config), machine, put, listener(signal_name))
 
 
-def _demand(resources: Resources, gpu: float | None) -> dict[str, float]:
+def _demand(resources: Resources, gpu: float) -> dict[str, float]:
     """The CPUs and GPUs that a trial takes, by Ray's names."""
-    demand = {"CPU": resources.cpu, "GPU": resources.gpu if gpu is None else gpu}
+    demand = {"CPU": resources.cpu, "GPU": gpu}
     return {name: amount for name, amount in demand.items() if amount}
 
 
@@ -151,10 +156,15 @@ class TuneBridge:
         on_step: Callable[[], None],
         stop_request: StopRequest,
         teacher: Teacher | None,
+        gpus: float = math.inf,
     ) -> None:
+        """Connect to a driver; with `resources: {gpu: auto}` trials share `gpus` GPUs."""
         self.driver, self.machine, self.on_step = driver, machine, on_step
         self.stop_request = stop_request
         self.trial_of: dict[str, str] = {}
+        self.gpu_of: dict[str, float] = {}
+        """The GPUs of every trial that was handed out, by its id."""
+        self._gpus = gpus
         self.failure: BaseException | None = None
         self._teacher = None if teacher is None else {"store": str(teacher.store), "digest": teacher.card.digest}
         self._signal_name = new_name()
@@ -182,16 +192,24 @@ class TuneBridge:
     def propose(self, tune_id: str) -> Mapping[str, object] | str | None:
         """The next trial in Tune's form."""
         with self.keeping_failure():
+            if self._gpus_are_taken():
+                return None
             trial = self.driver.next() if self.failure is None else DONE
             if trial is WAIT:
                 return None
             if not isinstance(trial, Idle):
                 self.trial_of[tune_id] = trial.id
+                self.gpu_of[trial.id] = self.driver.gpu_share(trial)
                 return {
                     "assignment": json.dumps(self._assignment(trial)),
-                    "resources": _demand(self.driver.spec.resources, trial.gpu),
+                    "resources": _demand(self.driver.spec.resources, self.gpu_of[trial.id]),
                 }
         return str(Searcher.FINISHED)
+
+    def _gpus_are_taken(self) -> bool:
+        """Whether another trial would wait for a GPU, so that it is proposed later, with more results and measures."""
+        taken = sum(self.gpu_of[trial] for trial in self.trial_of.values())
+        return bool(self.trial_of) and taken + self.driver.state.gpu_use.share > self._gpus + 1e-6
 
     def receive(self, tune_id: str, message: Mapping[str, Any]) -> bool:
         """Handle a message from `sweeps.launch.job`; returns whether the trial must stop."""
@@ -315,7 +333,7 @@ class _Events(_Detached, tune.Callback):
         our_trial = self.bridge.trial_of.get(trial.trial_id)
         if our_trial is not None:
             with self.bridge.keeping_failure():
-                self.bridge.driver.started(our_trial)
+                self.bridge.driver.started(our_trial, self.bridge.gpu_of[our_trial])
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         file = Path(trial.error_file or "")  # Tune's own functions read a copy that may not exist yet

@@ -13,6 +13,7 @@ from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.event_base import Environment
 from sweeps.ledger.events import Event, trial_of
 from sweeps.ledger.failure import Failure, recorded_failure
+from sweeps.ledger.gpu_use import GpuUse, students_at
 from sweeps.ledger.looks import FreshRun, Look, look_at, taken
 from sweeps.ledger.record import Record
 from sweeps.ledger.search_name import search_name
@@ -52,6 +53,8 @@ class TrialRecord:
     """The kind of error that ended the last attempt, if one did."""
     gpu: float | None = None
     """The share of a GPU that the trial gets after it ran out of memory; none for the share of all trials."""
+    share: float | None = None
+    """The share of a GPU that the last attempt got, with `resources: {gpu: auto}`."""
     reused_from: str | None = None
     """The trial whose outcome was taken over, because the config had been trained on this seed already."""
     node: str | None = None
@@ -202,6 +205,8 @@ class SweepState:
     """The command that began the last session; none if that is not known."""
     aborted: str | None = None
     finished: bool = False
+    gpu_use: GpuUse = field(default_factory=GpuUse)
+    """What the trials have measured of their GPUs."""
     looks: list[Look] = field(default_factory=list)
     """The looks at the words of the sweep so far, one for each time that there was something new to read."""
     last_look: LastLook | None = None
@@ -296,7 +301,7 @@ class SweepState:
     def _apply(self, record: Record, event: Event) -> None:
         match event:
             case trial_events.EpochReported():
-                self.trials[event.trial].reports.setdefault(event.report.epoch, event.report)
+                self._report(self.trials[event.trial], event.report)
             case trial_events.Promoted():
                 self._go_on(self.trials[event.trial])
                 self._note_rung(record, event)
@@ -416,8 +421,17 @@ class SweepState:
             self.in_vain.pop(search_name(trial.study, trial.search), None)
         self._note(record, event, trial, detail=_of_search(trial.search, trial.phase))
 
+    def _report(self, trial: TrialRecord, report: EpochReport) -> None:
+        trial.reports.setdefault(report.epoch, report)
+        gpu_bytes = self.environments.get(trial.environment_id or "", {}).get("gpu_memory_bytes")
+        if report.peak_memory_bytes and isinstance(gpu_bytes, int):
+            records = report.epoch == 1 and trial.epochs > 1  # then the teacher computes, too, in the first trials
+            busy = None if records else report.gpu_busy
+            self.gpu_use = self.gpu_use.with_epoch(students_at(trial.share), report.peak_memory_bytes, gpu_bytes, busy)
+
     def _start(self, record: Record, event: trial_events.Started) -> None:
         trial = self.trials[event.trial]
+        trial.share = event.gpu
         trial.state = TrialState.RUNNING
         trial.attempts += 1
         trial.started_at = trial.started_at or record.at
@@ -460,6 +474,8 @@ class SweepState:
         trial.retries += 1
         trial.crashes[event.failure] = trial.crashes.get(event.failure, 0) + 1
         trial.gpu = event.gpu or trial.gpu
+        if event.failure == "out_of_memory" and trial.share:
+            self.gpu_use = self.gpu_use.without_memory(students_at(trial.share))
         self._note(record, event, trial, detail=event.reason.splitlines()[0])
 
     def _abort(self, record: Record, event: sweep_events.Aborted) -> None:

@@ -65,11 +65,14 @@ class Started(EventBase):
 
     Attributes:
         code: The digest of the code that it runs on; none in ledgers of earlier versions.
+        gpu: The share of a GPU that it gets, with `resources: {gpu: auto}`.
     """
 
     kind: ClassVar = "started"
+    later: ClassVar = ("gpu",)
     trial: str
     code: str | None = None
+    gpu: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -358,10 +358,13 @@ def _memory(spec: SweepSpec, state: SweepState) -> str:
         return ""
     peak, total = max(peaks, key=lambda pair: pair[0] / pair[1])
     fitting = advice(peak, total)
-    return (
-        f"GPU memory: a trial holds up to {peak / 2**30:.1f} of {total / 2**30:.0f} GiB: {fitting.fit} would fit "
-        f"(resources.gpu: {fitting.fraction:g}, now {spec.resources.gpu:g})"
-    )
+    held = f"GPU memory: a trial holds up to {peak / 2**30:.1f} of {total / 2**30:.0f} GiB"
+    if spec.resources.is_measured:
+        use = state.gpu_use
+        busy = "" if use.busy is None else f", and {use.busy_with} keep it busy {use.busy:.0%} of the time"
+        return f"{held}{busy}: the next trials take {use.share:g} of a GPU"
+    now = spec.resources.gpus_alone
+    return f"{held}: {fitting.fit} would fit (resources.gpu: {fitting.fraction:g}, now {now:g})"
 
 
 def _phase(spec: SweepSpec, state: SweepState) -> str:

@@ -1,6 +1,7 @@
 """The parts of a sweep's spec that are plain settings: budget, sampler, resources and so on."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -178,22 +179,36 @@ class Resources(Strict):
     """What one trial takes of the machine or cluster; several trials may share a GPU."""
 
     cpu: float = Field(default=1, gt=0)
-    gpu: float = Field(default=0, ge=0)
-    """A fraction lets several trials share a GPU; their memory is not separated."""
+    gpu: Literal["auto"] | float = 0.0
+    """A fraction lets several trials share a GPU; their memory is not separated. `auto`: the first trial has a GPU
+    alone, and by what it measures as many of the next ones share a GPU as its memory holds and as keep it busy."""
     concurrent: Count | None = Field(default=None, gt=0)
     """The most trials at once; none for as many as fit."""
 
-    @field_validator("gpu")
+    @field_validator("gpu", mode="before")
     @classmethod
-    def _fraction_or_whole(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError(f"must be a fraction below 1 or a whole number, got {value:g}")
-        return value
+    def _auto_fraction_or_whole(cls, value: object) -> object:
+        if value == "auto":
+            return value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if is_number and (0 <= float(value) <= 1 or (float(value) > 1 and float(value).is_integer())):
+            return value
+        raise ValueError(f"must be a fraction below 1 or a whole number, or auto, got {value!r}")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the share of a GPU follows from what trials measure."""
+        return self.gpu == "auto"
+
+    @property
+    def gpus_alone(self) -> float:
+        """The GPUs of a trial that has measured nothing, of the teacher's training, rehearsals and calibrations."""
+        return 1.0 if self.gpu == "auto" else self.gpu
 
     @property
     def processes(self) -> int:
         """Processes of one training: one for each GPU of several, which lie on one node."""
-        return max(1, int(self.gpu))
+        return max(1, int(self.gpus_alone))
 
 
 class ReplaySettings(Strict):
