@@ -17,6 +17,7 @@ from kdtrain.data.carve import shared_groups
 from kdtrain.data.census import Seen, check_presence, count_labels
 from kdtrain.errors import InputError
 from kdtrain.foreign import imported_references
+from kdtrain.loop.device import find_device
 from kdtrain.methods import Method, Term, get_method
 from kdtrain.models import Network, build_network, normalization_remarks
 from kdtrain.space import Choice, Range
@@ -281,8 +282,16 @@ def check(
     bytes_of = {term: sum(sizes.values()) for term, sizes in kernels.items()}
     if _searches_kernels(spec, kernels):
         bytes_of = {}
-    replay = plan_replay(spec, configs, images["train"], configs[0].augment.crop or size, teacher_shapes, bytes_of)
+    crop, half = configs[0].augment.crop or size, _computes_in_half(spec, machine)
+    replay = plan_replay(spec, configs, images["train"], crop, teacher_shapes, bytes_of, half)
     return Checked(images, tuple(source.classes), size, teacher, replay, config_check, one_sided)
+
+
+def _computes_in_half(spec: SweepSpec, machine: Machine) -> bool:
+    """Whether trials compute in half precision, also where only the nodes of a cluster have a GPU."""
+    if machine.amp != "auto":
+        return machine.amp != "off"
+    return spec.resources.gpus_alone > 0 or find_device(machine).type == "cuda"
 
 
 def foreign_notice() -> str | None:

@@ -18,6 +18,7 @@ from kdtrain.errors import DamagedError, InputError, StorageError
 from kdtrain.loop.device import find_device, return_freed_memory
 from kdtrain.loop.rehearsal import Rehearsal, rehearse
 from kdtrain.models import Network, build_network
+from kdtrain.replay.costs import MapCosts
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.space import Choice, Range
@@ -97,6 +98,7 @@ def rehearse_sweep(
     card = None if teacher is None else teacher.card
     scenes = scenes_of(spec, machine, card, where, tests, check_config)
     notes: list[str] = []
+    measured: dict[str, Rehearsal] = {}
     new = []
     for scene in scenes:
         remembered = _recall(machine.cache, scene.key)
@@ -104,6 +106,7 @@ def rehearse_sweep(
             new.append(scene)
         else:
             notes += remembered.notes
+            measured[scene.at] = remembered
     if new and is_light(spec, machine, where):
         say(
             "rehearsal: this machine has no GPU, which resources.gpu asks for, so its CPU takes steps with "
@@ -114,10 +117,14 @@ def rehearse_sweep(
     performed = (perform or perform_here)(new, machine, source)
     for number, (scene, rehearsal) in enumerate(zip(new, performed, strict=True), start=1):
         say(f"rehearsal {number} of {len(new)}: {scene.title}: {_figures(rehearsal)}")
+        measured[scene.at] = rehearsal
         notes += rehearsal.notes
         _remember(machine.cache, scene.key, rehearsal)
         if stop:
             raise Interrupted("before the first trial")
+    if not is_light(spec, machine, where):
+        for line in map_lines(measured):
+            say(line)
     for note in dict.fromkeys(notes):
         say(f"warning: {note}")
 
@@ -332,6 +339,31 @@ def _figures(rehearsal: Rehearsal) -> str:
     if rehearsal.peak_memory_bytes is not None:
         figures.append(f"GPU memory {rehearsal.peak_memory_bytes / 1e9:.2g} GB")
     return ", ".join(figures)
+
+
+def map_lines(measured: Mapping[str, Rehearsal]) -> Iterator[str]:
+    """A line for every study whose teacher's maps are read or computed: which of both, and why.
+
+    Args:
+        measured: Rehearsals by where the spec says so.
+    """
+    for at, rehearsal in measured.items():
+        if rehearsal.ask_s is None or not rehearsal.read_s:
+            continue
+        sides = [
+            MapCosts({layer: both[side] for layer, both in rehearsal.read_s.items()}, rehearsal.ask_s)
+            for side in range(2)
+        ]
+        memory, disk = (1e3 * sum(side.read_s.values()) for side in sides)
+        from_memory, from_disk = (side.is_worth_reading(rehearsal.read_s) for side in sides)
+        choice = "read" if from_memory else "computed in every trial"
+        if from_memory and not from_disk:
+            choice = "read as long as the system's memory holds them"
+        yield (
+            f"teacher maps of {at}: {' and '.join(rehearsal.read_s)} of an image take {memory:.2g} ms to read "
+            f"({disk:.2g} ms from the disk) and {1e3 * rehearsal.ask_s:.2g} ms to compute, so they are {choice}; "
+            "trials measure again"
+        )
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

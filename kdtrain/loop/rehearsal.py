@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -17,6 +17,7 @@ from kdtrain.explain import kind_and_line
 from kdtrain.loop.batches import moved
 from kdtrain.loop.cost import count_macs
 from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.map_costs import measure_map_costs
 from kdtrain.loop.rehearsal_checks import (
     Seen,
     check_built,
@@ -49,12 +50,17 @@ class Rehearsal:
         evaluation_s: Seconds of a batch of the evaluation; None if it was left out.
         peak_memory_bytes: The most memory of a GPU that was used; None on a CPU.
         notes: What the user should know, though nothing fails.
+        ask_s: Seconds per image in which the teacher computes its maps; None without a teacher.
+        read_s: By layer, seconds per image to read the teacher's map from the system's memory, and from the disk;
+            without layers of which a kernel is recorded in place of the map.
     """
 
     step_s: float
     evaluation_s: float | None
     peak_memory_bytes: int | None
     notes: tuple[str, ...] = ()
+    ask_s: float | None = None
+    read_s: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True, tests: bool = False) -> Rehearsal:
@@ -95,6 +101,7 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
     with _explained(f"a step with {per_batch} image{'s' * (per_batch > 1)} of {height} x {width} fails"):
         step_s, images, more = _step(run)
     notes += more
+    ask_s, read_s = _map_costs(run, images, machine)
     evaluation_s = None
     if evaluates:
         evaluation_s = _evaluate(run, run.select_images)
@@ -106,7 +113,7 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
             with _explained("the student cannot be saved and loaded"):
                 notes += check_saved(run, images, machine.cache)
     memory = torch.cuda.max_memory_reserved(run.device) if run.device.type == "cuda" else None
-    return Rehearsal(step_s, evaluation_s, memory, tuple(notes))
+    return Rehearsal(step_s, evaluation_s, memory, tuple(notes), ask_s, read_s)
 
 
 def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
@@ -127,6 +134,20 @@ def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     check_step(result, run, student, teacher)
     check_logits(run, batch.images, student)
     return seconds, batch.images, [*notes, *check_student(run, batch.images, student)]
+
+
+def _map_costs(
+    run: Run, images: torch.Tensor, machine: Machine
+) -> tuple[float | None, Mapping[str, tuple[float, float]]]:
+    """`ask_s` and `read_s` of a `Rehearsal`; none where they cannot be measured."""
+    request = run.schedules.teacher_request(run.schedules.term_weights(Clock(0, 0)))
+    if run.teacher is None or not request.layers:
+        return None, {}
+    try:
+        memory, disk = measure_map_costs(run.teacher, images, request.layers, machine.cache)
+    except OSError:
+        return None, {}
+    return memory.ask_s, {layer: (memory.read_s[layer], disk.read_s[layer]) for layer in sorted(request.layers)}
 
 
 def _evaluate(run: Run, images: "Images | _Blank") -> float:

@@ -5,6 +5,7 @@ the mean, so that a wrong one is soon forgotten.
 """
 
 import json
+import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -95,6 +96,13 @@ def seconds_to_read(arrays: Mapping[str, ArrayFile], chunks: Sequence[int]) -> d
         for name, array in arrays.items()
     }
     return {name: min(seconds) for name, seconds in measured.items() if seconds}
+
+
+def forget_cached(file: Path) -> None:
+    """Ask the system to drop a file from its memory, so that it is read from the disk next."""
+    with suppress(OSError, AttributeError), file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _seconds(array: ArrayFile, chunk: int) -> float | None:

@@ -81,6 +81,7 @@ def plan_replay(
     size: tuple[int, int],
     shapes: Mapping[str, tuple[int, ...]],
     kernels: Mapping[str, int],
+    half: bool = False,
 ) -> ReplayPlan:
     """What fits into the store that the spec allows.
 
@@ -94,11 +95,12 @@ def plan_replay(
         size: Height and width of a sample.
         shapes: Of the layers of the teacher that any term looks at.
         kernels: By term the bytes of an image's kernels, where they are worth recording.
+        half: Whether the teacher computes in half precision: maps are stored as it gives them.
     """
     configs = list(configs)
     views = max(min(config.views or config.epochs, config.epochs) for config in configs)
     exact = any(config.teacher_rounding == "none" for config in configs if config.uses_teacher)
-    dtype = torch.float32 if exact else torch.float16
+    dtype = torch.float32 if exact and not half else torch.float16
     limit = int(spec.replay.gigabytes * 1e9)
     sample = bytes_of(images, {"image": TensorSpec((*size, 3), torch.uint8), "labels": TensorSpec(size, torch.uint8)})
     layers = {name: bytes_of(images, {name: TensorSpec(shape, dtype)}) for name, shape in shapes.items()}

@@ -190,8 +190,8 @@ class Resources(Strict):
     def _auto_fraction_or_whole(cls, value: object) -> object:
         if value == "auto":
             return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if is_number and (0 <= float(value) <= 1 or (float(value) > 1 and float(value).is_integer())):
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        if 0 <= number <= 1 or (number > 1 and number.is_integer()):
             return value
         raise ValueError(f"must be a fraction below 1 or a whole number, or auto, got {value!r}")
 

@@ -4,12 +4,16 @@ import json
 import time
 
 import pytest
+import torch
 
 from kdtrain import train
 from kdtrain.config import Replay
-from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.frozen_teacher import FrozenTeacher, TeacherUse
+from kdtrain.loop.map_costs import measure_map_costs
+from kdtrain.loop.setup import build
 from kdtrain.replay import ArrayFile
 from kdtrain.replay.costs import MapCosts, read_costs, write_costs
+from kdtrain.runtime.process_group import ProcessGroup
 
 SLOW_S = 0.03
 """Of a fake disk per read, or of a fake teacher per batch: both take a few milliseconds otherwise."""
@@ -118,3 +122,28 @@ def test_what_was_not_measured_is_read_and_a_note_that_is_damaged_is_none(tmp_pa
     for content in ("", "[]", "{}", json.dumps({"read_s": {"a": "x"}, "ask_s": 1, "asked": []})):
         (tmp_path / "costs.json").write_text(content)
         assert read_costs(tmp_path / "costs.json") == MapCosts()
+
+
+def test_maps_are_stored_in_the_precision_that_autocast_gave_them(make_config, store, machine, tmp_path, outcome):
+    half = {"amp": "bfloat16"}
+    live = outcome(
+        train(make_config("kd"), machine.model_copy(update=half), workdir=tmp_path / "live"), tmp_path / "live"
+    )
+    train(make_config("kd"), store)
+    for attempt in ("recorded", "replayed"):
+        result = train(make_config("kd"), store.model_copy(update=half), workdir=tmp_path / attempt)
+        assert outcome(result, tmp_path / attempt) == live
+    sizes = sorted(file.stat().st_size for file in store.replay.folder.glob("*/view-00000/logits.*.bin"))
+    assert sizes[1] == 2 * sizes[0]
+
+
+def test_costs_are_measured_before_anything_is_recorded_and_leave_nothing(make_config, machine, slow, tmp_path):
+    run = build(make_config("cwd_feature"), machine, ProcessGroup())
+    images = torch.rand(4, 3, 32, 48)
+    slow["probe"] = SLOW_S
+    for costs in measure_map_costs(run.teacher, images, ["decoder", "logits"], tmp_path):
+        assert costs.ask_s == pytest.approx(SLOW_S / 4, rel=0.9)
+        assert all(SLOW_S / 4 <= seconds < SLOW_S for seconds in costs.read_s.values())
+        assert costs.read_s.keys() == {"decoder", "logits"}
+    assert run.teacher.use == TeacherUse()
+    assert list(tmp_path.iterdir()) == []

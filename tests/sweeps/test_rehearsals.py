@@ -14,7 +14,7 @@ from kdtrain.models import Network
 from kdtrain.teacher import ModelCard
 from sweeps import rehearsals
 from sweeps.attempt.signals import Interrupted, StopRequest
-from sweeps.rehearsals import rehearse_plan, rehearse_sweep, scenes_of
+from sweeps.rehearsals import map_lines, rehearse_plan, rehearse_sweep, scenes_of
 from sweeps.run import run_sweep
 from sweeps.spec.spec import SweepSpec, parse_spec
 
@@ -202,6 +202,20 @@ def test_a_cpu_stands_in_for_a_gpu_with_small_batches(machine):
     assert [scene.config.batch_size for scene in scenes_of(spec, machine, None)] == [2]
     assert [scene.config.batch_size for scene in scenes_of(spec, machine, None, "a cluster")] == [8]
     assert "has no GPU, which resources.gpu asks for" in rehearsed(spec, machine)[0]
+
+
+def test_it_is_said_whether_maps_are_read_or_computed_and_what_both_take(machine):
+    spec = make()
+    (line,) = [line for line in rehearsed(spec, machine) if line.startswith("teacher maps of")]
+    assert line.startswith("teacher maps of studies.kd: logits of an image take ")
+    assert line.endswith(" ms to compute, so they are read; trials measure again")
+    assert line.partition(" of an image")[0] in "\n".join(rehearsed(spec, machine))  # remembered
+    slow = Rehearsal(1.0, None, None, (), 0.01, {"decoder": (0.015, 0.015), "logits": (0.001, 0.02)})
+    quick = Rehearsal(1.0, None, None, (), 0.01, {"logits": (0.001, 0.02)})
+    computed, read = map_lines({"studies.a": slow, "studies.b": quick, "studies.none": Rehearsal(1.0, None, None)})
+    assert "decoder and logits of an image take 16 ms to read (35 ms from the disk) and 10 ms to compute" in computed
+    assert "so they are computed in every trial" in computed
+    assert "so they are read as long as the system's memory holds them" in read
 
 
 def test_a_stop_request_ends_the_rehearsals(machine):

@@ -21,9 +21,9 @@ def kd(**changes):
 
 @pytest.fixture
 def plan(fake):
-    def made(size, *configs, shapes=SHAPES, kernels=None):
+    def made(size, *configs, shapes=SHAPES, kernels=None, half=False):
         spec = fake.make_spec(replay={"gigabytes": size / 1e9})
-        return plan_replay(spec, configs or [kd()], IMAGES, SIZE, shapes, kernels or {})
+        return plan_replay(spec, configs or [kd()], IMAGES, SIZE, shapes, kernels or {}, half)
 
     return made
 
@@ -61,6 +61,11 @@ def test_rounded_answers_take_half_unless_a_study_wants_them_whole(plan):
     rounded, untaught = kd(teacher_rounding="bfloat16"), TrainConfig(epochs=10)
     assert plan(room, rounded, untaught).layer_bytes["logits"] == BYTES["logits"] / 2
     assert plan(room, rounded, kd()).layer_bytes["logits"] == BYTES["logits"]
+
+
+def test_maps_of_half_precision_take_half(plan):
+    room = 10 * (SAMPLES + sum(BYTES.values()))
+    assert plan(room, kd(), half=True).layer_bytes == {layer: size / 2 for layer, size in BYTES.items()}
 
 
 def test_without_room_nothing_is_recorded(plan, tmp_path):
