@@ -76,7 +76,7 @@ def rehearse_sweep(
     stop: StopRequest | None = None,
     tests: bool = False,
     check_config: CheckConfig = lambda config: None,
-) -> None:
+) -> list[str]:
     """Rehearse what a sweep will train, apart from what was rehearsed before with the same code on this machine.
 
     Args:
@@ -89,6 +89,9 @@ def rehearse_sweep(
         stop: Ends the rehearsals after the current one.
         tests: Whether the sweep will read the role test, so that the sizes of its images are rehearsed, too.
         check_config: Raises an InputError for a searched config that the driver would draw anew.
+
+    Returns:
+        Lines about the teacher's maps, see `map_lines`.
 
     Raises:
         Interrupted: If a stop was requested.
@@ -122,17 +125,18 @@ def rehearse_sweep(
         _remember(machine.cache, scene.key, rehearsal)
         if stop:
             raise Interrupted("before the first trial")
-    if not is_light(spec, machine, where):
-        for line in map_lines(measured):
-            say(line)
     for note in dict.fromkeys(notes):
         say(f"warning: {note}")
+    return [] if is_light(spec, machine, where) else list(map_lines(measured))
 
 
 def rehearse_plan(
     spec: SweepSpec, machine: Machine, say: Callable[[str], None], check_config: CheckConfig = lambda config: None
-) -> None:
+) -> list[str]:
     """Rehearse a sweep that has not begun, in this process, as `rehearse_sweep` does at its start.
+
+    Returns:
+        Lines about the teacher's maps, see `map_lines`.
 
     Raises:
         InputError: If a trial would fail.
@@ -142,7 +146,7 @@ def rehearse_plan(
     if find_device(machine).type == "cuda" and torch.cuda.device_count() < processes:
         processes = 1
     machine = machine.model_copy(update={"threads": threads, "processes": processes})
-    rehearse_sweep(spec, machine, present_teacher(spec, None), say, check_config=check_config)
+    return rehearse_sweep(spec, machine, present_teacher(spec, None), say, check_config=check_config)
 
 
 def scenes_of(

@@ -76,7 +76,8 @@ def plan(
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    rehearse_plan(spec, machine, say, made.checked.config)
+    for line in rehearse_plan(spec, machine, say, made.checked.config):
+        say(line)
     teacher = present_teacher(spec, None if folder is None else Store(folder))
     recorded = {} if begun is None else begun.pulls
     for line in lines_for_plan(spec, machine, teacher, made.checked.images["train"], recorded, say):
