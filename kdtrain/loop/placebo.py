@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from kdtrain.config import TeacherOrder
+from kdtrain.losses.maps import sent
 from kdtrain.runtime.random_streams import numpy_rng
 
 
@@ -30,4 +32,4 @@ def in_order(order: TeacherOrder, maps: Mapping[str, Tensor], seed: int, epoch: 
     if order == "own" or not maps:
         return maps
     rows = other_images(len(next(iter(maps.values()))), seed, epoch, step)
-    return {layer: values[rows] for layer, values in maps.items()}
+    return {layer: values[sent(torch.tensor(rows), values, torch.int64)] for layer, values in maps.items()}

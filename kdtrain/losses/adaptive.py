@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kdtrain.losses.blocks import block_elements
 from kdtrain.losses.maps import distillation_loss, resize_labels, resize_map, resize_scores
 
 AdaptiveForm = Literal["hard", "soft", "threshold", "swap"]
@@ -75,7 +76,7 @@ def adaptive_cross_entropy(
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Weighted sum over pixels of the cross-entropy to the target, image by image; the gradient is `p - q`."""
+    """Weighted sum over pixels of the cross-entropy to the target, in blocks of images; the gradient is `p - q`."""
 
     @staticmethod
     def forward(
@@ -91,7 +92,8 @@ class _CrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         sums, slopes = [], torch.empty_like(student, memory_format=torch.contiguous_format)
         maps = (student, teacher, truth[:, None], valid[:, None], weights[:, None], slopes)
-        for s, t, y, has_label, weight, slope in zip(*(part.split(1) for part in maps), strict=True):
+        step = max(block_elements(student.device, 0) // student[0].numel(), 1)
+        for s, t, y, has_label, weight, slope in zip(*(part.split(step) for part in maps), strict=True):
             log_p = F.log_softmax(s, dim=1)
             target = _target(F.softmax(t / temperature, dim=1), y, has_label, form, threshold)
             sums.append(-((target * log_p).sum(1, keepdim=True) * weight).sum())

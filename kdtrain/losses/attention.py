@@ -27,7 +27,7 @@ from kdtrain.losses.cka import (
     kernel_terms,
 )
 from kdtrain.losses.kernels import inner_products
-from kdtrain.losses.maps import distillation_loss, exactly, wide
+from kdtrain.losses.maps import distillation_loss, exactly, sent, wide
 
 ProjectionSource = Literal["resampled", "fixed"]
 Side = Literal["student", "teacher"]
@@ -90,7 +90,7 @@ def position_attention(
     """
     count, images, positions, channels = blocks.shape
     queries, x = query_channels(channels), blocks.flatten(1, 2)
-    weights, bias = projections.to(blocks).split([channels, 1], -1)
+    weights, bias = projections.split([channels, 1], -1)
     layers = zip(*(part.split([2 * queries, channels], 1) for part in (weights, bias)), strict=True)
     pair, v = (torch.bmm(x, layer.mT).add_(shift.mT).view(count * images, positions, -1) for layer, shift in layers)
     q, k = pair.split(queries, -1)
@@ -300,7 +300,7 @@ def _blocks(features: Tensor, grid: int, projections: Tensor | None) -> Iterator
     rows, columns = (_parts(size, grid) for size in features.shape[2:])
     per_block = None
     if projections is not None:
-        every = projections.expand(count_blocks(features.shape[2], features.shape[3], grid), -1, -1)
+        every = sent(projections, features).expand(count_blocks(features.shape[2], features.shape[3], grid), -1, -1)
         per_block = every.unflatten(0, (sum(map(len, rows)), -1)).split(list(map(len, rows)))
     blocks = iter(_Cut.apply(features, rows, columns))
     for number in range(len(rows)):

@@ -1,4 +1,8 @@
-"""Sums over pixels, computed in blocks."""
+"""How large a temporary may be, and sums over pixels that are computed in blocks.
+
+On a CPU blocks are small, because what its caches hold is read faster. On an accelerator every block costs launches, so
+that there are several only where memory asks for them.
+"""
 
 from collections.abc import Callable
 
@@ -7,7 +11,22 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 BLOCK_ELEMENTS = 2**18
-"""Largest temporary, in numbers: longer work is cut into blocks, which the backward pass computes again."""
+"""Largest temporary on a CPU, in numbers: longer work is cut into blocks, which the backward pass computes again."""
+ACCELERATOR_ELEMENTS = 2**25
+"""Largest temporary on an accelerator, in numbers: 128 MiB in float32."""
+
+WITHOUT_LAUNCHES = frozenset({"cpu"})
+"""Types of devices on which an operation starts at once, in the process that asks for it."""
+
+
+def pays_for_launches(device: torch.device) -> bool:
+    """Whether a device is asked to compute by another, so that one large operation is faster than many small ones."""
+    return device.type not in WITHOUT_LAUNCHES
+
+
+def block_elements(device: torch.device, on_cpu: int) -> int:
+    """The largest temporary on a device, in numbers, where it is `on_cpu` on a CPU."""
+    return ACCELERATOR_ELEMENTS if pays_for_launches(device) else on_cpu
 
 
 def blockwise(

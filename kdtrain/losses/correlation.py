@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
+from kdtrain.losses.blocks import BLOCK_ELEMENTS, block_elements, blockwise
 from kdtrain.losses.grams import gram_distance, grams, padded
 from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
 from kdtrain.losses.pair_products import count_pairs, squared_product_distances
@@ -89,7 +89,7 @@ def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:
     if 3 * count_pairs(channels, first_shift) ** 2 <= 2 * pixels * channels:
         total = squared_product_distances(s.mT, t.mT, first_shift)
     else:
-        step = max(BLOCK_ELEMENTS // (len(s) * pixels), 1)
+        step = max(block_elements(s.device, BLOCK_ELEMENTS) // (len(s) * pixels), 1)
 
         def rows(x: Tensor, y: Tensor) -> tuple[Tensor]:
             return ((_relation(x, s, first_shift) - _relation(y, t, first_shift)).square().sum((-2, -1)),)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from kdtrain.losses.blocks import BLOCK_ELEMENTS
+from kdtrain.losses.blocks import BLOCK_ELEMENTS, block_elements, pays_for_launches
 from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, pool_map, resize_labels, unit_vectors, wide
 from kdtrain.losses.operators import Operator
 
@@ -22,8 +22,6 @@ _LEAST_PROJECTED = 1e-3
 """The student's projection has a BatchNorm: vectors that are shorter are rounding of constant features."""
 LEAST_ROWS = 32
 """Rows in a block, however many keys: fewer make slow products."""
-ACCELERATOR_ELEMENTS = 2**22
-"""Largest temporary on an accelerator, which small blocks would leave idle."""
 
 
 @distillation_loss()
@@ -51,7 +49,7 @@ def cross_image_relation(
     sharpness = temperature**-0.5
     s, t = (_rows(side, pool) * sharpness for side in (student, teacher))
     weights = torch.full_like(s[:, 0], 1 / len(s), dtype=student.dtype)
-    return relation_kl(s, t, None, weights, len(student) if scope == "pair" else 1)
+    return relation_kl(s, t, None, weights, len(student) if scope == "pair" else 1, _never_overflows(temperature))
 
 
 @distillation_loss(equal_channels=True)
@@ -82,10 +80,21 @@ def memory_relation(
     counts = (resize_labels(labels, student.shape[2:]) != ignore_index).flatten().to(student.dtype)
     weights = counts / counts.sum().clamp_min(1)
     s, t = _rows(student, shortest=_LEAST_PROJECTED) * sharpness, _rows(teacher) * sharpness
-    return kd_temperature**2 * relation_kl(s, t, keys.detach().to(weights), weights, 1)
+    bounded = _never_overflows(temperature * kd_temperature)
+    return kd_temperature**2 * relation_kl(s, t, keys.detach().to(weights), weights, 1, bounded)
 
 
-def relation_kl(student: Tensor, teacher: Tensor, keys: Tensor | None, weights: Tensor, groups: int) -> Tensor:
+def _never_overflows(temperature: float | Tensor) -> bool:
+    """Whether the exponentials of cosines divided by a temperature are known to be small enough for float32.
+
+    Student and teacher differ by at most 2 in a cosine, and that difference from its mean by at most 4.
+    """
+    return not isinstance(temperature, Tensor) and 4 / temperature <= LARGEST_EXPONENT
+
+
+def relation_kl(
+    student: Tensor, teacher: Tensor, keys: Tensor | None, weights: Tensor, groups: int, bounded: bool = False
+) -> Tensor:
     """Weighted sum over rows of KL(softmax(teacher @ keys^T) || softmax(student @ keys^T)); gradient to the student.
 
     Args:
@@ -94,11 +103,14 @@ def relation_kl(student: Tensor, teacher: Tensor, keys: Tensor | None, weights: 
         keys: `(K, C)` with C = C_s = C_t, without gradient; None: each side's rows are its own keys, with gradient.
         weights: `(R,)`; its type is the one that products are computed in.
         groups: The keys are cut into as many equal parts, each with a softmax of its own; their mean counts.
+        bounded: Whether logits of student and teacher are known to differ, less the mean difference, by no more than
+            `LARGEST_EXPONENT`.
     """
     with_gradient = torch.is_grad_enabled() and student.requires_grad
     apart = (student.detach() - teacher).to(weights) if student.shape == teacher.shape else None
     value: Tensor
-    value, _ = _RELATION_KL(student.to(weights), teacher.to(weights), apart, keys, weights, groups, with_gradient)
+    rows = (student.to(weights), teacher.to(weights), apart)
+    value, _ = _RELATION_KL(*rows, keys, weights, groups, bounded, with_gradient)
     return value
 
 
@@ -109,6 +121,7 @@ def _relation_kl(
     keys: Tensor | None,
     weights: Tensor,
     groups: int,
+    bounded: bool,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """Value of `relation_kl`, and its gradient on demand; `apart` is student less teacher, if channels allow it."""
@@ -116,8 +129,7 @@ def _relation_kl(
     together = student if apart is None else student + teacher
     gradient = torch.zeros_like(student) if with_gradient else student.new_empty(0)
     total = wide(torch.zeros((), device=student.device))
-    elements = BLOCK_ELEMENTS if student.device.type == "cpu" else ACCELERATOR_ELEMENTS
-    step = max(elements // len(teacher_keys), LEAST_ROWS)
+    step = max(block_elements(student.device, BLOCK_ELEMENTS) // len(teacher_keys), LEAST_ROWS)
     for start in range(0, len(student), step):
         rows = slice(start, start + step)
         logits = teacher[rows] @ teacher_keys.mT
@@ -128,7 +140,8 @@ def _relation_kl(
         else:
             # s_i s_j - t_i t_j, from the difference of the rows rather than of the products
             difference = torch.mm(apart[rows], together.mT).addmm_(together[rows], apart.mT).div_(2)
-        divergence, slope = _row_kl(logits.unflatten(1, (groups, -1)), difference.unflatten(1, (groups, -1)))
+        logits, difference = (side.unflatten(1, (groups, -1)) for side in (logits, difference))
+        divergence, slope = _row_kl(logits, difference, bounded)
         total += (divergence.mean(1) * weights[rows]).sum()
         if with_gradient:
             slope = slope.flatten(1).mul_(weights[rows, None] / groups)
@@ -147,6 +160,7 @@ def _empty(
     keys: Tensor | None,
     weights: Tensor,
     groups: int,
+    bounded: bool,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     return student.new_empty(()), torch.empty_like(student) if with_gradient else student.new_empty(0)
@@ -164,7 +178,7 @@ def _slopes(ctx: Any, value: Tensor, compiled: bool) -> Tensor:
 _RELATION_KL = Operator("relation_kl", _relation_kl, _empty, _keep, _slopes)
 
 
-def _row_kl(logits: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
+def _row_kl(logits: Tensor, difference: Tensor, bounded: bool) -> tuple[Tensor, Tensor]:
     """KL along the last axis between the softmaxes p of `logits`, and q of `logits + difference`, and q - p.
 
     With `d` the difference less its mean under p, `KL = log(1 + m)` and `q - p = p (e^d - 1 - m) / (1 + m)`, where
@@ -172,12 +186,25 @@ def _row_kl(logits: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
     """
     p = logits.softmax(-1)
     d = difference - (p * difference).sum(-1, keepdim=True)
-    if d.amax() > LARGEST_EXPONENT:
-        log_p, log_q = logits.log_softmax(-1), (logits + difference).log_softmax(-1)
-        return (p * (log_p - log_q)).sum(-1), log_q.exp_() - p
+    if bounded:
+        return _small_kl(p, d)
+    if not pays_for_launches(d.device):
+        return _any_kl(p, logits, difference) if d.amax() > LARGEST_EXPONENT else _small_kl(p, d)
+    # to ask whether any exponent is large would wait for the device
+    large = d.amax(-1) > LARGEST_EXPONENT
+    (value, slope), (small, small_slope) = _any_kl(p, logits, difference), _small_kl(p, d.clamp_(max=LARGEST_EXPONENT))
+    return torch.where(large, value, small), torch.where(large[..., None], slope, small_slope)
+
+
+def _small_kl(p: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     gain = d.expm1()
     m = (p * (gain - d)).sum(-1, keepdim=True)
     return m.log1p().squeeze(-1), gain.sub_(m).mul_(p).div_(1 + m)
+
+
+def _any_kl(p: Tensor, logits: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
+    log_p, log_q = logits.log_softmax(-1), (logits + difference).log_softmax(-1)
+    return (p * (log_p - log_q)).sum(-1), log_q.exp_() - p
 
 
 def _rows(values: Tensor, pool: int = 1, shortest: float = LENGTH_EPS) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kdtrain.losses.blocks import block_elements
 from kdtrain.losses.maps import IMPOSSIBLE, wide
 
 Divergence = Literal["kl", "reverse", "symmetric", "mse"]
@@ -18,7 +19,7 @@ Divergence = Literal["kl", "reverse", "symmetric", "mse"]
 _LEAST_LOG = -1e4
 """Bounds KL(student || teacher), and its gradient, where a score of the teacher is minus infinity."""
 BLOCK_ELEMENTS = 2**18
-"""Numbers in a block: what the caches of a CPU hold."""
+"""Numbers in a block on a CPU: what its caches hold."""
 
 
 def divergences(student: Tensor, teacher: Tensor, temperature: float | Tensor, dim: int, kind: Divergence) -> Tensor:
@@ -59,7 +60,7 @@ class _Divergences(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, temperature: float | Tensor, dim: int, kind: Divergence
     ) -> Tensor:
-        step = max(BLOCK_ELEMENTS // student[0].numel(), 1)
+        step = max(block_elements(student.device, BLOCK_ELEMENTS) // student[0].numel(), 1)
         values, slopes = [], []
         for s, t in zip(student.split(step), teacher.split(step), strict=True):
             value, slope = _block(wide(s) / temperature, wide(t) / temperature, dim, kind)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
+from kdtrain.losses.blocks import BLOCK_ELEMENTS, block_elements, blockwise
 
 
 def gram_distance(s: Tensor, t: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def separate_grams_distance(s: Tensor, t: Tensor, prepare: Callable[[Tensor], Te
     Returns:
         `(N,)`.
     """
-    step = max(BLOCK_ELEMENTS // (len(s) * max(s.shape[-1], t.shape[-1])), 1)
+    step = max(block_elements(s.device, BLOCK_ELEMENTS) // (len(s) * max(s.shape[-1], t.shape[-1])), 1)
 
     def products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         x, y = prepare(x), prepare(y)

@@ -4,11 +4,12 @@ from typing import Any
 
 from torch import Tensor
 
+from kdtrain.losses.blocks import block_elements
 from kdtrain.losses.maps import wide
 from kdtrain.losses.operators import Operator
 
 CHUNK_ELEMENTS = 2**20
-"""Largest float64 copy, in numbers."""
+"""Largest float64 copy on a CPU, in numbers."""
 
 
 def inner_products(rows: Tensor, centered: int = 0) -> Tensor:
@@ -34,7 +35,8 @@ def _centered(rows: Tensor, group: int) -> Tensor:
 def _inner_products(rows: Tensor, centered: int) -> Tensor:
     total = wide(rows.new_zeros((*rows.shape[:-1], rows.shape[-2])))
     sums = total.view(-1, *total.shape[-2:])
-    for block in rows.split(max(CHUNK_ELEMENTS // max(rows[..., 0].numel(), 1), 64), -1):
+    chunk = block_elements(rows.device, CHUNK_ELEMENTS)
+    for block in rows.split(max(chunk // max(rows[..., 0].numel(), 1), 64), -1):
         values = wide(block)
         if centered:
             values = _centered(values, centered)

@@ -1,6 +1,7 @@
 """What every loss does first: check shapes, leave autocast, detach the teacher; and shared steps on maps."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast
 
@@ -37,7 +38,7 @@ def distillation_loss(*, equal_channels: bool = False, equal_size: bool = True) 
                 raise ValueError(f"{loss.__name__} needs equal channels, got {shapes}")
             if equal_size and student.shape[2:] != teacher.shape[2:]:
                 raise ValueError(f"{loss.__name__} needs maps of equal height and width, got {shapes}")
-            with torch.autocast(student.device.type, enabled=False):
+            with full_precision(student):
                 student = precise(student)
                 return loss(student, teacher.detach().to(student.dtype), *args, **kwargs).to(student.dtype)
 
@@ -51,15 +52,28 @@ def exactly(function: Loss) -> Loss:
 
     @wraps(function)
     def run(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        with torch.autocast(values.device.type, enabled=False):
+        with full_precision(values):
             return function(precise(values), *args, **kwargs)
 
     return cast(Loss, run)
 
 
+def full_precision(values: Tensor) -> AbstractContextManager[object]:
+    """A context outside autocast, where the device of the values has it."""
+    device = values.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
 def precise(values: Tensor) -> Tensor:
     """The values as float32; float64 stays float64."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def sent(values: Tensor, target: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Values on the device of `target`, in its type unless another is given; the host does not wait for the device."""
+    if values.device.type == "cpu" and target.device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(target.device, dtype or target.dtype, non_blocking=True)
 
 
 def wide(values: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdtrain.losses.blocks import block_elements, pays_for_launches
 from kdtrain.losses.grams import from_grams
 from kdtrain.losses.operators import Operator
 
 BLOCK_ELEMENTS = 2**20
-"""Numbers of a block, in float32: several of them stay in the cache."""
+"""Numbers of a block on a CPU, in float32: several of them stay in the cache."""
 
 
 def count_pairs(channels: int, first_shift: int) -> int:
@@ -62,18 +63,29 @@ def _gradients(
     factor: Tensor, by_differences: Tensor, by_sums: Tensor, student: Tensor, teacher: Tensor, first_shift: int
 ) -> Tensor:
     gradients = torch.empty_like(student, memory_format=torch.contiguous_format)
-    channels, count = student.shape[1], by_sums.shape[1]
+    count = by_sums.shape[1]
     by_differences, by_sums = (factor[:, None, None] * gram for gram in (by_differences, by_sums))
     parts = gradients.split(_step(student, count), -1)
     for (d, u), part in zip(_blocks(student, teacher, count), parts, strict=True):
         differences, sums = _pairs(d, u, first_shift)
         slopes = torch.bmm(by_differences, differences).baddbmm_(by_sums, sums)
-        s, gradient = (d + u).div_(2), torch.zeros_like(d)
-        for first, second, pairs in _shifts(channels, first_shift):
-            gradient[:, first].addcmul_(slopes[:, pairs], s[:, second])
-            gradient[:, second].addcmul_(slopes[:, pairs], s[:, first])
-        part.copy_(gradient)
+        part.copy_(_to_channels(slopes, (d + u).div_(2), first_shift))
     return gradients
+
+
+def _to_channels(slopes: Tensor, s: Tensor, first_shift: int) -> Tensor:
+    """The gradient of the channels `s` from that of their pairs."""
+    if pays_for_launches(s.device):
+        both = _pair_numbers(s.shape[1], first_shift, s.device)
+        channels = torch.arange(s.shape[1], device=s.device)[:, None]
+        to_first, to_second = ((channels == side).to(s.dtype).expand(len(s), -1, -1) for side in both)
+        of_first, of_second = (slopes * s[:, side] for side in both)
+        return torch.bmm(to_first, of_second).baddbmm_(to_second, of_first)
+    gradient = torch.zeros_like(s)
+    for first, second, pairs in _shifts(s.shape[1], first_shift):
+        gradient[:, first].addcmul_(slopes[:, pairs], s[:, second])
+        gradient[:, second].addcmul_(slopes[:, pairs], s[:, first])
+    return gradient
 
 
 def _blocks(student: Tensor, teacher: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -84,16 +96,27 @@ def _blocks(student: Tensor, teacher: Tensor, count: int) -> Iterator[tuple[Tens
 
 
 def _step(values: Tensor, count: int) -> int:
-    return max(BLOCK_ELEMENTS // (len(values) * count), 1)
+    return max(block_elements(values.device, BLOCK_ELEMENTS) // (len(values) * count), 1)
 
 
 def _pairs(d: Tensor, u: Tensor, first_shift: int) -> tuple[Tensor, Tensor]:
-    """Twice the differences and sums of the pairs of `(u + d) / 2` and `(u - d) / 2`, shift by shift."""
+    """Twice the differences and sums of the pairs of `(u + d) / 2` and `(u - d) / 2`."""
+    if pays_for_launches(d.device):
+        both = _pair_numbers(d.shape[1], first_shift, d.device)
+        (d_first, d_second), (u_first, u_second) = ([side[:, channels] for channels in both] for side in (d, u))
+        return (d_first * u_second).addcmul_(u_first, d_second), (u_first * u_second).addcmul_(d_first, d_second)
     differences, sums = (d.new_empty(len(d), count_pairs(d.shape[1], first_shift), d.shape[2]) for _ in range(2))
     for first, second, pairs in _shifts(d.shape[1], first_shift):
         torch.mul(d[:, first], u[:, second], out=differences[:, pairs]).addcmul_(u[:, first], d[:, second])
         torch.mul(u[:, first], u[:, second], out=sums[:, pairs]).addcmul_(d[:, first], d[:, second])
     return differences, sums
+
+
+def _pair_numbers(channels: int, first_shift: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The channels `a` and `b` of every pair, in the order of `_shifts`."""
+    first, second = torch.triu_indices(channels, channels, first_shift, device=device)
+    order = (second - first).argsort(stable=True)
+    return first[order], second[order]
 
 
 def _shifts(channels: int, first_shift: int) -> Iterator[tuple[slice, slice, slice]]:

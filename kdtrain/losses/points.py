@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdtrain.losses.blocks import block_elements, pays_for_launches
 from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, unit_vectors, wide
 
 FitReduction = Literal["mean", "image"]
@@ -125,13 +126,17 @@ def local_affinity(
 
 def _power_sums(maps: Tensor, power: float) -> Tensor:
     """Sum over channels of `|x|^power`, in float64, some channels at a time: `(N, C, H, W)` to `(N, H, W)`."""
-    parts = (wide(part) for part in maps.split(_CHANNELS_AT_ONCE, dim=1))
+    per_channel = maps[:, 0].numel()
+    step = max(block_elements(maps.device, _CHANNELS_AT_ONCE * per_channel) // per_channel, 1)
+    parts = (wide(part) for part in maps.split(step, dim=1))
     sums = [(part.square() if power == 2 else part.abs().pow(power)).sum(1) for part in parts]
     return torch.stack(sums).sum(0)
 
 
 def _contrast(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """Sum over the window's pixels j of `(a_i - a_j) . (b_i - b_j)`, every pair of neighbours computed once.
+    """Sum over the window's pixels j of `(a_i - a_j) . (b_i - b_j)`.
+
+    Every pair of neighbours is computed once, unless launches cost more than the arithmetic.
 
     Args:
         a: `(N, C, H + 2 radius, W + 2 radius)`, the map with its border continued.
@@ -141,6 +146,11 @@ def _contrast(a: Tensor, b: Tensor, radius: int) -> Tensor:
     Returns:
         `(N, H, W)`.
     """
+    side = 2 * radius + 1
+    if pays_for_launches(a.device) and side**2 * a.numel() <= block_elements(a.device, 0):
+        middle = (..., slice(radius, -radius), slice(radius, -radius), None, None)
+        one, other = (values.unfold(2, side, 1).unfold(3, side, 1) - values[middle] for values in (a, b))
+        return (one * other).sum((1, 4, 5))
     height, width = a.shape[2] - 2 * radius, a.shape[3] - 2 * radius
     total = a.new_zeros(len(a), height, width)
     half = [(dy, dx) for dy in range(radius + 1) for dx in range(-radius, radius + 1) if (dy, dx) > (0, 0)]

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdtrain.losses.blocks import block_elements
 from kdtrain.losses.maps import LENGTH_EPS, wide
 from kdtrain.losses.operators import Operator
 
 BLOCK_ELEMENTS = 2**16
-"""Numbers of a block, which a core's own cache holds several times in float64."""
+"""Numbers of a block on a CPU, which a core's own cache holds several times in float64."""
 
 
 def rank_one_distances(student: Tensor, teacher: Tensor, without_squares: bool, detach_norm: bool) -> Tensor:
@@ -79,7 +80,7 @@ def _copied(values: Tensor) -> Tensor:
 
 
 def _step(values: Tensor) -> int:
-    return max(BLOCK_ELEMENTS // max(values[..., 0].numel(), 1), 1)
+    return max(block_elements(values.device, BLOCK_ELEMENTS) // max(values[..., 0].numel(), 1), 1)
 
 
 def _length(vectors: Tensor) -> Tensor:

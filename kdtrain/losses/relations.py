@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from kdtrain.losses.blocks import BLOCK_ELEMENTS, blockwise
+from kdtrain.losses.blocks import BLOCK_ELEMENTS, block_elements, blockwise
 from kdtrain.losses.grams import gram_distance, padded, separate_grams_distance
 from kdtrain.losses.maps import LENGTH_EPS, PoolKind, deviations, distillation_loss, pool_map, root, unit_vectors, wide
 
@@ -58,7 +58,8 @@ def pairwise(
         def rows(x: Tensor, y: Tensor) -> tuple[Tensor]:
             return ((x @ s.mT - y @ t.mT).square().sum((-2, -1)),)
 
-        (total,) = blockwise(rows, max(BLOCK_ELEMENTS // (len(s) * count), 1), s, t)
+        step = max(block_elements(s.device, BLOCK_ELEMENTS) // (len(s) * count), 1)
+        (total,) = blockwise(rows, step, s, t)
     elif widths[0] == widths[1] or student.device.type == "mps":  # which has no float64
         total = gram_distance(*padded(vectors(s), vectors(t)))
     else:

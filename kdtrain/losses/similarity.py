@@ -13,6 +13,7 @@ from kdtrain.losses.maps import (
     IMPOSSIBLE,
     LENGTH_EPS,
     distillation_loss,
+    full_precision,
     pool_map,
     precise,
     unit_vectors,
@@ -63,7 +64,7 @@ def pixel_similarity(
             raise ValueError(f"pairs must be all or adjacent, got {pairs!r}")
     if reduction not in ("mean", "image"):
         raise ValueError(f"reduction must be mean or image, got {reduction!r}")
-    with torch.autocast(students[0].device.type, enabled=False):
+    with full_precision(students[0]):
         attentions = [
             [unit_vectors(wide(m).square().mean(1).flatten(1), eps=0.0, shortest=LENGTH_EPS**2) for m in side]
             for side in (students, [teacher.detach() for teacher in teachers])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdtrain.losses.maps import masked_mean, precise, resize_map
+from kdtrain.losses.maps import full_precision, masked_mean, precise, resize_map
 
 
 def cross_entropy(
@@ -37,7 +37,7 @@ def cross_entropy(
             of the weights, so that the learning rate keeps its meaning (inferred).
         boundary_radius: Near is what has a labelled pixel of another class within so many rows and columns.
     """
-    with torch.autocast(student.device.type, enabled=False):
+    with full_precision(student):
         logits = resize_map(precise(student), labels.shape[-2:], align_corners)
         pixels = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none", label_smoothing=smoothing)
         counts = labels != ignore_index
@@ -83,7 +83,7 @@ def dice(
     Returns:
         0 if no pixel is labelled.
     """
-    with torch.autocast(student.device.type, enabled=False):
+    with full_precision(student):
         p = F.softmax(resize_map(precise(student), labels.shape[-2:], align_corners), dim=1)
         valid = (labels != ignore_index)[:, None]
         classes = torch.arange(p.shape[1], device=labels.device)[:, None, None]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kdtrain.losses import cross_image_relation, memory_relation, resize_labels
 from kdtrain.losses.cross_image import RelationScope
-from kdtrain.losses.maps import precise
+from kdtrain.losses.maps import full_precision, precise, sent
 from kdtrain.methods.base import Layers, Method, Shape, Temperature, Term, TermInput, TermModule
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
@@ -126,7 +126,7 @@ class MemoryModule(TermModule):
         for queue in (self.pixels, self.regions):
             queue.begin(taps.generator)
         if self.training:
-            with torch.no_grad(), torch.autocast(student.device.type, enabled=False):
+            with torch.no_grad(), full_precision(student):
                 self._remember(F.normalize(teacher.flatten(2), dim=1).mT, labels.flatten(1), taps)
         term = self.term
         total = torch.zeros((), device=student.device)
@@ -149,33 +149,35 @@ class MemoryModule(TermModule):
     def _remember(self, embeddings: Tensor, labels: Tensor, taps: TermInput) -> None:
         """Enqueue from unit vectors `(N, P, C)` and labels `(N, P)`, image by image."""
         classes = torch.arange(self.num_classes, device=labels.device)[:, None]
-        for image, truth in zip(embeddings, labels, strict=True):
-            member = (truth == classes) & (truth != taps.ignore_index)
-            order = torch.rand(len(truth), generator=taps.generator).to(image)
-            positions, kept = choose(member, order, self.term.enqueued, self.term.queue_bug)
-            pixels, kept = image[positions], kept.int()
-            regions = F.normalize(member.to(image) @ image, dim=1)[:, None]
-            present = member.any(1, keepdim=True).int()
-            taps.broadcast_([pixels, kept, regions, present])
-            self.pixels.add(pixels, kept)
-            self.regions.add(regions, present)
+        member = (labels[:, None] == classes) & (labels[:, None] != taps.ignore_index)
+        order = sent(torch.rand(labels.shape, generator=taps.generator), embeddings)
+        positions, kept = choose(member, order, self.term.enqueued, self.term.queue_bug)
+        images = torch.arange(len(labels), device=labels.device)[:, None, None]
+        pixels, kept = embeddings[images, positions], kept.int()
+        # one product per image, whose bits depend on no other image
+        sums = torch.stack([each.to(image) @ image for each, image in zip(member, embeddings, strict=True)])
+        regions = F.normalize(sums, dim=2)[:, :, None]
+        present = member.any(2, keepdim=True).int()
+        taps.broadcast_([pixels, kept, regions, present])
+        self.pixels.add(pixels, kept)
+        self.regions.add(regions, present)
 
 
 def choose(member: Tensor, order: Tensor, most: int, queue_bug: bool = False) -> tuple[Tensor, Tensor]:
-    """Choose at random up to `most` pixels of every class.
+    """Choose at random up to `most` pixels of every class of every image.
 
     Args:
-        member: `(K, P)`, which pixels belong to which class.
-        order: `(P,)` random numbers from 0 to 1.
+        member: `(N, K, P)`, which pixels belong to which class.
+        order: `(N, P)` random numbers from 0 to 1.
         most: Largest number per class.
         queue_bug: Choose among the first pixels of the image, as many as the class has.
 
     Returns:
-        Positions `(K, J)`, and `(K, J)`, which of them count: the first ones of every class.
+        Positions `(N, K, J)`, and `(N, K, J)`, which of them count: the first ones of every class.
     """
     if queue_bug:
-        member = torch.arange(member.shape[1], device=member.device) < member.sum(1, keepdim=True)
-    kept, positions = torch.where(member, order, -1.0).topk(min(most, member.shape[1]), dim=1)
+        member = torch.arange(member.shape[2], device=member.device) < member.sum(2, keepdim=True)
+    kept, positions = torch.where(member, order[:, None], -1.0).topk(min(most, member.shape[2]), dim=2)
     return positions, kept >= 0
 
 
@@ -200,19 +202,37 @@ class Queue(nn.Module):
             self.begun = True
 
     def add(self, vectors: Tensor, kept: Tensor) -> None:
-        """Put `vectors (K, J, C)` into the places of the oldest; of each class those `kept (K, J)`, the first ones."""
+        """Put vectors into the places of the oldest, image by image.
+
+        Args:
+            vectors: `(N, K, J, C)`.
+            kept: `(N, K, J)`: which of them are put there, the first ones of every image and class.
+        """
         size = self.vectors.shape[1]
-        vectors, kept = vectors[:, :size], kept[:, :size]
-        places = (self.ends[:, None] + torch.arange(kept.shape[1], device=kept.device)) % size
-        classes = torch.arange(len(kept), device=kept.device)[:, None].expand_as(places)
+        vectors, kept = (values[:, :, :size].transpose(0, 1).flatten(1, 2) for values in (vectors, kept > 0))
+        rank, total = kept.cumsum(1) - 1, kept.sum(1)
+        room = min(size, kept.shape[1])
+        overwritten = (total - room).clamp_min(0)  # as many would be replaced by later ones of the same batch
+        lands = kept & (rank >= overwritten[:, None])
+        # row `room` takes what does not land
+        sources = torch.zeros(len(kept), room + 1, dtype=torch.int64, device=kept.device)
+        sources.scatter_(
+            1,
+            torch.where(lands, rank - overwritten[:, None], room),
+            torch.arange(kept.shape[1], device=kept.device).expand_as(kept),
+        )
+        rows = torch.arange(room, device=kept.device)
+        classes = torch.arange(len(kept), device=kept.device)[:, None]
+        places = (self.ends[:, None] + overwritten[:, None] + rows) % size
         before = self.vectors[classes, places]
-        self.vectors[classes, places] = torch.where(kept[..., None] > 0, vectors.to(before), before)
-        self.ends.copy_((self.ends + kept.sum(1)) % size)
+        arrived = vectors[classes, sources[:, :room]].to(before)
+        self.vectors[classes, places] = torch.where((rows < total[:, None])[..., None], arrived, before)
+        self.ends.copy_((self.ends + total) % size)
 
     def draw(self, count: int, generator: torch.Generator | None) -> Tensor:
         """Draw up to `count` places, the same of every class: `(K count, C)`."""
         places = torch.randperm(self.vectors.shape[1], generator=generator)[:count]
-        return self.vectors[:, places.to(self.vectors.device)].flatten(0, 1)
+        return self.vectors[:, sent(places, self.vectors, places.dtype)].flatten(0, 1)
 
     def get_extra_state(self) -> dict[str, bool]:
         """Whether the queue holds anything."""

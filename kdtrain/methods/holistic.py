@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from kdtrain.errors import InputError
 from kdtrain.losses import resize_map
+from kdtrain.losses.maps import full_precision, sent
 from kdtrain.methods.base import Method, Shape, Term, TermInput, TermModule
 from kdtrain.methods.skd import CITATION, SKD_PA
 from kdtrain.space import Domain, Range
@@ -107,7 +108,7 @@ class HolisticModule(TermModule):
         student, teacher = taps.pair()
         if self.term.view is not None:
             student, teacher = (resize_map(side, (self.term.view, self.term.view)) for side in (student, teacher))
-        with torch.autocast(student.device.type, enabled=False):
+        with full_precision(student):
             if self.training:
                 self._learn(student.detach(), teacher.detach(), taps)
             loss: Tensor = -self.discriminator(student).mean()
@@ -130,7 +131,7 @@ class HolisticModule(TermModule):
                 case "hinge":
                     loss = relu(1 - judge(real)).mean() + relu(1 + judge(fake)).mean()
                 case "wgan_gp":
-                    drawn = torch.rand(len(fake), 1, 1, 1, generator=taps.generator).to(fake)
+                    drawn = sent(torch.rand(len(fake), 1, 1, 1, generator=taps.generator), fake)
                     loss = judge(fake).mean() - judge(real).mean()
                     loss = loss + self.term.penalty * gradient_penalty(judge, drawn * real + (1 - drawn) * fake)
             gradients = torch.autograd.grad(self.term.discriminator_weight * loss, parameters)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kdtrain.losses import fitnet
-from kdtrain.losses.maps import precise
+from kdtrain.losses.maps import precise, sent
 from kdtrain.losses.points import FitReduction
 from kdtrain.methods.base import Layers, Method, PlainModule, Shape, Term, TermInput, TermModule
 from kdtrain.methods.channel_wise import ChannelWise
@@ -72,7 +72,7 @@ class MaskedGenerationModule(PlainModule):
         """Return the loss of what the generator makes of the rest."""
         features = self.align(precise(taps.student))
         drawn = torch.rand(len(features), 1, *features.shape[2:], generator=taps.generator)
-        kept = (drawn >= self.term.masked).to(features)
+        kept = sent((drawn >= self.term.masked), features)
         return super().forward(replace(taps, students=(self.generate(kept * features),)))
 
 

@@ -161,11 +161,15 @@ class TestMemoryRelation:
 class TestChoose:
     member = torch.tensor([[1, 0, 0, 1, 0, 1, 1, 0], [0, 0, 1, 0, 0, 0, 0, 0], [0] * 8], dtype=torch.bool)
 
+    two_images = torch.stack([~member, member])
+
     def chosen(self, **options):
         found = set()
         for seed in range(50):
             order = torch.rand(8, generator=torch.Generator().manual_seed(seed))
-            positions, kept = choose(self.member, order, 3, **options)
+            positions, kept = (
+                each[1] for each in choose(self.two_images, torch.stack([1 - order, order]), 3, **options)
+            )
             assert kept.tolist() == [[True] * 3, [True, False, False], [False] * 3]
             assert len(set(positions[0].tolist())) == 3
             found |= {(c, p) for c in range(3) for p in positions[c, kept[c]].tolist()}
@@ -191,14 +195,27 @@ class TestQueue:
         queue = Queue(2, 3, 1)
         kept = torch.tensor([[1, 1], [1, 0]])
         for step in range(1, 3):
-            queue.add(torch.tensor([[[10.0 * step], [10.0 * step + 1]], [[20.0 * step], [-1.0]]]), kept)
+            queue.add(torch.tensor([[[[10.0 * step], [10.0 * step + 1]], [[20.0 * step], [-1.0]]]]), kept[None])
         assert queue.vectors.flatten(1).tolist() == [[21, 11, 20], [20, 40, 0]]
         assert queue.ends.tolist() == [1, 2]
 
     def test_takes_no_more_than_it_holds(self):
         queue = Queue(1, 2, 1)
-        queue.add(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.ones(1, 3))
+        queue.add(torch.tensor([[[[1.0], [2.0], [3.0]]]]), torch.ones(1, 1, 3))
         assert queue.vectors.flatten().tolist() == [1, 2]
+
+    @pytest.mark.parametrize("size", [1, 4, 7, 100])
+    def test_a_batch_is_remembered_as_its_images_one_by_one(self, size):
+        source = torch.Generator().manual_seed(0)
+        at_once, one_by_one = Queue(3, size, 2), Queue(3, size, 2)
+        for _ in range(6):
+            vectors = torch.randn(4, 3, 3, 2, generator=source)
+            kept = torch.arange(3) < torch.randint(4, (4, 3, 1), generator=source)
+            at_once.add(vectors, kept)
+            for image, some in zip(vectors, kept, strict=True):
+                one_by_one.add(image[None], some[None])
+            assert torch.equal(at_once.vectors, one_by_one.vectors)
+            assert torch.equal(at_once.ends, one_by_one.ends)
 
     def test_draws_the_same_places_of_every_class(self):
         queue = Queue(2, 9, 1)
