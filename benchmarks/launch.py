@@ -142,13 +142,14 @@ def alone(trials: int, sampler: str, profile: bool) -> None:
 def proposals(most: int) -> None:
     """CPU time of a proposal with its records, `Driver.next`, in one search that grows; each mean is of 20."""
     marks = [mark for mark in (100, 1000, 10_000) if mark <= most]
-    samplers = {name: make_sampler(Sampler(name=name)) for name in (Sampler().name, "random")}
+    samplers = {name: make_sampler(Sampler(name=name)) for name in dict.fromkeys((Sampler().name, "gp", "random"))}
+    turns = [*samplers] * 20
     spent: dict[int, dict[str, list[float]]] = {mark: {name: [] for name in samplers} for mark in marks}
-    spec = make_spec(marks[-1] + 40, "random", studies=["kd"])
+    spec = make_spec(marks[-1] + len(turns), "random", studies=["kd"])
     with tempfile.TemporaryDirectory() as folder, open_driver(folder, spec) as driver:
-        for number in range(marks[-1] + 40):
-            mark = next((mark for mark in marks if mark <= number < mark + 40), None)
-            name = "random" if mark is None or number % 2 else Sampler().name
+        for number in range(marks[-1] + len(turns)):
+            mark = next((mark for mark in marks if mark <= number < mark + len(turns)), None)
+            name = "random" if mark is None else turns[number - mark]
             driver._sampler = samplers[name]
             begin = time.process_time()
             trial = driver.next()

@@ -47,6 +47,12 @@ class PolicyOfOthers:
 _HALVING = {"name": "halving", "grace": 2, "factor": 2}
 _PAUSE = {**_HALVING, "mode": "pause"}
 _TPE = {"name": "tpe", "startup": 6}
+_GP = {"name": "gp", "startup": 4}
+
+
+def _shared(sampler: Mapping[str, Any]) -> dict[str, Any]:
+    return {**sampler, "options": {"share": True}}
+
 
 OURS: dict[str, PolicyOfOurs] = {
     TODAY: PolicyOfOurs({"sampler": _TPE, "scheduler": _HALVING}),
@@ -57,7 +63,7 @@ OURS: dict[str, PolicyOfOurs] = {
     "sobol": PolicyOfOurs({"sampler": {"name": "sobol"}, "scheduler": {"name": "none"}}),
     "sobol + halving": PolicyOfOurs({"sampler": {"name": "sobol"}, "scheduler": _HALVING}),
     "cmaes + halving": PolicyOfOurs({"sampler": {"name": "cmaes"}, "scheduler": _HALVING}),
-    "gp": PolicyOfOurs({"sampler": {"name": "gp", "startup": 6}, "scheduler": {"name": "none"}}),
+    "gp": PolicyOfOurs({"sampler": _GP, "scheduler": {"name": "none"}}),
     "tpe + hyperband": PolicyOfOurs({"sampler": _TPE, "scheduler": {"name": "hyperband"}}),
     "tpe + median": PolicyOfOurs({"sampler": _TPE, "scheduler": {"name": "median", "grace": 2}}),
     "tpe + halving, pause": PolicyOfOurs({"sampler": _TPE, "scheduler": _PAUSE}),
@@ -69,7 +75,12 @@ OURS: dict[str, PolicyOfOurs] = {
     "prior + halving, wrong prior": PolicyOfOurs(
         {"sampler": {"name": "prior"}, "scheduler": _HALVING}, wrong_prior=True
     ),
-    "gp + halving": PolicyOfOurs({"sampler": {"name": "gp", "startup": 6}, "scheduler": _HALVING}),
+    "gp + halving": PolicyOfOurs({"sampler": _GP, "scheduler": _HALVING}),
+    "gp + halving, highest mean": PolicyOfOurs({"sampler": _GP, "scheduler": _HALVING}, MEAN),
+    "gp + halving, shared": PolicyOfOurs({"sampler": _shared(_GP), "scheduler": _HALVING}, together=True),
+    "prior + halving, shared": PolicyOfOurs(
+        {"sampler": _shared({"name": "prior"}), "scheduler": _HALVING}, together=True
+    ),
 }
 _FAST = {"opt_maxiter": 15, "opt_skip_init_length": 20, "opt_skip_period": 8, "opt_nstarts": 1}
 """Syne Tune fits its Gaussian process anew at every eighth score, which takes a sixth of the time."""
