@@ -4,12 +4,12 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from kdtrain.config_base import Strict
+from kdtrain.data.crops import finished, stacked
 from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.data.store import Images
 from kdtrain.runtime.random_streams import numpy_rng
@@ -55,8 +55,8 @@ def augmented(
         beyond the image, the view is gray and its labels are 255.
     """
     draws = drawn(data_seed, epoch, index, stream)
-    image, labels = cut_out(images, index, augment, draws)
-    return colored(image, augment, draws), torch.from_numpy(labels.astype(np.int64))
+    pixels, labels = finished(stacked([cut_out(images, index, augment, draws)], [color_factors(augment, draws)]))
+    return pixels[0].contiguous(), labels[0]
 
 
 def drawn(data_seed: int, epoch: int, index: int, stream: tuple[str | int, ...] = ("augment",)) -> Draws:
@@ -65,7 +65,7 @@ def drawn(data_seed: int, epoch: int, index: int, stream: tuple[str | int, ...] 
 
 
 def cut_out(images: Images, index: int, augment: Augment, draws: Draws) -> tuple[Pixels, Pixels]:
-    """All that moves pixels: RGB `(h, w, 3)` and labels `(h, w)`, uint8."""
+    """All that moves pixels, flips included: RGB `(h, w, 3)` and labels `(h, w)`, uint8."""
     image, labels = images.get(index)
     height, width = augment.crop or labels.shape
     low, high = augment.scale
@@ -79,13 +79,9 @@ def cut_out(images: Images, index: int, augment: Augment, draws: Draws) -> tuple
     return (image[:, ::-1], labels[:, ::-1]) if draws[3] < augment.flip else (image, labels)
 
 
-def colored(image: Pixels, augment: Augment, draws: Draws) -> Tensor:
-    """The rest: float32 `(3, h, w)` in [0, 1]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
-    if augment.photometric > 0:
-        factors = 1 + augment.photometric * (2 * draws[4:] - 1)
-        pixels = _photometric(pixels, *factors.tolist())
-    return pixels
+def color_factors(augment: Augment, draws: Draws) -> Draws:
+    """The factors of brightness, contrast and saturation; none if colors stay as they are."""
+    return 1 + augment.photometric * (2 * draws[4:] - 1) if augment.photometric > 0 else np.empty(0)
 
 
 def _window(size: int, want: int, draw: float) -> tuple[int, int]:
@@ -112,10 +108,3 @@ def _resized(image: Pixels, labels: Pixels, height: int, width: int) -> tuple[Pi
     rows = ((np.arange(height) + 0.5) * (labels.shape[0] / height)).astype(np.intp)
     cols = ((np.arange(width) + 0.5) * (labels.shape[1] / width)).astype(np.intp)
     return np.asarray(small), labels[rows[:, None], cols]
-
-
-def _photometric(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    image = image * brightness
-    gray = image.mean(dim=0, keepdim=True)
-    image = torch.lerp(gray, image, saturation)
-    return torch.lerp(gray.mean(), image, contrast).clamp_(0, 1)

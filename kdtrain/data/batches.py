@@ -4,19 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
-from kdtrain.data.augment import Augment, colored, cut_out, drawn
+from kdtrain.data.augment import Augment, Draws, color_factors, cut_out, drawn
+from kdtrain.data.crops import Crops, stacked, stacked_colors
 from kdtrain.data.source import Pixels
 from kdtrain.data.store import Images
 from kdtrain.data.unlabelled import ROLE, unlabelled_order
 from kdtrain.errors import InputError
 from kdtrain.runtime.random_streams import numpy_rng
-
-Batch = tuple[Tensor, Tensor]
 
 
 class Key(NamedTuple):
@@ -37,7 +35,7 @@ def epoch_order(count: int, data_seed: int, epoch: int) -> list[int]:
     return order
 
 
-class TrainSamples(Dataset[Batch]):
+class TrainSamples(Dataset[Crops]):
     """Augmented samples of the labelled and, where there are any, of the unlabelled images."""
 
     def __init__(self, images: Images, augment: Augment, data_seed: int, unlabelled: Images | None = None) -> None:
@@ -50,21 +48,23 @@ class TrainSamples(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> Batch:
-        return self.finished(key, *self.cut_out(key))
+    def __getitem__(self, keys: Sequence[Key]) -> Crops:
+        """The samples of a batch."""
+        return stacked([self._cut_out(key) for key in keys], [self._factors(key) for key in keys])
 
-    def cut_out(self, key: Key) -> tuple[Pixels, Pixels]:
-        """What is worth keeping of a sample: RGB `(h, w, 3)` and labels `(h, w)`, uint8, before its colors change."""
+    def colors(self, keys: Sequence[Key]) -> Tensor:
+        """`Crops.colors` of a batch, for crops that were made before."""
+        return stacked_colors([self._factors(key) for key in keys])
+
+    def _cut_out(self, key: Key) -> tuple[Pixels, Pixels]:
         images = self.images if key.turn is None else self.unlabelled
         assert images is not None
         return cut_out(images, key.image, self.augment, self._draws(key))
 
-    def finished(self, key: Key, image: Pixels, labels: Pixels) -> Batch:
-        """The sample itself: float32 `(3, h, w)` in [0, 1] and int64 `(h, w)`."""
-        draws = self._draws(key) if self.augment.photometric > 0 else np.empty(0)
-        return colored(image, self.augment, draws), torch.from_numpy(labels.astype(np.int64))
+    def _factors(self, key: Key) -> Draws:
+        return color_factors(self.augment, self._draws(key))
 
-    def _draws(self, key: Key) -> np.ndarray:
+    def _draws(self, key: Key) -> Draws:
         stream = ("augment",) if key.turn is None else (ROLE, "augment", key.turn)
         return drawn(self.data_seed, key.view, key.image, stream)
 
@@ -113,27 +113,30 @@ class TrainBatches:
         self.views = views
         self._share = share
         self._keys = _Keys()
-        self._loader: DataLoader[Batch] | None = None
+        self._loader: DataLoader[Crops] | None = None
         if workers > 0:
             # A generator of its own, or each epoch would draw a number from the global one.
             self._loader = DataLoader(
-                self.samples, batch_sampler=self._keys, num_workers=workers, persistent_workers=True,
+                self.samples, batch_size=None, sampler=self._keys, num_workers=workers, persistent_workers=True,
                 generator=torch.Generator(),
             )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.samples) // self.batch_size
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """An epoch's batches from number `start` on: images and labels of this share.
-
-        Images are float32 `(B, 3, h, w)` in [0, 1], labels int64 `(B, h, w)`.
-        """
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Crops]:
+        """An epoch's batches from number `start` on: the crops of this share, in the memory of this process."""
         keys = self.keys(epoch, start)
         if self._loader is None:
-            return (default_collate([self.samples[key] for key in batch]) for batch in keys)
+            return (self.samples[batch] for batch in keys)
         self._keys.batches = keys
         return iter(self._loader)
+
+    def close(self) -> None:
+        """End the worker processes; no batch is made afterwards."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()  # else they live as long as the traceback of an error that refers to them
 
     def keys(self, epoch: int, start: int = 0) -> list[list[Key]]:
         """The samples of this share of an epoch's batches: the labelled ones, then the unlabelled ones."""

@@ -1,25 +1,24 @@
 """Training batches on their way from the data, or from the replay store, to the device."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kdtrain.data import TrainBatches
+from kdtrain.data.crops import Crops, finished
+from kdtrain.loop.feed import fed
 from kdtrain.loop.frozen_teacher import FrozenTeacher
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.loop.teacher_request import Maps, TeacherRequest
 from kdtrain.replay.array_file import TensorSpec
 
 
-class DistillBatch(NamedTuple):
-    """A batch, with the teacher's maps and kernels as far as the store holds them."""
+class RawBatch(NamedTuple):
+    """A batch as it goes to the device, with the teacher's maps and kernels as far as the store holds them."""
 
-    images: Tensor
-    """Float32 `(B, 3, h, w)` in [0, 1]."""
-    labels: Tensor
-    """Int64 `(B, h, w)`."""
+    crops: Crops
     view: int
     """The epoch whose augmentation the batch has."""
     number: int
@@ -28,6 +27,25 @@ class DistillBatch(NamedTuple):
     """The teacher's stored maps, by layer; layers that are not stored are computed live."""
     kernels: Maps
     """The stored kernels, one row per image, by term; others are computed from the maps."""
+
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "RawBatch":
+        """The batch with all its tensors changed."""
+        maps, kernels = ({name: change(values) for name, values in part.items()} for part in (self.maps, self.kernels))
+        return self._replace(crops=self.crops.with_tensors(change), maps=maps, kernels=kernels)
+
+
+class DistillBatch(NamedTuple):
+    """A batch of which a step can be taken."""
+
+    images: Tensor
+    """Float32 `(B, 3, h, w)` in [0, 1]."""
+    labels: Tensor
+    """Int64 `(B, h, w)`."""
+    view: int
+    """As in `RawBatch`; likewise the others."""
+    number: int
+    maps: Maps
+    kernels: Maps
 
 
 class LiveBatches:
@@ -63,37 +81,23 @@ class LiveBatches:
             check_interrupt: Called from time to time; may raise to end the preparation.
         """
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[DistillBatch]:
-        """An epoch's batches from number `start` on."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[RawBatch]:
+        """An epoch's batches from number `start` on; only one epoch is read at a time."""
         view, numbers = self._batches.view(epoch), self._batches.numbers(epoch, start)
-        for number, (images, labels) in zip(numbers, self._batches.epoch(epoch, start), strict=True):
-            yield DistillBatch(images, labels, view, number, {}, {})
+        batches = self._batches.epoch(epoch, start)  # starts the worker processes, which no other thread should do
+        return (RawBatch(crops, view, number, {}, {}) for number, crops in zip(numbers, batches, strict=True))
 
     def close(self) -> None:
-        """Release what was prepared."""
+        """End the worker processes and release what was prepared; the training is over."""
+        self._batches.close()
 
 
-def moved(batches: Iterator[DistillBatch], device: torch.device) -> Iterator[DistillBatch]:
-    """Batches on the device, images in channels-last order; a GPU receives the next one while it computes one."""
-    if device.type != "cuda":
-        yield from (_to_device(batch, device) for batch in batches)
-        return
-    ahead: DistillBatch | None = None
-    for batch in batches:
-        arriving = _to_device(_with_tensors(batch, Tensor.pin_memory), device)
-        if ahead is not None:
-            yield ahead
-        ahead = arriving
-    if ahead is not None:
-        yield ahead
+def moved(batches: Iterator[RawBatch], device: torch.device) -> Generator[DistillBatch]:
+    """Batches on the device, images in channels-last order.
 
-
-def _to_device(batch: DistillBatch, device: torch.device) -> DistillBatch:
-    on_device = _with_tensors(batch, lambda values: values.to(device, non_blocking=True))
-    return on_device._replace(images=on_device.images.to(memory_format=torch.channels_last))
-
-
-def _with_tensors(batch: DistillBatch, change: Callable[[Tensor], Tensor]) -> DistillBatch:
-    """The batch with all its tensors changed."""
-    maps, kernels = ({name: change(values) for name, values in part.items()} for part in (batch.maps, batch.kernels))
-    return batch._replace(images=change(batch.images), labels=change(batch.labels), maps=maps, kernels=kernels)
+    A thread reads them ahead, until the last one is taken or the iterator is closed.
+    """
+    with fed(batches, device) as on_device:
+        for batch in on_device:
+            images, labels = finished(batch.crops)
+            yield DistillBatch(images, labels, batch.view, batch.number, batch.maps, batch.kernels)

@@ -5,14 +5,16 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdtrain.data.crops import to_unit
 from kdtrain.data.source import Pixels
+from kdtrain.loop.feed import fed
 from kdtrain.runtime.process_group import ALONE, ProcessGroup
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -153,13 +155,13 @@ def evaluate(
     """
     num_classes = len(images.classes)
     confusion = np.zeros((len(images), num_classes, num_classes), dtype=np.int64)
-    with torch.inference_mode():
-        for number, chunk in enumerate(_chunks(images, batch_size)):
+    shares = map(group.share, _chunks(images, batch_size))
+    with torch.inference_mode(), fed((read_batch(images, share) for share in shares), device) as batches:
+        for number, (share, pixels, labels) in enumerate(batches):
             if number > 0:
                 between()
-            if share := group.share(chunk):
-                pixels, labels = load_batch(images, share, device)
-                predicted = predict(logits_of, pixels, scale)
+            if share:
+                predicted = predict(logits_of, to_unit(pixels.permute(0, 3, 1, 2)), scale)
                 confusion[share] = confusion_matrices(predicted, labels, num_classes).cpu().numpy()
     confusion = group.sum(torch.from_numpy(confusion)).numpy()
     return Evaluation(role, images.digest, images.ids, images.groups, images.classes, confusion)
@@ -173,12 +175,32 @@ def _chunks(images: LabelledImages, batch_size: int) -> Iterator[list[int]]:
             yield indices[start : start + batch_size]
 
 
+class StoredImages(NamedTuple):
+    """Images of equal size, as stored."""
+
+    indices: Sequence[int]
+    """Which images of their role."""
+    pixels: Tensor
+    """RGB, uint8 `(N, H, W, 3)`."""
+    labels: Tensor
+    """Uint8 `(N, H, W)`."""
+
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "StoredImages":
+        """The images with both tensors changed."""
+        return StoredImages(self.indices, change(self.pixels), change(self.labels))
+
+
+def read_batch(images: LabelledImages, indices: Sequence[int]) -> StoredImages:
+    """Some images of equal size; there may be none."""
+    pairs = [images.get(index) for index in indices] or [(np.empty((0, 0, 3), np.uint8), np.empty((0, 0), np.uint8))]
+    pixels, labels = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
+    return StoredImages(indices, pixels, labels)
+
+
 def load_batch(images: LabelledImages, indices: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Images `(N, 3, H, W)` float in [0, 1] and labels `(N, H, W)` of equal size, as stored."""
-    pairs = [images.get(index) for index in indices]
-    pixels = torch.from_numpy(np.stack([image for image, _ in pairs])).to(device).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(np.stack([label for _, label in pairs])).to(device)
-    return pixels.float().div_(255), labels
+    batch = read_batch(images, indices)
+    return to_unit(batch.pixels.to(device).permute(0, 3, 1, 2)), batch.labels.to(device)
 
 
 def predict(logits_of: Callable[[Tensor], Tensor], pixels: Tensor, scale: float) -> Tensor:

@@ -8,7 +8,8 @@ training, on a few batches that it has not seen.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -132,16 +133,17 @@ def _measure(
         if group.broadcast_object(interrupt is not None and interrupt()):
             raise InterruptedTrainingError
 
-    batches = list(moved(islice(run.source.epoch(config.epochs), BATCHES), run.device))
     points = _points(config.epochs * run.steps_per_epoch)
     lengths: dict[str, list[float]] = {name: [] for name in measured.term_names}
     take_step = TrainStep(untaught)
-    for step, batch in enumerate(_first(run, points[-1])):
-        take_step(batch, Clock(*divmod(step, run.steps_per_epoch)), Stopwatch())
-        check_interrupt()
-        if step + 1 in points:
-            for name, length in _lengths(measured, batches, check_interrupt).items():
-                lengths[name].append(length)
+    with closing(run.source), closing(_first(run, points[-1])) as first:
+        batches = list(moved(islice(run.source.epoch(config.epochs), BATCHES), run.device))
+        for step, batch in enumerate(first):
+            take_step(batch, Clock(*divmod(step, run.steps_per_epoch)), Stopwatch())
+            check_interrupt()
+            if step + 1 in points:
+                for name, length in _lengths(measured, batches, check_interrupt).items():
+                    lengths[name].append(length)
     for name, values in lengths.items():
         if not all(math.isfinite(value) for value in values):
             loss = next(term.loss for term in measured.schedules.terms if term.name == name)
@@ -175,7 +177,7 @@ def _only(run: Run, config: TrainConfig, names: set[str]) -> Run:
     )
 
 
-def _first(run: Run, steps: int) -> Iterator[DistillBatch]:
+def _first(run: Run, steps: int) -> Generator[DistillBatch]:
     """The batches of the first steps of a training."""
     for epoch in range(-(-steps // run.steps_per_epoch)):
         left = steps - epoch * run.steps_per_epoch

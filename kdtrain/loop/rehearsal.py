@@ -119,7 +119,8 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
 def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     """The seconds of a step, the images of its batch, and notes."""
     run.trained.train()
-    batch = next(iter(moved(run.source.epoch(0), run.device)))
+    with contextlib.closing(moved(run.source.epoch(0), run.device)) as batches:
+        batch = next(batches)
     clock = Clock(0, run.steps_per_epoch // 2)  # where the gradients of the terms are measured, too
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:

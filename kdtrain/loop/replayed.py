@@ -14,16 +14,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import default_collate
 
 from kdtrain.config import Machine
 from kdtrain.data import TrainBatches
 from kdtrain.data.batches import Key
+from kdtrain.data.crops import Crops, finished
 from kdtrain.errors import StorageError
-from kdtrain.loop.batches import DistillBatch, LiveBatches
+from kdtrain.loop.batches import LiveBatches, RawBatch
 from kdtrain.loop.device import precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
 from kdtrain.loop.reports import Part
@@ -136,16 +134,14 @@ class ReplayedBatches(LiveBatches):
         check_interrupt: Callable[[], None],
     ) -> None:
         """Record what the store lacks of an epoch, together with other trainings that need it."""
-        self.close()
+        self._close_arrays()
         number = self._batches.view(epoch)
         if self._views is not None and number >= self._views:
             return
-        keys = self._batches.keys(epoch, start)
-        batches = [[row for key in batch if (row := self._row(key)) is not None] for batch in keys]
-        rows = [row for batch in batches for row in batch]
-        if len(rows) < sum(map(len, keys)):
+        batches = [self._rows_of_keys(keys) for keys in self._batches.keys(epoch, start)]
+        if not all(batches):
             return  # the layout of the training that began the stream has no rows for some samples
-        chunks = list(dict.fromkeys(row // self._layout.rows for row in rows))
+        chunks = list(dict.fromkeys(row // self._layout.rows for rows in batches for row in rows))
         batches_are_chunks = all(batch == self._rows_of(batch[0] // self._layout.rows) for batch in batches)
         self._request = request if batches_are_chunks and self._record_kernels else request.as_maps()
         self._kernel_arrays = {term: self._request.array_name(term) for term in self._request.kernels}
@@ -156,39 +152,42 @@ class ReplayedBatches(LiveBatches):
 
         def make_samples(chunk: int) -> Maps:
             with stopwatch(Part.RECORD):
-                pairs = [self._batches.samples.cut_out(key) for key in self._keys(number, chunk)]
-                images, labels = zip(*pairs, strict=True)
-                return {"images": torch.from_numpy(np.stack(images)), "labels": torch.from_numpy(np.stack(labels))}
+                crops = self._batches.samples[self._keys(number, chunk)]
+                return {"images": crops.images, "labels": crops.labels}
 
-        ensure(view, arrays, chunks, make_samples, check_interrupt)
+        ensure(view, arrays, _unwritten(arrays, chunks), make_samples, check_interrupt)
         if self._teacher is not None and self._maps is not None and request:
             map_view = self._open_views.enter_context(self._maps.view(number))
-            stored = [chunk for chunk in chunks if all(array.has(chunk) for array in arrays.values())]
+            unwritten = set(_unwritten(arrays, chunks))
+            stored = [chunk for chunk in chunks if chunk not in unwritten]
             self._arrays |= self._record_teacher(map_view, self._teacher, stored, stopwatch, check_interrupt)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[DistillBatch]:
-        """An epoch's batches from number `start` on: from the disk as far as they are stored there."""
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[RawBatch]:
+        """An epoch's batches from number `start` on: from the disk as far as they are stored there.
+
+        Their bytes are compared with their checksums here, so that this is done ahead of the step. What is damaged is
+        made live; the next training records it.
+        """
         view, numbers = self._batches.view(epoch), self._batches.numbers(epoch, start)
         for number, keys in zip(numbers, self._batches.keys(epoch, start), strict=True):
-            rows = [row for key in keys if (row := self._row(key)) is not None]
-            stored = self._stored_arrays(rows) if len(rows) == len(keys) else set()
-            if stored >= self._sample_specs.keys():
-                images, labels = self._stored_samples(keys, rows)
-            else:
-                images, labels = default_collate([self._batches.samples[key] for key in keys])
-            kernels = {term: name for term, name in self._kernel_arrays.items() if name in stored}
-            layers = self._request.maps_without(kernels) & stored
-            yield DistillBatch(
-                images,
-                labels,
+            rows = self._rows_of_keys(keys)
+            kernels = {term: name for term, name in self._kernel_arrays.items() if self._holds(name, rows)}
+            layers = [layer for layer in self._request.maps_without(kernels) if self._holds(layer, rows)]
+            yield RawBatch(
+                self._crops(keys),
                 view,
                 number,
                 {layer: self._arrays[layer].read(rows) for layer in layers},
                 {term: self._arrays[name].read(rows) for term, name in kernels.items()},
             )
-        self.close()
+        self._close_arrays()
 
     def close(self) -> None:
+        """As for live batches."""
+        super().close()
+        self._close_arrays()
+
+    def _close_arrays(self) -> None:
         """Close the arrays of the epoch before."""
         self._arrays = {}
         self._open_views.close()
@@ -230,8 +229,7 @@ class ReplayedBatches(LiveBatches):
                 stored = (layers & to_write.keys()) - missing
                 answers = {layer: maps[layer].read(rows[: len(keys)]).to(self._device) for layer in stored}
                 if layers - stored:
-                    images, _ = self._stored_samples(keys, rows[: len(keys)])
-                    images = images.to(self._device, memory_format=torch.channels_last)
+                    images, _ = finished(self._crops(keys).with_tensors(lambda values: values.to(self._device)))
                     begin = time.perf_counter()
                     answers |= teacher.ask(images, layers - stored)
                     if self._device.type == "cuda":
@@ -243,27 +241,27 @@ class ReplayedBatches(LiveBatches):
                 return {name: answers[name].cpu() for name in missing}
 
         if is_first:
-            ensure(view, arrays, chunks[:PROBED], partial(make_answers, arrays), check_interrupt)
+            ensure(view, arrays, _unwritten(arrays, chunks[:PROBED]), partial(make_answers, arrays), check_interrupt)
         needed = {*request.maps_without(self._kernel_arrays), *self._kernel_arrays.values()}
         probed = {name: array for name, array in arrays.items() if name in needed or name not in costs.read_s}
         reads = seconds_to_read(probed, chunks if costs.read_s else chunks[:PROBED])
         costs = costs.with_measured(reads, min(asked_s, default=None))
         write_costs(costs_path, costs)
         worth = {name: arrays[name] for name in costs.worth_recording(arrays)}
-        ensure(view, worth, chunks, partial(make_answers, worth), check_interrupt)
+        ensure(view, worth, _unwritten(worth, chunks), partial(make_answers, worth), check_interrupt)
         return worth if costs.is_worth_reading(needed & worth.keys()) else {}
 
-    def _stored_arrays(self, rows: Sequence[int]) -> set[str]:
-        """The arrays that hold all these rows."""
-        chunks = {row // self._layout.rows for row in rows}
-        return {name for name, array in self._arrays.items() if all(map(array.has, chunks))}
+    def _holds(self, name: str, rows: Sequence[int]) -> bool:
+        """Whether an array of the epoch holds these rows, and there are any."""
+        chunks = dict.fromkeys(row // self._layout.rows for row in rows)
+        return bool(chunks) and name in self._arrays and all(map(self._arrays[name].has, chunks))
 
-    def _stored_samples(self, keys: Sequence[Key], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Samples that are stored in these rows, with their colors changed."""
-        cut_out = (self._arrays[name].read(rows).numpy() for name in ("images", "labels"))
-        samples = [self._batches.samples.finished(*stored) for stored in zip(keys, *cut_out, strict=True)]
-        images, labels = default_collate(samples)
-        return images, labels
+    def _crops(self, keys: Sequence[Key]) -> Crops:
+        """Samples, as far as they are stored: then their bytes are mapped, not copied."""
+        samples, rows = self._batches.samples, self._rows_of_keys(keys)
+        if not all(self._holds(name, rows) for name in self._sample_specs):
+            return samples[keys]
+        return Crops(self._arrays["images"].read(rows), self._arrays["labels"].read(rows), samples.colors(keys))
 
     @property
     def _rows(self) -> int:
@@ -282,6 +280,11 @@ class ReplayedBatches(LiveBatches):
         has_row = key.turn is None or chunk < len(self._batches.samples) // layout.batch
         return row if has_row else None
 
+    def _rows_of_keys(self, keys: Sequence[Key]) -> list[int]:
+        """The rows of samples; none if one of them has no row."""
+        rows = [row for key in keys if (row := self._row(key)) is not None]
+        return rows if len(rows) == len(keys) else []
+
     def _rows_of(self, chunk: int) -> list[int]:
         """The rows of a chunk."""
         return list(range(chunk * self._layout.rows, (chunk + 1) * self._layout.rows))
@@ -293,6 +296,11 @@ class ReplayedBatches(LiveBatches):
         if not extra or len(labelled) < batch:
             return list(labelled)
         return [*labelled, *islice(self._batches.further(view), chunk * extra, (chunk + 1) * extra)]
+
+
+def _unwritten(arrays: Mapping[str, ArrayFile], chunks: Sequence[int]) -> list[int]:
+    """The chunks that an array lacks, without a look at their bytes."""
+    return [chunk for chunk in chunks if not all(array.is_written(chunk) for array in arrays.values())]
 
 
 def _read_specs(path: Path) -> dict[str, TensorSpec]:

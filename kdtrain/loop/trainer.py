@@ -1,6 +1,7 @@
 """One training of one student, from config to result: `train` is the function to call, `Trainer.run` the loop."""
 
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def train_in_process(
     """
     run = build(config, machine, group)
     group.join(run.device)
-    return Trainer(run, folder or RunFolder(None, config), on_epoch, interrupt, called_at).run()
+    with closing(run.source):
+        return Trainer(run, folder or RunFolder(None, config), on_epoch, interrupt, called_at).run()
 
 
 def _take_part(trusted: frozenset[str] | None, config: TrainConfig, machine: Machine, group: ProcessGroup) -> None:
@@ -206,18 +208,18 @@ class Trainer:
         run, stopwatch = self._run, progress.stopwatch
         run.trained.train()
         broken_term: str | None = None
-        batches = moved(run.source.epoch(epoch, progress.step), run.device)
-        for batch in stopwatch.timed(Part.DATA, batches):
-            progress.add(self._step(batch, Clock(epoch, progress.step), stopwatch))
-            self._gpu_busy.sample()
-            with stopwatch(Part.LOSSES):
-                interrupted = self._requests.interrupted()
-                broken_term = progress.meter.first_broken(now=interrupted)
-                broken_term, interrupted = run.group.broadcast_object((broken_term, interrupted))
-            if broken_term:
-                break
-            if interrupted:
-                raise InterruptedTrainingError
+        with closing(moved(run.source.epoch(epoch, progress.step), run.device)) as batches:
+            for batch in stopwatch.timed(Part.DATA, batches):
+                progress.add(self._step(batch, Clock(epoch, progress.step), stopwatch))
+                self._gpu_busy.sample()
+                with stopwatch(Part.LOSSES):
+                    interrupted = self._requests.interrupted()
+                    broken_term = progress.meter.first_broken(now=interrupted)
+                    broken_term, interrupted = run.group.broadcast_object((broken_term, interrupted))
+                if broken_term:
+                    break
+                if interrupted:
+                    raise InterruptedTrainingError
         diverged = what_diverged(broken_term or progress.meter.check(), run.trained)
         if diverged := run.group.broadcast_object(diverged):
             raise DivergedTrainingError(f"{diverged} not finite in epoch {epoch + 1}")

@@ -17,6 +17,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,8 +133,15 @@ class ArrayFile:
         self.writable = False
         self._readable.clear()
 
+    def is_written(self, chunk: int) -> bool:
+        """Whether a chunk is written, by its entry alone: its bytes may still be damaged, which `has` finds."""
+        try:
+            return self._entry_on_disk(chunk) is not None
+        except OSError:
+            return False
+
     def has(self, chunk: int) -> bool:
-        """Whether a chunk is written, and its bytes are those that were written."""
+        """Whether a chunk is written, and its bytes are those that were written; if not, its entry is erased."""
         whole = self._is_whole(chunk)
         (self._readable.add if whole else self._readable.discard)(chunk)
         return whole
@@ -157,10 +165,10 @@ class ArrayFile:
             got = f"{tuple(rows.shape)} of {rows.dtype}"
             raise ValueError(f"chunk {chunk} of {self.data_path.name} is {expected} of {self.spec.dtype}, got {got}")
         data = rows.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-        entry = self._entry(chunk, data)
+        entry = self._entry(chunk, length, zlib.crc32(data))
         try:
             _write_all(self._data, data, start)
-            _write_all(self._index, memoryview(entry), _HEADER + chunk * _ENTRY.size)
+            self._write_entry(chunk, entry)
         except OSError as error:
             self.writable = False
             self._on_refusal(error)
@@ -189,6 +197,8 @@ class ArrayFile:
         size = self.spec.row_bytes
         mapped, skip = self._map(first * size, count * size, mmap.ACCESS_COPY)
         values = count * size // self.spec.dtype.itemsize
+        with suppress(OSError, AttributeError):
+            mapped.madvise(mmap.MADV_WILLNEED)  # who reads ahead of a use does not wait for the disk at the use
         tensor = torch.frombuffer(mapped, dtype=self.spec.dtype, count=values, offset=skip)
         tensor = tensor.view(count, *self.spec.shape)
         if len(numbers) == count and all(row == first + i for i, row in enumerate(numbers)):
@@ -201,20 +211,33 @@ class ArrayFile:
                 if self.writable:
                     self._reset()
                 return False
-            entry = os.pread(self._index, _ENTRY.size, _HEADER + chunk * _ENTRY.size)
+            if (entry := self._entry_on_disk(chunk)) is None:
+                return False
             if entry == self._verified_entries.get(chunk):
                 return True
             start, length = self._place(chunk)
-            if len(entry) < _ENTRY.size or _ENTRY.unpack(entry)[0] != length:
-                return False
             mapped, skip = self._map(start, length)
             with mapped, memoryview(mapped) as whole, whole[skip:] as data:
-                if entry != self._entry(chunk, data):
-                    return False
+                is_sound = entry == self._entry(chunk, length, zlib.crc32(data))
+            if not is_sound and self.writable:
+                self._write_entry(chunk, bytes(_ENTRY.size))
         except (OSError, ValueError):
             return False
-        self._verified_entries[chunk] = entry
-        return True
+        if is_sound:
+            self._verified_entries[chunk] = entry
+        return is_sound
+
+    def _entry_on_disk(self, chunk: int) -> bytes | None:
+        """The entry of a chunk; None if there is none, or not a whole one of this chunk."""
+        entry = os.pread(self._index, _ENTRY.size, _HEADER + chunk * _ENTRY.size)
+        if len(entry) < _ENTRY.size:
+            return None
+        length, checksum, _ = _ENTRY.unpack(entry)
+        is_whole = length == self._place(chunk)[1] and entry == self._entry(chunk, length, checksum)
+        return entry if is_whole else None
+
+    def _write_entry(self, chunk: int, entry: bytes) -> None:
+        _write_all(self._index, memoryview(entry), _HEADER + chunk * _ENTRY.size)
 
     def _sound(self) -> bool:
         """Whether header and sizes are right."""
@@ -242,8 +265,9 @@ class ArrayFile:
         skip = start % mmap.ALLOCATIONGRANULARITY
         return mmap.mmap(self._data, length + skip, access=access, offset=start - skip), skip
 
-    def _entry(self, chunk: int, data: memoryview) -> bytes:
-        facts = _FACTS.pack(data.nbytes, zlib.crc32(data))
+    def _entry(self, chunk: int, length: int, checksum: int) -> bytes:
+        """The entry of a chunk whose bytes have this length and this CRC-32."""
+        facts = _FACTS.pack(length, checksum)
         return facts + struct.pack("<I", zlib.crc32(facts, zlib.crc32(struct.pack("<Q", chunk) + self._header)))
 
 

@@ -4,7 +4,8 @@ import torch
 from pydantic import ValidationError
 
 from kdtrain.data import Augment, augmented
-from kdtrain.data.augment import colored
+from kdtrain.data.augment import color_factors
+from kdtrain.data.crops import finished, stacked
 from kdtrain.data.store import open_store
 
 
@@ -175,5 +176,6 @@ def test_brightness_contrast_and_saturation_are_factors(draws):
     light = image / 255 * b
     gray = light.mean(2, keepdims=True)
     expected = gray.mean() + c * (gray + s * (light - gray) - gray.mean())
-    found = colored(image, Augment(photometric=0.3), np.array([0.0, 0.0, 0.0, 0.0, *draws]))
-    np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), expected.clip(0, 1), atol=1e-6)
+    factors = color_factors(Augment(photometric=0.3), np.array([0.0, 0.0, 0.0, 0.0, *draws]))
+    found, _ = finished(stacked([(image, image[..., 0])], [factors]))
+    np.testing.assert_allclose(found[0].permute(1, 2, 0).numpy(), expected.clip(0, 1), atol=1e-6)

@@ -270,13 +270,13 @@ def test_batches_of_an_evaluation_have_a_size_of_their_own(make_config, machine,
     assert config.images_per_evaluation == 4
     assert config.config_id != own.config_id
     sizes = []
-    forward = rehearsal.evaluate.__globals__["load_batch"]
+    read_batch = rehearsal.evaluate.__globals__["read_batch"]
 
-    def counted(images, indices, device):
+    def counted(images, indices):
         sizes.append(len(indices))
-        return forward(images, indices, device)
+        return read_batch(images, indices)
 
-    monkeypatch.setitem(rehearsal.evaluate.__globals__, "load_batch", counted)
+    monkeypatch.setitem(rehearsal.evaluate.__globals__, "read_batch", counted)
     rehearse(config, machine)
     rehearse(own, machine)
     assert sizes == [4, 1]

@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from kdtrain import train
 from kdtrain.config import Replay
+from kdtrain.data import TrainSamples
 from kdtrain.loop.frozen_teacher import FrozenTeacher
 from kdtrain.loop.reports import OUTSIDE
 from kdtrain.replay import ArrayFile
@@ -89,7 +89,7 @@ def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, que
 
 def test_what_is_recorded_for_all_is_not_of_the_training_that_came_first(make_config, store, monkeypatch):
     batching = sys.modules["kdtrain.loop.replayed"]
-    ensure, stack, ask = batching.ensure, np.stack, FrozenTeacher.ask
+    ensure, make, ask = batching.ensure, TrainSamples.__getitem__, FrozenTeacher.ask
 
     def after(seconds, call):
         def slow(*args):
@@ -99,12 +99,12 @@ def test_what_is_recorded_for_all_is_not_of_the_training_that_came_first(make_co
         return slow
 
     monkeypatch.setattr(batching, "ensure", after(0.2, ensure))
-    monkeypatch.setattr(batching.np, "stack", after(0.1, stack))
+    monkeypatch.setattr(TrainSamples, "__getitem__", after(0.2, make))
     monkeypatch.setattr(FrozenTeacher, "ask", after(0.3, ask))
     result = train(make_config("kd", epochs=1), store)
     (past,) = result.reports
     assert past.seconds["wait"] >= 2 * 0.2  # for samples and for maps
-    assert past.seconds["record"] >= 2 * 4 * 0.1  # images and labels of four chunks
+    assert past.seconds["record"] >= 4 * 0.2  # the samples of four chunks
     assert past.seconds["record_teacher"] >= 4 * 0.3
     parts = [seconds for name, seconds in past.seconds.items() if name not in ("total", *OUTSIDE)]
     assert sum(parts) <= past.seconds["total"]
@@ -279,6 +279,10 @@ def test_damage_is_made_anew(method, make_config, machine, store, questions):
     again = train(config, store)
     assert questions["images"] > before
     assert [past.losses for past in again.reports] == [past.losses for past in expected.reports]
+    train(config, store)  # records it
+    before = questions["images"]
+    assert [past.losses for past in train(config, store).reports] == [past.losses for past in expected.reports]
+    assert questions["images"] == before
 
 
 @pytest.mark.parametrize("method", ["kd", "cskd"])

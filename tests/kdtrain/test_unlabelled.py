@@ -12,6 +12,7 @@ from kdtrain import InputError, TrainConfig, train
 from kdtrain.config import Replay
 from kdtrain.data import Augment, Streets, TrainBatches, Unlabelled, augmented, epoch_order, open_role, open_unlabelled
 from kdtrain.data.batches import Key
+from kdtrain.data.crops import finished
 from kdtrain.data.unlabelled import unlabelled_order
 from kdtrain.losses import pixel_kd
 from kdtrain.losses.task import cross_entropy
@@ -69,8 +70,8 @@ def test_every_turn_of_an_epoch_has_each_image_once():
 
 def test_a_batch_holds_the_labelled_samples_as_ever_and_the_others_after_them(images, further):
     order, extra = epoch_order(11, 3, 2), unlabelled_order(5, 3, 2)
-    plain = list(TrainBatches(images, AUGMENT, 4, 3).epoch(2))
-    mixed = list(batches(images, further).epoch(2))
+    plain = list(map(finished, TrainBatches(images, AUGMENT, 4, 3).epoch(2)))
+    mixed = list(map(finished, batches(images, further).epoch(2)))
     assert len(plain) == len(mixed) == 2
     for b, (pixels, labels) in enumerate(mixed):
         assert pixels.shape == (6, 3, 32, 48)
@@ -85,7 +86,7 @@ def test_a_batch_holds_the_labelled_samples_as_ever_and_the_others_after_them(im
 
 def test_an_image_that_comes_twice_in_an_epoch_comes_in_two_views(images, further):
     samples = batches(images, further).samples
-    views = [samples[Key(0, 0, 1, turn)][0] for turn in (0, 1)]
+    views = [samples[[Key(0, 0, 1, turn)]].images for turn in (0, 1)]
     assert not torch.equal(*views)
 
 
@@ -104,7 +105,7 @@ def test_workers_and_processes_change_nothing(images, further):
     halves = [SpawnedGroup(rank, 2, None, None).share for rank in (0, 1)]
     shared = [list(batches(images, further, share=half).epoch(0)) for half in halves]
     for b, pair in enumerate(whole):
-        for part in (0, 1):
+        for part in range(3):
             assert torch.equal(with_workers[b][part], pair[part])
             assert torch.equal(torch.cat([shared[rank][b][part] for rank in (0, 1)]), pair[part])
 
@@ -116,7 +117,7 @@ def test_an_epoch_that_is_taken_up_in_the_middle_goes_on_with_the_same(images, f
 
 
 def test_losses_on_labels_do_not_see_them_and_the_teacher_speaks_of_them(images, further):
-    _, labels = next(batches(images, further).epoch(0))
+    _, labels = finished(next(batches(images, further).epoch(0)))
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 6, 10, 8, 12, generator=generator)
     student.requires_grad_()
