@@ -31,8 +31,8 @@ from kdtrain.data import Augment, Images, Streets, TrainBatches, open_role
 from kdtrain.data.crops import Crops, finished
 from kdtrain.loop.batches import LiveBatches, RawBatch
 from kdtrain.loop.device import keep_freed_memory
-from kdtrain.loop.evaluate import evaluate
-from kdtrain.loop.feed import AHEAD, fed
+from kdtrain.loop.evaluate import load_batch, read_batch
+from kdtrain.loop.feed import AHEAD, B, fed
 from kdtrain.loop.replayed import ReplayedBatches
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.loop.teacher_request import TeacherRequest
@@ -53,8 +53,8 @@ class Spent(NamedTuple):
 Rows = dict[str, list[Spent]]
 
 
-def spent_since(start: Spent, batches: int = 1) -> Spent:
-    return Spent(*((now - then) / batches for now, then in zip(clocks(), start, strict=True)))
+def spent_since(start: Spent) -> Spent:
+    return Spent(*(now - then for now, then in zip(clocks(), start, strict=True)))
 
 
 def clocks() -> Spent:
@@ -115,7 +115,7 @@ def reader(batches: Iterator[RawBatch]) -> Spent:
     return Spent(*map(statistics.mean, zip(*rows, strict=True)))
 
 
-def taking(batches: Iterator[RawBatch], step_ms: float) -> Spent:
+def taking(batches: Iterator[B], step_ms: float) -> Spent:
     """What the training's own thread spends on a batch before the device's work, where it waits for a device."""
     rows: list[Spent] = []
     with fed(batches, CPU) as ready:
@@ -138,17 +138,17 @@ def launching(batches: Iterable[object], launches: int) -> Spent:
     return Spent(*map(statistics.mean, zip(*rows, strict=True)))
 
 
-def doing(work: Callable[[], object], batches: int = 1) -> Spent:
+def doing(work: Callable[[], object]) -> Spent:
     start = clocks()
     work()
-    return spent_since(start, batches)
+    return spent_since(start)
 
 
 def measure(options: argparse.Namespace, scratch: Path) -> Rows:
     """Every round's figures by name."""
     height, width = options.image
-    data = Streets(size=(height, width), counts={"train": options.batch * options.batches, "select": options.batch * 2})
-    images, select = (open_role(data, role, None, scratch / "cache") for role in ("train", "select"))
+    data = Streets(size=(height, width), counts={"train": options.batch * options.batches})
+    images = open_role(data, "train", None, scratch / "cache")
     rows: Rows = defaultdict(list)
     crops = {}
     for name, photometric in (("colored", 0.2), ("plain", 0.0)):
@@ -180,14 +180,12 @@ def measure(options: argparse.Namespace, scratch: Path) -> Rows:
         rows["live: own thread"].append(taking(live.epoch(0), options.step))
         rows[f"live, {options.workers} workers: thread that reads ahead"].append(reader(helped.epoch(0)))
         rows[f"live, {options.workers} workers: own thread"].append(taking(helped.epoch(0), options.step))
-        evaluation = partial(evaluate, partial(guess, select), select, "select", options.batch, 1.0, CPU)
-        rows["evaluation, own thread, without a network"].append(doing(evaluation, len(select) // options.batch))
+        indices = range(options.batch)
+        rows["evaluation, before: own thread"].append(doing(partial(load_batch, images, indices, CPU)))
+        evaluated = (read_batch(images, indices) for _ in range(options.batches))
+        rows["evaluation: own thread"].append(taking(evaluated, options.step))
     helped.close()
     return rows
-
-
-def guess(images: Images, pixels: Tensor) -> Tensor:
-    return torch.zeros(len(pixels), len(images.classes), 1, 1)
 
 
 def main() -> None:
