@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 from gpu_rows import counts, maps, numerics, sharing, sweep, training
-from gpu_rows.bench import Bench, Row
+from gpu_rows.bench import NETWORKS, Bench, Row
 
 LIMIT_S = 480.0
 _GRACE_S = 25.0
@@ -52,9 +52,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--methods", nargs="+", default=list(Bench.methods))
+    parser.add_argument("--networks", choices=list(NETWORKS), help="smp where it is installed, else torchvision")
     parser.add_argument("--batch", type=int, default=Bench.batch)
     parser.add_argument("--image", nargs=2, type=int, default=list(Bench.image), metavar=("H", "W"))
-    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds in all")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds in all; each section may take its part")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, to try the script")
     for hidden in ("--folder", "--section", "--child"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
@@ -73,13 +74,15 @@ def main(arguments: list[str] | None = None) -> None:
         bench = _bench(options, Path(scratch))
         bench.write()
         for name in options.sections:
-            _run(bench, name, min(SECTIONS[name][1], options.limit - (time.monotonic() - begin)))
+            own = SECTIONS[name][1] * options.limit / LIMIT_S
+            _run(bench, name, min(own, options.limit - (time.monotonic() - begin)))
             publish(bench.rows(), options.out)
     print(f"{time.monotonic() - begin:.0f} s; {options.out / 'gpu.md'}")
 
 
 def _bench(options: argparse.Namespace, scratch: Path) -> Bench:
-    networks = "smp" if importlib.util.find_spec("segmentation_models_pytorch") else "torchvision"
+    has_smp = importlib.util.find_spec("segmentation_models_pytorch") is not None
+    networks = options.networks or ("smp" if has_smp else "torchvision")
     if options.toy:
         sizes = {"image": (32, 48), "batch": 4, "steps": 2, "epochs": 2, "window_s": 0.05, "students": (1, 2)}
         return Bench(scratch, options.device, "tiny", methods=tuple(options.methods), threads=1, **sizes)

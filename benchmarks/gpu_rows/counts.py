@@ -12,14 +12,11 @@ _WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchroniz
 
 
 def synchronizations(bench: Bench) -> None:
-    """Per step and method, on a batch that stays on the device."""
+    """Per step and method, on a batch that stays on the device; last what needs the profiler."""
+    for method in ("none", *bench.methods) if bench.on_gpu else ():
+        bench.row(method, "synchronizations/step", _waits(_warm(bench, method)))
     for method in ("none", *bench.methods):
-        steps = ResidentSteps(bench.config(method), bench.machine())
-        for _ in range(2):
-            steps()
-        bench.synchronize()
-        if bench.on_gpu:
-            bench.row(method, "synchronizations/step", _waits(steps))
+        steps = _warm(bench, method)
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if bench.on_gpu else [])]
         with profile(activities=activities) as profiler:
             for _ in range(_STEPS):
@@ -35,7 +32,15 @@ def synchronizations(bench: Bench) -> None:
             bench.row(method, "kernels/step", launches / _STEPS)
             bench.row(method, "waits/step", (waits - 1) / _STEPS, "of the CUDA runtime, without the profiler's own")
             bench.row(method, "device ms/step", busy_us / 1e3 / _STEPS)
-        del steps
+
+
+def _warm(bench: Bench, method: str) -> ResidentSteps:
+    """Steps of which some were taken."""
+    steps = ResidentSteps(bench.config(method), bench.machine())
+    for _ in range(2):
+        steps()
+    bench.synchronize()
+    return steps
 
 
 def _waits(steps: ResidentSteps) -> float:
