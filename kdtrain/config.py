@@ -302,6 +302,9 @@ class Machine(Strict):
     """Where samples and teacher maps are recorded and read; `null` computes them anew in every training."""
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """Mixed precision: `auto` is bfloat16 or float16 on a GPU, and off on a CPU."""
+    compile_losses: bool = False
+    """Whether losses go through `torch.compile`, except those that draw random numbers; values change by rounding.
+    Needs triton on a GPU, a C++ compiler on a CPU."""
 
 
 def _added_fields(term: Term) -> Mapping[str, object]:

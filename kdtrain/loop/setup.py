@@ -12,6 +12,7 @@ from kdtrain.config import AUX, Machine, TrainConfig
 from kdtrain.data import Images, TrainBatches, open_role, open_unlabelled
 from kdtrain.errors import InputError
 from kdtrain.loop.batches import LiveBatches
+from kdtrain.loop.compiled import compile_losses
 from kdtrain.loop.device import find_device, keep_freed_memory, mixed_precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
 from kdtrain.loop.moving_average import MovingAverage
@@ -153,6 +154,8 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
     if device.type == "cpu":
         quicken_dilated(student)
     term_modules.to(device).to(memory_format=torch.channels_last)
+    if machine.compile_losses:
+        compile_losses(term_modules, device)
     kernels = {
         term.name: module.kernel
         for term, module in zip(terms, term_modules, strict=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdtrain.loop.batches import DistillBatch
+from kdtrain.loop.compiled import explained
 from kdtrain.loop.gradients import gradient_norms
 from kdtrain.loop.placebo import in_order
 from kdtrain.loop.reports import Part
@@ -165,7 +166,8 @@ class TrainStep:
                 broadcast_=run.group.broadcast_,
                 kernel=kernel,
             )
-            values[term.name] = run.module_of(term)(term_input)
+            with explained(term.name):
+                values[term.name] = run.module_of(term)(term_input)
         return values
 
     def _backward(self, loss: Tensor) -> None:

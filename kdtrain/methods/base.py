@@ -124,6 +124,11 @@ class TermModule(nn.Module):
     kernel: TeacherKernel | None = None
     """What the module needs of the teacher, if that is less than the map."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether the value draws random numbers on the host; it then cannot be compiled or captured."""
+        return any(isinstance(child, TermModule) and child.draws for child in self.modules() if child is not self)
+
     def forward(self, taps: TermInput) -> Tensor:
         """Return the loss as a float32 scalar."""
         raise NotImplementedError

@@ -118,6 +118,11 @@ class MemoryModule(TermModule):
         self.pixels = Queue(num_classes, term.pixel_memory, teacher_channels)
         self.regions = Queue(num_classes, term.region_memory, teacher_channels)
 
+    @property
+    def draws(self) -> bool:
+        """What is remembered, and what is compared with, is drawn."""
+        return True
+
     def forward(self, taps: TermInput) -> Tensor:
         """Remember the batch (in training mode), then return the loss."""
         student = self.project(precise(taps.student))

@@ -163,6 +163,11 @@ class GridPamModule(TermModule):
             resampled = drawn and term.projection == "resampled"
             self.kernel = attention_kernel(term, student[1:], (self.blocks,), facts, resampled, self._kernel)
 
+    @property
+    def draws(self) -> bool:
+        """Projections that are not learned are drawn, in every step."""
+        return self.gamma is not None and self.projections is None
+
     def forward(self, taps: TermInput) -> Tensor:
         """Return the mean distance over the blocks."""
         term, gamma = self.term, 0.0 if self.gamma is None else self.gamma

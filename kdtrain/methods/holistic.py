@@ -103,6 +103,11 @@ class HolisticModule(TermModule):
         else:
             self.optimizer = torch.optim.SGD(parameters, lr=term.lr, momentum=0.9, weight_decay=5e-4)
 
+    @property
+    def draws(self) -> bool:
+        """The gradient penalty draws; also, the discriminator takes steps of its own."""
+        return True
+
     def forward(self, taps: TermInput) -> Tensor:
         """Return minus the mean judgement of the student; in training mode, the discriminator learns first."""
         student, teacher = taps.pair()

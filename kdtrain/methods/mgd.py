@@ -68,6 +68,11 @@ class MaskedGenerationModule(PlainModule):
             nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
         )
 
+    @property
+    def draws(self) -> bool:
+        """The mask is random."""
+        return True
+
     def forward(self, taps: TermInput) -> Tensor:
         """Return the loss of what the generator makes of the rest."""
         features = self.align(precise(taps.student))
