@@ -1,9 +1,36 @@
-"""Knowledge distillation for semantic segmentation: one reusable training function and all that it needs."""
+"""Knowledge distillation for semantic segmentation: one reusable training function and all that it needs.
 
-from kdtrain.config import Machine, TrainConfig
-from kdtrain.errors import InputError
-from kdtrain.loop.reports import EpochReport, TrainResult
-from kdtrain.loop.trainer import train
-from kdtrain.version import __version__
+The names are imported when they are first used, so that `import kdtrain.x` does not import torch without need.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdtrain.config import Machine, TrainConfig
+    from kdtrain.errors import InputError
+    from kdtrain.loop.reports import EpochReport, TrainResult
+    from kdtrain.loop.trainer import train
+    from kdtrain.version import __version__
 
 __all__ = ["EpochReport", "InputError", "Machine", "TrainConfig", "TrainResult", "__version__", "train"]
+
+_MODULES = {
+    "EpochReport": "kdtrain.loop.reports",
+    "InputError": "kdtrain.errors",
+    "Machine": "kdtrain.config",
+    "TrainConfig": "kdtrain.config",
+    "TrainResult": "kdtrain.loop.reports",
+    "__version__": "kdtrain.version",
+    "train": "kdtrain.loop.trainer",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

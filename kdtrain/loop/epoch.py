@@ -8,7 +8,7 @@ from torch import Tensor
 from kdtrain.loop.frozen_teacher import TeacherUse
 from kdtrain.loop.step import StepResult
 from kdtrain.loop.stopwatch import Stopwatch
-from kdtrain.runtime.atomic_files import StateDict
+from kdtrain.runtime.checkpoints import StateDict
 
 
 class LossMeter:

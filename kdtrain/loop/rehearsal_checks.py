@@ -16,7 +16,7 @@ from kdtrain.loop.stop import what_diverged
 from kdtrain.methods import Term
 from kdtrain.models import TappedNetwork, build_network
 from kdtrain.models.outputs import AUX, LOGITS, is_probability
-from kdtrain.runtime.atomic_files import load_checkpoint, save_checkpoint
+from kdtrain.runtime.checkpoints import load_checkpoint, save_checkpoint
 from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import load_model, save_model
 

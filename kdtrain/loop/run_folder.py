@@ -13,7 +13,8 @@ from kdtrain.errors import DamagedError, StorageError, is_away, refused
 from kdtrain.explain import first_line
 from kdtrain.loop.reports import TrainResult
 from kdtrain.runtime import sealed_json
-from kdtrain.runtime.atomic_files import StateDict, check_writable, load_checkpoint, save_checkpoint, write_atomically
+from kdtrain.runtime.atomic_files import check_writable, write_atomically
+from kdtrain.runtime.checkpoints import StateDict, load_checkpoint, save_checkpoint
 from kdtrain.teacher import save_model
 
 CHECKPOINTS, CONFIG, RESULT, STUDENT = "checkpoints", "config.json", "result.json", "student"

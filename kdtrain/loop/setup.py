@@ -23,7 +23,7 @@ from kdtrain.methods import TERMS, Term
 from kdtrain.methods.base import TermModule
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.models.dilated import quicken_dilated
-from kdtrain.runtime.atomic_files import StateDict
+from kdtrain.runtime.checkpoints import StateDict
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.random_streams import derive
 

@@ -32,7 +32,7 @@ from kdtrain.loop.stop import (
 )
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.models.weights import broken_tensors
-from kdtrain.runtime.atomic_files import StateDict
+from kdtrain.runtime.checkpoints import StateDict
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
 

@@ -5,14 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from kdtrain import InputError
+from kdtrain.errors import InputError
 from sweeps.cli.options import Trust, console, folder_or_uri, number, path
 from sweeps.cli.output import Force, write_output
-from sweeps.designs import DESIGNS, Options, TimeRatio, ablation
-from sweeps.designs.controls import DEFAULT
 from sweeps.show.commands import next_command
-from sweeps.spec.overrides import check_apart
 from sweeps.spec.strict_yaml import parse_value
+
+_DESIGNS = ("leave-one-out", "add-one-in", "one-factor", "factorial", "fractional", "layer-grid", "response")
 
 
 def ablate(
@@ -30,7 +29,7 @@ def ablate(
     ] = None,
     design: Annotated[
         str,
-        typer.Option(help=f"{', '.join(DESIGNS)}, or several with commas between them."),
+        typer.Option(help=f"{', '.join(_DESIGNS)}, or several with commas between them."),
     ] = "leave-one-out",
     study: Annotated[
         str | None,
@@ -75,6 +74,8 @@ def ablate(
 
     Example: [bold]kdsweep ablate runs/camvid --design leave-one-out --out ablation.yaml[/]
     """
+    from sweeps.designs import Options, TimeRatio, ablation
+    from sweeps.designs.controls import DEFAULT
     from sweeps.designs.forecast import MOST_RUNS, forecast
     from sweeps.designs.origin import originate
 
@@ -107,6 +108,8 @@ def _listed(text: str | None) -> list[str]:
 
 
 def _fields(option: str, given: list[str] | None) -> dict[str, tuple[Any, ...]]:
+    from sweeps.spec.overrides import check_apart
+
     result: dict[str, tuple[Any, ...]] = {}
     for text in given or []:
         field, equals, values = text.partition("=")

@@ -10,11 +10,11 @@ import typer
 from rich.text import Text
 
 from analysis.errors import AnalysisError
-from kdtrain import InputError, __version__
-from kdtrain.errors import remedy
+from kdtrain.errors import InputError, remedy
 from kdtrain.foreign import Trust, reading, trusting
 from kdtrain.printable import printable
 from kdtrain.redact import redacted
+from kdtrain.version import __version__
 from sweeps.cli.ablate import ablate
 from sweeps.cli.best import best
 from sweeps.cli.data import check, get
@@ -32,7 +32,6 @@ from sweeps.cli.tables import tables
 from sweeps.cli.teacher import ensemble_of_teachers, fit, import_weights
 from sweeps.cli.train import train
 from sweeps.show.printer import BROKEN_PIPE, OutputLostError, Printer, drop_unwritten
-from sweeps.spec.recorded import Recorded
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
@@ -130,6 +129,8 @@ def _options(
 ) -> None:
     """Hyperparameter and ablation sweeps for knowledge distillation in semantic segmentation."""
     if context.invoked_subcommand in READING:
+        from sweeps.spec.recorded import Recorded
+
         context.with_resource(reading(Recorded()))
 
 

@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-from kdtrain import Machine
 from sweeps.cli.options import NewDir, console
 from sweeps.cli.run import run_and_print
-from sweeps.spec.spec import load_spec
 
 _SPEC = Path(__file__).parents[1] / "specs" / "demo.yaml"
 
@@ -21,6 +19,9 @@ def demo(
 
     Example: [bold]kdsweep demo --dir runs/demo[/]
     """
+    from kdtrain.config import Machine
+    from sweeps.spec.spec import load_spec
+
     console.print(
         "Generated street scenes, one teacher, five studies with the same budget each. This takes a few minutes."
     )

@@ -6,22 +6,21 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from kdtrain import EpochReport, InputError, Machine, foreign
-from kdtrain.errors import MissingError
-from kdtrain.explain import sentence
+from kdtrain import foreign
+from kdtrain.errors import InputError, MissingError
 from kdtrain.local_path import given_path, is_remote
-from kdtrain.loop.device import check_device
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.show.commands import this_command
 from sweeps.show.printer import Printer, outlasting_output
-from sweeps.spec.overrides import check_apart
 from sweeps.spec.strict_yaml import parse_value
-from sweeps.store.store import check_address
+
+if TYPE_CHECKING:
+    from kdtrain.config import Machine
+    from kdtrain.loop.reports import EpochReport
 
 console = Printer()
 
@@ -36,6 +35,8 @@ def path(text: str) -> Path:
 
 def without_secret(address: str) -> str:
     """A callback of an option that takes the address of a sweep."""
+    from sweeps.store.store import check_address
+
     check_address(address)
     return address
 
@@ -162,12 +163,18 @@ def stoppable() -> Iterator[StopRequest]:
             sys.exit(128 + (stop.signal or signal.SIGINT))
 
 
-def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> Machine:
+def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> "Machine":
     """The machine that the options describe.
 
     Raises:
         InputError: If there is no such device or no such folder of weights, or a value or variable is wrong.
     """
+    from pydantic import ValidationError
+
+    from kdtrain.config import Machine
+    from kdtrain.explain import sentence
+    from kdtrain.loop.device import check_device
+
     folders = {"data_root": data, "weights": weights}
     try:
         machine = Machine(**{name: folder for name, folder in folders.items() if folder is not None}, **fields)
@@ -182,6 +189,8 @@ def machine_of(data: Path | None, weights: Path | None, **fields: Any) -> Machin
 
 def changes_of(changes: list[str] | None) -> dict[str, object]:
     """The values given with `--set`, by field."""
+    from sweeps.spec.overrides import check_apart
+
     result: dict[str, object] = {}
     for change in changes or []:
         field, equals, value = change.partition("=")
@@ -192,7 +201,7 @@ def changes_of(changes: list[str] | None) -> dict[str, object]:
     return result
 
 
-def print_epoch(report: EpochReport) -> None:
+def print_epoch(report: "EpochReport") -> None:
     """Print a line about an epoch."""
     score = f"mIoU {100 * report.metrics['miou']:5.1f}" if "miou" in report.metrics else "not evaluated"
     losses = "  ".join(f"{name} {values['weighted']:.3f}" for name, values in report.losses.items())

@@ -4,15 +4,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdtrain.errors import InputError, StorageError, refused
 from kdtrain.runtime.atomic_files import check_writable, write_atomically
 from kdtrain.runtime.scratch import scratch_folder
-from kdtrain.teacher import CARD, read_card
-from sweeps.store.store import Store
+
+if TYPE_CHECKING:
+    from sweeps.store.store import Store
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already and differs.")]
 
@@ -39,7 +40,7 @@ def write_output(path: Path, content: str, force: bool) -> None:
         raise refused(path, error) from error
 
 
-def require_writable(sweep: Store, out: str) -> None:
+def require_writable(sweep: "Store", out: str) -> None:
     """Check that a sweep on a disk takes the files of a command.
 
     Args:
@@ -67,6 +68,8 @@ def teacher_output(folder: Path, force: bool) -> Iterator[Path]:
     Raises:
         InputError: If another teacher is there, unless `force`.
     """
+    from kdtrain.teacher import CARD, read_card
+
     with ExitStack() as stack:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,8 @@ def check_teacher(folder: Path, digest: str | None, force: bool) -> None:
     Raises:
         InputError: If one is there, unless `force`.
     """
+    from kdtrain.teacher import CARD, read_card
+
     if force or not (folder / CARD).exists():
         return
     there = read_card(folder).digest

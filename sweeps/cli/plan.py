@@ -16,8 +16,6 @@ from sweeps.cli.options import (
     folder_or_uri,
     machine_of,
 )
-from sweeps.show.counter import class_counter
-from sweeps.spec.spec import load_spec
 
 if TYPE_CHECKING:
     from sweeps.spec.spec import SweepSpec
@@ -59,6 +57,8 @@ def plan(
     from sweeps.ledger.state import SweepState
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
+    from sweeps.show.counter import class_counter
+    from sweeps.spec.spec import load_spec
     from sweeps.store.store import Store
 
     spec, machine = load_spec(spec_file, changes_of(changes)), machine_of(data, weights)

@@ -1,6 +1,6 @@
 """The command `kdsweep repair`."""
 
-from kdtrain import InputError
+from kdtrain.errors import InputError
 from sweeps.cli.options import SweepDir, console
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdtrain import InputError
+from kdtrain.errors import InputError
 from sweeps.cli.options import console, folder_or_uri, path, say_if_stale
 from sweeps.cli.output import Force, require_writable, write_output
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdtrain import Machine
 from sweeps.cli.options import (
     Data,
     Device,
@@ -23,11 +22,11 @@ from sweeps.cli.options import (
     stoppable,
 )
 from sweeps.show.commands import next_command, this_command
-from sweeps.show.next_step import last_lines
-from sweeps.spec.spec import SweepSpec, load_spec
 
 if TYPE_CHECKING:
+    from kdtrain.config import Machine
     from sweeps.outcome.results import Results
+    from sweeps.spec.spec import SweepSpec
 
 
 def run(
@@ -53,18 +52,21 @@ def run(
 
     Example: [bold]kdsweep run sweeps/specs/camvid.yaml --dir runs/camvid --data data[/]
     """
+    from sweeps.spec.spec import load_spec
+
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
     run_and_print(load_spec(spec_file, changes_of(changes)), sweep, machine, address, inline, rehearsal)
 
 
 def run_and_print(
-    spec: SweepSpec, sweep: str, machine: Machine, address: str | None, inline: bool, rehearsal: bool = True
+    spec: "SweepSpec", sweep: str, machine: "Machine", address: str | None, inline: bool, rehearsal: bool = True
 ) -> None:
     """Run a sweep and print where the results are.
 
     The exit code is 1 if no trial completed, or if trials failed for a cause that can be mended.
     """
     from sweeps.run import run_sweep
+    from sweeps.show.next_step import last_lines
 
     with stoppable() as stop:
         results = run_sweep(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kdtrain import InputError
+from kdtrain.errors import InputError
 from sweeps.cli.options import (
     Data,
     Device,
@@ -24,8 +24,6 @@ from sweeps.cli.options import (
     stoppable,
 )
 from sweeps.cli.output import Force, check_teacher, teacher_output
-from sweeps.show.counter import check_classes
-from sweeps.spec.spec import is_spec, load_spec
 from sweeps.spec.strict_yaml import read_mapping
 
 
@@ -52,6 +50,8 @@ def fit(
     """
     from sweeps.attempt.teachers import fit_here, fit_teacher
     from sweeps.outcome.best_file import read_config
+    from sweeps.show.counter import check_classes
+    from sweeps.spec.spec import is_spec, load_spec
     from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 

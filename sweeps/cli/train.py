@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kdtrain import InputError
+from kdtrain.errors import InputError
 from sweeps.attempt.signals import Interrupted
 from sweeps.cli.options import (
     Data,
@@ -22,7 +22,6 @@ from sweeps.cli.options import (
     print_epoch,
     stoppable,
 )
-from sweeps.show.counter import check_classes
 
 
 def train(
@@ -50,6 +49,7 @@ def train(
     from kdtrain import train as train_student
     from sweeps.attempt.attempt import staged
     from sweeps.outcome.best_file import read_config
+    from sweeps.show.counter import check_classes
     from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 

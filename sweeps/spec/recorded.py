@@ -5,23 +5,21 @@ data set whether it has a role test: all that readers of the sweep use. From tha
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict
-from torch import Tensor
-
-from kdtrain import foreign
-from kdtrain.data import DATA_SETS, DataSet
-from kdtrain.methods import METHODS, TERMS, Method, Term, TermInput, get_method, parse_term
-from kdtrain.space import Range, parse_domain
-from sweeps.spec.spec import SweepSpec
+if TYPE_CHECKING:
+    from kdtrain.methods import Method
+    from sweeps.spec.spec import SweepSpec
 
 Facts = Mapping[str, Any]
 """`methods`, `losses` and `data`, each by name."""
 
 
-def facts_of(spec: SweepSpec) -> Facts | None:
+def facts_of(spec: "SweepSpec") -> Facts | None:
     """What readers of a sweep need to know of its third-party objects; None if it has none."""
+    from kdtrain.data import DATA_SETS
+    from kdtrain.methods import METHODS, TERMS, get_method
+
     names = (study.method for study in spec.studies if study.method is not None)
     methods = {name: get_method(name) for name in names if name not in METHODS}
     terms = [term for study in spec.studies for term in spec.base_terms(study)]
@@ -41,6 +39,8 @@ def guessed_facts(spec: Mapping[str, Any], configs: Mapping[str, Mapping[str, An
         configs: A trial's config by study.
         params: By study, the values of every searched parameter that trials had.
     """
+    from kdtrain.methods import METHODS
+
     methods, losses = {}, {}
     for study in spec["studies"]:
         config = configs.get(study["name"], {"terms": [METHODS["none"].terms[0].model_dump(mode="json")]})
@@ -58,37 +58,6 @@ def guessed_facts(spec: Mapping[str, Any], configs: Mapping[str, Mapping[str, An
     return {"methods": methods, "losses": losses, "data": {}}
 
 
-class RecordedTerm(Term):
-    """Stands for a third-party loss: it keeps all of its options, and cannot be computed."""
-
-    model_config = ConfigDict(extra="allow")
-
-    def value(self, taps: TermInput) -> Tensor:
-        """Raise an error."""
-        raise NotImplementedError(f"{self.loss} was not imported, because the sweep is only read")
-
-
-class RecordedTaskTerm(RecordedTerm):
-    """The same for a loss that needs no teacher."""
-
-    needs_teacher = False
-
-
-class RecordedData(DataSet):
-    """Stands for a third-party data set: it keeps all of its options, and cannot be opened."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class RecordedDataWithoutTest(RecordedData):
-    """The same without a role test."""
-
-    @property
-    def has_test(self) -> bool:
-        """There is no role `test`."""
-        return False
-
-
 class Recorded:
     """Makes stand-ins, for `kdtrain.foreign.reading`."""
 
@@ -102,19 +71,12 @@ class Recorded:
 
     def __call__(self, group: str, name: str) -> object:
         """The stand-in of an object."""
-        match group:
-            case foreign.LOSSES:
-                needs_teacher = self._facts["losses"].get(name, {}).get("needs_teacher", True)
-                return RecordedTerm if needs_teacher else RecordedTaskTerm
-            case foreign.DATA:
-                has_test = self._facts["data"].get(name, {}).get("has_test", True)
-                return RecordedData if has_test else RecordedDataWithoutTest
-            case foreign.METHODS if name in self._facts["methods"]:
-                return _method(self._facts["methods"][name])
-        return None
+        from sweeps.spec.stand_ins import stand_in
+
+        return stand_in(group, name, self._facts)
 
 
-def _method_facts(method: Method) -> Facts:
+def _method_facts(method: "Method") -> Facts:
     return {
         "name": method.name,
         "title": method.title,
@@ -124,10 +86,3 @@ def _method_facts(method: Method) -> Facts:
         "published": [term.model_dump(mode="json") for term in method.published],
         "pulls": {name: domain.model_dump(mode="json") for name, domain in method.pulls.items()},
     }
-
-
-def _method(facts: Facts) -> Method:
-    search = {path: parse_domain(domain) for path, domain in facts["search"].items()}
-    terms, published = (tuple(parse_term(term) for term in facts.get(key, ())) for key in ("terms", "published"))
-    pulls = {name: Range.model_validate(domain) for name, domain in facts.get("pulls", {}).items()}
-    return Method(facts["name"], facts["title"], facts["citation"], terms, search, published=published, pulls=pulls)

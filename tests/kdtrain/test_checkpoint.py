@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from kdtrain.errors import InputError, StorageError
-from kdtrain.runtime import atomic_files as checkpoint
-from kdtrain.runtime.atomic_files import check_writable, load_checkpoint, save_checkpoint, write_atomically
+from kdtrain.runtime import atomic_files
+from kdtrain.runtime.atomic_files import check_writable, write_atomically
+from kdtrain.runtime.checkpoints import load_checkpoint, save_checkpoint
 
 
 def state(epoch: int) -> dict[str, object]:
@@ -61,7 +62,7 @@ def test_what_a_crash_left_half_written_is_not_loaded_and_goes(tmp_path):
 def test_a_full_disk_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, 1, state(1))
     write_atomically(tmp_path / "result.json", b"old")
-    monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
+    monkeypatch.setattr(atomic_files.os, "fsync", full_disk)
     message = r"cannot write .*result\.json: No space left on device; make room and run the same command again"
     with pytest.raises(StorageError, match=message):
         write_atomically(tmp_path / "result.json", b"new")
@@ -80,7 +81,7 @@ def test_a_folder_that_takes_no_file_is_refused_at_once(tmp_path, monkeypatch):
         StorageError, match=r"cannot write to .*file: .*; move the file away .* or choose another folder"
     ):
         check_writable(tmp_path / "file")
-    monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
+    monkeypatch.setattr(atomic_files.os, "fsync", full_disk)
     with pytest.raises(StorageError, match=r"cannot write to .*: No space left on device"):
         check_writable(tmp_path)
 

@@ -11,7 +11,8 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError, MissingError, StorageError, is_away, refused, unreadable
 from kdtrain.loop.run_folder import RESULT, RunFolder
 from kdtrain.models.weights import published_file
-from kdtrain.runtime.atomic_files import load_checkpoint, save_checkpoint, write_atomically
+from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.runtime.checkpoints import load_checkpoint, save_checkpoint
 
 
 def system_error(number: int, file: Path | str = "file") -> OSError:
@@ -81,7 +82,7 @@ def test_files_that_cannot_be_read_for_a_while_are_not_damaged(tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", read)
-        patch.setattr("kdtrain.runtime.atomic_files._load", read)
+        patch.setattr("kdtrain.runtime.checkpoints._load", read)
         with pytest.raises(StorageError, match=r"cannot read .*epoch-00001\.pt"):
             load_checkpoint(tmp_path)
         with pytest.raises(StorageError, match=r"cannot read .*result\.json"):

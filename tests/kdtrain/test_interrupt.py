@@ -9,7 +9,7 @@ from kdtrain import train
 from kdtrain.errors import DamagedError
 from kdtrain.loop.reports import OUTSIDE
 from kdtrain.loop.run_folder import RunFolder
-from kdtrain.runtime.atomic_files import save_checkpoint
+from kdtrain.runtime.checkpoints import save_checkpoint
 
 WAYS = {
     "none": {"schedule": {"name": "poly", "warmup_epochs": 1.5}},

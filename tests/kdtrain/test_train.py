@@ -18,7 +18,7 @@ from kdtrain.loop import setup, trainer
 from kdtrain.loop.evaluate import evaluate
 from kdtrain.loop.run_folder import RunFolder
 from kdtrain.models import Network, build_network
-from kdtrain.runtime import atomic_files as checkpoint
+from kdtrain.runtime import atomic_files
 from kdtrain.teacher import load_model
 
 NETWORKS = Path(__file__).parent / "networks"
@@ -403,7 +403,7 @@ class TestWrongInput:
     def test_a_folder_that_takes_no_file(self, make_config, machine, refused, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
         assert "cannot write to" in refused(make_config(), machine, tmp_path / "file")
-        monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
+        monkeypatch.setattr(atomic_files.os, "fsync", full_disk)
         assert "No space left on device; make room or choose another folder" in refused(make_config(), machine)
 
     def test_the_folder_of_another_run(self, make_config, machine, tmp_path):
@@ -520,7 +520,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_epoch(make_config, machine,
 
     def fill(past: EpochReport) -> None:
         if past.epoch == 2:
-            monkeypatch.setattr(checkpoint.os, "fsync", full_disk)
+            monkeypatch.setattr(atomic_files.os, "fsync", full_disk)
 
     with pytest.raises(StorageError, match=r"cannot write .*epoch-00003\.pt: No space left .* run the same command"):
         train(config, machine, fill, tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from kdtrain import Machine, TrainConfig, train
 from kdtrain.loop import epoch as progress
 from kdtrain.loop import run_folder
-from kdtrain.runtime import atomic_files as checkpoint
+from kdtrain.runtime import atomic_files
 
 config, machine, workdir, where, epoch = *map(Path, sys.argv[1:4]), sys.argv[4], int(sys.argv[5])
 
@@ -22,7 +22,7 @@ def die(_descriptor: int = 0) -> None:
 
 def save(folder: Path, number: int, state: dict[str, object], step: int) -> None:
     if number == epoch:
-        checkpoint.os.fsync = die
+        atomic_files.os.fsync = die
     save_checkpoint(folder, number, state, step)
 
 

@@ -1,0 +1,46 @@
+"""The command line starts without the large packages: what a command needs is imported when it runs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import analysis
+import kdtrain
+from sweeps.cli import ablate
+from sweeps.cli.app import COMMANDS
+from sweeps.designs import DESIGNS
+
+LARGE = ("torch", "numpy", "scipy", "pandas", "pyarrow", "plotly", "matplotlib", "duckdb", "optuna", "ray", "PIL")
+CALL = """
+import sys
+from sweeps.cli.app import app
+for arguments in {calls!r}:
+    try:
+        app(arguments, standalone_mode=False, prog_name="kdsweep")
+    except Exception as error:
+        print(type(error).__name__, file=sys.stderr)
+print([name for name in {large!r} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("last", ["--help", "--no-such-option"])
+def test_help_and_wrong_options_load_no_large_package(last):
+    calls = [[last], *([*words.split(), last] for words in COMMANDS)]
+    ran = subprocess.run([sys.executable, "-c", CALL.format(calls=calls, large=LARGE)], capture_output=True, text=True)
+    errors = ran.stderr.splitlines()
+    assert errors[-1] == "[]"
+    assert len(errors) == 1 + (len(calls) if last != "--help" else 0)
+    assert ran.stdout.count("Usage") == (len(calls) if last == "--help" else 0)
+
+
+def test_the_help_of_an_ablation_names_all_designs():
+    assert tuple(DESIGNS) == ablate._DESIGNS
+
+
+@pytest.mark.parametrize("package", [kdtrain, analysis])
+def test_names_of_a_package_are_there_when_they_are_used(package):
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = package.no_such_name
