@@ -156,7 +156,7 @@ def test_checkpoints_keep_the_names_by_which_every_version_reads_them(make_confi
     assert set(state) == {*parts, "epoch"}
     assert set(state["epoch"]) == {"step", "losses", "seconds", "gradients", "shown"}
     assert set(state["epoch"]["losses"]) == {"raw", "weighted", "computed", "steps"}
-    assert state["epoch"]["shown"].tolist() == [8, 0]
+    assert state["epoch"]["shown"].tolist() == [8, 0, 0]
 
     del state["epoch"]["shown"]  # as the first versions wrote them
     torch.save(state, middle)
