@@ -52,7 +52,7 @@ def _seconds_to_read(folder: Path, spec: TensorSpec, values: Tensor) -> tuple[fl
     """Seconds per row from the system's memory, and from the disk; both with the check of the bytes."""
 
     def opened() -> ArrayFile:
-        array = ArrayFile(folder, "probe", spec, len(values), len(values), "probe", {})
+        array = ArrayFile(folder, "probe", spec, len(values), len(values), "probe")
         if not array.open(create=True):
             raise OSError(f"cannot write to {folder}")
         return array

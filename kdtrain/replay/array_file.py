@@ -15,6 +15,8 @@ import mmap
 import os
 import re
 import struct
+import threading
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +33,14 @@ _HEADER = 1024
 _FACTS = struct.Struct("<QI")  # length, CRC-32 of the data
 _ENTRY = struct.Struct("<QII")  # these, and the CRC-32 of the entry
 _LONGEST_WRITE = 1 << 28
+_SETTLED_NS = 2 * 10**9
+"""A file that was changed less than so long ago may change once more at what is, for its clock, the same time."""
+_MOST_VERIFIED = 2000
+"""Files in `_VERIFIED`."""
+_VERIFIED: dict[Path, tuple[tuple[int, int, int], dict[int, bytes]]] = {}
+"""By file of data, the one opened last at the end: which state of it, and the entries of the chunks of that state that
+this process has compared with their checksums, so that it compares each once for all its trainings."""
+_VERIFIED_LOCK = threading.Lock()
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -61,8 +71,6 @@ class ArrayFile:
         rows: In the whole view.
         chunk_rows: Rows of every chunk; the last may have fewer.
         stream: The digest of the stream that the array belongs to; it is in the header.
-        verified: Entries of chunks whose bytes were compared with their checksum; kept by the caller, so that a
-            process compares each once.
         on_refusal: Called with an error of the disk.
     """
 
@@ -74,7 +82,6 @@ class ArrayFile:
         rows: int,
         chunk_rows: int,
         stream: str,
-        verified: dict[int, bytes],
         on_refusal: Callable[[OSError], None] = lambda error: None,
     ) -> None:
         """Prepare, but open no file: see `open`."""
@@ -86,7 +93,8 @@ class ArrayFile:
         self._header = _header(name, spec, rows, chunk_rows, stream)
         stem = f"{name}.{hashlib.sha256(self._header).hexdigest()[:8]}"
         self.data_path, self._index_path = folder / f"{stem}.bin", folder / f"{stem}.idx"
-        self._verified_entries = verified
+        self._verified_entries: dict[int, bytes] = {}
+        """Entries of chunks whose bytes were compared with their checksum, or written here."""
         self._on_refusal = on_refusal
         self._readable: set[int] = set()
         """Chunks of which `has` was true; no other is read, so that a hole is never taken for a sample."""
@@ -122,7 +130,9 @@ class ArrayFile:
             sound = True
         if not sound:
             self.close()
-        return sound
+            return False
+        self._verified_entries = _verified_entries(self.data_path, os.fstat(self._data))
+        return True
 
     def close(self) -> None:
         """Close the files; tensors that have been read stay valid."""
@@ -269,6 +279,21 @@ class ArrayFile:
         """The entry of a chunk whose bytes have this length and this CRC-32."""
         facts = _FACTS.pack(length, checksum)
         return facts + struct.pack("<I", zlib.crc32(facts, zlib.crc32(struct.pack("<Q", chunk) + self._header)))
+
+
+def _verified_entries(path: Path, state: os.stat_result) -> dict[int, bytes]:
+    """The entries of a file's chunks that this process has verified since the file was last changed, to be added to."""
+    if abs(time.time_ns() - state.st_mtime_ns) < _SETTLED_NS:
+        return {}
+    identity = (state.st_dev, state.st_ino, state.st_mtime_ns)
+    with _VERIFIED_LOCK:
+        known, entries = _VERIFIED.pop(path, (identity, {}))
+        if known != identity:
+            entries = {}
+        _VERIFIED[path] = identity, entries
+        if len(_VERIFIED) > _MOST_VERIFIED:
+            del _VERIFIED[next(iter(_VERIFIED))]
+        return entries
 
 
 def _header(name: str, spec: TensorSpec, rows: int, chunk_rows: int, stream: str) -> bytes:

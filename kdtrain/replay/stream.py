@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,8 +17,6 @@ from kdtrain.runtime.atomic_files import write_atomically
 
 _CLAIMS = 256
 """Lock files of a stream. Two chunks may share a file: then they are made one after the other."""
-VerifiedEntries = defaultdict[tuple[int, str, TensorSpec, int], dict[int, bytes]]
-"""The entries of the chunks that a process has verified, by view, name, spec and rows of their array."""
 
 
 class Layout(Strict):
@@ -67,7 +64,6 @@ class Stream:
         self.digest = _digest(facts)
         self.folder = store.root / stream_key(facts)
         self.layout = layout
-        self._verified: VerifiedEntries = defaultdict(dict)
         try:
             self.layout = self._layout_on_disk(layout)
         except StorageError as error:
@@ -85,7 +81,7 @@ class Stream:
                 held = stack.enter_context(locked(hold_of(path), shared=True, wait=True))
             except OSError as error:
                 self.store.warn_once(error)
-            view = View(self, number, path, held, self._verified)
+            view = View(self, number, path, held)
             stack.callback(view.close)
             yield view
 
@@ -113,13 +109,12 @@ class Stream:
 class View:
     """An open view."""
 
-    def __init__(self, stream: Stream, number: int, path: Path, held: bool, verified: VerifiedEntries) -> None:
+    def __init__(self, stream: Stream, number: int, path: Path, held: bool) -> None:
         """See `Stream.view`."""
         self.stream = stream
         self.number = number
         self.path = path
         self._held = held
-        self._verified = verified
         self._open: list[ArrayFile] = []
 
     def arrays(self, rows: int, specs: Mapping[str, TensorSpec], evict: bool = True) -> dict[str, ArrayFile] | None:
@@ -178,10 +173,8 @@ class View:
         self._open = []
 
     def _array(self, name: str, spec: TensorSpec, rows: int) -> ArrayFile:
-        stream, verified = self.stream, self._verified[self.number, name, spec, rows]
-        return ArrayFile(
-            self.path, name, spec, rows, stream.layout.rows, stream.digest, verified, stream.store.warn_once
-        )
+        stream = self.stream
+        return ArrayFile(self.path, name, spec, rows, stream.layout.rows, stream.digest, stream.store.warn_once)
 
     def _open_all(self, arrays: Mapping[str, ArrayFile], create: bool) -> bool:
         """Open all of them, or none."""
