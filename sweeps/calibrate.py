@@ -9,8 +9,9 @@ from pathlib import Path
 from kdtrain.code_digest import code_of, digests_of
 from kdtrain.config import Machine
 from kdtrain.errors import StorageError
+from kdtrain.loop.calibration import Calibration
 from kdtrain.loop.device import find_device
-from kdtrain.loop.pulls import Calibration, measure_pulls
+from kdtrain.loop.pulls import measure_pulls
 from kdtrain.loop.stop import InterruptedTrainingError
 from kdtrain.runtime.atomic_files import write_atomically
 from sweeps.attempt.attempt import staged

@@ -7,19 +7,20 @@ seeds see effects 1.7 times smaller than leaving out one at a time does with as 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import special
-from statsmodels.formula.api import ols
-from statsmodels.regression.linear_model import RegressionResultsWrapper
-from statsmodels.stats.anova import anova_lm
 
 from analysis.ablation.effects import Tables, cell_scores, designed, is_factorial, why_unjudged_together
 from analysis.selection.finalists import finalists
 from analysis.stats.judge import judged
 from analysis.stats.looks import Looks, alpha_at, looks_of
 from analysis.stats.seed_contrasts import smallest_effect
+
+if TYPE_CHECKING:
+    from statsmodels.regression.linear_model import RegressionResultsWrapper
 
 Effect = tuple[int, ...]
 """Places of the factors in it: one for a main effect, two for an interaction."""
@@ -208,7 +209,9 @@ def _name(effect: Effect) -> str:
     return ":".join(f"x{i}" for i in effect)
 
 
-def _fit(runs: pd.DataFrame, kept: Sequence[Effect], blocked: bool) -> RegressionResultsWrapper:
+def _fit(runs: pd.DataFrame, kept: Sequence[Effect], blocked: bool) -> "RegressionResultsWrapper":
+    from statsmodels.formula.api import ols
+
     terms = [_name(effect) for effect in kept] + (["C(seed)"] if blocked else [])
     return ols(f"score ~ {' + '.join(terms)}", runs).fit()
 
@@ -232,12 +235,14 @@ def _freedom(runs: pd.DataFrame, residual: float, blocked: bool) -> float:
     return float(min(residual, freedom))
 
 
-def _estimates(model: RegressionResultsWrapper | None, effects: Sequence[Effect], freedom: float) -> np.ndarray:
+def _estimates(model: "RegressionResultsWrapper | None", effects: Sequence[Effect], freedom: float) -> np.ndarray:
     """Difference, its standard error, degrees of freedom and share of the variation, ``(4, effects)``."""
     estimates = np.full((4, len(effects)), np.nan)
     if model is None:
         return estimates
     tested = model.df_resid > 0
+    from statsmodels.stats.anova import anova_lm
+
     squares = anova_lm(model, typ=2)["sum_sq"] if tested and model.centered_tss > 0 else None
     for place, effect in enumerate(effects):
         if (name := _name(effect)) in model.params:
@@ -251,7 +256,7 @@ def _estimates(model: RegressionResultsWrapper | None, effects: Sequence[Effect]
 
 
 def _simple(
-    model: RegressionResultsWrapper | None,
+    model: "RegressionResultsWrapper | None",
     effect: Effect,
     kept: Sequence[Effect],
     effects: Sequence[Effect],

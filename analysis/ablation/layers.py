@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.formula.api import ols
-from statsmodels.stats.anova import anova_lm
 
 from analysis.ablation.effects import Tables, cell_scores, designed, is_grid, why_unjudged_together
 from analysis.selection.finalists import finalists
@@ -86,6 +84,9 @@ def _taken_apart(pairs: pd.DataFrame, runs: pd.DataFrame) -> tuple[pd.DataFrame,
             nothing,
             float("nan"),
         )
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
     seeds = seed_term(runs)
     additive = ols(f"score ~ {' + '.join(parts)}{seeds}", runs).fit()
     whole = ols(f"score ~ C(cell){seeds}", runs).fit()

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from analysis.selection.collapse import collapsed_in_search
 from analysis.tables.files import Tables
@@ -82,6 +81,8 @@ class Share:
         """
         if not self.total:
             return (float("nan"),) * 3
+        from statsmodels.stats.proportion import proportion_confint
+
         good = self.total - self.failed
         low, high = proportion_confint(good, self.total, 1 - confidence, method="beta")
         return good / self.total, float(low), float(high)

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import kdtrain.space
-from kdtrain.loop.pulls import Calibration
+from kdtrain.loop.calibration import Calibration
 from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.space import Range
 from search.clock import Training

@@ -9,7 +9,8 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import open_role
 from kdtrain.errors import InputError
 from kdtrain.loop.device import find_device, mixed_precision
-from kdtrain.loop.evaluate import Evaluation, evaluate
+from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.evaluation import Evaluation
 from kdtrain.teacher import load_model
 
 

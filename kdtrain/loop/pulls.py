@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from statistics import fmean
@@ -22,6 +22,7 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.foreign import Trust, trusted_modules, trusting
 from kdtrain.loop.batches import DistillBatch, moved
+from kdtrain.loop.calibration import Calibration
 from kdtrain.loop.optimizer import build_optimizer
 from kdtrain.loop.schedules import Clock, Schedules
 from kdtrain.loop.setup import Run, build
@@ -39,30 +40,6 @@ BATCHES = 4
 """Batches on which it is measured."""
 _REFERENCE = "pull-reference"
 """The name of the plain cross-entropy that a term is compared with."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Lengths of gradients on an untaught student.
-
-    Attributes:
-        steps: The steps of the untaught training after which they were measured.
-        task: The length of the gradient of cross-entropy after each of them, a mean over batches.
-        lengths: That of each term at weight 1, by its key.
-    """
-
-    steps: tuple[int, ...]
-    task: tuple[float, ...]
-    lengths: Mapping[str, tuple[float, ...]]
-
-    def ratio(self, key: str) -> float:
-        """The pull of a term at weight 1: the geometric mean over the steps at which it has a gradient; 0 if at none.
-
-        Raises:
-            KeyError: If the term was not measured.
-        """
-        logs = [math.log(length / task) for length, task in zip(self.lengths[key], self.task, strict=True) if length]
-        return math.exp(fmean(logs)) if logs else 0.0
 
 
 def measure_pulls(

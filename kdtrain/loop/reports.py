@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypedDict
 
-from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.evaluation import Evaluation
 
 
 class Part(StrEnum):

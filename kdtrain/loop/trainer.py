@@ -15,7 +15,8 @@ from kdtrain.loop.batches import moved
 from kdtrain.loop.cost import measure_cost
 from kdtrain.loop.device import return_freed_memory
 from kdtrain.loop.epoch import EpochProgress
-from kdtrain.loop.evaluate import Evaluation, evaluate
+from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.frozen_teacher import TeacherUse
 from kdtrain.loop.gpu_busy import GpuBusy
 from kdtrain.loop.reports import EpochReport, OnEpoch, Part, State, StudentCost, TrainResult

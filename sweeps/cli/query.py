@@ -17,7 +17,6 @@ def query(
     Example: [bold]kdsweep query runs/camvid "select study, max(score) from trials group by study"[/]
     """
     from analysis.tables.query import query as ask
-    from sweeps.outcome.results import scratch_results
     from sweeps.show.query_answer import as_csv, as_table
     from sweeps.store.generations import LEDGER
     from sweeps.store.store import Store
@@ -27,6 +26,8 @@ def query(
         answer = ask(sweep, sql)
         say_if_stale(sweep)
     else:
+        from sweeps.outcome.results import scratch_results
+
         with scratch_results(store) as folder:
             answer = ask(folder, sql)
     if csv:

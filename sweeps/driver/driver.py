@@ -15,7 +15,7 @@ from typing import Literal
 from kdtrain.code_digest import Parts
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError, StorageError
-from kdtrain.loop.pulls import Calibration
+from kdtrain.loop.calibration import Calibration
 from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.methods import options_of
 from kdtrain.space import Scalar

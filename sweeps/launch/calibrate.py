@@ -6,7 +6,7 @@ import ray
 from ray.exceptions import RayError
 
 from kdtrain import InputError, Machine
-from kdtrain.loop.pulls import Calibration
+from kdtrain.loop.calibration import Calibration
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.attempt.teachers import Teacher
 from sweeps.calibrate import Measure, perform

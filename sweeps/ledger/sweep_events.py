@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self, TypedDict
 
-from kdtrain.loop.pulls import Calibration
+from kdtrain.loop.calibration import Calibration
 from sweeps.ledger import former_names
 from sweeps.ledger.event_base import Content, Environment, EventBase, Fields
 

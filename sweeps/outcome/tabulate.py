@@ -17,7 +17,7 @@ from analysis.tables import metric_names, parquet, scores
 from analysis.tables.files import FOLDER, Rows, arrow_table
 from kdtrain.errors import InputError
 from kdtrain.foreign import current_stand_in
-from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from kdtrain.space import Scalar

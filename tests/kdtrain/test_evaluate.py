@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdtrain.loop.evaluate import Evaluation, confusion_matrices, evaluate, predict
+from kdtrain.loop.evaluate import confusion_matrices, evaluate, predict
+from kdtrain.loop.evaluation import Evaluation
 
 CLASSES = ("road", "car", "sky", "pole")
 CPU = torch.device("cpu")

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from kdtrain import InputError
 from kdtrain.loop.batches import moved
-from kdtrain.loop.pulls import BATCHES, Calibration, measure_pulls
+from kdtrain.loop.calibration import Calibration
+from kdtrain.loop.pulls import BATCHES, measure_pulls
 from kdtrain.loop.schedules import Clock
 from kdtrain.loop.setup import build
 from kdtrain.loop.step import TrainStep

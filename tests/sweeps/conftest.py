@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from sweeps.driver.driver import Driver
 from sweeps.launch.inline import run_inline

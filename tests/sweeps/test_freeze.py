@@ -14,7 +14,7 @@ from analysis.selection.select import best
 from kdtrain.config import TrainConfig
 from kdtrain.data import Streets
 from kdtrain.errors import InputError
-from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.reports import TrainResult
 from sweeps.attempt import attempt as work
 from sweeps.attempt.signals import StopRequest

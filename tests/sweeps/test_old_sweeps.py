@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kdtrain.loop.evaluate import Evaluation
+from kdtrain.loop.evaluation import Evaluation
 from sweeps.attempt import attempt
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState

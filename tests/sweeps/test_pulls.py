@@ -8,7 +8,7 @@ import pytest
 from sweep_command import LIBRARY_NETWORK, SMALL, streets
 
 from kdtrain import InputError, Machine, TrainConfig
-from kdtrain.loop.pulls import Calibration
+from kdtrain.loop.calibration import Calibration
 from kdtrain.loop.stop import InterruptedTrainingError
 from kdtrain.methods import parse_term
 from kdtrain.space import Choice, Range

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import analysis
@@ -32,6 +34,16 @@ def test_help_and_wrong_options_load_no_large_package(last):
     assert errors[-1] == "[]"
     assert len(errors) == 1 + (len(calls) if last != "--help" else 0)
     assert ran.stdout.count("Usage") == (len(calls) if last == "--help" else 0)
+
+
+def test_a_query_loads_no_torch(tmp_path):
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    pq.write_table(pa.table({"trial_id": ["a", "b"]}), tables / "trials.parquet")
+    call = CALL.format(calls=[["query", str(tmp_path), "select count(*) as n from trials"]], large=(*LARGE[:3], "ray"))
+    ran = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
+    assert "2" in ran.stdout
+    assert ran.stderr.splitlines()[-1] == "['numpy']"
 
 
 def test_the_help_of_an_ablation_names_all_designs():
