@@ -69,6 +69,7 @@ class Started(EventBase):
     """
 
     kind: ClassVar = "started"
+    later: ClassVar = ("gpu",)
     trial: str
     code: str | None = None
     gpu: float | None = None

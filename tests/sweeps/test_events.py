@@ -32,7 +32,7 @@ EXAMPLES = [
     sweep_events.PullsMeasured({"epochs": 2}, "abc", [1], [2.0], [{"options": {"loss": "csc"}, "lengths": [4.0]}]),
     trial_events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc", 2),
     trial_events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup", 2),
-    trial_events.Started("kd-0"),
+    trial_events.Started("kd-0", "c0de", 0.25),
     trial_events.Located("kd-0", "e", "here", {"environment_id": "e"}),
     trial_events.Reused("kd-0", "kd-1"),
     trial_events.EpochReported("kd-0", EpochReport(1, 2, {"miou": 0.5}, {"ce": {"raw": 1.0}}, 0.1, {"total": 1.0}, 8)),
