@@ -115,6 +115,7 @@ def test_without_the_program_or_beside_a_daemon_of_others_nothing_is_started(pro
 
 def test_the_daemon_of_a_killed_process_is_stopped_by_the_next_one(program, tmp_path, monkeypatch):
     calls = program()
+    monkeypatch.setattr("kdtrain.runtime.scratch._YOUNG_S", 0.0)
     script = (
         "import sys, time; from kdtrain.runtime import mps\n"
         f"mps.tempfile.gettempdir = lambda: {str(tmp_path / 'tmp')!r}\n"
@@ -128,7 +129,6 @@ def test_the_daemon_of_a_killed_process_is_stopped_by_the_next_one(program, tmp_
             assert is_alive(process)  # its owner lives
         killed.send_signal(signal.SIGKILL)
     assert is_alive(process)
-    monkeypatch.setattr("kdtrain.runtime.scratch._YOUNG_S", 0.0)
     with mps.mps_daemon(lambda text: None):
         assert not is_alive(process)
         assert not Path(pipes).exists()

@@ -105,6 +105,7 @@ def test_the_first_trial_has_the_gpu_alone_and_the_next_ones_share_it(make_bridg
         assert begin(bridge, "a") == 1.0
         assert begin(bridge, "b") is None  # it would wait for the GPU, and so is not even proposed
         driver.report(bridge.trial_of["a"], report(1, busy=0.9))  # it records, so the teacher computes
+        assert driver.state.gpu_use.busy is None
         driver.report(bridge.trial_of["a"], report(2))
         assert begin(bridge, "b") is None
         finish(bridge, "a")
