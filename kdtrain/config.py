@@ -305,6 +305,9 @@ class Machine(Strict):
     compile_losses: bool = False
     """Whether losses go through `torch.compile`, except those that draw random numbers; values change by rounding.
     Needs triton on a GPU, a C++ compiler on a CPU."""
+    cuda_graphs: bool = False
+    """Whether whole steps are captured as CUDA graphs: for one process on a GPU, without float16 and losses that draw
+    random numbers."""
 
 
 def _added_fields(term: Term) -> Mapping[str, object]:

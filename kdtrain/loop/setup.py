@@ -15,6 +15,7 @@ from kdtrain.loop.batches import LiveBatches
 from kdtrain.loop.compiled import compile_losses
 from kdtrain.loop.device import find_device, keep_freed_memory, mixed_precision
 from kdtrain.loop.frozen_teacher import FrozenTeacher
+from kdtrain.loop.graphs import StepGraphs, open_graphs
 from kdtrain.loop.moving_average import MovingAverage
 from kdtrain.loop.optimizer import build_optimizer
 from kdtrain.loop.replayed import open_batches
@@ -56,6 +57,7 @@ class Run:
         select_images: The role on which the student is evaluated.
         classes: Names of the classes.
         ignore_index: Label of the pixels that do not count.
+        graphs: The captured steps; None if steps are not captured.
     """
 
     config: TrainConfig
@@ -75,6 +77,7 @@ class Run:
     select_images: Images
     classes: tuple[str, ...]
     ignore_index: int
+    graphs: StepGraphs | None = None
 
     @property
     def num_classes(self) -> int:
@@ -186,6 +189,7 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
         select_images=select_images,
         classes=train_images.classes,
         ignore_index=train_images.ignore_index,
+        graphs=open_graphs(machine, device, scaler.is_enabled(), terms, term_modules),
     )
 
 

@@ -66,11 +66,15 @@ class TrainStep:
         request = run.schedules.teacher_request(weights)
 
         teacher_maps = self._teacher_maps(batch, request, clock, stopwatch)
+        if run.graphs is not None and not run.schedules.measures_gradients(clock):
+            with stopwatch(Part.STUDENT):
+                kernels = self._kernels(batch, request, teacher_maps)
+                return self._captured(batch, active_terms, teacher_maps, kernels, weights, clock)
         with stopwatch(Part.STUDENT):
-            student_maps = self._student_maps(batch, active_terms)
+            student_maps = self._student_maps(batch.images, active_terms)
         with stopwatch(Part.LOSSES):
             kernels = self._kernels(batch, request, teacher_maps)
-            raw = self._term_values(batch, active_terms, student_maps, teacher_maps, kernels, clock)
+            raw = self._term_values(batch.labels, active_terms, student_maps, teacher_maps, kernels, clock)
             weighted = {name: weights[name] * value for name, value in raw.items()}
             loss = torch.stack(list(weighted.values())).sum()
 
@@ -82,9 +86,53 @@ class TrainStep:
             self._backward(loss)
         with stopwatch(Part.OPTIMIZER):
             self._update()
-            if run.average is not None:
-                run.average.update(run.schedules.average_decay(clock))
+            self._average(clock)
         return StepResult(loss.detach(), {name: value.detach() for name, value in raw.items()}, weights, gradients)
+
+    def _captured(
+        self,
+        batch: DistillBatch,
+        active_terms: list[Term],
+        teacher_maps: Maps,
+        kernels: Maps,
+        weights: Mapping[str, float],
+        clock: Clock,
+    ) -> StepResult:
+        """Take a step by a graph: from student to update, all that a device does by itself."""
+        run = self._run
+        assert run.graphs is not None
+        numbers = {f"weight of {term.name}": weights[term.name] for term in active_terms}
+        numbers["rate"] = run.schedules.learning_rate(clock)
+        inputs = {
+            "images": batch.images,
+            "labels": batch.labels,
+            **{f"map of {layer}": values for layer, values in teacher_maps.items()},
+            **{f"kernel of {term}": values for term, values in kernels.items()},
+            **{name: torch.full((), number, device=run.device) for name, number in numbers.items()},
+        }
+        layers, terms = list(teacher_maps), list(kernels)
+
+        def work(given: Maps) -> Tensor:
+            for parameter_group in run.optimizer.param_groups:
+                parameter_group["lr"] = given["rate"]
+            student_maps = self._student_maps(given["images"], active_terms)
+            raw = self._term_values(
+                given["labels"],
+                active_terms,
+                student_maps,
+                {layer: given[f"map of {layer}"] for layer in layers},
+                {term: given[f"kernel of {term}"] for term in terms},
+                None,
+            )
+            loss = torch.stack([given[f"weight of {name}"] * value for name, value in raw.items()]).sum()
+            self._backward(loss)
+            self._update()
+            return torch.stack([loss, *raw.values()]).detach()
+
+        names = [term.name for term in active_terms]
+        loss, *raw = run.graphs(tuple(names), inputs, work).unbind()
+        self._average(clock)
+        return StepResult(loss, dict(zip(names, raw, strict=True)), weights, {})
 
     def lengths(self, batch: DistillBatch, clock: Clock) -> dict[str, float]:
         """The length of the gradient of every term under its weight, with respect to all weights of the student.
@@ -101,11 +149,11 @@ class TrainStep:
         active_terms = run.schedules.active_terms(weights)
         request = run.schedules.teacher_request(weights)
         teacher_maps = self._teacher_maps(batch, request, clock, stopwatch)
-        student_maps = self._student_maps(batch, active_terms)
+        student_maps = self._student_maps(batch.images, active_terms)
         kernels = self._kernels(batch, request, teacher_maps)
         lengths: dict[str, float] = {}
         for term in active_terms:
-            raw = self._term_values(batch, [term], student_maps, teacher_maps, kernels, clock)
+            raw = self._term_values(batch.labels, [term], student_maps, teacher_maps, kernels, clock)
             weighted = {name: weights[name] * value for name, value in raw.items()}
             lengths |= gradient_norms(weighted, run.student, run.scaler, run.group)
         return lengths
@@ -113,6 +161,8 @@ class TrainStep:
     def _set_learning_rate(self, clock: Clock) -> None:
         for parameter_group in self._run.optimizer.param_groups:
             parameter_group["lr"] = self._run.schedules.learning_rate(clock)
+            if "capturable" in parameter_group:
+                parameter_group["capturable"] = self._run.graphs is not None
 
     def _teacher_maps(self, batch: DistillBatch, request: TeacherRequest, clock: Clock, stopwatch: Stopwatch) -> Maps:
         """The teacher's maps of the whole batch: stored maps, and maps that are computed now."""
@@ -128,11 +178,11 @@ class TrainStep:
         gathered = {layer: run.group.gather(values) for layer, values in widened.items()}
         return in_order(run.config.teacher_order, gathered, run.config.seed, *clock)
 
-    def _student_maps(self, batch: DistillBatch, active_terms: list[Term]) -> Maps:
+    def _student_maps(self, images: Tensor, active_terms: list[Term]) -> Maps:
         """The student's maps of the whole batch; only the maps of this process's share have a gradient."""
         run = self._run
         with run.autocast(), run.group.whole_batch_norm():
-            maps = run.student(batch.images)
+            maps = run.student(images)
             layers = dict.fromkeys(layer for term in active_terms for layer in term.student_layers)
             return {layer: run.group.gather(maps[layer]) for layer in layers}
 
@@ -143,16 +193,16 @@ class TrainStep:
 
     def _term_values(
         self,
-        batch: DistillBatch,
+        labels: Tensor,
         active_terms: list[Term],
         student_maps: Maps,
         teacher_maps: Maps,
         kernels: Mapping[str, Tensor],
-        clock: Clock,
+        clock: Clock | None,
     ) -> dict[str, Tensor]:
-        """The value of every active term before its weight, with gradient."""
+        """The value of every active term before its weight, with gradient; without a clock no term may draw."""
         run = self._run
-        labels = run.group.gather(batch.labels)
+        labels = run.group.gather(labels)
         values = {}
         for term in active_terms:
             kernel = kernels.get(term.name)
@@ -162,7 +212,7 @@ class TrainStep:
                 labels=labels,
                 num_classes=run.num_classes,
                 ignore_index=run.ignore_index,
-                generator=generator(run.config.seed, "term", term.name, *clock),
+                generator=None if clock is None else generator(run.config.seed, "term", term.name, *clock),
                 broadcast_=run.group.broadcast_,
                 kernel=kernel,
             )
@@ -183,3 +233,8 @@ class TrainStep:
             nn.utils.clip_grad_norm_(run.parameters, run.config.clip_norm)
         run.scaler.step(run.optimizer)
         run.scaler.update()
+
+    def _average(self, clock: Clock) -> None:
+        run = self._run
+        if run.average is not None:
+            run.average.update(run.schedules.average_decay(clock))
