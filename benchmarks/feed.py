@@ -172,7 +172,8 @@ def measure(options: argparse.Namespace, scratch: Path) -> Rows:
         rows["replayed: thread that reads ahead, for the first time"].append(reader(source.epoch(0)))
         prepare(source)
         rows["replayed: thread that reads ahead, checked before"].append(reader(source.epoch(0)))
-        prepare(source)
+        prepared = doing(partial(prepare, source))
+        rows["replayed: own thread, to prepare the epoch"].append(Spent(*(ms / options.batches for ms in prepared)))
         rows["replayed: own thread"].append(taking(source.epoch(0), options.step))
         prepare(source)
         with fed(source.epoch(0), CPU) as ready:

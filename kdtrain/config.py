@@ -285,7 +285,7 @@ class Machine(Strict):
     threads: int | None = Field(default=None, gt=0)
     """CPU threads of torch; `null` leaves the choice to torch."""
     workers: int = Field(default=0, ge=0)
-    """Processes that prepare samples for each training process; 0 prepares them in the training process."""
+    """Processes that prepare samples for each training process; 0 prepares them in a thread of the training process."""
     processes: int = Field(default=1, ge=1)
     """Processes of this node that share every batch, each on its own GPU, or all on the CPU."""
     data_root: LocalPath = Field(default_factory=lambda: Path(os.environ.get("KDSWEEP_DATA") or "data"))

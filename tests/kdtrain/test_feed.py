@@ -1,6 +1,8 @@
 """Batches are read ahead by a thread, which hands on errors and ends with what it reads for."""
 
 import multiprocessing
+import os
+import signal
 import threading
 import time
 
@@ -140,6 +142,15 @@ def test_an_error_of_a_sample_ends_the_training_with_its_message(workers, make_c
     with pytest.raises(StorageError, match="the disk of the image cache does not answer"):
         train(make_config(), machine.model_copy(update={"workers": workers}), report=reports.append)
     assert len(reports) == 1
+
+
+def test_a_worker_process_that_is_killed_ends_the_training(make_config, machine, monkeypatch):
+    def killed(samples, keys):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(TrainSamples, "__getitem__", killed)
+    with pytest.raises(RuntimeError, match=r"DataLoader worker .* (killed by signal|exited unexpectedly)"):
+        train(make_config(), machine.model_copy(update={"workers": 1}))
 
 
 def test_an_error_of_an_evaluation_ends_it_with_its_message(make_config, machine, monkeypatch):

@@ -1,5 +1,7 @@
 """A thread that makes items ahead, and how it ends."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -77,6 +79,17 @@ def test_who_leaves_early_waits_for_no_more_than_an_item(pause):
     assert readers() == []
     assert time.monotonic() - start < LONG
     assert items.made <= 5
+
+
+def test_a_process_that_leaves_the_thread_behind_ends():
+    program = """
+from itertools import count
+from kdtrain.runtime.read_ahead import read_ahead
+ahead = read_ahead(count(), 3)
+print(next(ahead.__enter__()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
 def test_nothing_is_taken_of_what_is_empty():
