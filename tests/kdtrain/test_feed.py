@@ -76,10 +76,12 @@ def test_samples_and_maps_are_read_and_checked_by_the_thread(method, make_config
 
 
 def test_of_what_others_recorded_only_what_is_used_is_compared_with_its_checksum(make_config, store, monkeypatch):
-    train(make_config("cwd_feature", epochs=1), store)
+    both = store.replay.model_copy(update={"layers": ("logits", "decoder")})
+    store = store.model_copy(update={"replay": both})
+    train(make_config("kd", epochs=1), store)
     checked = calls_of(monkeypatch, ArrayFile, "has", name_of)
-    train(make_config("none", epochs=1), store)
-    assert {name for _, name in checked} == {"images", "labels"}
+    train(make_config("kd", epochs=1), store)
+    assert {name for _, name in checked} == {"images", "labels", "logits"}
 
 
 def test_rows_of_a_batch_are_mapped_and_not_copied(make_config, store):
