@@ -30,8 +30,9 @@ from sweeps.driver.sampler import make_sampler
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_environment
 from sweeps.ledger.ledger import Ledger, read
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
 from sweeps.ledger.sweep_events import Note, TeacherKnown
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.spec.settings import Sampler
 from sweeps.spec.spec import SweepSpec, parse_spec
 

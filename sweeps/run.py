@@ -20,6 +20,7 @@ from sweeps.driver.driver import Driver
 from sweeps.driver.growth import as_begun, check_begun
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.environment import TrainContext, describe_data, describe_environment, describe_teacher
+from sweeps.ledger.read_state import read_state
 from sweeps.ledger.sweep_events import Command
 from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
@@ -110,7 +111,8 @@ def _run(
     sweep.notice, sweep.gives_up = notice, lambda: stop.overdue
     check_device(machine.device, is_here=address is None)
     require_kind(sweep, FolderKind.SWEEP)
-    begun = check_begun(spec, sweep)
+    known = read_state(sweep)
+    begun = check_begun(spec, sweep, known.state)
     spec = as_begun(spec, begun)
     with class_counter(console) as counted:
 
@@ -167,6 +169,7 @@ def _run(
                 check_config=checked.config,
                 lacking=inputs.lacking,
                 judge=read_words,
+                known=known,
             ) as driver,
         ):
             mark_results(sweep)

@@ -21,8 +21,9 @@ from sweeps.driver.watchers import Watcher
 from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.events import Event
 from sweeps.ledger.record import Record
-from sweeps.ledger.state import InvalidProposal, SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_events import TrialOutcome
+from sweeps.ledger.trial_record import InvalidProposal, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.show.watchers import Make, make_watchers
 from sweeps.spec.settings import Sampler

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from analysis.selection.halving import survivors
-from sweeps.driver.audit import drawn
 from sweeps.driver.fresh_scores import counted_score, unstable
 from sweeps.driver.looking import seeds_now
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.standings import Standings
 from sweeps.driver.verdict import Promotion
 from sweeps.ledger.search_name import search_name
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
@@ -118,18 +118,17 @@ def search_over(
     spec: SweepSpec, state: SweepState, study: Study, search: int = 1, standings: Standings | None = None
 ) -> bool:
     """Whether nothing more can come from a search."""
-    of_search = (Phase.SEARCH, study.name, search)
-    running = any((trial.phase, trial.study, trial.search) == of_search for trial in state.tally.unfinished)
+    running = state.tally.of_search(study.name, search).unfinished
     return not running and not _goes_on(spec, state, study, search, standings)
 
 
 def candidates(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> list[TrialRecord]:
     """The best configs of a search, each once, best first; of equals the earlier."""
-    scored = [(trial, trial.score) for trial in state.of_study(study.name, Phase.SEARCH, search)]
-    ranked = sorted((pair for pair in scored if pair[1] is not None), key=lambda pair: -float(pair[1] or 0.0))
-    distinct: dict[str, TrialRecord] = {}
-    for trial, _ in ranked:
-        distinct.setdefault(trial.config_id, trial)
+    tally, seen, distinct = state.tally.of_search(study.name, search), 0, dict[str, TrialRecord]()
+    while len(distinct) < spec.confirm.top and (best := tally.best(spec.confirm.top, skip=seen)):
+        seen += len(best)
+        for trial in best:
+            distinct.setdefault(trial.config_id, trial)
     return list(distinct.values())[: spec.confirm.top]
 
 
@@ -172,12 +171,6 @@ def next_confirmation(spec: SweepSpec, state: SweepState, standings: Standings |
 def next_final(spec: SweepSpec, state: SweepState) -> Rerun | None:
     """The next training of the frozen config or of the baseline's, on a further seed."""
     return _first_new(final_runs(spec, state), state, Phase.FINAL)
-
-
-def next_audit(spec: SweepSpec, state: SweepState) -> Rerun | None:
-    """The next stopped trial that is trained to the end, on its own seed."""
-    audits = (Rerun(Phase.AUDIT, spec.study(trial.study), trial.seed, trial) for trial in drawn(spec, state))
-    return _first_new(audits, state, Phase.AUDIT)
 
 
 def count_final_runs(spec: SweepSpec) -> int:

@@ -46,6 +46,10 @@ class HalvingRule:
         """See `sweeps.driver.scheduler.Scheduler`."""
         return milestones(self._grace, self._factor, epochs)
 
+    def delays(self, every: int = 1) -> Mapping[str, int]:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        return {"grace": self._grace}
+
     def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""
         pause = ", at which trials pause until they are among the best" if self._pauses else ""

@@ -14,7 +14,6 @@ from typing import Literal
 
 from kdtrain.code_digest import Parts
 from kdtrain.config import TrainConfig
-from kdtrain.errors import InputError, StorageError
 from kdtrain.loop.calibration import Calibration
 from kdtrain.loop.reports import EpochReport, TrainResult
 from kdtrain.methods import options_of
@@ -24,19 +23,18 @@ from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import (
     Rerun,
     most_trials,
-    next_audit,
     next_confirmation,
     next_final,
     next_promotion,
     next_search,
     spent_trials,
 )
-from sweeps.driver.audit import take_over
+from sweeps.driver.audit import Audits, take_over
+from sweeps.driver.endings import Endings, SweepAborted
 from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages
 from sweeps.driver.proposals import AllProposals
-from sweeps.driver.retry import failed_alike, larger_gpu_share, tries_again
 from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
 from sweeps.driver.sampler import OutsideError, exhausted, make_sampler, propose
@@ -44,18 +42,20 @@ from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.space_check import CheckConfig, refusal
 from sweeps.driver.standings import Standings
 from sweeps.driver.verdict import Promotion
+from sweeps.driver.waiting import Waiting
 from sweeps.driver.watchers import Watcher, Watchers
 from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.event_base import Content, Environment
-from sweeps.ledger.events import Event
+from sweeps.ledger.events import Event, trial_of
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, now
 from sweeps.ledger.mending import runs_again
+from sweeps.ledger.read_state import ReadState
 from sweeps.ledger.search_name import search_name
-from sweeps.ledger.state import SweepState, TrialRecord
-from sweeps.ledger.trial_events import TrialOutcome
-from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
+from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.spec.calibrations import Measurement, calibrations, check_measured, lines_about, ratios
 from sweeps.spec.paths import Space
@@ -77,12 +77,9 @@ class Idle(Enum):
 
 
 WAIT, DONE = Idle.WAIT, Idle.DONE
+__all__ = ["DONE", "WAIT", "Driver", "Idle", "SweepAborted"]
 MOST_IN_VAIN = 200
 """After so many proposals in a row that make no valid config, the search of a study ends."""
-
-
-class SweepAborted(InputError):  # noqa: N818
-    """All trials fail for the same cause."""
 
 
 class Driver:
@@ -100,6 +97,7 @@ class Driver:
         check_config: CheckConfig = lambda config: None,
         lacking: Callable[[], str | None] = lambda: None,
         judge: Judge = to_the_end,
+        known: ReadState | None = None,
     ) -> None:
         """Open the ledger and continue from its last record.
 
@@ -115,6 +113,7 @@ class Driver:
             check_config: Raises an InputError for a config that the data, the teacher or the networks do not allow.
             lacking: Returns one sentence about an input of the sweep that is away, see `sweeps.driver.outage`.
             judge: Reads the words at the planned looks of `confirm.until: decided`, see `sweeps.driver.looking`.
+            known: The state of the sweep as the caller has read it before, so that it is not read again.
 
         Raises:
             InputError: If `D` holds another sweep, is held by another driver, or is damaged.
@@ -127,17 +126,20 @@ class Driver:
         self._outages = Outages(lacking, notice)
         self._judge = judge
         self._sampler = make_sampler(spec.sampler)
-        self._ledger = Ledger(self.store, notice, clock, lock)
-        self._handed_out: set[str] = set()
+        self.state, before = SweepState(), None if known is None else known.found
+        self._ledger = Ledger(self.store, notice, clock, lock, self.state.apply, before)
+        if known is not None and self._ledger.is_known:
+            self.state = known.state
         self._stopping = False
         try:
-            self.state = SweepState.of(self._ledger.records)
             self._proposals = AllProposals(self.state, self._space_of)
             self._standings = Standings(make_scheduler(spec.scheduler), self.state)
             self._is_repaired = bool(self.store.names(SET_ASIDE))
             if (text := unknown_trials(self.store, self.state.trials)) is not None:
                 notice(text)
             self.spec = as_begun(self.spec, self.state)
+            self._waiting, self._audits = Waiting(self.state), Audits(self.spec, self.state)
+            self._endings = Endings(self.spec, self.store, self.state, self._append, self._outages, notice)
             self._begin_session(clock)
             self._ratio = self._ratios()
             self._run_before = RunBefore(self.state.trials.values())
@@ -253,19 +255,19 @@ class Driver:
             StorageError: If the training could not write its files; the trial stays unfinished.
         """
         trial = self.state.trials[trial_id]
-        self._handed_out.discard(trial_id)
+        self._waiting.take_back(trial)
         if trial.state.is_over:
             return
         if trial.stopped:
-            self._end_pruned(trial)
+            self._endings.of_stop(trial)
         elif isinstance(outcome, TrainResult) and outcome.state == "interrupted":
             self._append(trial_events.AttemptInterrupted(trial_id))
         elif isinstance(outcome, TrainResult) and outcome.state != "stopped":
             self._end(trial, outcome)
         elif isinstance(outcome, TrainResult) or outcome is None:
-            self._fail(trial, Crash("the training stopped although the driver had not told it to"))
+            self._endings.of_crash(trial, Crash("the training stopped although the driver had not told it to"))
         else:
-            self._fail(trial, outcome if isinstance(outcome, Crash) else Crash.of(outcome))
+            self._endings.of_crash(trial, outcome if isinstance(outcome, Crash) else Crash.of(outcome))
 
     @property
     def _teacher(self) -> str | None:
@@ -296,9 +298,9 @@ class Driver:
         if context.teacher is not None and self.state.teacher is None:
             self._append(context.teacher)
         self._append(sweep_events.SessionBegun(context.environment, context.command))
-        for trial in self.state.trials.values():
-            if trial.state.is_unfinished and trial.stopped:
-                self._end_pruned(trial)
+        for trial in self.state.tally.unfinished:
+            if trial.stopped:
+                self._endings.of_stop(trial)
         self._run_mended_again()
         for change in changed_code(self.state):
             self._notice(change)
@@ -346,13 +348,12 @@ class Driver:
             return DONE
         if self._outages.lasts():
             return WAIT
-        unfinished = self.state.tally.unfinished
-        for trial in unfinished:
-            if trial.id not in self._handed_out:
-                return self._hand_out(trial)
+        if (waiting := self._waiting.first()) is not None:
+            return self._hand_out(waiting)
         new_trial = self._next_searched() or self._next_on_fresh_seed()
         if new_trial is not None:
             return self._hand_out(new_trial)
+        unfinished = self.state.tally.unfinished
         if any(trial.phase is not Phase.AUDIT for trial in unfinished):
             return WAIT
         if look_is_due(self.spec, self.state):
@@ -360,7 +361,8 @@ class Driver:
             self._append(taken)
             self._notice(f"look at {taken.seeds} fresh seeds: {taken.reason}")
             return self._next()
-        if (audit := next_audit(self.spec, self.state)) is not None:
+        if (stopped := self._audits.next()) is not None:
+            audit = Rerun(Phase.AUDIT, self.spec.study(stopped.study), stopped.seed, stopped)
             return self._hand_out(self._train_again(audit))
         if unfinished:
             return WAIT
@@ -371,7 +373,7 @@ class Driver:
     def _hand_out(self, trial: TrialRecord) -> TrialRecord:
         if trial.phase is Phase.AUDIT and not trial.attempts and trial.candidate_of is not None:
             take_over(self.store, self.state.trials[trial.candidate_of], trial)
-        self._handed_out.add(trial.id)
+        self._waiting.hand_out(trial)
         return trial
 
     def _next_searched(self) -> TrialRecord | None:
@@ -393,7 +395,7 @@ class Driver:
         """A new config of a search; None if what it proposes makes no valid config, or it proposes nothing more."""
         name = search_name(study.name, search)
         if self.state.in_vain.get(name, 0) >= MOST_IN_VAIN:
-            last = [each for each in self.state.invalid[study.name] if each.search == search][-1].reason
+            last = next(each for each in reversed(self.state.invalid[study.name]) if each.search == search).reason
             reason = f"none of {MOST_IN_VAIN} proposals in a row makes a valid config; the last: {last}"
             self._notice(f"the search of {name} ends: {reason}; correct its space and run the same command again")
             self._append(sweep_events.Exhausted(study.name, reason, search))
@@ -468,7 +470,7 @@ class Driver:
                 self.ended(trial.id, None)
                 return
         self._append(trial_events.Ended(trial.id, source.state, source.reason, source.result))
-        self._handed_out.discard(trial.id)
+        self._waiting.take_back(trial)
 
     def _decide(self, trial: TrialRecord, epoch: int) -> None:
         """If the scheduler compares the trial at this epoch, record whether it continues."""
@@ -479,40 +481,13 @@ class Driver:
             self._append(outcomes.of_verdict(trial, epoch, verdict))
 
     def _end(self, trial: TrialRecord, result: TrainResult) -> None:
+        """A training came to its end; a report that comes with its result alone decides what it would have decided."""
         for report in result.reports:
-            if report.epoch not in trial.reports:
-                self._append(trial_events.EpochReported(trial.id, report))
-        if (held_out := result.held_out) is not None:
-            self._append(trial_events.TestRead(trial.id, held_out.digest, len(held_out.image_ids)))
-        self._append(trial_events.Ended(trial.id, TrialState(result.state), result.reason, outcomes.trained(result)))
+            if self.report(trial.id, report) == "stop":
+                self._endings.of_stop(trial)
+                return
+        self._endings.of_result(trial, result)
         self._run_before.add(trial)
-
-    def _end_pruned(self, trial: TrialRecord) -> None:
-        reason = outcomes.why_pruned(trial)
-        self._append(trial_events.Ended(trial.id, TrialState.PRUNED, reason, outcomes.pruned(trial)))
-
-    def _fail(self, trial: TrialRecord, crash: Crash) -> None:
-        """An attempt ended in an error: plan another attempt, or end the trial, or abort the sweep."""
-        if crash.failure == "storage":
-            raise StorageError(crash.error)
-        reason = f"{crash.error}\n{crash.trace}".strip()
-        if self._outages.explains(trial.id, crash):
-            self._append(trial_events.Retried(trial.id, reason, "missing"))
-            return
-        if tries_again(trial.crashes, crash.failure, self.spec.retries):
-            if crash.failure == "damaged":
-                aside = set_aside.set_damaged_aside(self.store, trial)
-                self._notice(
-                    f"{trial.id} starts from its first epoch, its damaged files are kept in {aside}: {crash.error}"
-                )
-            gpu = larger_gpu_share(crash.failure, self.spec.resources.gpus_alone)
-            self._append(trial_events.Retried(trial.id, reason, crash.failure, gpu))
-            return
-        self._append(trial_events.Ended(trial.id, TrialState.FAILED, reason, TrialOutcome(), crash.failure))
-        if count := failed_alike([self.state.of_study(study.name) for study in self.spec.studies]):
-            cause = f"the first {count} trials all failed, in every study: {crash.error}"
-            self._append(sweep_events.Aborted(cause))
-            raise SweepAborted(f"{cause}; correct the cause and run the same command again, nothing is lost")
 
     def _append(self, event: Event) -> None:
         record = self._ledger.append(event)
@@ -520,4 +495,8 @@ class Driver:
         self._proposals.update(applied)
         if isinstance(applied, trial_events.EpochReported | trial_events.Promoted | trial_events.Ended):
             self._standings.update(self.state.trials[applied.trial])
+        if (trial_id := trial_of(applied)) is not None:
+            trial = self.state.trials[trial_id]
+            self._waiting.update(trial)
+            self._audits.update(trial)
         self._watchers.tell(applied, self.state)

@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from analysis.selection.collapse import Runs, collapsed
 from analysis.selection.failures import BY_METHOD
-from sweeps.ledger.state import SweepState, TrialRecord
-from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
+from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.spec import SweepSpec
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.DIVERGED)
+"""States of trials of which the worst counts, beside those that failed by their method."""
 
 
 def failed_by_method(trial: TrialRecord) -> bool:
@@ -23,10 +27,8 @@ def counted_score(spec: SweepSpec, state: SweepState, trial: TrialRecord) -> flo
         return trial.score
     if spec.confirm.failures == "reached" and trial.reached is not None:
         return trial.reached
-    ended = (TrialState.COMPLETE, TrialState.PRUNED)
-    trials = (each for each in state.trials.values() if each.phase is not Phase.AUDIT)
-    counts = (each for each in trials if each.state in ended or failed_by_method(each))
-    return min((each.reached for each in counts if each.reached is not None), default=None)
+    lowest = state.tally.lowest_reached().items()
+    return min((value for (end, failure), value in lowest if end in _ENDED or failure in BY_METHOD), default=None)
 
 
 def unstable(ran: Mapping[str, Sequence[TrialRecord]], screened: Mapping[str, float | None]) -> set[str]:

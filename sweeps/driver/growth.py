@@ -12,7 +12,7 @@ from sweeps.driver.proposals import Proposals, holds
 from sweeps.driver.warm_start import changes_of, is_part_of, newly_searched, warm_started, warm_started_further, without
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.event_base import Content
-from sweeps.ledger.ledger import read
+from sweeps.ledger.read_state import read_state
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase, TrialState
@@ -55,8 +55,13 @@ def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
     return warm_started(spec)
 
 
-def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
+def check_begun(spec: SweepSpec, sweep: Store, state: SweepState | None = None) -> SweepState:
     """Check that a sweep can continue with a spec, before any long computation.
+
+    Args:
+        spec: The spec.
+        sweep: The sweep.
+        state: What it holds; it is read where it is not given.
 
     Returns:
         What the sweep holds.
@@ -64,7 +69,7 @@ def check_begun(spec: SweepSpec, sweep: Store) -> SweepState:
     Raises:
         InputError: If the sweep holds something else, or is damaged.
     """
-    state = SweepState.of(read(sweep))
+    state = read_state(sweep).state if state is None else state
     if state.begun is not None:
         grown(state, as_begun(spec, state), sweep)
     return state

@@ -77,9 +77,13 @@ def rungs(spec: SweepSpec, study: Study) -> list[int]:
     scheduler, config = make_scheduler(spec.scheduler), spec.config_for(study)
     if most_trials(spec, study) < scheduler.needs.trials:
         return []
-    last = (config.epochs - 1) // config.evaluate_every * config.evaluate_every
-    """The last evaluation before the end, after which nothing could be saved."""
-    return [rung for rung in scheduler.rungs(config.epochs, config.evaluate_every) if rung <= last]
+    every, last = config.evaluate_every, _last_evaluation(config)
+    return [rung for rung in scheduler.rungs(config.epochs, every) if rung <= last]
+
+
+def _last_evaluation(config: TrainConfig) -> int:
+    """The epoch of the last evaluation before the end, after which nothing could be saved."""
+    return (config.epochs - 1) // config.evaluate_every * config.evaluate_every
 
 
 def most_stopped(spec: SweepSpec, study: Study) -> int:
@@ -184,10 +188,13 @@ def _scheduler(spec: SweepSpec, study: Study) -> Iterator[str]:
             f"{'' if most == 1 else 's'}, so none is stopped early"
         )
     else:
-        evaluated = f", evaluated every {config.evaluate_every}" if config.evaluate_every > 1 else ""
+        every, last = config.evaluate_every, _last_evaluation(config)
+        delays = make_scheduler(scheduler).delays(every)
+        setting = next(setting for setting, epoch in delays.items() if epoch > last)
+        evaluated = f", evaluated every {every}" if every > 1 else ""
         yield (
-            f"scheduler.grace: {scheduler.grace} leaves no evaluation before the last of the {config.epochs} epochs"
-            f"{evaluated}, so no trial is stopped early"
+            f"scheduler.{setting}: {getattr(scheduler, setting)} leaves no evaluation before the last of the "
+            f"{config.epochs} epochs{evaluated}, so no trial is stopped early"
         )
 
 

@@ -29,6 +29,10 @@ class MedianRule(StopsForGood):
         """See `sweeps.driver.scheduler.Scheduler`."""
         return list(range(self._grace, epochs))
 
+    def delays(self, every: int = 1) -> Mapping[str, int]:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        return {"grace": self._grace}
+
     def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""
         return f"from epoch {rungs[0]} on, below the median of {self._rivals} rivals or more"
@@ -42,17 +46,18 @@ class MedianRule(StopsForGood):
         curve = trial.curve
         if epoch < self._grace or epoch not in curve:
             return GO_ON
-        rivals = list(lists[epoch])
-        del rivals[bisect_left(rivals, (running_averages(curve)[epoch], -trial.number))]
-        if len(rivals) < self._rivals:
+        places, average = lists[epoch], running_averages(curve)[epoch]
+        own, rivals = bisect_left(places, (average, -trial.number)), len(places) - 1
+        if rivals < self._rivals:
             return GO_ON
         best = max(value for each, value in curve.items() if each <= epoch)
-        middle = (rivals[(len(rivals) - 1) // 2][0] + rivals[len(rivals) // 2][0]) / 2
+        lower, upper = (places[rank + (rank >= own)][0] for rank in ((rivals - 1) // 2, rivals // 2))
+        middle = (lower + upper) / 2
         if best >= middle:
             return GO_ON
-        kept = len(rivals) - bisect_left(rivals, middle, key=lambda place: place[0])
-        reason = f"its best value {best:.4g} is below {middle:.4g}, the median of {len(rivals)} running averages"
-        return Verdict("stop", epoch, len(rivals) + 1, kept, f"{reason}, at epoch {epoch}")
+        kept = len(places) - bisect_left(places, middle, key=lambda place: place[0]) - (average >= middle)
+        reason = f"its best value {best:.4g} is below {middle:.4g}, the median of {rivals} running averages"
+        return Verdict("stop", epoch, rivals + 1, kept, f"{reason}, at epoch {epoch}")
 
 
 def running_averages(curve: Curve) -> dict[Hashable, float]:

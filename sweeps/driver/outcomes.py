@@ -2,8 +2,8 @@
 
 from kdtrain.loop.reports import TrainResult
 from sweeps.driver.verdict import Promotion, Verdict
-from sweeps.ledger.state import TrialRecord
 from sweeps.ledger.trial_events import Promoted, Stopped, TrialOutcome
+from sweeps.ledger.trial_record import TrialRecord
 
 
 def of_verdict(trial: TrialRecord, epoch: int, verdict: Verdict) -> Promoted | Stopped:

@@ -26,7 +26,11 @@ class PatienceRule(StopsForGood):
 
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """See `sweeps.driver.scheduler.Scheduler`."""
-        return list(range(max(self._grace, (self._evaluations + 1) * every), epochs))
+        return list(range(max(self.delays(every).values()), epochs))
+
+    def delays(self, every: int = 1) -> Mapping[str, int]:
+        """See `sweeps.driver.scheduler.Scheduler`."""
+        return {"grace": self._grace, "evaluations": (self._evaluations + 1) * every}
 
     def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `sweeps.driver.scheduler.Scheduler`."""

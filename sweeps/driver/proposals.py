@@ -6,13 +6,15 @@ All of it follows from the ledger. Because it is kept, a proposal costs no more 
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from kdtrain.space import Domain, Range, Scalar, contains
+from kdtrain.space import Domain, Range, contains
 from sweeps.driver.samplers.ranking import Ranked
 from sweeps.driver.searched import SearchedTrial
 from sweeps.ledger.events import Event, trial_of
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
-from sweeps.ledger.trial_events import Infeasible
+from sweeps.ledger.trial_events import Ended, Infeasible
+from sweeps.ledger.trial_record import InvalidProposal, SearchEnd, TrialRecord
+from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.paths import Space, identity, size
 
 
@@ -21,16 +23,23 @@ class Proposals:
 
     Args:
         space: What it searches now; what lies outside of it was proposed before the space was corrected.
-        trials: Its trials so far, and the proposals that made no valid config.
+        trials: Its trials so far, and the proposals that made no valid config, in order.
+        ends: What of that has ended, in order; that of the trials, where it is not given.
     """
 
-    def __init__(self, space: Space, trials: Iterable[SearchedTrial] = ()) -> None:
+    def __init__(
+        self, space: Space, trials: Iterable[SearchedTrial] = (), ends: Iterable[SearchEnd] | None = None
+    ) -> None:
         self.space, self.inside = space, Ranked()
         self.others: Mapping[str, Ranked] = {}
         self._is_inside: dict[int, tuple[SearchedTrial, bool]] = {}
         self._configs: set[tuple[object, ...]] = set()
         for trial in trials:
             self.update(trial)
+            if ends is None:
+                self.tell(trial, trial.state, math.inf)
+        for end in ends or ():
+            self.tell(*end)
 
     @property
     def number(self) -> int:
@@ -47,8 +56,8 @@ class Proposals:
         """Whether every config of the space was proposed."""
         return self.configs >= size(self.space)
 
-    def __contains__(self, params: Mapping[str, Scalar]) -> bool:
-        return identity(self.space, params) in self._configs
+    def __contains__(self, params: object) -> bool:
+        return isinstance(params, Mapping) and identity(self.space, params) in self._configs
 
     def update(self, trial: SearchedTrial) -> None:
         """Take in a new trial, or what has happened to one."""
@@ -58,6 +67,11 @@ class Proposals:
                 self._configs.add(identity(self.space, trial.params))
         if self._is_inside[id(trial)][1]:
             self.inside.update(trial)
+
+    def tell(self, trial: SearchedTrial, state: TrialState, epoch: float) -> None:
+        """Take in that a trial has ended, see `SearchEnd`."""
+        if self._is_inside[id(trial)][1]:
+            self.inside.tell(trial, state, epoch)
 
 
 class AllProposals:
@@ -82,19 +96,24 @@ class AllProposals:
     def _of_search(self, study: str, search: int) -> Proposals:
         name = search_name(study, search)
         if name not in self._of:
-            self._of[name] = Proposals(self._space_of(study), self._state.proposed(study, search))
+            ends = self._state.ends.get(name, ())
+            self._of[name] = Proposals(self._space_of(study), self._state.proposed(study, search), ends)
         return self._of[name]
 
     def update(self, event: Event) -> None:
         """Take in an event that the state has taken in."""
+        proposal: TrialRecord | InvalidProposal
         if isinstance(event, Infeasible):
-            if (of_search := self._of.get(search_name(event.study, event.search))) is not None:
-                of_search.update(self._state.invalid[event.study][-1])
-        elif (trial_id := trial_of(event)) is not None:
-            trial = self._state.trials[trial_id]
-            of_search = self._of.get(search_name(trial.study, trial.search))
-            if of_search is not None and trial.phase.is_searched:
-                of_search.update(trial)
+            name, proposal = search_name(event.study, event.search), self._state.invalid[event.study][-1]
+        elif (trial_id := trial_of(event)) is not None and self._state.trials[trial_id].phase.is_searched:
+            proposal = self._state.trials[trial_id]
+            name = search_name(proposal.study, proposal.search)
+        else:
+            return
+        if (of_search := self._of.get(name)) is not None:
+            of_search.update(proposal)
+            if isinstance(event, Infeasible | Ended):
+                of_search.tell(*self._state.ends[name][-1])
 
 
 def holds(space: Space, params: Mapping[str, object]) -> bool:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from sweeps.ledger.failure import Failure
-from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import TrialState
 
 ABORT_AFTER = 3

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from sweeps.driver.running_code import code_here, has_same_code
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import TrialState
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from kdtrain.code_digest import Parts, code_of, digest_of, digests_of, same_code
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_code import code_digests
+from sweeps.ledger.trial_record import TrialRecord
 
 
 def code_here(trial: TrialRecord) -> Parts | None:

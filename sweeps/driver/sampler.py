@@ -155,7 +155,7 @@ def propose(
     tried = trials if isinstance(trials, Proposals) else Proposals(space, trials)
     if default is not None and default not in tried:
         return dict(default)
-    sampler = _of_search(sampler, Search(derive(seed, "search", stream, "whole"), length, tried.others))
+    sampler = _of_search(sampler, Search(derive(seed, "search", stream, "whole"), length, tried.others, tried))
     for draw in range(_REDRAWS):
         params = _draw(sampler, study, space, tried.inside, derive(seed, "search", stream, tried.number, draw))
         if params is None or params not in tried:

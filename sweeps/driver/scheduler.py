@@ -30,6 +30,9 @@ class Scheduler(Protocol):
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """The epochs at which a trial of so many epochs may be stopped, if it is evaluated after `every` so many."""
 
+    def delays(self, every: int = 1) -> Mapping[str, int]:
+        """By setting, the epoch before which it lets no trial be stopped, if trials are evaluated as in `rungs`."""
+
     def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """Where it stops trials, in words.
 
@@ -68,6 +71,10 @@ class NoRule(StopsForGood):
     def rungs(self, epochs: int, every: int = 1) -> list[int]:
         """See `Scheduler`."""
         return []
+
+    def delays(self, every: int = 1) -> Mapping[str, int]:
+        """See `Scheduler`."""
+        return {}
 
     def words(self, rungs: list[int], epochs: int, every: int = 1) -> str:
         """See `Scheduler`."""

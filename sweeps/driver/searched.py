@@ -1,11 +1,13 @@
 """What a sampler sees of a trial, and of the search that the trial belongs to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 from kdtrain.space import Scalar
 from sweeps.ledger.trial_state import TrialState
+from sweeps.spec.paths import Space, identity
 
 
 class SearchedTrial(Protocol):
@@ -42,3 +44,23 @@ class Search:
     """How many trials the search has if none is stopped early; none where that is not known."""
     others: Mapping[str, Sequence[SearchedTrial]] = field(default_factory=dict)
     """By study, the trials so far of the sweep's other studies, each of the search with the same number."""
+    tried: Container[Mapping[str, Scalar]] | None = None
+    """The configs that the search has proposed; none where they are known from the trials alone."""
+
+
+class SearchSampler:
+    """A sampler that looks at its search, too."""
+
+    _search = Search()
+
+    def for_search(self, search: Search) -> Self:
+        """See `sweeps.driver.sampler.ConfigSampler`."""
+        bound = copy(self)
+        bound._search = search
+        return bound
+
+    def _is_tried(self, space: Space, trials: Sequence[SearchedTrial], params: Mapping[str, Scalar]) -> bool:
+        """Whether a search of this space has proposed a config."""
+        if self._search.tried is not None:
+            return params in self._search.tried
+        return any(identity(space, trial.params) == identity(space, params) for trial in trials)

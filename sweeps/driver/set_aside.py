@@ -4,7 +4,7 @@ import contextlib
 import json
 
 from kdtrain.loop.run_folder import CONFIG
-from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.store.store import Store
 
 TRIALS, ASIDE = "trials", "trials-set-aside"

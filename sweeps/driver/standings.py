@@ -9,7 +9,8 @@ from collections.abc import Hashable, Mapping
 from sweeps.driver.scheduler import Scheduler
 from sweeps.driver.verdict import Lists, Place, Promotion, ScheduledTrial, Verdict
 from sweeps.ledger.search_name import search_name
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
 
 

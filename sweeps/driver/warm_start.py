@@ -12,7 +12,7 @@ from kdtrain.errors import InputError
 from kdtrain.space import Choice, Confidence, Domain, Scalar, contains
 from sweeps.driver.samplers.beliefs import SPREAD
 from sweeps.ledger.event_base import Content
-from sweeps.ledger.ledger import read
+from sweeps.ledger.read_state import read_state
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.paths import drawn, share_of
@@ -174,7 +174,7 @@ def _lines(warm_start: WarmStart) -> list[str]:
 
 def _state(place: str) -> SweepState:
     try:
-        state = SweepState.of(read(open_store(place)))
+        state = read_state(open_store(place)).state
     except InputError as error:
         raise InputError(f"warm_start: {error}") from None
     if state.begun is None:

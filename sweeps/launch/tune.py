@@ -34,7 +34,7 @@ from sweeps.launch.job import run_trial
 from sweeps.launch.stop_signal import listener, new_name, send
 from sweeps.ledger.failure import Crash, Failure
 from sweeps.ledger.gpu_use import MOST_STUDENTS
-from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.settings import Resources
 from sweeps.store.store import Store

@@ -11,6 +11,7 @@ import functools
 import logging
 import math
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from sweeps.ledger.event_base import Content
 from sweeps.ledger.events import MAY_WAIT, Event
 from sweeps.ledger.extent import Extent, HeadWriter
 from sweeps.ledger.record import Record
-from sweeps.ledger.scan import Scan, scan
+from sweeps.ledger.scan import Scan, Take, scan
 from sweeps.store.file_lock import taken_over
 from sweeps.store.generations import LEDGER as FOLDER
 from sweeps.store.generations import segment_name
@@ -54,17 +55,26 @@ def read(sweep: Store | Path | str, notice: Callable[[str], None] = lambda text:
     Raises:
         InputError: If a record is damaged or lost.
     """
-    return read_whole(sweep, notice).records
+    records: list[Record] = []
+    read_whole(sweep, notice, records.append)
+    return records
 
 
-def read_whole(sweep: Store | Path | str, notice: Callable[[str], None] = lambda text: None) -> Scan:
-    """All records of a sweep and how far they reach, as `read`.
+def read_whole(
+    sweep: Store | Path | str,
+    notice: Callable[[str], None] = lambda text: None,
+    take: Take = lambda record: None,
+) -> Scan:
+    """Read all records of a sweep, as `read`; `take` takes one after the other.
+
+    Returns:
+        How far they reach.
 
     Raises:
         InputError: If a record is damaged or lost.
     """
     store = open_store(sweep)
-    found = scan(store)
+    found = scan(store, take)
     if found.damage is not None:
         raise InputError(_offer(store, found))
     for text in found.notices:
@@ -80,7 +90,7 @@ def copy_ledger(sweep: Store, folder: Path) -> None:
     """
     found = read_whole(sweep, say_once)
     sweep.pull(FOLDER, folder / FOLDER)
-    HeadWriter(Store(folder), max(found.generations, default=0)).note(found.extent)
+    HeadWriter(Store(folder), found.generation).note(found.extent)
 
 
 @functools.cache
@@ -119,7 +129,7 @@ def repair(sweep: Store | Path | str) -> Repaired:
         found = scan(store)
         why = found.damage or found.torn or found.unnoted
         if why is None:
-            return Repaired(len(found.records), [])
+            return Repaired(found.records, [])
         at, aside = now(), list(found.after)
         for name in aside:
             store.write(f"{SET_ASIDE}/{name}", store.read(f"{FOLDER}/{name}"))
@@ -129,7 +139,7 @@ def repair(sweep: Store | Path | str) -> Repaired:
                 store.move(TABLES, f"{SET_ASIDE}/{TABLES}-{at:%Y%m%dT%H%M%S}")
             store.write(f"{SET_ASIDE}/repair-{at:%Y%m%dT%H%M%S}.txt", f"{at.isoformat()} {why}\n".encode())
         HeadWriter(store, lock.generation).note(found.extent)
-        return Repaired(len(found.records), aside, why)
+        return Repaired(found.records, aside, why)
     finally:
         lock.close()
 
@@ -138,7 +148,8 @@ class Ledger:
     """The ledger of one sweep, open for appending; only one can be open at a time.
 
     Attributes:
-        records: The records that were there when it was opened.
+        records: The records that were there when it was opened, unless somebody else has taken them.
+        is_known: Whether nothing was written since it was read before, so that it was not read again.
     """
 
     def __init__(
@@ -147,6 +158,8 @@ class Ledger:
         notice: Callable[[str], None] = lambda text: None,
         clock: Callable[[], datetime] = now,
         lock: Lock | None = None,
+        take: Take | None = None,
+        known: Scan | None = None,
     ):
         """Drop a torn last line, and read what is there.
 
@@ -155,6 +168,8 @@ class Ledger:
             notice: Takes what the user should know, in a sentence.
             clock: The time of day, for tests.
             lock: The sweep's lock, if the caller has taken it; otherwise it is taken and given back here.
+            take: Takes the records that are there, one after the other; without it `records` has them.
+            known: What a reader has found in it before.
 
         Raises:
             InputError: If another driver holds the lock, the store cannot be written, or the ledger is damaged.
@@ -163,18 +178,25 @@ class Ledger:
         self._gives_lock_back = lock is None
         self._lock = lock or take_lock(self._store, notice)
         self._head = HeadWriter(self._store, self._lock.generation)
+        records: list[Record] = []
         self._segment: list[bytes] = []
         self._is_new = True
         """Whether the newest file is not there yet."""
         self._first, self._waiting, self._committed_at, self._checked_at = 0, False, -math.inf, -math.inf
         try:
-            found = read_whole(self._store, notice)
+            self.is_known = known is not None and known.is_still(self._store)
+            if known is not None and self.is_known:
+                found = known
+                for text in found.notices:
+                    notice(text)
+            else:
+                found = read_whole(self._store, notice, take or records.append)
             if found.torn is not None:
                 _cut(self._store, found)
         except BaseException:
             self.close()
             raise
-        self.records = tuple(found.records)
+        self.records = tuple(records)
         self._extent = found.extent
 
     def append(self, event: Event) -> Record:
@@ -258,7 +280,7 @@ class Ledger:
 
 
 def _finite(data: Content) -> Content:
-    return {str(key): _finite_value(value) for key, value in data.items()}
+    return {sys.intern(str(key)): _finite_value(value) for key, value in data.items()}
 
 
 def _finite_value(value: object) -> object:
@@ -282,7 +304,7 @@ def _cut(store: Store, found: Scan) -> None:
 
 
 def _offer(store: Store, found: Scan) -> str:
-    count = len(found.records)
+    count = found.records
     before = f"records 1 to {count} are intact" if count else "there is no record before the damage"
     return (
         f"the ledger is damaged: {found.damage}; {before}: restore `{FOLDER}/` from a copy, or run "

@@ -1,7 +1,7 @@
 """Which failed trials run again when a sweep is resumed."""
 
 from sweeps.ledger.failure import MENDABLE
-from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 
 

@@ -5,13 +5,16 @@ import json
 import re
 from dataclasses import dataclass
 
+from pydantic_core import from_json
+
 from sweeps.ledger.event_base import Content
 from sweeps.ledger.event_reader import parse_event
 from sweeps.ledger.events import Event
 
 START = ""
 """The seal before the first record."""
-_SEAL = re.compile(rb',"seal":"([0-9a-f]{16})"}$')
+_SEAL = re.compile(rb',"seal":"([0-9a-f]{16})"}')
+_SEAL_LENGTH = len(',"seal":"0123456789abcdef"}')
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,16 @@ class Line:
             ValueError: If the line is torn or altered.
         """
         body = checked(line)
-        match = _SEAL.search(body)
-        seal = _seal(before, body if match is None else body[: match.start()] + b"}")
+        match = _SEAL.fullmatch(body[-_SEAL_LENGTH:])
+        seal = _seal(before, body if match is None else body[:-_SEAL_LENGTH] + b"}")
         return cls(_record(body), seal, match is not None, match is None or match[1] == seal.encode())
 
 
 def _record(body: bytes) -> Record:
-    content = json.loads(body)
+    try:
+        content = from_json(body, cache_strings="keys")
+    except ValueError:  # a text with half of a character, as the name of a file may have
+        content = json.loads(body)
     return Record(content["n"], content["at"], content["kind"], content["data"])
 
 

@@ -1,132 +1,26 @@
 """The state of a sweep: a fold over the records of its ledger. `SweepState.apply` alone changes it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, assert_never, cast
+from typing import assert_never, cast
 
-from analysis.tables import scores
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.loop.reports import EpochReport
-from kdtrain.space import Scalar
 from sweeps.ledger import sweep_events, trial_events
-from sweeps.ledger.event_base import Environment
+from sweeps.ledger.event_base import Content, Environment
 from sweeps.ledger.events import Event, trial_of
-from sweeps.ledger.failure import Failure, recorded_failure
+from sweeps.ledger.failure import recorded_failure
 from sweeps.ledger.gpu_use import GpuUse, students_at
 from sweeps.ledger.looks import FreshRun, Look, look_at, taken
+from sweeps.ledger.pace import MemoryUse, Pace
 from sweeps.ledger.record import Record
 from sweeps.ledger.search_name import search_name
+from sweeps.ledger.sharing import Shared
 from sweeps.ledger.tally import Tally
 from sweeps.ledger.trial_events import TrialOutcome
+from sweeps.ledger.trial_record import InvalidProposal, SearchEnd, TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
-
-
-@dataclass
-class TrialRecord:
-    """The state of one trial."""
-
-    id: str
-    study: str
-    number: int
-    phase: Phase
-    candidate_of: str | None
-    seed: int
-    params: Mapping[str, Scalar]
-    """What the search chose, by dotted path; empty where nothing is searched."""
-    config: Mapping[str, object]
-    config_id: str
-    search: int = 1
-    """The number of the search that proposed the config, among those of the study."""
-    number_in_search: int = 0
-    """Its place among the trials of its search, from 0, when it was proposed."""
-    last: int = 1
-    """The evaluations whose mean is the score."""
-    state: TrialState = TrialState.PLANNED
-    reason: str | None = None
-    attempts: int = 0
-    crashes: dict[Failure, int] = field(default_factory=dict)
-    """Attempts that ended in an error, by kind; others were cut short together with their driver."""
-    retries: int = 0
-    """How often the trial was tried again after an error."""
-    failure: Failure | None = None
-    """The kind of error that ended the last attempt, if one did."""
-    gpu: float | None = None
-    """The share of a GPU that the trial gets after it ran out of memory; none for the share of all trials."""
-    share: float | None = None
-    """The share of a GPU that the last attempt got, with `resources: {gpu: auto}`."""
-    reused_from: str | None = None
-    """The trial whose outcome was taken over, because the config had been trained on this seed already."""
-    node: str | None = None
-    """Where the last attempt ran."""
-    reports: dict[int, EpochReport] = field(default_factory=dict)
-    """The first report of every epoch."""
-    stopped: trial_events.Stopped | None = None
-    """The decision to stop the trial early, once it is taken."""
-    result: TrialOutcome = field(default_factory=TrialOutcome)
-    """What the trial ended with."""
-    started_at: str | None = None
-    ended_at: str | None = None
-    environment_id: str | None = None
-    code: str | None = None
-    """The digest of the code that its last attempt ran on; none where an earlier version of kdsweep recorded it."""
-    is_valid: ClassVar = True
-    _read: tuple[int, Mapping[int, float], float | None] = field(default=(0, {}, None), repr=False, compare=False)
-    """How many reports were read, the curve that they make, and the score of a complete trial with this curve."""
-
-    @property
-    def epochs(self) -> int:
-        """The epochs that were planned."""
-        return cast(int, self.config["epochs"])
-
-    @property
-    def epochs_run(self) -> int:
-        """The epochs that were run so far, each counted once."""
-        ended_after = self.result.epochs_run
-        return ended_after if ended_after is not None else max(self.reports, default=0)
-
-    @property
-    def committed(self) -> int:
-        """What the trial takes from its study's budget, in epochs: all that are planned until it has ended."""
-        return self.epochs if self.state.is_unfinished else self.epochs_run
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training so far, all attempts."""
-        in_all = self.result.seconds
-        return in_all if in_all is not None else sum(r.seconds.get("total", 0.0) for r in self.reports.values())
-
-    @property
-    def curve(self) -> Mapping[int, float]:
-        """What the trial would be worth if an epoch were its last one, by epoch; evaluated epochs only."""
-        return self._reports_read()[1]
-
-    @property
-    def stopped_at(self) -> int | None:
-        """The rung at which the trial was stopped and has ended; none for others."""
-        return self.stopped.rung if self.stopped is not None and self.state is TrialState.PRUNED else None
-
-    @property
-    def score(self) -> float | None:
-        """What the trial is worth; none unless it is complete."""
-        return self._reports_read()[2] if self.state is TrialState.COMPLETE else None
-
-    def _reports_read(self) -> tuple[int, Mapping[int, float], float | None]:
-        """Curve and score, read anew where reports have been added; none is ever replaced."""
-        if self._read[0] != len(self.reports):
-            evaluated = scores.evaluations(self._metrics)
-            curve, score = scores.curve(evaluated, self.last), scores.score(self._metrics, self.last)
-            self._read = (len(self.reports), curve, score)
-        return self._read
-
-    @property
-    def reached(self) -> float | None:
-        """The same of the last evaluations that gave a number, however the trial ended; none if none did."""
-        return scores.reached((each for each in self._metrics if each[0] <= self.epochs_run), self.last)
-
-    @property
-    def _metrics(self) -> list[scores.EpochMetrics]:
-        return [(epoch, report.metrics) for epoch, report in self.reports.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +36,6 @@ class LastLook:
     look: sweep_events.Looked
     data: frozenset[FreshRun]
     failed: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidProposal:
-    """What a search proposed and no trial could be made of."""
-
-    params: Mapping[str, Scalar]
-    reason: str
-    search: int = 1
-    state: ClassVar = TrialState.FAILED
-    score: ClassVar = None
-    curve: ClassVar[Mapping[int, float]] = {}
-    is_valid: ClassVar = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +77,20 @@ class SweepState:
     """Their counts and budgets by search, and which of them are unfinished."""
     invalid: dict[str, list[InvalidProposal]] = field(default_factory=dict)
     """What the searches of a study proposed in vain."""
+    proposals: dict[str, list[TrialRecord | InvalidProposal]] = field(default_factory=dict)
+    """By `search_name`, all that a search has proposed, in order."""
+    ends: dict[str, list[SearchEnd]] = field(default_factory=dict)
+    """By `search_name`, the ends of what it has proposed, in order; a trial that goes on may have several."""
     in_vain: dict[str, int] = field(default_factory=dict)
     """By `search_name`, how many proposals in a row made no valid config, up to the last one."""
     exhausted: dict[str, str] = field(default_factory=dict)
     """By `search_name`, why a search proposes nothing more although it has budget left."""
+    pace: Pace = field(default_factory=Pace)
+    """How long epochs have taken."""
+    retries: int = 0
+    """Attempts that were repeated after an error."""
+    most_memory: MemoryUse | None = None
+    """The report of the trial that has held the largest share of its GPU; none without a GPU."""
     decisions: list[Decision] = field(default_factory=list)
     command: sweep_events.Command | None = None
     """The command that began the last session; none if that is not known."""
@@ -216,6 +107,8 @@ class SweepState:
     frozen_by: Record | None = None
     """Its record."""
     last: Record | None = None
+    _configs: dict[str, Shared] = field(default_factory=dict, repr=False, compare=False)
+    _evaluations: dict[str, Shared] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> "SweepState":
@@ -236,8 +129,8 @@ class SweepState:
         return self.begun
 
     def trial(self, study: str, number: int) -> TrialRecord:
-        """A trial of a study, by its number."""
-        return next(trial for trial in self.by_study[study] if trial.number == number)
+        """A trial of a study, by its number, from 0 in the order in which they were proposed."""
+        return self.by_study[study][number]
 
     @property
     def score_evaluations(self) -> int:
@@ -245,22 +138,20 @@ class SweepState:
         recorded = cast(Mapping[str, int], self.sweep.spec.get("score", {}))
         return recorded.get("last", 1)
 
-    def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> list[TrialRecord]:
+    def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> Sequence[TrialRecord]:
         """The trials of a study, or of one of its searches, in order of their number."""
         if phase is Phase.SEARCH and search is not None:
-            return [*self.tally.of_search(study, search).trials]
-        trials = self.by_study.get(study, [])
-        return [trial for trial in trials if phase in (None, trial.phase) and search in (None, trial.search)]
+            return self.tally.of_search(study, search).trials
+        trials = self.by_study.get(study, []) if phase is None else self.tally.of_study(study, phase)
+        return trials if search is None else [trial for trial in trials if trial.search == search]
 
-    def proposed(self, study: str, search: int = 1) -> list[TrialRecord | InvalidProposal]:
-        """All that a search of a study has proposed: its trials, those left out included, and what was not valid."""
-        trials = self.of_study(study, search=search)
-        searched = [trial for trial in trials if trial.phase.is_searched]
-        return [*searched, *(proposal for proposal in self.invalid.get(study, []) if proposal.search == search)]
+    def proposed(self, study: str, search: int = 1) -> Sequence[TrialRecord | InvalidProposal]:
+        """All that a search of a study has proposed, in order: its trials, also left out ones, and what was invalid."""
+        return self.proposals.get(search_name(study, search), [])
 
-    def of_phase(self, phase: Phase) -> list[TrialRecord]:
+    def of_phase(self, phase: Phase) -> Sequence[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
-        return [trial for trial in self.trials.values() if trial.phase == phase]
+        return self.tally.phases.get(phase, [])
 
     @property
     def failed_fresh(self) -> frozenset[str]:
@@ -371,10 +262,9 @@ class SweepState:
         self.environments[self.environment_id] = event.environment
         self.command = event.command
         self.finished, self.aborted = False, None
-        for trial in self.trials.values():
-            if trial.state is TrialState.RUNNING:
-                trial.state = TrialState.PLANNED
-        self.tally = Tally.of(self.trials.values())
+        for trial in self.tally.unfinished:
+            trial.state = TrialState.PLANNED
+            self.tally.update(trial)
         self._note(record, event, detail=f"environment {self.environment_id}")
 
     def _grow(self, record: Record, event: sweep_events.Grown) -> None:
@@ -392,8 +282,11 @@ class SweepState:
         self._note(record, event, detail="; ".join(event.changes))
 
     def _note_invalid(self, record: Record, event: trial_events.Infeasible) -> None:
-        self.invalid.setdefault(event.study, []).append(InvalidProposal(event.params, event.reason, event.search))
+        proposal = InvalidProposal(event.params, event.reason, event.search)
         name = search_name(event.study, event.search)
+        self.invalid.setdefault(event.study, []).append(proposal)
+        self.proposals.setdefault(name, []).append(proposal)
+        self.ends.setdefault(name, []).append(SearchEnd(proposal, proposal.state, 0))
         self.in_vain[name] = self.in_vain.get(name, 0) + 1
         params = ", ".join(f"{path}={value}" for path, value in event.params.items())
         detail = f"{params}: {event.reason}" if params else event.reason
@@ -408,26 +301,21 @@ class SweepState:
             candidate_of=event.candidate_of,
             seed=event.seed,
             params=event.params,
-            config=event.config,
+            config=self._configs.setdefault(event.study, Shared())(event.config),
             config_id=event.config_id,
             search=event.search,
             last=self.score_evaluations,
         )
+        name = search_name(trial.study, trial.search)
         if trial.phase is Phase.SEARCH and (earlier := self.tally.of_search(trial.study, trial.search).trials):
             trial.number_in_search = earlier[-1].number_in_search + 1
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
+        if trial.phase.is_searched:
+            self.proposals.setdefault(name, []).append(trial)
         if trial.phase is Phase.SEARCH:
-            self.in_vain.pop(search_name(trial.study, trial.search), None)
+            self.in_vain.pop(name, None)
         self._note(record, event, trial, detail=_of_search(trial.search, trial.phase))
-
-    def _report(self, trial: TrialRecord, report: EpochReport) -> None:
-        trial.reports.setdefault(report.epoch, report)
-        gpu_bytes = self.environments.get(trial.environment_id or "", {}).get("gpu_memory_bytes")
-        if report.peak_memory_bytes and isinstance(gpu_bytes, int):
-            records = report.epoch == 1 and trial.epochs > 1  # then the teacher computes, too, in the first trials
-            busy = None if records else report.gpu_busy
-            self.gpu_use = self.gpu_use.with_epoch(students_at(trial.share), report.peak_memory_bytes, gpu_bytes, busy)
 
     def _start(self, record: Record, event: trial_events.Started) -> None:
         trial = self.trials[event.trial]
@@ -445,6 +333,20 @@ class SweepState:
         trial.environment_id, trial.node = event.environment_id, event.node
         trial.code = event.code or trial.code
 
+    def _report(self, trial: TrialRecord, report: EpochReport) -> None:
+        if report.epoch in trial.reports:
+            return
+        trial.reports[report.epoch] = report
+        self.pace.add(report)
+        used = MemoryUse.of(report, self.environments.get(trial.environment_id or "", {}))
+        if used is None:
+            return
+        if self.most_memory is None or used.share > self.most_memory.share:
+            self.most_memory = used
+        records = report.epoch == 1 and trial.epochs > 1  # then the teacher computes, too, in the first trials
+        busy = None if records else report.gpu_busy
+        self.gpu_use = self.gpu_use.with_epoch(students_at(trial.share), used.peak, used.total, busy)
+
     def _reuse(self, record: Record, event: trial_events.Reused) -> None:
         trial, source = self.trials[event.trial], self.trials[event.source]
         trial.reused_from = source.id
@@ -453,13 +355,24 @@ class SweepState:
 
     def _end(self, record: Record, event: trial_events.Ended) -> None:
         trial = self.trials[event.trial]
-        trial.state, trial.reason, trial.result, trial.ended_at = event.state, event.reason, event.result, record.at
+        result = replace(
+            event.result,
+            evaluation=self._evaluation(event.result.evaluation),
+            held_out=self._evaluation(event.result.held_out),
+        )
+        trial.state, trial.reason, trial.result, trial.ended_at = event.state, event.reason, result, record.at
         trial.failure = None
         if event.state is TrialState.FAILED:
             trial.failure = recorded_failure(event.failure, event.reason)
             trial.crashes[trial.failure] = trial.crashes.get(trial.failure, 0) + 1
+        if trial.phase.is_searched:
+            end = SearchEnd(trial, event.state, max(trial.curve, default=0))
+            self.ends.setdefault(search_name(trial.study, trial.search), []).append(end)
         detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
         self._note(record, event, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
+
+    def _evaluation(self, content: Content | None) -> Content | None:
+        return content and self._evaluations.setdefault(content["role"], Shared())(content)
 
     def _go_on(self, trial: TrialRecord) -> None:
         """A trial that has ended at a rung is to be continued; one that runs simply goes on."""
@@ -472,6 +385,7 @@ class SweepState:
         trial.state, trial.reason, trial.failure = TrialState.PLANNED, event.reason, event.failure
         trial.result, trial.ended_at = TrialOutcome(), None
         trial.retries += 1
+        self.retries += 1
         trial.crashes[event.failure] = trial.crashes.get(event.failure, 0) + 1
         trial.gpu = event.gpu or trial.gpu
         if event.failure == "out_of_memory" and trial.share:
@@ -485,7 +399,7 @@ class SweepState:
             if trial.state is TrialState.FAILED:
                 trial.state, trial.crashes, trial.result, trial.ended_at = TrialState.PLANNED, {}, TrialOutcome(), None
                 trial.gpu = None
-        self.tally = Tally.of(self.trials.values())
+                self.tally.update(trial)
         self._note(record, event, detail=event.reason)
 
     def _note_rung(self, record: Record, event: trial_events.Promoted | trial_events.Stopped) -> None:

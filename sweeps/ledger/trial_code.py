@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from kdtrain.code_digest import digests_of, part_names, parts_of_package
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
 
 Digests = Mapping[str, str]
 """By part, the digest of its code."""

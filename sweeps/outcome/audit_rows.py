@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 
 _ENDED = (TrialState.COMPLETE, TrialState.DIVERGED)

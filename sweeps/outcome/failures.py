@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sweeps.ledger.mending import runs_again
-from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import TrialState
 
 

@@ -27,9 +27,9 @@ def freeze(sweep: Store) -> Frozen:
     Raises:
         InputError: If there is no sweep, it is not finished, nothing can be chosen, or it is frozen already.
     """
-    ledger = Ledger(sweep)
+    state = SweepState()
+    ledger = Ledger(sweep, take=state.apply)
     try:
-        state = SweepState.of(ledger.records)
         if state.begun is None:
             raise InputError(f"no sweep in {sweep} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
         if state.frozen is not None and state.frozen_by is not None:

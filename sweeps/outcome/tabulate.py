@@ -23,9 +23,11 @@ from kdtrain.methods import get_method
 from kdtrain.space import Scalar
 from sweeps.ledger.extent import Extent
 from sweeps.ledger.grow_command import grow_command
-from sweeps.ledger.ledger import read_whole, say_once
+from sweeps.ledger.ledger import say_once
 from sweeps.ledger.looks import before
-from sweeps.ledger.state import Decision, SweepState, TrialRecord
+from sweeps.ledger.read_state import read_state
+from sweeps.ledger.state import Decision, SweepState
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.outcome.audit_rows import audit_rows
@@ -58,8 +60,8 @@ def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
 
 def _load(store: Store) -> tuple[SweepSpec, SweepState, Extent]:
     """Spec and state, and the records that they follow from; what a reader should know of them is said once."""
-    found = read_whole(store, say_once)
-    state = SweepState.of(found.records)
+    read = read_state(store, say_once)
+    state = read.state
     if state.begun is None:
         raise InputError(f"no sweep in {store} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
     if (text := unknown_trials(store, state.trials)) is not None:
@@ -67,7 +69,7 @@ def _load(store: Store) -> tuple[SweepSpec, SweepState, Extent]:
     recorded = current_stand_in()
     if isinstance(recorded, Recorded):
         recorded.learn(state.sweep.foreign or _shown_by_trials(state))
-    return parse_spec(state.sweep.spec), state, found.extent
+    return parse_spec(state.sweep.spec), state, read.found.extent
 
 
 def _shown_by_trials(state: SweepState) -> Facts:

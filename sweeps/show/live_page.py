@@ -24,8 +24,9 @@ from kdtrain.loop.reports import OUTSIDE
 from kdtrain.space import Range
 from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import now
-from sweeps.ledger.state import SweepState, TrialRecord
-from sweeps.ledger.trial_state import Phase, TrialState
+from sweeps.ledger.state import SweepState
+from sweeps.ledger.trial_record import TrialRecord
+from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.tabulate import load_state
 from sweeps.show.looks import earlier_looks, last_look, words
 from sweeps.show.progress import Summary, health, show_status, summarize
@@ -172,7 +173,8 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
 
 
 def _colors(spec: SweepSpec) -> dict[str, str]:
-    baseline = [study == spec.baseline for study in spec.studies]
+    first = spec.baseline
+    baseline = [study == first for study in spec.studies]
     return colors(pd.DataFrame({"study": [study.name for study in spec.studies], "is_baseline": baseline}))
 
 
@@ -184,32 +186,23 @@ def _left(summary: Summary) -> str:
 
 
 def _failures(state: SweepState, summary: Summary) -> tuple[str, str]:
-    ended = [trial for trial in state.trials.values() if trial.state.is_over and trial.phase is not Phase.AUDIT]
-    wrong = [trial for trial in ended if trial.state in (TrialState.FAILED, TrialState.DIVERGED)]
+    wrong = state.tally.broken
     if not wrong:
-        retried = sum(trial.retries for trial in state.trials.values())
-        return (f"none; {retried} attempts were repeated after an error" if retried else "none"), ""
-    last = max(wrong, key=lambda trial: trial.ended_at or "")
+        return (f"none; {state.retries} attempts were repeated after an error" if state.retries else "none"), ""
+    counts = [pair for of_study in state.tally.states.values() for pair in of_study.items()]
+    ended = sum(count for (trial_state, _), count in counts if trial_state.is_over)
+    last = max(wrong.values(), key=lambda trial: trial.ended_at or "")
     reason = (last.reason or "no reason recorded").strip().splitlines()[-1]
-    text = f"{len(wrong)} of {len(ended)} ended trials ({share(len(wrong) / len(ended))}); last {last.id}: {reason}"
+    text = f"{len(wrong)} of {ended} ended trials ({share(len(wrong) / ended)}); last {last.id}: {reason}"
     return text, "amber"
 
 
 def _stale(state: SweepState) -> list[str]:
     """Trials that run but have long reported nothing, by the clock of the ledger."""
-    if state.last is None:
+    if state.last is None or (usual := state.pace.usual) is None:
         return []
-    paces = [
-        seconds
-        for trial in state.trials.values()
-        for report in trial.reports.values()
-        if (seconds := report.seconds.get("total"))
-    ]
-    if not paces:
-        return []
-    usual = sorted(paces)[len(paces) // 2]
     silent_trials = []
-    for trial in state.trials.values():
+    for trial in state.tally.unfinished:
         if trial.state is not TrialState.RUNNING or trial.started_at is None:
             continue
         reported = sum(r.seconds.get(part, 0.0) for r in trial.reports.values() for part in ("total", *OUTSIDE))
@@ -236,13 +229,15 @@ def _budgets(summary: Summary, palette: dict[str, str]) -> str:
 
 def _curves(state: SweepState, palette: dict[str, str]) -> str:
     """The trials of the search with the highest scores now, whatever epoch they are in."""
-    begun = [trial for trial in state.trials.values() if trial.phase is Phase.SEARCH and trial.curve]
-    top = sorted(begun, key=lambda trial: -_last(trial))[:SHOWN]
+    searches = state.tally.searches.values()
+    begun = sum(of_search.evaluated for of_search in searches)
+    leading = (trial for of_search in searches for trial in of_search.leading(SHOWN))
+    top = sorted(leading, key=lambda trial: (-_last(trial), state.tally.place(trial)))[:SHOWN]
     curves = {trial.id: [(epoch, 100 * miou) for epoch, miou in sorted(trial.curve.items())] for trial in top}
     looks = {trial.id: palette.get(trial.study, BASELINE) for trial in top}
     drawn = svg.lines(curves, looks, "epoch", "score (points)")
     names = {f"{trial.id} ({trial.state})": looks[trial.id] for trial in top}
-    rest = f"{len(top)} of {len(begun)} search trials, by {scores.in_words(state.score_evaluations)}; {OPTIMISTIC}."
+    rest = f"{len(top)} of {begun} search trials, by {scores.in_words(state.score_evaluations)}; {OPTIMISTIC}."
     return page.figure(page.keys(names) + drawn, "The trials with the highest scores now.", rest) if drawn else ""
 
 
@@ -255,10 +250,11 @@ def _edges(spec: SweepSpec, state: SweepState) -> list[str]:
     """The best trial of each study, where a value of it lies at the edge of its range."""
     edges = []
     for study in spec.studies:
-        complete = [trial for trial in state.of_study(study.name, Phase.SEARCH) if trial.score is not None]
+        searches = range(1, spec.repeats_of(study) + 1)
+        complete = [trial for n in searches for trial in state.tally.of_search(study.name, n).best(1)]
         if not complete:
             continue
-        best = max(complete, key=lambda trial: trial.score or 0.0)
+        best = max(complete, key=lambda trial: (trial.score or 0.0, -trial.number))
         for name, domain in spec.space_of(study).items():
             value = best.params.get(name)
             if not isinstance(domain, Range) or not isinstance(value, int | float):

@@ -3,9 +3,10 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -32,8 +33,9 @@ from sweeps.driver.looking import seeds_now
 from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import now
 from sweeps.ledger.search_name import search_name
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_events import Ended
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.show.commands import next_command
@@ -60,6 +62,8 @@ _STATES = (
     TrialState.FAILED,
 )
 _REDRAW, _REPRINT = 0.5, 5.0
+_FAILURES = 3
+"""Failures that are shown."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Summary:
     best: tuple[str, float] | None
     seconds_left: float | None
     failures: tuple[str, ...]
+    """The last ones."""
     memory: str
     """What trials hold of a GPU, and what follows from it; empty on a CPU."""
     invalid: tuple[str, ...] = ()
@@ -103,16 +108,18 @@ class Summary:
 
 def summarize(spec: SweepSpec, state: SweepState) -> Summary:
     """The summary of a sweep: what every display shows."""
-    searched = [(trial, trial.score) for trial in state.trials.values() if trial.phase is Phase.SEARCH]
-    scored = [(trial.id, score) for trial, score in searched if score is not None]
-    failed = [trial for trial in state.trials.values() if trial.state is TrialState.FAILED]
+    broken = state.tally.broken
+    failed = (broken[place] for place in sorted(broken, reverse=True) if broken[place].state is TrialState.FAILED)
+    last = [f"{trial.id}: {trial.reason.splitlines()[0]}" for trial in islice(failed, _FAILURES) if trial.reason]
+    best = [trial for of_search in state.tally.searches.values() for trial in of_search.best(1)]
+    first = max(best, key=lambda trial: (trial.score or 0.0, -state.tally.place(trial)), default=None)
     return Summary(
         name=spec.name,
         phase=_phase(spec, state),
         studies=tuple(_study(spec, state, study) for study in spec.studies),
-        best=max(scored, key=lambda pair: pair[1], default=None),
+        best=None if first is None or first.score is None else (first.id, first.score),
         seconds_left=_seconds_left(spec, state),
-        failures=tuple(f"{trial.id}: {(trial.reason or '').splitlines()[0]}" for trial in failed if trial.reason),
+        failures=tuple(reversed(last)),
         memory=_memory(spec, state),
         invalid=tuple(
             f"{study}: proposals of no valid config, at no cost: {len(proposals)}; the last: {proposals[-1].reason}"
@@ -165,7 +172,7 @@ def table(summary: Summary) -> Group:
             "" if study.confirmed is None else f"{points(study.confirmed)} (n={study.fresh_runs})",
         )
     head = Text.assemble((summary.name, "bold"), f"  {summary.phase}  {_states(summary)}  {_left(summary)}")
-    failures = [Text(f"failed {failure}", style="red") for failure in summary.failures[-3:]]
+    failures = [Text(f"failed {failure}", style="red") for failure in summary.failures]
     memory = [Text(summary.memory, style="dim")] if summary.memory else []
     invalid = [Text(sentence, style="dim") for sentence in summary.invalid]
     return Group(head, grid, *memory, *invalid, *failures)
@@ -203,11 +210,12 @@ def health(sweep: Store, state: SweepState) -> str:
 
 def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
     """The cost of fresh seeds beside the search, and how far the final seeds are."""
-    epochs = {phase: sum(trial.committed for trial in state.of_phase(phase)) for phase in Phase}
+    search = sum(of_search.epochs for of_search in state.tally.searches.values())
+    confirm = sum(trial.committed for trial in state.of_phase(Phase.CONFIRM))
     lines = []
-    if epochs[Phase.SEARCH] and epochs[Phase.CONFIRM]:
-        share = epochs[Phase.SEARCH] / (epochs[Phase.SEARCH] + epochs[Phase.CONFIRM])
-        begun = min(len(race(spec, state, study, search)) for study, search in all_searches(spec))
+    if search and confirm:
+        share = search / (search + confirm)
+        begun = min(len(race(spec, state, *each)) for each in all_searches(spec))
         lines.append(
             f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; of the epochs so far the search took "
             f"{share:.0%} ({GOOD_SPLIT})"
@@ -296,32 +304,31 @@ class Display:
 
 
 def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
-    trials = [trial for trial in state.of_study(study.name) if trial.phase is not Phase.AUDIT]
-    scores = [score for trial in trials if trial.phase is Phase.SEARCH and (score := trial.score) is not None]
-    fresh = _fresh_scores(trials)
+    counts: Counter[str] = Counter()
+    for (ended, is_reused), count in state.tally.states.get(study.name, {}).items():
+        counts[REUSED if is_reused and ended is TrialState.COMPLETE else ended] += count
+    searches_of = range(1, spec.repeats_of(study) + 1)
+    best = [trial.score for n in searches_of for trial in state.tally.of_search(study.name, n).best(1)]
+    fresh = _fresh_scores(state.of_study(study.name, Phase.CONFIRM))
     best_fresh = max(fresh, key=lambda scores: (len(scores), sum(scores) / len(scores)), default=[])
     spent, budget = _spent(spec, state, study)
     return StudyProgress(
         name=study.name,
-        states={name: count for name in _STATES if (count := sum(_shown_state(trial) == name for trial in trials))},
+        states={name: counts[name] for name in _STATES if counts[name]},
         spent=spent,
         budget=budget,
-        best=max(scores, default=None),
+        best=max((score for score in best if score is not None), default=None),
         confirmed=sum(best_fresh) / len(best_fresh) if best_fresh else None,
         fresh_runs=len(best_fresh),
         invalid=len(state.invalid.get(study.name, ())),
     )
 
 
-def _shown_state(trial: TrialRecord) -> str:
-    return REUSED if trial.state is TrialState.COMPLETE and trial.reused_from is not None else trial.state
-
-
-def _fresh_scores(trials: list[TrialRecord]) -> list[list[float]]:
+def _fresh_scores(trials: Sequence[TrialRecord]) -> list[list[float]]:
     """The scores of every config on fresh seeds; of a config that two searches found each training counts once."""
     by_config: dict[str, dict[int, float]] = {}
     for trial in trials:
-        if trial.phase is Phase.CONFIRM and (score := trial.score) is not None:
+        if (score := trial.score) is not None:
             by_config.setdefault(trial.config_id, {})[trial.seed] = score
     return [list(by_seed.values()) for by_seed in by_config.values()]
 
@@ -348,15 +355,9 @@ def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str
 
 def _memory(spec: SweepSpec, state: SweepState) -> str:
     """The most that any trial has held of its GPU, seen from its first epoch on."""
-    peaks: list[tuple[int, int]] = []
-    for trial in state.trials.values():
-        peak = max((report.peak_memory_bytes or 0 for report in trial.reports.values()), default=0)
-        total = state.environments.get(trial.environment_id or "", {}).get("gpu_memory_bytes")
-        if peak and isinstance(total, int):
-            peaks.append((peak, total))
-    if not peaks:
+    if state.most_memory is None:
         return ""
-    peak, total = max(peaks, key=lambda pair: pair[0] / pair[1])
+    peak, total = state.most_memory
     fitting = advice(peak, total)
     held = f"GPU memory: a trial holds up to {peak / 2**30:.1f} of {total / 2**30:.0f} GiB"
     if spec.resources.is_measured:
@@ -376,10 +377,10 @@ def _phase(spec: SweepSpec, state: SweepState) -> str:
         return "starting"
     if state.frozen is not None:
         return "training on final seeds"
-    if any(trial.phase is Phase.AUDIT and trial.state.is_unfinished for trial in state.trials.values()):
+    unfinished = {trial.phase for trial in state.tally.unfinished}
+    if Phase.AUDIT in unfinished:
         return "training stopped trials to their end"
-    searching = any(trial.phase is Phase.SEARCH and trial.state.is_unfinished for trial in state.trials.values())
-    confirming = any(trial.phase is Phase.CONFIRM for trial in state.trials.values())
+    searching, confirming = Phase.SEARCH in unfinished, bool(state.of_phase(Phase.CONFIRM))
     if searching and confirming:
         return "searching and confirming"
     return "confirming on fresh seeds" if confirming else "searching"
@@ -397,11 +398,10 @@ def _left(summary: Summary) -> str:
 
 def _seconds_left(spec: SweepSpec, state: SweepState) -> float | None:
     """Epochs that are still to come, at the mean pace so far, shared among the trials that run at once."""
-    timed = [report.seconds.get("total", 0.0) for trial in state.trials.values() for report in trial.reports.values()]
-    if not timed:
+    if (epoch_s := state.pace.mean) is None:
         return None
-    at_once = max(1, sum(trial.state is TrialState.RUNNING for trial in state.trials.values()))
-    return _epochs_left(spec, state) * sum(timed) / len(timed) / at_once
+    at_once = max(1, sum(trial.state is TrialState.RUNNING for trial in state.tally.unfinished))
+    return _epochs_left(spec, state) * epoch_s / at_once
 
 
 def _seeds_after_next_look(spec: SweepSpec, state: SweepState) -> int:
@@ -411,24 +411,23 @@ def _seeds_after_next_look(spec: SweepSpec, state: SweepState) -> int:
 
 
 def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
-    left = float(sum(t.epochs - t.epochs_run for t in state.trials.values() if t.state.is_unfinished))
+    left = float(sum(trial.epochs - trial.epochs_run for trial in state.tally.unfinished))
     if state.frozen is not None:
         to_come = [run.study.name for run in final_runs(spec, state)][len(state.of_phase(Phase.FINAL)) :]
         return left + sum(spec.epochs[study] for study in to_come)
     audited = {audit.candidate_of for audit in state.of_phase(Phase.AUDIT)}
     left += sum(trial.epochs - trial.epochs_run for trial in drawn(spec, state) if trial.id not in audited)
     for study in spec.studies:
-        epochs = spec.config_for(study).epochs
+        epochs = spec.epochs[study.name]
         numbers, budget = range(1, spec.repeats_of(study) + 1), spec.search_budget
         for search in numbers if searches(spec, study) else ():
             if search_name(study.name, search) in state.exhausted:
                 continue
-            searched = state.of_study(study.name, Phase.SEARCH, search)
-            ended = [trial.epochs_run for trial in searched if trial.state.is_over]
-            usual = sum(ended) / len(ended) if ended else float(epochs)
+            searched = state.tally.of_search(study.name, search)
+            usual = searched.ended_epochs / searched.ended if searched.ended else float(epochs)
             lefts = []
             if budget.trials is not None:
-                lefts.append((budget.trials - len(searched)) * usual)
+                lefts.append((budget.trials - len(searched.trials)) * usual)
             if budget.epochs is not None:
                 lefts.append(float(budget.epochs - spent_epochs(state, study, search)))
             left += max(0.0, min(lefts))

@@ -2,23 +2,52 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from pydantic import field_validator
 
+from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.runtime.random_streams import derive
 from kdtrain.space import Choice, Scalar
-from sweeps.driver.samplers.ranking import worth
+from sweeps.driver.samplers.options import checked
+from sweeps.driver.samplers.ranking import Ranked, ranked
 from sweeps.driver.searched import SearchedTrial
 from sweeps.spec.paths import Space, drawn, shares
+
+if TYPE_CHECKING:
+    from cmaes import CMA
+
+
+class CmaEsOptions(Strict):
+    """The options of `CmaEsSampler`."""
+
+    population: int | None = None
+    sigma: float = 0.2
+
+    @field_validator("population", mode="before")
+    @classmethod
+    def _whole(cls, value: object) -> object:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 2):
+            raise ValueError(f"must be a whole number from 2, got {value!r}")
+        return value
+
+    @field_validator("sigma", mode="before")
+    @classmethod
+    def _share(cls, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+            raise ValueError(f"must be above 0 and at most 1, got {value!r}")
+        return value
 
 
 class CmaEsSampler:
     """CMA-ES, by the package `cmaes`. Hansen & Ostermeier 2001.
 
-    Its ended trials, in order, make the generations. Only their ranks within a generation count, so one that was
-    stopped early ranks behind the complete ones and one that diverged last. Choices have no order, so they are drawn at
-    random.
+    Trials make the generations in the order in which they ended; one that was stopped, goes on and ends again comes
+    into two of them. Only the ranks within a generation count, so one that was stopped early ranks behind the complete
+    ones and one that diverged last. Choices have no order, so they are drawn at random.
 
     Args:
         population: Trials of a generation; by default 4 + 3 ln(parameters), rounded down.
@@ -31,13 +60,9 @@ class CmaEsSampler:
     def __init__(self, population: int | None = None, sigma: float = 0.2) -> None:
         if find_spec("cmaes") is None:
             raise InputError("it needs the package cmaes, which is not installed: pip install cmaes")
-        if population is not None and (
-            isinstance(population, bool) or not isinstance(population, int) or population < 2
-        ):
-            raise InputError(f"population: must be a whole number from 2, got {population!r}")
-        if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma <= 1:
-            raise InputError(f"sigma: must be above 0 and at most 1, got {sigma!r}")
-        self._population, self._sigma = population, float(sigma)
+        self._options = checked(CmaEsOptions, population=population, sigma=sigma)
+        self._adapted: WeakKeyDictionary[Ranked, CMA] = WeakKeyDictionary()
+        """By search, the distribution after its full generations, which follows from its trials alone."""
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""
@@ -48,19 +73,18 @@ class CmaEsSampler:
 
     def _point(self, ranges: Space, trials: Sequence[SearchedTrial], seed: int) -> list[float]:
         """A draw from the distribution after all full generations."""
-        from cmaes import CMA
+        of_search = ranked(trials)
+        if (cma := self._adapted.get(of_search)) is None:
+            from cmaes import CMA
 
-        unit = np.tile([0.0, 1.0], (len(ranges), 1))
-        cma = CMA(
-            mean=np.full(len(ranges), 0.5),
-            sigma=self._sigma,
-            bounds=unit,
-            seed=seed % 2**32,
-            population_size=self._population,
-        )
-        told = [(value, trial) for trial in trials if (value := worth(trial)) is not None]
+            unit, options = np.tile([0.0, 1.0], (len(ranges), 1)), self._options
+            mean = np.full(len(ranges), 0.5)
+            cma = CMA(mean, options.sigma, bounds=unit, population_size=options.population)
+            self._adapted[of_search] = cma
         size = cma.population_size
-        for begin in range(0, len(told) - size + 1, size):
-            ranked = sorted(told[begin : begin + size], key=lambda pair: pair[0], reverse=True)
-            cma.tell([(np.array(shares(ranges, trial.params)), float(rank)) for rank, (_, trial) in enumerate(ranked)])
+        for begin in range(cma.generation * size, len(of_search.told) - size + 1, size):
+            best_first = sorted(of_search.told[begin : begin + size], key=lambda said: said[0], reverse=True)
+            places = [np.array(shares(ranges, trial.params)) for _, trial in best_first]
+            cma.tell([(place, float(rank)) for rank, place in enumerate(places)])
+        cma.reseed_rng(seed % 2**32)
         return [float(share) for share in cma.ask()]

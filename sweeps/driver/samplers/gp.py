@@ -1,21 +1,21 @@
 """Proposes where a Gaussian process of the scores expects the largest improvement."""
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from statistics import mean, stdev
 
 import numpy as np
 from scipy.special import ndtr
 
-from kdtrain.errors import InputError
+from kdtrain.config_base import Strict
 from kdtrain.runtime.random_streams import numpy_rng
 from kdtrain.space import Scalar, contains
 from sweeps.driver.samplers.cube import Cube
 from sweeps.driver.samplers.gaussian_process import GaussianProcess, Kernel, Observations
+from sweeps.driver.samplers.options import Switch, checked
 from sweeps.driver.samplers.ranking import WORST, ranked, worth
 from sweeps.driver.samplers.sobol import SobolSampler
-from sweeps.driver.searched import Search, SearchedTrial
+from sweeps.driver.searched import SearchedTrial, SearchSampler
 from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.paths import Space, drawn
 
@@ -32,7 +32,13 @@ _CHANGED = 0.6
 """How often a parameter of a candidate nearby differs."""
 
 
-class GPSampler:
+class GPOptions(Strict):
+    """The options of `GPSampler`."""
+
+    share: Switch = False
+
+
+class GPSampler(SearchSampler):
     """Gaussian process: proposes where the expected improvement is largest. Jones et al. 1998, equation 15.
 
     The model is of final scores. A trial that was stopped or still runs counts as its last score plus what complete
@@ -55,15 +61,7 @@ class GPSampler:
     """
 
     def __init__(self, startup: int = 6, share: bool = False) -> None:
-        if not isinstance(share, bool):
-            raise InputError(f"share: must be true or false, got {share!r}")
-        self._startup, self._share, self._search = startup, share, Search()
-
-    def for_search(self, search: Search) -> "GPSampler":
-        """See `sweeps.driver.sampler.ConfigSampler`."""
-        bound = copy(self)
-        bound._search = search
-        return bound
+        self._startup, self._share = startup, checked(GPOptions, share=share).share
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""

@@ -1,19 +1,39 @@
 """All combinations of evenly spaced values."""
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
-from kdtrain.errors import InputError
-from kdtrain.space import Choice, Domain, Scalar
-from sweeps.driver.searched import Search, SearchedTrial
-from sweeps.spec.paths import Space, config_at, drawn, identity, size
+from pydantic import field_validator
+
+from kdtrain.config_base import Strict
+from kdtrain.space import Choice, Domain, Range, Scalar
+from sweeps.driver.samplers.options import checked
+from sweeps.driver.samplers.ranking import Ranked, ranked
+from sweeps.driver.searched import SearchedTrial, SearchSampler
+from sweeps.spec.paths import Space, config_at, drawn, size
 
 _FEW, _MOST = 3, 1000
 """Points of a range where the number of trials is not known, and at most."""
 
 
-class GridSampler:
+class GridOptions(Strict):
+    """The options of `GridSampler`."""
+
+    points: int | Mapping[str, int] | None = None
+
+    @field_validator("points", mode="before")
+    @classmethod
+    def _whole(cls, points: object) -> object:
+        for number in points.values() if isinstance(points, Mapping) else [] if points is None else [points]:
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST:
+                raise ValueError(f"must be whole numbers from 1 to {_MOST}, got {number!r}")
+        return points
+
+
+class GridSampler(SearchSampler):
     """Every combination of evenly spaced values, once, in an order that the search's seed mixes.
 
     Args:
@@ -29,26 +49,23 @@ class GridSampler:
     """Why nothing is proposed any more."""
 
     def __init__(self, points: int | Mapping[str, int] | None = None) -> None:
-        for number in points.values() if isinstance(points, Mapping) else [] if points is None else [points]:
-            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST:
-                raise InputError(f"points: must be whole numbers from 1 to {_MOST}, got {number!r}")
-        self._points, self._search = points, Search()
-
-    def for_search(self, search: Search) -> "GridSampler":
-        """See `sweeps.driver.sampler.ConfigSampler`."""
-        bound = copy(self)
-        bound._search = search
-        return bound
+        self._points = checked(GridOptions, points=points).points
+        self._grids: WeakKeyDictionary[Ranked, _Progress] = WeakKeyDictionary()
+        """By search, its grid, and as many of the first points as are known to be tried."""
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar] | None:
         """See `sweeps.driver.sampler.ConfigSampler`."""
-        grid = self.grid(space)
-        count = int(size(grid))
-        tried = {identity(space, trial.params) for trial in trials}
-        start, step = self._search.seed % count, _coprime(count, self._search.seed)
-        mixed = ((start + number * step) % count for number in range(min(count, len(trials) + 1)))
-        points = (config_at(grid, place) for place in mixed)
-        return next((point for point in points if identity(space, point) not in tried), None)
+        of_search = ranked(trials)
+        if (progress := self._grids.get(of_search)) is None:
+            progress = self._grids[of_search] = _Progress(self.grid(space))
+        count, seed = int(size(progress.grid)), self._search.seed
+        start, step = seed % count, _coprime(count, seed)
+        for number in range(progress.tried, min(count, len(trials) + 1)):
+            point = config_at(progress.grid, (start + number * step) % count)
+            if not self._is_tried(space, trials, point):
+                return point
+            progress.tried = number + 1
+        return None
 
     def idle(self, spaces: Sequence[Space]) -> Iterator[str]:
         """A sentence for every option that has no effect in any of these spaces."""
@@ -60,20 +77,31 @@ class GridSampler:
         """The values of every parameter; without given points, axes grow in turn while the trials hold all points."""
         given = self._points if isinstance(self._points, Mapping) else dict.fromkeys(space, self._points)
         most = self._search.trials
-        axes: dict[str, tuple[Scalar, ...]] = {}
-        growing: list[str] = []
-        for path, domain in space.items():
-            points = given.get(path)
-            axes[path] = values(domain, points or (_FEW if most is None else 1))
-            if points is None and most is not None and not isinstance(domain, Choice):
-                growing.append(path)
+        points = {path: given.get(path) or (_FEW if most is None else 1) for path in space}
+        counts = {path: _count(domain, points[path]) for path, domain in space.items()}
+        may_grow = [path for path in space if given.get(path) is None and not isinstance(space[path], Choice)]
+        growing = deque(may_grow if most is not None else ())
         while growing:
-            path = growing.pop(0)
-            finer = {**axes, path: values(space[path], len(axes[path]) + 1)}
-            if len(finer[path]) > len(axes[path]) and math.prod(map(len, finer.values())) <= (most or 0):
-                axes = finer
+            path = growing.popleft()
+            finer = _count(space[path], counts[path] + 1)
+            if finer > counts[path] and math.prod({**counts, path: finer}.values()) <= (most or 0):
+                points[path], counts[path] = counts[path] + 1, finer
                 growing.append(path)
-        return {path: Choice(choices=axis) for path, axis in axes.items()}
+        return {path: Choice(choices=values(domain, points[path])) for path, domain in space.items()}
+
+
+@dataclass
+class _Progress:
+    """The grid of a search, and as many of its first points as are known to be tried."""
+
+    grid: Space
+    tried: int = 0
+
+
+def _count(domain: Domain, points: int) -> int:
+    """How many values there are."""
+    is_continuous = isinstance(domain, Range) and not domain.integer
+    return points if is_continuous else len(values(domain, points))
 
 
 def values(domain: Domain, points: int) -> tuple[Scalar, ...]:

@@ -1,16 +1,17 @@
 """Draws from what is believed, from around the best trial, and from everywhere, in shares that follow the evidence."""
 
 from collections.abc import Sequence
-from copy import copy
 
 import numpy as np
+from pydantic import field_validator
 
-from kdtrain.errors import InputError
+from kdtrain.config_base import Strict
 from kdtrain.runtime.random_streams import numpy_rng
 from kdtrain.space import Range, Scalar, contains
 from sweeps.driver.samplers.beliefs import NEAR, Belief, Source
+from sweeps.driver.samplers.options import Switch, checked
 from sweeps.driver.samplers.ranking import GOOD, Ranked, ranked
-from sweeps.driver.searched import Search, SearchedTrial
+from sweeps.driver.searched import SearchedTrial, SearchSampler
 from sweeps.spec.paths import Space, identity, shares
 
 _STEP = 0.25
@@ -21,7 +22,21 @@ _TOP = 3
 """One in so many of the trials with a score is evidence: the best ones."""
 
 
-class PriorSampler:
+class PriorOptions(Strict):
+    """The options of `PriorSampler`."""
+
+    random: float = 0.25
+    share: Switch = False
+
+    @field_validator("random", mode="before")
+    @classmethod
+    def _share_of_one(cls, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"must be a share from 0 to 1, got {value!r}")
+        return value
+
+
+class PriorSampler(SearchSampler):
     """PriorBand's mixture of prior, incumbent and uniform draws. Mallik et al. 2023, section 5.
 
     A prior draw takes each parameter from a normal distribution around the prior of its domain; one without a prior is
@@ -49,18 +64,8 @@ class PriorSampler:
     """Whether the priors of domains count."""
 
     def __init__(self, startup: int = 6, random: float = 0.25, share: bool = False) -> None:
-        if isinstance(random, bool) or not isinstance(random, int | float) or not 0 <= random <= 1:
-            raise InputError(f"random: must be a share from 0 to 1, got {random!r}")
-        if not isinstance(share, bool):
-            raise InputError(f"share: must be true or false, got {share!r}")
-        self._startup, self._random, self._share = startup, float(random), share
-        self._search = Search()
-
-    def for_search(self, search: Search) -> "PriorSampler":
-        """See `sweeps.driver.sampler.ConfigSampler`."""
-        bound = copy(self)
-        bound._search = search
-        return bound
+        options = checked(PriorOptions, random=random, share=share)
+        self._startup, self._random, self._share = startup, options.random, options.share
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""

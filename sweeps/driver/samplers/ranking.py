@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import NamedTuple, overload
 
 from sweeps.driver.searched import SearchedTrial
 from sweeps.ledger.trial_state import TrialState
@@ -14,8 +14,24 @@ COMPLETE, PRUNED, WORST = 2, 1, 0
 """How a trial ended, as `Worth` has it; the worst ones diverged or are not valid."""
 GOOD, OTHERS = 25, 225
 """The trials that a model is fitted to at most: the best, and the newest others."""
-_Place = tuple[bool, int]
-"""Where a trial stands: what is not valid behind the others, each in the order in which it was proposed."""
+
+
+class _Place(NamedTuple):
+    """Where a trial stands.
+
+    Attributes:
+        arrived: Its number among all proposals, in order.
+        not_valid: Whether it made no valid config.
+        number: Its number among those that did, or did not.
+    """
+
+    arrived: int
+    not_valid: bool
+    number: int
+
+    def shown(self) -> tuple[bool, int]:
+        """The order in which a model sees trials: what is not valid behind the others."""
+        return (self.not_valid, self.number)
 
 
 def worth(trial: SearchedTrial) -> Worth | None:
@@ -24,13 +40,17 @@ def worth(trial: SearchedTrial) -> Worth | None:
     A complete trial counts more than a pruned one, whatever their scores, and a pruned one more than one that diverged
     or whose parameters make no valid config. Of pruned trials the one that came further counts more.
     """
-    state = trial.state
+    return worth_at(trial, trial.state, math.inf)
+
+
+def worth_at(trial: SearchedTrial, state: TrialState, epoch: float) -> Worth | None:
+    """The same when the trial had this state and had been evaluated up to this epoch."""
     if state is TrialState.COMPLETE and trial.is_valid:
         score = trial.score
         return None if score is None else (COMPLETE, 0.0, score)
     if state is TrialState.PRUNED:
         curve = trial.curve
-        last = max(curve, default=-1)
+        last = max((each for each in curve if each <= epoch), default=-1)
         value = curve.get(last, -math.inf)
         return (PRUNED, float(last), value if math.isfinite(value) else -math.inf)
     return (WORST, 0.0, 0.0) if state is TrialState.DIVERGED or not trial.is_valid else None
@@ -43,19 +63,22 @@ class Ranked(Sequence[SearchedTrial]):
     short one.
 
     Args:
-        trials: The trials so far.
+        trials: The trials so far, in the order in which they ended.
     """
 
     def __init__(self, trials: Iterable[SearchedTrial] = ()) -> None:
+        self.told: list[tuple[Worth, SearchedTrial]] = []
+        """What was said about parameters, in the order in which trials ended, each time that one did."""
         self._trials: list[SearchedTrial] = []
         self._valid = 0
         self._places: dict[int, _Place] = {}
         self._worth: dict[_Place, Worth] = {}
         self._ended: list[_Place] = []
-        self._ranks: list[tuple[Worth, int, int]] = []
+        self._ranks: list[tuple[Worth, int, int, _Place]] = []
         self._unfinished: set[_Place] = set()
         for trial in trials:
             self.update(trial)
+            self.tell(trial, trial.state, math.inf)
 
     @overload
     def __getitem__(self, index: int) -> SearchedTrial: ...
@@ -81,7 +104,8 @@ class Ranked(Sequence[SearchedTrial]):
         """Take in a new trial, or what has happened to one."""
         place = self._places.get(id(trial))
         if place is None:
-            place = self._places[id(trial)] = (False, self._valid) if trial.is_valid else (True, self.not_valid)
+            number = self._valid if trial.is_valid else self.not_valid
+            place = self._places[id(trial)] = _Place(len(self), not trial.is_valid, number)
             self._trials.insert(self._valid if trial.is_valid else len(self), trial)
             self._valid += trial.is_valid
         (self._unfinished.add if trial.state.is_unfinished else self._unfinished.discard)(place)
@@ -95,28 +119,34 @@ class Ranked(Sequence[SearchedTrial]):
             del self._ranks[bisect_left(self._ranks, (before, *_earlier_first(place)))]
         if now is not None:
             insort(self._ended, place)
-            insort(self._ranks, (now, *_earlier_first(place)))
+            insort(self._ranks, (now, *_earlier_first(place), place))
+
+    def tell(self, trial: SearchedTrial, state: TrialState, epoch: float) -> None:
+        """Take in that a trial has ended with this state, when it had been evaluated up to this epoch."""
+        if (said := worth_at(trial, state, epoch)) is not None:
+            self.told.append((said, trial))
 
     def best(self, count: int) -> list[SearchedTrial]:
         """The best trials, best first; none that has diverged or is not valid."""
         ranks = reversed(self._ranks[-count:]) if count > 0 else ()
-        return [self._trials[-number] for (kind, *_), _, number in ranks if kind > WORST]
+        return [self._trials[-number] for (kind, *_), _, number, _ in ranks if kind > WORST]
 
     def bounded(self, good: int = GOOD, others: int = OTHERS) -> Sequence[SearchedTrial]:
         """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 
         Up to `good + others` trials that say something: all. Beyond: the best `good` ones, of the rest the newest
-        `others`, and all that have not ended. What is not valid counts as newer than every trial. TPE calls no more
-        than 25 trials good, and weighs older trials less.
+        `others`, and all that have not ended. TPE calls no more than 25 trials good, and weighs
+        older trials less.
         """
         if len(self._ended) <= good + others:
             return self
-        kept = {(not_valid < 0, -number) for _, not_valid, number in self._ranks[-good:]}
+        kept = {place for *_, place in self._ranks[-good:]}
         for place in reversed(self._ended):
             if len(kept) == good + others:
                 break
             kept.add(place)
-        return [self._trials[number + not_valid * self._valid] for not_valid, number in sorted(kept | self._unfinished)]
+        shown = sorted(place.shown() for place in kept | self._unfinished)
+        return [self._trials[number + not_valid * self._valid] for not_valid, number in shown]
 
 
 def ranked(trials: Sequence[SearchedTrial]) -> Ranked:
@@ -126,4 +156,4 @@ def ranked(trials: Sequence[SearchedTrial]) -> Ranked:
 
 def _earlier_first(place: _Place) -> tuple[int, int]:
     """Of equal worth the earlier trial ranks higher."""
-    return (-place[0], -place[1])
+    return (-place.not_valid, -place.number)
