@@ -47,13 +47,17 @@ def test_the_student_alone_and_every_method_live_and_replayed(bench):
         assert found[f"{method}, replayed", "asked"] == 0
 
 
-def test_precisions_switches_and_equality(bench):
+def test_precisions_and_equality(bench):
     numerics.precision(bench)
     differences = [row.value for row in bench.rows() if "difference" in row.metric]
     assert len(differences) == 1 + sum(len(METHODS[method].terms) for method in bench.methods)
     assert 0 < max(differences) < 0.2
     numerics.equality(bench)
     assert all(figures(bench)[method, "equal"] == 1 for method in ("none", *bench.methods))
+
+
+@pytest.mark.slow
+def test_the_switches_of_a_step(bench):
     numerics.switches(bench)
     assert figures(bench)["kd, neither", "images/s"] > 0
 

@@ -191,7 +191,7 @@ class _Yielding:
 
 
 def test_how_busy_a_gpu_is_is_asked_once_a_second_and_not_at_all_where_nvml_is_missing(monkeypatch):
-    answers, now = iter([40, 60]), iter([10.0, 10.0, 10.5, 11.0, 11.0])
+    answers, now = iter([40, 60, 99]), iter([10.0, 10.0, 10.5, 11.0, 11.0])
     monkeypatch.setattr("kdtrain.loop.gpu_busy.time.monotonic", lambda: next(now))
     monkeypatch.setattr(torch.cuda, "utilization", lambda device: next(answers))
     busy = GpuBusy(torch.device("cuda"))
