@@ -33,6 +33,9 @@ def switches(bench: Bench) -> None:
     for name in _SWITCHES:
         if name not in present:
             bench.row(name, "images/s", None, "this version has no such setting")
+    if not bench.on_gpu and "compile_losses" in present:
+        present.remove("compile_losses")
+        bench.row("compile_losses", "images/s", None, "not on a CPU, whose compiler takes minutes")
     sets: list[tuple[str, ...]] = [(), *((name,) for name in present), *([tuple(present)] if len(present) > 1 else [])]
     for method in bench.methods:
         plain: EpochReport | None = None

@@ -32,6 +32,8 @@ from kdtrain.losses.maps import distillation_loss, exactly, sent, wide
 ProjectionSource = Literal["resampled", "fixed"]
 Side = Literal["student", "teacher"]
 
+_LEAST_LOG = -80 * math.log(2)
+
 
 def query_channels(channels: int) -> int:
     """Channels of query and key."""
@@ -73,7 +75,7 @@ def channel_attention(features: Tensor, temperature: float | Tensor, gamma: floa
         channels = wide(x.mT)
         mixture = _fused_attention(-channels, channels, channels, temperature).to(x.dtype).mT
         return mixture if gamma is None else x + gamma * mixture
-    weights = F.softmax(-inner_products(x.mT) / temperature, dim=-1).to(x.dtype).mT
+    weights = _softmax(-inner_products(x.mT) / temperature).to(x.dtype).mT
     return x @ weights if gamma is None else torch.baddbmm(x, x, gamma * weights)
 
 
@@ -90,7 +92,7 @@ def position_attention(
     """
     count, images, positions, channels = blocks.shape
     queries, x = query_channels(channels), blocks.flatten(1, 2)
-    weights, bias = projections.split([channels, 1], -1)
+    weights, bias = sent(projections, blocks).split([channels, 1], -1)
     layers = zip(*(part.split([2 * queries, channels], 1) for part in (weights, bias)), strict=True)
     pair, v = (torch.bmm(x, layer.mT).add_(shift.mT).view(count * images, positions, -1) for layer, shift in layers)
     q, k = pair.split(queries, -1)
@@ -99,9 +101,19 @@ def position_attention(
         mixture = _fused_attention(q, k, v, temperature)
         attended = mixture if gamma is None else x + gamma * mixture
     else:
-        weights = F.softmax((q / temperature) @ k.mT, dim=-1)
+        weights = _softmax((q / temperature) @ k.mT)
         attended = weights @ v if gamma is None else torch.baddbmm(x, gamma * weights, v)
     return attended.view_as(blocks)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Softmax along the last axis, with 0 for what is less than 2^-80 of the largest weight.
+
+    So little changes no sum in float32. But as float32 or as a gradient it may be subnormal, and a CPU multiplies
+    matrices of subnormal numbers ten times slower.
+    """
+    least = scores.detach().amax(-1, keepdim=True) + _LEAST_LOG
+    return F.softmax(scores.masked_fill(scores < least, -torch.inf), dim=-1)
 
 
 def _fused_attention(q: Tensor, k: Tensor, v: Tensor, temperature: float | Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kdtrain.losses import cam_cka, grid_pam_cka
+from kdtrain.losses import attention, cam_cka, grid_pam_cka
 from kdtrain.losses.attention import (
     channel_attention,
     count_blocks,
@@ -357,3 +357,37 @@ def test_learned_projections_of_the_teacher_have_the_gradient_of_the_definition(
     naive_distance(s, naive_pam(teacher.double(), exact[0], 2.0, 0.7), "batch", "biased", "neg_log").backward()
     error = (learned.grad.double() - exact.grad).abs().max() / exact.grad.abs().max()
     assert error < 1e-4
+
+
+class TestWeightsOfAttention:
+    """Matrices of subnormal numbers, which are ten times slower, come from weights that count for nothing."""
+
+    scores = torch.linspace(0, -400, 401)[None].requires_grad_()
+
+    def test_the_least_are_zero_and_none_is_subnormal(self):
+        plain, cut = torch.softmax(self.scores, -1), attention._softmax(self.scores)
+        kept = cut > 0
+        assert kept.sum() == 56  # 80 log 2 = 55.45
+        assert (plain[kept] == cut[kept]).all()
+        smallest = torch.finfo(torch.float32).tiny
+        assert ((plain > 0) & (plain < smallest)).any()
+        assert not ((cut > 0) & (cut < smallest)).any()
+
+    def test_the_gradient_is_that_of_a_softmax(self):
+        weights = torch.randn(401, generator=torch.Generator().manual_seed(0))
+        plain, cut = (
+            torch.autograd.grad((softmax(self.scores) * weights).sum(), self.scores)[0]
+            for softmax in (lambda scores: torch.softmax(scores, -1), attention._softmax)
+        )
+        torch.testing.assert_close(cut, plain, rtol=1e-6, atol=1e-24)
+        assert (cut[cut != 0].abs() > 1e-27).all()
+
+    def test_no_product_of_the_channel_attention_has_a_subnormal_factor(self, monkeypatch):
+        features = torch.randn(2, 64, 20, 30, generator=torch.Generator().manual_seed(0))
+        features *= torch.linspace(0.2, 3, 64)[:, None, None]
+        seen = []
+        baddbmm = torch.baddbmm
+        monkeypatch.setattr(torch, "baddbmm", lambda x, y, weights: seen.append(weights) or baddbmm(x, y, weights))
+        attention.channel_attention(features, 2.0, 0.5)
+        (weights,) = (each.abs() for each in seen)
+        assert not ((weights > 0) & (weights < torch.finfo(torch.float32).tiny)).any()
