@@ -17,7 +17,9 @@ from kdtrain.errors import StorageError
 from kdtrain.loop import feed, rehearsal
 from kdtrain.loop.batches import moved
 from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.pulls import measure_pulls
 from kdtrain.loop.setup import build
+from kdtrain.loop.step import TrainStep
 from kdtrain.loop.stop import InterruptedTrainingError
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.loop.teacher_request import TeacherRequest
@@ -144,6 +146,25 @@ def test_an_error_of_a_sample_ends_the_training_with_its_message(workers, make_c
     with pytest.raises(StorageError, match="the disk of the image cache does not answer"):
         train(make_config(), machine.model_copy(update={"workers": workers}), report=reports.append)
     assert len(reports) == 1
+
+
+@pytest.mark.parametrize("part", ["training", "evaluation", "measurement of pulls"])
+def test_an_error_between_batches_ends_the_thread_though_its_traceback_lives(
+    part, make_config, machine, select, monkeypatch
+):
+    def failing(*args):
+        raise ArithmeticError("no step")
+
+    monkeypatch.setattr(TrainStep, "__call__", failing)
+    works = {
+        "training": lambda: train(make_config(), machine),
+        "evaluation": lambda: evaluate(failing, select, "select", 1, 1.0, torch.device("cpu")),
+        "measurement of pulls": lambda: measure_pulls(make_config(), {}, machine),
+    }
+    with pytest.raises(ArithmeticError, match="no step") as caught:
+        works[part]()
+    assert [thread for thread in threading.enumerate() if thread.name == READER] == []
+    assert caught.value.__traceback__ is not None
 
 
 def test_a_worker_process_that_is_killed_ends_the_training(make_config, machine, monkeypatch):
