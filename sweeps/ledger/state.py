@@ -185,7 +185,8 @@ class SweepState:
                 f"({kind_and_line(error)}); put back the ledger from a copy"
             ) from error
         if (trial_id := trial_of(event)) is not None:
-            self.tally.update(self.trials[trial_id])
+            is_report = isinstance(event, trial_events.EpochReported)
+            (self.tally.reported if is_report else self.tally.update)(self.trials[trial_id])
         self.last = record
         return event
 

@@ -56,7 +56,6 @@ class _InSearch(NamedTuple):
     committed: int = 0
     ended_epochs: int | None = None
     score: Place | None = None
-    value: Place | None = None
 
 
 @dataclass
@@ -72,8 +71,11 @@ class SearchTally(Generic[T]):
     ended_epochs: int = 0
     """The epochs of those."""
     _scores: list[Place] = field(default_factory=list)
-    _values: list[Place] = field(default_factory=list)
     _seen: dict[str, _InSearch] = field(default_factory=dict)
+    _values: list[Place] = field(default_factory=list, compare=False)
+    _value_of: dict[str, Place] = field(default_factory=dict, compare=False)
+    _reported: dict[str, T] = field(default_factory=dict, compare=False)
+    """Trials with reports that nobody has asked for yet."""
 
     @property
     def unfinished(self) -> int:
@@ -83,6 +85,7 @@ class SearchTally(Generic[T]):
     @property
     def evaluated(self) -> int:
         """How many of them were evaluated."""
+        self._read_reports()
         return len(self._values)
 
     def best(self, count: int, skip: int = 0) -> list[T]:
@@ -91,6 +94,7 @@ class SearchTally(Generic[T]):
 
     def leading(self, count: int) -> list[T]:
         """The trials whose last evaluation is the highest, whatever epoch they are in."""
+        self._read_reports()
         return [self.trials[-number] for _, number in reversed(self._values[-count:])]
 
     def update(self, trial: T) -> None:
@@ -99,19 +103,32 @@ class SearchTally(Generic[T]):
         if before is None:
             before = _InSearch(len(self.trials))
             self.trials.append(trial)
-        number, score, last = before.number, trial.score, next(reversed([*trial.curve.values()]), None)
+        number, score = before.number, trial.score
         now = self._seen[trial.id] = _InSearch(
             number,
             trial.committed,
             trial.committed if trial.state.is_over else None,
             None if score is None else (-score, number),
-            None if last is None else (last if math.isfinite(last) else -math.inf, -number),
         )
+        if trial.state.is_over:
+            self.reported(trial)
         self.epochs += now.committed - before.committed
         self.ended += (now.ended_epochs is not None) - (before.ended_epochs is not None)
         self.ended_epochs += (now.ended_epochs or 0) - (before.ended_epochs or 0)
         _move(self._scores, before.score, now.score)
-        _move(self._values, before.value, now.value)
+
+    def reported(self, trial: T) -> None:
+        """Take in that a trial may have a new evaluation."""
+        self._reported[trial.id] = trial
+
+    def _read_reports(self) -> None:
+        for trial in self._reported.values():
+            if values := [*trial.curve.values()]:
+                last = values[-1] if math.isfinite(values[-1]) else -math.inf
+                before, now = self._value_of.get(trial.id), (last, -self._seen[trial.id].number)
+                self._value_of[trial.id] = now
+                _move(self._values, before, now)
+        self._reported.clear()
 
 
 class _Ended(NamedTuple):
@@ -181,12 +198,19 @@ class Tally(Generic[T]):
             self.phases.setdefault(trial.phase, []).append(trial)
             self._studies.setdefault((trial.study, trial.phase), []).append(trial)
         self._count_unfinished(place, trial)
-        if trial.phase is not Phase.AUDIT:
+        if trial.phase is not Phase.AUDIT and (trial.state.is_over or trial.id in self._ended):
             self._count_end(place, trial)
         if trial.phase is Phase.SEARCH:
             _keep(self.stopped, place, trial, trial.stopped_at is not None)
             self.searches.setdefault(search_name(trial.study, trial.search), SearchTally()).update(trial)
         self._count_state(trial)
+
+    def reported(self, trial: T) -> None:
+        """Take in that an epoch of a trial that was counted before has ended."""
+        if trial.state.is_over:
+            self.update(trial)
+        elif trial.phase is Phase.SEARCH:
+            self.searches[search_name(trial.study, trial.search)].reported(trial)
 
     def _count_unfinished(self, place: int, trial: T) -> None:
         if trial.state.is_unfinished != (place in self._unfinished):

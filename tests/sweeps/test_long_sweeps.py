@@ -139,10 +139,10 @@ def test_a_trial_and_a_display_cost_as_much_in_a_long_sweep(fake, tmp_path, monk
     with fake.open_driver(spec, tmp_path, check_config=sometimes_not_valid) as driver:
         cluster, costs_of, shown = Cluster(fake, driver), [], []
         for _ in range(2):
-            cluster.run(30)
-            costs_of.append(costs(cluster, 20))
+            cluster.run(20)
+            costs_of.append(costs(cluster, 15))
             shown.append(counted(show, spec, driver.state)[1])
-            cluster.run(60)
+            cluster.run(40)
     for name, calls in costs_of[0].items():
         assert costs_of[1][name] < 1.2 * calls + 20, name
     assert shown[1] < 1.2 * shown[0]
