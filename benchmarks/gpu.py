@@ -12,7 +12,6 @@ script itself at tiny sizes on a CPU.
 import argparse
 import contextlib
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -25,7 +24,9 @@ from pathlib import Path
 
 import torch
 from gpu_rows import counts, maps, numerics, sharing, sweep, training
-from gpu_rows.bench import NETWORKS, Bench, Row
+from gpu_rows.bench import NETWORKS, ROWS, Bench, Row
+
+from kdtrain.runtime.mps import stop_abandoned
 
 LIMIT_S = 480.0
 _GRACE_S = 25.0
@@ -71,12 +72,14 @@ def main(arguments: list[str] | None = None) -> None:
     begin = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kdsweep-gpu-") as scratch:
-        bench = _bench(options, Path(scratch))
+        bench = replace(_bench(options, Path(scratch)), out=options.out.resolve())
+        (options.out / ROWS).unlink(missing_ok=True)
         bench.write()
         for name in options.sections:
             own = SECTIONS[name][1] * options.limit / LIMIT_S
             _run(bench, name, min(own, options.limit - (time.monotonic() - begin)))
             publish(bench.rows(), options.out)
+    stop_abandoned()  # an MPS daemon, should a section have been killed
     print(f"{time.monotonic() - begin:.0f} s; {options.out / 'gpu.md'}")
 
 
@@ -150,9 +153,8 @@ def _descendants(process: int) -> list[int]:
 
 
 def publish(rows: Iterable[Row], folder: Path) -> None:
-    """Write all figures: as lines of JSON, as a page, and, where pyarrow is installed, as Parquet."""
+    """Write all figures as a page and, where pyarrow is installed, as Parquet."""
     rows = list(rows)
-    (folder / "rows.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
     (folder / "gpu.md").write_text(markdown(rows))
     if importlib.util.find_spec("pyarrow") is not None:
         import pyarrow as pa

@@ -68,6 +68,7 @@ class Bench:
         students: Students at once on one card.
         threads: CPU threads of torch.
         section: The section that runs; its rows bear its name.
+        out: Where rows are written; `folder` by default.
     """
 
     folder: Path
@@ -82,17 +83,19 @@ class Bench:
     students: tuple[int, ...] = (1, 2, 4, 8)
     threads: int = 4
     section: str = field(default="", compare=False)
+    out: Path | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Bench":
         """The run that `write` has described."""
         facts = json.loads((folder / "bench.json").read_text())
         tuples = {name: tuple(facts[name]) for name in ("image", "methods", "students")}
-        return cls(**{**facts, **tuples, "folder": folder})
+        out = Path(facts["out"]) if facts["out"] else None
+        return cls(**{**facts, **tuples, "folder": folder, "out": out})
 
     def write(self) -> None:
         """Describe the run for the processes of its sections."""
-        (self.folder / "bench.json").write_text(json.dumps({**asdict(self), "folder": str(self.folder)}))
+        (self.folder / "bench.json").write_text(json.dumps(asdict(self), default=str))
 
     @property
     def images(self) -> int:
@@ -107,14 +110,18 @@ class Bench:
     def row(self, case: str, metric: str, value: float | None, note: str = "") -> None:
         """Write a figure at once, so that whatever happens later leaves it."""
         row = Row(self.section, case, metric, value, note)
-        with (self.folder / ROWS).open("a") as file:
+        with self._rows_file.open("a") as file:
             file.write(json.dumps(asdict(row)) + "\n")
         print(f"{self.section}: {case}: {metric} {'-' if value is None else f'{value:.4g}'} {note}", flush=True)
 
     def rows(self) -> list[Row]:
         """The figures so far."""
-        file = self.folder / ROWS
+        file = self._rows_file
         return [Row(**json.loads(line)) for line in file.read_text().splitlines()] if file.is_file() else []
+
+    @property
+    def _rows_file(self) -> Path:
+        return (self.out or self.folder) / ROWS
 
     def machine(self, **changes: Any) -> Machine:
         """The machine of all trainings."""

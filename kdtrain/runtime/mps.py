@@ -35,10 +35,7 @@ def mps_daemon(notice: Callable[[str], None]) -> Iterator[Mapping[str, str]]:
     Yields:
         The environment variables by which processes that start in the block find the daemon; none if there is none.
     """
-    parent = Path(tempfile.gettempdir())  # the path of a socket has at most 107 characters, so no cache folder
-    for folder in abandoned(parent, f"{_PREFIX}*"):
-        _stop(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+    stop_abandoned()
     program = _program()
     if program is None:
         notice(f"students take turns on a GPU: {PROGRAM} is not on the PATH, so MPS cannot be used")
@@ -48,7 +45,7 @@ def mps_daemon(notice: Callable[[str], None]) -> Iterator[Mapping[str, str]]:
         notice("students share a GPU by the MPS daemon that runs on this machine")
         yield {}
         return
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent()))
     try:
         with held(folder):
             refusal = _start(program, folder)
@@ -61,6 +58,13 @@ def mps_daemon(notice: Callable[[str], None]) -> Iterator[Mapping[str, str]]:
             finally:
                 _stop(folder)
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def stop_abandoned() -> None:
+    """Stop the daemons that killed processes of this user have started with `mps_daemon`."""
+    for folder in abandoned(_parent(), f"{_PREFIX}*"):
+        _stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -77,6 +81,11 @@ def in_environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _parent() -> Path:
+    """Where folders are made: the path of a socket has at most 107 characters, which those of a cache may exceed."""
+    return Path(tempfile.gettempdir())
 
 
 def _program() -> str | None:
