@@ -7,6 +7,8 @@ from loss_checks import labels_for, maps
 from operations import ALLOWED, SIZES, definition_of, passes
 
 from kdtrain import losses
+from kdtrain.data.crops import finished
+from kdtrain.loop.batches import moved
 from kdtrain.loop.placebo import in_order
 from kdtrain.loop.schedules import Clock
 from kdtrain.loop.setup import build
@@ -116,13 +118,22 @@ def test_a_whole_step_never_waits(method, make_config, machine):
     run = build(config, machine.model_copy(update={"device": "meta"}), ALONE)
     run.trained.train()
     step = TrainStep(run)
-    batch = next(run.source.epoch(0))
+    batch = next(moved(run.source.epoch(0), torch.device("cpu")))
     batch = batch._replace(images=batch.images.to("meta"), labels=batch.labels.to("meta"))
     with OperationCounter():
         step(batch, Clock(0, 0), Stopwatch())  # the first step prepares what later ones use
     with OperationCounter() as counter:
         step(batch, Clock(1, 1), Stopwatch())
     assert counter.launched > 50
+    assert counter.waits == []
+
+
+def test_a_batch_is_finished_on_the_device_without_a_wait(make_config, machine):
+    run = build(make_config("none", augment={"photometric": 0.2}), machine, ALONE)
+    crops = next(run.source.epoch(0)).crops.with_tensors(lambda values: values.to("meta"))
+    with OperationCounter() as counter:
+        finished(crops)
+    assert 0 < counter.launched <= 20
     assert counter.waits == []
 
 
