@@ -257,6 +257,12 @@ def test_a_ledger_that_was_read_is_not_read_again_unless_it_has_grown(fake, tmp_
     spec = make_spec(fake, "random", {"name": "none"})
     with fake.open_driver(spec, tmp_path) as driver:
         Cluster(fake, driver).run(3)
+        driver._ledger.commit()
+        known = read_state(tmp_path)
+        driver.stop("enough")
+    ledger = Ledger(tmp_path, known=known.found)
+    assert not ledger.is_known, "the last file has grown"
+    ledger.close()
     known = read_state(tmp_path)
     assert known.state == SweepState.of(read(tmp_path))
     taken = []
