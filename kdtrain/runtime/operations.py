@@ -18,6 +18,8 @@ from torch.utils._pytree import tree_leaves
 _ALLOCATIONS = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_", "set_"})
 """Operations that only allocate or rename memory."""
 _COPIES = frozenset({"_to_copy", "copy_"})
+_CONSTANT = "lift_fresh"
+"""What torch calls for numbers of Python that become a tensor on a device, as those of the index `x[[0, 1]]`."""
 
 
 class OperationCounter(TorchDispatchMode):
@@ -58,6 +60,8 @@ class OperationCounter(TorchDispatchMode):
         result = _made_up(name, inputs) if reads and self._device == "meta" else function(*args, **kwargs)
         tensors = [*inputs, *(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))]
         ours = [self._is_ours(values) for values in tensors]
+        if any(ours) and name == _CONSTANT:
+            self.waits.append(f"{name} at {_place()}")
         if not any(ours) or function.is_view or name in _ALLOCATIONS:
             return result
         self.operations[name] += 1
