@@ -1,6 +1,8 @@
 """Mixed precision beside float32, the switches of a step on and off, and a GPU beside a CPU."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from gpu_rows.bench import Bench
@@ -56,8 +58,25 @@ def switches(bench: Bench) -> None:
 
 def equality(bench: Bench) -> None:
     """The same small trainings on the device and on the CPU, both in float32."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    with _whole_float32():
+        _compare(bench)
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Let no product of the device be rounded to TF32 in the block."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
+
+
+def _compare(bench: Bench) -> None:
     height, width = (max(32, side // 4) for side in bench.image)
     changes = {"augment": {"crop": (height, width), "photometric": 0.2}, "batch_size": 4, "epochs": 2}
     for method in ("none", *bench.methods):

@@ -8,6 +8,7 @@ from pathlib import Path
 import gpu
 import pyarrow.parquet as pq
 import pytest
+import torch
 from gpu_rows import counts, numerics, sharing, training
 from gpu_rows.bench import Bench, Row
 
@@ -52,7 +53,9 @@ def test_precisions_and_equality(bench):
     differences = [row.value for row in bench.rows() if "difference" in row.metric]
     assert len(differences) == 1 + sum(len(METHODS[method].terms) for method in bench.methods)
     assert 0 < max(differences) < 0.2
+    before = torch.backends.cudnn.allow_tf32
     numerics.equality(bench)
+    assert torch.backends.cudnn.allow_tf32 == before
     assert all(figures(bench)[method, "equal"] == 1 for method in ("none", *bench.methods))
 
 
