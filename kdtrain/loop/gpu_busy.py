@@ -27,9 +27,7 @@ class GpuBusy:
         if self._can_ask and time.monotonic() - self._asked_at >= _EVERY_S:
             try:
                 self._shares.append(torch.cuda.utilization(self._device) / 100)
-            except (
-                Exception
-            ):  # of NVML, which has classes of its own, or of its import: it measures and decides nothing
+            except Exception:  # of NVML, which has its own classes, or of its import: it decides nothing
                 self._can_ask = False
             self._asked_at = time.monotonic()
 

@@ -79,6 +79,11 @@ def drawn(space: Space, shares: Sequence[float]) -> dict[str, Scalar]:
     return {path: _at_share(domain, share) for (path, domain), share in zip(space.items(), shares, strict=True)}
 
 
+def recipe_of(space: Space) -> Space:
+    """The part of a space that does not belong to a method's terms: the same question in every study."""
+    return {path: domain for path, domain in space.items() if not path.startswith("terms.")}
+
+
 def shares(space: Space, params: Mapping[str, Any]) -> list[float]:
     """How far along its domain each parameter lies, from 0 to 1: shares at which `drawn` gives these parameters."""
     return [share_of(domain, params[path]) for path, domain in space.items()]

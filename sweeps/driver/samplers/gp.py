@@ -17,7 +17,7 @@ from sweeps.driver.samplers.ranking import WORST, ranked, worth
 from sweeps.driver.samplers.sobol import SobolSampler
 from sweeps.driver.searched import SearchedTrial, SearchSampler
 from sweeps.ledger.trial_state import TrialState
-from sweeps.spec.paths import Space, drawn
+from sweeps.spec.paths import Space, drawn, recipe_of
 
 _GOOD, _NEWEST = 24, 24
 """The trials that the model is fitted to at most: the best, and the newest others."""
@@ -88,7 +88,7 @@ class GPSampler(SearchSampler):
         return drawn(space, shares[0].tolist())
 
     def _told(self, space: Space, trials: Sequence[SearchedTrial]) -> "_Told":
-        recipe = {path: domain for path, domain in space.items() if not path.startswith("terms.")}
+        recipe = recipe_of(space)
         others = {name: each for name, each in self._search.others.items() if self._share and recipe and each}
         gains = _Gains([trials, *others.values()])
         own, running = _values(_looked_at(trials, _GOOD, _NEWEST), gains)

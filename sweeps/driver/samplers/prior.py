@@ -12,7 +12,7 @@ from sweeps.driver.samplers.beliefs import NEAR, Belief, Source
 from sweeps.driver.samplers.options import Switch, checked
 from sweeps.driver.samplers.ranking import GOOD, Ranked, ranked
 from sweeps.driver.searched import SearchedTrial, SearchSampler
-from sweeps.spec.paths import Space, identity, shares
+from sweeps.spec.paths import Space, identity, recipe_of, shares
 
 _STEP = 0.25
 """How far a changed parameter moves from the best trial at most, as a share of its range."""
@@ -92,7 +92,7 @@ class PriorSampler(SearchSampler):
 
     def _others(self, space: Space) -> Source | None:
         """Configs whose recipe is near those of the other studies' best trials; none as long as nothing is known."""
-        recipe = {path: domain for path, domain in space.items() if not path.startswith("terms.")}
+        recipe = recipe_of(space)
         scored = [ranked(trials).best(self._startup) for trials in self._search.others.values()]
         best = [trials[0] for trials in scored if len(trials) >= self._startup]
         alike = [
