@@ -27,7 +27,8 @@ from sweeps.launch.inline import run_inline
 from sweeps.ledger import ledger as ledger_module
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import Ledger, say_once
-from sweeps.outcome.tabulate import load_state, rows, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows, write_tables
 
 SESSIONS = (5, 10, 20)
 """Trials after each session."""

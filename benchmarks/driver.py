@@ -62,7 +62,8 @@ from sweeps.ledger.trial_events import (
 )
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
-from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import write_tables
 from sweeps.show.live_page import LivePage, live_page
 from sweeps.show.progress import Display, line, summarize
 from sweeps.spec.paths import drawn, replaced

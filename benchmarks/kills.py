@@ -39,7 +39,8 @@ import sweeps.outcome.results
 import sweeps.run
 import sweeps.store.store
 from sweeps.cli import main as command_line
-from sweeps.outcome.tabulate import load_state, rows
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows
 
 SPEC: dict[str, Any] = {
     "name": "kills",

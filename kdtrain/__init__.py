@@ -3,8 +3,9 @@
 The names are imported when they are first used, so that `import kdtrain.x` does not import torch without need.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from kdtrain.lazy_names import lazily
 
 if TYPE_CHECKING:
     from kdtrain.config import Machine, TrainConfig
@@ -25,12 +26,4 @@ _MODULES = {
     "train": "kdtrain.loop.trainer",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _MODULES)

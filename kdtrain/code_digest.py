@@ -27,7 +27,7 @@ Parts = dict[str, dict[str, str]]
 
 PACKAGE = "kdtrain"
 TRAINING = "training"
-LOOKUPS = frozenset({"kdtrain.methods.registry", "kdtrain.data.registry"})
+LOOKUPS = frozenset({"kdtrain.methods.registry", "kdtrain.data.registry", "kdtrain.loss_forms"})
 """Modules that only list what there is: what a config uses of these lists is a part of its own."""
 SAME_RESULTS = Path(__file__).with_name("same_results.json")
 """Digests of earlier code that gives the same results to the last bit; see `main`."""
@@ -224,6 +224,9 @@ def _parse(path: Path) -> _Module:
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             imports += [(module, alias.name) for alias in node.names]
+    for node in ast.walk(tree):  # also those for type checkers, of names that a package hands on when they are used
+        if isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
             exports |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
     digest = hashlib.sha256(json.dumps(_plain(tree), separators=(",", ":")).encode()).hexdigest()[:12]
     return _Module(digest, tuple(imports), exports)

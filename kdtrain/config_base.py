@@ -14,9 +14,7 @@ Seed = Annotated[int, Field(ge=0, le=2**53)]
 class Strict(BaseModel):
     """A config object: immutable, validated when made, unknown keys refused, finite numbers only."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -114,6 +114,7 @@ def _run(
     known = read_state(sweep)
     begun = check_begun(spec, sweep, known.state)
     spec = as_begun(spec, begun)
+    notice("checking the data, the teacher and the networks of the spec")
     with class_counter(console) as counted:
 
         def seen(role: str, done: int, total: int) -> None:
@@ -127,6 +128,7 @@ def _run(
     for sentence in checked.one_sided:
         notice(f"warning: {sentence}")
     watchers = make_watchers(spec, sweep)
+    notice("opening the images")
     data = describe_data(spec.data, machine, spec.unlabelled)
     sweep.check_writable()
     processes = spec.resources.processes

@@ -44,7 +44,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "data methods models replay",
         "losses runtime space",
         "foreign local_path",
-        "config_base errors explain names printable redact version",
+        "config_base errors explain field_docs lazy_names loss_forms names printable redact version",
     ),
 }
 FORBIDDEN = {

@@ -13,10 +13,10 @@ from analysis.selection.decided import (
     said_of,
     with_silent,
 )
-from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.looks import looks_of
 from analysis.stats.power import first_step
 from analysis.stats.seed_contrasts import smallest_effect
+from analysis.stats.words import ENOUGH_SEEDS, WORDS
 from analysis.tables.files import Tables
 
 

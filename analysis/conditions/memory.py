@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
-from analysis.tables.files import Tables
+    from analysis.tables.files import Tables
 
 SPARE_SHARE = 0.10
 CONTEXT_BYTES = 512 * 2**20
@@ -42,7 +44,7 @@ def _fraction(fit: int) -> float:
     return 1 / fit
 
 
-def memory(tables: Tables) -> pd.DataFrame:
+def memory(tables: "Tables") -> "pd.DataFrame":
     """GPU memory per study; empty where none was measured, as on a CPU.
 
     Returns:
@@ -50,6 +52,8 @@ def memory(tables: Tables) -> pd.DataFrame:
         process), ``gpu_memory_bytes`` (of the smallest GPU that it ran on), ``share``, and ``fit`` and ``fraction``
         from ``advice``; those are NaN where a trial took several GPUs, since then no two can share one.
     """
+    import pandas as pd
+
     columns = ["environment_id", "device_name", "gpu_memory_bytes", "processes"]
     measured = tables["trials"].merge(tables["environments"][columns], on="environment_id")
     measured = measured.dropna(subset=["peak_memory_bytes", "gpu_memory_bytes"])

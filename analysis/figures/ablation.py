@@ -11,7 +11,7 @@ from analysis.ablation.layers import LayerGrid
 from analysis.ablation.response import ResponseCurve
 from analysis.figures.canvas import BASELINE, INK, add, canvas
 from analysis.formats import points, signed
-from analysis.stats.judge import WORDS
+from analysis.stats.words import WORDS
 
 _GAIN, _LOSS, _SECOND = "#3f7fd6", "#d9542f", "#2a9d7f"
 _BETWEEN = [[0.0, "rgba(217,84,47,0.6)"], [0.5, "rgba(128,134,145,0.06)"], [1.0, "rgba(63,127,214,0.6)"]]

@@ -14,7 +14,7 @@ from analysis.report.evidence_lines import what_would_decide
 from analysis.report.headline import Headline
 from analysis.report.line import Line, Mark, worst
 from analysis.selection.control_contrasts import ControlContrast, lacking
-from analysis.stats.judge import ENOUGH_SEEDS, WORDS
+from analysis.stats.words import ENOUGH_SEEDS, WORDS
 from analysis.tables.controls import distills, subject_of_group
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_config

@@ -2,9 +2,9 @@
 
 from analysis.formats import duration, missing, plural, points
 from analysis.selection.evidence import Cost, Races, races, situation
-from analysis.stats.judge import ENOUGH_SEEDS, WORDS
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.seed_plan import GAINS, MOST, Need, Situation
+from analysis.stats.words import ENOUGH_SEEDS, WORDS
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_frozen_selection
 

@@ -25,9 +25,10 @@ from analysis.selection.control_contrasts import ControlContrast, comparison_con
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists
 from analysis.selection.stage import Stage
-from analysis.stats.judge import ENOUGH_SEEDS, NO_NOISE
+from analysis.stats.judge import NO_NOISE
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.spread import spread
+from analysis.stats.words import ENOUGH_SEEDS
 from analysis.tables.files import Tables
 
 DISAGREEMENT = "Selection and final seeds disagree"

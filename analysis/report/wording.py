@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.formats import interval, missing, plural, points, share, signed, text
-from analysis.stats.judge import ENOUGH_SEEDS, WORDS
+from analysis.stats.words import ENOUGH_SEEDS, WORDS
 
 SEPARATED, NOT_SEPARATED, EQUIVALENT = WORDS
 

@@ -15,11 +15,12 @@ from analysis.selection.compare import compare
 from analysis.selection.held_out_seeds import COLUMNS as SCORES
 from analysis.selection.held_out_seeds import held_out_scores
 from analysis.selection.searches import searches
-from analysis.stats.judge import WORDS, word_of
+from analysis.stats.judge import word_of
 from analysis.stats.looks import looks_of
 from analysis.stats.search_contrasts import ENOUGH_SEARCHES, UNEQUAL, SearchContrasts, search_contrasts
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.spread import Spread
+from analysis.stats.words import WORDS
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import SpecField, read_spec
 from analysis.tables.states import Phase

@@ -4,8 +4,8 @@ A sweep with planned looks (``analysis.stats.looks``) trains the best config of 
 study's word against the baseline is said, or until more seeds would hardly lead to one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,61 +13,18 @@ from scipy import special
 
 from analysis.formats import missing, share, text
 from analysis.selection.compare import compare
-from analysis.stats.judge import ENOUGH_SEEDS, NO_NOISE, WORDS
+from analysis.selection.said import Decision, Said
+from analysis.stats.judge import NO_NOISE
 from analysis.stats.looks import Looks, alpha_at, looks_of, planned_looks
 from analysis.stats.power import first_step
 from analysis.stats.seed_contrasts import smallest_effect
+from analysis.stats.words import ENOUGH_SEEDS, WORDS
 from analysis.tables.files import Tables
 
 FUTILE = 0.1
 """Below this chance of a word at the last planned look no more seeds are trained. With 3, 5, 8 and at most 12 seeds
 that saves 54 of 100 trainings where there is no gain, 21 and 29 where the gain is one and two standard deviations, for
 10 points and 1 point of the power of 12 seeds (simulated)."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What was said of a study at a look; differences are fractions.
-
-    Attributes:
-        study: The study.
-        word: One of ``analysis.stats.judge.WORDS``.
-        difference: To the baseline.
-        low: Lower end of its interval.
-        high: Upper end.
-        n: Seeds.
-    """
-
-    study: str
-    word: str
-    difference: float
-    low: float
-    high: float
-    n: int
-
-    def to_json(self) -> dict[str, object]:
-        """As plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, object]) -> "Said":
-        """From plain values."""
-        return cls(**content)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What follows from a look.
-
-    Attributes:
-        goes_on: Whether more seeds are trained.
-        reason: Why, in words.
-        said: What was said of every study that was compared.
-    """
-
-    goes_on: bool
-    reason: str
-    said: tuple[Said, ...] = ()
 
 
 def decide(tables: Tables) -> Decision:

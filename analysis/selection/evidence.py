@@ -15,9 +15,6 @@ from analysis.tables.controls import controls_of, subject_of_group
 from analysis.tables.files import Tables
 from analysis.tables.states import Phase, State
 
-GROWN = "confirm.seeds"
-"""The field of a spec that grows a sweep by seeds."""
-
 
 @dataclass(frozen=True)
 class Race:

@@ -13,10 +13,8 @@ import pandas as pd
 
 from analysis.selection.collapse import collapsed_in_search
 from analysis.tables.files import Tables
-from analysis.tables.states import FailureScore, Phase, State
+from analysis.tables.states import BY_METHOD, FailureScore, Phase, State
 
-BY_METHOD = ("error",)
-"""Of the kinds of failure in the column ``failure``, those that the training code itself has caused."""
 PRIOR_TRAININGS = 10
 """What a study's failures say about one of its configs weighs as much as so many trainings of the config itself."""
 ENDED = (State.COMPLETE, State.PRUNED, State.DIVERGED)

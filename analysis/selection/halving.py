@@ -7,11 +7,14 @@ same new seeds, and after each round the better half goes on (Karnin et al. 2013
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
+GROWN = "confirm.seeds"
+"""The field of a spec that grows a sweep by seeds."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,10 @@ def schedule(top: int, seeds: int, most: int = 0) -> tuple[Round, ...]:
     return tuple(rounds)
 
 
-def rounds_of(sweeps: pd.DataFrame) -> tuple[Round, ...]:
+def rounds_of(sweeps: "pd.DataFrame") -> tuple[Round, ...]:
     """The rounds of a sweep, from the table ``sweeps``; none if that is empty."""
+    import pandas as pd
+
     if sweeps.empty:
         return ()
     top, seeds, most = (sweeps[f"confirm_{name}"].max() for name in ("top", "seeds", "most"))

@@ -10,10 +10,8 @@ from analysis.stats.looks import ALPHA
 from analysis.stats.power import detectable_ses, first_step, median_unbiased
 from analysis.stats.sign_flips import usable
 from analysis.stats.step_down import sidak
+from analysis.stats.words import WORDS
 
-WORDS = ("separated", "not separated", "equivalent")
-ENOUGH_SEEDS = 5
-"""With fewer seeds no sentence says *separated* without saying on how few seeds alone."""
 NO_NOISE = 1e-7
 """Scores that differ by less than this are the same, and a standard error below it is unknown: it is no noise of
 training, but a seed that was ignored or a result that was copied."""

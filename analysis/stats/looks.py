@@ -9,10 +9,12 @@ planned or not. The sum of the parts bounds the error (Bonferroni), so no joint 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from analysis.formats import missing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROWTH = 1.6
 """Planned looks have so many times the seeds of the look before."""
@@ -107,7 +109,7 @@ def sentence(looks: Looks, seeds: int | None) -> str:
     )
 
 
-def looks_of(sweeps: pd.DataFrame) -> Looks:
+def looks_of(sweeps: "pd.DataFrame") -> Looks:
     """The looks at a sweep before the present one, from the table ``sweeps``; none in tables that do not tell them."""
     told = sweeps[sweeps["looks_spent"].notna()]
     if told.empty:

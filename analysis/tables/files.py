@@ -14,10 +14,9 @@ from pyarrow import fs
 from analysis.errors import AnalysisError
 from analysis.tables import parquet
 from analysis.tables.atomic_write import write_atomically
+from analysis.tables.folder import FOLDER
 from analysis.tables.schemas import ASSUMED, LATER, SCHEMAS
 from analysis.tables.states import ALLOWED, EARLIER
-
-FOLDER = "tables"
 
 Tables = dict[str, pd.DataFrame]
 """The tables of a sweep, by name."""

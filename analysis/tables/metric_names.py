@@ -1,8 +1,10 @@
 """The names in the table ``metrics`` and the parts of a training's seconds: written and read through this file."""
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 MIOU = "miou"
 PIXEL_ACCURACY = "pixel_accuracy"
@@ -42,11 +44,11 @@ def seconds_metric(part: str) -> str:
     return f"seconds/{part}"
 
 
-def is_term(names: pd.Series) -> pd.Series:
+def is_term(names: "pd.Series") -> "pd.Series":
     """Which metrics are parts of a loss term."""
     return names.str.startswith(_TERM)
 
 
-def parse_terms(names: pd.Series) -> pd.DataFrame:
+def parse_terms(names: "pd.Series") -> "pd.DataFrame":
     """The columns ``term`` and ``part`` of metrics that are parts of a loss term; missing for others."""
     return names.str.extract("^" + term_metric("(?P<term>.+)", "(?P<part>[^/]+)") + "$")

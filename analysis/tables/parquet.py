@@ -9,7 +9,6 @@ import io
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 _SOURCE = b"kdsweep.source"
@@ -17,11 +16,6 @@ _MARK = b"KDSWEEP1"
 _SEAL_LENGTH = len(_MARK) + hashlib.sha256().digest_size
 _END = 8
 """Bytes behind the footer: its length, and `PAR1`."""
-
-CHECKED = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
-"""Tables as a dataset whose pages are verified."""
 
 
 def to_bytes(table: pa.Table, source: str | None = None) -> bytes:

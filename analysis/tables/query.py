@@ -14,6 +14,11 @@ from analysis.tables.files import locate, unreadable
 from analysis.tables.schemas import ASSUMED, SCHEMAS
 from analysis.tables.states import EARLIER
 
+_CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+"""Tables as a dataset whose pages are verified."""
+
 
 def query(sweep: str | Path, sql: str) -> pa.Table:
     """Answer a question to the tables of sweep ``D``, each a view of its own name, in the dialect of DuckDB.
@@ -34,7 +39,7 @@ def query(sweep: str | Path, sql: str) -> pa.Table:
         connection.execute("set python_enable_replacements = false; set timezone = 'UTC'")
         for name, schema in SCHEMAS.items():
             plain = pa.schema([field.with_nullable(True) for field in schema])
-            stored = ds.dataset(files[name], plain, parquet.CHECKED, system) if name in files else plain.empty_table()
+            stored = ds.dataset(files[name], plain, _CHECKED, system) if name in files else plain.empty_table()
             if columns := _as_of_today(name):
                 connection.register(f"stored_{name}", stored)
                 connection.execute(f"create view {name} as select * replace ({columns}) from stored_{name}")

@@ -80,3 +80,7 @@ EARLIER: Mapping[tuple[str, str], Mapping[str, str]] = {
 def role(word: str) -> Role:
     """A data role by its name or its earlier name."""
     return Role(EARLIER["evaluations", "role"].get(word, word))
+
+
+BY_METHOD = ("error",)
+"""Of the kinds of failure in the column ``failure``, those that the training code itself has caused."""

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.tables.files import read_tables
 from analysis.tables.metric_names import MIOU
 from analysis.tables.ranges import distance
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.loaded import load_state
 
 FOLDER = Path(__file__).parent / "tables"
 _SAME = 1e-9

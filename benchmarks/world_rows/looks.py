@@ -8,7 +8,8 @@ from world_rows.false_words import alternating
 from world_rows.row import Row, Simulate
 from world_rows.scores import UNIT, judged, scores_of
 
-from analysis.selection.decided import Said, final_alpha, follows
+from analysis.selection.decided import final_alpha, follows
+from analysis.selection.said import Said
 from analysis.stats.looks import Looks, planned_looks
 from analysis.stats.power import first_step
 from analysis.stats.seed_contrasts import Effects

@@ -19,8 +19,8 @@ from analysis.report.wording import NOT_SEPARATED, SEPARATED, wording_of
 from analysis.selection.final_seeds import FinalScores, judged_difference
 from analysis.selection.one_standard_error import decide
 from analysis.selection.stage import Stage
-from analysis.stats.judge import ENOUGH_SEEDS
 from analysis.stats.seed_contrasts import effects
+from analysis.stats.words import ENOUGH_SEEDS
 
 SMALLEST = 0.003
 _NAN = float("nan")

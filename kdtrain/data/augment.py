@@ -1,18 +1,19 @@
 """Random views of a training image: pure functions of (data seed, epoch, index)."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, field_validator
-from torch import Tensor
 
 from kdtrain.config_base import Strict
-from kdtrain.data.crops import finished, stacked
 from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.data.store import Images
 from kdtrain.runtime.random_streams import numpy_rng
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GRAY = 128
 Draws = npt.NDArray[np.float64]
@@ -47,13 +48,15 @@ def augmented(
     data_seed: int,
     epoch: int,
     stream: tuple[str | int, ...] = ("augment",),
-) -> tuple[Tensor, Tensor]:
+) -> tuple["Tensor", "Tensor"]:
     """The view of image `index` in an epoch; `stream` names the randomness that it is drawn with.
 
     Returns:
         The image, float32 `(3, h, w)` in [0, 1], and its labels, int64 `(h, w)`. Where the crop reaches
         beyond the image, the view is gray and its labels are 255.
     """
+    from kdtrain.data.crops import finished, stacked
+
     draws = drawn(data_seed, epoch, index, stream)
     pixels, labels = finished(stacked([cut_out(images, index, augment, draws)], [color_factors(augment, draws)]))
     return pixels[0].contiguous(), labels[0]

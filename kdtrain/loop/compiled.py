@@ -15,7 +15,7 @@ from torch import nn
 
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line
-from kdtrain.methods.base import TermModule
+from kdtrain.methods.modules.base import TermModule
 
 BACKEND = "inductor"
 """Torch's compiler."""

@@ -15,7 +15,7 @@ from kdtrain.config import Machine
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line
 from kdtrain.methods import Term
-from kdtrain.methods.base import TermModule
+from kdtrain.methods.modules.base import TermModule
 
 Inputs = Mapping[str, Tensor]
 Capture = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]

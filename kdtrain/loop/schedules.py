@@ -8,7 +8,7 @@ from kdtrain.config import TrainConfig
 from kdtrain.loop.gradients import looks_at_gradients
 from kdtrain.loop.teacher_request import TeacherRequest
 from kdtrain.methods import Term
-from kdtrain.methods.base import TeacherKernel
+from kdtrain.methods.modules.base import TeacherKernel
 
 
 class Clock(NamedTuple):

@@ -21,7 +21,7 @@ from kdtrain.loop.optimizer import build_optimizer
 from kdtrain.loop.replayed import open_batches
 from kdtrain.loop.schedules import Schedules
 from kdtrain.methods import TERMS, Term
-from kdtrain.methods.base import TermModule
+from kdtrain.methods.modules.base import TermModule
 from kdtrain.models import TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.models.dilated import quicken_dilated
 from kdtrain.runtime.checkpoints import StateDict

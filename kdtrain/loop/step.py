@@ -16,7 +16,7 @@ from kdtrain.loop.setup import Run
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.loop.teacher_request import TeacherRequest
 from kdtrain.methods import Term
-from kdtrain.methods.base import TermInput
+from kdtrain.methods.modules.base import TermInput
 from kdtrain.runtime.random_streams import generator, seed_torch
 
 Maps = Mapping[str, Tensor]

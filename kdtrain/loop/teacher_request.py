@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdtrain.losses.maps import wide
-from kdtrain.methods.base import TeacherKernel
+from kdtrain.methods.modules.base import TeacherKernel
 from kdtrain.replay.array_file import TensorSpec
 from kdtrain.replay.stream import stream_key
 from kdtrain.runtime.random_streams import generator

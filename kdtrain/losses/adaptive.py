@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kdtrain.loss_forms import AdaptiveForm
 from kdtrain.losses.blocks import block_elements
 from kdtrain.losses.maps import distillation_loss, resize_labels, resize_map, resize_scores
-
-AdaptiveForm = Literal["hard", "soft", "threshold", "swap"]
 
 
 @distillation_loss(equal_channels=True, equal_size=False)

@@ -15,17 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kdtrain.losses.cka import (
-    Distance,
-    Estimator,
-    Samples,
-    centered_kernel,
-    cka,
-    distance_of,
-    kernel_at,
-    kernel_cka,
-    kernel_terms,
-)
+from kdtrain.loss_forms import Distance, Estimator, Samples
+from kdtrain.losses.cka import centered_kernel, cka, distance_of, kernel_at, kernel_cka, kernel_terms
 from kdtrain.losses.kernels import inner_products
 from kdtrain.losses.maps import distillation_loss, exactly, sent, wide
 

@@ -1,13 +1,10 @@
 """Channel-wise distillation: where each channel looks (Shu et al., ICCV 2021, arXiv 2011.13256)."""
 
-from typing import Literal
-
 from torch import Tensor
 
-from kdtrain.losses.divergence import Divergence, divergences
+from kdtrain.loss_forms import Divergence, Normalize
+from kdtrain.losses.divergence import divergences
 from kdtrain.losses.maps import distillation_loss
-
-Normalize = Literal["channel", "class", "channel_mean", "none"]
 
 
 @distillation_loss(equal_channels=True)

@@ -1,18 +1,11 @@
 """Linear centered kernel alignment (CKA): how alike two sets of features arrange the same samples."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from kdtrain.loss_forms import LEAST_SAMPLES, Distance, Estimator
 from kdtrain.losses.kernels import inner_products
 from kdtrain.losses.maps import CONSTANT_BELOW, LENGTH_EPS, wide
-
-Samples = Literal["batch", "pixels"]
-Estimator = Literal["biased", "unbiased"]
-Distance = Literal["neg_log", "one_minus"]
-
-LEAST_SAMPLES: dict[Estimator, int] = {"biased": 2, "unbiased": 4}
 
 
 def cka(x: Tensor, y: Tensor, estimator: Estimator = "biased") -> Tensor:

@@ -1,13 +1,10 @@
 """DIST: the relations between the predictions, not the predictions (Huang et al., NeurIPS 2022)."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from kdtrain.loss_forms import IntraAxis
 from kdtrain.losses.maps import deviations, distillation_loss, wide
-
-IntraAxis = Literal["pixels", "batch"]
 
 
 @distillation_loss(equal_channels=True)

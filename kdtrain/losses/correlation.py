@@ -15,13 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdtrain.loss_forms import CscForm, PoolKind, needs_equal_channels
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, block_elements, blockwise
 from kdtrain.losses.grams import gram_distance, grams, padded
-from kdtrain.losses.maps import PoolKind, distillation_loss, pool_map, root, unit_vectors, wide
+from kdtrain.losses.maps import distillation_loss, pool_map, root, unit_vectors, wide
 from kdtrain.losses.pair_products import count_pairs, squared_product_distances
 from kdtrain.losses.rank_one import rank_one_distances
-
-CscForm = Literal["A", "A0", "B", "C", "D", "E"]
 
 
 @distillation_loss()
@@ -76,11 +75,6 @@ def csc(
     s, t = (_pixels(side, pool, pool_kind) for side in (student, teacher))
     means = _FORMS[form](s, t, 0 if include_zero_shift else 1, relation, detach_norm).clamp_min(0)
     return (means if squared else root(means)).mean()
-
-
-def needs_equal_channels(form: CscForm, relation: str = "product") -> bool:
-    """Whether a form compares channel by channel."""
-    return not (form == "A" or (form == "B" and relation == "product"))
 
 
 def _form_a(s: Tensor, t: Tensor, first_shift: int, relation: str) -> Tensor:

@@ -5,16 +5,15 @@ computed block by block of rows, exactly, and so is its gradient, in the same pa
 is ever stored.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from kdtrain.loss_forms import RelationScope
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, block_elements, pays_for_launches
 from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, pool_map, resize_labels, unit_vectors, wide
 from kdtrain.losses.operators import Operator
-
-RelationScope = Literal["pair", "batch"]
 
 LARGEST_EXPONENT = 80.0
 """Beyond it an exponential may overflow in float32."""

@@ -5,16 +5,15 @@ float64, block by block, and the gradient, which has a closed form, is kept inst
 keep: less memory than the plain float32 form, and about its time.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kdtrain.loss_forms import Divergence
 from kdtrain.losses.blocks import block_elements
 from kdtrain.losses.maps import IMPOSSIBLE, wide
-
-Divergence = Literal["kl", "reverse", "symmetric", "mse"]
 
 _LEAST_LOG = -1e4
 """Bounds KL(student || teacher), and its gradient, where a score of the teacher is minus infinity."""

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdtrain.loss_forms import PoolKind
+
 Loss = TypeVar("Loss", bound=Callable[..., Tensor])
-PoolKind = Literal["max", "average"]
 
 LENGTH_EPS = 1e-8
 """What is added to the length of a vector before dividing by it. A vector no longer than this has no direction."""

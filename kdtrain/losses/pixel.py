@@ -1,13 +1,10 @@
 """Pixel-wise distillation: the class distribution of every pixel (Hinton et al. 2015, on score maps)."""
 
-from typing import Literal
-
 from torch import Tensor
 
+from kdtrain.loss_forms import PixelReduction
 from kdtrain.losses.divergence import divergences, softmax_and_log
 from kdtrain.losses.maps import distillation_loss, masked_mean, resize_labels
-
-PixelReduction = Literal["mean", "ifvd", "mmrazor", "skd"]
 
 
 @distillation_loss(equal_channels=True)

@@ -5,13 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdtrain.loss_forms import AffinityContrast, AttentionForm, FitReduction, Neighbours
 from kdtrain.losses.blocks import block_elements, pays_for_launches
 from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, unit_vectors, wide
-
-FitReduction = Literal["mean", "image"]
-AttentionForm = Literal["code", "paper", "squared"]
-AffinityContrast = Literal["absolute", "relative"]
-Neighbours = Literal[8, 24]
 
 _NORM_EPS = 1e-12
 """As `torch.nn.functional.normalize` has it, by which public codes normalize."""

@@ -1,16 +1,11 @@
 """Relations within a map: between pixels (SKD), within channels (KA, PKD), between channels (ICKD)."""
 
-from typing import Literal
-
 from torch import Tensor
 
+from kdtrain.loss_forms import AffinityReduction, CorrelationReduction, Nodes, PoolKind
 from kdtrain.losses.blocks import BLOCK_ELEMENTS, block_elements, blockwise
 from kdtrain.losses.grams import gram_distance, padded, separate_grams_distance
-from kdtrain.losses.maps import LENGTH_EPS, PoolKind, deviations, distillation_loss, pool_map, root, unit_vectors, wide
-
-Nodes = Literal["pool", "official"]
-CorrelationReduction = Literal["mean", "zoo"]
-AffinityReduction = Literal["mean", "torchdistill"]
+from kdtrain.losses.maps import LENGTH_EPS, deviations, distillation_loss, pool_map, root, unit_vectors, wide
 
 
 @distillation_loss()

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import combinations, pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdtrain.loss_forms import LayerPairs, SimilarityForm, SimilarityReduction, SimilaritySoftmax
 from kdtrain.losses.maps import (
     CONSTANT_BELOW,
     IMPOSSIBLE,
@@ -19,11 +19,6 @@ from kdtrain.losses.maps import (
     unit_vectors,
     wide,
 )
-
-LayerPairs = Literal["all", "adjacent"]
-SimilarityReduction = Literal["mean", "image"]
-SimilarityForm = Literal["code", "rows"]
-SimilaritySoftmax = Literal["space", "class"]
 
 
 def pixel_similarity(

@@ -1,13 +1,10 @@
 """Intra-class feature variation: how every pixel differs from its class (Wang et al., ECCV 2020)."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from kdtrain.loss_forms import PrototypeScope
 from kdtrain.losses.maps import LENGTH_EPS, distillation_loss, resize_labels, unit_vectors, wide
-
-PrototypeScope = Literal["image", "batch"]
 
 
 @distillation_loss()

@@ -1,16 +1,19 @@
 """AT: Zagoruyko, Komodakis. Paying More Attention to Attention. ICLR 2017."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
-from kdtrain.losses import attention_transfer
-from kdtrain.losses.points import AttentionForm
-from kdtrain.methods.base import Layers, Method, Term, TermInput
+from kdtrain.loss_forms import AttentionForm
+from kdtrain.methods.base import Layers, Method, Term
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class AttentionTransfer(Term):
@@ -39,8 +42,10 @@ class AttentionTransfer(Term):
     power: Annotated[float, Field(ge=1)] = 2.0
     """Exponent of the features before channels are averaged."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of any channels."""
+        from kdtrain.losses import attention_transfer
+
         return attention_transfer(*taps.pair(), form=self.form, power=self.power)
 
 

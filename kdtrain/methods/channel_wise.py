@@ -4,18 +4,20 @@ Stated: formula, temperature and weight on logits, adapters on features. Inferre
 KL and MSE.
 """
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
-from torch import Tensor
 
-from kdtrain.losses import channel_wise
-from kdtrain.losses.channels import Normalize
-from kdtrain.losses.divergence import Divergence
+from kdtrain.loss_forms import Divergence, Normalize
 from kdtrain.methods.adapter import AdaptedTerm
-from kdtrain.methods.base import Method, PlainModule, Shape, Temperature, TermInput, TermModule
+from kdtrain.methods.base import Method, Shape, Temperature
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput, TermModule
 
 
 class ChannelWise(AdaptedTerm):
@@ -61,29 +63,21 @@ class ChannelWise(AdaptedTerm):
             )
         return self
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of equal channels."""
+        from kdtrain.losses import channel_wise
+
         return channel_wise(*taps.pair(), self.temperature, normalize=self.normalize, divergence=self.divergence)
 
-    def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
+    def module(self, student: Shape, teacher: Shape, num_classes: int) -> "TermModule":
         """The loss, behind an adapter if there is one."""
+        from kdtrain.methods.modules.base import PlainModule
+        from kdtrain.methods.modules.channel_wise import Rescaled
+
         inner = super().module(student, teacher, num_classes)
         if self.counted == "adapted" or type(inner) is PlainModule:
             return inner
         return Rescaled(inner, teacher[0] / student[0])
-
-
-class Rescaled(TermModule):
-    """A module whose value is multiplied by a constant."""
-
-    def __init__(self, inner: TermModule, factor: float) -> None:
-        super().__init__()
-        self.inner, self.factor = inner, factor
-
-    def forward(self, taps: TermInput) -> Tensor:
-        """Return the multiple."""
-        loss: Tensor = self.factor * self.inner(taps)
-        return loss
 
 
 CITATION = (

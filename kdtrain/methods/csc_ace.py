@@ -7,17 +7,19 @@ published number can be claimed for this reconstruction.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from kdtrain.losses import adaptive_cross_entropy, csc
-from kdtrain.losses.adaptive import AdaptiveForm
-from kdtrain.losses.correlation import CscForm, needs_equal_channels
-from kdtrain.methods.base import Method, Temperature, Term, TermInput
+from kdtrain.loss_forms import AdaptiveForm, CscForm, needs_equal_channels
+from kdtrain.methods.base import Method, Temperature, Term
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Domain, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class Csc(Term):
@@ -67,8 +69,10 @@ class Csc(Term):
         """Forms A, and B with products, compare pixels with pixels and so take any channels."""
         return needs_equal_channels(self.form, self.relation)
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the mean squared difference of the matrices."""
+        from kdtrain.losses import csc
+
         return csc(
             *taps.pair(),
             self.form,
@@ -116,8 +120,10 @@ class AdaptiveCrossEntropy(Term):
         """Both maps hold the same classes."""
         return True
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the mean over the pixels that count."""
+        from kdtrain.losses import adaptive_cross_entropy
+
         student, teacher = taps.pair() if self.resize == "map" else (taps.student, taps.teacher)
         return adaptive_cross_entropy(
             student,

@@ -8,6 +8,7 @@ from typing import Any
 from kdtrain import foreign
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
+from kdtrain.field_docs import field_docs
 from kdtrain.foreign import available_names, installed, is_reference, load_foreign
 from kdtrain.methods import METHODS, TERMS, find_term, get_method
 from kdtrain.methods.base import Method, Term
@@ -118,10 +119,7 @@ def describe_term(term: type[Term]) -> str:
         layers = f" Layers: {default.student_layer} of the student, {default.teacher_layer} of the teacher."
     if layers:
         lines += [layers.strip(), ""]
-    options = [
-        (name, _plain(value), (term.model_fields[name].description or "").replace("\n", " "))
-        for name, value in _options(default)
-    ]
+    options = [(name, _plain(value), field_docs(term).get(name, "")) for name, value in _options(default)]
     if options:
         lines += [_table(("option", "default", ""), options), ""]
     lines += [*_facts(term.status), *_blank_after(term.status)]

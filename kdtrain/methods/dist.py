@@ -1,16 +1,19 @@
 """DIST: Huang, You, Wang, Qian, Xu. Knowledge Distillation from A Stronger Teacher. NeurIPS 2022."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from kdtrain.losses import dist
-from kdtrain.losses.class_relations import IntraAxis
-from kdtrain.methods.base import Method, Temperature, Term, TermInput
+from kdtrain.loss_forms import IntraAxis
+from kdtrain.methods.base import Method, Temperature, Term
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Domain, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class Dist(Term):
@@ -59,8 +62,10 @@ class Dist(Term):
         """A correlation over images needs several of them."""
         return 2 if self.intra_axis == "batch" else 1
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the weighted sum of both distances."""
+        from kdtrain.losses import dist
+
         return dist(
             *taps.pair(),
             self.inter,

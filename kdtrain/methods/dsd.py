@@ -1,17 +1,19 @@
 """DSD, double similarity distillation: Feng, Sun, Diao, Li, Gao. IEEE Transactions on Image Processing 30, 2021."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from kdtrain.losses import category_similarity, pixel_similarity, resize_map
-from kdtrain.losses.maps import precise
-from kdtrain.losses.similarity import LayerPairs, SimilarityForm, SimilarityReduction, SimilaritySoftmax
-from kdtrain.methods.base import Layers, Method, Temperature, Term, TermInput
+from kdtrain.loss_forms import LayerPairs, SimilarityForm, SimilarityReduction, SimilaritySoftmax
+from kdtrain.methods.base import Layers, Method, Temperature, Term
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class PixelSimilarity(Term):
@@ -50,8 +52,11 @@ class PixelSimilarity(Term):
             raise ValueError(f"student_layer: pixel_similarity needs at least two, got {self.student_layer!r}")
         return self
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of any channels and sizes."""
+        from kdtrain.losses import pixel_similarity, resize_map
+        from kdtrain.losses.maps import precise
+
         size = taps.students[-1].shape[-2:]
         _ = taps.teacher  # raises where there is none
         students, teachers = (
@@ -92,8 +97,10 @@ class CategorySimilarity(Term):
         """Both maps hold the same classes."""
         return True
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of equal classes."""
+        from kdtrain.losses import category_similarity
+
         return category_similarity(*taps.pair(), self.temperature, pool=self.pool, form=self.form, softmax=self.softmax)
 
 

@@ -1,16 +1,18 @@
 """FitNet, also called hints or MIMIC: Romero et al. FitNets: Hints for Thin Deep Nets. ICLR 2015."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from kdtrain.losses import fitnet
-from kdtrain.losses.points import FitReduction
+from kdtrain.loss_forms import FitReduction
 from kdtrain.methods.adapter import AdaptedTerm
-from kdtrain.methods.base import Layers, Method, TermInput
+from kdtrain.methods.base import Layers, Method
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class FitNet(AdaptedTerm):
@@ -41,8 +43,10 @@ class FitNet(AdaptedTerm):
     reduction: FitReduction = "mean"
     """`mean` over all numbers, or their sum, as a mean over images (`image`)."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of equal channels."""
+        from kdtrain.losses import fitnet
+
         return fitnet(*taps.pair(), normalize=self.normalize, reduction=self.reduction)
 
 

@@ -1,16 +1,18 @@
 """ICKD, inter-channel correlation: Liu, Huang, Lin, Xie, Wang, Chang, Liang. ICCV 2021."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from kdtrain.losses import channel_correlation
-from kdtrain.losses.relations import CorrelationReduction
+from kdtrain.loss_forms import CorrelationReduction
 from kdtrain.methods.adapter import AdaptedTerm
-from kdtrain.methods.base import Layers, Method, TermInput
+from kdtrain.methods.base import Layers, Method
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class ChannelCorrelation(AdaptedTerm):
@@ -35,8 +37,10 @@ class ChannelCorrelation(AdaptedTerm):
     reduction: CorrelationReduction = "mean"
     """`mean` over images, or that divided by the batch size once more (`zoo`)."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of equal channels."""
+        from kdtrain.losses import channel_correlation
+
         return channel_correlation(*taps.pair(), reduction=self.reduction)
 
 

@@ -1,17 +1,19 @@
 """IFVD: Wang, Zhou, Jiang, Bai, Xu. Intra-class Feature Variation Distillation. ECCV 2020."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from kdtrain.losses import intra_class_variation
-from kdtrain.losses.variation import PrototypeScope
-from kdtrain.methods.base import Layers, Method, Term, TermInput
+from kdtrain.loss_forms import PrototypeScope
+from kdtrain.methods.base import Layers, Method, Term
 from kdtrain.methods.holistic import HOLISTIC_PULLS, HOLISTIC_SEARCH, VIEW, Holistic
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class IntraClassVariation(Term):
@@ -35,8 +37,10 @@ class IntraClassVariation(Term):
     prototypes: PrototypeScope = "image"
     """The mean feature of a class is that of each image, or of the whole batch."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of any channels."""
+        from kdtrain.losses import intra_class_variation
+
         return intra_class_variation(
             *taps.pair(), taps.labels, taps.num_classes, taps.ignore_index, prototypes=self.prototypes
         )

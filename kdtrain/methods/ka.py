@@ -1,16 +1,18 @@
 """KA, knowledge adaptation: He, Shen, Tian, Gong, Sun, Yan. CVPR 2019; its affinity part alone."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from kdtrain.losses import knowledge_affinity
-from kdtrain.losses.relations import AffinityReduction
+from kdtrain.loss_forms import AffinityReduction
 from kdtrain.methods.adapter import AdaptedTerm
-from kdtrain.methods.base import Layers, Method, TermInput
+from kdtrain.methods.base import Layers, Method
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class KnowledgeAffinity(AdaptedTerm):
@@ -36,8 +38,10 @@ class KnowledgeAffinity(AdaptedTerm):
     reduction: AffinityReduction = "mean"
     """`mean` of squares, or the sum over channels of norms divided by pixels (`torchdistill`)."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of equal channels."""
+        from kdtrain.losses import knowledge_affinity
+
         return knowledge_affinity(*taps.pair(), reduction=self.reduction)
 
 

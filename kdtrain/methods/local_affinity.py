@@ -1,16 +1,18 @@
 """Local affinity: Xie et al. Improving Fast Segmentation With Teacher-student Learning. BMVC 2018."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from kdtrain.losses import local_affinity
-from kdtrain.losses.points import AffinityContrast, Neighbours
-from kdtrain.methods.base import Method, Term, TermInput
+from kdtrain.loss_forms import AffinityContrast, Neighbours
+from kdtrain.methods.base import Method, Term
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class LocalAffinity(Term):
@@ -36,8 +38,10 @@ class LocalAffinity(Term):
     contrast: AffinityContrast = "absolute"
     """As they are, or divided by the mean square of both maps' contrasts, and so of no size (`relative`)."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of any channels."""
+        from kdtrain.losses import local_affinity
+
         return local_affinity(*taps.pair(), neighbours=self.neighbours, of=self.of, contrast=self.contrast)
 
 

@@ -1,20 +1,20 @@
 """MGD: Yang, Li, Shao, Shi, Yuan, Yuan. Masked Generative Distillation. ECCV 2022."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from kdtrain.losses import fitnet
-from kdtrain.losses.maps import precise, sent
-from kdtrain.losses.points import FitReduction
-from kdtrain.methods.base import Layers, Method, PlainModule, Shape, Term, TermInput, TermModule
+from kdtrain.loss_forms import FitReduction
+from kdtrain.methods.base import Layers, Method, Shape, Term
 from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput, TermModule
 
 
 class MaskedGeneration(Term):
@@ -44,41 +44,17 @@ class MaskedGeneration(Term):
     """The sum over all numbers, as a mean over images (`image`), or the `mean` over all numbers, which depends on no
     size."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss of what was generated."""
+        from kdtrain.losses import fitnet
+
         return fitnet(*taps.pair(), reduction=self.reduction)
 
-    def module(self, student: Shape, teacher: Shape, num_classes: int) -> TermModule:
+    def module(self, student: Shape, teacher: Shape, num_classes: int) -> "TermModule":
         """The loss behind its generator."""
+        from kdtrain.methods.modules.mgd import MaskedGenerationModule
+
         return MaskedGenerationModule(self, student[0], teacher[0])
-
-
-class MaskedGenerationModule(PlainModule):
-    """A generator that fills in masked pixels of the student's features."""
-
-    term: MaskedGeneration
-
-    def __init__(self, term: MaskedGeneration, student_channels: int, teacher_channels: int) -> None:
-        super().__init__(term)
-        same = student_channels == teacher_channels
-        self.align = nn.Identity() if same else nn.Conv2d(student_channels, teacher_channels, 1)
-        self.generate = nn.Sequential(
-            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
-        )
-
-    @property
-    def draws(self) -> bool:
-        """The mask is random."""
-        return True
-
-    def forward(self, taps: TermInput) -> Tensor:
-        """Return the loss of what the generator makes of the rest."""
-        features = self.align(precise(taps.student))
-        drawn = torch.rand(len(features), 1, *features.shape[2:], generator=taps.generator)
-        kept = sent((drawn >= self.term.masked), features)
-        return super().forward(replace(taps, students=(self.generate(kept * features),)))
 
 
 MGD = Method(

@@ -1,16 +1,19 @@
 """KD: Hinton, Vinyals, Dean. Distilling the Knowledge in a Neural Network. arXiv 1503.02531, 2015."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
-from kdtrain.losses import pixel_kd
-from kdtrain.losses.pixel import PixelReduction
-from kdtrain.methods.base import Method, Temperature, Term, TermInput
+from kdtrain.loss_forms import PixelReduction
+from kdtrain.methods.base import Method, Temperature, Term
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class PixelKd(Term):
@@ -43,8 +46,10 @@ class PixelKd(Term):
         """Both maps hold the same classes."""
         return True
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the value in the chosen code's units."""
+        from kdtrain.losses import pixel_kd
+
         return pixel_kd(
             *taps.pair(),
             self.temperature,

@@ -1,15 +1,17 @@
 """PKD, Pearson distillation: Cao, Zhang, Gao, Cheng, Cheng, Cheng. NeurIPS 2022."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
-
-from kdtrain.losses import pearson
 from kdtrain.methods.adapter import AdaptedTerm
-from kdtrain.methods.base import Layers, Method, TermInput
+from kdtrain.methods.base import Layers, Method
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class Pearson(AdaptedTerm):
@@ -28,8 +30,10 @@ class Pearson(AdaptedTerm):
     student_layer: Layers = "decoder"
     teacher_layer: Layers = "decoder"
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of equal channels."""
+        from kdtrain.losses import pearson
+
         return pearson(*taps.pair())
 
 

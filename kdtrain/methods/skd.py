@@ -1,18 +1,20 @@
 """SKD, structured knowledge distillation: Liu et al., CVPR 2019 and TPAMI 2020."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
-from kdtrain.losses import pairwise
-from kdtrain.losses.maps import PoolKind
-from kdtrain.losses.relations import Nodes
-from kdtrain.methods.base import Layers, Method, Term, TermInput
+from kdtrain.loss_forms import Nodes, PoolKind
+from kdtrain.methods.base import Layers, Method, Term
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class Pairwise(Term):
@@ -48,8 +50,10 @@ class Pairwise(Term):
     detach_norm: bool = False
     """Whether the length of a vector counts as a constant."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the loss between maps of any channels."""
+        from kdtrain.losses import pairwise
+
         return pairwise(
             *taps.pair(), self.pool, self.detach_norm, nodes=self.nodes, scale=self.scale, pool_kind=self.pool_kind
         )

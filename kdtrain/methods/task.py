@@ -1,14 +1,17 @@
 """The task alone: losses against the labels, and the methods of a student without a teacher."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
-from kdtrain.losses import cross_entropy, dice
-from kdtrain.methods.base import Method, Term, TermInput
+from kdtrain.methods.base import Method, Term
 from kdtrain.space import Choice, Range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods.modules.base import TermInput
 
 
 class CrossEntropy(Term):
@@ -38,8 +41,10 @@ class CrossEntropy(Term):
     boundary_radius: int = Field(default=1, ge=1)
     """Near is what has a labelled pixel of another class within so many rows and columns."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the (weighted) mean over the pixels that count."""
+        from kdtrain.losses import cross_entropy
+
         return cross_entropy(
             taps.student,
             taps.labels,
@@ -77,8 +82,10 @@ class Dice(Term):
     smooth: float = Field(default=1.0, gt=0)
     """Added above and below."""
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Return the mean over classes."""
+        from kdtrain.losses import dice
+
         return dice(
             taps.student,
             taps.labels,

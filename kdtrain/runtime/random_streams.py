@@ -1,9 +1,12 @@
 """Named streams of randomness: the numbers that one part of a run draws never change those of another part."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -12,8 +15,10 @@ def derive(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def generator(seed: int, *names: str | int) -> torch.Generator:
+def generator(seed: int, *names: str | int) -> "torch.Generator":
     """A CPU generator at the start of a named stream."""
+    import torch
+
     return torch.Generator().manual_seed(derive(seed, *names))
 
 
@@ -22,8 +27,10 @@ def numpy_rng(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng(derive(seed, *names))
 
 
-def seed_torch(device: torch.device, seed: int, *names: str | int) -> None:
+def seed_torch(device: "torch.device", seed: int, *names: str | int) -> None:
     """Bring torch's default generators of the CPU and of a device to the start of a named stream."""
+    import torch
+
     stream_seed = derive(seed, *names)
     torch.default_generator.manual_seed(stream_seed)  # 100 times faster than torch.manual_seed
     if device.type == "cuda":

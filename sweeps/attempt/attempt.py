@@ -16,8 +16,6 @@ from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.teacher import is_whole
 from sweeps.store.store import Store
 
-TRIALS = "trials"
-
 
 class Train(Protocol):
     """The training function."""

@@ -34,8 +34,8 @@ def best(
     from analysis.report.best_evidence import best_evidence
     from sweeps.attempt.teachers import teacher_store
     from sweeps.outcome.best_file import best_document
+    from sweeps.outcome.loaded import load_state
     from sweeps.outcome.results import tables_now, write_again
-    from sweeps.outcome.tabulate import load_state
     from sweeps.show.next_step import last_lines, next_step
     from sweeps.store.store import Store
 
@@ -61,7 +61,7 @@ def best(
 
 def _freeze(store: "Store") -> None:
     from sweeps.outcome.freeze import freeze
-    from sweeps.outcome.tabulate import load_state
+    from sweeps.outcome.loaded import load_state
     from sweeps.show.next_step import resume_command
 
     frozen = freeze(store)

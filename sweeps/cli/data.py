@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from kdtrain.errors import InputError
-from sweeps.cli.options import Data, Set, SpecFile, Trust, changes_of, console, machine_of
+from sweeps.cli.options import Data, Set, SpecFile, Trust, console, machine_of, read_spec
 
 
 def get(
@@ -42,7 +42,7 @@ def check(
 
     Example: [bold]kdsweep data check sweeps/specs/camvid.yaml --data data[/]
     """
+    spec = read_spec(spec_file, changes, "reading all images")
     from sweeps.cli.data_check import check_data
-    from sweeps.spec.spec import load_spec
 
-    check_data(load_spec(spec_file, changes_of(changes)), machine_of(data, None).data_root)
+    check_data(spec, machine_of(data, None).data_root)

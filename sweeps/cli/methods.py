@@ -15,7 +15,6 @@ def methods(
 
     Example: [bold]kdsweep methods cwd[/]
     """
-    from rich.markdown import Markdown
     from rich.table import Table
 
     from kdtrain import foreign
@@ -24,6 +23,8 @@ def methods(
     from kdtrain.methods.describe import describe, offers, overview
 
     if name is not None:
+        from rich.markdown import Markdown
+
         console.print(Markdown(describe(name)), soft_wrap=False)
         return
     table = Table("method", "what it is", "terms with their published weights", box=None, header_style="bold")

@@ -21,6 +21,7 @@ from sweeps.spec.strict_yaml import parse_value
 if TYPE_CHECKING:
     from kdtrain.config import Machine
     from kdtrain.loop.reports import EpochReport
+    from sweeps.spec.spec import SweepSpec
 
 console = Printer()
 
@@ -149,6 +150,26 @@ Trust = Annotated[
         is_eager=True,
     ),
 ]
+
+
+def read_spec(spec_file: Path, changes: list[str] | None, first: str) -> "SweepSpec":
+    """The spec of a command that takes long: says at once what it does, and loads torch only for a spec that is right.
+
+    Args:
+        spec_file: Its file.
+        changes: The values given with `--set`.
+        first: What the command does first once the spec is read, as in `checking what would run`.
+
+    Raises:
+        InputError: As `sweeps.spec.spec.load_spec`.
+    """
+    console.print(f"reading {spec_file}")
+    from sweeps.spec.spec import load_spec
+
+    spec = load_spec(spec_file, changes_of(changes))
+    studies = "1 study" if len(spec.studies) == 1 else f"{len(spec.studies)} studies"
+    console.print(f"{spec.name}: {studies} on {spec.data.name}; {first}")
+    return spec
 
 
 @contextlib.contextmanager

@@ -11,10 +11,10 @@ from sweeps.cli.options import (
     SpecFile,
     Trust,
     Weights,
-    changes_of,
     console,
     folder_or_uri,
     machine_of,
+    read_spec,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def plan(
 
     Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data --like runs/camvid[/]
     """
+    spec = read_spec(spec_file, changes, "loading torch, to check its data and networks")
     from sweeps.attempt.teachers import present_teacher
     from sweeps.calibrate import lines_for_plan
     from sweeps.designs.evidence import lines_without_noise
@@ -58,10 +59,9 @@ def plan(
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
     from sweeps.show.counter import class_counter
-    from sweeps.spec.spec import load_spec
     from sweeps.store.store import Store
 
-    spec, machine = load_spec(spec_file, changes_of(changes)), machine_of(data, weights)
+    machine = machine_of(data, weights)
     begun = None if folder is None else check_begun(spec, Store(folder))
     spec = as_begun(spec, begun or SweepState())
     seeds = lines_without_noise(spec) if like is None else _seeds(spec, like)
@@ -87,8 +87,8 @@ def plan(
 def _seeds(spec: "SweepSpec", like: str) -> list[str]:
     """How many seeds gains take, by the noise of another sweep, or of this one, and the command that goes on."""
     from sweeps.designs.evidence import begun_as, how_to_go_on, lines_like
+    from sweeps.outcome.loaded import load_state
     from sweeps.outcome.results import tables_now
-    from sweeps.outcome.tabulate import load_state
     from sweeps.show.next_step import command_below
     from sweeps.store.store import Store
 

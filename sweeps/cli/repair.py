@@ -9,7 +9,7 @@ def repair(sweep: SweepDir) -> None:
 
     Example: [bold]kdsweep repair runs/camvid[/]
     """
-    from analysis.tables.files import FOLDER as TABLES
+    from analysis.tables.folder import FOLDER as TABLES
     from sweeps.ledger.ledger import SET_ASIDE
     from sweeps.ledger.ledger import repair as cut_back
     from sweeps.store.generations import LEDGER

@@ -82,7 +82,7 @@ def report(
 
 def _last_lines(sweep: "Store", found: "Verdict") -> str:
     """What to do next, which the ledger says, and the headline."""
-    from sweeps.outcome.tabulate import load_state
+    from sweeps.outcome.loaded import load_state
     from sweeps.show.next_step import last_lines, next_step
     from sweeps.store.generations import LEDGER
 

@@ -16,9 +16,9 @@ from sweeps.cli.options import (
     Trust,
     Weights,
     Workers,
-    changes_of,
     console,
     machine_of,
+    read_spec,
     stoppable,
 )
 from sweeps.show.commands import next_command, this_command
@@ -52,10 +52,9 @@ def run(
 
     Example: [bold]kdsweep run sweeps/specs/camvid.yaml --dir runs/camvid --data data[/]
     """
-    from sweeps.spec.spec import load_spec
-
+    spec = read_spec(spec_file, changes, "loading torch")
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
-    run_and_print(load_spec(spec_file, changes_of(changes)), sweep, machine, address, inline, rehearsal)
+    run_and_print(spec, sweep, machine, address, inline, rehearsal)
 
 
 def run_and_print(

@@ -25,14 +25,17 @@ def status(
 
     Example: [bold]kdsweep status runs/camvid --watch --html[/]
     """
-    from sweeps.show.live_page import watch_page, watch_terminal
     from sweeps.store.store import Store
 
     store = Store(sweep)
     if page or out is not None:
+        from sweeps.show.live_page import watch_page
+
         if out is None:
             require_writable(store, "live.html")
         target = out or (store.local / "report" / "live.html" if store.local is not None else Path("live.html"))
         watch_page(store, target, every if watch else None, console.print)
     else:
+        from sweeps.show.status import watch_terminal
+
         watch_terminal(store, every if watch else None, console)

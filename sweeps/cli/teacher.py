@@ -1,7 +1,7 @@
 """The commands `kdsweep teacher ...`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,10 +21,14 @@ from sweeps.cli.options import (
     number,
     path,
     print_epoch,
+    read_spec,
     stoppable,
 )
 from sweeps.cli.output import Force, check_teacher, teacher_output
 from sweeps.spec.strict_yaml import read_mapping
+
+if TYPE_CHECKING:
+    from kdtrain.config import TrainConfig
 
 
 def fit(
@@ -48,20 +52,12 @@ def fit(
 
     Example: [bold]kdsweep teacher fit sweeps/specs/camvid.yaml --dir runs/teacher --data data[/]
     """
+    training = _training_of(config, changes)
     from sweeps.attempt.teachers import fit_here, fit_teacher
-    from sweeps.outcome.best_file import read_config
     from sweeps.show.counter import check_classes
-    from sweeps.spec.spec import is_spec, load_spec
     from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 
-    content = read_mapping(config)
-    if is_spec(content):
-        training = load_spec(config, changes_of(changes)).teacher_config
-        if training is None:
-            raise InputError(f"{config}: teacher.fit is missing, so there is nothing to fit")
-    else:
-        training = read_config(config, changes_of(changes))[0]
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
     require_kind(Store(folder), FolderKind.TEACHER)
     if not (folder / "fit").exists():
@@ -70,6 +66,20 @@ def fit(
     with stoppable() as stop:
         card = fit_teacher(training, machine, Store(folder), fit_here(print_epoch, lambda: bool(stop)))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+
+
+def _training_of(file: Path, changes: list[str] | None) -> "TrainConfig":
+    """How a file says that the teacher is trained: a spec's `teacher.fit`, or one training's config."""
+    from sweeps.spec.spec import is_spec
+
+    if is_spec(read_mapping(file)):
+        training = read_spec(file, changes, "loading torch").teacher_config
+        if training is None:
+            raise InputError(f"{file}: teacher.fit is missing, so there is nothing to fit")
+        return training
+    from sweeps.outcome.best_file import read_config
+
+    return read_config(file, changes_of(changes))[0]
 
 
 def import_weights(

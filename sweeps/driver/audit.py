@@ -11,11 +11,11 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from kdtrain.runtime.random_streams import derive
-from sweeps.attempt.attempt import TRIALS
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.spec.spec import SweepSpec
+from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.store import Store
 
 

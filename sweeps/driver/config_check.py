@@ -8,7 +8,8 @@ import torch
 
 from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
-from kdtrain.methods.base import Shape, TeacherKernel
+from kdtrain.methods.base import Shape
+from kdtrain.methods.modules.base import TeacherKernel
 from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
 
 _BUILT = 4

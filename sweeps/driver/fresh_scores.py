@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from analysis.selection.collapse import Runs, collapsed
-from analysis.selection.failures import BY_METHOD
+from analysis.tables.states import BY_METHOD
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import TrialState

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis.selection.decided import Decision
+from analysis.selection.said import Decision
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.sweep_events import Looked
 from sweeps.spec.spec import SweepSpec

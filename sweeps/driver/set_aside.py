@@ -5,9 +5,10 @@ import json
 
 from kdtrain.loop.run_folder import CONFIG
 from sweeps.ledger.trial_record import TrialRecord
+from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.store import Store
 
-TRIALS, ASIDE = "trials", "trials-set-aside"
+ASIDE = f"{TRIALS}-set-aside"
 
 
 def set_other_training_aside(store: Store, trial: TrialRecord) -> None:

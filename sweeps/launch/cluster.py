@@ -54,6 +54,7 @@ def cluster(
     try:
         with warnings.catch_warnings(), _interruptible(stop), on_loopback() if address is None else _as_it_is():
             warnings.simplefilter("ignore")
+            notice("starting Ray on this machine" if address is None else f"joining the Ray cluster {address}")
             ray.init(
                 address=address or "local",
                 include_dashboard=None if address else False,

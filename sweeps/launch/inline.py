@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.loop.reports import EpochReport, TrainResult
-from sweeps.attempt.attempt import TRIALS, Train, held_out, train_in
+from sweeps.attempt.attempt import Train, held_out, train_in
 from sweeps.attempt.signals import StopRequest
 from sweeps.driver.driver import WAIT, Driver, Idle
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.trial_state import Phase
+from sweeps.store.folder_kinds import TRIALS
 
 _LOOK_EVERY_S = 0.2
 """Seconds between two questions for a trial while none can start."""

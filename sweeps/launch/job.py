@@ -12,11 +12,12 @@ from ray import tune
 
 from kdtrain import EpochReport, Machine, TrainConfig, TrainResult
 from kdtrain.code_digest import Parts, code_of, fingerprint
-from sweeps.attempt.attempt import TRIALS, Train, held_out, staged, train_in
+from sweeps.attempt.attempt import Train, held_out, staged, train_in
 from sweeps.launch.driver_setting import DriverSetting
 from sweeps.launch.stop_signal import listener
 from sweeps.ledger.environment import describe_environment
 from sweeps.ledger.failure import Crash
+from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.store import Store
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from analysis.tables.files import FOLDER as TABLES
+from analysis.tables.folder import FOLDER as TABLES
 from kdtrain.errors import InputError
 from sweeps.ledger.event_base import Content
 from sweeps.ledger.events import MAY_WAIT, Event

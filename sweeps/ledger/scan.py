@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from analysis.tables import parquet
-from analysis.tables.files import FOLDER as TABLES
+from analysis.tables.folder import FOLDER as TABLES
 from sweeps.ledger.extent import HEAD, Extent, read_head
 from sweeps.ledger.record import START, Line, Record
 from sweeps.store.generations import LEDGER, Segment, parse_segment

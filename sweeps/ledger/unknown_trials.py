@@ -3,9 +3,8 @@
 import os
 from collections.abc import Collection
 
+from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.store import Store
-
-TRIALS = "trials"
 
 
 def unknown_trials(sweep: Store, known: Collection[str]) -> str | None:

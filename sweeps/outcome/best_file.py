@@ -12,7 +12,8 @@ from analysis.selection.select import select
 from kdtrain import InputError, TrainConfig
 from kdtrain.explain import did_you_mean
 from sweeps.attempt.teachers import teacher_store
-from sweeps.outcome.tabulate import load_state, short_frames
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import short_frames
 from sweeps.spec.overrides import parse_changed
 from sweeps.spec.pulls import PULL, counterpart
 from sweeps.spec.settings import TeacherSource

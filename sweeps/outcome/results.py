@@ -17,7 +17,7 @@ from kdtrain.errors import refused, unreadable
 from kdtrain.loop.run_folder import STUDENT
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.runtime.scratch import scratch_folder
-from sweeps.attempt.attempt import TRIALS, staged
+from sweeps.attempt.attempt import staged
 from sweeps.attempt.teachers import Teacher
 from sweeps.ledger.ledger import copy_ledger
 from sweeps.outcome.best_file import best_document
@@ -25,6 +25,7 @@ from sweeps.outcome.failures import Failed
 from sweeps.outcome.predictions import draw_predictions
 from sweeps.outcome.tabulate import write_tables
 from sweeps.spec.spec import SweepSpec
+from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.generations import LEDGER
 from sweeps.store.store import Store
 

@@ -14,29 +14,25 @@ import pyarrow as pa
 
 from analysis.selection.select import select
 from analysis.tables import metric_names, parquet, scores
-from analysis.tables.files import FOLDER, Rows, arrow_table
+from analysis.tables.files import Rows, arrow_table
+from analysis.tables.folder import FOLDER
 from kdtrain.errors import InputError
-from kdtrain.foreign import current_stand_in
 from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from kdtrain.space import Scalar
-from sweeps.ledger.extent import Extent
 from sweeps.ledger.grow_command import grow_command
-from sweeps.ledger.ledger import say_once
 from sweeps.ledger.looks import before
-from sweeps.ledger.read_state import read_state
 from sweeps.ledger.state import Decision, SweepState
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
-from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.outcome.audit_rows import audit_rows
 from sweeps.outcome.code_columns import code_columns
+from sweeps.outcome.loaded import load_with_extent
 from sweeps.outcome.pull_rows import pull_rows, ratios_of, weights_of_pulls
 from sweeps.spec.controls import control_kinds
 from sweeps.spec.pulls import Ratio
-from sweeps.spec.recorded import Facts, Recorded, guessed_facts
-from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 from sweeps.store.store import Store, open_store
 
@@ -46,40 +42,6 @@ Columns = dict[str, list[Any]]
 """The columns of a table, each with its values."""
 _LONG = ("metrics", "confusion")
 """Tables that `select` does not read."""
-
-
-def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
-    """Spec and state of a sweep, also of a running sweep.
-
-    Raises:
-        InputError: If there is no sweep, or its ledger is damaged.
-    """
-    spec, state, _ = _load(open_store(sweep))
-    return spec, state
-
-
-def _load(store: Store) -> tuple[SweepSpec, SweepState, Extent]:
-    """Spec and state, and the records that they follow from; what a reader should know of them is said once."""
-    read = read_state(store, say_once)
-    state = read.state
-    if state.begun is None:
-        raise InputError(f"no sweep in {store} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
-    if (text := unknown_trials(store, state.trials)) is not None:
-        say_once(text)
-    recorded = current_stand_in()
-    if isinstance(recorded, Recorded):
-        recorded.learn(state.sweep.foreign or _shown_by_trials(state))
-    return parse_spec(state.sweep.spec), state, read.found.extent
-
-
-def _shown_by_trials(state: SweepState) -> Facts:
-    """What the trials of a sweep show of its third-party objects, which earlier versions did not record."""
-    params: dict[str, dict[str, dict[object, None]]] = {}
-    for trial in state.trials.values():
-        for path, value in trial.params.items():
-            params.setdefault(trial.study, {}).setdefault(path, {})[value] = None
-    configs = {study: trials[0].config for study, trials in state.by_study.items()}
-    return guessed_facts(state.sweep.spec, configs, params)
 
 
 def write_tables(sweep: Store | Path | str, place: str | None = None) -> dict[str, str]:
@@ -97,7 +59,7 @@ def write_tables(sweep: Store | Path | str, place: str | None = None) -> dict[st
         StorageError: If the store cannot be written.
     """
     store = open_store(sweep)
-    spec, state, extent = _load(store)
+    spec, state, extent = load_with_extent(store)
     tables = _tables(state, spec, place or store.place)
     tables["selections"] = arrow_table("selections", select(_short_frames(tables)))
     keys = {name: f"{FOLDER}/{name}.parquet" for name in tables}

@@ -1,7 +1,8 @@
 """The words of a sweep at a planned look, and whether more fresh seeds are trained after it."""
 
 from analysis.ablation.decided import decide_ablation
-from analysis.selection.decided import Decision, decide
+from analysis.selection.decided import decide
+from analysis.selection.said import Decision
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.tabulate import short_frames
 from sweeps.spec.spec import SweepSpec

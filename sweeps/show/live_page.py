@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.live import Live
 
 from analysis.figures import svg
 from analysis.figures.canvas import BASELINE, colors
@@ -27,9 +25,10 @@ from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import TrialState
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.loaded import load_state
 from sweeps.show.looks import earlier_looks, last_look, words
-from sweeps.show.progress import Summary, health, show_status, summarize
+from sweeps.show.progress import Summary, summarize
+from sweeps.show.status import health, is_over
 from sweeps.spec.spec import SweepSpec
 from sweeps.store.store import Store
 
@@ -64,7 +63,7 @@ def watch_page(sweep: Store, target: Path, every: float | None, notice: Callable
     """
     while True:
         spec, state = load_state(sweep)
-        over = every is None or _over(state)
+        over = every is None or is_over(state)
         fresh = target.exists()
         shown = live_page(spec, state, health(sweep, state), None if over else max(1, round(every or 0)))
         write_atomically(target, shown.encode())
@@ -94,7 +93,7 @@ class LivePage:
 
     def __call__(self, event: Event, state: SweepState) -> None:
         """Write the page, unless it was written a moment ago."""
-        over = _over(state)
+        over = is_over(state)
         if not over and self._clock() - self._written_at < self._every:
             return
         self._written_at = self._clock()
@@ -102,25 +101,6 @@ class LivePage:
             self._spec, state, health(self._sweep, state), None if over else max(1, round(self._every))
         )
         self._sweep.write(PAGE, page_text.encode())
-
-
-def watch_terminal(sweep: Store, every: float | None, console: Console) -> None:
-    """The same on a terminal: the table of `kdsweep status`, in place where it can be, until the sweep has finished.
-
-    Raises:
-        InputError: If there is no sweep, or its ledger is damaged.
-    """
-    if every is None:
-        console.print(show_status(sweep))
-        return
-    with Live(show_status(sweep), console=console, auto_refresh=False) as live:
-        while not _over(load_state(sweep)[1]):
-            time.sleep(every)
-            live.update(show_status(sweep), refresh=True)
-
-
-def _over(state: SweepState) -> bool:
-    return state.finished or bool(state.aborted)
 
 
 def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | None = 10) -> str:

@@ -1,9 +1,9 @@
 """The looks at a sweep in words, for every display: what was read before, what was said last, and why it stopped."""
 
 from analysis.formats import interval, plural, signed
-from analysis.selection.decided import Said
-from analysis.stats.judge import ENOUGH_SEEDS, WORDS
+from analysis.selection.said import Said
 from analysis.stats.looks import sentence
+from analysis.stats.words import ENOUGH_SEEDS, WORDS
 from sweeps.ledger.looks import before
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.sweep_events import Looked

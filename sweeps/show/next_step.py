@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from analysis.selection.evidence import GROWN
+from analysis.selection.halving import GROWN
 from sweeps.driver.allocation import count_final_runs, final_runs
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase

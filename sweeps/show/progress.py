@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from types import TracebackType
 
@@ -19,11 +18,8 @@ from analysis.conditions.memory import advice
 from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
 from sweeps.driver.allocation import (
-    GOOD_SPLIT,
-    all_searches,
     confirms,
     final_runs,
-    race,
     searches,
     spent_epochs,
     spent_trials,
@@ -31,21 +27,15 @@ from sweeps.driver.allocation import (
 from sweeps.driver.audit import drawn
 from sweeps.driver.looking import seeds_now
 from sweeps.ledger.events import Event
-from sweeps.ledger.ledger import now
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_events import Ended
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
-from sweeps.outcome.tabulate import load_state, short_frames
 from sweeps.show.commands import next_command
-from sweeps.show.looks import earlier_looks, last_look
-from sweeps.show.next_step import last_lines, next_step, resume_command
 from sweeps.show.printer import Printer
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
-from sweeps.store.lock import is_driven
-from sweeps.store.store import Store
 
 OPTIMISTIC = "highest mIoU in the search (1 seed, optimistic)"
 """The highest score of a search is optimistic: the maximum of noisy values."""
@@ -176,59 +166,6 @@ def table(summary: Summary) -> Group:
     memory = [Text(summary.memory, style="dim")] if summary.memory else []
     invalid = [Text(sentence, style="dim") for sentence in summary.invalid]
     return Group(head, grid, *memory, *invalid, *failures)
-
-
-def show_status(sweep: Store) -> Group:
-    """Progress and health of a sweep, from its files.
-
-    Raises:
-        InputError: If there is no sweep in the folder, or its ledger is damaged.
-    """
-    spec, state = load_state(sweep)
-    lines = [*_fresh_seeds(spec, state), health(sweep, state)]
-    if state.finished or state.frozen:  # nothing is concluded before
-        from analysis.report.verdict import verdict_of
-
-        found = verdict_of(short_frames(state, spec, sweep.place))
-        lines.append(last_lines(found.headline, next_step(sweep, spec, state, found.decide)))
-    return Group(table(summarize(spec, state)), Text("\n".join(lines)))
-
-
-def health(sweep: Store, state: SweepState) -> str:
-    """Whether a sweep is alive, in words."""
-    assert state.last is not None
-    age = max(0.0, (now() - datetime.fromisoformat(state.last.at)).total_seconds())
-    last_record = f"last record {duration(age)} ago"
-    if state.aborted:
-        return f"aborted: {state.aborted}"
-    if is_driven(sweep):
-        return f"running, {last_record}"
-    if not state.finished:
-        return f"not running here, {last_record}; to resume: {resume_command(sweep, state)}"
-    return last_record
-
-
-def _fresh_seeds(spec: SweepSpec, state: SweepState) -> list[str]:
-    """The cost of fresh seeds beside the search, and how far the final seeds are."""
-    search = sum(of_search.epochs for of_search in state.tally.searches.values())
-    confirm = sum(trial.committed for trial in state.of_phase(Phase.CONFIRM))
-    lines = []
-    if search and confirm:
-        share = search / (search + confirm)
-        begun = min(len(race(spec, state, *each)) for each in all_searches(spec))
-        lines.append(
-            f"fresh seeds: round {begun} of {len(spec.confirm.rounds)}; of the epochs so far the search took "
-            f"{share:.0%} ({GOOD_SPLIT})"
-        )
-    lines += [text for text in (last_look(spec, state), earlier_looks(state)) if text]
-    if state.frozen is not None and state.frozen_by is not None:
-        chosen, runs = state.frozen.chosen, len(list(final_runs(spec, state)))
-        ended = sum(trial.state.is_over for trial in state.of_phase(Phase.FINAL))
-        lines.append(
-            f"selection frozen at {state.frozen_by.at[:16]}: config {chosen.config_id} of {chosen.study}; "
-            f"final seeds: {ended} of {runs} runs"
-        )
-    return lines
 
 
 class Display:

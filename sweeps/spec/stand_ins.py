@@ -1,13 +1,19 @@
 """What stands for third-party objects while a recorded sweep is only read."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import ConfigDict
-from torch import Tensor
 
 from kdtrain import foreign
 from kdtrain.data import DataSet
-from kdtrain.methods import Method, Term, TermInput, parse_term
+from kdtrain.methods import Method, Term, parse_term
 from kdtrain.space import Range, parse_domain
 from sweeps.spec.recorded import Facts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdtrain.methods import TermInput
 
 
 class RecordedTerm(Term):
@@ -15,7 +21,7 @@ class RecordedTerm(Term):
 
     model_config = ConfigDict(extra="allow")
 
-    def value(self, taps: TermInput) -> Tensor:
+    def value(self, taps: "TermInput") -> "Tensor":
         """Raise an error."""
         raise NotImplementedError(f"{self.loss} was not imported, because the sweep is only read")
 

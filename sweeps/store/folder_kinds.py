@@ -5,6 +5,9 @@ from enum import StrEnum
 from kdtrain.errors import InputError
 from sweeps.store.store import Store
 
+TRIALS = "trials"
+"""The folder of a sweep in which its trainings lie, each in a folder of its own."""
+
 
 class FolderKind(StrEnum):
     """The kinds of folders, in words."""

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.selection.decided import Said, chance_of_a_word, decide, final_alpha, follows, said_of
+from analysis.selection.decided import chance_of_a_word, decide, final_alpha, follows, said_of
+from analysis.selection.said import Said
 from analysis.stats.looks import Looks, alpha_at
 
 MOST = 12

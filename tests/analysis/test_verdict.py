@@ -14,7 +14,7 @@ from analysis.report.paper.tables import comparison_sheet
 from analysis.report.sweep_report import report_page
 from analysis.report.verdict import verdict, verdict_of
 from analysis.selection.compare import compare
-from analysis.stats.judge import WORDS
+from analysis.stats.words import WORDS
 
 
 def words(sweep):

@@ -18,7 +18,7 @@ from kdtrain.losses import (
 )
 from kdtrain.losses.maps import resize_map, resize_scores
 from kdtrain.methods import METHODS
-from kdtrain.methods.base import TermInput
+from kdtrain.methods.modules.base import TermInput
 from kdtrain.testing import example_module
 
 torch.set_num_threads(1)

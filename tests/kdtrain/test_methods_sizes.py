@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdtrain.methods import METHODS
-from kdtrain.methods.base import TermInput
+from kdtrain.methods.modules.base import TermInput
 
 torch.set_num_threads(1)
 

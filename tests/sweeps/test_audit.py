@@ -16,7 +16,8 @@ from sweeps.launch.inline import run_inline
 from sweeps.ledger.ledger import read
 from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.audit_rows import audit_rows
-from sweeps.outcome.tabulate import load_state, rows, short_frames, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows, short_frames, write_tables
 from sweeps.plan import _study_plan
 from sweeps.show.progress import _epochs_left, summarize
 

@@ -18,7 +18,7 @@ from sweeps.cli import main
 from sweeps.driver.driver import Driver
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.loaded import load_state
 from sweeps.store.lock import take_lock
 from sweeps.store.store import Store
 

@@ -13,7 +13,8 @@ from sweeps.launch.inline import run_inline
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
-from sweeps.outcome.tabulate import load_state, rows
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows
 from sweeps.spec.spec import load_spec
 from sweeps.store.store import Store
 

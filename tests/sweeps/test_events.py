@@ -16,7 +16,7 @@ from sweeps.ledger.events import Event
 from sweeps.ledger.ledger import Ledger, Record, read
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase, TrialState
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.loaded import load_state
 
 CONFIG = sweep_events.FrozenConfig("kd", "kd-1", "abc")
 OUTCOME = trial_events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select"})

@@ -11,7 +11,8 @@ from analysis.selection.evidence import races, situation
 from kdtrain.errors import InputError
 from sweeps.designs.evidence import begun_as, comparisons, lines_like, lines_without_noise
 from sweeps.ledger.grow_command import grow_command
-from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import write_tables
 
 NOISE = 0.02
 

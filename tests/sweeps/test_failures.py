@@ -18,7 +18,8 @@ from sweeps.ledger.ledger import Ledger, read
 from sweeps.ledger.trial_events import EpochReported
 from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.failures import failed_by_cause
-from sweeps.outcome.tabulate import load_state, rows
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows
 
 
 class OutOfMemoryError(RuntimeError):

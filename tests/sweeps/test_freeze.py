@@ -24,8 +24,9 @@ from sweeps.launch.inline import run_inline
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import read
 from sweeps.outcome.freeze import freeze
-from sweeps.outcome.tabulate import load_state, write_tables
-from sweeps.show.progress import show_status
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import write_tables
+from sweeps.show.status import show_status
 from sweeps.store.store import Store
 
 

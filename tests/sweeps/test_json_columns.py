@@ -28,7 +28,8 @@ from sweeps.ledger.environment import describe_environment
 from sweeps.ledger.trial_state import Phase as TrialPhase
 from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.freeze import freeze
-from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import write_tables
 from sweeps.store.store import Store
 
 SHARED = {

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from kdbench import table
 
-from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import write_tables
 from sweeps.spec.spec import load_spec
 
 TASKS = sorted((Path(table.__file__).parent).glob("*.yaml"))

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from kdtrain.loop.reports import EpochReport
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.loaded import load_state
 from sweeps.show import live_page as live
 from sweeps.show.live_page import OPTIMISTIC, live_page, watch_page
 from sweeps.store.store import Store

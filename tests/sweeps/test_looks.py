@@ -11,9 +11,10 @@ from analysis.stats.looks import Looks, looks_of
 from sweeps.ledger.looks import before
 from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.freeze import freeze
-from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import write_tables
 from sweeps.show.live_page import live_page
-from sweeps.show.progress import show_status
+from sweeps.show.status import show_status
 from sweeps.store.store import Store
 
 

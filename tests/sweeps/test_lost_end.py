@@ -11,8 +11,9 @@ from sweeps.ledger import ledger as ledger_module
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import SET_ASIDE, Ledger, read, repair
 from sweeps.ledger.sweep_events import Note
+from sweeps.outcome.loaded import load_state
 from sweeps.outcome.stale import stale_tables
-from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.tabulate import write_tables
 from sweeps.store.store import Store
 
 

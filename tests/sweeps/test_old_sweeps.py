@@ -14,7 +14,8 @@ from kdtrain.loop.evaluation import Evaluation
 from sweeps.attempt import attempt
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
-from sweeps.outcome.tabulate import load_state, rows, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows, write_tables
 
 OLD = Path(__file__).parent / "old_sweeps"
 NEW_NAMES = {"report": "final", "report_read": "test_read"}

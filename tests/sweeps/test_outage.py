@@ -31,8 +31,8 @@ from sweeps.ledger import trial_events
 from sweeps.ledger.failure import Crash, recorded_failure
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.outcome.failures import failed_by_cause
+from sweeps.outcome.loaded import load_state
 from sweeps.outcome.results import Results
-from sweeps.outcome.tabulate import load_state
 from sweeps.spec.spec import parse_spec
 
 CLASSES = ("road", "car")

@@ -7,7 +7,7 @@ import pytest
 from sweep_command import NETWORK, Command, streets
 
 from analysis import read_tables
-from sweeps.outcome.tabulate import load_state
+from sweeps.outcome.loaded import load_state
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

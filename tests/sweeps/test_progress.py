@@ -8,7 +8,8 @@ from rich.console import Console
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.launch.inline import run_inline
-from sweeps.show.progress import CONFIRMED, OPTIMISTIC, Display, line, show_status, summarize, table
+from sweeps.show.progress import CONFIRMED, OPTIMISTIC, Display, line, summarize, table
+from sweeps.show.status import show_status
 from sweeps.store.store import Store
 
 

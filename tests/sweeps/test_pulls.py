@@ -23,7 +23,8 @@ from sweeps.ledger.former_names import renamed_spec
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.best_file import read_config
-from sweeps.outcome.tabulate import load_state, rows
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows
 from sweeps.spec.calibrations import calibrations
 from sweeps.spec.overrides import parse_changed
 from sweeps.spec.pulls import Star, key_of, levels

@@ -17,7 +17,8 @@ from sweeps.driver.idle_settings import idle_settings
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.freeze import freeze
-from sweeps.outcome.tabulate import load_state, rows, short_frames, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows, short_frames, write_tables
 from sweeps.plan import _study_plan
 from sweeps.show.progress import summarize
 from sweeps.store.store import Store, open_store

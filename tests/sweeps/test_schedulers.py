@@ -15,7 +15,8 @@ from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.standings import Standing
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
-from sweeps.outcome.tabulate import load_state, rows
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows
 from sweeps.plan import _study_plan
 from sweeps.spec import schedulers
 from sweeps.spec.spec import parse_spec

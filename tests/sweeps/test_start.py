@@ -1,7 +1,9 @@
 """The command line starts without the large packages: what a command needs is imported when it runs."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ from sweeps.cli import ablate
 from sweeps.cli.app import COMMANDS
 from sweeps.designs import DESIGNS
 
+OLD_SWEEPS = Path(__file__).with_name("old_sweeps")
 LARGE = ("torch", "numpy", "scipy", "pandas", "pyarrow", "plotly", "matplotlib", "duckdb", "optuna", "ray", "PIL")
 CALL = """
 import sys
@@ -44,6 +47,32 @@ def test_a_query_loads_no_torch(tmp_path):
     ran = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
     assert "2" in ran.stdout
     assert ran.stderr.splitlines()[-1] == "['numpy']"
+
+
+@pytest.mark.parametrize("call", [["methods"], ["methods", "cskd"], ["methods", "holistic"]])
+def test_methods_are_described_without_a_large_package(call):
+    ran = subprocess.run([sys.executable, "-c", CALL.format(calls=[call], large=LARGE)], capture_output=True, text=True)
+    assert "weight" in ran.stdout
+    assert ran.stderr.splitlines() == ["[]"]
+
+
+def test_the_status_of_an_unfinished_sweep_loads_neither_torch_nor_pandas(tmp_path):
+    shutil.copytree(OLD_SWEEPS / "killed", tmp_path / "killed")
+    call = CALL.format(calls=[["status", str(tmp_path / "killed")]], large=LARGE)
+    ran = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
+    assert "not running here" in ran.stdout
+    assert ran.stderr.splitlines() == ["['numpy', 'pyarrow', 'PIL']"]
+
+
+@pytest.mark.parametrize(
+    "command", [["plan"], ["run", "--dir", "nowhere"], ["data", "check"], ["teacher", "fit", "--dir", "nowhere"]]
+)
+def test_a_mistake_in_a_spec_is_said_before_torch_is_loaded(tmp_path, command):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("name: mine\ndata: {name: streets}\nstudies: [none, cwdd]\nbudget: {trials: 2}\n")
+    call = CALL.format(calls=[[*command, str(spec)]], large=("torch", "pandas", "plotly", "ray", "optuna"))
+    ran = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.stderr.splitlines() == ["InputError", "[]"]
 
 
 def test_the_help_of_an_ablation_names_all_designs():

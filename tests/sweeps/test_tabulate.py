@@ -7,7 +7,8 @@ from analysis.tables.schemas import SCHEMAS
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.ledger.trial_events import EpochReported
-from sweeps.outcome.tabulate import load_state, rows, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import rows, write_tables
 from sweeps.store.store import Store
 
 

@@ -11,10 +11,11 @@ from analysis.report.verdict import verdict_of
 from kdtrain.errors import InputError
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.ledger import read
-from sweeps.outcome.tabulate import load_state, write_tables
+from sweeps.outcome.loaded import load_state
+from sweeps.outcome.tabulate import write_tables
 from sweeps.outcome.words import read_words
 from sweeps.show.live_page import live_page
-from sweeps.show.progress import show_status
+from sweeps.show.status import show_status
 from sweeps.store.store import Store
 
 PLAN = {"top": 1, "seeds": [3, 12], "until": "decided"}

@@ -19,7 +19,7 @@ from analysis.report.paper.figures import ablation_figure, comparison_figure
 from analysis.report.sections.methods import ESTIMATOR, METHOD_CLAIM
 from analysis.report.wording import cell_role, not_the_reference, refusal, wording_of
 from analysis.search.method_claim import method_claim
-from analysis.stats.judge import ENOUGH_SEEDS
+from analysis.stats.words import ENOUGH_SEEDS
 from analysis.tables.atomic_write import write_atomically
 from analysis.tables.controls import subject_of_group
 from analysis.tables.json_columns import read_frozen_selection, read_levels

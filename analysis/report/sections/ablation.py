@@ -16,8 +16,8 @@ from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.report.wording import NOT_SEPARATED, cell_role, missed, not_the_reference
-from analysis.stats.judge import ENOUGH_SEEDS
 from analysis.stats.seed_contrasts import smallest_effect
+from analysis.stats.words import ENOUGH_SEEDS
 
 _BOTH = ("leave-one-out", "add-one-in")
 

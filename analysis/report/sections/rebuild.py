@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from analysis.report.findings import Findings
-from analysis.tables.files import FOLDER
+from analysis.tables.folder import FOLDER
 from analysis.tables.schemas import SCHEMAS
 
 _COMMANDS = (

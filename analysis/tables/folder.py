@@ -1,0 +1,3 @@
+"""Where the tables of a sweep lie: `<sweep>/tables/<name>.parquet`."""
+
+FOLDER = "tables"
