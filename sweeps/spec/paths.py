@@ -76,7 +76,7 @@ def drawn(space: Space, shares: Sequence[float]) -> dict[str, Scalar]:
         shares: For each of its parameters how far along its domain, from 0 to 1; uniform shares give uniform configs,
             on the log scale of log ranges.
     """
-    return {path: _at_share(domain, share) for (path, domain), share in zip(space.items(), shares, strict=True)}
+    return {path: at_share(domain, share) for (path, domain), share in zip(space.items(), shares, strict=True)}
 
 
 def recipe_of(space: Space) -> Space:
@@ -96,7 +96,8 @@ def identity(space: Space, params: Mapping[str, Scalar]) -> tuple[object, ...]:
     )
 
 
-def _at_share(domain: Domain, share: float) -> Scalar:
+def at_share(domain: Domain, share: float) -> Scalar:
+    """The value at a share of a domain, see `drawn`."""
     if isinstance(domain, Choice):
         return domain.choices[min(int(share * len(domain.choices)), len(domain.choices) - 1)]
     low, high, _ = _own_scale(domain)

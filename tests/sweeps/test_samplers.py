@@ -3,7 +3,9 @@
 import math
 import sys
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from test_search import trial
 
 from kdtrain.errors import InputError
@@ -11,8 +13,11 @@ from kdtrain.runtime.random_streams import derive
 from kdtrain.space import Choice, Range
 from sweeps.driver.proposals import Proposals
 from sweeps.driver.sampler import OURS, exhausted, make_sampler, propose
-from sweeps.driver.samplers.ranking import GOOD, OTHERS, Ranked
+from sweeps.driver.samplers import by_optuna
+from sweeps.driver.samplers.by_optuna import TPESampler
+from sweeps.driver.samplers.ranking import COMPLETE, GOOD, OTHERS, Ranked
 from sweeps.ledger.state import InvalidProposal
+from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.settings import Sampler
 
 UNIT = {"x": Range(low=0.0, high=1.0), "y": Range(low=0.01, high=1.0, log=True)}
@@ -165,6 +170,78 @@ def test_a_model_sees_the_best_and_the_newest_of_many_trials():
     assert 3 not in {one.number for one in shown}
     few = told[: GOOD + OTHERS]
     assert list(Ranked(few).bounded()) == few
+
+
+def test_a_model_sees_a_bounded_number_of_running_trials():
+    told = [trial(n, {"x": n}, n / 600) for n in range(30)]
+    told += [trial(n, {"x": n}, None, "running") for n in range(30, 600)]
+    shown = Ranked(told).bounded()
+    assert [one.number for one in shown] == [*range(30), *range(600 - OTHERS, 600)]
+    assert not follows_scores(make_sampler(Sampler(startup=31)), told)
+    assert follows_scores(make_sampler(Sampler(startup=30)), told)
+
+
+def follows_scores(sampler, told):
+    """Whether proposals lie where there are scores: in the first twentieth of the range."""
+    drawn = [propose("s", {"x": Range(low=0.0, high=600.0)}, sampler, seed, told, None)["x"] for seed in range(20)]
+    return sum(x < 60 for x in drawn) > 15
+
+
+def lives(count):
+    """Trials of every kind, and what Optuna is to know of them: state, value, curve, whether it is not possible."""
+    states = ("complete", "pruned", "diverged", "failed", "running")
+    for number in range(count):
+        draw = derive(number, "life") / 2**63
+        params, state = {"x": draw, "y": 0.01 + 0.9 * derive(number, "y") / 2**63}, states[derive(number) % 5]
+        score = None if number % 7 == 0 else round(draw, 1) - 0.5
+        one = trial(number, params, score, state)
+        if number % 31 == 0:
+            yield InvalidProposal(params, "not valid"), ("COMPLETE", 0.0, {}, True)
+        elif state == "diverged":
+            yield one, ("COMPLETE", 0.0, {}, True)
+        elif state == "pruned":
+            yield one, ("PRUNED", None, one.curve, False)
+        elif state == "complete" and score is not None:
+            yield one, ("COMPLETE", score, {}, False)
+        else:
+            yield one, ("RUNNING" if state == "running" else "FAIL", None, {}, False)
+
+
+@pytest.mark.parametrize("count", [0, 5, 12, 100, 240])
+def test_tpe_proposes_what_optuna_does_that_is_told_of_every_trial(count):
+    told = list(lives(count))
+    shown = sorted(told, key=lambda pair: not pair[0].is_valid)
+    distributions = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.01, 1.0, log=True)}
+    sampler, ours = TPESampler(startup=4), Ranked([one for one, _ in told])
+    invalid = sum(not one.is_valid for one, _ in told)
+    for seed in (3, 4):
+        theirs = optuna.samplers.TPESampler(n_startup_trials=4 + invalid, seed=seed)
+        study = optuna.create_study(direction="maximize", sampler=theirs)
+        for one, (state, value, curve, is_not_possible) in shown:
+            state = optuna.trial.TrialState[state]
+            known = {"params": dict(one.params), "distributions": distributions, "intermediate_values": dict(curve)}
+            frozen = optuna.trial.create_trial(state=state, value=value, **known)
+            if is_not_possible:
+                frozen.set_constraint("not possible", 1.0)
+            study.add_trial(frozen)
+        assert sampler.propose("s", UNIT, ours, seed) == study.ask(distributions).params
+
+
+def test_tpe_looks_again_at_a_trial_to_which_something_has_happened(monkeypatch):
+    told = [trial(n, {"x": n / 30, "y": 0.5}, n / 30) for n in range(30)]
+    late, ours, looks = trial(30, {"x": 0.1, "y": 0.02}, None, "running"), Ranked(told), []
+    ours.update(late)
+    sampler, translated = TPESampler(), by_optuna._as_optuna
+    monkeypatch.setattr(by_optuna, "_as_optuna", lambda *args: looks.append(args[1]) or translated(*args))
+    sampler.propose("s", UNIT, ours, 1)
+    assert len(looks) == 31
+    sampler.propose("s", UNIT, ours, 2)
+    assert len(looks) == 31
+    late.state, late.reports = TrialState.COMPLETE, trial(30, {}, 5.0).reports
+    ours.update(late)
+    proposal = sampler.propose("s", UNIT, ours, 3)
+    assert looks[31:] == [(COMPLETE, 0.0, 5.0)]
+    assert proposal == TPESampler().propose("s", UNIT, Ranked([*told, late]), 3)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kdtrain.space import Choice, Domain, Range, Scalar
-from sweeps.spec.paths import Space, drawn, share_of, shares
+from sweeps.spec.paths import Space, at_share, share_of, shares
 
 
 class Cube:
@@ -32,14 +32,8 @@ class Cube:
 
     def points(self, shares_of_configs: np.ndarray) -> np.ndarray:
         """Where the configs lie that `sweeps.spec.paths.drawn` makes of shares `(n, parameters)`: `(n, axes)`."""
-        columns = []
-        for (path, domain), column in zip(self.space.items(), shares_of_configs.T, strict=True):
-            if isinstance(domain, Range) and not domain.integer:
-                columns.append(column[:, None])
-                continue
-            values = [drawn({path: domain}, [share])[path] for share in column.tolist()]
-            columns.append(np.array([_place(domain, share_of(domain, value)) for value in values]))
-        return np.hstack(columns)
+        columns = zip(self.space.values(), shares_of_configs.T, strict=True)
+        return np.hstack([_places(domain, column) for domain, column in columns])
 
     def points_of(self, configs: Sequence[Mapping[str, Scalar]]) -> np.ndarray:
         """Where configs lie, `(n, axes)`; the middle where a parameter is missing."""
@@ -56,6 +50,19 @@ class Cube:
     def shares_of(self, params: Mapping[str, Scalar]) -> np.ndarray:
         """The shares of a config, `(parameters,)`."""
         return np.array(shares(self.space, params))
+
+
+def _places(domain: Domain, shares_of_configs: np.ndarray) -> np.ndarray:
+    """Where the values lie that shares `(n,)` of a domain give: `(n, axes)`; each value is looked at once."""
+    if isinstance(domain, Range) and not domain.integer:
+        return shares_of_configs[:, None]
+    if isinstance(domain, Choice):
+        count = len(domain.choices)
+        indices = np.minimum((shares_of_configs * count).astype(int), count - 1)
+        return np.array([_place(domain, (index + 0.5) / count) for index in range(count)])[indices]
+    values = [at_share(domain, share) for share in shares_of_configs.tolist()]
+    place_of = {value: _place(domain, share_of(domain, value)) for value in set(values)}
+    return np.array([place_of[value] for value in values])
 
 
 def _place(domain: Domain, share: float) -> list[float]:

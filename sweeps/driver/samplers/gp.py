@@ -128,6 +128,7 @@ class _Gains:
 
     def __init__(self, searches: Sequence[Sequence[SearchedTrial]]) -> None:
         self._of_epoch: dict[int, list[float]] = {}
+        self._since: dict[int, tuple[float, float]] = {}
         for trials in searches:
             for trial in ranked(trials).best(_GOOD):
                 if trial.state is TrialState.COMPLETE and (score := trial.score) is not None:
@@ -136,11 +137,10 @@ class _Gains:
 
     def since(self, epoch: int) -> tuple[float, float] | None:
         """Mean and variance of the gains; none if no complete trial was evaluated after this epoch."""
-        gains = self._of_epoch.get(epoch)
-        if not gains:
-            return None
-        middle = mean(gains)
-        return middle, stdev(gains) ** 2 if len(gains) > 2 else (middle / 2) ** 2
+        if epoch not in self._since and (gains := self._of_epoch.get(epoch)):
+            middle = mean(gains)
+            self._since[epoch] = middle, stdev(gains) ** 2 if len(gains) > 2 else (middle / 2) ** 2
+        return self._since.get(epoch)
 
 
 def _looked_at(trials: Sequence[SearchedTrial], good: int, newest: int) -> list[SearchedTrial]:

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import nlargest
 from typing import NamedTuple, overload
 
 from sweeps.driver.searched import SearchedTrial
@@ -100,6 +101,11 @@ class Ranked(Sequence[SearchedTrial]):
         """How many of them made no valid config."""
         return len(self._trials) - self._valid
 
+    @property
+    def informative(self) -> int:
+        """How many valid trials say something about their parameters."""
+        return len(self._ended) - self.not_valid
+
     def update(self, trial: SearchedTrial) -> None:
         """Take in a new trial, or what has happened to one."""
         place = self._places.get(id(trial))
@@ -126,6 +132,10 @@ class Ranked(Sequence[SearchedTrial]):
         if (said := worth_at(trial, state, epoch)) is not None:
             self.told.append((said, trial))
 
+    def worth_of(self, trial: SearchedTrial) -> Worth | None:
+        """What one of them says about its parameters, see `worth`."""
+        return self._worth.get(self._places[id(trial)])
+
     def best(self, count: int) -> list[SearchedTrial]:
         """The best trials, best first; none that has diverged or is not valid."""
         ranks = reversed(self._ranks[-count:]) if count > 0 else ()
@@ -135,17 +145,20 @@ class Ranked(Sequence[SearchedTrial]):
         """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 
         Up to `good + others` trials that say something: all. Beyond: the best `good` ones, of the rest the newest
-        `others`, and all that have not ended. TPE calls no more than 25 trials good, and weighs
+        `others`. And of those that have not ended the newest `others`. TPE calls no more than 25 trials good, and weighs
         older trials less.
         """
-        if len(self._ended) <= good + others:
+        if len(self._ended) <= good + others and len(self._unfinished) <= others:
             return self
         kept = {place for *_, place in self._ranks[-good:]}
         for place in reversed(self._ended):
             if len(kept) == good + others:
                 break
             kept.add(place)
-        shown = sorted(place.shown() for place in kept | self._unfinished)
+        running = self._unfinished
+        if len(running) > others:
+            running = set(nlargest(others, running))
+        shown = sorted(place.shown() for place in kept | running)
         return [self._trials[number + not_valid * self._valid] for not_valid, number in shown]
 
 
