@@ -34,6 +34,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "selection",
         "conditions stats",
         "tables",
+        "extras",
         "errors formats",
     ),
     "kdtrain": (

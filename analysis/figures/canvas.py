@@ -4,8 +4,12 @@ Backgrounds are transparent and every color is a middle tone. A study has one co
 frame that was computed elsewhere.
 """
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
-import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 Colors = dict[str, str]
 """The color of every study, by its name."""
@@ -25,8 +29,10 @@ def colors(studies: pd.DataFrame) -> Colors:
     return {study: chosen.get(study, BASELINE) for study in studies["study"]}
 
 
-def canvas(height: int, x: str = "", y: str = "") -> go.Figure:
+def canvas(height: int, x: str = "", y: str = "") -> "go.Figure":
     """A figure without traces: transparent, without a legend, its axes named ``x`` and ``y``."""
+    import plotly.graph_objects as go
+
     figure = go.Figure()
     figure.update_layout(
         template="none",
@@ -51,12 +57,12 @@ def canvas(height: int, x: str = "", y: str = "") -> go.Figure:
     return figure
 
 
-def add(figure: go.Figure, **options: object) -> None:
+def add(figure: "go.Figure", **options: object) -> None:
     """Add a scatter trace whose hover shows its ``text`` alone."""
-    figure.add_trace(go.Scatter(**{"hoverinfo": "text", **options}))
+    figure.add_scatter(**{"hoverinfo": "text", **options})
 
 
-def vertical_line(figure: go.Figure, x: float, color: str, label: str) -> None:
+def vertical_line(figure: "go.Figure", x: float, color: str, label: str) -> None:
     """A dotted vertical line with its name above it."""
     figure.add_vline(x=x, line={"color": color, "width": 1.5, "dash": "dot"})
     figure.add_annotation(x=x, y=1, yref="paper", yanchor="bottom", text=label, showarrow=False)

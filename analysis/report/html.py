@@ -5,9 +5,10 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -175,7 +176,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[TableCell]], bold: Col
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def plot(drawing: go.Figure) -> str:
+def plot(drawing: "go.Figure") -> str:
     """A drawing with its data; it appears once the page's script runs."""
     data = drawing.to_json().replace("</", "<\\/")
     height = drawing.layout.height
@@ -255,7 +256,11 @@ def document(title: str, body: str, figures: bool = True, refresh: int | None = 
         refresh: The page loads itself again after so many seconds.
     """
     again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
-    library = f"<script>{get_plotlyjs()}</script>" if figures else ""
+    library = ""
+    if figures:
+        from plotly.offline import get_plotlyjs
+
+        library = f"<script>{get_plotlyjs()}</script>"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{again}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

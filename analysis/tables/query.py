@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 
 from analysis.errors import AnalysisError
+from analysis.extras import require
 from analysis.tables import parquet
 from analysis.tables.files import locate, unreadable
 from analysis.tables.schemas import ASSUMED, SCHEMAS
@@ -33,7 +33,11 @@ def query(sweep: str | Path, sql: str) -> pa.Table:
 
     Raises:
         AnalysisError: There are no tables, one that the statement names is damaged, or DuckDB refuses the statement.
+        MissingExtraError: DuckDB is not installed.
     """
+    require("query", "a query")
+    import duckdb
+
     system, files = locate(sweep)
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:
         connection.execute("set python_enable_replacements = false; set timezone = 'UTC'")

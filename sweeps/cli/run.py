@@ -79,7 +79,11 @@ def run_and_print(
             stop=stop,
             command=this_command(),
         )
-        console.print(f"\nreport: {results.report}")
+        console.print()
+        if results.report is not None:
+            console.print(f"report: {results.report}")
+        else:
+            console.print(f"no report was written: {results.no_report}, then {next_command('report', sweep)}")
         for failed in results.failed:
             console.print(f"failed: {failed}")
         if results.best is None:

@@ -11,7 +11,6 @@ from types import FrameType
 
 import ray
 from ray._private import ray_constants, services
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
@@ -124,10 +123,18 @@ def no_node_has(demand: dict[str, float], nodes: list[dict[str, float]], on_this
     )
 
 
+def _enable_tokens() -> None:
+    """Let Ray use a token where there is one; earlier versions of Ray have none."""
+    with contextlib.suppress(ImportError):
+        from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
 def _found(address: str, stop: StopRequest) -> str:
     """The address of a cluster that answers, as Ray takes it."""
     if address == "auto":
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as Ray does for this address alone
+        _enable_tokens()  # as Ray does for this address alone
         try:
             check_answers(services.canonicalize_bootstrap_address_or_die("auto"), stop)
         except (ConnectionError, ValueError) as error:

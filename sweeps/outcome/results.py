@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from analysis import read_tables
+from analysis.extras import MissingExtraError
 from analysis.report.best_evidence import best_evidence
-from analysis.report.sweep_report import write_report
 from analysis.tables.states import State
 from kdtrain import Machine
 from kdtrain.errors import refused, unreadable
@@ -34,15 +34,17 @@ from sweeps.store.store import Store
 class Results:
     """The paths of the report and `best.yaml`, the chosen config with its evidence, and the trials that failed.
 
-    `best_file` and `best` are none where no trial completed; `best` is from `analysis.report.best_evidence`.
+    `report` is none where the packages that draw it are not installed, which `no_report` then says. `best_file` and
+    `best` are none where no trial completed; `best` is from `analysis.report.best_evidence`.
     `next_step` is what to do next, with its command.
     """
 
-    report: str
+    report: str | None
     best_file: str | None
     best: Mapping[str, Any] | None
     failed: tuple[Failed, ...] = ()
     next_step: str = ""
+    no_report: str = ""
 
 
 @contextlib.contextmanager
@@ -103,15 +105,17 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
                 local = teacher.store.local or staged(teacher.store, teacher.card.digest, machine.cache)
                 models = {"teacher": local, **models}
             draw_predictions(folder / "predictions", spec.data, machine, models, eval_scale)
-        report = write_report(folder).relative_to(folder).as_posix()
-    return Results(_location(sweep, report), _location(sweep, "best.yaml") if chosen else None, chosen)
+        report, no_report = _write_report(folder)
+    place = _location(sweep, report) if report else None
+    best_file = _location(sweep, "best.yaml") if chosen else None
+    return Results(place, best_file, chosen, no_report=no_report)
 
 
 def write_again(sweep: Store, teacher: Store | None) -> None:
     """Write tables, best config and report of a sweep whose trials are as they were, but not what its ledger says."""
     with local_folder(sweep) as folder:
         _write_tables_and_best(folder, sweep, teacher)
-        write_report(folder)
+        _write_report(folder)
 
 
 def tables_now(sweep: Store) -> dict[str, pd.DataFrame]:
@@ -132,6 +136,15 @@ def _write_tables_and_best(
     if chosen is not None:
         write_atomically(folder / "best.yaml", best_document(chosen, teacher, sweep).encode())
     return tables, chosen
+
+
+def _write_report(folder: Path) -> tuple[str | None, str]:
+    """The path of the report below the folder; or none where the packages that draw it are missing, and what to do."""
+    try:
+        from analysis.report.sweep_report import write_report
+    except MissingExtraError as missing:
+        return None, str(missing)
+    return write_report(folder).relative_to(folder).as_posix(), ""
 
 
 def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Store]]:

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from opda.nonparametric import EmpiricalDistribution
 
-from analysis.search.expected_best import expected_best, refusal, weights
+from analysis.search.expected_best import BAND, band, expected_best, refusal, weights
 
 
 @pytest.fixture
@@ -35,6 +35,16 @@ def test_weights_are_those_of_opda_and_stay_finite_for_thousands():
     n = np.arange(1, 61)
     assert weights(60, n) @ np.sort(scores) == pytest.approx(EmpiricalDistribution(scores).u_tuning_curve(n))
     assert weights(5000, [1, 700, 5000]).sum(1) == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("total", [1, 3, 60])
+def test_the_band_is_that_of_opda(total):
+    scores = np.random.default_rng(total).random(total)
+    n = np.array([1, 2, 7, 60])
+    bands = EmpiricalDistribution.confidence_bands(scores, BAND, a=0.0, b=1.0, method="dkw")
+    low, high = band(scores, n)
+    assert low == pytest.approx(bands[2].average_tuning_curve(n))
+    assert high == pytest.approx(bands[0].average_tuning_curve(n))
 
 
 def test_the_curve_goes_from_the_mean_to_the_best_and_is_trusted_to_a_quarter(search):

@@ -153,7 +153,9 @@ def test_options_that_a_sampler_does_not_have_are_refused_in_one_sentence(settin
 
 def test_a_sampler_whose_package_is_missing_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cmaes", None)
-    with pytest.raises(InputError, match=r"cmaes cannot be made here: it needs the package .*: pip install cmaes$"):
+    with pytest.raises(
+        InputError, match=r"cmaes cannot be made here: it needs the package cmaes, .*: pip install 'kdsweep\[cmaes\]'$"
+    ):
         make_sampler(Sampler(name="cmaes"))
 
 

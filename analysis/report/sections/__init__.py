@@ -1,1 +1,5 @@
 """The sections of the report."""
+
+from analysis.extras import require
+
+require("report", "the report")

@@ -1,15 +1,14 @@
 """Covariance matrix adaptation: moves and reshapes a normal distribution towards the better half of each generation."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import field_validator
 
+from analysis.extras import require
 from kdtrain.config_base import Strict
-from kdtrain.errors import InputError
 from kdtrain.runtime.random_streams import derive
 from kdtrain.space import Choice, Scalar
 from sweeps.driver.samplers.options import checked
@@ -54,12 +53,12 @@ class CmaEsSampler:
         sigma: The standard deviation of the first generation, as a share of every range, on its own scale.
 
     Raises:
-        InputError: If the package is not installed, or an option is not valid.
+        MissingExtraError: If the package is not installed.
+        InputError: If an option is not valid.
     """
 
     def __init__(self, population: int | None = None, sigma: float = 0.2) -> None:
-        if find_spec("cmaes") is None:
-            raise InputError("it needs the package cmaes, which is not installed: pip install cmaes")
+        require("cmaes", "it")
         self._options = checked(CmaEsOptions, population=population, sigma=sigma)
         self._adapted: WeakKeyDictionary[Ranked, CMA] = WeakKeyDictionary()
         """By search, the distribution after its full generations, which follows from its trials alone."""

@@ -59,7 +59,9 @@ def _places(domain: Domain, shares_of_configs: np.ndarray) -> np.ndarray:
     if isinstance(domain, Choice):
         count = len(domain.choices)
         indices = np.minimum((shares_of_configs * count).astype(int), count - 1)
-        return np.array([_place(domain, (index + 0.5) / count) for index in range(count)])[indices]
+        places: np.ndarray = np.array([_place(domain, (index + 0.5) / count) for index in range(count)])
+        chosen: np.ndarray = places[indices]
+        return chosen
     values = [at_share(domain, share) for share in shares_of_configs.tolist()]
     place_of = {value: _place(domain, share_of(domain, value)) for value in set(values)}
     return np.array([place_of[value] for value in values])

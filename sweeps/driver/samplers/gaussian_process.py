@@ -19,7 +19,7 @@ _LEVEL = 0.25
 """The variance of a constant that every group has for itself."""
 _NUGGET = 1e-6
 _STEPS, _PRECISION = 12, 1e-4
-"""Of the search for the largest posterior density: its steps at most, and the relative gain of a step at which it ends."""
+"""Of the search for the largest posterior density: its steps at most, and the relative gain at which it ends."""
 
 
 @dataclass(frozen=True)

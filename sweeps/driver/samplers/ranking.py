@@ -145,8 +145,8 @@ class Ranked(Sequence[SearchedTrial]):
         """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 
         Up to `good + others` trials that say something: all. Beyond: the best `good` ones, of the rest the newest
-        `others`. And of those that have not ended the newest `others`. TPE calls no more than 25 trials good, and weighs
-        older trials less.
+        `others`. And of those that have not ended the newest `others`. TPE calls no more than 25 trials good, and
+        weighs older trials less.
         """
         if len(self._ended) <= good + others and len(self._unfinished) <= others:
             return self
