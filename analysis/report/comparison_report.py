@@ -7,7 +7,8 @@ import pandas as pd
 
 from analysis.conditions.hardware import mixed
 from analysis.errors import AnalysisError
-from analysis.figures.canvas import Colors, add, canvas, colors
+from analysis.figures.canvas import Colors, Figure, colors
+from analysis.figures.marks import Dots
 from analysis.formats import count, duration, interval, missing, plural, points, signed, text
 from analysis.report import html as page
 from analysis.report.comparable import differences
@@ -125,20 +126,18 @@ def _overview(all_findings: Sequence[Findings], labels: Sequence[str]) -> str:
 
 
 def _studies(all_findings: Sequence[Findings], labels: Sequence[str], studies: list[str], palette: Colors) -> str:
-    figure = canvas(height=90 + 36 * len(studies), x="mIoU (points), the best config of each sweep on fresh seeds")
+    figure = Figure(60 + 36 * len(studies), x="mIoU on fresh seeds (points)")
+    figure.y.name(studies[::-1])
     rows = []
     for place, study in enumerate(reversed(studies)):
         of_sweeps = [(label, _row(findings, study)) for findings, label in zip(all_findings, labels, strict=True)]
         means = [(label, row) for label, row in of_sweeps if row is not None and row["confirmed"]]
-        marker = {"size": 11, "color": palette[study], "opacity": 0.75}
         x = [100 * row["mean"] for _, row in means]
-        hover = [f"{study}, {label}: {points(row['mean'])} (n={row['n']})" for label, row in means]
-        add(figure, x=x, y=[place] * len(x), mode="markers", marker=marker, text=hover)
+        titles = [f"{study}, {label}: {points(row['mean'])} (n={row['n']})" for label, row in means]
+        figure.add(Dots(x, [place] * len(x), palette[study], 11, opacity=0.75, titles=titles))
         rows.append([TableCell(html=page.key(study, palette[study])), *(_cell(row) for _, row in of_sweeps)])
-    figure.update_yaxes(tickvals=list(range(len(studies))), ticktext=studies[::-1], showgrid=False)
-    figure.update_yaxes(range=[-0.7, len(studies) - 0.3])
     note = "Every dot is one sweep: the mean over fresh seeds of the config that it returned. Not confirmed: no dot."
-    drawn = page.figure(page.plot(figure), "How much the same study varies from sweep to sweep.", note)
+    drawn = page.figure(figure.draw(), "How much the same study varies from sweep to sweep.", note)
     below = (
         '<p class="aside">mIoU in points on role select, n fresh seeds; below it the difference to the baseline '
         "of that sweep with its 95 % interval over seeds (a claim about configs).</p>"

@@ -22,6 +22,7 @@ from analysis.report.sections import (
     parameters,
     predictions,
     rebuild,
+    runs,
     selection,
     time_spent,
 )
@@ -56,6 +57,7 @@ SECTIONS = (
     Section("time", "Where the time went", time_spent.section),
     Section("costs", "Quality and cost", costs.section, in_ablation=False),
     Section("selection", "Selection", selection.section, in_ablation=False),
+    Section("runs", "Every run", runs.section),
     Section("classes", "Classes", classes.section),
     Section("pictures", "Predictions", predictions.section),
     Section("parameters", "Searched parameters", parameters.section),

@@ -12,7 +12,7 @@ from analysis.ablation.effects import ablate
 from analysis.figures.canvas import Colors, colors
 from analysis.report.verdict import Verdict, verdict
 from analysis.report.wording import wording_of
-from analysis.search.history import learning_curves, responses
+from analysis.search.history import drawn_values, learning_curves, responses
 from analysis.selection.compare import compare, per_class
 from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
@@ -121,6 +121,11 @@ class Findings:
     def classes(self) -> pd.DataFrame:
         """IoU per class, see ``analysis.selection.compare.per_class``."""
         return per_class(self.tables, self.comparison)
+
+    @cached_property
+    def drawn_values(self) -> pd.DataFrame:
+        """What search trials drew beside their scores, see ``analysis.search.history.drawn_values``."""
+        return drawn_values(self.tables)
 
     @cached_property
     def responses(self) -> pd.DataFrame:

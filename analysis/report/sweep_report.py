@@ -52,6 +52,5 @@ def _top(findings: Findings) -> str:
     return (
         f'<p class="eyebrow">{html.escape(" · ".join(facts))} · started {sweep["created_at"]:%Y-%m-%d}</p>'
         f"<h1>{html.escape(words.headline)}</h1>{html.verdict(words.lines, color)}"
-        f'<p class="aside below">{not_claimed}</p><noscript><p>The tables read without a script; '
-        "the figures need one.</p></noscript>"
+        f'<p class="aside below">{not_claimed}</p>'
     )

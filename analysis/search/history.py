@@ -83,17 +83,18 @@ def spending(tables: Tables) -> pd.DataFrame:
     return grouped.agg(**named).reset_index()
 
 
-def responses(tables: Tables) -> pd.DataFrame:
-    """Value of every searched parameter beside the score of its trial (complete search trials only).
+def drawn_values(tables: Tables) -> pd.DataFrame:
+    """Value of every searched parameter beside the score of its trial, of all search trials that have ended.
 
     Returns:
-        Columns ``study, trial_id, name, value, value_json, log, score``; ``value`` is NaN for a parameter
-        that is not a number.
+        Columns ``study, trial_id, state, name, value, value_json, log, score``; ``value`` is NaN for a parameter that
+        is not a number, ``score`` is what a trial reached that was not trained to its end, NaN if that is nothing.
     """
     trials = tables["trials"]
-    complete = trials[(trials["phase"] == Phase.SEARCH) & (trials["state"] == State.COMPLETE)]
+    ended = trials[(trials["phase"] == Phase.SEARCH) & trials["state"].isin(ENDED)]
+    ended = ended.assign(score=ended["score"].astype(float).fillna(ended["reached"].astype(float)))
     searched = tables["params"][tables["params"]["role"] == "nuisance"]
-    rows = searched.merge(complete[["trial_id", "study", "score"]], on="trial_id").dropna(subset="score")
+    rows = searched.merge(ended[["trial_id", "study", "state", "score"]], on="trial_id")
     logs = {
         (study, name)
         for study, space in read_spaces(tables).items()
@@ -102,4 +103,11 @@ def responses(tables: Tables) -> pd.DataFrame:
     }
     keys = zip(rows["study"], rows["name"], strict=True)
     rows = rows.assign(log=[key in logs for key in keys])
-    return rows[["study", "trial_id", "name", "value", "value_json", "log", "score"]].reset_index(drop=True)
+    columns = ["study", "trial_id", "state", "name", "value", "value_json", "log", "score"]
+    return rows[columns].reset_index(drop=True)
+
+
+def responses(tables: Tables) -> pd.DataFrame:
+    """The rows of ``drawn_values`` with the score of a complete trial."""
+    rows = drawn_values(tables)
+    return rows[(rows["state"] == State.COMPLETE) & rows["score"].notna()].reset_index(drop=True)

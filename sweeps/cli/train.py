@@ -16,19 +16,30 @@ from sweeps.cli.options import (
     Weights,
     Workers,
     console,
+    folder_or_uri,
     machine_of,
     number,
     path,
     print_epoch,
     stoppable,
+    without_secret,
 )
 
 
 def train(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG.yaml", help="A config, for instance best.yaml.", parser=path)
+        str,
+        typer.Argument(
+            metavar="CONFIG.yaml",
+            help="A config, for instance best.yaml; with --trial, the sweep: a folder or a URI.",
+            parser=folder_or_uri,
+            callback=without_secret,
+        ),
     ],
     folder: NewDir,
+    trial: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Train the config of this trial of the sweep again.")
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="The teacher folder; by default the one named in the file.", parser=path)
     ] = None,
@@ -45,16 +56,18 @@ def train(
     """Train one config to its end and save the student as a teacher folder.
 
     Example: [bold]kdsweep train runs/camvid/best.yaml --dir runs/student[/]
+
+    Example: [bold]kdsweep train runs/camvid --trial cwd-3 --dir runs/cwd-3[/]
     """
     from kdtrain import train as train_student
     from sweeps.attempt.attempt import staged
-    from sweeps.outcome.best_file import read_config
+    from sweeps.outcome.best_file import read_config, trial_config
     from sweeps.show.counter import check_classes
     from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 
     require_kind(Store(folder), FolderKind.TRAINING)
-    student_config, named_teacher = read_config(config)
+    student_config, named_teacher = read_config(Path(config)) if trial is None else trial_config(config, trial)
     if seed is not None:
         student_config = student_config.model_copy(update={"seed": seed})
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers, teacher=teacher)

@@ -60,6 +60,21 @@ def best_config(sweep: Store | Path | str) -> TrainConfig:
     return TrainConfig.parse(json.loads(ranked.iloc[0]["config_json"]))
 
 
+def trial_config(sweep: str, trial_id: str) -> tuple[TrainConfig, Store | None]:
+    """The config of one trial of a sweep, however it ended, and the teacher folder that it was trained with.
+
+    Raises:
+        InputError: If there is no sweep, its ledger is damaged, or it has no such trial.
+    """
+    store = Store(sweep)
+    spec, state = load_state(store)
+    trial = state.trials.get(trial_id)
+    if trial is None:
+        raise InputError(f"--trial: must be a trial of {sweep}, got {trial_id!r}{did_you_mean(trial_id, state.trials)}")
+    config = TrainConfig.parse(trial.config)
+    return config, teacher_store(spec, store) if config.teacher else None
+
+
 def candidate(source: str, study: str | None) -> tuple[Mapping[str, Any], SweepSpec]:
     """The config that an ablation takes apart, in plain values, and the spec that it comes from.
 

@@ -149,7 +149,7 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
         body.append(page.section("curves", "Learning curves", drawn))
     if edges := _edges(spec, state):
         body.append(page.section("edges", "At the edge of a range", page.warnings(edges)))
-    return page.document(f"{spec.name}: live", "".join(body), figures=False, refresh=refresh)
+    return page.document(f"{spec.name}: live", "".join(body), refresh=refresh)
 
 
 def _colors(spec: SweepSpec) -> dict[str, str]:

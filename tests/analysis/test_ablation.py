@@ -3,6 +3,7 @@ import pytest
 
 from analysis.ablation.effects import ablate, worth
 from analysis.figures import ablation as plots_ablation
+from analysis.figures.marks import Box, Dots
 
 
 @pytest.fixture
@@ -77,10 +78,12 @@ def test_what_a_term_brings_is_positive_where_it_helps(ablation):
 def test_a_forest_has_every_seed_in_points(ablation):
     frame = ablate(ablation.tables())
     figure = plots_ablation.forest(frame[frame["role"] != "reference"], 0.003)
-    dots = [trace for trace in figure.data if trace.mode == "markers" and trace.marker.size == 6]
-    assert sorted(value for trace in dots for value in trace.x) == pytest.approx([-5, -4, 1])
-    assert figure.layout.yaxis.ticktext == ("without csc", "without kd", "without<br>channel_wise")
-    assert figure.layout.shapes[0].x1 == pytest.approx(0.3)
+    dots = [mark for mark in figure.marks if isinstance(mark, Dots) and mark.size == 6]
+    assert sorted(value for mark in dots for value in mark.x) == pytest.approx([-5, -4, 1])
+    assert figure.y.labels == ["without csc", "without kd", "without channel_wise"]
+    (band,) = (mark for mark in figure.marks if isinstance(mark, Box))
+    assert (band.x0, band.x1) == pytest.approx((-0.3, 0.3))
+    assert "channel_wise</text>" in figure.draw()
 
 
 def test_runs_that_are_only_planned_have_cost_nothing(ablation):

@@ -7,6 +7,7 @@ import pytest
 from analysis.ablation.effects import ablate
 from analysis.ablation.factorial import factorial_effects
 from analysis.figures import ablation as plots_ablation
+from analysis.figures.marks import Text
 from tests.analysis.conftest import without_a_seed
 
 
@@ -99,8 +100,8 @@ def test_without_repeated_runs_nothing_is_claimed(factorial, seeds):
     frame = factorial_effects(factorial(2, truth, seeds=max(seeds, 1), failed=() if seeds else ANY))
     assert frame["low"].isna().all()
     assert not frame["word"].eq("separated").any()
-    plots_ablation.interactions(frame)
-    plots_ablation.main_effects(frame, 0.003)
+    plots_ablation.interactions(frame).draw()
+    plots_ablation.main_effects(frame, 0.003).draw()
 
 
 ANY = ("reference", "without_loss_0", "without_loss_1", "without_loss_0+loss_1")
@@ -122,10 +123,10 @@ def test_no_effect_is_called_separated_in_more_than_one_family_of_twenty(factori
 
 def test_the_heat_map_has_effects_in_points(factorial):
     frame = factorial_effects(factorial(2, truth, sd=0.0))
-    cells = plots_ablation.interactions(frame).data[0].z
-    assert cells[0][0] == pytest.approx(2.0)
-    assert cells[1][0] == pytest.approx(1.2)
-    assert np.isnan(cells[0][1])
+    texts = {(mark.x, mark.y): mark.text for mark in plots_ablation.interactions(frame).marks if isinstance(mark, Text)}
+    assert texts[0, 1] == "+2.00"
+    assert texts[0, 0] == "+1.20"
+    assert (1, 1) not in texts
 
 
 def test_a_share_is_the_sum_of_squares_of_an_effect_in_all_of_the_variation(factorial):

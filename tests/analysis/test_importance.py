@@ -59,7 +59,7 @@ def test_what_does_nothing_is_not_above_the_noise(search):
     assert not {"nothing", "terms.cwd.temperature"} & set(above["name"])
     assert (frame["low"] <= frame["value"]).all()
     assert (frame["value"] <= frame["high"]).all()
-    plots_importance.importance(frame)
+    plots_importance.importance(frame).draw()
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_isolation_shows_how_good_it_gets_where(search):
     assert choices["label"].tolist() == ["1", "2", "4", "8"]
     dots = responses(tables)
     for name, buckets in (("optimizer.lr", frame), ("terms.cwd.temperature", choices)):
-        plots_importance.isolation(buckets, dots[dots["name"] == name], log=name == "optimizer.lr")
+        plots_importance.isolation(buckets, dots[dots["name"] == name], log=name == "optimizer.lr").draw()
 
 
 def test_whoever_asks_for_what_is_not_there_is_told_what_is(search):

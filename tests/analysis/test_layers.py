@@ -69,7 +69,7 @@ def test_missing_pairs_stay_missing_and_are_never_the_best(grid):
     assert frame.loc["pair-3-1", "n"] == 0
     assert not frame.loc["pair-3-1", "top"]
     assert frame.loc["pair-3-1", "additive"] == pytest.approx(0.53, abs=0.005)
-    plots_ablation.layer_grid(result)
+    plots_ablation.layer_grid(result).draw()
 
 
 def test_one_seed_cannot_tell_a_good_pair_from_a_lucky_one(grid):
@@ -89,7 +89,7 @@ def test_a_grid_without_any_score_is_drawn_empty(grid):
     pairs = list(itertools.product(range(2), repeat=2))
     result = layer_grids(grid(lambda row, column: 0.0, size=2, failed=pairs))[0]
     assert result.frame["mean"].isna().all()
-    plots_ablation.layer_grid(result)
+    plots_ablation.layer_grid(result).draw()
 
 
 def test_chances_are_those_of_an_analysis_of_variance(grid):
@@ -124,4 +124,4 @@ def test_a_grid_has_no_verdict_while_its_pairs_cannot_be_compared(grid, spoilt, 
     assert whole.note.startswith("Beyond noise: the student's layer, the teacher's layer.")
     assert result.note == f"No verdict: {why}. The best of 16 pairs is a selection: confirm the best 4 on fresh seeds."
     assert np.isnan(list(result.p_adjusted.values())).all()
-    plots_ablation.layer_grid(result)
+    plots_ablation.layer_grid(result).draw()

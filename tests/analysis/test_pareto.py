@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from analysis.figures import search as plots
+from analysis.figures.marks import Dots
 from analysis.search.pareto import on_front, pareto
 
 
@@ -44,7 +45,9 @@ def test_a_config_whose_fresh_seeds_all_diverged_has_no_size_and_is_drawn(costly
     result = pareto(costly.tables())
     assert result.set_index("study").loc[["none", "cwd"], "params"].isna().tolist() == [True, False]
     drawn = plots.pareto(result, {"none": "#000000", "cwd": "#ff0000"})
-    assert len(drawn.data) == 3
+    (dots,) = (mark for mark in drawn.marks if isinstance(mark, Dots))
+    assert len(dots.x) == len(dots.size) == 2
+    assert all(f">{study}</text>" in drawn.draw() for study in ("none", "cwd"))
 
 
 def test_one_student_has_one_latency(costly):

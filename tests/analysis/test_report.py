@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 from analysis import AnalysisError
 from analysis.report.sweep_report import write_report
 
-VOID = {"meta", "img", "br", "circle", "path"}
+VOID = {"meta", "img", "br", "input"}
 
 
 class Checker(HTMLParser):
@@ -45,15 +46,15 @@ def read(folder):
 def test_the_report_of_a_whole_sweep(realistic):
     checker, text = read(realistic)
     sections = [attributes["id"] for tag, attributes in checker.tags if tag == "section"]
-    order = "comparison seeds expected budget costs selection classes pictures parameters curves noise more-seeds"
+    order = "comparison seeds expected budget costs selection runs classes pictures parameters curves noise more-seeds"
     assert sections == [*order.split(), "fairness", "rebuild"]
     assert "Intervals are about retraining these configs" in text
     assert "out of memory" in text
     assert "deeplabv3plus" in text
-    figures = [tag for tag, attributes in checker.tags if attributes.get("class") == "figure"]
+    figures = [tag for tag, attributes in checker.tags if attributes.get("class") == "chart"]
     captions = [tag for tag, _ in checker.tags if tag == "figcaption"]
-    assert len(figures) == 17
-    assert len(captions) == 10
+    assert len(figures) == 21
+    assert len(captions) == 11
     assert sum(tag == "img" for tag, _ in checker.tags) == 10 + 6
 
 
@@ -179,7 +180,7 @@ def test_many_classes_are_drawn_in_part_and_listed_whole(empty_sweep, tmp_path):
         sweep.trial(study, 0.4, iou=[0.3 + n / 1000 + (study == "kd") * n / 2000 for n in range(150)])
     _, text = read(sweep.write(tmp_path))
     assert "The 15 largest losses and gains of 150 classes." in text
-    assert len(re.findall(r"class\d{3} ", text)) == 150
+    assert len(set(re.findall(r"class\d{3} ", text))) == 150
 
 
 def test_analysis_needs_neither_torch_nor_ray():
@@ -240,3 +241,43 @@ def test_what_is_not_drawn_is_said(empty_sweep, tmp_path):
     _, text = read(sweep.write(tmp_path))
     assert "40 of 60 search trials drawn" in text
     assert "60 of 60 trials" in text
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
+
+
+def test_the_details_of_every_run_are_data_that_no_name_can_end(sweep, tmp_path):
+    run = sweep.trial("cwd", None, params={"optimizer.lr": 0.1}, state="failed", reason=HOSTILE, reached=0.2)
+    config = {"method": HOSTILE, "terms": [{"loss": "kd", "name": HOSTILE, "weight": 2.0}], "seed": 7, "note": "a"}
+    for trial in sweep.rows["trials"]:
+        if trial["trial_id"] == run:
+            trial["config_json"] = json.dumps(config)
+    sweep.rows["metrics"] += [
+        {"sweep_id": "s1", "trial_id": "cwd-0", "epoch": epoch, "name": f"term/{HOSTILE}/raw", "value": 1.0 / epoch}
+        for epoch in (1, 2)
+    ]
+    page = write_report(sweep.write(tmp_path)).read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    (block,) = re.findall(r'<script type="application/json" class="details">(.*?)</script>', page)
+    data = json.loads(block)
+    assert data["runs"]["cwd-0"]["curve"] == [[1, 2], [27.5, 55.0]]
+    assert data["runs"]["cwd-0"]["terms"] == [[HOSTILE, 1.0, 0.5, None, None]]
+    assert data["runs"][run]["reason"] == HOSTILE
+    changed = {path: value for path, value in data["runs"][run]["config"].items() if value is not None}
+    assert {**data["base"]["cwd"], **changed} | {"number": None} == {
+        **{"method": HOSTILE, f"terms.{HOSTILE}.loss": "kd", f"terms.{HOSTILE}.name": HOSTILE},
+        **{f"terms.{HOSTILE}.weight": 2.0, "seed": 7, "note": "a", "number": None},
+    }
+
+
+def test_a_page_of_many_runs_stays_small_and_says_what_it_leaves_out(empty_sweep, tmp_path):
+    sweep = empty_sweep()
+    space = {"optimizer.lr": {"low": 1e-4, "high": 1.0, "log": True}, "act": {"choices": ["a", "b"]}}
+    sweep.study("none", is_baseline=True, space=space)
+    for place in range(800):
+        score, act = 0.3 + place / 4000, "ab"[place % 2]
+        sweep.trial("none", score, params={"optimizer.lr": 10.0 ** (-4 * place / 800), "act": act})
+    page = write_report(sweep.write(tmp_path)).read_text(encoding="utf-8")
+    assert "300 more are in the tables" in page
+    assert page.count("<tr tabindex") == 500
+    assert len(page.encode()) < 1_500_000

@@ -93,14 +93,14 @@ def test_a_curve_stands_beside_the_student_without_the_loss_or_without_any(respo
     (alone,) = response_curves(response(lambda w, t: 0.0, zero=False, control=False))
     assert alone.band is None
     for drawn in (curve, other, alone):
-        plots_ablation.response(drawn)
+        plots_ablation.response(drawn).draw()
 
 
 def test_one_seed_still_draws(response):
     (curve,) = response_curves(response(lambda w, t: 0.0, seeds=1))
     assert curve.points["low"].isna().all()
     figure = plots_ablation.response(curve)
-    assert figure.layout.xaxis.type == "log"
+    assert figure.x.log
 
 
 def test_names_are_no_numbers(empty_sweep):
@@ -176,4 +176,4 @@ def test_a_curve_has_no_verdict_while_its_cells_cannot_be_compared(response, spo
     assert curve.sentence == f"No verdict: {why}."
     assert np.isnan([curve.best, curve.best_low, curve.best_high]).all()
     assert len(curve.points) == len(whole.points)
-    plots_ablation.response(curve)
+    plots_ablation.response(curve).draw()

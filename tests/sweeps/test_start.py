@@ -16,7 +16,7 @@ from sweeps.cli.app import COMMANDS
 from sweeps.designs import DESIGNS
 
 OLD_SWEEPS = Path(__file__).with_name("old_sweeps")
-LARGE = ("torch", "numpy", "scipy", "pandas", "pyarrow", "plotly", "matplotlib", "duckdb", "optuna", "ray", "PIL")
+LARGE = ("torch", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "duckdb", "optuna", "ray", "PIL")
 CALL = """
 import sys
 from sweeps.cli.app import app

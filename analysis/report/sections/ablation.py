@@ -77,7 +77,7 @@ def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool
             f"a filled mark is separated from 0; the gray band holds differences that do not matter. "
             f"{estimators(cells)}"
         )
-        yield page.figure(page.plot(plots.forest(cells, smallest)), "What each change costs or brings.", rest.strip())
+        yield page.figure(plots.forest(cells, smallest).draw(), "What each change costs or brings.", rest.strip())
 
 
 def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
@@ -103,10 +103,10 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
     )
     if lacking := text(first["missing"]) if isinstance(first["missing"], str) else ", ".join(first["missing"]):
         rest += f" Without a score: {lacking}."
-    yield page.figure(page.plot(plots.main_effects(effects, smallest)), "What each factor is worth.", rest)
+    yield page.figure(plots.main_effects(effects, smallest).draw(), "What each factor is worth.", rest)
     if (effects["kind"] != MAIN).any():
         yield page.figure(
-            page.plot(plots.interactions(effects)),
+            plots.interactions(effects).draw(),
             "Which factors work together.",
             "Main effects on the diagonal, interactions below: positive where two factors help each other. "
             "Points; bold: separated from 0.",
@@ -114,12 +114,12 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
 
 
 def _grid(grid: LayerGrid) -> str:
-    return page.figure(page.plot(plots.layer_grid(grid)), "Which layers to pair.", f"{CONFIG_CLAIM} {grid.note}")
+    return page.figure(plots.layer_grid(grid).draw(), "Which layers to pair.", f"{CONFIG_CLAIM} {grid.note}")
 
 
 def _response(curve: ResponseCurve) -> str:
     rest = f"{CONFIG_CLAIM} Quadratic in the logarithm; all else as in the reference; 95 % at each value by itself."
-    return page.figure(page.plot(plots.response(curve)), f"{curve.factor}: {curve.sentence}", rest)
+    return page.figure(plots.response(curve).draw(), f"{curve.factor}: {curve.sentence}", rest)
 
 
 def _worth(findings: Findings, smallest: float) -> str:
@@ -132,7 +132,7 @@ def _worth(findings: Findings, smallest: float) -> str:
         "brings to cross-entropy alone. Far apart: the terms work together, or do each other's work."
     )
     drawing = plots.forest(frame, smallest, x="worth of the term (points)")
-    return page.figure(page.plot(drawing), "What each term is worth, left out and added in.", rest)
+    return page.figure(drawing.draw(), "What each term is worth, left out and added in.", rest)
 
 
 def _published(findings: Findings) -> str:

@@ -20,15 +20,15 @@ def section(findings: Findings) -> str:
     parts = ", ".join(f"{what} {duration(seconds)}" for what, seconds in once.items())
     shared = f" Amber: what was done once for all studies and is in no bar of a study: {parts}." if once else ""
     bars = page.figure(
-        page.plot(plots.budget(spent, list(findings.comparison["study"]), findings.palette, once)),
+        plots.budget(spent, list(findings.comparison["study"]), findings.palette, once).draw(),
         f"Training the students took {duration(spent['seconds'].sum())} in all, without starting and checkpoints.",
         f"{count(len(trials))} trials. Full color: search; fainter: pruned; faintest: diverged or failed; "
-        f"hatched: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.{shared}",
+        f"outlined: fresh seeds. Budgets are granted in trials or epochs, so a costlier loss takes longer.{shared}",
     )
     if steps["best"].isna().all():
         return bars + _searches(findings) + _audits(findings)
     lines = page.figure(
-        page.keys(findings.palette) + page.plot(plots.incumbent(steps, findings.palette)),
+        page.keys(findings.palette) + plots.incumbent(steps, findings.palette).draw(),
         "Best so far in the search: one seed each, optimistic; not a comparison of methods.",
         f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose. "
         f"{findings.about_scores}",

@@ -35,7 +35,7 @@ def section(findings: Findings) -> str:
         "With so many classes some differences are large by chance."
     )
     differences = checkpoint_differences(findings)
-    drawing = page.keys(looks) + page.plot(plots.per_class(shown, study, findings.palette))
+    drawing = page.keys(looks) + plots.per_class(shown, study, findings.palette).draw()
     return (
         page.figure(drawing, claim, rest)
         + _of_checkpoints(findings, differences, differences[differences.index.isin(shown.index)], study)
@@ -75,7 +75,7 @@ def _of_checkpoints(findings: Findings, differences: pd.DataFrame, shown: pd.Dat
     claim = (
         f"Two checkpoints differ in {apart} of {len(differences)} classes by more than the choice of images explains."
     )
-    return page.figure(page.plot(plots.class_differences(shown, study, findings.palette)), claim, rest)
+    return page.figure(plots.class_differences(shown, study, findings.palette).draw(), claim, rest)
 
 
 def _table(frame: pd.DataFrame, differences: pd.DataFrame) -> str:

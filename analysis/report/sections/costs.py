@@ -32,5 +32,5 @@ def section(findings: Findings) -> str:
         f"{len(frame)} configs are on it in more than {share(LIKELY)}. {findings.about_scores}"
     )
     columns = ["Study", "mIoU", "One training", "Parameters", "Latency", "On the front (no verdict)"]
-    drawing = page.plot(plots.pareto(frame, findings.palette))
+    drawing = plots.pareto(frame, findings.palette).draw()
     return page.figure(drawing + page.table(columns, rows), "What quality costs.", rest)

@@ -21,7 +21,7 @@ def section(findings: Findings) -> str:
         f"orders of the trials; 80 % band. Thin: the score that chooses, optimistic.{scored} Dotted beyond a quarter "
         f"of the trials, where it cannot be trusted. {findings.about_scores}"
     )
-    by_trials = page.plot(plots.expected_by_trials(expected.by_trials, findings.palette))
-    by_hours = page.plot(plots.expected_by_hours(expected.by_hours, findings.palette))
+    by_trials = plots.expected_by_trials(expected.by_trials, findings.palette).draw()
+    by_hours = plots.expected_by_hours(expected.by_hours, findings.palette).draw()
     body = page.keys(findings.palette) + f'<div class="grid"><div>{by_trials}</div><div>{by_hours}</div></div>'
     return page.figure(body, "Expected best score against budget.", rest)

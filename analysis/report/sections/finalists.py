@@ -34,7 +34,7 @@ def section(findings: Findings) -> str:
         f"{CONFIG_CLAIM} {partly}{plural(len(findings.ranked), 'finalist')}, {seed_counts(findings.ranked)} each. "
         f"{findings.about_scores} The line runs from minimum to maximum; it is no interval.{far}"
     )
-    return page.figure(page.keys(findings.palette) + page.plot(drawing), claim, rest)
+    return page.figure(page.keys(findings.palette) + drawing.draw(), claim, rest)
 
 
 def seed_counts(ranked: pd.DataFrame) -> str:

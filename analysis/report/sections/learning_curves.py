@@ -31,7 +31,7 @@ def section(findings: Findings) -> str:
         notes = [f"{count(shown)} of {count(of_search)} search trials drawn"] if of_search else []
         note = ", ".join([*notes, f"{plural(fresh, 'training')} on fresh seeds"])
         title = f'<h3>{page.key(study, findings.palette[study])}<span class="aside">, {note}</span></h3>'
-        drawn.append(f"<div>{title}{page.plot(drawing)}</div>")
+        drawn.append(f"<div>{title}{drawing.draw()}</div>")
     best = "the seeds of the best config" if findings.confirmed else "the best trial"
     rest = (
         f"Thick: {best}; thin: the search; a cross ends a trial that was pruned, "

@@ -1,11 +1,12 @@
 """Score against the value of every searched parameter, and which of them mattered."""
 
 from analysis.figures import importance as importance_plots
-from analysis.figures import search as plots
+from analysis.figures.space import slice_of
 from analysis.formats import count
 from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.search.importance import FEWEST, cautions, importance, isolation, searched
+from analysis.tables.json_columns import read_spaces
 
 MANY_DOTS = 2000
 _REPLICATES = 8
@@ -14,7 +15,7 @@ _REPLICATES = 8
 
 def section(findings: Findings) -> str:
     """Score against the value of every searched parameter, and which of them mattered."""
-    return _responses(findings) + _importance(findings)
+    return _slices(findings) + _importance(findings)
 
 
 def _importance(findings: Findings) -> str:
@@ -33,7 +34,7 @@ def _importance(findings: Findings) -> str:
             "noise floor (dotted), the most that shuffled values of any parameter reach; 90 % bootstrap intervals over "
             "configs."
         )
-        drawing = page.plot(importance_plots.importance(frame))
+        drawing = importance_plots.importance(frame).draw()
         parts.append(page.figure(drawing, f"Which parameters of {study} moved the score.", rest))
         parts.append(_isolation(findings, study, list(dict.fromkeys(frame["name"]))))
     if few:
@@ -51,7 +52,7 @@ def _isolation(findings: Findings, study: str, names: list[str]) -> str:
     for name in names:
         mine = dots[(dots["study"] == study) & (dots["name"] == name)]
         drawing = importance_plots.isolation(isolation(findings.tables, study, name), mine, bool(mine["log"].any()))
-        drawn.append(f"<div><h3><code>{page.escape(name)}</code></h3>{page.plot(drawing)}</div>")
+        drawn.append(f"<div><h3><code>{page.escape(name)}</code></h3>{drawing.draw()}</div>")
     rest = (
         "Thin: the best of each part of the range, which grows with the number of configs in it; thick: the upper "
         f"quartile; all other parameters as they came. {findings.about_scores}"
@@ -59,24 +60,25 @@ def _isolation(findings: Findings, study: str, names: list[str]) -> str:
     return page.figure(f'<div class="grid">{"".join(drawn)}</div>', f"How good {study} gets where.", rest)
 
 
-def _responses(findings: Findings) -> str:
+def _slices(findings: Findings) -> str:
     """Score against the value of every searched parameter."""
-    frame = findings.responses
+    frame, spaces = findings.drawn_values, read_spaces(findings.tables)
     if frame.empty:
         return ""
     drawn, partly = [], ""
-    for name, dots in frame.groupby("name", sort=True):
+    for name in sorted(set(frame["name"])):
+        dots = frame[frame["name"] == name]
         shown = dots.iloc[:: -(-len(dots) // MANY_DOTS)]
         if len(shown) < len(dots):
             partly = "Where not all trials are drawn, one in several is, evenly over their order. "
-        title = page.escape(str(name))
+        domains = {study: space[name] for study, space in spaces.items() if name in space}
         note = f'<span class="aside"> {count(len(shown))} of {count(len(dots))} trials</span>'
-        drawing = page.plot(plots.response(shown, findings.palette))
-        drawn.append(f"<div><h3><code>{title}</code>{note}</h3>{drawing}</div>")
+        drawing = slice_of(shown, domains, findings.palette).draw()
+        drawn.append(f"<div><h3><code>{page.escape(name)}</code>{note}</h3>{drawing}</div>")
     rest = (
-        f"Every dot is one complete search trial, {count(frame['trial_id'].nunique())} in all, one seed each. {partly}"
-        f"{findings.about_scores} A search tries more values where scores were good: do not read an average off a "
-        "cloud."
+        f"A dot: a complete search trial, one seed; a cross: a stopped one, at the score that it reached; a triangle: "
+        f"a failed one. {partly}The line at the bottom is the searched range, in the color of its study where studies "
+        "differ. A search tries more values where scores were good: do not read an average off a cloud."
     )
     body = page.keys(findings.palette) + f'<div class="grid">{"".join(drawn)}</div>'
     return page.figure(body, "Score against the value of each searched parameter.", rest)

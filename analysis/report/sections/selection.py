@@ -26,7 +26,7 @@ def section(findings: Findings) -> str:
         )
         fell = int((rose["optimism"] > 0).sum())
         content += page.figure(
-            page.keys(findings.palette) + page.plot(plots.slopes(shown, findings.palette)),
+            page.keys(findings.palette) + plots.slopes(shown, findings.palette).draw(),
             f"{fell} of {len(rose)} finalists scored lower on fresh seeds than in the search that chose them.",
             f"{partly}. Left: the score in the search, on one seed; right: the mean over {seed_counts(rose)}. A fall "
             f"is the optimism of picking a maximum, not a fault of the config. {findings.about_scores}",

@@ -38,7 +38,7 @@ def tasks_section(claim: TaskClaim, palette: Colors) -> str:
     body += page.table(["Study", "Tasks", "Gap closed, mean", "Mean rank", "p (Holm)"], rows_of_tests)
     body += f'<p class="aside">{page.escape(note)}</p>'
     if claim.critical is not None:
-        drawing = page.plot(critical_difference(claim.ranks, claim.critical, palette))
+        drawing = critical_difference(claim.ranks, claim.critical, palette).draw()
         rest = (
             f"Friedman's test that all are alike: p = {claim.critical.p:.2g}. A bar joins methods whose mean ranks "
             "differ by less than the critical difference (Nemenyi, 5 %). Ranks depend on which methods are compared."
