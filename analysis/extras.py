@@ -11,7 +11,6 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "report": {
             "jinja2": "jinja2",
             "matplotlib": "matplotlib",
-            "plotly": "plotly",
             "scikit-learn": "sklearn",
         },
         "query": {"duckdb": "duckdb"},

@@ -64,12 +64,12 @@ def test_pyproject_lists_each_package_under_its_extra():
 
 
 def test_what_is_missing_is_named_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingExtraError) as several:
         require("report", "the report")
     assert str(several.value) == (
-        "the report needs the packages plotly, scikit-learn, which are not installed: pip install 'kdsweep[report]'"
+        "the report needs the packages matplotlib, scikit-learn, which are not installed: pip install 'kdsweep[report]'"
     )
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(
