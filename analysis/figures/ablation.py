@@ -9,7 +9,7 @@ from analysis.ablation.factorial import MAIN
 from analysis.ablation.layers import LayerGrid
 from analysis.ablation.response import ResponseCurve
 from analysis.figures.canvas import BASELINE, INK, Figure, wrapped
-from analysis.figures.marks import Area, Box, Dots, Line, Text
+from analysis.figures.marks import Area, Box, Curve, Dots, Text
 from analysis.formats import points, signed
 from analysis.stats.words import WORDS
 
@@ -131,7 +131,7 @@ def response(curve: ResponseCurve) -> Figure:
     figure.x.log = True
     fit, x = 100 * curve.curve[["fit", "low", "high"]], list(curve.curve["x"])
     if len(fit):
-        figure.add(Area(x, list(fit["low"]), list(fit["high"]), _GAIN), Line(x, list(fit["fit"]), _GAIN))
+        figure.add(Area(x, list(fit["low"]), list(fit["high"]), _GAIN), Curve(x, list(fit["fit"]), _GAIN))
     if curve.band is not None:
         ends = [100 * curve.band.low, 100 * curve.band.high]
         if np.isfinite(ends).all():
@@ -143,12 +143,12 @@ def response(curve: ResponseCurve) -> Figure:
             half = row["high"] - row["mean"]
             if along and np.isfinite(half):
                 ends = [100 * (row["mean"] - half), 100 * (row["mean"] + half)]
-                figure.add(Line([row["x"]] * 2, ends, _GAIN, 1.2))
+                figure.add(Curve([row["x"]] * 2, ends, _GAIN, 1.2))
         titles = [f"{row['cell']}: {points(row['mean'])} (n={row['n']})" for row in part.to_dict("records")]
         symbol = "circle" if along else "circle-open"
         figure.add(Dots(list(part["x"]), list(100 * part["mean"]), _GAIN, 8, symbol, titles=titles))
     if curve.word in ("peak", "rising", "falling"):
-        figure.add(Line([curve.best_low, curve.best_high], [-np.inf] * 2, _SECOND, 5))
+        figure.add(Curve([curve.best_low, curve.best_high], [-np.inf] * 2, _SECOND, 5))
     figure.upright(curve.reference, INK, width=1)
     values = sorted(curve.points["x"].unique())
     figure.x.ticks = values if len(values) < 8 else None
@@ -176,7 +176,7 @@ def _effect(figure: Figure, row: dict, place: float, color: str) -> None:
     if not _nothing(row["low"]):
         ends = [100 * row["low"], 100 * row["high"]]
         interval = f" [{ends[0]:+.2f}, {ends[1]:+.2f}]"
-        figure.add(Line(ends, [place] * 2, color, 2.5))
+        figure.add(Curve(ends, [place] * 2, color, 2.5))
     symbol = "square" if row["word"] == _SEPARATED else "square-open"
     words = f"{row['label']}: {signed(row['difference'])}{interval}, {row['word'] or 'not judged by itself'}"
     figure.add(Dots([100 * row["difference"]], [place], color, 9, symbol, titles=[words]))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.figures.keys import keys
 from analysis.figures.labels import LabelPlaces
-from analysis.figures.marks import Box, Line, Mark, Text, label, stretch
+from analysis.figures.marks import Box, Curve, Mark, Text, label, stretch
 from analysis.figures.scale import Axis, Scale, tick_text
 
 Colors = dict[str, str]
@@ -65,14 +65,14 @@ class Figure:
     def upright(self, x: float, color: str, name: str = "", dash: str = DOT, width: float = 1.5) -> None:
         """A vertical line from edge to edge, with its name above it."""
         self.x.include([x])
-        self.add(Line([x, x], [-np.inf, np.inf], color, width, dash))
+        self.add(Curve([x, x], [-np.inf, np.inf], color, width, dash))
         if name:
             self._rules.append((x, name))
 
     def level(self, y: float, color: str, name: str = "", dash: str = DOT) -> None:
         """A horizontal line from edge to edge, with its name on it."""
         self.y.include([y])
-        self.add(Line([-np.inf, np.inf], [y, y], color, 1.5, dash))
+        self.add(Curve([-np.inf, np.inf], [y, y], color, 1.5, dash))
         if name:
             self.add(Text(np.inf, y, name, "end", down=-9))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.canvas import DOT, INK, Figure
-from analysis.figures.marks import Dots, Line
+from analysis.figures.marks import Curve, Dots
 from analysis.formats import points, share
 from analysis.search.importance import lifted
 
@@ -29,7 +29,7 @@ def importance(frame: pd.DataFrame) -> Figure:
     for row in frame.dropna(subset="value").to_dict("records"):
         color, label = _WAYS[row["method"]]
         place = names.index(row["name"]) + (0.14 if row["method"] == ways[0] else -0.14)
-        figure.add(Line([100 * row["low"], 100 * row["high"]], [place] * 2, color, 2.5))
+        figure.add(Curve([100 * row["low"], 100 * row["high"]], [place] * 2, color, 2.5))
         symbol = "circle" if row["above_noise"] else "circle-open"
         text = f"{row['name']}, {label}: {share(row['value'])}, noise up to {share(row['noise'])}"
         figure.add(Dots([100 * row["value"]], [place], color, 9, symbol, titles=[text]))
@@ -68,7 +68,7 @@ def isolation(buckets: pd.DataFrame, dots: pd.DataFrame, log: bool = False) -> F
         looks = ((row["best"], _BEST, 1.5, "best"), (row["upper"], INK, 3.5, "upper quartile"))
         for value, color, width, label in looks:
             words = f"{row['label']}: {label} of {row['n']}: {points(value)}"
-            figure.add(Line(ends, [100 * value] * 2, color, width, title=words))
+            figure.add(Curve(ends, [100 * value] * 2, color, width, title=words))
     return figure
 
 

@@ -44,7 +44,7 @@ class Mark(Protocol):
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """A line; it has a gap where a value is not finite. ``step``: it keeps its value until the next point."""
 
     x: Values
@@ -235,7 +235,7 @@ def _outline(x: np.ndarray, y: np.ndarray, step: bool = False) -> str:
     return "".join(parts)
 
 
-def _stroke(line: Line) -> str:
+def _stroke(line: Curve) -> str:
     look = f'stroke="{escape(line.color)}" stroke-width="{line.width:g}"'
     look += f' stroke-dasharray="{line.dash}"' if line.dash else ""
     return look + (f' stroke-opacity="{line.opacity:g}"' if line.opacity < 1 else "")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.canvas import BASELINE, INK, TEACHER, Colors, Figure
-from analysis.figures.marks import Dots, Line
+from analysis.figures.marks import Curve, Dots
 from analysis.formats import interval, points, signed
 
 
@@ -39,7 +39,7 @@ def seeds(ranked: pd.DataFrame, palette: Colors, baseline: float, teacher: float
         symbols = ["x" if seed in row["failed_seeds"] else "circle" for seed in row["seeds"]]
         mean = f"{row['study']}: mean {points(row['mean'])}, n={row['n']}"
         figure.add(
-            Line([min(scores), max(scores)], [place, place], color, 1.5, opacity=0.5),
+            Curve([min(scores), max(scores)], [place, place], color, 1.5, opacity=0.5),
             Dots(scores, [place] * len(scores), color, 9, symbols, 0.75, titles),
             Dots([100 * row["mean"]], [place], color, 16, "bar", titles=[mean]),
         )
@@ -66,7 +66,7 @@ def slopes(ranked: pd.DataFrame, palette: Colors) -> Figure:
             f"{row['study']}, {row['trial_id']}: in the search {points(row['screen_score'])} (1 seed)",
             f"{row['study']}, {row['trial_id']}: on fresh seeds {points(row['mean'])} (n={row['n']})",
         ]
-        figure.add(Line([0, 1], ends, color, opacity=0.8), Dots([0, 1], ends, color, opacity=0.8, titles=titles))
+        figure.add(Curve([0, 1], ends, color, opacity=0.8), Dots([0, 1], ends, color, opacity=0.8, titles=titles))
     return figure
 
 
@@ -86,7 +86,7 @@ def per_class(frame: pd.DataFrame, best: str, palette: Colors) -> Figure:
     color = palette.get(best, INK)
     for at, low, high in zip(place, 100 * shown["baseline"], 100 * shown["best"], strict=True):
         if np.isfinite(low) and np.isfinite(high):
-            figure.add(Line([low, high], [int(at)] * 2, color, 3, opacity=0.45))
+            figure.add(Curve([low, high], [int(at)] * 2, color, 3, opacity=0.45))
     looks = {
         "teacher": {"color": TEACHER, "size": 13, "symbol": "bar"},
         "baseline": {"color": BASELINE, "size": 9},
@@ -122,5 +122,5 @@ def class_differences(frame: pd.DataFrame, best: str, palette: Colors) -> Figure
     apart = (ends[:, 0] > 0) | (ends[:, 1] < 0)
     symbols = np.where(apart, "square", "square-open").tolist()
     differences = 100 * shown["difference"].to_numpy(dtype=float)
-    figure.add(Line(x, y, color, 2.5), Dots(differences, place, color, 9, symbols, titles=titles))
+    figure.add(Curve(x, y, color, 2.5), Dots(differences, place, color, 9, symbols, titles=titles))
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.canvas import BASELINE, DOT, INK, TEACHER, Colors, Figure
-from analysis.figures.marks import Area, Box, Dots, Line
+from analysis.figures.marks import Area, Box, Curve, Dots
 from analysis.formats import big, duration, points, share
 from analysis.tables.states import BROKEN, Phase, State
 
@@ -44,7 +44,7 @@ def learning_curves(
     if len(reference):
         mean = reference.groupby("epoch")["miou"].mean()
         name = "baseline, mean of its seeds"
-        figure.add(Line(list(mean.index), list(100 * mean), BASELINE, dash=DOT, title=name))
+        figure.add(Curve(list(mean.index), list(100 * mean), BASELINE, dash=DOT, title=name))
     for trial_id, run in best.groupby("trial_id", sort=False):
         figure.add(_curve(str(trial_id), run, color, 2.2, 1.0))
     if len(curves):
@@ -109,7 +109,9 @@ def incumbent(frame: pd.DataFrame, palette: Colors, against: str = "epochs") -> 
         pairs = zip(run["trial_id"], run["best"], strict=True)
         titles = [f"{study} after {trial}: {points(value)}" for trial, value in pairs]
         x, y = list(run[against]), list(100 * run["best"])
-        figure.add(Line(x, y, color, 2.2, step=True), Dots(x, y, color, 6, titles=titles, trials=list(run["trial_id"])))
+        figure.add(
+            Curve(x, y, color, 2.2, step=True), Dots(x, y, color, 6, titles=titles, trials=list(run["trial_id"]))
+        )
     figure.x.low = 0
     return figure
 
@@ -161,7 +163,7 @@ def pareto(frame: pd.DataFrame, palette: Colors) -> Figure:
     shown = frame.assign(minutes=frame["cost_s"] / 60)
     steps = shown.sort_values("minutes")
     steps = steps[steps["mean"] > steps["mean"].cummax().shift(fill_value=-np.inf)]
-    figure.add(Line(list(steps["minutes"]), list(100 * steps["mean"]), INK, 1, DOT, step=True))
+    figure.add(Curve(list(steps["minutes"]), list(100 * steps["mean"]), INK, 1, DOT, step=True))
     largest = frame["params"].max()
     relative = (frame["params"] / largest).clip(lower=0).fillna(0.04) if largest > 0 else 0.04 + 0 * frame["mean"]
     titles = [
@@ -178,11 +180,11 @@ def pareto(frame: pd.DataFrame, palette: Colors) -> Figure:
     return figure
 
 
-def _curve(trial_id: str, run: pd.DataFrame, color: str, width: float, opacity: float) -> Line:
+def _curve(trial_id: str, run: pd.DataFrame, color: str, width: float, opacity: float) -> Curve:
     last = run.iloc[-1]
     title = f"{trial_id}: {points(last['miou'])} in epoch {last['epoch']}"
     x, y = list(run["epoch"]), list(100 * run["miou"])
-    return Line(x, y, color, width, opacity=opacity, title=title, trial=trial_id)
+    return Curve(x, y, color, width, opacity=opacity, title=title, trial=trial_id)
 
 
 def _expected(figure: Figure, study: str, curve: pd.DataFrame, x: str, y: str, color: str, width: float) -> None:
@@ -192,4 +194,4 @@ def _expected(figure: Figure, study: str, curve: pd.DataFrame, x: str, y: str, c
     end = ordered.iloc[-1]
     title = f"{study}: {points(end[y])} after {end[x]:.3g} {'trials' if x == 'n' else x}"
     for part, dash in ((slice(0, last), ""), (slice(max(last - 1, 0), None), DOT)):
-        figure.add(Line(list(ordered[x][part]), list(100 * ordered[y][part]), color, width, dash, title=title))
+        figure.add(Curve(list(ordered[x][part]), list(100 * ordered[y][part]), color, width, dash, title=title))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.canvas import INK, Colors, Figure, wrapped
-from analysis.figures.marks import Dots, Line, Text
+from analysis.figures.marks import Curve, Dots, Text
 from analysis.figures.scale import Scale, tick_text
 from analysis.formats import points
 from analysis.search.importance import lifted
@@ -43,7 +43,7 @@ def slice_of(frame: pd.DataFrame, domains: Mapping[str, Domain], palette: Colors
         for place, (study, domain) in enumerate(list(ranges.items())[: 1 if alike else None], start=1):
             title = f"searched{'' if alike else f' by {study}'} from {domain.low:g} to {domain.high:g}"
             color = INK if alike else palette.get(study, INK)
-            figure.add(Line([domain.low, domain.high], [low - place * step] * 2, color, 3, title=title))
+            figure.add(Curve([domain.low, domain.high], [low - place * step] * 2, color, 3, title=title))
     for place, study in enumerate(studies):
         mine = frame[frame["study"] == study]
         aside = 0.5 * (place - (len(studies) - 1) / 2) / len(studies)
@@ -97,7 +97,7 @@ def parallel(frame: pd.DataFrame, space: Space, color: str) -> Figure:
         opacity = 0.2 + 0.75 * (rank + 1) / len(scores)
         dash = "" if row["state"] == State.COMPLETE else "3 3"
         y = [*up, score_axis.place([score]).item()]
-        figure.add(Line(range(len(y)), y, color, 1.8, dash, opacity, title, trial=trial))
+        figure.add(Curve(range(len(y)), y, color, 1.8, dash, opacity, title, trial=trial))
     return figure
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis.figures.canvas import INK, Colors, Figure
-from analysis.figures.marks import Dots, Line, Text
+from analysis.figures.marks import Curve, Dots, Text
 from analysis.search.task_claim import CriticalDifference
 
 
@@ -23,9 +23,9 @@ def critical_difference(ranks: pd.Series, critical: CriticalDifference, palette:
         figure.add(Text(rank, -place, f"{study} {rank:.2f}", "end" if right else "start", -10 if right else 10))
     for place, group in enumerate(critical.groups, start=1):
         ends = [ranks[group[0]], ranks[group[-1]]]
-        figure.add(Line(ends, [0.4 + 0.5 * place] * 2, INK, 5, title=", ".join(group)))
+        figure.add(Curve(ends, [0.4 + 0.5 * place] * 2, INK, 5, title=", ".join(group)))
     top = 0.9 + 0.5 * (bars + 1)
-    figure.add(Line([1, 1 + critical.difference], [top] * 2, INK))
+    figure.add(Curve([1, 1 + critical.difference], [top] * 2, INK))
     figure.add(Text(1, top, f"critical difference {critical.difference:.2f}", "start", down=-11))
     figure.x.low, figure.x.high = 0.7, len(ranks) + 0.3
     figure.y.shown, figure.y.grid = False, False

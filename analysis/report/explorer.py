@@ -29,7 +29,7 @@ _MOST_LINES = 200
 
 
 @dataclass(frozen=True)
-class Runs:
+class ShownRuns:
     """The runs of a sweep that are shown.
 
     Attributes:
@@ -61,7 +61,7 @@ def shown_runs(tables: Tables, most: int = MOST_RUNS) -> pd.DataFrame:
     return ordered.reset_index(drop=True)
 
 
-def explorer(runs: Runs, most: int = MOST_RUNS) -> str:
+def explorer(runs: ShownRuns, most: int = MOST_RUNS) -> str:
     """The HTML: filters, the table, parameters side by side, and the details as data; empty without a run."""
     shown = shown_runs(runs.tables, most)
     if shown.empty:
@@ -91,7 +91,7 @@ def _filters(shown: pd.DataFrame) -> str:
     return f'<form class="filters scripted" hidden>{menus}{search}{rest}</form>'
 
 
-def _table(runs: Runs, shown: pd.DataFrame) -> str:
+def _table(runs: ShownRuns, shown: pd.DataFrame) -> str:
     params = runs.tables["params"]
     origins = shown["candidate_of"].fillna(shown["trial_id"])
     drawn = params[(params["role"] == "nuisance") & params["trial_id"].isin(origins)]
@@ -138,7 +138,7 @@ def _value(value_json: str | None) -> TableCell:
     return TableCell(str(value))
 
 
-def _side_by_side(runs: Runs, shown: pd.DataFrame) -> str:
+def _side_by_side(runs: ShownRuns, shown: pd.DataFrame) -> str:
     """The parameters of every study side by side, of studies that search two or more."""
     values, spaces = drawn_values(runs.tables), read_spaces(runs.tables)
     values = values[values["trial_id"].isin(shown["trial_id"])]
@@ -167,7 +167,7 @@ def _side_by_side(runs: Runs, shown: pd.DataFrame) -> str:
     return page.figure(f'<div class="grid wide-grid">{"".join(drawn)}</div>', "Searched parameters side by side.", rest)
 
 
-def details(runs: Runs, shown: pd.DataFrame) -> dict[str, Any]:
+def details(runs: ShownRuns, shown: pd.DataFrame) -> dict[str, Any]:
     """What the script shows of every run.
 
     Returns:

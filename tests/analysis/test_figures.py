@@ -6,7 +6,7 @@ import pytest
 from analysis.figures import results as plots
 from analysis.figures import search as search_plots
 from analysis.figures.canvas import BASELINE, Figure, colors
-from analysis.figures.marks import Box, Dots, Line
+from analysis.figures.marks import Box, Curve, Dots
 from analysis.figures.scale import Scale
 from analysis.figures.space import parallel, slice_of
 from analysis.search.history import drawn_values, incumbents, learning_curves, responses, spending
@@ -34,7 +34,7 @@ def test_seeds_are_drawn_in_points(tables):
 def test_every_trial_has_a_learning_curve_of_its_own(tables):
     curves, palette = learning_curves(tables), colors(tables["studies"])
     drawing = search_plots.learning_curves(curves, "cwd", "cwd-config-0", curves.iloc[:0], palette)
-    lines = {mark.trial: mark for mark in drawing.marks if isinstance(mark, Line)}
+    lines = {mark.trial: mark for mark in drawing.marks if isinstance(mark, Curve)}
     assert {trial: line.width for trial, line in lines.items()} == {
         **dict.fromkeys(["cwd-0", "cwd-1", "cwd-2"], 1.0),
         **dict.fromkeys(["cwd-3", "cwd-4"], 2.2),
@@ -66,7 +66,7 @@ def test_a_parameter_of_names_gets_an_axis_of_names_and_a_range_its_own_scale(ta
     assert drawn("act").x.labels == ["a", "b"]
     rate = drawn("optimizer.lr")
     assert rate.x.log
-    assert [list(mark.x) for mark in rate.marks if isinstance(mark, Line)] == [[1e-4, 1e-1]]
+    assert [list(mark.x) for mark in rate.marks if isinstance(mark, Curve)] == [[1e-4, 1e-1]]
     assert ">0.01</text>" in rate.draw()
 
 
@@ -86,7 +86,7 @@ def test_a_stopped_trial_is_drawn_at_the_score_that_it_reached(empty_sweep):
 def test_parallel_axes_are_the_searched_ranges(tables):
     frame, space = drawn_values(tables), read_spaces(tables)["cwd"]
     drawing = parallel(frame[frame["study"] == "cwd"], space, "#123456")
-    lines = {mark.trial: list(mark.y) for mark in drawing.marks if isinstance(mark, Line) and mark.trial}
+    lines = {mark.trial: list(mark.y) for mark in drawing.marks if isinstance(mark, Curve) and mark.trial}
     assert lines["cwd-0"] == pytest.approx([1 / 3, 0, 1])
     assert lines["cwd-2"][-1] == 0
     assert drawing.x.labels == ["optimizer.lr", "act", "mIoU"]
@@ -98,7 +98,7 @@ HOSTILE = "</script><svg onload=alert(1)>\"'&"
 def test_names_of_users_are_text_in_a_figure():
     figure = Figure(100, x=HOSTILE, y=HOSTILE)
     figure.y.name([HOSTILE])
-    figure.add(Dots([1], [0], "red", titles=[HOSTILE], trials=[HOSTILE]), Line([0, 1], [0, 0], HOSTILE, title=HOSTILE))
+    figure.add(Dots([1], [0], "red", titles=[HOSTILE], trials=[HOSTILE]), Curve([0, 1], [0, 0], HOSTILE, title=HOSTILE))
     figure.upright(1, "red", HOSTILE)
     figure.name(1, 0, HOSTILE)
     figure.head, figure.keys = HOSTILE, {HOSTILE: HOSTILE}

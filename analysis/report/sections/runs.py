@@ -1,6 +1,6 @@
 """Every training of the sweep, to look around in."""
 
-from analysis.report.explorer import Runs, explorer, shown_runs
+from analysis.report.explorer import ShownRuns, explorer, shown_runs
 from analysis.report.findings import Findings
 
 
@@ -9,4 +9,4 @@ def section(findings: Findings) -> str:
     shown = list(shown_runs(findings.tables)["trial_id"])
     metrics = findings.rows("metrics", "trial_id", shown)
     pictured = findings.checkpoints.values() if (findings.folder / "predictions" / "index.json").is_file() else ()
-    return explorer(Runs(findings.tables, metrics, findings.palette, pictured=set(pictured)))
+    return explorer(ShownRuns(findings.tables, metrics, findings.palette, pictured=set(pictured)))
