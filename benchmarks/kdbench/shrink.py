@@ -2,7 +2,8 @@
 
     python benchmarks/kdbench/shrink.py --data data --to data-small
 
-Images are averaged over the area of a new pixel, labels take the nearest one. Existing files stay.
+Images are averaged over the area of a new pixel, labels take the nearest one. Of each role every second file is taken, since
+frames are neighbors in a video. Existing files stay.
 """
 
 import argparse
@@ -11,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 ROLES = ["train", "val"]
-SIZE = (160, 120)
+SIZE = (80, 60)
+EVERY = 2
 
 
 def shrink(source: Path, target: Path, size: tuple[int, int] = SIZE) -> int:
@@ -29,7 +31,7 @@ def shrink(source: Path, target: Path, size: tuple[int, int] = SIZE) -> int:
     for role in ROLES:
         for name, way in [(role, Image.Resampling.BOX), (f"{role}annot", Image.Resampling.NEAREST)]:
             (target / name).mkdir(parents=True, exist_ok=True)
-            for file in sorted((source / name).iterdir()):
+            for file in sorted((source / name).iterdir())[::EVERY]:
                 small = target / name / f"{file.stem}.png"
                 if not small.exists():
                     Image.open(file).resize(size, way).save(small)
