@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from kdtrain.data.source import DataSource, KnowsTurns, ReadsLabels, check_label
 from kdtrain.errors import InputError, StorageError
 from kdtrain.explain import did_you_mean
 from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.runtime.checksum import crc32
 
 Counts = npt.NDArray[np.int64]
 Seen = Callable[[str, int, int], None]
@@ -182,7 +182,7 @@ def _note(counts: Mapping[str, LabelCounts]) -> bytes:
         for role, each in counts.items()
     }
     body = json.dumps(rows)
-    return json.dumps({"format": FORMAT, "crc32": zlib.crc32(body.encode()), "roles": body}).encode()
+    return json.dumps({"format": FORMAT, "crc32": crc32(body.encode()), "roles": body}).encode()
 
 
 def _remembered(note: Path, source: DataSource, roles: tuple[str, ...]) -> dict[str, LabelCounts] | None:
@@ -190,7 +190,7 @@ def _remembered(note: Path, source: DataSource, roles: tuple[str, ...]) -> dict[
     try:
         content = json.loads(note.read_bytes())
         body = content["roles"]
-        if content["format"] != FORMAT or content["crc32"] != zlib.crc32(body.encode()):
+        if content["format"] != FORMAT or content["crc32"] != crc32(body.encode()):
             return None
         rows = json.loads(body)
         return {

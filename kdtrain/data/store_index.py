@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from kdtrain.config_base import Strict
 from kdtrain.data.source import Palette, Pixels
 from kdtrain.runtime.atomic_files import write_atomically
+from kdtrain.runtime.checksum import crc32
 
 FORMAT = 3
 """Counts up whenever files are decoded otherwise; stores of another format are built anew."""
@@ -44,7 +44,7 @@ class StoreIndex(Strict):
 
 def checksums_of(image: Pixels, labels: Pixels) -> tuple[int, int]:
     """CRC-32 of pixels and labels."""
-    return zlib.crc32(np.ascontiguousarray(image).data), zlib.crc32(np.ascontiguousarray(labels).data)
+    return crc32(np.ascontiguousarray(image).data), crc32(np.ascontiguousarray(labels).data)
 
 
 def write_index(folder: Path, index: StoreIndex) -> None:
@@ -97,7 +97,7 @@ def is_as_written(folder: Path, index: StoreIndex) -> bool:
     with (folder / IMAGES).open("rb") as images, (folder / LABELS).open("rb") as labels:
         for (height, width), expected in zip(index.sizes, index.checksums, strict=True):
             pixels = height * width
-            if (zlib.crc32(images.read(3 * pixels)), zlib.crc32(labels.read(pixels))) != expected:
+            if (crc32(images.read(3 * pixels)), crc32(labels.read(pixels))) != expected:
                 return False
     return True
 

@@ -17,7 +17,6 @@ import re
 import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from kdtrain.replay.locks import open_file
+from kdtrain.runtime.checksum import crc32
 
 FORMAT = 1
 _HEADER = 1024
@@ -175,7 +175,7 @@ class ArrayFile:
             got = f"{tuple(rows.shape)} of {rows.dtype}"
             raise ValueError(f"chunk {chunk} of {self.data_path.name} is {expected} of {self.spec.dtype}, got {got}")
         data = rows.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-        entry = self._entry(chunk, length, zlib.crc32(data))
+        entry = self._entry(chunk, length, crc32(data))
         try:
             _write_all(self._data, data, start)
             self._write_entry(chunk, entry)
@@ -228,7 +228,7 @@ class ArrayFile:
             start, length = self._place(chunk)
             mapped, skip = self._map(start, length)
             with mapped, memoryview(mapped) as whole, whole[skip:] as data:
-                is_sound = entry == self._entry(chunk, length, zlib.crc32(data))
+                is_sound = entry == self._entry(chunk, length, crc32(data))
             if not is_sound and self.writable:
                 self._write_entry(chunk, bytes(_ENTRY.size))
         except (OSError, ValueError):
@@ -278,7 +278,7 @@ class ArrayFile:
     def _entry(self, chunk: int, length: int, checksum: int) -> bytes:
         """The entry of a chunk whose bytes have this length and this CRC-32."""
         facts = _FACTS.pack(length, checksum)
-        return facts + struct.pack("<I", zlib.crc32(facts, zlib.crc32(struct.pack("<Q", chunk) + self._header)))
+        return facts + struct.pack("<I", crc32(facts, crc32(struct.pack("<Q", chunk) + self._header)))
 
 
 def _verified_entries(path: Path, state: os.stat_result) -> dict[int, bytes]:

@@ -39,20 +39,30 @@ _MOST = 6
 
 
 def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
-    """The spec in the units of the sweep that it continues, unless it names its units itself, with its warm start.
+    """The spec with the units and sampler of the sweep that it continues where it names none, and with its warm start.
+
+    The defaults of both have changed since the first version.
 
     Raises:
         InputError: If a sweep that has not begun cannot read an earlier sweep of its warm start.
     """
     before: Content = {} if state.begun is None else state.sweep.spec
-    units = before.get("units", spec.units)
-    if "units" not in spec.model_fields_set and units != spec.units:
-        given = {name: getattr(spec, name) for name in spec.model_fields_set}
-        spec = parse_spec({**given, "units": units})
+    if begun_with := _former_defaults(spec, before):
+        spec = parse_spec({**{name: getattr(spec, name) for name in spec.model_fields_set}, **begun_with})
     recorded = WarmStart.model_validate(before["warm_start"]) if before.get("warm_start") else None
     if recorded and spec.warm_start and is_part_of(spec.warm_start, recorded):
         return warm_started_further(spec, recorded, before)
     return warm_started(spec)
+
+
+def _former_defaults(spec: SweepSpec, before: Content) -> Content:
+    """The fields that a begun sweep has otherwise than the spec, which leaves them to their defaults."""
+    units = before.get("units", spec.units)
+    changed = {"units": units} if "units" not in spec.model_fields_set and units != spec.units else {}
+    given = spec.sampler.model_fields_set if "sampler" in spec.model_fields_set else set()
+    kept = {name: before["sampler"][name] for name in ("name", "startup") if name not in given} if before else {}
+    sampler = spec.sampler.model_copy(update=kept)
+    return changed if sampler == spec.sampler else {**changed, "sampler": sampler}
 
 
 def check_begun(spec: SweepSpec, sweep: Store, state: SweepState | None = None) -> SweepState:

@@ -8,7 +8,7 @@ from kdtrain import TrainConfig, code_digest
 from kdtrain.errors import InputError
 from sweeps.driver import driver as driver_module
 from sweeps.driver import running_code
-from sweeps.driver.growth import growth
+from sweeps.driver.growth import as_begun, growth
 from sweeps.ledger import sweep_events
 from sweeps.ledger.extent import HEAD
 from sweeps.ledger.ledger import read
@@ -34,6 +34,29 @@ def searched(state, study):
 @pytest.fixture
 def small():
     return {"studies": ["none", "kd"], "budget": {"trials": 2}, "confirm": {"top": 0}}
+
+
+@pytest.mark.parametrize(
+    ("begun", "given", "kept"),
+    [
+        ({"name": "random", "startup": 9}, None, ("random", 9)),
+        ({"name": "tpe", "startup": 6}, {"startup": 6}, ("tpe", 6)),
+        ({"name": "tpe", "startup": 6}, {"name": "tpe"}, ("tpe", 6)),
+        ({"name": "cmaes", "startup": 6}, {"name": "cmaes", "startup": 6}, ("cmaes", 6)),
+    ],
+)
+def test_a_begun_sweep_keeps_the_sampler_that_its_spec_leaves_to_the_defaults(
+    fake, tmp_path, small, begun, given, kept
+):
+    state = fake.run(fake.make_spec(**small, sampler=begun), tmp_path)
+    content = fake.content(**small, sampler=given)
+    if given is None:
+        del content["sampler"]
+    continued = as_begun(parse_spec(content), state)
+    assert (continued.sampler.name, continued.sampler.startup) == kept
+    assert fake.run(continued, tmp_path).finished
+    with pytest.raises(InputError, match=r"sampler\.name is '.*' and not 'sobol'"):
+        fake.run(parse_spec({**content, "sampler": {"name": "sobol"}}), tmp_path)
 
 
 def test_more_trials_go_on_from_what_the_search_knows(fake, tmp_path, small):
