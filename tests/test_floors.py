@@ -40,6 +40,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
     "kdtrain": (
         "testing",
         "__init__",
+        "deploy",
         "code_digest loop",
         "config teacher",
         "data methods models replay",

@@ -2,8 +2,8 @@
 
     python benchmarks/kdbench/shrink.py --data data --to data-small
 
-Images are averaged over the area of a new pixel, labels take the nearest one. Of each role every second file is taken, since
-frames are neighbors in a video. Existing files stay.
+Images are averaged over the area of a new pixel, labels take the nearest one. Of each role every second file is taken,
+since frames are neighbors in a video. Existing files stay.
 """
 
 import argparse

@@ -23,6 +23,7 @@ from sweeps.cli.export import export_to_optuna
 from sweeps.cli.methods import methods
 from sweeps.cli.options import console
 from sweeps.cli.plan import plan
+from sweeps.cli.predict import predict
 from sweeps.cli.query import query
 from sweeps.cli.repair import repair
 from sweeps.cli.report import report
@@ -46,6 +47,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "repair": repair,
     "methods": methods,
     "train": train,
+    "predict": predict,
     "teacher fit": fit,
     "teacher import": import_weights,
     "teacher ensemble": ensemble_of_teachers,

@@ -1,0 +1,1 @@
+"""Trained networks at work: what they predict for images that belong to no data set."""
