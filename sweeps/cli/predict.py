@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdtrain.errors import InputError, refused
 from sweeps.cli.options import Device, Trust, console, machine_of, number, path
 from sweeps.cli.output import Force
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
 
 
 def predict(
@@ -64,7 +69,7 @@ def predict(
         raise InputError(f"{folder} has {len(card.classes)} classes, and a label map holds ids up to 255")
     where = find_device(machine_of(None, None, device=device))
     network.place(where)
-    logits_of = network.logits
+    logits_of: Callable[[Tensor], Tensor] = network.logits
     if window is not None:
         logits_of = windowed(logits_of, Window(height=window[0], width=window[1], overlap=overlap))
     palette = distinct_colors(len(card.classes))

@@ -23,22 +23,33 @@ from sweeps.store.store import Store, open_store
 
 TEACHER = "teacher"
 """The key of the teacher folder that the config was trained with, relative to the file."""
+STUDENT = "student"
+"""The key of the folder of a student that was trained with the config, relative to the file."""
 
 
-def best_document(chosen: Mapping[str, Any], teacher: Store | None, beside: Store) -> str:
+def best_document(chosen: Mapping[str, Any], teacher: Store | None, student: Store | None, beside: Store) -> str:
     """The chosen config of a sweep as YAML, with its evidence.
 
     Args:
         chosen: From `analysis.report.best_evidence.best_evidence`.
         teacher: The teacher folder of the sweep.
-        beside: The folder of the file: on a disk, the path of the teacher is relative to it.
+        student: The folder of a trained student of the config, where there is one.
+        beside: The folder of the file: on a disk, the paths of both are relative to it.
     """
     content: dict[str, object] = {"config": chosen["config"]}
     if teacher is not None and chosen["config"].get("teacher"):
-        on_disk = teacher.local is not None and beside.local is not None
-        content[TEACHER] = os.path.relpath(str(teacher), str(beside)) if on_disk else str(teacher)
+        content[TEACHER] = _seen_from(beside, teacher)
+    if student is not None:
+        content[STUDENT] = _seen_from(beside, student)
     content["evidence"] = chosen["evidence"]
     return dump_yaml(content)
+
+
+def _seen_from(folder: Store, other: Store) -> str:
+    """The path of a folder from another one if both are on a disk, else its address."""
+    if folder.local is None or other.local is None:
+        return str(other)
+    return os.path.relpath(str(other), str(folder))
 
 
 def best_config(sweep: Store | Path | str) -> TrainConfig:
@@ -129,9 +140,9 @@ def read_config(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[T
         )
     if "config" not in content:
         return parse_changed(TrainConfig.parse, content, changes, str(path)), None
-    unknown = set(content) - {"config", TEACHER, "evidence"}
-    if unknown:
-        raise InputError(f"{path}: allowed keys are config, {TEACHER} and evidence, got {sorted(unknown)[0]}")
+    if unknown := set(content) - {"config", TEACHER, STUDENT, "evidence"}:
+        allowed = f"config, {TEACHER}, {STUDENT} and evidence"
+        raise InputError(f"{path}: allowed keys are {allowed}, got {sorted(unknown)[0]}")
     named = content.get(TEACHER)
     teacher = Store(named if "://" in str(named) else path.parent / named) if named else None
     if not isinstance(content["config"], dict):

@@ -1,0 +1,57 @@
+"""The trained students of a config, as a sweep holds them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.tables.files import Tables
+from analysis.tables.states import Phase, State
+from kdtrain.loop.run_folder import STUDENT
+from sweeps.store.folder_kinds import TRIALS
+from sweeps.store.store import Store
+
+
+class TrainedStudent(NamedTuple):
+    """A trained student of a sweep."""
+
+    folder: Store
+    """Where its weights and card lie."""
+    seed: int
+    score: float
+    """On the role `select`, 0..1."""
+    is_fresh: bool
+    """Whether the search never saw its seed."""
+
+
+def students_of(sweep: Store, trials: pd.DataFrame, study: str, config_id: str) -> Iterator[TrainedStudent]:
+    """The students of a config that are there: those of fresh seeds first, and by seed.
+
+    Args:
+        sweep: The sweep.
+        trials: Its table of trials.
+        study: The study of the config.
+        config_id: The config.
+    """
+    of_config = (trials["study"] == study) & (trials["config_id"] == config_id)
+    runs = trials[of_config & (trials["state"] == State.COMPLETE) & trials["score"].notna()]
+    for _, run in runs.sort_values(["phase", "seed"]).iterrows():  # confirm and final come before search
+        trained = run["reused_from"] if isinstance(run["reused_from"], str) else run["trial_id"]
+        folder = sweep.below(f"{TRIALS}/{trained}/{STUDENT}")
+        if folder.names(""):
+            yield TrainedStudent(folder, int(run["seed"]), float(run["score"]), run["phase"] != Phase.SEARCH)
+
+
+def chosen_students(sweep: Store, tables: Tables) -> list[TrainedStudent]:
+    """The students of the chosen config that are there, the highest score first; of fresh seeds, where there are any.
+
+    Args:
+        sweep: The sweep.
+        tables: Its tables `trials` and `selections`.
+    """
+    selections = tables["selections"]
+    chosen = selections[selections["chosen"]].sort_values("rank").head(1)
+    pairs = zip(chosen["study"], chosen["config_id"], strict=True)
+    students = [each for study, config_id in pairs for each in students_of(sweep, tables["trials"], study, config_id)]
+    fresh = [student for student in students if student.is_fresh]
+    return sorted(fresh or students, key=lambda student: -student.score)
