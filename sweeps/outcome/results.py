@@ -11,10 +11,8 @@ import pandas as pd
 from analysis import read_tables
 from analysis.extras import MissingExtraError
 from analysis.report.best_evidence import best_evidence
-from analysis.tables.states import State
 from kdtrain import Machine
 from kdtrain.errors import refused, unreadable
-from kdtrain.loop.run_folder import STUDENT
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.runtime.scratch import scratch_folder
 from sweeps.attempt.attempt import staged
@@ -23,9 +21,9 @@ from sweeps.ledger.ledger import copy_ledger
 from sweeps.outcome.best_file import best_document
 from sweeps.outcome.failures import Failed
 from sweeps.outcome.predictions import draw_predictions
+from sweeps.outcome.student import chosen_students, students_of
 from sweeps.outcome.tabulate import write_tables
 from sweeps.spec.spec import SweepSpec
-from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.generations import LEDGER
 from sweeps.store.store import Store
 
@@ -134,7 +132,9 @@ def _write_tables_and_best(
     tables = read_tables(folder)
     chosen = best_evidence(tables) if tables["selections"]["chosen"].any() else None
     if chosen is not None:
-        write_atomically(folder / "best.yaml", best_document(chosen, teacher, sweep).encode())
+        students = chosen_students(sweep, tables)
+        text = best_document(chosen, teacher, students[0].folder if students else None, sweep)
+        write_atomically(folder / "best.yaml", text.encode())
     return tables, chosen
 
 
@@ -150,20 +150,14 @@ def _write_report(folder: Path) -> tuple[str | None, str]:
 def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Store]]:
     """Students to show predictions of: the first fresh seed of the baseline and of the best."""
     trials, selections = tables["trials"], tables["selections"]
-    trials = trials[trials["state"] == State.COMPLETE]
     baseline = spec.baseline.name if spec.baseline else None
     for column, of in (("baseline", selections["study"] == baseline), ("best", selections["chosen"])):
         rows = selections[of].sort_values("rank")
         if rows.empty:
             continue
         row = rows.iloc[0]
-        runs = trials[(trials["study"] == row["study"]) & (trials["config_id"] == row["config_id"])]
-        for _, run in runs.sort_values(["phase", "seed"]).iterrows():  # confirm comes before search
-            trained = run["reused_from"] if isinstance(run["reused_from"], str) else run["trial_id"]
-            student = sweep.below(f"{TRIALS}/{trained}/{STUDENT}")
-            if student.names(""):
-                yield column, student
-                break
+        if student := next(students_of(sweep, trials, row["study"], row["config_id"]), None):
+            yield column, student.folder
 
 
 def _local_copy(store: Store, folder: Path) -> Path:
