@@ -61,11 +61,12 @@ class Proposals:
 
     def update(self, trial: SearchedTrial) -> None:
         """Take in a new trial, or what has happened to one."""
-        if id(trial) not in self._is_inside:
-            self._is_inside[id(trial)] = trial, holds(self.space, trial.params)
-            if holds(self.space, trial.params):
+        known = self._is_inside.get(id(trial))
+        if known is None:
+            known = self._is_inside[id(trial)] = trial, holds(self.space, trial.params)
+            if known[1]:
                 self._configs.add(identity(self.space, trial.params))
-        if self._is_inside[id(trial)][1]:
+        if known[1]:
             self.inside.update(trial)
 
     def tell(self, trial: SearchedTrial, state: TrialState, epoch: float) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
@@ -65,8 +66,7 @@ class Record:
         return _record(checked(line))
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line that was read behind another one.
 
     Attributes:

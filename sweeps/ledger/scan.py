@@ -161,19 +161,18 @@ def _read_segment(store: Store, segment: Segment, found: Scan, is_last: bool, wr
     content = store.read(f"{LEDGER}/{segment.name}")
     if is_last:
         found.end = content
-    start = 0
+    start, number, seal = 0, found.records + 1, found.seal
     for raw in _lines(content):
-        number = found.records + 1
         try:
             if start == 0 and segment.first < number and _takes_over(found, segment, raw):
                 count = number - segment.first
                 found._cut_back(segment.first - 1)
-                number = segment.first
+                number, seal = segment.first, found.seal
                 found.left_out.append(
                     f"{count} record{'s' if count > 1 else ''} of a driver that another one had followed "
                     f"{'are' if count > 1 else 'is'} left out, before {segment.name}"
                 )
-            line = Line.parse(raw, found.seal)
+            line = Line.parse(raw, seal)
             if not raw.endswith(b"\n"):
                 raise ValueError("the line has no end")
         except (ValueError, KeyError, TypeError):
@@ -193,7 +192,7 @@ def _read_segment(store: Store, segment: Segment, found: Scan, is_last: bool, wr
             found.kept = content[:start]
             return
         found._add(line, segment.generation)
-        start += len(raw)
+        start, number, seal = start + len(raw), number + 1, line.seal
 
 
 def _takes_over(found: Scan, segment: Segment, first: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import assert_never, cast
+from typing import NamedTuple, assert_never, cast
 
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
@@ -38,8 +38,7 @@ class LastLook:
     failed: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A row of the table of decisions: what happened, when, and to which trial or study."""
 
     n: int
@@ -73,8 +72,6 @@ class SweepState:
     """By id, in the order in which they were proposed."""
     by_study: dict[str, list[TrialRecord]] = field(default_factory=dict)
     """The same, by study."""
-    tally: Tally[TrialRecord] = field(default_factory=Tally)
-    """Their counts and budgets by search, and which of them are unfinished."""
     invalid: dict[str, list[InvalidProposal]] = field(default_factory=dict)
     """What the searches of a study proposed in vain."""
     proposals: dict[str, list[TrialRecord | InvalidProposal]] = field(default_factory=dict)
@@ -107,6 +104,11 @@ class SweepState:
     frozen_by: Record | None = None
     """Its record."""
     last: Record | None = None
+    _tally: Tally[TrialRecord] = field(default_factory=Tally, repr=False, compare=False)
+    _changed: dict[str, TrialRecord] = field(default_factory=dict, repr=False, compare=False)
+    """By id, the trials to which something has happened since they were counted."""
+    _reported: dict[str, TrialRecord] = field(default_factory=dict, repr=False, compare=False)
+    """By id, those of which an epoch has ended since."""
     _configs: dict[str, Shared] = field(default_factory=dict, repr=False, compare=False)
     _evaluations: dict[str, Shared] = field(default_factory=dict, repr=False, compare=False)
 
@@ -127,6 +129,21 @@ class SweepState:
         """Identity, spec and data of a sweep that was begun."""
         assert self.begun is not None, "the ledger has no record of a sweep"
         return self.begun
+
+    @property
+    def tally(self) -> Tally[TrialRecord]:
+        """Counts and budgets of the trials by search, and which of them are unfinished.
+
+        A trial is counted when somebody looks, so that a ledger is read without counting each trial at each event.
+        """
+        if self._changed or self._reported:
+            for trial in self._changed.values():
+                self._tally.update(trial)
+            for trial in self._reported.values():
+                if trial.state.is_unfinished or trial.id not in self._changed:
+                    self._tally.reported(trial)
+            self._changed, self._reported = {}, {}
+        return self._tally
 
     def trial(self, study: str, number: int) -> TrialRecord:
         """A trial of a study, by its number, from 0 in the order in which they were proposed."""
@@ -186,7 +203,7 @@ class SweepState:
             ) from error
         if (trial_id := trial_of(event)) is not None:
             is_report = isinstance(event, trial_events.EpochReported)
-            (self.tally.reported if is_report else self.tally.update)(self.trials[trial_id])
+            (self._reported if is_report else self._changed)[trial_id] = self.trials[trial_id]
         self.last = record
         return event
 
@@ -265,7 +282,7 @@ class SweepState:
         self.finished, self.aborted = False, None
         for trial in self.tally.unfinished:
             trial.state = TrialState.PLANNED
-            self.tally.update(trial)
+            self._changed[trial.id] = trial
         self._note(record, event, detail=f"environment {self.environment_id}")
 
     def _grow(self, record: Record, event: sweep_events.Grown) -> None:
@@ -279,7 +296,7 @@ class SweepState:
                 if trial.state.is_unfinished:
                     trial.state, trial.ended_at = TrialState.FAILED, record.at
                     trial.reason = "its parameters lie outside of the corrected space"
-        self.tally = Tally.of(self.trials.values())
+        self._tally, self._changed, self._reported = Tally.of(self.trials.values()), {}, {}
         self._note(record, event, detail="; ".join(event.changes))
 
     def _note_invalid(self, record: Record, event: trial_events.Infeasible) -> None:
@@ -308,8 +325,8 @@ class SweepState:
             last=self.score_evaluations,
         )
         name = search_name(trial.study, trial.search)
-        if trial.phase is Phase.SEARCH and (earlier := self.tally.of_search(trial.study, trial.search).trials):
-            trial.number_in_search = earlier[-1].number_in_search + 1
+        if trial.phase is Phase.SEARCH:
+            trial.number_in_search = self._next_in_search(name)
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
         if trial.phase.is_searched:
@@ -317,6 +334,13 @@ class SweepState:
         if trial.phase is Phase.SEARCH:
             self.in_vain.pop(name, None)
         self._note(record, event, trial, detail=_of_search(trial.search, trial.phase))
+
+    def _next_in_search(self, name: str) -> int:
+        """The number in its search of the next trial of a search, by the search's name."""
+        for earlier in reversed(self.proposals.get(name, ())):
+            if isinstance(earlier, TrialRecord) and earlier.phase is Phase.SEARCH:
+                return earlier.number_in_search + 1
+        return 0
 
     def _start(self, record: Record, event: trial_events.Started) -> None:
         trial = self.trials[event.trial]
@@ -356,11 +380,10 @@ class SweepState:
 
     def _end(self, record: Record, event: trial_events.Ended) -> None:
         trial = self.trials[event.trial]
-        result = replace(
-            event.result,
-            evaluation=self._evaluation(event.result.evaluation),
-            held_out=self._evaluation(event.result.held_out),
-        )
+        result = event.result
+        if result.evaluation or result.held_out:
+            evaluations = self._evaluation(result.evaluation), self._evaluation(result.held_out)
+            result = replace(result, evaluation=evaluations[0], held_out=evaluations[1])
         trial.state, trial.reason, trial.result, trial.ended_at = event.state, event.reason, result, record.at
         trial.failure = None
         if event.state is TrialState.FAILED:
@@ -400,7 +423,7 @@ class SweepState:
             if trial.state is TrialState.FAILED:
                 trial.state, trial.crashes, trial.result, trial.ended_at = TrialState.PLANNED, {}, TrialOutcome(), None
                 trial.gpu = None
-                self.tally.update(trial)
+                self._changed[trial.id] = trial
         self._note(record, event, detail=event.reason)
 
     def _note_rung(self, record: Record, event: trial_events.Promoted | trial_events.Stopped) -> None:

@@ -9,6 +9,9 @@ from sweeps.ledger.event_base import Content, Environment, EventBase, Fields
 from sweeps.ledger.failure import Failure
 from sweeps.ledger.trial_state import Phase, TrialState
 
+_LACKING = {"asked": None, "recorded": None, "replayed": None}
+"""Counts that old reports do not have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposed(EventBase):
@@ -111,8 +114,7 @@ class EpochReported(EventBase):
     @classmethod
     def from_json(cls, data: Content) -> Self:
         """With a typed report."""
-        lacking = dict.fromkeys(("asked", "recorded", "replayed"))  # counts that old reports do not have
-        return cls(**{**data, "report": EpochReport.from_dict({**lacking, **data["report"]})})
+        return cls(**{**data, "report": EpochReport.from_dict({**_LACKING, **data["report"]})})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -166,8 +165,7 @@ def _frozen(state: SweepState) -> str | None:
 
 
 def _decision(decision: Decision) -> Row:
-    content = {field.name: getattr(decision, field.name) for field in fields(decision)}
-    return {**content, "at": _time(decision.at)}
+    return {**decision._asdict(), "at": _time(decision.at)}
 
 
 def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:

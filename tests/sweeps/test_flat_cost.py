@@ -7,6 +7,7 @@ import pytest
 from sweeps.driver import driver, proposals
 from sweeps.driver.proposals import Proposals
 from sweeps.driver.samplers import ranking
+from sweeps.ledger.ledger import read
 from sweeps.ledger.record import Record
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.tally import Tally
@@ -98,3 +99,16 @@ def test_each_trial_is_looked_at_a_few_times_however_long_the_search(fake, tmp_p
         fake.run(spec, tmp_path / str(trials))
         per_trial.append({name: count / trials for name, count in looks.items()})
     assert per_trial[1] == pytest.approx(per_trial[0], abs=0.2)
+
+
+def test_a_ledger_that_is_read_counts_every_trial_once(fake, tmp_path, monkeypatch):
+    fake.run(fake.make_spec(**LIFE, budget={"trials": 12}), tmp_path, fake.FakeTrain(before=broken))
+    records, counted = read(tmp_path), Counter()
+    update = Tally.update
+    monkeypatch.setattr(Tally, "update", lambda self, trial: counted.update([trial.id]) or update(self, trial))
+    state = SweepState.of(records)
+    assert state.tally.unfinished == []
+    assert set(counted.values()) == {1}
+    assert len(counted) == len(state.trials)
+    monkeypatch.undo()
+    recount(state)
