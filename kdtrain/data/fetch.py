@@ -1,7 +1,6 @@
 """Downloads of public data sets: resumed after a broken connection, verified, unpacked safely."""
 
 import contextlib
-import fcntl
 import hashlib
 import http.client
 import json
@@ -21,6 +20,7 @@ from typing import TypedDict
 from kdtrain.data.unpack import LIMITS, Limits, unpack
 from kdtrain.errors import InputError, StorageError, refused
 from kdtrain.redact import redacted
+from kdtrain.runtime import file_locks
 from kdtrain.runtime.atomic_files import write_atomically
 
 RECORD = "sources.json"
@@ -334,7 +334,7 @@ def _alone(data_root: Path, source: Source) -> Iterator[None]:
     """One process at a time fetches a data set; where locks do not work, the user has to see to it."""
     with (data_root / f".{source.name}.lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_locks.take(lock)
         except BlockingIOError:
             raise InputError(f"another process is fetching {source.name} into {data_root}") from None
         except OSError:

@@ -5,7 +5,6 @@ changed is never trained on. The store is then built anew.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -33,6 +32,7 @@ from kdtrain.data.store_index import (
     write_index,
 )
 from kdtrain.errors import DamagedError, InputError, StorageError, refused, unreadable
+from kdtrain.runtime import file_locks
 
 _log = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ def _lock(file: Path, wait: bool = True) -> Iterator[bool]:
     """Let one process build at a time; where locks do not work (False), all build and the first to finish wins."""
     with file.open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            file_locks.take(lock, wait=wait)
             alone = True
         except OSError:
             alone = False

@@ -1,16 +1,18 @@
 """Temporary folders that do not outlive their process for long: what a killed process leaves, the next one removes.
 
-A folder is held by a lock (`flock`) on the folder itself, which ends with the process, however that ends.
+A folder is held by a lock on the folder itself, which ends with the process, however that ends. Where the operating
+system has no such locks (Windows), nothing is removed.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from kdtrain.runtime import file_locks
 
 _PREFIX = "kdsweep-tmp-"
 """No name that a user gives to a folder of results."""
@@ -42,10 +44,13 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder, so that `remove_abandoned` leaves it alone."""
+    if not file_locks.HAS_LOCKS:
+        yield
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks: then no folder on it is ever removed
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file_locks.take(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -64,7 +69,7 @@ def remove_abandoned(parent: Path, pattern: str) -> None:
 
 def abandoned(parent: Path, pattern: str) -> Iterator[Path]:
     """The folders of this user that nobody holds, as for `remove_abandoned`."""
-    for folder in parent.glob(pattern):
+    for folder in parent.glob(pattern) if file_locks.HAS_LOCKS else ():
         with contextlib.suppress(OSError):
             status = folder.lstat()
             is_ours = folder.is_dir() and not folder.is_symlink() and status.st_uid == os.getuid()
@@ -75,7 +80,7 @@ def abandoned(parent: Path, pattern: str) -> Iterator[Path]:
 def _is_free(folder: Path) -> bool:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file_locks.take(descriptor)
     except OSError:
         return False
     else:

@@ -1,6 +1,5 @@
 """One attempt at a training, wherever it runs: in the sweep's own process, or in a worker of a cluster."""
 
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.loop.held_out import measure
 from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
 from kdtrain.loop.run_folder import STUDENT
+from kdtrain.runtime import file_locks
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.teacher import is_whole
 from sweeps.store.store import Store
@@ -97,7 +97,7 @@ def staged(teacher: Store, digest: str, cache: Path) -> Path:
     folder = cache / "teachers" / digest
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{digest}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        file_locks.take(lock, wait=True)
         if not is_whole(folder, digest):
             shutil.rmtree(folder, ignore_errors=True)
             for left in folder.parent.glob(f".{digest}-*"):  # of killed processes, which held the lock

@@ -9,7 +9,8 @@ from types import FrameType
 
 GRACE_S = 20.0
 """How long trials may take to save themselves before the driver stops without them."""
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGINT")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))  # Windows has no SIGUSR1
 
 
 class Interrupted(Exception):  # noqa: N818

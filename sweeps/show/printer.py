@@ -21,8 +21,8 @@ from rich.text import Text
 from kdtrain.printable import printable
 from kdtrain.redact import redacted
 
-BROKEN_PIPE = 128 + signal.SIGPIPE
-"""The exit code of a command whose reader has gone, as a shell reports it."""
+BROKEN_PIPE = 128 + 13
+"""The exit code of a command whose reader has gone, as a shell reports it: 13 is SIGPIPE, which Windows lacks."""
 
 
 _KEPT = "\n\t"
@@ -180,7 +180,8 @@ def _raise_lost(error: OSError | ValueError) -> None:
 def _hangup_ignored() -> Iterator[None]:
     """A terminal that is closed does not end this process, nor those that it starts."""
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+    has_hangup = hasattr(signal, "SIGHUP")  # not on Windows
+    if not is_main or not has_hangup or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
         yield
         return
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdtrain.errors import InputError, StorageError, remedy
+from kdtrain.runtime import file_locks
 from sweeps.store.generations import CLAIMS, LEDGER, claim_key, claims, mark, newest
 from sweeps.store.holder import HELD, Holder, is_alive, machine, named, ourselves, parse_holder
 from sweeps.store.store import Store
@@ -25,14 +26,12 @@ class FileLock:
     """
 
     def __init__(self, store: Store, notice: Callable[[str], None] = lambda text: None) -> None:
-        import fcntl  # not on Windows, where everything but driving a sweep still works
-
         assert store.local is not None
         self._store, self._path, self._token = store, store.local / KEY, secrets.token_hex(8)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._path.open("a+b")
         try:
-            _with_brief_retries(lambda: fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            _with_brief_retries(lambda: file_locks.take(self._file))
         except BlockingIOError:
             self._file.seek(0)
             holder = parse_holder(self._file.read())
@@ -110,11 +109,9 @@ class FileLock:
 
 def is_locked(sweep: Path) -> bool:
     """Whether a driver has a sweep on a disk open."""
-    import fcntl
-
     try:
         with (sweep / KEY).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            file_locks.take(file, shared=True)
     except BlockingIOError:
         return True
     except OSError:  # no such file, or no locks here

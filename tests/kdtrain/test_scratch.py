@@ -92,7 +92,7 @@ def test_without_locks_nothing_is_removed(temporary, monkeypatch):
     def refuse(*_):
         raise OSError
 
-    monkeypatch.setattr(scratch_module.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with scratch_folder() as folder:
         assert folder.is_dir()
     assert (temporary / "kdsweep-tmp-other").exists()

@@ -253,7 +253,7 @@ def test_two_builders_at_once_end_with_one_sound_store(tmp_path, monkeypatch, lo
         def refuse(*_):
             raise OSError(errno.ENOLCK, "no locks available")
 
-        monkeypatch.setattr(store_module.fcntl, "flock", refuse)
+        monkeypatch.setattr("fcntl.flock", refuse)
     sources = [Mixed(sizes=((200, 200),) * 20) for _ in range(4)]
     gate, found = threading.Barrier(4), []
 
