@@ -15,6 +15,10 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "query": {"duckdb": "duckdb"},
         "cmaes": {"cmaes": "cmaes"},
+        "mlflow": {"mlflow-skinny": "mlflow"},
+        "tensorboard": {"tensorboard": "tensorboard", "tensorboardX": "tensorboardX"},
+        "trackio": {"trackio": "trackio"},
+        "wandb": {"wandb": "wandb"},
     }
 )
 """By extra, the packages whose absence is an error, and the module that each package installs."""

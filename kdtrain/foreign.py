@@ -32,10 +32,11 @@ METHODS = "kdsweep.methods"
 DATA = "kdsweep.data"
 SAMPLERS = "kdsweep.samplers"
 WATCHERS = "kdsweep.watchers"
+TRACKERS = "kdsweep.trackers"
 
 TRUST = "KDSWEEP_TRUST"
 """The environment variable that names trusted modules."""
-_NAMING = frozenset({"arch", "loss", "method", "name", "studies", "watchers"})
+_NAMING = frozenset({"arch", "loss", "method", "name", "studies", "trackers", "watchers"})
 """Keys of specs, configs and cards whose values may be references."""
 
 _imported: dict[str, None] = {}
@@ -280,7 +281,7 @@ def _load_offer(point: EntryPoint, kind: str) -> object:
 
 def _offering() -> frozenset[str]:
     """The top-level packages that installed packages offer objects from."""
-    groups = (LOSSES, METHODS, DATA, SAMPLERS, WATCHERS)
+    groups = (LOSSES, METHODS, DATA, SAMPLERS, WATCHERS, TRACKERS)
     points = (point for group in groups for offered in _offers(group).values() for point in offered)
     return frozenset(point.module.partition(".")[0] for point in points)
 
@@ -312,6 +313,8 @@ def _references(content: object, naming: bool) -> Iterator[str]:
             yield content
     elif isinstance(content, Mapping):
         for key, value in content.items():
+            if naming:  # an object by its name with its options: `{module:name: {...}}`
+                yield from _references(str(key), True)
             last = str(key).rpartition(".")[2]
             yield from _references(value, last in _NAMING or (naming and last == "choices"))
     elif isinstance(content, list | tuple):

@@ -39,6 +39,7 @@ from sweeps.spec.settings import Confirm
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 from sweeps.store.store import Store
+from sweeps.trackers.find import find_trackers
 
 _BACKWARD = 2
 """A backward pass costs about two forward passes."""
@@ -249,6 +250,7 @@ def check(
             classes, an unknown encoder or layer, layers that a loss cannot compare.
     """
     find_watchers(spec)
+    find_trackers(spec)
     make_sampler(spec.sampler)
     source = open_data(spec.data, machine.data_root)
     roles = ("train", "select", "test") if reads_test and spec.data.has_test else ("train", "select")

@@ -1,7 +1,7 @@
 """A whole sweep: teacher, search, confirmation, and the report at the end."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from sweeps.spec.spec import SweepSpec, load_spec
 from sweeps.store.folder_kinds import FolderKind, require_kind
 from sweeps.store.lock import take_lock
 from sweeps.store.store import Store, open_store
+from sweeps.trackers.find import make_feeds
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _run(
         notice(imports)
     for sentence in checked.one_sided:
         notice(f"warning: {sentence}")
-    watchers = make_watchers(spec, sweep)
+    watchers, feeds = make_watchers(spec, sweep), make_feeds(spec, sweep, notice)
     notice("opening the images")
     data = describe_data(spec.data, machine, spec.unlabelled)
     sweep.check_writable()
@@ -136,6 +137,7 @@ def _run(
     machine = machine.model_copy(update={"threads": threads, "processes": processes})
     with (
         closing(take_lock(sweep, notice)) as lock,
+        ExitStack() as trackers,
         _place(inline, address, spec, sweep, machine, console, stop) as place,
     ):
         tests = begun.frozen is not None and spec.data.has_test
@@ -159,6 +161,8 @@ def _run(
         if line is not None:
             command = {"line": redacted(line), "folder": str(Path.cwd()), "sweep": sweep.place}
         context = TrainContext(data, describe_environment(machine), teacher_row, command)
+        for feed in feeds:
+            trackers.callback(feed.close)
         with (
             Display(spec, notice, console, folder=str(sweep)) as display,
             Driver(
@@ -167,7 +171,7 @@ def _run(
                 context,
                 notice,
                 lock=lock,
-                watchers=(display, *watchers),
+                watchers=(display, *watchers, *feeds),
                 check_config=checked.config,
                 lacking=inputs.lacking,
                 judge=read_words,

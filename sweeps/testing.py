@@ -1,6 +1,6 @@
-"""What every sampler and every watcher must hold, for the tests of whoever writes one; ours pass the same.
+"""What every sampler, watcher and tracker must hold, for the tests of whoever writes one; ours pass the same.
 
-    from sweeps.testing import check_sampler, check_watcher
+    from sweeps.testing import check_sampler, check_tracker, check_watcher
 
     def test_my_sampler():
         check_sampler("my_package.my_module:MySampler", greed=0.5)
@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Choice, Domain, Range, Scalar
 from sweeps.driver.sampler import make_sampler, propose
@@ -29,6 +32,10 @@ from sweeps.show.watchers import Make, make_watchers
 from sweeps.spec.settings import Sampler
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
+from sweeps.trackers.feed import deliver
+from sweeps.trackers.find import find_trackers
+from sweeps.trackers.tracked_run import keys_after, tracked_run
+from sweeps.trackers.tracker import TrackedSweep
 
 SPACE: Mapping[str, Domain] = {
     "optimizer.lr": Range(low=0.001, high=0.1, log=True),
@@ -100,11 +107,56 @@ def check_watcher(watcher: str | Make, **options: object) -> None:
         _require(not Path(folder, "ledger").exists(), f"{name}: a watcher must not write to the ledger")
 
 
+def check_tracker(name: str, folder: Path | None = None, **options: object) -> None:
+    """Check a tracker on a sweep in which everything happens that can happen, whose driver ends in the middle.
+
+    It takes every run without an error; `held` tells the second driver what is there, and in the end each run of a
+    search has all epochs and the state that it has in the sweep.
+
+    Args:
+        name: The tracker as a spec names it: `package.module:name`, the name of an entry point, or one of ours.
+        folder: The sweep's folder; by default a temporary one.
+        options: Options of the tracker, as in a spec.
+
+    Raises:
+        AssertionError: What does not hold, in one sentence.
+        InputError: If there is no such tracker, or it refuses its options.
+    """
+    spec = _spec({"trackers": [{"name": name, "options": options}]})
+    (make,) = find_trackers(spec)
+    with TemporaryDirectory(prefix="kdsweep-") as scratch:
+        sweep = TrackedSweep("example-1", spec, (folder or Path(scratch)) / "trackers")
+        records = [
+            Record(number, f"2026-01-01T12:00:{number:02}+00:00", event.kind, event.to_json())
+            for number, event in enumerate(example_events(spec), start=1)
+        ]
+        for first, last in ((0, len(records) // 2), (len(records) // 2, len(records))):
+            state, tracker = SweepState.of(records[:first]), make(sweep, **options)
+            held = dict(tracker.held())
+            for record in records[first:last]:
+                event = state.apply(record)
+                for run in filter(None, (tracked_run(spec, state, key) for key in keys_after(event, state))):
+                    held[run.id] = deliver(tracker, run, held.get(run.id))
+            tracker.close()
+        there = make(sweep, **options).held()
+        shown = {run.id: run for run in filter(None, (tracked_run(spec, state, key) for key in state.trials))}
+        searched = {run_id for run_id, run in shown.items() if run.phase == Phase.SEARCH}
+        lost = sorted(searched - there.keys())
+        _require(not lost, f"{name}: held must name all runs of searches, lacking {', '.join(lost)}")
+        for run_id in there.keys() & shown.keys():
+            run, of_run = shown[run_id], there[run_id]
+            _require(
+                (of_run.epoch, of_run.state) == (run.last_epoch, run.state),
+                f"{name}: held must say epoch {run.last_epoch} and {run.state} of {run.name}, got epoch {of_run.epoch} "
+                f"and {of_run.state}",
+            )
+
+
 def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     """Events of a sweep in which everything happens that can happen, in an order in which it can."""
     spec = spec or _spec({})
     environment = {"environment_id": "e1", "node": "node-a", "device": "cpu", "gpu_memory_bytes": None}
-    evaluation = {"role": "select", "digest": "d1"}
+    evaluation = _EVALUATION.to_dict()
     config = sweep_events.FrozenConfig("none", "none-0", "c0")
     yield sweep_events.SweepBegun("example-1", "0", spec.model_dump(mode="json"), _DATA)
     yield sweep_events.TeacherKnown("f00d", "big", "FPN", None, 9, 9, "streets", 0.6, "select", 1.0, "given")
@@ -155,6 +207,7 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
 
 
 _CONFIG: Mapping[str, object] = {"epochs": 2}
+_EVALUATION = Evaluation("select", "d1", ("a",), ("g",), ("road", "car"), np.array([[[8, 1], [2, 9]]]))
 _DATA: sweep_events.DataFacts = {
     "name": "streets",
     "classes": ["road", "car"],
@@ -222,4 +275,4 @@ def _require(holds: bool, sentence: str) -> None:
         raise AssertionError(sentence)
 
 
-__all__ = ["check_sampler", "check_watcher", "example_events"]
+__all__ = ["check_sampler", "check_tracker", "check_watcher", "example_events"]

@@ -20,6 +20,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "run",
         "plan",
         "designs launch show",
+        "trackers",
         "calibrate",
         "rehearsals",
         "driver outcome",

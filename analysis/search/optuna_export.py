@@ -1,7 +1,5 @@
 """The search of a sweep as Optuna studies, for optuna-dashboard and Optuna's own plots and importances."""
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
@@ -9,27 +7,16 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.errors import AnalysisError
-from analysis.tables.domains import Choices, Domain, Range, Space
+from analysis.search.optuna_values import JOURNALS, STATES, distribution, open_storage, optuna_value
+from analysis.tables.domains import Space
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_spaces, read_spec, read_value
 from analysis.tables.scores import METRIC
 from analysis.tables.scores import curve as score_curve
-from analysis.tables.states import Phase, State
-
-STATES = {
-    State.COMPLETE: TrialState.COMPLETE,
-    State.PRUNED: TrialState.PRUNED,
-    State.DIVERGED: TrialState.FAIL,
-    State.FAILED: TrialState.FAIL,
-}
-"""Trials that have not ended are left out: nobody would ever end them in the exported study."""
-JOURNALS = (".journal", ".log")
+from analysis.tables.states import Phase
 
 
 def export_optuna(tables: Tables, out: Path) -> dict[str, int]:
@@ -52,7 +39,7 @@ def export_optuna(tables: Tables, out: Path) -> dict[str, int]:
     if out.exists():
         raise AnalysisError(f"{out} is already there: give another file with --out, or --force to replace it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    storage = _storage(out)
+    storage = open_storage(str(out) if out.suffix in JOURNALS else f"sqlite:///{out}")
     ended = tables["trials"][(tables["trials"]["phase"] == Phase.SEARCH) & tables["trials"]["state"].isin(list(STATES))]
     name, counts, spaces = tables["sweeps"]["name"].iloc[0], {}, read_spaces(tables)
     for study_name in tables["studies"]["study"]:
@@ -64,18 +51,12 @@ def export_optuna(tables: Tables, out: Path) -> dict[str, int]:
     return counts
 
 
-def _storage(out: Path) -> BaseStorage:
-    if out.suffix in JOURNALS:
-        return JournalStorage(JournalFileBackend(str(out)))
-    return RDBStorage(f"sqlite:///{out}")
-
-
 def _frozen(tables: Tables, trials: pd.DataFrame, space: Space) -> Iterator[FrozenTrial]:
     params = tables["params"][(tables["params"]["role"] == "nuisance")]
     params = params[params["trial_id"].isin(trials["trial_id"])]
     values = {trial: _values(mine) for trial, mine in params.groupby("trial_id")}
     distributions = {
-        name: _distribution(space.get(name), [mine[name] for mine in values.values() if name in mine])
+        name: distribution(space.get(name), [mine[name] for mine in values.values() if name in mine])
         for name in dict.fromkeys(params["name"])
     }
     metrics, last = tables["metrics"], read_spec(tables["sweeps"]["spec_json"].iloc[0]).score_evaluations
@@ -98,7 +79,7 @@ def _frozen(tables: Tables, trials: pd.DataFrame, space: Space) -> Iterator[Froz
             value=value,
             datetime_start=_naive(trial["started_at"]) or _naive(trial["ended_at"]),  # a reused trial never started
             datetime_complete=_naive(trial["ended_at"]),
-            params={name: _fitting(mine[name]) for name in mine},
+            params={name: optuna_value(mine[name]) for name in mine},
             distributions={name: distributions[name] for name in mine},
             user_attrs={**texts, "seed": int(trial["seed"]), "fresh_scores": again.get(trial_id, [])},
             system_attrs={},
@@ -118,25 +99,6 @@ def _outcome(trial: Mapping[Any, Any], curve: dict[int, float]) -> tuple[TrialSt
 
 def _values(params: pd.DataFrame) -> dict[str, object]:
     return {name: read_value(text) for name, text in zip(params["name"], params["value_json"], strict=True)}
-
-
-def _distribution(domain: Domain | None, tried: list[object]) -> BaseDistribution:
-    """The domain as it stands in the table, with all that was tried, be it under another one."""
-    numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
-    if isinstance(domain, Range) and len(numbers) == len(tried):
-        wide = domain.widened(numbers)
-        log = wide.log and wide.low > 0
-        if wide.integer and all(float(value).is_integer() for value in numbers):
-            return IntDistribution(int(wide.low), int(wide.high), log=log)
-        return FloatDistribution(float(wide.low), float(wide.high), log=log)
-    choices = domain.choices if isinstance(domain, Choices) else ()
-    return CategoricalDistribution(list(dict.fromkeys(map(_fitting, [*choices, *tried]))))
-
-
-def _fitting(value: Any) -> Any:
-    """Optuna takes no lists, nor numbers that JSON lacks: as text then."""
-    plain = value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
-    return value if plain else json.dumps(value)
 
 
 def _naive(when: Any) -> Any:

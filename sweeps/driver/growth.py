@@ -21,7 +21,7 @@ from sweeps.spec.settings import WarmStart
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.store.store import Store
 
-PLACE = ("resources", "retries", "teacher.path", "watchers", "notes", "data.absent")
+PLACE = ("resources", "retries", "teacher.path", "watchers", "trackers", "notes", "data.absent")
 """May differ: they change no result of a trial, nor how many there are."""
 REPEATS = "repeats"
 """May grow until then: more searches with as much budget each as those that have begun."""
@@ -315,6 +315,6 @@ def _at(content: object, path: str) -> object:
 def _way_out(sweep: str) -> str:
     return (
         "what may change in a sweep that was begun: budget, confirm, scheduler.audit, space, resources, retries, "
-        "watchers and notes, repeats may grow, and studies may be added; choose another --dir, or run "
+        "watchers, trackers and notes, repeats may grow, and studies may be added; choose another --dir, or run "
         f"{sweep}/spec.yaml to continue the sweep"
     )

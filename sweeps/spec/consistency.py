@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
+from kdtrain.redact import has_secret
 from sweeps.spec.overrides import overlap
 from sweeps.spec.paths import extremes
 from sweeps.spec.pulls import PULL, counterpart
@@ -15,6 +16,8 @@ from sweeps.spec.study import Study
 if TYPE_CHECKING:
     from sweeps.spec.spec import SweepSpec
 
+TRACKERS_SETTING = "KDSWEEP_TRACKERS"
+"""The environment variable that adds trackers to those of a spec."""
 _DECIDED_ELSEWHERE = ("data", "student", "teacher", "terms", "seed")
 """Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
 _FIXED = ("data", "teacher", "seed", "data_seed")
@@ -35,6 +38,18 @@ def check_fields(spec: "SweepSpec") -> None:
         raise ValueError("studies: only one study can be the baseline")
     if unknown := [cell.study for cell in spec.cells if cell.study not in names]:
         raise ValueError(f"cells: there is no study {unknown[0]}{did_you_mean(unknown[0], names)}")
+
+
+def check_trackers(spec: "SweepSpec") -> None:
+    """Refuse keys, tokens and passwords in the options of trackers, because a spec is recorded and shown."""
+    for tracker in spec.trackers:
+        for name, value in tracker.options.items():
+            if isinstance(value, str) and has_secret(f"{name}={value}"):
+                raise ValueError(
+                    f"trackers.{tracker.name}.{name}: must hold no key, token or password, since a spec is recorded; "
+                    f"write the tracker into the environment variable {TRACKERS_SETTING} instead, or the password into "
+                    "the variable that its library reads"
+                )
 
 
 def check_controls(spec: "SweepSpec") -> None:

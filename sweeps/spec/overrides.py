@@ -1,8 +1,8 @@
 """Changes of a spec or config by dotted paths, as `--set` gives them, on the content as the user wrote it.
 
-A path may name a study, a term, a cell or a watcher by its name, or by its index; the short forms of a spec (a study
-that is only a method's name, the recommended ranges of a method, a list of choices) are written out where a path leads
-into them.
+A path may name a study, a term, a cell, a watcher or a tracker by its name, or by its index; the short forms of a spec
+(a study that is only a method's name, the recommended ranges of a method, a list of choices) are written out where a
+path leads into them.
 """
 
 import contextlib
@@ -17,8 +17,11 @@ from kdtrain.methods import get_method
 from kdtrain.methods.base import Units, default_name
 from kdtrain.space import Choice, Range
 from sweeps.spec.pulls import counterpart
+from sweeps.spec.settings import written_out
 
 _Parsed = TypeVar("_Parsed")
+_NAMED = (("watchers",), ("trackers",))
+"""Lists whose items have a name and options."""
 _DOMAIN_FIELDS = {*Range.model_fields, *Choice.model_fields}
 
 
@@ -129,6 +132,7 @@ def _names(holder: Any, done: tuple[str, ...]) -> dict[str, list[Any]]:
         return {str(key): [key] for key in holder}
     names: dict[str, list[Any]] = {}
     for index, item in enumerate(holder):
+        item = written_out(item) if done in _NAMED else item
         name = name_of_study(item) if done == ("studies",) else _name_of_item(item)
         if name is not None:
             names.setdefault(name, []).append(index)
@@ -163,8 +167,8 @@ def _written_out(holder: Any, key: Any, rest: list[str], done: tuple[str, ...], 
     child = holder[key] if isinstance(holder, list) else holder.get(key)
     if isinstance(child, str) and done == ("studies",):
         return {"name": name_of_study(child), "method": child}
-    if isinstance(child, str) and done == ("watchers",):
-        return {"name": child}
+    if done in _NAMED:
+        child = written_out(child)
     if done[:1] == ("studies",) and key == "space" and child in (None, "default"):
         other = counterpart(".".join(rest))
         return {path: domain for path, domain in _recommended(holder, whole) if path != other}

@@ -88,18 +88,42 @@ class WarmStart(Strict):
         return {"sweeps": value} if isinstance(value, list | tuple) else value
 
 
-class WatcherSource(Strict):
-    """A watcher: a function that is called with every event of the sweep and the state after it."""
+class _Named(Strict):
+    """Something by its name, with options; `name`, or `{name: {option: ...}}`, are short forms."""
 
     name: str
-    """`live_page`, `package.module:make`, or the name under which an installed package offers a watcher."""
     options: PlainOptions = Field(default_factory=dict)
-    """Options of the function that makes it."""
 
     @model_validator(mode="before")
     @classmethod
-    def _name_alone(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
+    def _short_forms(cls, value: object) -> object:
+        return written_out(value)
+
+
+def written_out(value: object) -> object:
+    """The long form of `name` or `{name: {option: ...}}`; other values stay."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and len(value) == 1 and "name" not in value:
+        ((name, options),) = value.items()
+        return {"name": name, "options": {} if options is None else options}
+    return value
+
+
+class WatcherSource(_Named):
+    """A watcher: a function that is called with every event of the sweep and the state after it.
+
+    Its name is `live_page`, `package.module:make`, or that under which an installed package offers a watcher; the
+    options are those of the function that makes it.
+    """
+
+
+class TrackerSource(_Named):
+    """A tracker, which shows the sweep while it runs, see `sweeps.trackers`.
+
+    Its name is one of `sweeps.trackers.find.OURS`, `package.module:make`, or that under which an installed package
+    offers a tracker; the options are those of the class or function that makes it.
+    """
 
 
 class Score(Strict):

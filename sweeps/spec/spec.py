@@ -38,6 +38,7 @@ from sweeps.spec.settings import (
     Sampler,
     Score,
     TeacherSource,
+    TrackerSource,
     WarmStart,
     WatcherSource,
 )
@@ -79,6 +80,8 @@ class SweepSpec(Strict):
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
     watchers: tuple[WatcherSource, ...] = ()
     """Functions that are called with every event of the sweep: `live_page`, or third-party watchers."""
+    trackers: tuple[TrackerSource, ...] = ()
+    """Where the sweep is shown while it runs: `tensorboard`, `mlflow`, `wandb`, `trackio`, `optuna`, or others."""
     retries: Count = Field(default=1, ge=0)
     """How often a trial that crashed is tried again."""
     seed: int = Field(default=0, ge=0, le=2**52)
@@ -96,7 +99,7 @@ class SweepSpec(Strict):
     def _parse_space(cls, value: Any) -> Any:
         return parse_domains(value)
 
-    @field_validator("watchers", "notes", mode="before")
+    @field_validator("watchers", "trackers", "notes", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | Mapping) else value
@@ -104,6 +107,7 @@ class SweepSpec(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
         consistency.check_fields(self)
+        consistency.check_trackers(self)
         consistency.check_controls(self)
         _parse_config(self.train, "train")  # before the teacher, whose recipe builds on it
         _ = self.teacher_config

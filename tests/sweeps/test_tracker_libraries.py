@@ -1,0 +1,299 @@
+"""The trackers on the real libraries, each with a folder, a data base or a server of this machine."""
+
+import os
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from sweeps.launch.inline import run_inline
+from sweeps.ledger.read_state import read_state
+from sweeps.store.store import Store
+from sweeps.testing import check_tracker
+from sweeps.trackers.find import make_feeds
+
+SMALL = {"studies": ["none", "kd"], "budget": {"trials": 3}, "confirm": {"top": 1, "seeds": 2}, "train": {"epochs": 3}}
+
+
+def run_twice(fake, folder, tracker):
+    """A sweep whose driver is killed once, shown by a tracker; returns its state."""
+    spec, left = fake.make_spec(**SMALL, trackers=[tracker]), [8]
+    notices = []
+
+    def kill(config, number):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    for train in (fake.FakeTrain(before=kill), fake.FakeTrain()):
+        (feed,) = make_feeds(spec, Store(folder), notices.append)
+        feed._close_s = 120.0  # the machines that run tests may be slow
+        try:
+            with fake.open_driver(spec, folder, watchers=[feed]) as driver:
+                run_inline(driver, train)
+        except KeyboardInterrupt:
+            time.sleep(0.5)
+        finally:
+            feed.close()
+    assert notices == []
+    return read_state(folder).state
+
+
+def winner(state):
+    """The searched trial with the best mean on fresh seeds, and this mean."""
+    fresh = {}
+    for trial in state.trials.values():
+        if trial.candidate_of:
+            fresh.setdefault(trial.candidate_of, []).append(trial.score)
+    return {name: sum(scores) / len(scores) for name, scores in fresh.items()}
+
+
+def curves(state):
+    return {
+        trial.id: {epoch: report.metrics["miou"] for epoch, report in trial.reports.items()}
+        for trial in state.trials.values()
+    }
+
+
+def test_tensorboard(fake, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    check_tracker("tensorboard", tmp_path / "check")
+    state = run_twice(fake, tmp_path / "d", "tensorboard")
+    shown, means = {}, {}
+    for folder in sorted((tmp_path / "d/trackers/tensorboard").glob("*/*")):
+        read = EventAccumulator(str(folder)).Reload()
+        name = folder.name.rpartition("-")[0]
+        events = read.Scalars("miou")
+        shown[name] = {event.step: pytest.approx(event.value, abs=1e-6) for event in events}
+        assert len(events) == len(shown[name]), "each epoch once"
+        if "fresh/mean" in read.Tags()["scalars"]:
+            means[name] = pytest.approx(read.Scalars("fresh/mean")[-1].value, abs=1e-6)
+        assert any(tag.startswith("trial/state") for tag in read.Tags()["tensors"])
+    assert shown == curves(state)
+    assert means == winner(state)
+
+
+def test_tensorboard_hides_what_a_killed_driver_wrote_without_a_note(fake, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from sweeps.trackers.tensorboard import TensorBoard
+    from sweeps.trackers.tracked_run import tracked_run
+    from sweeps.trackers.tracker import TrackedSweep
+
+    spec = fake.make_spec(**SMALL)
+    with fake.open_driver(spec, tmp_path / "d") as driver:
+        run_inline(driver, fake.FakeTrain())
+        run = tracked_run(spec, driver.state, "none-0")
+    first = TensorBoard(TrackedSweep("s", spec, tmp_path))
+    first.held()
+    first.start(run)
+    first._writer(run).add_scalar("miou", 0.9, 1)
+    first._writer(run).flush()  # killed here
+    second = TensorBoard(TrackedSweep("s", spec, tmp_path))
+    assert second.held()[run.id].epoch == 0
+    second.log(run, run.epochs_after(0))
+    second.end(run)
+    events = EventAccumulator(str(tmp_path / "tensorboard/none" / run.id)).Reload().Scalars("miou")
+    assert [event.step for event in events] == [1, 2, 3]
+
+
+def assert_mlflow(client, state):
+    (experiment,) = client.search_experiments(filter_string="name = 'five'")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == set(state.trials) | {"none", "kd"}
+    shown = {
+        name: {metric.step: metric.value for metric in client.get_metric_history(runs[name].info.run_id, "miou")}
+        for name in state.trials
+    }
+    assert shown == curves(state)
+    history = client.get_metric_history(runs["kd-0"].info.run_id, "miou")
+    assert len(history) == len({metric.step for metric in history}), "each epoch once"
+    for trial in state.trials.values():
+        run = runs[trial.id]
+        assert run.data.tags["mlflow.parentRunId"] == runs[trial.study].info.run_id
+        assert run.data.params == {name: str(value) for name, value in trial.params.items()}
+        assert (run.info.status, run.data.tags["state"]) == ("FINISHED", "complete")
+    means = {name: run.data.metrics["fresh/mean"] for name, run in runs.items() if "fresh/mean" in run.data.metrics}
+    assert means == winner(state)
+    assert [runs[name].data.metrics["winner"] for name in sorted(means, key=means.get)] == [0.0, 1.0]
+
+
+def test_mlflow_in_a_data_base(fake, tmp_path):
+    from mlflow import MlflowClient
+
+    check_tracker("mlflow", uri=f"sqlite:///{tmp_path}/check.db")
+    state = run_twice(fake, tmp_path / "d", "mlflow")
+    assert_mlflow(MlflowClient(f"sqlite:///{tmp_path}/d/trackers/mlflow/mlflow.db"), state)
+
+
+def test_wandb_offline(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_tracker("wandb", tmp_path / "check")
+    state = run_twice(fake, tmp_path / "d", {"wandb": {"mode": "offline"}})
+    shown, groups, configs, summaries = {}, {}, {}, {}
+    for file in sorted((tmp_path / "d/trackers/wandb").rglob("run-*.wandb")):
+        if file.parent.is_symlink():
+            continue
+        for record in wandb_records(file):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                name = record.run.display_name
+                groups[name] = record.run.run_group
+                configs[name] = {item.key: item.value_json for item in record.run.config.update}
+            elif kind == "history":
+                values = {".".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+                epochs = shown.setdefault(name, {})
+                assert int(values["_step"]) not in epochs, "each epoch once"
+                epochs[int(values["_step"])] = float(values["miou"])
+            elif kind == "summary":
+                summaries.setdefault(name, {}).update(
+                    {".".join(item.nested_key) or item.key: item.value_json for item in record.summary.update}
+                )
+    assert shown == curves(state)
+    assert groups == {trial.id: trial.study for trial in state.trials.values()}
+    assert float(configs["kd-0"]["optimizer.lr"]) == state.trials["kd-0"].params["optimizer.lr"]
+    means = {name: float(values["fresh/mean"]) for name, values in summaries.items() if "fresh/mean" in values}
+    assert means == winner(state)
+    assert {values["state"] for values in summaries.values()} == {'"complete"'}
+
+
+def wandb_records(file):
+    """The records of a file of W&B: a log in the format of LevelDB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, parts = file.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            yield Record.FromString(parts)
+            parts = b""
+
+
+@pytest.fixture
+def trackio_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "trackio"
+    for module in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setenv("TRACKIO_DIR", str(folder))
+    return folder
+
+
+def assert_trackio(file, state):
+    with sqlite3.connect(file) as base:
+        rows = base.execute("select run_name, step, json_extract(metrics, '$.miou') from metrics").fetchall()
+        configs = dict(base.execute("select run_name, config from configs").fetchall())
+        means = dict(
+            base.execute(
+                "select run_name, json_extract(config, '$.\"fresh/mean\"') from configs "
+                "where json_extract(config, '$.\"fresh/mean\"') is not null"
+            ).fetchall()
+        )
+    shown = {}
+    for name, step, value in rows:
+        if value is not None:
+            assert step not in shown.setdefault(name, {}), "each epoch once"
+            shown[name][step] = value
+    assert shown == curves(state)
+    assert means == winner(state)
+    assert set(configs) == set(state.trials)
+
+
+def test_trackio_on_this_machine(fake, tmp_path, trackio_folder):
+    check_tracker("trackio", tmp_path / "check")
+    state = run_twice(fake, tmp_path / "d", "trackio")
+    assert_trackio(trackio_folder / "five.db", state)
+
+
+def test_optuna_in_a_journal_and_a_data_base(fake, tmp_path):
+    import optuna
+
+    check_tracker("optuna", storage=f"sqlite:///{tmp_path}/check.db")
+    check_tracker("optuna", tmp_path / "check")
+    state = run_twice(fake, tmp_path / "d", {"optuna": {"storage": str(tmp_path / "all.journal")}})
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "all.journal")))
+    searched = {name: trial for name, trial in state.trials.items() if trial.candidate_of is None}
+    shown, means = {}, {}
+    for study in ("none", "kd"):
+        opened = optuna.load_study(study_name=f"{state.sweep.sweep_id}/{study}", storage=storage)
+        for trial in opened.trials:
+            name = trial.user_attrs["trial_id"]
+            assert name not in shown
+            shown[name] = trial.intermediate_values
+            assert trial.params == searched[name].params
+            assert (trial.state.name, trial.value) == ("COMPLETE", searched[name].score)
+        summaries = {name: values for name, values in opened.user_attrs.items() if "fresh/mean" in values}
+        means |= {name: values["fresh/mean"] for name, values in summaries.items()}
+    assert shown == {name: curve for name, curve in curves(state).items() if name in searched}
+    assert means == winner(state)
+
+
+def test_a_trial_that_optuna_has_ended_goes_on_in_a_copy(fake, tmp_path):
+    import optuna
+
+    from sweeps.trackers.optuna import OptunaStorage
+    from sweeps.trackers.tracked_run import RUNNING, tracked_run
+    from sweeps.trackers.tracker import TrackedSweep
+
+    spec = fake.make_spec(**SMALL)
+    with fake.open_driver(spec, tmp_path / "d") as driver:
+        run_inline(driver, fake.FakeTrain())
+        run = tracked_run(spec, driver.state, "none-0")
+    tracker = OptunaStorage(TrackedSweep("s", spec, tmp_path))
+    from dataclasses import replace
+
+    tracker.start(run)
+    tracker.end(replace(run, state="failed", reason="an error"))
+    tracker.start(replace(run, state=RUNNING))
+    tracker.end(run)
+    assert tracker.held()[run.id].state == "complete"
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna/optuna.journal"))
+    study = optuna.load_study(study_name="s/none", storage=optuna.storages.JournalStorage(backend))
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    assert study.trials[0].intermediate_values == study.trials[1].intermediate_values
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(address, process):
+    for _ in range(600):
+        assert process.poll() is None, "the server has ended"
+        try:
+            urllib.request.urlopen(address, timeout=2)
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"{address} does not answer")
+
+
+@pytest.mark.slow
+def test_a_server_of_trackio(fake, tmp_path, trackio_folder, free_port, monkeypatch):
+    monkeypatch.setenv("TRACKIO_WRITE_TOKEN", "of-the-test")
+    code = (
+        "import trackio; trackio.show(open_browser=False, block_thread=True, host='127.0.0.1', "
+        f"server_port={free_port})"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code], env=dict(os.environ), stdout=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{free_port}"
+        wait_for(address, server)
+        state = run_twice(fake, tmp_path / "d", {"trackio": {"server": address}})
+        assert_trackio(trackio_folder / "five.db", state)
+    finally:
+        server.terminate()
+        server.wait(20)
