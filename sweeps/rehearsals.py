@@ -5,7 +5,7 @@ import gc
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Scene:
         config: The config.
         evaluates: Whether the student is evaluated, too: once for several methods of one student.
         tests: Whether images of the sizes of the role test are evaluated, too.
+        studies: The studies whose trials with typical values it stands for.
         key: Identifies config, code, teacher and device; the name under which the rehearsal is remembered.
     """
 
@@ -55,11 +56,25 @@ class Scene:
     evaluates: bool
     tests: bool
     key: str
+    studies: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """The config in a few words."""
         return f"{self.at} ({self.config.student.title}, batches of {self.config.images_per_step})"
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What the rehearsals of a sweep have shown.
+
+    Attributes:
+        lines: About the teacher's maps, see `map_lines`.
+        by_study: The rehearsal of every study; empty where a CPU has stood in for a GPU.
+    """
+
+    lines: tuple[str, ...]
+    by_study: Mapping[str, Rehearsal]
 
 
 Perform = Callable[[list[Scene], Machine, Teacher | TrainConfig | None], Iterator[Rehearsal]]
@@ -76,7 +91,7 @@ def rehearse_sweep(
     stop: StopRequest | None = None,
     tests: bool = False,
     check_config: CheckConfig = lambda config: None,
-) -> list[str]:
+) -> Rehearsed:
     """Rehearse what a sweep will train, apart from what was rehearsed before with the same code on this machine.
 
     Args:
@@ -89,9 +104,6 @@ def rehearse_sweep(
         stop: Ends the rehearsals after the current one.
         tests: Whether the sweep will read the role test, so that the sizes of its images are rehearsed, too.
         check_config: Raises an InputError for a searched config that the driver would draw anew.
-
-    Returns:
-        Lines about the teacher's maps, see `map_lines`.
 
     Raises:
         Interrupted: If a stop was requested.
@@ -109,7 +121,7 @@ def rehearse_sweep(
             new.append(scene)
         else:
             notes += remembered.notes
-            measured[scene.at] = remembered
+            measured[scene.key] = remembered
     if new and is_light(spec, machine, where):
         say(
             "rehearsal: this machine has no GPU, which resources.gpu asks for, so its CPU takes steps with "
@@ -120,23 +132,23 @@ def rehearse_sweep(
     performed = (perform or perform_here)(new, machine, source)
     for number, (scene, rehearsal) in enumerate(zip(new, performed, strict=True), start=1):
         say(f"rehearsal {number} of {len(new)}: {scene.title}: {_figures(rehearsal)}")
-        measured[scene.at] = rehearsal
+        measured[scene.key] = rehearsal
         notes += rehearsal.notes
         _remember(machine.cache, scene.key, rehearsal)
         if stop:
             raise Interrupted("before the first trial")
     for note in dict.fromkeys(notes):
         say(f"warning: {note}")
-    return [] if is_light(spec, machine, where) else list(map_lines(measured))
+    if is_light(spec, machine, where):
+        return Rehearsed((), {})
+    by_study = {study: measured[scene.key] for scene in scenes for study in scene.studies}
+    return Rehearsed(tuple(map_lines({scene.at: measured[scene.key] for scene in scenes})), by_study)
 
 
 def rehearse_plan(
     spec: SweepSpec, machine: Machine, say: Callable[[str], None], check_config: CheckConfig = lambda config: None
-) -> list[str]:
+) -> Rehearsed:
     """Rehearse a sweep that has not begun, in this process, as `rehearse_sweep` does at its start.
-
-    Returns:
-        Lines about the teacher's maps, see `map_lines`.
 
     Raises:
         InputError: If a trial would fail.
@@ -171,13 +183,16 @@ def scenes_of(
     teacher = {"digest": card.digest, "code": _code(card.network)} if card else {"fit": fit and _facts(fit)}
     base = _machine_facts(spec, machine, where)
     light = is_light(spec, machine, where)
-    configs = [("teacher.fit", fit)] if fit is not None and card is None else []
+    configs: list[tuple[str, TrainConfig, tuple[str, ...]]] = []
+    configs += [("teacher.fit", fit, ())] if fit is not None and card is None else []
     configs += [
-        (f"studies.{study.name}", config) for study in spec.studies for config in variants(spec, study, check_config)
+        (f"studies.{study.name}", config, () if number else (study.name,))
+        for study in spec.studies
+        for number, config in enumerate(variants(spec, study, check_config))
     ]
     scenes: dict[str, Scene] = {}
     evaluated: set[str] = set()
-    for at, config in configs:
+    for at, config, studies in configs:
         config = _lightened(config) if light else config
         student = _digest(_student_facts(config))
         facts = {**base, **_facts(config), "teacher": teacher if config.uses_teacher else None}
@@ -186,7 +201,8 @@ def scenes_of(
         evaluated.add(student)
         reads_test = evaluates and tests
         key = _digest({**facts, "evaluates": evaluates, "tests": reads_test})
-        scenes.setdefault(plain, Scene(at, config, evaluates, reads_test, key))
+        scene = scenes.setdefault(plain, Scene(at, config, evaluates, reads_test, key))
+        scenes[plain] = replace(scene, studies=(*scene.studies, *studies))
     return list(scenes.values())
 
 

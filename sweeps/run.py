@@ -144,9 +144,8 @@ def _run(
         as_it_was = begun.finished and begun.sweep.spec == spec.model_dump(mode="json")
         if rehearsal and (tests or not as_it_was):
             there, where = present_teacher(spec, sweep), "a cluster" if address else ""
-            for line in rehearse_sweep(
-                spec, machine, there, notice, place.rehearse, where, stop, tests, checked.config
-            ):
+            rehearsed = rehearse_sweep(spec, machine, there, notice, place.rehearse, where, stop, tests, checked.config)
+            for line in rehearsed.lines:
                 notice(line)
         teacher = prepare_teacher(spec, sweep, machine, place.fit)
         teacher_row = None

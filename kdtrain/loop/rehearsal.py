@@ -1,6 +1,7 @@
 """One real step and one real evaluation of a training: whatever would fail in the training fails here first."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ from kdtrain.models.padding import size_remedy
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
 
+_STEPS = 3
+"""Further steps that are timed."""
 _SIZES = 6
 """Sizes of images that are evaluated, where a role has more."""
 
@@ -53,6 +56,8 @@ class Rehearsal:
         ask_s: Seconds per image in which the teacher computes its maps; None without a teacher.
         read_s: By layer, seconds per image to read the teacher's map from the system's memory, and from the disk;
             without layers of which a kernel is recorded in place of the map.
+        steady_s: Median seconds of the steps behind the first one, with their batches; None if none was timed, as in
+            what earlier versions remember.
     """
 
     step_s: float
@@ -61,6 +66,7 @@ class Rehearsal:
     notes: tuple[str, ...] = ()
     ask_s: float | None = None
     read_s: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    steady_s: float | None = None
 
 
 def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True, tests: bool = False) -> Rehearsal:
@@ -100,6 +106,7 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
     per_batch = config.images_per_step
     with _explained(f"a step with {per_batch} image{'s' * (per_batch > 1)} of {height} x {width} fails"):
         step_s, images, more = _step(run)
+        steady_s = _steady(run)
     notes += more
     ask_s, read_s = _map_costs(run, images, machine)
     evaluation_s = None
@@ -113,7 +120,7 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
             with _explained("the student cannot be saved and loaded"):
                 notes += check_saved(run, images, machine.cache)
     memory = torch.cuda.max_memory_reserved(run.device) if run.device.type == "cuda" else None
-    return Rehearsal(step_s, evaluation_s, memory, tuple(notes), ask_s, read_s)
+    return Rehearsal(step_s, evaluation_s, memory, tuple(notes), ask_s, read_s, steady_s)
 
 
 def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
@@ -135,6 +142,20 @@ def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     check_step(result, run, student, teacher)
     check_logits(run, batch.images, student)
     return seconds, batch.images, [*notes, *check_student(run, batch.images, student)]
+
+
+def _steady(run: Run) -> float | None:
+    """The median seconds of a few steps with their batches; as many in every process of a training."""
+    step, seconds = TrainStep(run), list[float]()
+    with contextlib.closing(moved(run.source.epoch(0), run.device)) as batches:
+        start = time.perf_counter()
+        for number, batch in enumerate(itertools.islice(batches, _STEPS)):
+            step(batch, Clock(0, number), Stopwatch())
+            if run.device.type == "cuda":
+                torch.cuda.synchronize(run.device)
+            now = time.perf_counter()
+            seconds, start = [*seconds, now - start], now
+    return float(np.median(seconds)) if seconds else None
 
 
 def _map_costs(

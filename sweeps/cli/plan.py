@@ -38,13 +38,17 @@ def plan(
         str | None,
         typer.Option("--dir", metavar="D", help="The sweep, where it is begun: its pulls.", parser=folder_or_uri),
     ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(help="The price of an hour of this machine, for the cost; by default that of KDSWEEP_PRICE."),
+    ] = None,
     rehearsal: Rehearsal = True,
     trust: Trust = False,
 ) -> None:
     """Show what would run, and find every mistake that can be found before a GPU is used for long.
 
     One training step and one evaluation of every distinct network and method are rehearsed on this machine, and the
-    pull of every default is measured, once its teacher is there.
+    pull of every default is measured, once its teacher is there. A few steps are timed for the hours of the sweep.
 
     Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data[/]
 
@@ -55,13 +59,14 @@ def plan(
     from sweeps.calibrate import lines_for_plan
     from sweeps.designs.evidence import lines_without_noise
     from sweeps.driver.growth import as_begun, check_begun
+    from sweeps.hours import hour_lines, price_of, study_hours, trials_at_a_time
     from sweeps.ledger.state import SweepState
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
     from sweeps.show.counter import class_counter
     from sweeps.store.store import Store
 
-    machine = machine_of(data, weights)
+    machine, cost = machine_of(data, weights), price_of(price)
     begun = None if folder is None else check_begun(spec, Store(folder))
     spec = as_begun(spec, begun or SweepState())
     seeds = lines_without_noise(spec) if like is None else _seeds(spec, like)
@@ -70,13 +75,18 @@ def plan(
     console.print(made.render())
     for line in seeds:
         console.print(line, markup=False)
-    if not rehearsal:
-        return
 
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    for line in rehearse_plan(spec, machine, say, made.checked.config):
+    if not rehearsal:
+        for line in hour_lines((), 1, cost, "--no-rehearsal takes no step"):
+            say(line)
+        return
+    rehearsed = rehearse_plan(spec, machine, say, made.checked.config)
+    lacking = "this machine has no GPU, which resources.gpu asks for"
+    timed, side_by_side = study_hours(spec, made, rehearsed.by_study), trials_at_a_time(spec, machine)
+    for line in (*rehearsed.lines, *hour_lines(timed, side_by_side, cost, lacking)):
         say(line)
     teacher = present_teacher(spec, None if folder is None else Store(folder))
     recorded = {} if begun is None else begun.pulls

@@ -205,10 +205,10 @@ def test_a_cpu_stands_in_for_a_gpu_with_small_batches(machine):
 
 
 def test_it_is_said_whether_maps_are_read_or_computed_and_what_both_take(machine):
-    (line,) = rehearse_plan(make(), machine, lambda text: None)
+    (line,) = rehearse_plan(make(), machine, lambda text: None).lines
     assert line.startswith("teacher maps of studies.kd: logits of an image take ")
     assert " ms to compute, so they are " in line
-    assert rehearse_plan(make(), machine, lambda text: None) == [line]  # remembered
+    assert rehearse_plan(make(), machine, lambda text: None).lines == (line,)  # remembered
     slow = Rehearsal(1.0, None, None, (), 0.01, {"decoder": (0.015, 0.015), "logits": (0.001, 0.02)})
     quick = Rehearsal(1.0, None, None, (), 0.01, {"logits": (0.001, 0.02)})
     computed, read = map_lines({"studies.a": slow, "studies.b": quick, "studies.none": Rehearsal(1.0, None, None)})
@@ -255,3 +255,11 @@ def test_rehearsals_on_a_cluster_are_a_task_with_the_resources_of_a_trial(machin
         stop.ask(15)
         with pytest.raises(Interrupted):
             list(rehearse_on_ray(make().resources, stop)(scenes_of(make(), machine, None), machine, None))
+
+
+def test_steps_are_timed_for_every_study(machine: Machine) -> None:
+    spec = make(studies=["none", "kd", {"name": "strong", "method": "kd", "set": {"terms.pixel_kd.weight": 3}}])
+    by_study = rehearse_plan(spec, machine, lambda text: None).by_study
+    assert set(by_study) == {"none", "kd", "strong"}
+    assert all(each.steady_s is not None and each.steady_s > 0 for each in by_study.values())
+    assert by_study["kd"] is by_study["strong"], "numbers alone take no step of their own"
