@@ -57,6 +57,15 @@ class Verdict:
     decide: str = ""
 
 
+def paragraph(words: Verdict) -> str:
+    """The verdict in one paragraph of plain text: headline, doubts, what would decide, and what is not claimed."""
+    doubts = [f"{line.label}: {line.text}" for line in words.lines if line.mark == "red"]
+    decide = [f"{DECIDES}: {words.decide}"] if words.decide else []
+    claims = [f"Not claimed: {words.not_claimed}"] if words.not_claimed else []
+    sentences = (" ".join(text.split()) for text in (words.headline, *doubts, *decide, *claims))
+    return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in sentences)
+
+
 def verdict_of(tables: Tables) -> Verdict:
     """The result of a sweep, from its tables alone."""
     ranked = finalists(tables)

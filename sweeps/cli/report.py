@@ -30,6 +30,9 @@ def report(
             parser=path,
         ),
     ] = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="Print the verdict as one paragraph of plain text; write nothing.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Write the report, one HTML file that works offline, and the tables for a paper.
@@ -38,8 +41,15 @@ def report(
 
     Example: [bold]kdsweep report /shared/runs/camvid --out report.html[/]
 
+    Example: [bold]kdsweep report --text runs/camvid[/]
+
     Example: [bold]kdsweep report --compare runs/camvid-1 runs/camvid-2 runs/camvid-3 --out compared.html[/]
     """
+    if text:
+        if compare or out is not None or len(sweeps) > 1:
+            raise InputError("--text: is for one sweep, without --compare and --out; leave these out")
+        _print_paragraph(sweeps[0])
+        return
     from analysis import read_tables
     from analysis.report.comparison_report import comparison
     from analysis.report.findings import read_findings
@@ -78,6 +88,18 @@ def report(
         found = verdict_of(read_tables(folder))
     console.print(f"{store}/{written}")
     console.print(_last_lines(store, found))
+
+
+def _print_paragraph(sweep: str) -> None:
+    from analysis import read_tables
+    from analysis.report.verdict import paragraph, verdict_of
+    from sweeps.outcome.results import scratch_results
+    from sweeps.store.store import Store, check_address
+
+    check_address(sweep)
+    say_if_stale(sweep)
+    with scratch_results(Store(sweep)) as folder:
+        print(paragraph(verdict_of(read_tables(folder))))
 
 
 def _last_lines(sweep: "Store", found: "Verdict") -> str:

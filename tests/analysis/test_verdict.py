@@ -10,9 +10,10 @@ from analysis.report.best_evidence import best_evidence
 from analysis.report.contents import SECTIONS
 from analysis.report.findings import findings_of
 from analysis.report.headline import Headline
+from analysis.report.line import Line
 from analysis.report.paper.tables import comparison_sheet
 from analysis.report.sweep_report import report_page
-from analysis.report.verdict import verdict, verdict_of
+from analysis.report.verdict import Verdict, paragraph, verdict, verdict_of
 from analysis.selection.compare import compare
 from analysis.stats.words import WORDS
 
@@ -24,6 +25,17 @@ def words(sweep):
 
 def lines_of(result):
     return {line.label: line.text for line in result.lines}
+
+
+def test_the_verdict_in_one_paragraph(sweep):
+    result = words(sweep)
+    text = paragraph(result)
+    assert "\n" not in text
+    assert text.startswith(f"{result.headline}. ")
+    assert text.endswith(f"Not claimed: {result.not_claimed}")
+    assert result.decide in text
+    bad = Verdict("No result", (Line("Trials", "3 of 4 failed", "red"), Line("Budget", "12 epochs")), "")
+    assert paragraph(bad) == "No result. Trials: 3 of 4 failed."
 
 
 def test_the_verdict_of_a_finished_sweep(sweep):
