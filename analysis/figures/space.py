@@ -132,12 +132,22 @@ def _share(place: int, count: int) -> float:
 def _choices(frame: pd.DataFrame, domains: Mapping[str, Domain]) -> list[str]:
     """The names that an axis of choices has, in the order of the spec; empty for an axis of numbers."""
     listed = [_text(choice) for domain in domains.values() if isinstance(domain, Choices) for choice in domain.choices]
-    drawn = [_name(text) for text in frame["value_json"]]
-    return list(dict.fromkeys([*listed, *drawn])) if listed or frame["value"].isna().any() else []
+    if not listed and frame["value"].notna().all():
+        return []
+    names = list(dict.fromkeys([*listed, *(_name(text) for text in frame["value_json"])]))
+    return sorted(names, key=float) if all(_is_number(name) for name in names) else names
 
 
 def _name(value_json: str) -> str:
     return _text(read_value(value_json))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _text(value: object) -> str:

@@ -38,12 +38,13 @@ class TableCell:
     number: bool = False
     wide: bool = False
 
-    def draw(self) -> str:
-        """The ``<td>``."""
+    def draw(self, label: str = "") -> str:
+        """The ``<td>``; ``label``: what a narrow screen shows before it, where rows become blocks."""
         classes = " ".join(name for name, on in (("n", self.number), ("wide", self.wide)) if on)
         attribute = f' class="{classes}"' if classes else ""
         if self.sort is not None:
             attribute += f' data-sort="{self.sort:.10g}"' if self.sort == self.sort else ' data-sort=""'
+        attribute += f' data-label="{escape(label)}"' if label else ""
         small = f"<small>{escape(self.small)}</small>" if self.small else ""
         return f"<td{attribute}>{self.html or escape(self.text)}{small}</td>"
 
@@ -68,8 +69,10 @@ def table(
         rows: The cells of every row.
         bold: Positions of the rows that are set in bold.
         attributes: Of every row, as HTML.
-        name: The class of the table.
+        name: The class of the table, of which a narrow screen shows the first columns; without one it shows each row as
+            a block with all of its cells.
     """
+    labels = [""] * len(columns) if name else ["", *columns[1:]]
     aligned = [all(row[place].number for row in rows) and bool(rows) for place in range(len(columns))]
     head = "".join(
         f'<th scope="col"{" class=n" if right else ""}>{escape(name)}</th>'
@@ -77,7 +80,7 @@ def table(
     )
     body = "".join(
         f"<tr{' class=bold' if place in bold else ''}{attributes[place] if attributes else ''}>"
-        f"{''.join(cell.draw() for cell in row)}</tr>"
+        f"{''.join(cell.draw(label) for label, cell in zip(labels, row, strict=True))}</tr>"
         for place, row in enumerate(rows)
     )
     kind = f' class="{name}"' if name else ""
@@ -139,12 +142,13 @@ def _marked_up(sentence: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
 
 
-def document(title: str, body: str, refresh: int | None = None) -> str:
+def document(title: str, body: str, more_scripts: Sequence[str] = (), refresh: int | None = None) -> str:
     """The whole page.
 
     Args:
         title: Shown on the browser's tab.
         body: What is in it.
+        more_scripts: Files of this package that run after the scripts of every page.
         refresh: The page loads itself again after so many seconds.
     """
     again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
@@ -152,8 +156,13 @@ def document(title: str, body: str, refresh: int | None = None) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{again}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_beside('page.css')}</style></head><body><main>{body}</main>"
-        f"<script>{_beside('page.js')}{_beside('explorer.js')}</script></body></html>\n"
+        f"<script>{script(more_scripts)}</script></body></html>\n"
     )
+
+
+def script(more_scripts: Sequence[str] = ()) -> str:
+    """The text of the script of a page."""
+    return "".join(_beside(name) for name in ("page.js", "explorer.js", *more_scripts))
 
 
 @cache

@@ -28,6 +28,7 @@ from sweeps.cli.query import query
 from sweeps.cli.repair import repair
 from sweeps.cli.report import report
 from sweeps.cli.run import run
+from sweeps.cli.serve import serve
 from sweeps.cli.status import status
 from sweeps.cli.tables import tables
 from sweeps.cli.teacher import ensemble_of_teachers, fit, import_weights
@@ -41,6 +42,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "status": status,
     "tables": tables,
     "report": report,
+    "serve": serve,
     "query": query,
     "best": best,
     "ablate": ablate,
@@ -56,7 +58,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "export optuna": export_to_optuna,
 }
 """By the words that call it; the first of two words is a group."""
-READING = frozenset({"status", "tables", "report", "query", "best", "export"})
+READING = frozenset({"status", "tables", "report", "serve", "query", "best", "export"})
 """Commands and groups that read sweeps, and import no third-party code."""
 GROUPS = {
     "teacher": "Make a teacher folder.",

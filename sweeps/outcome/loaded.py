@@ -27,7 +27,15 @@ def load_state(sweep: Store | Path | str) -> tuple[SweepSpec, SweepState]:
 def load_with_extent(store: Store) -> tuple[SweepSpec, SweepState, Extent]:
     """Spec and state, and the records that they follow from; what a reader should know of them is said once."""
     read = read_state(store, say_once)
-    state = read.state
+    return spec_of(store, read.state), read.state, read.found.extent
+
+
+def spec_of(store: Store, state: SweepState) -> SweepSpec:
+    """The spec of a sweep whose ledger was read.
+
+    Raises:
+        InputError: If there is no sweep, or the spec does not read.
+    """
     if state.begun is None:
         raise InputError(f"no sweep in {store} (looked for ledger/*.jsonl); give the --dir of its `kdsweep run`")
     if (text := unknown_trials(store, state.trials)) is not None:
@@ -35,7 +43,7 @@ def load_with_extent(store: Store) -> tuple[SweepSpec, SweepState, Extent]:
     recorded = current_stand_in()
     if isinstance(recorded, Recorded):
         recorded.learn(state.sweep.foreign or _shown_by_trials(state))
-    return parse_spec(state.sweep.spec), state, read.found.extent
+    return parse_spec(state.sweep.spec)
 
 
 def _shown_by_trials(state: SweepState) -> Facts:

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,42 +73,55 @@ def short_frames(state: SweepState, spec: SweepSpec, place: str | None = None) -
     return _short_frames(_tables(state, spec, place))
 
 
-def _tables(state: SweepState, spec: SweepSpec, place: str | None) -> dict[str, pa.Table]:
-    return {name: arrow_table(name, table_rows) for name, table_rows in rows(state, spec, place).items()}
+def frames(state: SweepState, spec: SweepSpec, place: str | None, names: Collection[str]) -> dict[str, pd.DataFrame]:
+    """Some tables as frames; nothing is written."""
+    return {name: table.to_pandas() for name, table in _tables(state, spec, place, names).items()}
+
+
+def metrics_of(state: SweepState, trial_ids: Collection[str]) -> pd.DataFrame:
+    """The rows of the table `metrics` that belong to some trials."""
+    columns = _metrics(state.sweep.sweep_id, [state.trials[trial_id] for trial_id in trial_ids])
+    frame: pd.DataFrame = arrow_table("metrics", columns).to_pandas()
+    return frame
+
+
+def _tables(state: SweepState, spec: SweepSpec, place: str | None, names: Collection[str] = ()) -> dict[str, pa.Table]:
+    return {name: arrow_table(name, table_rows) for name, table_rows in rows(state, spec, place, names).items()}
 
 
 def _short_frames(tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
     return {name: table.to_pandas() for name, table in tables.items() if name not in _LONG}
 
 
-def rows(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[str, Rows]:
-    """All tables except `selections`, which is computed from the others.
+def rows(state: SweepState, spec: SweepSpec, place: str | None = None, names: Collection[str] = ()) -> dict[str, Rows]:
+    """The tables except `selections`, which is computed from the others.
 
     Args:
         state: The sweep.
         spec: Its spec.
         place: The `Store.place` of the sweep, for the command that goes on; none to take it for where it was begun.
+        names: Of the tables; all without one.
     """
     sweep_id = state.sweep.sweep_id
     trials = [trial for trial in state.trials.values() if trial.phase is not Phase.AUDIT]
-    code = code_columns(state)
-    evaluated = [(trial, evaluation) for trial in trials for evaluation in _evaluations(trial)]
+    code = cache(lambda: code_columns(state))
+    evaluated = cache(lambda: [(trial, evaluation) for trial in trials for evaluation in _evaluations(trial)])
 
     def of_sweep(items: Iterable[Row]) -> list[Row]:
         return [{"sweep_id": sweep_id, **item} for item in items]
 
-    return {
-        "sweeps": of_sweep([{**_sweep(state, spec, place), "code_json": code.code_json}]),
-        "studies": of_sweep(_studies(state, spec)),
-        "trials": of_sweep([{**_trial(trial), "code_digest": code.code_digest[trial.id]} for trial in trials]),
-        "params": of_sweep([row for trial in trials for row in _params(trial, spec)]),
-        "metrics": _metrics(sweep_id, trials),
-        "evaluations": of_sweep([_evaluation_row(sweep_id, *pair) for pair in evaluated]),
-        "confusion": _confusion([(_eval_id(sweep_id, *pair), pair[1]) for pair in evaluated]),
-        "teachers": of_sweep([state.teacher.to_json()] if state.teacher else []),
-        "environments": [_environment(environment) for environment in state.environments.values()],
-        "decisions": of_sweep([_decision(decision) for decision in state.decisions]),
-        "cells": of_sweep(
+    make: dict[str, Callable[[], Rows]] = {
+        "sweeps": lambda: of_sweep([{**_sweep(state, spec, place), "code_json": code().code_json}]),
+        "studies": lambda: of_sweep(_studies(state, spec)),
+        "trials": lambda: of_sweep([{**_trial(each), "code_digest": code().code_digest[each.id]} for each in trials]),
+        "params": lambda: of_sweep([row for trial in trials for row in _params(trial, spec)]),
+        "metrics": lambda: _metrics(sweep_id, trials),
+        "evaluations": lambda: of_sweep([_evaluation_row(sweep_id, *pair) for pair in evaluated()]),
+        "confusion": lambda: _confusion([(_eval_id(sweep_id, *pair), pair[1]) for pair in evaluated()]),
+        "teachers": lambda: of_sweep([state.teacher.to_json()] if state.teacher else []),
+        "environments": lambda: [_environment(environment) for environment in state.environments.values()],
+        "decisions": lambda: of_sweep([_decision(decision) for decision in state.decisions]),
+        "cells": lambda: of_sweep(
             [
                 {
                     **cell.model_dump(exclude={"study", "levels"}),
@@ -118,9 +132,10 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[s
                 for cell in spec.cells
             ]
         ),
-        "pulls": of_sweep(pull_rows(state, spec)),
-        "audits": of_sweep(audit_rows(state)),
+        "pulls": lambda: of_sweep(pull_rows(state, spec)),
+        "audits": lambda: of_sweep(audit_rows(state)),
     }
+    return {name: make[name]() for name in names or make}
 
 
 def _sweep(state: SweepState, spec: SweepSpec, place: str | None) -> Row:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.figures import svg
-from analysis.figures.canvas import BASELINE, colors
+from analysis.figures.canvas import BASELINE, Figure, colors
+from analysis.figures.marks import Curve, Dots
 from analysis.formats import duration, points, share
 from analysis.report import html as page
 from analysis.report.html import TableCell, number
@@ -112,6 +113,21 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
         healthy: Whether it is alive, in words.
         refresh: The browser loads the page again after so many seconds; never, if none.
     """
+    head = (
+        f'<p class="eyebrow">{page.escape(spec.name)} · live, as of {now():%Y-%m-%d %H:%M:%S} UTC</p>'
+        f"<h1>{page.escape(spec.name)}: {page.escape(summarize(spec, state).phase)}</h1>"
+    )
+    return page.document(f"{spec.name}: live", head + live_body(spec, state, healthy), refresh=refresh)
+
+
+def live_body(spec: SweepSpec, state: SweepState, healthy: str = "") -> str:
+    """What is between its heading and its end: progress, budget, the learning curves that lead.
+
+    Args:
+        spec: The sweep.
+        state: How far it is.
+        healthy: Whether it is alive, in words; empty where that stands elsewhere.
+    """
     summary = summarize(spec, state)
     palette = _colors(spec)
     best = (
@@ -120,7 +136,7 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
         else f"{points(summary.best[1])} mIoU, {summary.best[0]} ({OPTIMISTIC})"
     )
     lines = [
-        ("State", f"{summary.phase}; {healthy}", "" if not state.aborted else "red"),
+        ("State", "; ".join(filter(None, (summary.phase, healthy))), "" if not state.aborted else "red"),
         ("Trials", ", ".join(f"{count} {name}" for name, count in summary.states.items()) or "none yet", ""),
         ("Time left", _left(summary), ""),
         ("Failures", *_failures(state, summary)),
@@ -140,8 +156,7 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
         lines.append(("Last look", f"{text[0].upper()}{text[1:]}. {'; '.join(said)}.", ""))
     claims = _SAID_AT_LOOKS if said else _NO_CLAIMS
     body = [
-        f'<p class="eyebrow">{page.escape(spec.name)} · live, as of {now():%Y-%m-%d %H:%M:%S} UTC</p>',
-        f"<h1>{page.escape(spec.name)}: {page.escape(summary.phase)}</h1>{page.verdict(lines)}",
+        page.verdict(lines),
         f'<p class="aside below"><b>Not claimed.</b> {claims}</p>',
         page.section("budget", "Budget and trials", _budgets(summary, palette)),
     ]
@@ -149,7 +164,7 @@ def live_page(spec: SweepSpec, state: SweepState, healthy: str, refresh: int | N
         body.append(page.section("curves", "Learning curves", drawn))
     if edges := _edges(spec, state):
         body.append(page.section("edges", "At the edge of a range", page.warnings(edges)))
-    return page.document(f"{spec.name}: live", "".join(body), refresh=refresh)
+    return "".join(body)
 
 
 def _colors(spec: SweepSpec) -> dict[str, str]:
@@ -213,12 +228,17 @@ def _curves(state: SweepState, palette: dict[str, str]) -> str:
     begun = sum(of_search.evaluated for of_search in searches)
     leading = (trial for of_search in searches for trial in of_search.leading(SHOWN))
     top = sorted(leading, key=lambda trial: (-_last(trial), state.tally.place(trial)))[:SHOWN]
-    curves = {trial.id: [(epoch, 100 * miou) for epoch, miou in sorted(trial.curve.items())] for trial in top}
     looks = {trial.id: palette.get(trial.study, BASELINE) for trial in top}
-    drawn = svg.lines(curves, looks, "epoch", "score (points)")
+    figure = Figure(230, x="epoch", y="score (points)")
+    figure.x.low = 0
+    for trial in top:
+        epochs, scores_so_far = list(trial.curve), [100 * trial.curve[epoch] for epoch in trial.curve]
+        title = f"{trial.id}: {points(_last(trial))} in epoch {max(epochs)}"
+        figure.add(Curve(epochs, scores_so_far, looks[trial.id], title=title))
+        figure.add(Dots(epochs[-1:], scores_so_far[-1:], looks[trial.id], 6, titles=[title]))
     names = {f"{trial.id} ({trial.state})": looks[trial.id] for trial in top}
     rest = f"{len(top)} of {begun} search trials, by {scores.in_words(state.score_evaluations)}; {OPTIMISTIC}."
-    return page.figure(page.keys(names) + drawn, "The trials with the highest scores now.", rest) if drawn else ""
+    return page.figure(page.keys(names) + figure.draw(), "The trials with the highest scores now.", rest) if top else ""
 
 
 def _last(trial: TrialRecord) -> float:

@@ -1,21 +1,19 @@
 """Score against the value of every searched parameter, and which of them mattered."""
 
 from analysis.figures import importance as importance_plots
-from analysis.figures.space import slice_of
 from analysis.formats import count
 from analysis.report import html as page
 from analysis.report.findings import Findings
+from analysis.report.slices import slices
 from analysis.search.importance import FEWEST, cautions, importance, isolation, searched
-from analysis.tables.json_columns import read_spaces
 
-MANY_DOTS = 2000
 _REPLICATES = 8
 """Of bootstraps: few, since a forest takes a second."""
 
 
 def section(findings: Findings) -> str:
     """Score against the value of every searched parameter, and which of them mattered."""
-    return _slices(findings) + _importance(findings)
+    return slices(findings.tables, findings.drawn_values, findings.palette) + _importance(findings)
 
 
 def _importance(findings: Findings) -> str:
@@ -58,27 +56,3 @@ def _isolation(findings: Findings, study: str, names: list[str]) -> str:
         f"quartile; all other parameters as they came. {findings.about_scores}"
     )
     return page.figure(f'<div class="grid">{"".join(drawn)}</div>', f"How good {study} gets where.", rest)
-
-
-def _slices(findings: Findings) -> str:
-    """Score against the value of every searched parameter."""
-    frame, spaces = findings.drawn_values, read_spaces(findings.tables)
-    if frame.empty:
-        return ""
-    drawn, partly = [], ""
-    for name in sorted(set(frame["name"])):
-        dots = frame[frame["name"] == name]
-        shown = dots.iloc[:: -(-len(dots) // MANY_DOTS)]
-        if len(shown) < len(dots):
-            partly = "Where not all trials are drawn, one in several is, evenly over their order. "
-        domains = {study: space[name] for study, space in spaces.items() if name in space}
-        note = f'<span class="aside"> {count(len(shown))} of {count(len(dots))} trials</span>'
-        drawing = slice_of(shown, domains, findings.palette).draw()
-        drawn.append(f"<div><h3><code>{page.escape(name)}</code>{note}</h3>{drawing}</div>")
-    rest = (
-        f"A dot: a complete search trial, one seed; a cross: a stopped one, at the score that it reached; a triangle: "
-        f"a failed one. {partly}The line at the bottom is the searched range, in the color of its study where studies "
-        "differ. A search tries more values where scores were good: do not read an average off a cloud."
-    )
-    body = page.keys(findings.palette) + f'<div class="grid">{"".join(drawn)}</div>'
-    return page.figure(body, "Score against the value of each searched parameter.", rest)

@@ -1,0 +1,126 @@
+"""One sweep as `kdsweep serve` shows it: a line beside other sweeps, and its runs to look around in."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+
+from analysis.errors import AnalysisError
+from analysis.figures.canvas import colors
+from analysis.formats import plural
+from analysis.report.explorer import ShownRuns, explorer, shown_runs
+from analysis.report.html import TableCell
+from analysis.report.slices import slices
+from analysis.search.history import drawn_values
+from kdtrain.errors import InputError
+from kdtrain.foreign import reading
+from kdtrain.printable import printable
+from kdtrain.redact import redacted
+from sweeps.ledger.follow import Follower
+from sweeps.ledger.state import SweepState
+from sweeps.outcome.loaded import spec_of
+from sweeps.outcome.tabulate import frames, metrics_of
+from sweeps.show.live_page import live_body
+from sweeps.show.progress import OPTIMISTIC, points, summarize
+from sweeps.show.status import health
+from sweeps.spec.recorded import Recorded
+from sweeps.spec.spec import SweepSpec
+from sweeps.store.store import Store
+
+MOST_RUNS = 2000
+_TABLES = ("sweeps", "studies", "trials", "params")
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What one line says of a sweep.
+
+    Attributes:
+        version: Another one after everything that changes its body.
+        name: Of the sweep.
+        address: Where it is.
+        cells: Its cells beside the name: state, trials, best so far.
+        error: Why it cannot be shown, as a sentence; empty if it can.
+    """
+
+    version: int
+    name: str
+    address: str = ""
+    cells: tuple[TableCell, ...] = ()
+    error: str = ""
+
+
+class ServedSweep:
+    """A sweep that is read again when somebody looks and its ledger has grown."""
+
+    def __init__(self, address: str, every: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Make it; nothing is read yet.
+
+        Args:
+            address: The folder or URI.
+            every: Seconds between two looks at its files at least.
+            clock: Seconds, for tests.
+        """
+        self.address = address
+        self._every, self._clock = every, clock
+        self._looked_at: float | None = None
+        self._follower: Follower | None = None
+        self._spec: SweepSpec | None = None
+        self._version, self._error = 0, ""
+        self._body: tuple[int, str] = (-1, "")
+
+    def glance(self) -> Glance:
+        """Its line now."""
+        self._look()
+        if self._error or self._spec is None or self._follower is None:
+            return Glance(self._version, redacted(self.address), error=self._error)
+        summary = summarize(self._spec, self._follower.state)
+        best = "" if summary.best is None else f"{points(summary.best[1])} {summary.best[0]}"
+        alive = health(Store(self.address), self._follower.state)
+        cells = (
+            TableCell(summary.phase, small=alive),
+            TableCell(", ".join(f"{number} {name}" for name, number in summary.states.items()) or "none yet"),
+            TableCell(best, small=OPTIMISTIC if best else ""),
+        )
+        return Glance(self._version, summary.name, redacted(self.address), cells)
+
+    def body(self) -> tuple[int, str]:
+        """Its version, and its progress and its runs as HTML."""
+        self._look()
+        if self._body[0] != self._version:
+            self._body = (self._version, self._drawn())
+        return self._body
+
+    def _look(self) -> None:
+        now = self._clock()
+        if self._looked_at is not None and now - self._looked_at < self._every:
+            return
+        before = self._error
+        try:
+            store = Store(self.address)
+            self._follower = self._follower or Follower(store)
+            with reading(Recorded()):
+                if self._follower.update() or self._spec is None:
+                    self._spec = spec_of(store, self._follower.state)
+                    self._version += 1
+            self._error = ""
+        except (InputError, AnalysisError, OSError) as error:
+            self._error = redacted(printable(str(error)))
+        self._version += self._error != before
+        self._looked_at = self._clock()  # a slow look is not followed by the next one at once
+
+    def _drawn(self) -> str:
+        if self._error or self._spec is None or self._follower is None:
+            return f'<p class="stale">{escape(self._error)}</p>'
+        with reading(Recorded()):
+            return _body(self._spec, self._follower.state, Store(self.address))
+
+
+def _body(spec: SweepSpec, state: SweepState, store: Store) -> str:
+    tables = frames(state, spec, store.place, _TABLES)
+    palette = colors(tables["studies"])
+    shown = shown_runs(tables, MOST_RUNS)
+    metrics = metrics_of(state, list(shown["trial_id"]))
+    head = f'<p class="aside">{escape(str(store))}: {plural(len(shown), "run")} shown</p>'
+    runs = explorer(ShownRuns(tables, metrics, palette, place=store.place), MOST_RUNS)
+    return f"{head}{live_body(spec, state)}{runs}{slices(tables, drawn_values(tables), palette)}"
