@@ -72,7 +72,7 @@ class Findings:
 
     @property
     def about_scores(self) -> str:
-        """The same as a sentence below a figure."""
+        """The same as a sentence."""
         return f"The score is {self.score}, in points."
 
     @cached_property

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.figures.canvas import Colors
 from analysis.figures.space import slice_of
-from analysis.formats import count
+from analysis.formats import count, plural
 from analysis.report import html as page
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_spaces
@@ -30,7 +30,8 @@ def slices(tables: Tables, frame: pd.DataFrame, palette: Colors) -> str:
         if len(shown) < len(dots):
             partly = "Where not all trials are drawn, one in several is, evenly over their order. "
         domains = {study: space[name] for study, space in spaces.items() if name in space}
-        note = f'<span class="aside"> {count(len(shown))} of {count(len(dots))} trials</span>'
+        many = f"{f'{count(len(shown))} of ' if len(shown) < len(dots) else ''}{plural(len(dots), 'trial')}"
+        note = f'<span class="aside"> {many}</span>'
         drawing = slice_of(shown, domains, palette).draw()
         drawn.append(f"<div><h3><code>{page.escape(name)}</code>{note}</h3>{drawing}</div>")
     rest = (

@@ -49,8 +49,9 @@ def _top(findings: Findings) -> str:
     facts += [f"{len(findings.comparison)} studies", f"{count(len(findings.tables['trials']))} trials", state]
     color = _MARKED.get(words.mark) or ("" if chosen is None else findings.palette[chosen["study"]])
     not_claimed = f"<b>Not claimed.</b> {html.escape(words.not_claimed)}" if words.not_claimed else ""
+    about_scores = "" if findings.score in words.not_claimed else html.escape(f" {findings.about_scores}")
     return (
         f'<p class="eyebrow">{html.escape(" · ".join(facts))} · started {sweep["created_at"]:%Y-%m-%d}</p>'
         f"<h1>{html.escape(words.headline)}</h1>{html.verdict(words.lines, color)}"
-        f'<p class="aside below">{not_claimed}</p>'
+        f'<p class="aside below">{not_claimed}{about_scores}</p>'
     )

@@ -101,3 +101,55 @@ def test_nothing_runs_over_the_edge_and_text_is_told_from_its_ground(realistic, 
     )
     assert abs(sum(ink[:3]) - sum(paper[:3])) > 400
     assert (sum(paper[:3]) > 600) == (scheme == "light")
+
+
+def test_a_reader_looks_around_in_the_runs(realistic, visit):
+    """Filters, parts of an axis, details on a click; the page is small."""
+    path = write_report(realistic)
+    assert path.stat().st_size < 1_500_000
+    seen = visit(path, viewport=DESK)
+    page, rows = seen.page, "table.runs tbody tr:not([hidden])"
+    assert page.locator(rows).count() == 60
+    page.select_option("select[name=study]", "cwd")
+    page.select_option("select[name=phase]", "search")
+    assert page.locator("#runs output").inner_text() == "6 of 60 runs"
+    assert page.locator("[data-of]:visible").count() == 1
+    zone = page.locator("[data-of=cwd] .zone").last
+    zone.scroll_into_view_if_needed()
+    box = zone.bounding_box()
+    page.mouse.move(box["x"] + 14, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 14, box["y"] + 30, steps=3)
+    page.mouse.up()
+    kept = page.locator(rows).count()
+    assert 0 < kept < 6
+    assert page.locator("#parameters circle.off").count() > 0
+    page.locator(rows).first.click()
+    shown = page.locator("dialog.run").inner_text()
+    trial = page.locator("dialog.run h3").inner_text()
+    assert f"kdsweep train {path.parent.parent} --trial {trial} --dir student-{trial}" in shown
+    assert "mIoU from" in shown
+    assert "method: cwd" in shown
+    page.keyboard.press("Escape")
+    page.click("button[type=reset]")
+    page.wait_for_function("document.querySelector('#runs output').textContent === '60 of 60 runs'")
+    mark = page.locator("#parameters circle[data-trial]").first
+    mark.hover()
+    assert "gives" in page.locator("#tip").inner_text()
+    mark.click()
+    assert page.locator("dialog.run h3").inner_text() == mark.get_attribute("data-trial")
+    assert seen.errors == []
+
+
+def test_a_phone_shows_verdict_and_tables_whole(realistic, visit):
+    seen = visit(write_report(realistic), viewport=PHONE)
+    for part in ("dl.verdict", "#comparison table", "#costs table", "#selection table", "#runs .filters"):
+        box = seen.page.locator(part).first.bounding_box()
+        assert box["x"] >= 0, part
+        assert box["x"] + box["width"] <= PHONE["width"], part
+    wider = "each => each.filter(one => one.scrollWidth > one.clientWidth + 1).length"
+    assert seen.page.locator(".scroll:has(table)").evaluate_all(wider) == 0
+    cell = seen.page.locator("#comparison tbody tr").first.locator("td").nth(1)
+    assert seen.page.evaluate("cell => getComputedStyle(cell, '::before').content", cell.element_handle()) == '"mIoU: "'
+    sizes = "[...document.querySelectorAll('.plot text')].map(text => parseFloat(getComputedStyle(text).fontSize))"
+    assert min(seen.page.evaluate(sizes)) >= 12

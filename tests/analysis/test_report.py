@@ -240,7 +240,7 @@ def test_what_is_not_drawn_is_said(empty_sweep, tmp_path):
         sweep.trial("none", 0.4, params={"optimizer.lr": 0.001 + number / 1e5})
     _, text = read(sweep.write(tmp_path))
     assert "40 of 60 search trials drawn" in text
-    assert "60 of 60 trials" in text
+    assert "60 trials" in text
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"

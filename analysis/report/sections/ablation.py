@@ -40,7 +40,8 @@ def section(findings: Findings) -> str:
             *(_response(curve) for curve in curves if curve.design == design),
             *_cells(findings, frame, smallest, drawn=effects.empty),
         ]
-    return "".join(parts) + _worth(findings, smallest) + _published(findings)
+    claim = f'<p class="aside">{CONFIG_CLAIM}</p>'
+    return claim + "".join(parts) + _worth(findings, smallest) + _published(findings)
 
 
 def _about(frame: pd.DataFrame) -> str:
@@ -73,7 +74,7 @@ def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool
     cells = frame[frame["role"] != "reference"]
     if (cells["n"] > 0).any() and drawn:
         rest = (
-            f"{CONFIG_CLAIM} Cell minus reference at the same seed: negative where the change hurts. Dots are seeds; "
+            f"Cell minus reference at the same seed: negative where the change hurts. Dots are seeds; "
             f"a filled mark is separated from 0; the gray band holds differences that do not matter. "
             f"{estimators(cells)}"
         )
@@ -98,7 +99,7 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
     yield page.table(columns, rows)
     first = effects.iloc[0]
     rest = (
-        f"{CONFIG_CLAIM} A main effect is the level of the reference minus the other one, averaged over all others; "
+        f"A main effect is the level of the reference minus the other one, averaged over all others; "
         f"{plural(int(first['runs']), 'run')}. {_sentence(text(first['estimator']))}"
     )
     if lacking := text(first["missing"]) if isinstance(first["missing"], str) else ", ".join(first["missing"]):
@@ -114,11 +115,11 @@ def _factorial(effects: pd.DataFrame, smallest: float) -> Iterator[str]:
 
 
 def _grid(grid: LayerGrid) -> str:
-    return page.figure(plots.layer_grid(grid).draw(), "Which layers to pair.", f"{CONFIG_CLAIM} {grid.note}")
+    return page.figure(plots.layer_grid(grid).draw(), "Which layers to pair.", grid.note)
 
 
 def _response(curve: ResponseCurve) -> str:
-    rest = f"{CONFIG_CLAIM} Quadratic in the logarithm; all else as in the reference; 95 % at each value by itself."
+    rest = "Quadratic in the logarithm; all else as in the reference; 95 % at each value by itself."
     return page.figure(plots.response(curve).draw(), f"{curve.factor}: {curve.sentence}", rest)
 
 
@@ -128,7 +129,7 @@ def _worth(findings: Findings, smallest: float) -> str:
         return ""
     frame = worth(findings.ablation)
     rest = (
-        f"{CONFIG_CLAIM} Two answers to one question: what is lost without it in the full config, and what it "
+        "Two answers to one question: what is lost without it in the full config, and what it "
         "brings to cross-entropy alone. Far apart: the terms work together, or do each other's work."
     )
     drawing = plots.forest(frame, smallest, x="worth of the term (points)")
@@ -154,7 +155,7 @@ def _published(findings: Findings) -> str:
         "given, and both go the same way; not: it is not; inconclusive: our seeds cannot tell."
     )
     table = page.table(["Cell", "Here", "Published", "Verdict"], rows)
-    return page.figure(table, "Beside the published numbers.", f"{CONFIG_CLAIM} {rest}")
+    return page.figure(table, "Beside the published numbers.", rest)
 
 
 def _word(row: pd.Series) -> TableCell:

@@ -30,8 +30,7 @@ def section(findings: Findings) -> str:
     lines = page.figure(
         page.keys(findings.palette) + plots.incumbent(steps, findings.palette).draw(),
         "Best so far in the search: one seed each, optimistic; not a comparison of methods.",
-        f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose. "
-        f"{findings.about_scores}",
+        f"{count(len(steps))} search trials, in the order in which they ended; a dot where the best rose.",
     )
     return bars + lines + _searches(findings) + _audits(findings)
 
@@ -62,7 +61,7 @@ def _searches(findings: Findings) -> str:
     columns = ["Study", "Search", "Trials", "Epochs", "Time", "Best finalist", "Its mean"]
     note = (
         "Each search has seeds, early stopping and a race of its own, and an even share of its study's budget. "
-        f"The mean is over fresh seeds that also chose the finalist, so it is optimistic. {findings.about_scores}"
+        "The mean is over fresh seeds that also chose the finalist, so it is optimistic."
     )
     return f'<h3>What each search spent and found</h3>{page.table(columns, rows)}<p class="aside">{note}</p>'
 

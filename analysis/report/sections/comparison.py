@@ -48,17 +48,7 @@ def section(findings: Findings) -> str:
     bold = [place for place, study in enumerate(frame["study"]) if study in findings.bold()]
     marks = page.warnings(mix.sentence for mix in mixed(findings.tables))
     note = f'<p class="aside">{_how_to_read(findings)}</p>'
-    return page.table(columns, rows, bold) + marks + _doubts(frame) + note
-
-
-def _doubts(frame: pd.DataFrame) -> str:
-    """What speaks against each study's place in the comparison."""
-    doubts = [
-        f"<li>{page.escape(row['study'])}: {page.escape('; '.join(row['warnings']))}</li>"
-        for _, row in frame.iterrows()
-        if row["warnings"]
-    ]
-    return f'<h3>Doubts</h3><ul class="doubts warn">{"".join(doubts)}</ul>' if doubts else ""
+    return page.table(columns, rows, bold) + marks + note
 
 
 def _how_to_read(findings: Findings) -> str:

@@ -3,7 +3,6 @@
 from analysis.figures import search as plots
 from analysis.formats import count, duration, latency, points, share
 from analysis.report import html as page
-from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
 from analysis.report.html import TableCell, number
 from analysis.search.pareto import LIKELY, pareto
@@ -27,9 +26,9 @@ def section(findings: Findings) -> str:
     ]
     likely = int((frame["p_front"] > LIKELY).sum())
     rest = (
-        f"{CONFIG_CLAIM} Filled marks are on the front: no other config is better in everything. Means over few seeds "
+        "Filled marks are on the front: no other config is better in everything. Means over few seeds "
         f"make the front uncertain: the last column is the share of redraws in which a config is on it; {likely} of "
-        f"{len(frame)} configs are on it in more than {share(LIKELY)}. {findings.about_scores}"
+        f"{len(frame)} configs are on it in more than {share(LIKELY)}."
     )
     columns = ["Study", "mIoU", "One training", "Parameters", "Latency", "On the front (no verdict)"]
     drawing = plots.pareto(frame, findings.palette).draw()

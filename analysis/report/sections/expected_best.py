@@ -19,7 +19,7 @@ def section(findings: Findings) -> str:
     rest = (
         "A claim about methods, from one search each: the luck of other searches is not in it. U-statistic over all "
         f"orders of the trials; 80 % band. Thin: the score that chooses, optimistic.{scored} Dotted beyond a quarter "
-        f"of the trials, where it cannot be trusted. {findings.about_scores}"
+        f"of the trials, where it cannot be trusted."
     )
     by_trials = plots.expected_by_trials(expected.by_trials, findings.palette).draw()
     by_hours = plots.expected_by_hours(expected.by_hours, findings.palette).draw()

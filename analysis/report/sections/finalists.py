@@ -5,7 +5,6 @@ import pandas as pd
 from analysis.figures import results as plots
 from analysis.formats import missing, plural, points
 from analysis.report import html as page
-from analysis.report.captions import CONFIG_CLAIM
 from analysis.report.findings import Findings
 from analysis.selection.compare import teacher_miou
 
@@ -31,8 +30,8 @@ def section(findings: Findings) -> str:
     )
     partly = f"The first {len(shown)} of " if len(shown) < len(findings.ranked) else ""
     rest = (
-        f"{CONFIG_CLAIM} {partly}{plural(len(findings.ranked), 'finalist')}, {seed_counts(findings.ranked)} each. "
-        f"{findings.about_scores} The line runs from minimum to maximum; it is no interval.{far}"
+        f"{partly}{plural(len(findings.ranked), 'finalist')}, {seed_counts(findings.ranked)} each. "
+        f"The line runs from minimum to maximum; it is no interval.{far}"
     )
     return page.figure(page.keys(findings.palette) + drawing.draw(), claim, rest)
 

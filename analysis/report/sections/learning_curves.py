@@ -28,7 +28,8 @@ def section(findings: Findings) -> str:
         drawing = plots.learning_curves(frame, study, row["config_id"], others, findings.palette)
         fresh = mine.loc[mine["phase"] == Phase.CONFIRM, "trial_id"].nunique()
         of_search = int(searched.get(study, 0))
-        notes = [f"{count(shown)} of {count(of_search)} search trials drawn"] if of_search else []
+        partly = f"{count(shown)} of " if shown < of_search else ""
+        notes = [f"{partly}{plural(of_search, 'search trial')}{' drawn' if partly else ''}"] if of_search else []
         note = ", ".join([*notes, f"{plural(fresh, 'training')} on fresh seeds"])
         title = f'<h3>{page.key(study, findings.palette[study])}<span class="aside">, {note}</span></h3>'
         drawn.append(f"<div>{title}{drawing.draw()}</div>")

@@ -53,6 +53,6 @@ def _isolation(findings: Findings, study: str, names: list[str]) -> str:
         drawn.append(f"<div><h3><code>{page.escape(name)}</code></h3>{drawing.draw()}</div>")
     rest = (
         "Thin: the best of each part of the range, which grows with the number of configs in it; thick: the upper "
-        f"quartile; all other parameters as they came. {findings.about_scores}"
+        "quartile; all other parameters as they came."
     )
     return page.figure(f'<div class="grid">{"".join(drawn)}</div>', f"How good {study} gets where.", rest)

@@ -29,7 +29,7 @@ def section(findings: Findings) -> str:
             page.keys(findings.palette) + plots.slopes(shown, findings.palette).draw(),
             f"{fell} of {len(rose)} finalists scored lower on fresh seeds than in the search that chose them.",
             f"{partly}. Left: the score in the search, on one seed; right: the mean over {seed_counts(rose)}. A fall "
-            f"is the optimism of picking a maximum, not a fault of the config. {findings.about_scores}",
+            f"is the optimism of picking a maximum, not a fault of the config.",
         )
     row = findings.ranked[findings.ranked["config_id"] == chosen["config_id"]].iloc[0]
     config = yaml.safe_dump(read_config(row["config_json"]).content, sort_keys=False, allow_unicode=True)
