@@ -46,7 +46,7 @@ class Follower:
         return self._records > before
 
     def _read_all(self) -> None:
-        self._file = ""  # a reading that fails is not gone on with
+        self._file = ""  # after a reading that fails all is read again
         read = read_state(self._sweep, say_once)
         self.state, found = read.state, read.found
         self._records, self._seal = found.records, found.seal
