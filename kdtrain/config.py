@@ -64,9 +64,11 @@ class Optimizer(Strict):
     """How the weights are updated."""
 
     name: Literal["sgd", "adamw"] = "sgd"
+    """The algorithm."""
     lr: float = Field(default=0.02, gt=0)
     """Learning rate at the start of the schedule, after warm-up."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    """What pulls weights to 0."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of SGD; AdamW's betas are 0.9 and 0.999."""
 
@@ -75,6 +77,7 @@ class Schedule(Strict):
     """The learning rate over the steps of a training."""
 
     name: Literal["poly", "cosine", "constant"] = "poly"
+    """How it falls."""
     power: float = Field(default=0.9, gt=0)
     """Exponent of `poly`: lr * (1 - step / steps) ** power."""
     warmup_epochs: float = Field(default=0.0, ge=0)
@@ -121,8 +124,11 @@ class TrainConfig(Strict):
     """Everything that decides the result of one training, its seed included."""
 
     data: DataConfig = Field(default_factory=Streets)
+    """The images and their labels."""
     augment: Augment = Field(default_factory=Augment)
+    """How training images are varied."""
     student: Network = Field(default_factory=Network)
+    """The network that is trained."""
     teacher: str | None = None
     """The digest of the teacher; `Machine.teacher` says in which folder it lies."""
     terms: tuple[AnyTerm, ...] = METHODS["none"].terms
@@ -135,9 +141,13 @@ class TrainConfig(Strict):
     aux_weight: float = Field(default=0.4, ge=0)
     """Weight of the cross-entropy at the auxiliary head, for networks that have such a head in evaluation mode, too."""
     optimizer: Optimizer = Field(default_factory=Optimizer)
+    """How weights are updated."""
     schedule: Schedule = Field(default_factory=Schedule)
+    """How the learning rate falls."""
     ema: Ema = Field(default_factory=Ema)
+    """A moving average of the weights, which is evaluated and saved."""
     epochs: int = Field(default=10, gt=0, le=10**9)
+    """How often every training image is seen."""
     batch_size: int = Field(default=8, gt=0, le=10**9)
     """Labelled images in every batch."""
     unlabelled: Unlabelled | None = None
@@ -154,6 +164,7 @@ class TrainConfig(Strict):
     eval_batch_size: int | None = Field(default=None, gt=0)
     """Images that go through the network together in an evaluation, at their full size; `null` takes `batch_size`."""
     seed: Seed = 0
+    """Of initial weights, order, dropout and whatever else is drawn."""
     data_seed: Seed | None = None
     """Seed of the order and augmentation of samples; `null` takes `seed`."""
 

@@ -43,9 +43,13 @@ class Range(_Domain):
     """All numbers between two ends, both included."""
 
     low: float
+    """The lowest value."""
     high: float
+    """The highest value."""
     log: bool = False
+    """Whether equal ratios are equally likely, in place of equal differences."""
     integer: bool = False
+    """Whether only whole numbers are tried."""
     prior: float | None = None
     """The number around which good ones are expected."""
 
@@ -71,6 +75,7 @@ class Choice(_Domain):
     """A few values, without an order."""
 
     choices: tuple[Scalar, ...]
+    """The values."""
     prior: Scalar = None
     """The value that is expected to be the best."""
 

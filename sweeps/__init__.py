@@ -2,11 +2,13 @@
 
 For use from Python::
 
-    from sweeps import best_config, load_spec, run_sweep
+    from sweeps import Sweep
 
-    spec = load_spec("sweeps/specs/demo.yaml", {"budget.trials": 2})
-    run_sweep(spec, "runs/demo", inline=True)
-    config = best_config("runs/demo")
+    sweep = Sweep.from_yaml("sweeps/specs/demo.yaml", "runs/demo", {"budget.trials": 2})
+    sweep.run(inline=True)
+    config = sweep.best()
+
+`load_spec`, `run_sweep` and `best_config` do the same as functions.
 
 The names are imported when they are first used, so that `import sweeps.x` does not import everything.
 """
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from sweeps.outcome.best_file import best_config
     from sweeps.run import run_sweep
     from sweeps.spec.spec import SweepSpec, load_spec
+    from sweeps.sweep import Sweep
 
-__all__ = ["SweepSpec", "best_config", "load_spec", "run_sweep"]
+__all__ = ["Sweep", "SweepSpec", "best_config", "load_spec", "run_sweep"]
 
 _MODULES = {
+    "Sweep": "sweeps.sweep",
     "SweepSpec": "sweeps.spec.spec",
     "load_spec": "sweeps.spec.spec",
     "run_sweep": "sweeps.run",

@@ -149,6 +149,9 @@ class Plan:
     def _at_least(self) -> str:
         return f"at least {self.least_trials} and " if self.least_trials < self.trials else ""
 
+    def __str__(self) -> str:
+        return self.render()
+
     def render(self) -> str:
         """The plan as text."""
         lines = [f"sweep {self.name} on {self.data}", f"teacher: {self.teacher}", ""]

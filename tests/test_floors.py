@@ -17,6 +17,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "__main__ testing",
         "cli",
         "__init__",
+        "sweep",
         "hours run",
         "plan",
         "designs launch show",

@@ -36,7 +36,9 @@ class PairFolders(Strict):
     """Two folders under the data root, whose files are matched by name."""
 
     images: RelativeFolder
+    """The folder of images, below the data root."""
     labels: RelativeFolder
+    """The folder of label maps, below the data root."""
     image_suffix: str = ""
     """What image names end with before the extension, e.g. `_leftImg8bit`; other files are passed over."""
     label_suffix: str = ""
@@ -47,8 +49,11 @@ class Folders(Strict):
     """Where each role's images lie; without its own folders, `select` is carved out of `train`."""
 
     train: PairFolders
+    """What students are trained on."""
     select: PairFolders | Split = Split()
+    """What the search scores its trials on; by default a part of `train`."""
     test: PairFolders | None = None
+    """What the chosen config is measured on once the selection is frozen."""
 
     @model_validator(mode="before")
     @classmethod
@@ -69,7 +74,9 @@ class Folder(DataSet):
 
     name: Literal["folder"] = "folder"
     classes: tuple[str, ...] = Field(min_length=2, max_length=255)
+    """Their names, in the order of their indices."""
     folders: Folders
+    """Where the images of each role lie."""
     colors: tuple[str, ...] | None = None
     """One `#rrggbb` per class, for pictures."""
     ids: dict[FileId, FileId] | None = None

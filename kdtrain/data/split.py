@@ -18,6 +18,7 @@ class Split(Strict):
     from_train: float = Field(default=0.2, gt=0, lt=1)
     """The fraction of the images."""
     seed: int = 0
+    """Of the drawing."""
 
 
 def carved(pairs: Pairs, role: Role, split: Split, group: str | None) -> Pairs:

@@ -42,7 +42,9 @@ class Streets(DataSet):
     size: tuple[Side, Side] = (48, 64)
     """Height and width in pixels."""
     counts: RoleCounts = RoleCounts()
+    """Images of each role."""
     seed: int = 0
+    """Of the scenes."""
 
     def hashed(self) -> dict[str, object]:
         """The fields, with the roles as they are written."""

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from kdtrain.methods.modules.base import TermInput, TermModule
 
-Temperature = Annotated[float, Field(gt=0)]
-"""Divides the logits before a softmax."""
+Temperature = Annotated[float, Field(gt=0, description="Divides what a softmax is taken of.")]
 Layers = Annotated[str, BeforeValidator(lambda value: ",".join(value) if isinstance(value, list | tuple) else value)]
 """`logits`, `decoder`, `encoder.4`, `aux` or the name of a module; several are separated by commas or a list."""
 CLASS_MAPS = frozenset({"logits", "aux"})
@@ -63,10 +62,13 @@ class Term(Strict):
     )
     """The name of the term in reports and search spaces; unique in a config."""
     weight: Annotated[float, Field(ge=0)] = 1.0
+    """What the loss is multiplied by; 0 computes nothing."""
     pull: Annotated[float, Field(ge=0)] | None = None
     """The pull that a sweep has made the weight from; it changes nothing in a training, see `kdtrain.loop.pulls`."""
     student_layer: Layers = "logits"
+    """The layer of the student, or several: `logits`, `decoder`, `encoder.4`, `aux` or the name of a module."""
     teacher_layer: Layers = "logits"
+    """The layer of the teacher, or as many."""
     schedule: WeightSchedule = WeightSchedule()
     """How the weight changes during the training."""
 

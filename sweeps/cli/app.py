@@ -20,6 +20,7 @@ from sweeps.cli.best import best
 from sweeps.cli.data import check, get
 from sweeps.cli.demo import demo
 from sweeps.cli.export import export_to_optuna
+from sweeps.cli.init import init
 from sweeps.cli.methods import methods
 from sweeps.cli.options import console
 from sweeps.cli.plan import plan
@@ -28,6 +29,7 @@ from sweeps.cli.query import query
 from sweeps.cli.repair import repair
 from sweeps.cli.report import report
 from sweeps.cli.run import run
+from sweeps.cli.schema import schema
 from sweeps.cli.serve import serve
 from sweeps.cli.status import status
 from sweeps.cli.tables import tables
@@ -37,6 +39,7 @@ from sweeps.show.printer import BROKEN_PIPE, OutputLostError, Printer, drop_unwr
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
+    "init": init,
     "plan": plan,
     "run": run,
     "status": status,
@@ -48,6 +51,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "ablate": ablate,
     "repair": repair,
     "methods": methods,
+    "schema": schema,
     "train": train,
     "predict": predict,
     "teacher fit": fit,

@@ -98,7 +98,7 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
         tables, chosen = _write_tables_and_best(folder, sweep, teacher.store if teacher else None)
         eval_scale = spec.config_for(spec.studies[0]).eval_scale
         with scratch_folder() as scratch:
-            models = {name: _local_copy(store, scratch / name) for name, store in _students(spec, sweep, tables)}
+            models = {name: local_copy(store, scratch / name) for name, store in _students(spec, sweep, tables)}
             if teacher is not None:
                 local = teacher.store.local or staged(teacher.store, teacher.card.digest, machine.cache)
                 models = {"teacher": local, **models}
@@ -109,11 +109,16 @@ def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher |
     return Results(place, best_file, chosen, no_report=no_report)
 
 
-def write_again(sweep: Store, teacher: Store | None) -> None:
-    """Write tables, best config and report of a sweep whose trials are as they were, but not what its ledger says."""
+def write_again(sweep: Store, teacher: Store | None) -> str | None:
+    """Write tables, best config and report of a sweep whose trials are as they were, but not what its ledger says.
+
+    Returns:
+        The place of the report; none where the packages that draw it are not installed.
+    """
     with local_folder(sweep) as folder:
         _write_tables_and_best(folder, sweep, teacher)
-        _write_report(folder)
+        report, _ = _write_report(folder)
+    return _location(sweep, report) if report else None
 
 
 def tables_now(sweep: Store) -> dict[str, pd.DataFrame]:
@@ -160,7 +165,8 @@ def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) ->
             yield column, student.folder
 
 
-def _local_copy(store: Store, folder: Path) -> Path:
+def local_copy(store: Store, folder: Path) -> Path:
+    """The folder of a store on this machine; files of an object store are fetched into `folder`."""
     if store.local is not None:
         return store.local
     store.pull("", folder)

@@ -1,11 +1,16 @@
 """Whether the tables of a sweep say less, or something else, than its ledger; and marks on results that may."""
 
+import contextlib
 import shlex
 from html import escape
 
+from kdtrain.errors import InputError
 from sweeps.ledger.extent import read_head
 from sweeps.ledger.scan import noted_in_tables
+from sweeps.spec.strict_yaml import parse_yaml
 from sweeps.store.store import Store
+
+_MARK = "# Out of date:"
 
 
 def stale_tables(sweep: Store) -> str | None:
@@ -26,6 +31,20 @@ def stale_tables(sweep: Store) -> str | None:
     return f"the tables were made from {made.records} records, not all of which the ledger has: {command} says more"
 
 
+def written_verdict(sweep: Store) -> tuple[str, str] | None:
+    """The headline of the report and what would decide, as `best.yaml` has them; none where more is known by now."""
+    made, head = noted_in_tables(sweep), read_head(sweep)
+    if made is None or head is None or made != head.extent or not sweep.exists("best.yaml"):
+        return None
+    content = sweep.read("best.yaml").decode(errors="replace")
+    if content.startswith(_MARK):
+        return None
+    with contextlib.suppress(InputError, KeyError, TypeError):  # somebody else has written into it
+        verdict = parse_yaml(content, "best.yaml")["evidence"]["verdict"]
+        return str(verdict["headline"]), str(verdict.get("decide", ""))
+    return None
+
+
 def mark_results(sweep: Store) -> None:
     """Say in the page and in `best.yaml` that a session has begun since; the end of the session writes both anew.
 
@@ -38,7 +57,7 @@ def mark_results(sweep: Store) -> None:
     place = shlex.quote(str(sweep))
     page, best = text.format("report", place), text.format("best", place)
     _insert(sweep, "report/index.html", "<main>", f'<p class="stale"><b>Out of date:</b> {escape(page)}.</p>')
-    _insert(sweep, "best.yaml", "", f"# Out of date: {best}.\n")
+    _insert(sweep, "best.yaml", "", f"{_MARK} {best}.\n")
 
 
 def _insert(sweep: Store, key: str, after: str, mark: str) -> None:

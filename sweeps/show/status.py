@@ -13,6 +13,7 @@ from sweeps.ledger.ledger import now
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.loaded import load_state
+from sweeps.outcome.stale import written_verdict
 from sweeps.show.looks import earlier_looks, last_look
 from sweeps.show.next_step import last_lines, next_step, resume_command
 from sweeps.show.progress import summarize, table
@@ -45,12 +46,20 @@ def show_status(sweep: Store) -> Group:
     spec, state = load_state(sweep)
     lines = [*_fresh_seeds(spec, state), health(sweep, state)]
     if state.finished or state.frozen:  # nothing is concluded before
-        from analysis.report.verdict import verdict_of
-        from sweeps.outcome.tabulate import short_frames
-
-        found = verdict_of(short_frames(state, spec, sweep.place))
-        lines.append(last_lines(found.headline, next_step(sweep, spec, state, found.decide)))
+        headline, decide = _verdict(sweep, spec, state)
+        lines.append(last_lines(headline, next_step(sweep, spec, state, decide)))
     return Group(table(summarize(spec, state)), Text("\n".join(lines)))
+
+
+def _verdict(sweep: Store, spec: SweepSpec, state: SweepState) -> tuple[str, str]:
+    """The headline of the report, and what would decide: as `best.yaml` has them, unless more is known now."""
+    if (written := written_verdict(sweep)) is not None:
+        return written
+    from analysis.report.verdict import verdict_of
+    from sweeps.outcome.tabulate import short_frames
+
+    found = verdict_of(short_frames(state, spec, sweep.place))
+    return found.headline, found.decide
 
 
 def health(sweep: Store, state: SweepState) -> str:

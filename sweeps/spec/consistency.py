@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TRACKERS_SETTING = "KDSWEEP_TRACKERS"
 """The environment variable that adds trackers to those of a spec."""
-_DECIDED_ELSEWHERE = ("data", "student", "teacher", "terms", "seed")
+DECIDED_ELSEWHERE = ("data", "student", "teacher", "terms", "seed")
 """Fields of a TrainConfig that the spec decides elsewhere than under `train`."""
 _FIXED = ("data", "teacher", "seed", "data_seed")
 """Fields that no study may change, or trials could not be compared."""
@@ -28,7 +28,7 @@ _MOST_CORNERS = 64
 
 def check_fields(spec: "SweepSpec") -> None:
     """Refuse a recipe with fields of the sweep, two studies of a name or two baselines, and cells without a study."""
-    for key in _DECIDED_ELSEWHERE:
+    for key in DECIDED_ELSEWHERE:
         if key in spec.train:
             raise ValueError(f"train.{key}: belongs to the sweep, not to its recipe")
     names = [study.name for study in spec.studies]

@@ -35,6 +35,7 @@ class _Rungs(_Stopping):
     """One in `factor` trials continues at every rung, and the rungs' epochs grow by this factor; with brackets it is
     also the ratio between the first rungs of two of them."""
     mode: Mode = "stop"
+    """Whether a trial that is stopped at a rung goes on (`pause`) once it is among the best there."""
 
 
 class Halving(_Rungs):

@@ -67,7 +67,9 @@ class TakenOver(Strict):
     """Where good values of a parameter are expected, because of earlier sweeps."""
 
     value: Scalar
+    """The value."""
     confidence: Confidence
+    """How sure it is."""
 
 
 class WarmStart(Strict):
@@ -203,6 +205,7 @@ class Resources(Strict):
     """What one trial takes of the machine or cluster; several trials may share a GPU."""
 
     cpu: float = Field(default=1, gt=0)
+    """Cores of a CPU."""
     gpu: Literal["auto"] | float = 0.0
     """A fraction lets several trials share a GPU; their memory is not separated. `auto`: the first trial has a GPU
     alone, and by what it measures as many of the next ones share a GPU as its memory holds and as keep it busy."""
@@ -248,6 +251,7 @@ class TeacherSource(Strict):
     fit: Mapping[str, object] | None = None
     """`network` and what differs from the recipe under `train`."""
     path: str | None = None
+    """A teacher folder; a relative path is taken from the folder in which the command is started."""
 
     @model_validator(mode="after")
     def _path_or_fit(self) -> "TeacherSource":
@@ -265,7 +269,9 @@ class Cell(Strict):
     """The part of a study in the design of an ablation."""
 
     study: str
+    """The name of the study."""
     role: Literal["reference", "cell", "control"] = "cell"
+    """What it is compared as."""
     design: str | None = None
     """The design that the cell belongs to, where a sweep has several; each has its own reference."""
     factor: str | None = None

@@ -55,29 +55,41 @@ class SweepSpec(Strict):
     """A sweep: data, teacher, student, recipe, studies, and one budget for every study."""
 
     name: Name
+    """Of the sweep, in reports."""
     data: DataConfig
+    """The images and their labels, with the roles train, select and test."""
     student: Network = Field(default_factory=Network)
+    """The network that all trials train."""
     teacher: TeacherSource | None = None
+    """Where the teacher comes from; `null` for a sweep whose studies need none."""
     train: dict[str, object] = Field(default_factory=dict)
     """Fields of TrainConfig that differ from their defaults, for all trials."""
     studies: tuple[Study, ...] = Field(min_length=1)
+    """What is compared: methods by name, or studies with terms, settings and ranges of their own."""
     space: dict[str, Domain] = Field(default_factory=dict)
     """Nuisance parameters that every study searches, such as optimizer.lr."""
     units: Units = "pull"
     """What the defaults of methods are: `pull`, losses that depend on neither map nor batch size and ranges of pulls;
     `weight`, the published losses and ranges of weights. A begun sweep keeps its units."""
     budget: Budget
+    """What every study may spend."""
     repeats: Count = Field(default=1, ge=1)
     """Independent searches of every study that searches anything: each with seeds and a race of its own, and with an
     even share of the study's budget."""
     sampler: Sampler = Field(default_factory=Sampler)
+    """How the parameters of trials are chosen."""
     warm_start: WarmStart | None = None
     """Earlier sweeps, as `runs/a` or a list of them: their good values are priors for the sampler `prior`."""
     scheduler: Scheduler = Field(default_factory=NoScheduler)
+    """How bad trials are stopped before their end."""
     score: Score = Field(default_factory=Score)
+    """What a trial is worth."""
     confirm: Confirm = Field(default_factory=Confirm)
+    """The training of the best configs on fresh seeds, and the final seeds."""
     resources: Resources = Field(default_factory=Resources)
+    """What one trial takes of the machine."""
     replay: ReplaySettings = Field(default_factory=ReplaySettings)
+    """The store of samples and teacher maps that all trials share."""
     watchers: tuple[WatcherSource, ...] = ()
     """Functions that are called with every event of the sweep: `live_page`, or third-party watchers."""
     trackers: tuple[TrackerSource, ...] = ()
@@ -87,8 +99,11 @@ class SweepSpec(Strict):
     seed: int = Field(default=0, ge=0, le=2**52)
     """Seeds of the confirm phase and final seeds count up from it."""
     purpose: Literal["search", "ablation"] = "search"
+    """What the sweep is for; `kdsweep ablate` writes ablations."""
     design: str | None = None
+    """The design of an ablation."""
     cells: tuple[Cell, ...] = ()
+    """The part of each study in the design of an ablation."""
     notes: tuple[str, ...] = ()
     """Remarks on the design for the readers of the results."""
     smallest_effect: float = Field(default=0.3, ge=0)

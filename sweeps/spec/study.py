@@ -27,6 +27,7 @@ class Study(Strict):
     """One setting of the scientific parameters, and the nuisance parameters searched for it."""
 
     name: Name
+    """Of the study; by default that of its method."""
     method: str | None = None
     """A method, as the source of the terms: one of ours, `package.module:NAME`, or one that an installed package
     offers. A study without a name is called as its method."""

@@ -1,5 +1,6 @@
 """The command line starts without the large packages: what a command needs is imported when it runs."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import pytest
 
 import analysis
 import kdtrain
+from sweeps import Sweep
 from sweeps.cli import ablate
 from sweeps.cli.app import COMMANDS
 from sweeps.designs import DESIGNS
+from sweeps.outcome.stale import mark_results
 
 OLD_SWEEPS = Path(__file__).with_name("old_sweeps")
 LARGE = ("torch", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "duckdb", "optuna", "ray", "PIL")
@@ -62,6 +65,26 @@ def test_the_status_of_an_unfinished_sweep_loads_neither_torch_nor_pandas(tmp_pa
     ran = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
     assert "not running here" in ran.stdout
     assert ran.stderr.splitlines() == ["['numpy', 'pyarrow', 'PIL']"]
+
+
+def test_the_status_of_a_finished_sweep_reads_what_its_end_wrote(fake, tmp_path):
+    spec = fake.make_spec(studies=["none", "kd"], budget={"trials": 1}, confirm={"top": 1, "seeds": 1})
+    fake.run(spec, tmp_path)
+    sweep = Sweep.open(tmp_path)
+    before = str(sweep.status).splitlines()[-1]
+    sweep.report()
+    ran = subprocess.run(
+        [sys.executable, "-c", CALL.format(calls=[["status", str(tmp_path)]], large=LARGE)],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stderr.splitlines() == ["['numpy', 'pyarrow', 'PIL']"]
+    assert before[:60] in ran.stdout
+    best = tmp_path / "best.yaml"
+    best.write_text(re.sub("(headline: ['\"]?)", r"\1Not ", best.read_text()))
+    assert "verdict: Not " in str(sweep.status)
+    mark_results(sweep.store)
+    assert "verdict: Not " not in str(sweep.status)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""The command `kdsweep init`."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kdtrain.errors import InputError, MissingError
+from sweeps.cli.options import console, number, path
+from sweeps.show.commands import next_command
+
+_HUB = ("huggingface.co", 443)
+"""Where the weights of encoders come from."""
+_STUDENT = "DeepLabV3Plus/tu-mobilenetv3_small_100"
+
+
+def init(
+    spec_file: Annotated[
+        Path, typer.Argument(metavar="SPEC", help="The YAML file to write; it must not exist.", parser=path)
+    ] = Path("sweep.yaml"),
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The folder of your images and label maps, or of a public data set.", parser=path),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names of the classes with commas between them, in the order of their ids or colors."),
+    ] = None,
+    teacher: Annotated[str | None, typer.Option(help="A teacher folder, or fit: the sweep fits one first.")] = None,
+    student: Annotated[
+        str | None, typer.Option(metavar="ARCH/ENCODER", help=f"The network to train, such as {_STUDENT}.")
+    ] = None,
+    pretrained: Annotated[
+        bool | None,
+        typer.Option(
+            "--pretrained/--no-pretrained",
+            help="Whether encoders start from ImageNet weights; by default where this machine can fetch them.",
+        ),
+    ] = None,
+    studies: Annotated[
+        str | None,
+        typer.Option(help="Methods with commas between them, the baseline none first."),
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Hours that the sweep may take.", callback=number(1e-3, 1e5))
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(help="GPUs to run on; by default those of this machine.", callback=number(0, 1024)),
+    ] = None,
+) -> None:
+    """Look at your data and write the spec of a first sweep, with comments; asks for what no option gives.
+
+    Example: [bold]kdsweep init mine.yaml --data data/mine --teacher fit --hours 8[/]
+    """
+    if spec_file.exists() or spec_file.is_symlink():
+        raise InputError(f"{spec_file} exists and is not replaced; give the name of a new file")
+    if not spec_file.absolute().parent.is_dir():
+        raise MissingError(f"{spec_file}: there is no folder {spec_file.absolute().parent}; make it first")
+    folder = path(_answer("--data", data, "Folder of your images and label maps"))
+
+    from kdtrain.data.recognize import recognize
+    from sweeps.designs.first_sweep import STUDIES, Answers, effort, spec_text
+    from sweeps.show.counter import counter
+    from sweeps.spec.spec import parse_spec
+    from sweeps.spec.strict_yaml import parse_yaml
+
+    names = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
+    with counter(console, "reading label maps") as seen:
+        found = recognize(folder, names, seen)
+    for line in found.lines:
+        console.print(line)
+    arch, _, encoder = _answer("--student", student, "Student, as ARCH/ENCODER", _STUDENT).partition("/")
+    if not arch or not encoder:
+        raise InputError(f"--student: must be ARCH/ENCODER, such as {_STUDENT}, got {student}")
+    answers = Answers(
+        name=_sweep_name(spec_file),
+        data=found.content,
+        images=found.images,
+        smallest=found.smallest,
+        one_size=found.one_size,
+        teacher=_teacher(_answer("--teacher", teacher, "Teacher: a teacher folder, or fit", "fit")),
+        arch=arch,
+        encoder=encoder,
+        pretrained=_weights_are_there() if pretrained is None else pretrained,
+        studies=tuple(name.strip() for name in studies.split(",")) if studies else STUDIES,
+        hours=float(_answer("--hours", hours, "Hours that the sweep may take", 8.0)),
+        gpus=_gpus() if gpus is None else gpus,
+        cores=os.cpu_count() or 1,
+    )
+    text = spec_text(answers)
+    parse_spec(parse_yaml(text, str(spec_file)))
+    with spec_file.open("x", encoding="utf-8") as file:
+        file.write(text)
+    spent = effort(answers)
+    per_study = f"{spent.budget} epochs of search for each of {len(answers.studies)} studies"
+    console.print(
+        f"assumed: an epoch of one training takes {spent.seconds:.2g} s; so {answers.hours:g} hours are enough for "
+        f"{per_study}, in trainings of {spent.epochs} epochs"
+    )
+    console.print(f"wrote {spec_file}; next, check it and measure what it costs:")
+    console.print(f"  {next_command('plan', spec_file, data=found.root)}")
+
+
+def _answer(option: str, given: Any, question: str, default: Any = None) -> Any:
+    """The value of an option; where it was not given, what the user types, or the default where nobody can type."""
+    if given is not None:
+        return given
+    if sys.stdin.isatty():
+        return typer.prompt(question, default=default)
+    if default is None:
+        raise InputError(f"{option}: is required where no terminal can ask for it")
+    return default
+
+
+def _teacher(given: str) -> str | None:
+    """The folder of the teacher as the spec names it; none to fit one."""
+    if given == "fit":
+        return None
+    folder = path(given)
+    if not (folder / "model.json").is_file():
+        raise MissingError(f"--teacher: {folder} is not a teacher folder; give one that `kdsweep teacher` made, or fit")
+    return given
+
+
+def _sweep_name(file: Path) -> str:
+    """A name of a sweep made from that of its file."""
+    name = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "-" for letter in file.stem)
+    return name.strip("-") or "sweep"
+
+
+def _gpus() -> int:
+    """GPUs of this machine, without loading torch."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def _weights_are_there() -> bool:
+    """Whether a folder of weights is given, or the hub answers."""
+    if os.environ.get("KDSWEEP_WEIGHTS"):
+        return True
+    try:
+        socket.create_connection(_HUB, timeout=2).close()
+    except OSError:
+        return False
+    return True

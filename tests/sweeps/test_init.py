@@ -1,0 +1,102 @@
+"""`kdsweep init`: from a folder of images to a spec that `kdsweep plan` takes."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+import typer
+from called_command import called
+from test_recognize import colors, fill, palette
+
+from sweeps.designs.first_sweep import Answers, effort, spec_text
+from sweeps.spec.spec import load_spec, parse_spec
+from sweeps.spec.strict_yaml import parse_yaml
+
+ANSWERS = Answers(
+    "mine", {"name": "camvid"}, 367, (360, 480), True, None, "FPN", "resnet18", True, ("none", "cwd"), 8, 1, 16
+)
+INIT = ("--hours", 1, "--no-pretrained", "--gpus", 0)
+
+
+def test_flags_give_a_spec_with_comments_and_the_next_command(tmp_path, monkeypatch, capsys):
+    fill(tmp_path / "my data", "images", "labels", colors)
+    file = tmp_path / "mine.yaml"
+    code, out, err = called(monkeypatch, capsys, "init", file, "--data", tmp_path / "my data", *INIT)
+    assert (code, err) == (0, "")
+    assert shlex.split(out.splitlines()[-1]) == ["kdsweep", "plan", str(file), "--data", str(tmp_path / "my data")]
+    spec = load_spec(file)
+    assert spec.name == "mine"
+    assert spec.teacher_config.student.encoder == "resnet50"
+    assert [study.name for study in spec.studies] == ["none", "kd", "cwd", "cskd"]
+    fields = [line for line in file.read_text().splitlines() if line[:1].isalpha()]
+    before = file.read_text().split("\n")
+    assert all("#" in line or before[before.index(line) - 1].startswith("#") for line in fields)
+
+
+def test_what_is_not_given_is_asked_for_where_somebody_can_answer(tmp_path, monkeypatch, capsys):
+    fill(tmp_path, "images", "labels", palette)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    answers = {"Folder": str(tmp_path), "Student": "FPN/resnet18", "Teacher": "fit", "Hours": "2"}
+    asked = []
+
+    def prompt(question, default=None):
+        asked.append(question.split()[0].strip(",:"))
+        return answers[asked[-1]]
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    assert called(monkeypatch, capsys, "init", "--no-pretrained")[0] == 0
+    assert asked == list(answers)
+    assert load_spec("sweep.yaml").student.arch == "FPN"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["new.yaml"], "--data: is required"),
+        (["old.yaml", "--data", "."], "old.yaml exists and is not replaced"),
+        (["new.yaml", "--data", ".", "--teacher", "images", *INIT], "--teacher: images is not a teacher folder"),
+        (["new.yaml", "--data", ".", "--student", "FPN", *INIT], "--student: must be ARCH/ENCODER"),
+        (["new.yaml", "--data", ".", "--hours", "0.001", "--no-pretrained"], "--hours: must be at least"),
+        (["new.yaml", "--data", ".", "--studies", "none,cwdd", *INIT], "unknown method 'cwdd'"),
+        (["nowhere/new.yaml", "--data", "."], "there is no folder"),
+        (["new.yaml", "--data", "nothing"], "there is no folder"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_write_nothing(tmp_path, monkeypatch, capsys, words, part):
+    fill(tmp_path, "images", "labels")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.yaml").write_text("mine")
+    code, _, err = called(monkeypatch, capsys, "init", *words)
+    assert code == 2
+    assert part in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "new.yaml").exists()
+    assert (tmp_path / "old.yaml").read_text() == "mine"
+
+
+def test_more_hours_give_more_epochs_and_the_search_two_thirds_of_them():
+    few, many = (effort(Answers(**{**vars(ANSWERS), "hours": hours})) for hours in (1, 8))
+    assert few.budget < many.budget
+    for spent in (few, many):
+        fresh = spent.top * spent.seeds * spent.epochs
+        assert 0.5 < spent.budget / (spent.budget + fresh) < 0.85
+
+
+@pytest.mark.parametrize("name", ["yes", "1e3", "a: b", "#ffffff", "null", "wörter", 'quo"te'])
+def test_names_that_yaml_reads_as_something_else_stay_themselves(name):
+    data = {"name": "folder", "classes": [name, "b"], "folders": {"train": {"images": "a", "labels": name}}}
+    text = spec_text(Answers(**{**vars(ANSWERS), "data": data}))
+    assert json.loads(json.dumps(parse_yaml(text, "spec")["data"]["classes"])) == [name, "b"]
+    assert parse_spec(parse_yaml(text, "spec")).data.folders.train.labels == name
+
+
+@pytest.mark.slow
+def test_the_spec_passes_the_plan(tmp_path):
+    fill(tmp_path, "images", "labels", colors)
+    words = ["init", "mine.yaml", "--data", ".", *map(str, INIT), "--student", "FPN/tu-mobilenetv3_small_050"]
+    for command in (words, ["plan", "mine.yaml", "--data", "."]):
+        done = subprocess.run([sys.executable, "-m", "sweeps", *command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
