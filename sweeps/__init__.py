@@ -13,7 +13,6 @@ For use from Python::
 The names are imported when they are first used, so that `import sweeps.x` does not import everything.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from sweeps.packages import find_ours_first, hidden_package, in_ray_worker
@@ -22,6 +21,8 @@ if (_problem := hidden_package()) is not None:
     if not in_ray_worker():
         raise ImportError(_problem)
     find_ours_first()
+
+from kdtrain.lazy_names import lazily
 
 if TYPE_CHECKING:
     from sweeps.outcome.best_file import best_config
@@ -39,12 +40,4 @@ _MODULES = {
     "best_config": "sweeps.outcome.best_file",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _MODULES)

@@ -16,6 +16,7 @@ from sweeps.attempt.inputs import Inputs
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
 from sweeps.attempt.teachers import Fit, Teacher, fit_here, prepare_teacher, present_teacher
 from sweeps.calibrate import Measure, calibrate, measure_here
+from sweeps.check import check, foreign_notice
 from sweeps.driver.driver import Driver
 from sweeps.driver.growth import as_begun, check_begun
 from sweeps.launch.inline import run_inline
@@ -26,7 +27,6 @@ from sweeps.outcome.failures import failed_by_cause
 from sweeps.outcome.results import Results, conclude
 from sweeps.outcome.stale import mark_results
 from sweeps.outcome.words import read_words
-from sweeps.plan import check, foreign_notice
 from sweeps.rehearsals import Perform, perform_here, rehearse_sweep
 from sweeps.show.counter import class_counter
 from sweeps.show.next_step import next_step

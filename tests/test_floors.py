@@ -20,6 +20,8 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "sweep",
         "hours run",
         "plan",
+        "cost",
+        "check study_plan",
         "designs launch show",
         "trackers",
         "calibrate",

@@ -80,7 +80,7 @@ class Endings:
             self._append(trial_events.Retried(trial.id, reason, crash.failure, gpu))
             return
         self._append(trial_events.Ended(trial.id, TrialState.FAILED, reason, TrialOutcome(), crash.failure))
-        if count := failed_alike([self._state.of_study(study.name) for study in self._spec.studies]):
+        if count := failed_alike(self._state.tally, [study.name for study in self._spec.studies]):
             cause = f"the first {count} trials all failed, in every study: {crash.error}"
             self._append(sweep_events.Aborted(cause))
             raise SweepAborted(f"{cause}; correct the cause and run the same command again, nothing is lost")

@@ -86,19 +86,26 @@ def _last_evaluation(config: TrainConfig) -> int:
     return (config.epochs - 1) // config.evaluate_every * config.evaluate_every
 
 
+def most_begun(spec: SweepSpec, study: Study) -> int:
+    """Trials of each search of a study at most, if none fails: with a budget of epochs, if the first rung stops all."""
+    stops, budget, most = rungs(spec, study), spec.search_budget, most_trials(spec, study)
+    if not stops or budget.epochs is None:
+        return most
+    by_epochs = max(most, math.floor((budget.epochs - spec.epochs[study.name] / 2) / min(stops)) + 1)
+    return by_epochs if budget.trials is None else min(by_epochs, budget.trials)
+
+
+def most_epochs(spec: SweepSpec, study: Study) -> int:
+    """Epochs of each search of a study at most."""
+    epochs, budget = spec.epochs[study.name], spec.search_budget
+    if budget.epochs is None or not rungs(spec, study):
+        return most_trials(spec, study) * epochs
+    return min(most_begun(spec, study) * epochs, math.floor(budget.epochs + epochs / 2))
+
+
 def most_stopped(spec: SweepSpec, study: Study) -> int:
     """Trials of each search of a study that are stopped early, at most."""
-    stops, budget = rungs(spec, study), spec.search_budget
-    if not stops:
-        return 0
-    by_epochs = math.inf if budget.epochs is None else budget.epochs / stops[0]
-    return int(min(by_epochs, math.inf if budget.trials is None else budget.trials))
-
-
-def _bound(spec: SweepSpec, study: Study) -> float:
-    """Trials of a search at most; early stopping saves epochs for more, unless trials are limited."""
-    most = most_trials(spec, study)
-    return most if not rungs(spec, study) else spec.search_budget.trials or math.inf
+    return most_begun(spec, study) if rungs(spec, study) else 0
 
 
 def _sampler(spec: SweepSpec) -> Iterator[str]:
@@ -115,7 +122,7 @@ def _sampler(spec: SweepSpec) -> Iterator[str]:
         for path, domain in _domains(spec):
             for field in sorted({"prior", "confidence"} & domain.model_fields_set):
                 yield f"{path}.{field}: only the sampler {_with_priors()} looks at it, and the sampler is {name}"
-    most = max((_bound(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
+    most = max((most_begun(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
     if has_startup(name) and 0 < most <= startup:
         yield (
             f"sampler.startup: {name} learns from trials once there are {startup}, and {_a_search(spec)} has at most "
@@ -173,7 +180,7 @@ def _budget(spec: SweepSpec, study: Study) -> Iterator[str]:
             )
     if (count := size(space)) < most:
         yield f"budget: the space holds {count} configs, fewer than the {most} trials of the budget{_of_search(spec)}"
-    if confirms(spec) and spec.confirm.top > (bound := min(_bound(spec, study), count)):
+    if confirms(spec) and spec.confirm.top > (bound := min(most_begun(spec, study), count)):
         yield f"confirm.top: {spec.confirm.top} is more than the {bound} configs that {_a_search(spec)} tries"
 
 

@@ -4,9 +4,11 @@ Pure functions of what has failed so far.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from sweeps.ledger.failure import Failure
+from sweeps.ledger.tally import Tally
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import TrialState
 
@@ -41,18 +43,25 @@ def larger_gpu_share(failure: Failure, gpu: float) -> float | None:
     return math.ceil(gpu) if failure == "out_of_memory" and gpu else None
 
 
-def failed_alike(studies: Iterable[Sequence[TrialRecord]]) -> int:
+def failed_alike(tally: Tally[TrialRecord], studies: Sequence[str]) -> int:
     """How many trials have failed, if all that have ended failed with one error; else 0.
 
     Args:
-        studies: The trials of every study; of each of them some must have ended, see `ABORT_AFTER`.
+        tally: The counts of the trials.
+        studies: The names of the studies; of each of them some trials must have ended, see `ABORT_AFTER`.
     """
-    ended = [[trial for trial in trials if trial.state.is_over] for trials in studies]
-    each = math.ceil(ABORT_AFTER / len(ended))
-    if any(len(trials) < each for trials in ended):
-        return 0
-    together = [trial for trials in ended for trial in trials]
-    if any(trial.state is not TrialState.FAILED for trial in together):
-        return 0
-    causes = {(trial.reason or "").splitlines()[0] for trial in together}
-    return len(together) if len(causes) == 1 else 0
+    failed = 0
+    for study in studies:
+        of_study: Counter[TrialState] = Counter()
+        for (state, _), count in tally.states.get(study, Counter()).items():
+            of_study[state] += count if state.is_over else 0
+        if of_study.total() != of_study[TrialState.FAILED] or of_study.total() < math.ceil(ABORT_AFTER / len(studies)):
+            return 0
+        failed += of_study.total()
+    causes = (_cause(trial) for trial in tally.broken.values() if trial.study in studies)
+    first = next(causes)
+    return failed if all(cause == first for cause in causes) else 0
+
+
+def _cause(trial: TrialRecord) -> str:
+    return (trial.reason or "").partition("\n")[0]

@@ -163,7 +163,7 @@ class TuneBridge:
         self.stop_request = stop_request
         self.trial_of: dict[str, str] = {}
         self.gpu_of: dict[str, float] = {}
-        """The GPUs of every trial that was handed out, by its id."""
+        """The GPUs of every trial that is handed out, by its id."""
         self._gpus = gpus
         self.failure: BaseException | None = None
         self._teacher = None if teacher is None else {"store": str(teacher.store), "digest": teacher.card.digest}
@@ -223,10 +223,10 @@ class TuneBridge:
             if "report" in message:
                 stop = self.driver.report(trial, EpochReport.from_dict(message["report"])) == "stop"
                 if stop:
-                    del self.trial_of[tune_id]
+                    self._take_back(tune_id)
                     self.driver.ended(trial, None)
                 return stop
-            del self.trial_of[tune_id]
+            self._take_back(tune_id)
             if "result" in message:
                 self.driver.ended(trial, TrainResult.from_dict(message["result"]))
             else:
@@ -236,11 +236,18 @@ class TuneBridge:
 
     def lost(self, tune_id: str, error: str) -> None:
         """Record that the process or node of a trial was lost."""
-        trial = self.trial_of.pop(tune_id, None)
+        trial = self._take_back(tune_id)
         if trial is not None:
             failure = cause_of(error)
             with self.keeping_failure():
                 self.driver.ended(trial, Crash(_LOST[failure], error, failure))
+
+    def _take_back(self, tune_id: str) -> str | None:
+        """Forget an attempt that has ended; returns its trial, none if it is not handed out."""
+        trial = self.trial_of.pop(tune_id, None)
+        if trial is not None:
+            self.gpu_of.pop(trial, None)
+        return trial
 
     def _assignment(self, trial: TrialRecord) -> Mapping[str, object]:
         return {

@@ -18,8 +18,8 @@ from sweeps.ledger.trial_state import TrialState
 from sweeps.outcome.audit_rows import audit_rows
 from sweeps.outcome.loaded import load_state
 from sweeps.outcome.tabulate import rows, short_frames, write_tables
-from sweeps.plan import _study_plan
 from sweeps.show.progress import _epochs_left, summarize
+from sweeps.study_plan import study_plan
 
 
 def late(fake):
@@ -228,11 +228,11 @@ def test_progress_counts_audits_as_work_that_is_left_but_not_as_trials_of_a_stud
 
 def test_the_plan_has_the_cost_of_audits(fake):
     spec = spec_of(fake, 0.5)
-    plan = _study_plan(spec, spec.studies[0])
+    plan = study_plan(spec, spec.studies[0])
     assert (plan.audits, plan.audit_epochs) == (3, 9)
     by_epochs = spec_of(fake, 0.5, budget={"epochs": 40})
-    assert _study_plan(by_epochs, spec.studies[0]).audits == 20, "a stopped trial has cost one epoch at least"
-    assert _study_plan(spec_of(fake, None), spec.studies[0]).audits == 0
+    assert study_plan(by_epochs, spec.studies[0]).audits == 20, "a stopped trial has cost one epoch at least"
+    assert study_plan(spec_of(fake, None), spec.studies[0]).audits == 0
 
 
 def test_a_share_that_is_none_is_refused(fake):

@@ -14,9 +14,9 @@ from rich.console import Console
 from kdtrain import InputError, Machine
 from kdtrain.data.camvid import CLASSES
 from kdtrain.data.fetch import SOURCES
+from sweeps.check import check
 from sweeps.cli import main
 from sweeps.ledger.environment import describe_data
-from sweeps.plan import check
 from sweeps.plan import plan as make_plan
 from sweeps.run import run_sweep
 from sweeps.spec.spec import parse_spec

@@ -99,6 +99,15 @@ def finish(bridge, name, *reports):
     bridge.driver.ended(trial, TrainResult("diverged", 2, (), "it was not finite"))
 
 
+def test_the_gpus_of_a_trial_that_has_ended_are_forgotten(make_bridge):
+    bridge = make_bridge()
+    with bridge.driver:
+        begin(bridge, "a")
+        assert list(bridge.gpu_of) == list(bridge.trial_of.values()) != []
+        bridge.lost("a", "the node died")
+        assert bridge.gpu_of == bridge.trial_of == {}
+
+
 def test_the_first_trial_has_the_gpu_alone_and_the_next_ones_share_it(make_bridge, fake):
     bridge = make_bridge()
     with bridge.driver as driver:

@@ -11,9 +11,10 @@ from PIL import Image
 from kdtrain.config import Machine
 from kdtrain.errors import InputError
 from sweeps import cli
+from sweeps.check import check
 from sweeps.designs.forecast import forecast
 from sweeps.driver import config_check
-from sweeps.plan import check, plan
+from sweeps.plan import plan
 from sweeps.spec.spec import load_spec
 
 torch.set_num_threads(1)

@@ -6,7 +6,8 @@ from kdtrain.data import Streets
 from kdtrain.errors import InputError
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import save_model
-from sweeps.plan import check, plan
+from sweeps.check import check
+from sweeps.plan import plan
 from sweeps.spec.spec import parse_spec
 
 STREETS = {"name": "streets", "size": [32, 64], "counts": {"train": 8, "select": 2, "test": 2}}
@@ -117,3 +118,22 @@ def test_a_teacher_that_may_have_seen_select_is_pointed_out(fake, tmp_path, trai
     assert len(sentences) == warns
     if warns:
         assert f"was trained on {trained_on}, and the data of this sweep are streets (select: train000)" in sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("budget", "scheduler", "trials", "unstopped", "epochs"),
+    [
+        ({"epochs": 130}, {"name": "halving", "grace": 1, "factor": 3}, 128, 22, 133),
+        ({"epochs": 130, "trials": 50}, {"name": "halving", "grace": 1, "factor": 3}, 50, 22, 133),
+        ({"epochs": 130}, {"name": "none"}, 22, 22, 132),
+        ({"trials": 5}, {"name": "halving", "grace": 1, "factor": 3}, 5, 5, 30),
+    ],
+)
+def test_the_trials_of_a_budget_of_epochs_have_an_upper_bound(fake, budget, scheduler, trials, unstopped, epochs):
+    spec = make(fake, studies=["none"], teacher=None, budget=budget, scheduler=scheduler, confirm={"top": 0})
+    made = plan(spec, Machine())
+    assert (made.trials, made.least_trials, made.epochs) == (trials, unstopped, epochs)
+    if trials > unstopped:
+        assert f"{unstopped} trials x 6 epochs if none is stopped early, at most {trials} trials" in made.render()
+        assert f"at least {unstopped} and at most {trials} trials" in made.render()
+        assert " to " in next(text for text in made.render().splitlines() if text.startswith("disk: about "))

@@ -17,11 +17,11 @@ from sweeps.driver.samplers.beliefs import Belief
 from sweeps.driver.samplers.prior import PriorSampler
 from sweeps.driver.samplers.ranking import Ranked
 from sweeps.outcome.tabulate import write_tables
-from sweeps.plan import _searched
 from sweeps.spec.paths import shares
 from sweeps.spec.pulls import stand_in
 from sweeps.spec.settings import Sampler
 from sweeps.spec.spec import load_spec
+from sweeps.study_plan import searched_in_words
 
 LR = {"low": 0.001, "high": 0.1, "log": True}
 
@@ -97,7 +97,7 @@ def test_the_published_value_is_the_prior_where_none_is_given(fake):
     assert priors["optimizer.lr"] == published.optimizer.lr
     assert priors["optimizer.momentum"] == 0.8
     assert priors["optimizer.weight_decay"] is None
-    words = _searched(spec, study)
+    words = searched_in_words(spec, study)
     assert words["optimizer.lr"] == f"0.001 to 0.1, log, prior {published.optimizer.lr:g}"
     assert words["optimizer.momentum"] == "0.5 to 0.99, prior 0.8, low confidence"
     assert words["optimizer.weight_decay"] == "0.01 to 0.1, log, prior none"
@@ -105,9 +105,9 @@ def test_the_published_value_is_the_prior_where_none_is_given(fake):
 
 def test_the_plan_says_that_the_pull_of_a_published_weight_is_known_later(fake):
     spec = fake.make_spec(studies=["kd"], units="pull", sampler={"name": "prior"})
-    words = _searched(spec, spec.studies[0])
+    words = searched_in_words(spec, spec.studies[0])
     assert words["terms.pixel_kd.pull"].endswith(", prior of the published weight, once pulls are measured")
-    assert "prior" not in str(_searched(fake.make_spec(studies=["kd"]), spec.studies[0]))
+    assert "prior" not in str(searched_in_words(fake.make_spec(studies=["kd"]), spec.studies[0]))
 
 
 def test_a_prior_that_no_sampler_looks_at_is_said(fake):

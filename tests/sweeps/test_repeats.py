@@ -19,9 +19,9 @@ from sweeps.ledger.state import SweepState
 from sweeps.outcome.freeze import freeze
 from sweeps.outcome.loaded import load_state
 from sweeps.outcome.tabulate import rows, short_frames, write_tables
-from sweeps.plan import _study_plan
 from sweeps.show.progress import summarize
 from sweeps.store.store import Store, open_store
+from sweeps.study_plan import study_plan
 
 HALVING = {"name": "halving", "grace": 1, "factor": 2}
 STUDIES = ("none", "kd")
@@ -273,11 +273,11 @@ def test_a_budget_without_searches_to_share_it_is_not_refused(fake):
 
 def test_the_plan_shows_how_the_budget_is_shared(fake):
     spec = repeated(fake, repeats=3, confirm={"top": 4, "seeds": 3})
-    shown = _study_plan(spec, spec.study("kd"))
+    shown = study_plan(spec, spec.study("kd"))
     assert (shown.searches, shown.trials, shown.search_epochs, shown.confirm_runs) == (3, 12, 36, 3 * 10)
     assert shown.confirm_text == "fresh seeds, in 2 rounds: 4 configs x 1, 2 configs x 3, 10 for each of 3 searches"
     alone = repeated(fake, repeats=1)
-    assert _study_plan(alone, alone.study("kd")).confirm_text == "fresh seeds"
+    assert study_plan(alone, alone.study("kd")).confirm_text == "fresh seeds"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from sweep_command import LIBRARY_NETWORK
 
 from kdtrain.config import Machine, TrainConfig
 from sweeps.attempt.replay_plan import plan_replay
-from sweeps.plan import check
+from sweeps.check import check
 from sweeps.spec.spec import parse_spec
 
 IMAGES, SIZE = 100, (32, 48)

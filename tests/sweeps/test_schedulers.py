@@ -17,9 +17,9 @@ from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.loaded import load_state
 from sweeps.outcome.tabulate import rows
-from sweeps.plan import _study_plan
 from sweeps.spec import schedulers
 from sweeps.spec.spec import parse_spec
+from sweeps.study_plan import study_plan
 
 KINDS = [
     {"name": "halving", "factor": 2},
@@ -192,7 +192,7 @@ def test_a_spec_comes_back_from_its_dump(fake, settings):
 def test_the_plan_says_where_trials_are_stopped(fake):
     def words(**settings):
         spec = fake.make_spec(scheduler=settings)
-        return _study_plan(spec, spec.studies[0]).early_stopping
+        return study_plan(spec, spec.studies[0]).early_stopping
 
     assert words(name="none") == ""
     assert words(name="halving", factor=2) == "rungs at epochs 1, 2, 4"
@@ -204,7 +204,7 @@ def test_the_plan_says_where_trials_are_stopped(fake):
 def test_the_plan_says_from_which_evaluation_the_brackets_of_hyperband_are_stopped(fake, tmp_path):
     changes = {"studies": ["none"], "train": {"epochs": 10, "evaluate_every": 5}, "budget": {"trials": 40}}
     spec = fake.make_spec(**changes, scheduler={"name": "hyperband"}, sampler={"name": "random"})
-    words = _study_plan(spec, spec.studies[0]).early_stopping
+    words = study_plan(spec, spec.studies[0]).early_stopping
     # rungs 1, 3 and 9 make brackets of 27, 12, 6 and 4 in 49; 1 and 3 are both evaluated at 5, and 9 only at the end
     assert words == "rungs at epochs 1, 3: 80% from epoch 5, 20% to the end"
     trials = fake.run(spec, tmp_path).of_study("none", "search")

@@ -3,9 +3,9 @@
 import pytest
 
 from kdtrain.errors import InputError
+from sweeps.check import foreign_notice
 from sweeps.driver.growth import growth
 from sweeps.launch.inline import run_inline
-from sweeps.plan import foreign_notice
 from sweeps.show.watchers import find_watchers, make_watchers
 from sweeps.store.store import Store
 

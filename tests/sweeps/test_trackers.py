@@ -6,10 +6,10 @@ import time
 import pytest
 
 from kdtrain.errors import InputError
+from sweeps.check import foreign_notice
 from sweeps.driver.growth import growth
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.read_state import read_state
-from sweeps.plan import foreign_notice
 from sweeps.spec.overrides import overridden
 from sweeps.spec.spec import parse_spec
 from sweeps.store.store import Store

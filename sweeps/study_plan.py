@@ -1,0 +1,117 @@
+"""What a study will do: its trials and epochs at most, its early stopping and its trainings on fresh seeds."""
+
+import math
+from dataclasses import dataclass
+
+from analysis.selection.halving import all_seeds, trainings
+from kdtrain.methods import Method, Term, get_method
+from sweeps.driver.allocation import most_trials
+from sweeps.driver.idle_settings import most_begun, most_epochs, most_stopped, rungs
+from sweeps.driver.sampler import uses_priors
+from sweeps.driver.scheduler import make_scheduler
+from sweeps.spec.paths import in_words
+from sweeps.spec.settings import Confirm
+from sweeps.spec.spec import SweepSpec
+from sweeps.spec.study import Study
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One study: what it is, and how many trials and epochs it takes at most."""
+
+    name: str
+    title: str
+    terms: tuple[str, ...]
+    fixed: dict[str, str]
+    space: dict[str, str]
+    epochs: int
+    trials: int
+    unstopped: int
+    """Trials if none is stopped early; with a budget of epochs, others can follow a stopped one."""
+    search_epochs: int
+    confirm_runs: int
+    confirm_text: str
+    is_baseline: bool
+    searches: int = 1
+    """Independent searches, which share the trials evenly."""
+    rungs: tuple[int, ...] = ()
+    """Epochs at which a trial may be stopped early."""
+    early_stopping: str = ""
+    """The same in words."""
+    audits: int = 0
+    """Stopped trials that are trained to their end, about as many at most."""
+    audit_epochs: int = 0
+    """Epochs that they take beside the budget."""
+    looks: tuple[int, ...] = ()
+    """Seeds at which the confirm phase may end, because the comparison is decided."""
+    runs_after_first_look: int = 0
+    """Runs of the confirm phase that such an end saves at most."""
+
+    @property
+    def search_text(self) -> str:
+        """The trials of its searches, in words."""
+        trials, unstopped = self.trials // self.searches, self.unstopped // self.searches
+        each = f"{unstopped} trial{'s' * (unstopped > 1)} x {self.epochs} epochs"
+        if trials > unstopped:
+            each = f"{each} if none is stopped early, at most {trials} trials"
+        return each if self.searches == 1 else f"{self.searches} independent searches x {each}"
+
+
+def searched_in_words(spec: SweepSpec, study: Study) -> dict[str, str]:
+    """What a study searches, with the priors where the sampler looks at them."""
+    if not uses_priors(spec.sampler.name):
+        return {path: in_words(domain) for path, domain in spec.space_of(study).items()}
+    later = dict.fromkeys(spec.pulls_of_weights(study), "of the published weight, once pulls are measured")
+    return {
+        path: in_words(domain) + ("" if domain.has_prior else f", prior {later.get(path, 'none')}")
+        for path, domain in spec.space_with_priors(study).items()
+    }
+
+
+def study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
+    """The plan of a study."""
+    config = spec.config_for(study)
+    method = get_method(study.method) if study.method else None
+    space = spec.space_of(study)
+    searches, unstopped, trials = spec.repeats_of(study), most_trials(spec, study), most_begun(spec, study)
+    search_epochs = most_epochs(spec, study)
+    rounds, stops = spec.confirm.rounds, rungs(spec, study)
+    scheduler, every = make_scheduler(spec.scheduler), config.evaluate_every
+    audits = math.ceil(spec.scheduler.audit * searches * most_stopped(spec, study))
+    return StudyPlan(
+        name=study.name,
+        title=_title(method) if method and not study.terms else "terms given in the spec",
+        terms=tuple(_term_text(term) for term in config.active_terms),
+        fixed={path: str(value) for path, value in study.set.items()},
+        space=searched_in_words(spec, study),
+        epochs=config.epochs,
+        trials=searches * trials,
+        unstopped=searches * unstopped,
+        search_epochs=searches * search_epochs,
+        confirm_runs=searches * trainings(rounds, trials) if space else all_seeds(rounds),
+        confirm_text=_fresh_seeds(spec.confirm, trials, searches) if space else "fresh seeds",
+        is_baseline=study == spec.baseline,
+        searches=searches,
+        rungs=tuple(stops),
+        early_stopping=scheduler.words(stops, config.epochs, every) if stops else "",
+        audits=audits,
+        audit_epochs=audits * (config.epochs - stops[0]) if stops else 0,
+        looks=spec.confirm.looks,
+        runs_after_first_look=(searches if space else 1) * rounds[-1].seeds if spec.confirm.looks else 0,
+    )
+
+
+def _term_text(term: Term) -> str:
+    return f"{term.name} x {term.weight:g}" if term.pull is None else f"{term.name} at a pull of {term.pull:g}"
+
+
+def _fresh_seeds(confirm: Confirm, configs: int, searches: int) -> str:
+    rounds = [f"{min(each.alive, configs)} configs x {each.seeds}" for each in confirm.rounds]
+    text = f"fresh seeds, in {len(rounds)} rounds: {', '.join(rounds)}" if len(rounds) > 1 else "fresh seeds"
+    if searches == 1:
+        return text
+    return f"{text}, {trainings(confirm.rounds, configs)} for each of {searches} searches"
+
+
+def _title(method: Method) -> str:
+    return f"{method.title} ({method.citation.rstrip('.')})" if method.citation else method.title
