@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.canvas import DOT, INK, Figure
-from analysis.figures.marks import Curve, Dots
+from analysis.figures.marks import CLOUD, Curve, Dots
 from analysis.formats import points, share
 from analysis.search.importance import lifted
 
@@ -61,8 +61,10 @@ def isolation(buckets: pd.DataFrame, dots: pd.DataFrame, log: bool = False) -> F
         figure.x.name(list(order))
     titles = [f"{trial}: {points(score)}" for trial, score in zip(dots["trial_id"], dots["score"], strict=True)]
     y = 100 * lifted(dots["score"]).to_numpy()
-    symbols = np.where(y > 100 * dots["score"], "down-open", "circle").tolist()
-    figure.add(Dots(x, y, "#3f7fd6", 6, symbols, 0.5, titles, list(dots["trial_id"])))
+    collapsed = y > 100 * dots["score"].to_numpy()
+    for symbol, part in (("circle", ~collapsed), ("down-open", collapsed)):
+        names = ([titles[at] for at in np.flatnonzero(part)], list(dots["trial_id"][part]))
+        figure.add(Dots(x[part], y[part], "#3f7fd6", 6, symbol, 0.5, *(names if len(dots) <= CLOUD else ())))
     for row in buckets.to_dict("records"):
         ends = [row["low"], row["high"]] if numeric else [order[row["label"]] - 0.35, order[row["label"]] + 0.35]
         looks = ((row["best"], _BEST, 1.5, "best"), (row["upper"], INK, 3.5, "upper quartile"))

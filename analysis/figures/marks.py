@@ -16,8 +16,8 @@ Place = Callable[[object, object], tuple[np.ndarray, np.ndarray]]
 Values = Sequence[float] | np.ndarray
 WIDE = 1000
 """How wide lines are drawn before they are stretched."""
-_CLOUD = 600
-"""From so many dots of one look on they are one path without tooltips, which keeps the page small."""
+CLOUD = 300
+"""In a figure of more dots none has a tooltip: circles of one look are then one path, which keeps the page small."""
 _SHAPES = {
     "square": "M-{r} -{r}H{r}V{r}H-{r}Z",
     "diamond": "M0 -{R}L{R} 0L0 {R}L-{R} 0Z",
@@ -120,10 +120,11 @@ class Dots:
         return self.x, self.y
 
     def draw(self, place: Place) -> str:
-        """An element for each, or one path for a cloud of equal circles."""
+        """An element for each, or one path for equal circles without tooltips."""
         count = len(self.x)
         x, y = place(self.x, self.y)
-        if count > _CLOUD and isinstance(self.symbol, str) and isinstance(self.color, str):
+        alike = self.symbol == "circle" and isinstance(self.size, int | float)
+        if alike and isinstance(self.color, str) and not self.titles and not self.trials:
             dots = "".join(f"M{_short(WIDE * a)} {_short(b)}h0" for a, b in _finite(x, y))
             look = f'stroke="{escape(self.color)}" stroke-width="{self.size}" stroke-linecap="round"'
             return stretch(_path(dots, f'{look} stroke-opacity="{self.opacity:g}"'))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.canvas import INK, Colors, Figure, wrapped
-from analysis.figures.marks import Curve, Dots, Text
+from analysis.figures.marks import CLOUD, Curve, Dots, Text
 from analysis.figures.scale import Scale, tick_text
 from analysis.formats import points
 from analysis.search.importance import lifted
@@ -57,8 +57,9 @@ def slice_of(frame: pd.DataFrame, domains: Mapping[str, Domain], palette: Colors
             ]
             y = list(score[part.index].fillna(low - step / 2))
             look = (8, symbol, 0.75) if state == State.COMPLETE else (6, symbol, 0.5)
-            color, trials = palette.get(str(study), INK), list(part["trial_id"])
-            figure.add(Dots([v for v, here in zip(x, at, strict=True) if here], y, color, *look, titles, trials))
+            about = (titles, list(part["trial_id"])) if len(frame) <= CLOUD else ()
+            across, color = [v for v, here in zip(x, at, strict=True) if here], palette.get(str(study), INK)
+            figure.add(Dots(across, y, color, *look, *about))
     return figure
 
 

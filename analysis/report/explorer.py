@@ -24,7 +24,7 @@ from analysis.tables.states import State
 
 MOST_RUNS, MOST_COLUMNS, MOST_POINTS = 500, 8, 40
 """How many runs and parameters the table shows, and how many points of a learning curve the details."""
-_MOST_LINES = 200
+_MOST_LINES = 100
 """Trials of a study that are drawn over its parameters."""
 
 

@@ -9,7 +9,7 @@ from analysis.report import html as page
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_spaces
 
-MANY_DOTS = 2000
+MANY_DOTS = 800
 
 
 def slices(tables: Tables, frame: pd.DataFrame, palette: Colors) -> str:

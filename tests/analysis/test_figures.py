@@ -6,7 +6,7 @@ import pytest
 from analysis.figures import results as plots
 from analysis.figures import search as search_plots
 from analysis.figures.canvas import BASELINE, Figure, colors
-from analysis.figures.marks import Box, Curve, Dots
+from analysis.figures.marks import CLOUD, Box, Curve, Dots
 from analysis.figures.scale import Scale
 from analysis.figures.space import parallel, slice_of
 from analysis.search.history import drawn_values, incumbents, learning_curves, responses, spending
@@ -156,3 +156,17 @@ def test_a_class_difference_is_filled_where_its_interval_leaves_out_zero():
     assert [value for value in intervals.x if value == value] == pytest.approx([-3, 1, 1, 3])
     assert list(marks.symbol) == ["square-open", "square"]
     assert drawing.y.labels == ["car", "road"]
+
+
+def test_many_dots_are_one_path_without_tooltips(empty_sweep):
+    sweep = empty_sweep()
+    sweep.study("none", is_baseline=True)
+    for place in range(CLOUD + 1):
+        sweep.trial("none", 0.3 + place / 1000, params={"optimizer.lr": 0.01})
+    tables = sweep.tables()
+    frame, domain = drawn_values(tables), read_spaces(tables)["none"]["optimizer.lr"]
+    few, many = (
+        slice_of(frame.iloc[:count], {"none": domain}, {"none": "gray"}).draw() for count in (CLOUD, CLOUD + 1)
+    )
+    assert (few.count("<circle"), many.count("<circle")) == (CLOUD, 0)
+    assert many.count("h0") == CLOUD + 1

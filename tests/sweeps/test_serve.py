@@ -13,6 +13,7 @@ from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import follow, ledger
 from sweeps.ledger.follow import Follower
 from sweeps.ledger.read_state import read_state
+from sweeps.outcome.best_file import trial_config
 from sweeps.show.served import ServedSweep
 from sweeps.show.server import HOST, Server
 from sweeps.store.store import Store
@@ -153,3 +154,13 @@ def test_a_taken_port_is_one_sentence(monkeypatch, capsys, serving, tmp_path):
     code, _, error = called(monkeypatch, capsys, "serve", tmp_path, "--port", port)
     assert code == 2
     assert error.startswith(f"error: --port: 127.0.0.1:{port} cannot be used (Address already in use); give another")
+
+
+def test_the_config_of_any_trial_can_be_trained_again(fake, tmp_path):
+    state = fake.run(fake.make_spec(), tmp_path)
+    for trial in state.trials.values():
+        config, teacher = trial_config(str(tmp_path), trial.id)
+        assert config.model_dump(mode="json") == trial.config
+        assert (teacher is None) == (config.teacher is None)
+    with pytest.raises(InputError, match=r"^--trial: must be a trial of .*, got 'none-77'; did you mean none-"):
+        trial_config(str(tmp_path), "none-77")
