@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NOT_ON_WINDOWS = """
 import importlib, os, pathlib, signal, sys
 import numpy, optuna, pandas, pyarrow.dataset, ray.tune, rich.live, segmentation_models_pytorch, scipy.stats, torch
-import typer, matplotlib.figure, plotly.graph_objects, statsmodels.formula.api, PIL.Image
+import typer, matplotlib.figure, statsmodels.formula.api, PIL.Image
 import asyncio, multiprocessing, pty, subprocess
 for name in ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "readline", "syslog"):
     sys.modules[name] = None

@@ -179,7 +179,7 @@ def _adds(column: np.ndarray, blocks: np.ndarray, others: Sequence[np.ndarray]) 
     if not len(column):
         return False
     explained = np.column_stack([blocks, *others])
-    rest = column - explained @ np.linalg.lstsq(explained, column)[0]
+    rest = column - explained @ np.linalg.lstsq(explained, column, rcond=None)[0]
     return bool(np.linalg.norm(rest) > _ALIKE * np.sqrt(len(column)))
 
 
@@ -193,11 +193,13 @@ def _aliases(
         explained = np.column_stack([blocks, *(columns[other] for other in kept)])
         place = blocks.shape[1] + kept.index(effect)
         dropped = [other for other in columns if other not in kept]
-        weights = {other: np.linalg.lstsq(explained, columns[other])[0][place] for other in dropped}
+        weights = {other: np.linalg.lstsq(explained, columns[other], rcond=None)[0][place] for other in dropped}
     else:
         others = [other for other in columns if other != effect]
         explained = np.column_stack([blocks, *(columns[other] for other in others)])
-        weights = dict(zip(others, np.linalg.lstsq(explained, columns[effect])[0][blocks.shape[1] :], strict=True))
+        weights = dict(
+            zip(others, np.linalg.lstsq(explained, columns[effect], rcond=None)[0][blocks.shape[1] :], strict=True)
+        )
     return [_label(other, names) for other, weight in weights.items() if abs(weight) > _ALIKE]
 
 

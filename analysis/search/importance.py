@@ -7,6 +7,7 @@ matter (as in Kursa & Rudnicki 2010). A parameter that does not beat all probes 
 matter.
 """
 
+import inspect
 import math
 import warnings
 from itertools import pairwise
@@ -243,7 +244,10 @@ def _evaluator(method: str, rng: np.random.Generator) -> "optuna.importance.Base
 
     if method == "fanova":
         return FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=int(rng.integers(2**31)))
-    return PedAnovaImportanceEvaluator(target_quantile=TOP)
+    parameters = inspect.signature(PedAnovaImportanceEvaluator).parameters
+    quantile = "target_quantile" if "target_quantile" in parameters else "baseline_quantile"  # its name in Optuna 4
+    options: dict[str, Any] = {quantile: TOP}
+    return PedAnovaImportanceEvaluator(**options)
 
 
 def _as_optuna(configs: pd.DataFrame, space: Space) -> "optuna.Study":

@@ -241,7 +241,7 @@ def _bits_of_bmp(content: bytes) -> int:
 def _raw_mode(image: Image.Image) -> str:
     """How the samples lie in a file that is not loaded yet, as Pillow names it."""
     tiles = getattr(image, "tile", [])
-    arguments = tiles[0].args if tiles else image.mode
+    arguments = tiles[0][3] if tiles else image.mode
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 

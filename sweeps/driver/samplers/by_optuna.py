@@ -22,6 +22,10 @@ _Said = tuple[Worth | None, bool]
 """What a trial says about its parameters, and whether it is unfinished."""
 _NOON = datetime(2000, 1, 1, 12)
 """Optuna wants to know when a trial ran, and no sampler looks at it."""
+_HAS_CONSTRAINTS = hasattr(FrozenTrial, "set_constraint")
+"""Whether a trial holds its constraints, as from Optuna 5; before, a sampler looks for them in a function's answers."""
+_CONSTRAINTS = "constraints"
+"""Where Optuna 4 looks for the answers."""
 
 
 class RandomSampler:
@@ -51,7 +55,8 @@ class TPESampler:
             translated = self._translated[best_first] = _Translated(space)
         shown = best_first.bounded()
         learns = best_first.informative >= self._startup
-        sampler = _Estimator(n_startup_trials=0 if learns else len(shown) + 1, seed=_optuna_seed(seed))
+        settings: dict[str, Any] = {} if _HAS_CONSTRAINTS else {"constraints_func": _constraints}
+        sampler = _Estimator(n_startup_trials=0 if learns else len(shown) + 1, seed=_optuna_seed(seed), **settings)
         return _ask(sampler, translated.distributions, translated(best_first, shown))
 
 
@@ -154,6 +159,10 @@ def _ask(
         return dict(study.ask(distributions).params)
 
 
+def _constraints(trial: FrozenTrial) -> Sequence[float]:
+    return trial.system_attrs[_CONSTRAINTS]  # type: ignore[no-any-return]
+
+
 def _as_optuna(params: Mapping[str, Scalar], worth: Worth | None, is_unfinished: bool, distributions: _Space) -> _Trial:
     """A trial as TPE understands it.
 
@@ -174,9 +183,9 @@ def _as_optuna(params: Mapping[str, Scalar], worth: Worth | None, is_unfinished:
         params=dict(params),
         distributions=distributions,
         user_attrs={},
-        system_attrs={},
+        system_attrs={} if _HAS_CONSTRAINTS else {_CONSTRAINTS: [float(kind == WORST)]},
         intermediate_values={int(epoch): value} if kind == PRUNED else {},
     )
-    if kind == WORST:
+    if kind == WORST and _HAS_CONSTRAINTS:
         trial.set_constraint("not possible", 1.0)
     return trial
