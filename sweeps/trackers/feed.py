@@ -26,7 +26,7 @@ from sweeps.trackers.winner import winner_of
 
 RETRY_S = 5.0
 """Seconds between two attempts after an error."""
-CLOSE_S = 20.0
+CLOSE_S = 10.0
 """Seconds in which a tracker may send what is left when the sweep ends."""
 
 
@@ -99,8 +99,8 @@ class Feed:
         self._thread.join(self._close_s)
         if self._thread.is_alive() or self._changed or self._lost:
             self._notice(
-                f"the tracker {self._name} did not take all runs within {self._close_s:g} seconds; the ledger has "
-                "them, and the same command sends them when it is run again"
+                f"the tracker {self._name} has not taken all runs; the ledger has them, and the same command sends "
+                "them when it is run again"
             )
 
     def _send_all(self, sweep: TrackedSweep) -> None:

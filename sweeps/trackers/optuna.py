@@ -111,6 +111,7 @@ class OptunaStorage:
             whole = f"{self._sweep.id}/{name}"
             try:
                 self._studies[name] = self._storage.create_new_study([StudyDirection.MAXIMIZE], whole)
+                self._storage.set_study_system_attr(self._studies[name], "study:metric_names", ["score"])
             except DuplicatedStudyError:
                 self._studies[name] = self._storage.get_study_id_from_name(whole)
         return self._studies[name]

@@ -9,7 +9,7 @@ from sweeps.trackers.marks import read_marks, write_mark
 from sweeps.trackers.tracked_run import INTERRUPTED, PAUSED, RUNNING, Epoch, Held, TrackedRun
 from sweeps.trackers.tracker import TrackedSweep
 
-_FINISH_S = 15.0
+_FINISH_S = 8.0
 """Seconds in which a run may be uploaded when it ends."""
 
 

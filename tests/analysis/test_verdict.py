@@ -34,7 +34,7 @@ def test_the_verdict_in_one_paragraph(sweep):
     assert text.startswith(f"{result.headline}. ")
     assert text.endswith(f"Not claimed: {result.not_claimed}")
     assert result.decide in text
-    bad = Verdict("No result", (Line("Trials", "3 of 4 failed", "red"), Line("Budget", "12 epochs")), "")
+    bad = Verdict("No result", (Line("Trials", "3 of 4 failed", "red"), Line("Budget", "12 epochs", "amber")), "")
     assert paragraph(bad) == "No result. Trials: 3 of 4 failed."
 
 

@@ -19,6 +19,7 @@ from sweeps.driver.driver import Driver
 from sweeps.ledger.ledger import read
 from sweeps.ledger.state import SweepState
 from sweeps.outcome.loaded import load_state
+from sweeps.rehearsals import Rehearsed
 from sweeps.store.lock import take_lock
 from sweeps.store.store import Store
 
@@ -96,8 +97,8 @@ def _only_going_on() -> Iterator[None]:
             replay=SimpleNamespace(on=lambda machine: machine), one_sided=(), config=lambda config: None
         )
         patch.setattr("sweeps.run.check", lambda *_, **__: without_store)
-        patch.setattr("sweeps.run.rehearse_sweep", lambda *_: None)
-        patch.setattr("sweeps.outcome.results.write_report", lambda folder: folder / "report" / "index.html")
+        patch.setattr("sweeps.run.rehearse_sweep", lambda *_: Rehearsed((), {}))
+        patch.setattr("analysis.report.sweep_report.write_report", lambda folder: folder / "report" / "index.html")
         patch.setattr("sweeps.outcome.results.draw_predictions", lambda *_: None)
         yield
 
