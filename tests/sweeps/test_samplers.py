@@ -15,7 +15,7 @@ from sweeps.driver.proposals import Proposals
 from sweeps.driver.sampler import OURS, exhausted, make_sampler, propose
 from sweeps.driver.samplers import by_optuna
 from sweeps.driver.samplers.by_optuna import TPESampler
-from sweeps.driver.samplers.ranking import COMPLETE, GOOD, OTHERS, Ranked
+from sweeps.driver.samplers.ranking import COMPLETE, GOOD, OTHERS, RUNNING, Ranked
 from sweeps.ledger.state import InvalidProposal
 from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.settings import Sampler
@@ -178,7 +178,7 @@ def test_a_model_sees_a_bounded_number_of_running_trials():
     told = [trial(n, {"x": n}, n / 600) for n in range(30)]
     told += [trial(n, {"x": n}, None, "running") for n in range(30, 600)]
     shown = Ranked(told).bounded()
-    assert [one.number for one in shown] == [*range(30), *range(600 - OTHERS, 600)]
+    assert [one.number for one in shown] == [*range(30), *range(600 - RUNNING, 600)]
     assert not follows_scores(make_sampler(Sampler(startup=31)), told)
     assert follows_scores(make_sampler(Sampler(startup=30)), told)
 

@@ -13,8 +13,8 @@ Worth = tuple[int, float, float]
 """The larger the better: how the trial ended, the last epoch at which it was evaluated, and its score there."""
 COMPLETE, PRUNED, WORST = 2, 1, 0
 """How a trial ended, as `Worth` has it; the worst ones diverged or are not valid."""
-GOOD, OTHERS = 25, 225
-"""The trials that a model is fitted to at most: the best, and the newest others."""
+GOOD, OTHERS, RUNNING = 25, 225, 100
+"""The trials that a model is fitted to at most: the best, the newest others, and the newest that have not ended."""
 
 
 class _Place(NamedTuple):
@@ -145,10 +145,11 @@ class Ranked(Sequence[SearchedTrial]):
         """The trials that a model is fitted to, so that the cost of a proposal does not grow with the search.
 
         Up to `good + others` trials that say something: all. Beyond: the best `good` ones, of the rest the newest
-        `others`. And of those that have not ended the newest `others`. TPE calls no more than 25 trials good, and
+        `others`. And of those that have not ended the newest, too. TPE calls no more than 25 trials good, and
         weighs older trials less.
         """
-        if len(self._ended) <= good + others and len(self._unfinished) <= others:
+        most_running = min(others, RUNNING)
+        if len(self._ended) <= good + others and len(self._unfinished) <= most_running:
             return self
         kept = {place for *_, place in self._ranks[-good:]}
         for place in reversed(self._ended):
@@ -156,8 +157,8 @@ class Ranked(Sequence[SearchedTrial]):
                 break
             kept.add(place)
         running = self._unfinished
-        if len(running) > others:
-            running = set(nlargest(others, running))
+        if len(running) > most_running:
+            running = set(nlargest(most_running, running))
         shown = sorted(place.shown() for place in kept | running)
         return [self._trials[number + not_valid * self._valid] for not_valid, number in shown]
 
