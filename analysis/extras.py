@@ -15,6 +15,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "query": {"duckdb": "duckdb"},
         "cmaes": {"cmaes": "cmaes"},
+        "export": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
         "mlflow": {"mlflow-skinny": "mlflow"},
         "tensorboard": {"tensorboard": "tensorboard", "tensorboardX": "tensorboardX"},
         "trackio": {"trackio": "trackio"},

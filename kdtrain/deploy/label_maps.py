@@ -16,6 +16,7 @@ from kdtrain.data.source import Palette, Pixels
 from kdtrain.data.walk import walk
 from kdtrain.errors import InputError, MissingError
 from kdtrain.loop.evaluate import predict
+from kdtrain.models.padding import Size
 
 MOST_CLASSES = 256
 """A label map holds ids of 8 bits."""
@@ -51,6 +52,16 @@ def images_at(places: list[Path]) -> dict[str, Path]:
             )
         files |= these
     return files
+
+
+def resized(file: Path, size: Size) -> Tensor:
+    """An image `(1, 3, H, W)` in [0, 1] in another size.
+
+    Raises:
+        InputError: If the file is not an image that can be read.
+    """
+    image = Image.fromarray(read_image(file)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return to_unit(torch.tensor(np.asarray(image))[None].permute(0, 3, 1, 2)).contiguous()
 
 
 def label_map(logits_of: Callable[[Tensor], Tensor], image: Pixels, scale: float, device: torch.device) -> Pixels:

@@ -94,8 +94,12 @@ class TappedNetwork(nn.Module):
         """
         size = (images.shape[-2], images.shape[-1])
         if self.training or size in self._sizes:
-            return self._forward(images, self._sizes.get(size) or next(padded_sizes(size, self.net, self.divisor)))
+            return self._forward(images, self.padded_size(size))
         return self._first_forward(images, size)
+
+    def padded_size(self, size: Size) -> Size:
+        """To which size images of a size are padded, as their last pass has shown; without one, as is tried first."""
+        return self._sizes.get(size) or next(padded_sizes(size, self.net, self.divisor))
 
     def logits(self, images: Tensor) -> Tensor:
         """The logits `(N, C, h, w)` alone."""

@@ -1,6 +1,7 @@
 """All commands in one list. A new command is a file in this folder and an entry in `COMMANDS`."""
 
 import contextlib
+import functools
 import io
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from sweeps.cli.best import best
 from sweeps.cli.data import check, get
 from sweeps.cli.demo import demo
 from sweeps.cli.export import export_to_optuna
+from sweeps.cli.export_onnx import export_to_onnx
 from sweeps.cli.init import init
 from sweeps.cli.methods import methods
 from sweeps.cli.options import console
@@ -60,14 +62,15 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "data get": get,
     "data check": check,
     "export optuna": export_to_optuna,
+    "export onnx": export_to_onnx,
 }
 """By the words that call it; the first of two words is a group."""
-READING = frozenset({"status", "tables", "report", "serve", "query", "best", "export"})
-"""Commands and groups that read sweeps, and import no third-party code."""
+READING = frozenset({"status", "tables", "report", "serve", "query", "best", "export optuna"})
+"""Commands that read sweeps, and import no third-party code."""
 GROUPS = {
     "teacher": "Make a teacher folder.",
     "data": "Fetch a public data set, or check all of its images.",
-    "export": "Convert a sweep for other tools.",
+    "export": "Convert a sweep, or a student, for other tools.",
 }
 
 
@@ -130,16 +133,24 @@ def _print_version(value: bool) -> None:
 
 
 def _options(
-    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Hyperparameter and ablation sweeps for knowledge distillation in semantic segmentation."""
-    if context.invoked_subcommand in READING:
+
+
+def _reading(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, in which specs and cards are read without the third-party code that they name."""
+
+    @functools.wraps(command)
+    def read(*words: object, **options: object) -> None:
         from sweeps.spec.recorded import Recorded
 
-        context.with_resource(reading(Recorded()))
+        with reading(Recorded()):
+            command(*words, **options)
+
+    return read
 
 
 def _app() -> typer.Typer:
@@ -154,7 +165,7 @@ def _app() -> typer.Typer:
     groups = {name: typer.Typer(no_args_is_help=True, help=text) for name, text in GROUPS.items()}
     for words, command in COMMANDS.items():
         group, _, name = words.rpartition(" ")
-        (groups[group] if group else top).command(name)(command)
+        (groups[group] if group else top).command(name)(_reading(command) if words in READING else command)
     for name, group_app in groups.items():
         top.add_typer(group_app, name=name)
     return top

@@ -52,9 +52,9 @@ def predict(
     """
     from kdtrain.data.palette import distinct_colors
     from kdtrain.deploy import label_maps
+    from kdtrain.deploy.students import load_student
     from kdtrain.deploy.windows import Window, windowed
     from kdtrain.loop.device import find_device
-    from kdtrain.teacher import CARD, load_model
     from sweeps.show.counter import counter
 
     if window is not None and min(window) < 1:
@@ -63,8 +63,7 @@ def predict(
     targets = {name: out / f"{name}.png" for name in files}
     if not force and (there := [file for file in targets.values() if file.exists()]):
         raise InputError(f"--out: {there[0]} exists; give another folder, or --force to replace it")
-    folder = student if (student / CARD).is_file() or not (student / "student").is_dir() else student / "student"
-    card, network = load_model(folder)
+    folder, card, network = load_student(student)
     if len(card.classes) > label_maps.MOST_CLASSES:
         raise InputError(f"{folder} has {len(card.classes)} classes, and a label map holds ids up to 255")
     where = find_device(machine_of(None, None, device=device))

@@ -1,0 +1,24 @@
+"""Students as users name them: a folder of a network, or that of a training with the student in it."""
+
+from pathlib import Path
+
+from kdtrain.loop.run_folder import STUDENT
+from kdtrain.models import TappedNetwork
+from kdtrain.teacher import CARD, ModelCard, load_model
+
+
+def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
+    """Load a network for use.
+
+    Args:
+        place: A folder with ``model.json``, or the folder of a training, which has one in ``student/``.
+
+    Returns:
+        The folder of the network, its card, and the network in evaluation mode.
+
+    Raises:
+        InputError: If there is none, or it is damaged.
+    """
+    inside = place / STUDENT
+    folder = inside if not (place / CARD).is_file() and inside.is_dir() else place
+    return folder, *load_model(folder)

@@ -1,0 +1,141 @@
+"""The command `kdsweep export onnx`: the file computes what torch computes, or is not written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from called_command import called
+from PIL import Image
+
+from kdtrain.deploy import onnx_file
+from kdtrain.deploy.deployed import Deployed, Inside, ready
+from kdtrain.deploy.label_maps import resized
+from kdtrain.errors import InputError
+from kdtrain.loop.evaluate import predict
+from kdtrain.models import Network, build_network
+from kdtrain.teacher import save_model
+
+NETWORK = Network(
+    arch="FPN",
+    encoder="tu-mobilenetv3_small_050",
+    options={"decoder_pyramid_channels": 16, "decoder_segmentation_channels": 32},
+)
+CLASSES = ("road", "car", "sky", "tree")
+
+
+def network():
+    return build_network(NETWORK, len(CLASSES), seed=3).eval()
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, capsys):
+    """A folder with a student and images in it; a function that runs the command there."""
+    monkeypatch.chdir(tmp_path)
+    save_model(
+        Path("trained/student"),
+        network().net,
+        {"network": NETWORK, "classes": CLASSES, "trained_on": "streets", "miou": 0.5, "role": "select"},
+    )
+    Path("photos").mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((210, 150)).save(f"photos/{i}.png")
+    return lambda *words: called(monkeypatch, capsys, "export", "onnx", "trained", *words)
+
+
+@pytest.mark.slow
+def test_the_file_gives_the_classes_of_evaluation_for_any_batch_and_its_card_says_what_it_takes(world):
+    code, said, errors = world("--size", 60, 90, "--images", "photos", "--out", "s.onnx")
+    assert (code, errors) == (0, "")
+    assert "100.000 % of the pixels of 2 given images have torch's class" in said
+    session = onnxruntime.InferenceSession("s.onnx", providers=["CPUExecutionProvider"])
+    batch = torch.cat([resized(Path(f"photos/{i}.png"), (60, 90)) for i in (0, 1, 0)])
+    (classes,) = session.run(None, {"images": batch.numpy()})
+    with torch.inference_mode():
+        wanted = predict(network().logits, batch, 1.0)  # 60 x 90 is padded to a multiple of the stride and cut back
+    assert classes.shape == (3, 60, 90)
+    assert (classes == wanted.numpy()).mean() > 0.999
+    assert len(np.unique(classes)) > 1
+    card = json.loads(Path("s.json").read_text())
+    assert card["classes"] == list(CLASSES)
+    assert card["input"]["shape"] == ["batch", 3, 60, 90]
+    assert card["miou"] == 0.5
+    assert card["compared_with_torch"]["images"] == 2
+    assert world("--size", 60, 90, "--out", "s.onnx")[0] == 2  # it exists
+
+
+@pytest.mark.slow
+def test_a_dynamic_file_takes_other_sizes(world):
+    assert world("--size", 64, 96, "--dynamic", "--output", "logits", "--out", "d.onnx")[0] == 0
+    session = onnxruntime.InferenceSession("d.onnx", providers=["CPUExecutionProvider"])
+    images = torch.rand(3, 3, 128, 160)
+    (logits,) = session.run(None, {"images": images.numpy()})
+    module = Deployed(network(), Inside(height=64, width=96, dynamic=True, output="logits"))
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(logits), module(images), rtol=0, atol=1e-4)
+    assert json.loads(Path("d.json").read_text())["input"]["multiple_of"] == 32
+
+
+def test_what_is_left_out_inside_is_left_to_the_caller():
+    net = network()
+    images = torch.rand(2, 3, 64, 96)
+    inside = Inside(height=64, width=96, normalize=False, output="raw")
+    module, _ = ready(net, inside)
+    with torch.inference_mode():
+        torch.testing.assert_close(module((images - net.mean) / net.std), net.logits(images))
+
+
+@pytest.mark.parametrize("output", ["classes", "logits"])
+def test_a_file_that_differs_from_torch_is_refused(monkeypatch, tmp_path, output):
+    inside = Inside(height=32, width=32, output=output)
+    module, example = ready(network(), inside)
+
+    class Session:
+        shift = 0.0
+
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self, _, inputs):
+            with torch.inference_mode():
+                logits = module.logits(torch.from_numpy(inputs["images"])).clone()
+                logits[:, 0] += self.shift
+            return [(logits.argmax(1) if output == "classes" else logits).numpy()]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    assert onnx_file.compare(tmp_path / "a.onnx", module, [example]).classes == 1
+    Session.shift = 0.5
+    with pytest.raises(InputError, match="differs from torch"):
+        onnx_file.compare(tmp_path / "a.onnx", module, [example])
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--size", 60, 90, "--dynamic"), "must be multiples that this network takes without padding, such as 64 96"),
+        (("--size", 0, 90), "--height"),
+        (("--size", 60, 90, "--output", "masks"), "--output"),
+        (("--size", 60, 90, "--out", "s.pt"), "must be a file that ends with .onnx"),
+        (("--size", 60, 90, "--images", "nowhere"), "there is no such image"),
+    ],
+)
+def test_wrong_input_is_one_sentence(world, words, part):
+    code, _, errors = world(*words)
+    assert code == 2
+    assert part in errors
+    assert len(errors.splitlines()) == 1
+    assert not list(Path().glob("*.onnx"))
+
+
+def test_a_graph_that_cannot_be_exported_is_one_sentence(world, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("data-dependent expression\nwith a long trace")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    code, _, errors = world("--size", 32, 32)
+    assert code == 2
+    assert "cannot be exported to ONNX: data-dependent expression" in errors
+    assert len(errors.splitlines()) == 1
