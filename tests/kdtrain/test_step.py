@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdtrain.loop.batches import DistillBatch, moved
 from kdtrain.loop.schedules import Clock
@@ -41,7 +41,8 @@ def take_step(run: Run, clock: Clock = START, batch: DistillBatch | None = None)
 
 
 def gradient_norm(run: Run) -> float:
-    return float(nn.utils.get_total_norm([value.grad for value in run.parameters if value.grad is not None]))
+    gradients = [value.grad.norm() for value in run.parameters if value.grad is not None]
+    return float(torch.stack(gradients).norm())
 
 
 def weights(run: Run) -> Tensor:
