@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What README.md and docs/extending.md show works as it stands there."""
 
 import re
 import sys
@@ -10,11 +10,12 @@ import yaml
 from kdtrain.testing import check_loss, check_method
 from sweeps.spec.spec import parse_spec
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/extending.md"))
 
 
 def block(language, start):
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
     return next(text for text in blocks if text.startswith(start))
 
 
