@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 METHODS = ("fanova", "ped-anova")
+_EVEN = frozenset({"random", "sobol", "grid"})
+"""Samplers that go nowhere because scores were good."""
 FEWEST = 40
 """Below this many configs the order of the parameters is chance."""
 MOST = 200
@@ -94,9 +96,9 @@ def cautions(tables: Tables, study: str) -> list[str]:
         ]
     sentences = []
     samplers = set(tables["sweeps"]["sampler"])
-    if samplers & {"tpe"}:
+    if learning := sorted(samplers - _EVEN):
         sentences.append(
-            f"{study}: the sampler tpe went where scores were good, so that importance is biased; "
+            f"{study}: the sampler {learning[0]} went where scores were good, so that importance is biased; "
             "the sampler random would tell."
         )
     if len(configs) > MOST:

@@ -54,11 +54,11 @@ class Budget(Strict):
 class Sampler(Strict):
     """How configs are proposed."""
 
-    name: str = "tpe"
-    """`tpe`, `random`, `gp`, `cmaes`, `grid`, `sobol`, `prior`, `package.module:name`, or the name under which
+    name: str = "gp"
+    """`gp`, `tpe`, `random`, `cmaes`, `grid`, `sobol`, `prior`, `package.module:name`, or the name under which
     an installed package offers a sampler."""
-    startup: Count = Field(default=6, ge=1)
-    """Trials of a study before `tpe`, `gp` or `prior` learns from them; for `tpe` and `gp` they are random."""
+    startup: Count = Field(default=4, ge=1)
+    """Trials of a study before `tpe`, `gp` or `prior` learns from them; for `tpe` they are random, for `gp` spread evenly."""
     options: PlainOptions = Field(default_factory=dict)
     """Options of the sampler, such as `points` of `grid`."""
 

@@ -126,7 +126,10 @@ def test_a_parameter_of_some_configs_is_left_to_the_method_that_can(search):
 
 
 def test_a_search_that_follows_its_luck_is_warned_of(search):
-    assert any("tpe" in sentence for sentence in cautions(search(sampler="tpe"), "cwd"))
+    for sampler in ("tpe", "gp", "prior", "my_sampler:Mine"):
+        assert any(f"sampler {sampler} went where" in text for text in cautions(search(sampler=sampler), "cwd"))
+    for sampler in ("random", "sobol", "grid"):
+        assert not any("went where" in text for text in cautions(search(sampler=sampler), "cwd"))
     assert cautions(search(), "cwd") == []
 
 

@@ -52,7 +52,7 @@ def test_a_spec_whose_settings_all_count_has_no_remark(fake):
         ({"confirm": {"top": 9}}, "confirm.top: 9 is more than the 4 configs that a study tries"),
         (
             {"sampler": {"startup": 4}},
-            "tpe learns from trials once there are 4, and a study has at most 4, so it never",
+            "gp learns from trials once there are 4, and a study has at most 4, so it never",
         ),
         ({"sampler": {"name": "random", "startup": 9}}, "sampler.startup: only tpe, gp, prior look at it"),
         (

@@ -179,8 +179,8 @@ def test_a_model_sees_a_bounded_number_of_running_trials():
     told += [trial(n, {"x": n}, None, "running") for n in range(30, 600)]
     shown = Ranked(told).bounded()
     assert [one.number for one in shown] == [*range(30), *range(600 - RUNNING, 600)]
-    assert not follows_scores(make_sampler(Sampler(startup=31)), told)
-    assert follows_scores(make_sampler(Sampler(startup=30)), told)
+    assert not follows_scores(make_sampler(Sampler(name="tpe", startup=31)), told)
+    assert follows_scores(make_sampler(Sampler(name="tpe", startup=30)), told)
 
 
 def follows_scores(sampler, told):

@@ -8,7 +8,7 @@ from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.settings import Sampler
 
 SPACE = {"lr": Range(low=0.001, high=1.0, log=True), "layer": Choice(choices=("logits", "decoder", None))}
-TPE = make_sampler(Sampler(startup=3))
+TPE = make_sampler(Sampler(name="tpe", startup=3))
 
 
 def trial(number, params, score=None, state="complete"):
