@@ -95,7 +95,7 @@ class Sweep:
         return cls(load_state(open_store(folder))[0], folder, machine)
 
     def plan(self) -> "Plan":
-        """What would run, and every mistake that can be found without a training step; `print(...)` shows it.
+        """What would run, and every mistake that can be found without a training step; `str(plan)` is its text.
 
         Raises:
             InputError: If the spec, the data or a network is wrong.

@@ -99,7 +99,7 @@ def _print_paragraph(sweep: str) -> None:
     check_address(sweep)
     say_if_stale(sweep)
     with scratch_results(Store(sweep)) as folder:
-        print(paragraph(verdict_of(read_tables(folder))))
+        console.write(paragraph(verdict_of(read_tables(folder))) + "\n")
 
 
 def _last_lines(sweep: "Store", found: "Verdict") -> str:

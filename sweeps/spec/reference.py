@@ -127,8 +127,7 @@ def files() -> dict[str, str]:
 def main(words: list[str]) -> int:
     """`python -m sweeps.spec.reference FOLDER`: write both files into a folder."""
     if len(words) != 1:
-        print("usage: python -m sweeps.spec.reference FOLDER")
-        return 2
+        sys.exit("usage: python -m sweeps.spec.reference FOLDER")
     for name, text in files().items():
         (Path(words[0]) / name).write_text(text, encoding="utf-8")
     return 0

@@ -58,7 +58,7 @@ class Sampler(Strict):
     """`gp`, `tpe`, `random`, `cmaes`, `grid`, `sobol`, `prior`, `package.module:name`, or the name under which
     an installed package offers a sampler."""
     startup: Count = Field(default=4, ge=1)
-    """Trials of a study before `tpe`, `gp` or `prior` learns from them; for `tpe` they are random, for `gp` spread evenly."""
+    """Trials of a study before `gp`, `tpe` or `prior` learns from them; `gp` spreads them evenly, `tpe` draws them."""
     options: PlainOptions = Field(default_factory=dict)
     """Options of the sampler, such as `points` of `grid`."""
 

@@ -175,8 +175,9 @@ def test_the_other_modes_of_images(put):
     for image, form in ((photo, "png"), (opaque, "png"), (photo, "tiff"), (photo, "bmp"), (photo, "webp")):
         options = {"lossless": True} if form == "webp" else {}
         np.testing.assert_array_equal(read_image(put(saved(image, form, **options))), PHOTO)
-    for image, form in ((photo.convert("CMYK"), "tiff"), (photo.convert("YCbCr"), "tiff")):
-        np.testing.assert_allclose(read_image(put(saved(image, form))).astype(int), PHOTO, atol=2)
+    for mode in ("CMYK", "YCbCr"):
+        file = put(saved(photo.convert(mode), "tiff", compression="tiff_lzw"))  # Pillow 12 reads no plain YCbCr
+        np.testing.assert_allclose(read_image(file).astype(int), PHOTO, atol=2)
     mask = Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("1")
     np.testing.assert_array_equal(read_image(put(mask))[..., 0], [[0, 255]])
 

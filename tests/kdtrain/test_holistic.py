@@ -9,7 +9,8 @@ from torch import nn
 
 from kdtrain.errors import InputError
 from kdtrain.methods import TermInput, parse_term
-from kdtrain.methods.holistic import Holistic, SelfAttention, build_discriminator, gradient_penalty
+from kdtrain.methods.holistic import Holistic
+from kdtrain.methods.modules.holistic import SelfAttention, build_discriminator, gradient_penalty
 
 torch.set_num_threads(1)
 

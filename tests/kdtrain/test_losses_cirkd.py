@@ -7,7 +7,8 @@ from loss_checks import EveryLoss, check, labels_for, maps, serves_all
 
 from kdtrain.losses import cross_image, cross_image_relation, memory_relation
 from kdtrain.methods import TermInput
-from kdtrain.methods.cirkd import MemoryRelation, Queue, choose
+from kdtrain.methods.cirkd import MemoryRelation
+from kdtrain.methods.modules.cirkd import Queue, choose
 
 torch.set_num_threads(1)
 
