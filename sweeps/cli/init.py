@@ -73,9 +73,10 @@ def init(
         found = recognize(folder, names, seen)
     for line in found.lines:
         console.print(line)
-    arch, _, encoder = _answer("--student", student, "Student, as ARCH/ENCODER", _STUDENT).partition("/")
+    network = _answer("--student", student, "Student, as ARCH/ENCODER", _STUDENT)
+    arch, _, encoder = network.partition("/")
     if not arch or not encoder:
-        raise InputError(f"--student: must be ARCH/ENCODER, such as {_STUDENT}, got {student}")
+        raise InputError(f"--student: must be ARCH/ENCODER, such as {_STUDENT}, got {network}")
     answers = Answers(
         name=_sweep_name(spec_file),
         data=found.content,

@@ -1,6 +1,7 @@
 """TensorBoard: one folder for each trial, in the folder of its study; looked at with `tensorboard --logdir`."""
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,41 +33,39 @@ class TensorBoard:
 
     def start(self, run: TrackedRun) -> None:
         """The params make the run a session of the plugin HParams."""
-        from tensorboardX.summary import hparams
+        from tensorboardX.summary import hparams, text
 
-        writer, params = self._writer(run), {name: _plain(value) for name, value in run.params.items()}
+        params = {name: _plain(value) for name, value in run.params.items()}
         experiment, begin, _ = hparams(params, {MIOU: 0.0})
-        for summary in (experiment, begin):
-            writer.file_writer.add_summary(summary, walltime=run.began.timestamp())
-        for name, text in {"phase": run.phase, **run.tags}.items():
-            writer.add_text(f"trial/{name}", text, walltime=run.began.timestamp())
+        texts = [text(f"trial/{name}", content) for name, content in {"phase": run.phase, **run.tags}.items()]
+        self._write(run, (experiment, begin, *texts), run.began.timestamp())
         self._note(run, replace(self._held.get(run.id, Held()), state=RUNNING))
 
     def log(self, run: TrackedRun, epochs: Sequence[Epoch]) -> None:
         """Add one scalar for each metric."""
-        writer = self._writer(run)
+        from tensorboardX.summary import scalar
+
         for epoch in epochs:
-            for name, value in epoch.values.items():
-                writer.add_scalar(name, value, epoch.number, walltime=epoch.at.timestamp())
+            scalars = [scalar(name, value) for name, value in epoch.values.items()]
+            self._write(run, scalars, epoch.at.timestamp(), epoch.number)
         self._note(run, replace(self._held[run.id], epoch=epochs[-1].number))
 
     def summarize(self, run: TrackedRun) -> None:
         """Add one scalar for each number, at the last epoch."""
-        writer = self._writer(run)
-        for name, value in run.summary.items():
-            writer.add_scalar(name, value, run.last_epoch)
+        from tensorboardX.summary import scalar
+
+        scalars = [scalar(name, value) for name, value in run.summary.items()]
+        self._write(run, scalars, time.time(), run.last_epoch)
         self._note(run, replace(self._held[run.id], summary=run.summary))
         if self._held[run.id].state != RUNNING:
             self._writers.pop(run.id).close()
 
     def end(self, run: TrackedRun) -> None:
         """Add state and reason as a text."""
-        from tensorboardX.summary import hparams
+        from tensorboardX.summary import hparams, text
 
-        writer = self._writer(run)
-        ended = (run.ended or run.began).timestamp()
-        writer.add_text("trial/state", f"{run.state}: {run.reason}" if run.reason else run.state, walltime=ended)
-        writer.file_writer.add_summary(hparams({}, {})[2], walltime=ended)
+        state = text("trial/state", f"{run.state}: {run.reason}" if run.reason else run.state)
+        self._write(run, (state, hparams({}, {})[2]), (run.ended or run.began).timestamp())
         self._note(run, replace(self._held[run.id], state=run.state))
         self._writers.pop(run.id).close()
 
@@ -76,15 +75,32 @@ class TensorBoard:
             with contextlib.suppress(OSError):
                 writer.close()
 
+    def _write(self, run: TrackedRun, summaries: Sequence[Any], at: float, step: int = 0) -> None:
+        """Add summaries to the event file, of a time in seconds since 1970 and of a step."""
+        from tensorboardX.proto.event_pb2 import Event
+
+        writer = self._writer(run)
+        for summary in summaries:
+            writer.write_event(Event(wall_time=at, step=step, summary=summary))
+
     def _writer(self, run: TrackedRun) -> Any:
-        """The writer of a run; a new one hides what a driver wrote that was killed before it had noted it."""
-        from tensorboardX import SummaryWriter
+        """The writer of a run; a new one hides what a driver wrote that was killed before it had noted it.
+
+        It writes at once. The queue of the library's `SummaryWriter` is not waited for by `flush`, so that a kill right
+        after the note would lose events.
+        """
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         if run.id not in self._writers:
             held, folder = self._held.get(run.id), self._folder / run.study / run.id
-            purge = held.epoch + 1 if held is not None and held.state == RUNNING else None
+            folder.mkdir(parents=True, exist_ok=True)
             number = len(list(folder.glob("events.*")))  # a second file of the same second has another name
-            self._writers[run.id] = SummaryWriter(str(folder), purge_step=purge, filename_suffix=f".{number:06}")
+            writer = EventsWriter(str(folder / "events"), f".{number:06}")
+            if held is not None and held.state == RUNNING:
+                restart = SessionLog(status=SessionLog.START)
+                writer.write_event(Event(wall_time=time.time(), step=held.epoch + 1, session_log=restart))
+            self._writers[run.id] = writer
         return self._writers[run.id]
 
     def _note(self, run: TrackedRun, held: Held) -> None:

@@ -52,6 +52,15 @@ def test_what_is_not_given_is_asked_for_where_somebody_can_answer(tmp_path, monk
     assert load_spec("sweep.yaml").student.arch == "FPN"
 
 
+def test_a_wrong_typed_student_is_named(tmp_path, monkeypatch, capsys):
+    fill(tmp_path, "images", "labels", palette)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "prompt", lambda question, default=None: "Unet")
+    code, _, err = called(monkeypatch, capsys, "init", "--data", ".", *INIT)
+    assert (code, err.rstrip().rpartition(", ")[2]) == (2, "got Unet")
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_tensorboard(fake, tmp_path):
     assert means == winner(state)
 
 
-def test_tensorboard_hides_what_a_killed_driver_wrote_without_a_note(fake, tmp_path):
+def test_tensorboard_has_every_noted_epoch_and_hides_what_a_killed_driver_did_not_note(fake, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from sweeps.trackers.tensorboard import TensorBoard
@@ -90,19 +91,27 @@ def test_tensorboard_hides_what_a_killed_driver_wrote_without_a_note(fake, tmp_p
     with fake.open_driver(spec, tmp_path / "d") as driver:
         run_inline(driver, fake.FakeTrain())
         run = tracked_run(spec, driver.state, "none-0")
-    first = TensorBoard(TrackedSweep("s", spec, tmp_path))
-    first.held()
-    first.start(run)
-    for epoch in (1, 2, 3):
-        first._writer(run).add_scalar("miou", 0.9, epoch)
-    first._writer(run).flush()  # killed here
-    second = TensorBoard(TrackedSweep("s", spec, tmp_path))
-    assert second.held()[run.id].epoch == 0
-    second.log(run, run.epochs_after(0))
-    second.end(run)
-    events = EventAccumulator(str(tmp_path / "tensorboard/none" / run.id)).Reload().Scalars("miou")
-    assert [event.step for event in events] == [1, 2, 3]
-    assert 0.9 not in [round(event.value, 4) for event in events]
+    folder, epochs = tmp_path / "tensorboard/none" / run.id, run.epochs_after(0)
+    mark = folder / f"{run.id}.held.json"
+
+    def shown():
+        events = EventAccumulator(str(folder)).Reload().Scalars("miou")
+        return [(event.step, pytest.approx(event.value, abs=1e-6)) for event in events]
+
+    right = [(epoch.number, epoch.values["miou"]) for epoch in epochs]
+    killed = TensorBoard(TrackedSweep("s", spec, tmp_path))
+    killed.held()
+    killed.start(run)
+    killed.log(run, epochs[:1])
+    noted = mark.read_bytes()
+    assert shown() == right[:1], "a noted epoch is in the file before the file is closed"
+    killed.log(run, [replace(epoch, values={"miou": 0.9}) for epoch in epochs[1:]])
+    mark.write_bytes(noted)  # as if the driver was killed before the note
+    resumed = TensorBoard(TrackedSweep("s", spec, tmp_path))
+    assert resumed.held()[run.id].epoch == 1
+    resumed.log(run, epochs[1:])
+    resumed.end(run)
+    assert shown() == right
 
 
 def assert_mlflow(client, state):
