@@ -31,12 +31,16 @@ def serve(
 
     for sweep in sweeps:
         check_address(sweep)
+    served = [ServedSweep(sweep, every) for sweep in sweeps]
     try:
-        server = Server([ServedSweep(sweep, every) for sweep in sweeps], port)
+        server = Server(served, port)
     except OSError as error:
         raise InputError(f"--port: {HOST}:{port} cannot be used ({error.strerror}); give another one, or 0") from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.print(f"{server.url}\nCtrl-C ends it.")
+    for shown in served:
+        if problem := shown.glance().error:
+            console.print(f"note: {problem}; the page shows the sweep once it can be read", markup=False)
     with server:
         try:
             server.serve_forever()

@@ -164,3 +164,17 @@ def test_the_config_of_any_trial_can_be_trained_again(fake, tmp_path):
         assert (teacher is None) == (config.teacher is None)
     with pytest.raises(InputError, match=r"^--trial: must be a trial of .*, got 'none-77'; did you mean none-"):
         trial_config(str(tmp_path), "none-77")
+
+
+def test_a_sweep_that_is_missing_is_named_and_ctrl_c_ends_the_command(tmp_path, fake, monkeypatch, capsys):
+    def press_ctrl_c(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "serve_forever", press_ctrl_c)
+    with fake.open_driver(fake.make_spec(), tmp_path / "there") as driver:
+        report(driver, 0.1)
+    code, out, err = called(monkeypatch, capsys, "serve", tmp_path / "there", tmp_path / "missing")
+    lines = (out + err).splitlines()
+    (note,) = [line for line in lines if line.startswith("note: ")]
+    assert f"{tmp_path / 'missing'}" in note.replace("\n", "")
+    assert (code, lines[-1]) == (0, "ended")
