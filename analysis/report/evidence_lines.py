@@ -92,8 +92,8 @@ def seeds_text(seeds: int | None) -> str:
 
 
 def range_text(need: Need) -> str:
-    """The seeds in all, and their range by what so few seeds know of the noise."""
-    return f"{seeds_text(need.seeds)} in all{between(need, '; ', ' by what these seeds know of the noise')}"
+    """The seeds in all, and their range by the interval of the noise."""
+    return f"{seeds_text(need.seeds)} in all{between(need, '; ', ' by the interval of the noise')}"
 
 
 def between(need: Need, before: str, after: str) -> str:

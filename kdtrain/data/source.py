@@ -110,7 +110,10 @@ def checked_root(data_root: Path | None, name: str) -> Path:
     if printable(data_root) != str(data_root):
         raise InputError(f"the data root of {name!r} must be a path in UTF-8, got {printable(data_root)}; rename it")
     if not Path(data_root).is_dir():
-        raise MissingError(f"the data root of {name!r} is not a folder: {data_root}")
+        raise MissingError(
+            f"the data root of {name!r} is not a folder: {data_root}; name the folder that holds the data sets by "
+            "--data or KDSWEEP_DATA"
+        )
     return Path(data_root)
 
 

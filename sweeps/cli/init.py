@@ -44,9 +44,7 @@ def init(
         str | None,
         typer.Option(help="Methods with commas between them, the baseline none first."),
     ] = None,
-    hours: Annotated[
-        float | None, typer.Option(help="Hours that the sweep may take.", callback=number(1e-3, 1e5))
-    ] = None,
+    hours: Annotated[float | None, typer.Option(help="Hours that the sweep may take.")] = None,
     gpus: Annotated[
         int | None,
         typer.Option(help="GPUs to run on; by default those of this machine.", callback=number(0, 1024)),
@@ -88,7 +86,7 @@ def init(
         encoder=encoder,
         pretrained=_weights_are_there() if pretrained is None else pretrained,
         studies=tuple(name.strip() for name in studies.split(",")) if studies else STUDIES,
-        hours=float(_answer("--hours", hours, "Hours that the sweep may take", 8.0)),
+        hours=_checked_hours(float(_answer("--hours", hours, "Hours that the sweep may take", 8.0))),
         gpus=_gpus() if gpus is None else gpus,
         cores=os.cpu_count() or 1,
     )
@@ -115,6 +113,13 @@ def _answer(option: str, given: Any, question: str, default: Any = None) -> Any:
     if default is None:
         raise InputError(f"{option}: is required where no terminal can ask for it")
     return default
+
+
+def _checked_hours(hours: float) -> float:
+    """The hours, given or typed; InputError if they are no number of hours."""
+    if not 1e-3 <= hours <= 1e5:
+        raise InputError(f"--hours: must be a number from 0.001 to 100000, got {hours}")
+    return hours
 
 
 def _teacher(given: str) -> str | None:

@@ -69,6 +69,8 @@ def test_a_wrong_typed_student_is_named(tmp_path, monkeypatch, capsys):
         (["new.yaml", "--data", ".", "--teacher", "images", *INIT], "--teacher: images is not a teacher folder"),
         (["new.yaml", "--data", ".", "--student", "FPN", *INIT], "--student: must be ARCH/ENCODER"),
         (["new.yaml", "--data", ".", "--hours", "0.001", "--no-pretrained"], "--hours: must be at least"),
+        (["new.yaml", "--data", ".", "--hours", "nan", "--no-pretrained"], "--hours: must be a number from"),
+        (["new.yaml", "--data", ".", "--hours", "-1", "--no-pretrained"], "--hours: must be a number from"),
         (["new.yaml", "--data", ".", "--studies", "none,cwdd", *INIT], "unknown method 'cwdd'"),
         (["nowhere/new.yaml", "--data", "."], "there is no folder"),
         (["new.yaml", "--data", "nothing"], "there is no folder"),
