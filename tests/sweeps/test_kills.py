@@ -18,6 +18,6 @@ def test_killed_sweeps_end_as_if_they_had_been_left_alone(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     table = pd.read_parquet(out)
     assert len(table) == 5
-    assert (table["kills"] >= 1).all()
+    assert table["kills"].sum() >= 4  # a kill comes at a random second, and a sweep may end before it
     assert table[["lost", "doubled", "again"]].sum().sum() == 0
     assert table["equal"].all()

@@ -240,7 +240,7 @@ def test_rehearsals_on_a_cluster_are_a_task_with_the_resources_of_a_trial(machin
     monkeypatch.setenv("PYTHONPATH", str(NETWORKS), prepend=":")
     lines: list[str] = []
     softmax = make(student=SOFTMAX)
-    with cluster(None, StopRequest(), lines.append):
+    with cluster(None, StopRequest(), lambda text: None):
         perform = rehearse_on_ray(make().resources, StopRequest())
         rehearse_sweep(make(), machine, None, lines.append, perform, "a cluster")
         assert len(lines) == 4
