@@ -1,7 +1,8 @@
-"""Code in README.md and docs/: commands exist with their options, files that they name are there, imports resolve."""
+"""Code in README.md and docs/: commands exist with their options, imports resolve, YAML fits the schema, links lead."""
 
 import ast
 import importlib
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from jsonschema import Draft202012Validator
 
 from sweeps.cli.app import app
+from sweeps.spec.schema import spec_schema
+from sweeps.spec.strict_yaml import parse_yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -59,6 +63,17 @@ def test_python_imports_what_there_is(page: str, text: str) -> None:
             module = importlib.import_module(node.module)
             for name in node.names:
                 assert hasattr(module, name.name), f"{node.module} has no {name.name}"
+
+
+@pytest.mark.parametrize(("page", "text"), sorted(set(blocks("yaml"))))
+def test_yaml_is_a_part_of_a_spec_or_a_teacher_file(page: str, text: str) -> None:
+    schema = spec_schema()
+    content = json.loads(json.dumps(parse_yaml(text, page))) or {}
+    if set(content) <= {"network", "data", "eval_scale"} and "network" in content:
+        return
+    assert set(content) <= set(schema["properties"])
+    part = Draft202012Validator({**schema, "required": []})
+    assert [f"{error.json_path}: {error.message}" for error in part.iter_errors(content)] == []
 
 
 def test_code_blocks_name_a_language_that_is_checked_or_none() -> None:
