@@ -174,7 +174,6 @@ class Sweep:
             raise InputError(f"{self.store}: there is no student of the chosen config; run the sweep to its end first")
         with scratch_folder() as scratch:
             network = load_model(local_copy(students[0].folder, scratch / "student"))[1]
-        network.eval()
         return network
 
     def report(self) -> str | None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from kdtrain.data.decode import FORMATS, Color, read_colors, read_ids
 from kdtrain.data.labels import few
+from kdtrain.data.palette import color_text
 from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.errors import InputError
 
@@ -91,7 +92,7 @@ class LabelScan:
         if mask:
             content["ignore"] = []
         if len(self.palette) and all(value in self.palette for value in values):
-            content["colors"] = ["#{:02x}{:02x}{:02x}".format(*self.palette[value]) for value in values]
+            content["colors"] = [color_text(self.palette[value]) for value in values]
         return content
 
     def _by_colors(self, names: tuple[str, ...], named_colors: Mapping[str, str]) -> dict[str, object]:
@@ -147,7 +148,7 @@ def read_named_colors(folder: Path) -> dict[str, str]:
             numbers = re.findall(r"(?<![\w])\d{1,3}(?![\w])", line)
             words = re.findall(r"[^\W\d_][\w -]*", line)
             if len(numbers) >= 3 and words and all(int(number) <= 255 for number in numbers[:3]):
-                named.setdefault("#{:02x}{:02x}{:02x}".format(*map(int, numbers[:3])), words[0].strip())
+                named.setdefault(color_text(map(int, numbers[:3])), words[0].strip())
     return named
 
 

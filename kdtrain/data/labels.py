@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from kdtrain.data.decode import Color, read_colors, read_ids
+from kdtrain.data.palette import color_text
 from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.errors import InputError
 
@@ -50,8 +51,8 @@ class LabelIds:
                 if color != known:
                     raise InputError(
                         f"the palettes of the label maps {first} and {file} differ: the entry {index} is "
-                        f"{_hex(known)} in the first and {_hex(color)} in the second, so entries are no ids; "
-                        "save all with one palette, or list the colors of the classes in data.label_colors of the "
+                        f"{color_text(known)} in the first and {color_text(color)} in the second, so entries are no "
+                        "ids; save all with one palette, or list the colors of the classes in data.label_colors of the "
                         "data set folder"
                     )
             self._palette |= {index: (color, file) for index, color in colors.items() if index not in self._palette}
@@ -103,10 +104,6 @@ def _code(colors: Pixels) -> np.ndarray:
     """`(..., 3)` as one number each, 0xrrggbb."""
     wide = colors.astype(np.int32)
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def _ranges(allowed: np.ndarray) -> str:

@@ -27,6 +27,11 @@ def parse_colors(colors: Iterable[str]) -> Palette:
     return tuple((int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in map(normal_color, colors))
 
 
+def color_text(color: Iterable[int]) -> str:
+    """A color written `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def normal_color(color: str) -> str:
     """A color written `#rrggbb`, in lower case; InputError if it is written otherwise."""
     if not _HEX.fullmatch(color):

@@ -8,7 +8,7 @@ import typer
 
 from analysis.extras import require
 from kdtrain.errors import InputError, refused
-from sweeps.cli.options import Trust, console, path
+from sweeps.cli.options import Student, Trust, console, path
 from sweeps.cli.output import Force, write_output
 
 if TYPE_CHECKING:
@@ -20,12 +20,7 @@ _COMPARED = 8
 
 
 def export_to_onnx(
-    student: Annotated[
-        Path,
-        typer.Argument(
-            metavar="STUDENT", help="A folder with model.json, or one of `kdsweep train` with student/.", parser=path
-        ),
-    ],
+    student: Student,
     size: Annotated[tuple[int, int], typer.Option(metavar="H W", help="Height and width of the images.")],
     out: Annotated[Path, typer.Option(help="The file to write; a card lies beside it.", parser=path)] = Path(
         "student.onnx"

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from kdtrain.errors import InputError, MissingError
-from sweeps.cli.options import console, number, path
+from sweeps.cli.options import check_number, console, number, path
 from sweeps.show.commands import next_command
 
 _HUB = ("huggingface.co", 443)
 """Where the weights of encoders come from."""
+_HOURS = (1e-3, 1e5)
+"""The fewest and the most that a sweep may take."""
 _STUDENT = "DeepLabV3Plus/tu-mobilenetv3_small_100"
 
 
@@ -44,7 +46,9 @@ def init(
         str | None,
         typer.Option(help="Methods with commas between them, the baseline none first."),
     ] = None,
-    hours: Annotated[float | None, typer.Option(help="Hours that the sweep may take.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Hours that the sweep may take.", callback=number(*_HOURS))
+    ] = None,
     gpus: Annotated[
         int | None,
         typer.Option(help="GPUs to run on; by default those of this machine.", callback=number(0, 1024)),
@@ -75,18 +79,21 @@ def init(
     arch, _, encoder = network.partition("/")
     if not arch or not encoder:
         raise InputError(f"--student: must be ARCH/ENCODER, such as {_STUDENT}, got {network}")
+    teacher = _answer("--teacher", teacher, "Teacher: a teacher folder, or fit", "fit")
+    hours = float(_answer("--hours", hours, "Hours that the sweep may take", 8.0))
+    check_number("--hours", hours, *_HOURS)  # also where it was typed
     answers = Answers(
         name=_sweep_name(spec_file),
         data=found.content,
         images=found.images,
         smallest=found.smallest,
         one_size=found.one_size,
-        teacher=_teacher(_answer("--teacher", teacher, "Teacher: a teacher folder, or fit", "fit")),
+        teacher=_teacher(teacher),
         arch=arch,
         encoder=encoder,
         pretrained=_weights_are_there() if pretrained is None else pretrained,
         studies=tuple(name.strip() for name in studies.split(",")) if studies else STUDIES,
-        hours=_checked_hours(float(_answer("--hours", hours, "Hours that the sweep may take", 8.0))),
+        hours=hours,
         gpus=_gpus() if gpus is None else gpus,
         cores=os.cpu_count() or 1,
     )
@@ -113,13 +120,6 @@ def _answer(option: str, given: Any, question: str, default: Any = None) -> Any:
     if default is None:
         raise InputError(f"{option}: is required where no terminal can ask for it")
     return default
-
-
-def _checked_hours(hours: float) -> float:
-    """The hours, given or typed; InputError if they are no number of hours."""
-    if not 1e-3 <= hours <= 1e5:
-        raise InputError(f"--hours: must be a number from 0.001 to 100000, got {hours}")
-    return hours
 
 
 def _teacher(given: str) -> str | None:

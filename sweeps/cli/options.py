@@ -85,6 +85,12 @@ Weights = Annotated[
         parser=path,
     ),
 ]
+Student = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STUDENT", help="A folder with model.json, or one of `kdsweep train` with student/.", parser=path
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -108,13 +114,19 @@ def number(low: float, high: float = math.inf) -> Callable[[typer.CallbackParam,
     """A callback of an option that takes numbers from `low` to `high`; all numeric options are checked by it."""
 
     def check(option: typer.CallbackParam, value: float | None) -> float | None:
-        if value is not None and not (low <= value <= high and math.isfinite(value)):
-            least = f"of at least {low:g}"
-            allowed = least if high == math.inf else f"from {low:g} to {high:.16g}"
-            raise InputError(f"--{(option.name or '').replace('_', '-')}: must be a number {allowed}, got {value}")
+        if value is not None:
+            check_number(f"--{(option.name or '').replace('_', '-')}", value, low, high)
         return value
 
     return check
+
+
+def check_number(option: str, value: float, low: float, high: float = math.inf) -> None:
+    """InputError if the value of an option is not a number from `low` to `high`."""
+    if not (low <= value <= high and math.isfinite(value)):
+        least = f"of at least {low:g}"
+        allowed = least if high == math.inf else f"from {low:g} to {high:.16g}"
+        raise InputError(f"{option}: must be a number {allowed}, got {value}")
 
 
 Threads = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdtrain.errors import InputError, refused
-from sweeps.cli.options import Device, Trust, console, machine_of, number, path
+from sweeps.cli.options import Device, Student, Trust, console, machine_of, number, path
 from sweeps.cli.output import Force
 
 if TYPE_CHECKING:
@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    student: Annotated[
-        Path,
-        typer.Argument(
-            metavar="STUDENT", help="A folder with model.json, or one of `kdsweep train` with student/.", parser=path
-        ),
-    ],
+    student: Student,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images.", parser=path)
     ],
@@ -50,7 +45,7 @@ def predict(
 
     Example: [bold]kdsweep predict runs/student photos --out predicted --overlay[/]
     """
-    from kdtrain.data.palette import distinct_colors
+    from kdtrain.data.palette import color_text, distinct_colors
     from kdtrain.deploy import label_maps
     from kdtrain.deploy.students import load_student
     from kdtrain.deploy.windows import Window, windowed
@@ -82,7 +77,7 @@ def predict(
                     label_maps.overlay(image, labels, palette).save(targets[name].with_suffix(".overlay.png"))
                 done(number_done, len(files))
         classes = [
-            {"id": i, "class": name, "color": "#{:02x}{:02x}{:02x}".format(*color)}
+            {"id": i, "class": name, "color": color_text(color)}
             for i, (name, color) in enumerate(zip(card.classes, palette, strict=True))
         ]
         (out / "classes.json").write_text(json.dumps(classes, indent=1) + "\n")

@@ -18,6 +18,7 @@ import torch
 import kdtrain
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
+from kdtrain.data.palette import color_text
 from kdtrain.loop.device import precision
 from kdtrain.teacher import ModelCard
 from kdtrain.version import __version__
@@ -65,7 +66,7 @@ def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unl
     return {
         "name": config.name,
         "classes": list(train.classes),
-        "palette": ["#{:02x}{:02x}{:02x}".format(*color) for color in train.palette],
+        "palette": [color_text(color) for color in train.palette],
         "images": {role: len(images) for role, images in opened.items()},
         "digests": {role: images.digest for role, images in opened.items()},
     }

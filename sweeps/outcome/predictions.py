@@ -10,6 +10,7 @@ from PIL import Image
 
 from kdtrain import Machine
 from kdtrain.data import DataConfig, Images, colorize, open_role
+from kdtrain.data.palette import color_text
 from kdtrain.loop.evaluate import load_batch, predict
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.teacher import load_model
@@ -62,6 +63,5 @@ def spread(total: int, count: int) -> list[int]:
 def legend(images: Images) -> list[dict[str, str]]:
     """Classes with their colors."""
     return [
-        {"class": name, "color": "#{:02x}{:02x}{:02x}".format(*color)}
-        for name, color in zip(images.classes, images.palette, strict=True)
+        {"class": name, "color": color_text(color)} for name, color in zip(images.classes, images.palette, strict=True)
     ]

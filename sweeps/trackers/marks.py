@@ -9,7 +9,7 @@ SUFFIX = ".held.json"
 
 
 def read_marks(folder: Path) -> dict[str, Held]:
-    """What is held, by the id of the run, of all marks in or below a folder."""
+    """What is held, by the id of the run, of all marks in or below a folder, which need not exist."""
     return dict(Held.from_json(path.read_bytes()) for path in folder.rglob(f"*{SUFFIX}"))
 
 

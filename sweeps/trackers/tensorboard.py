@@ -28,7 +28,7 @@ class TensorBoard:
 
     def held(self) -> Mapping[str, Held]:
         """See `sweeps.trackers.tracker.Tracker`."""
-        self._held = read_marks(self._folder) if self._folder.is_dir() else {}
+        self._held = read_marks(self._folder)
         return self._held
 
     def start(self, run: TrackedRun) -> None:

@@ -41,7 +41,7 @@ class WeightsAndBiases:
 
     def held(self) -> Mapping[str, Held]:
         """See `sweeps.trackers.tracker.Tracker`."""
-        self._held = read_marks(self._marks) if self._marks.is_dir() else {}
+        self._held = read_marks(self._marks)
         return self._held
 
     def start(self, run: TrackedRun) -> None:

@@ -80,17 +80,23 @@ def test_tensorboard(fake, tmp_path):
     assert means == winner(state)
 
 
+def ended_run(fake, folder):
+    """The spec of a small sweep, and its first run as trackers see it at the end."""
+    from sweeps.trackers.tracked_run import tracked_run
+
+    spec = fake.make_spec(**SMALL)
+    with fake.open_driver(spec, folder) as driver:
+        run_inline(driver, fake.FakeTrain())
+        return spec, tracked_run(spec, driver.state, "none-0")
+
+
 def test_tensorboard_has_every_noted_epoch_and_hides_what_a_killed_driver_did_not_note(fake, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from sweeps.trackers.tensorboard import TensorBoard
-    from sweeps.trackers.tracked_run import tracked_run
     from sweeps.trackers.tracker import TrackedSweep
 
-    spec = fake.make_spec(**SMALL)
-    with fake.open_driver(spec, tmp_path / "d") as driver:
-        run_inline(driver, fake.FakeTrain())
-        run = tracked_run(spec, driver.state, "none-0")
+    spec, run = ended_run(fake, tmp_path / "d")
     folder, epochs = tmp_path / "tensorboard/none" / run.id, run.epochs_after(0)
     mark = folder / f"{run.id}.held.json"
 
@@ -253,13 +259,10 @@ def test_a_trial_that_optuna_has_ended_goes_on_in_a_copy(fake, tmp_path):
     import optuna
 
     from sweeps.trackers.optuna import OptunaStorage
-    from sweeps.trackers.tracked_run import RUNNING, tracked_run
+    from sweeps.trackers.tracked_run import RUNNING
     from sweeps.trackers.tracker import TrackedSweep
 
-    spec = fake.make_spec(**SMALL)
-    with fake.open_driver(spec, tmp_path / "d") as driver:
-        run_inline(driver, fake.FakeTrain())
-        run = tracked_run(spec, driver.state, "none-0")
+    spec, run = ended_run(fake, tmp_path / "d")
     tracker = OptunaStorage(TrackedSweep("s", spec, tmp_path))
     from dataclasses import replace
 
