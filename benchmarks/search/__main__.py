@@ -26,7 +26,7 @@ import pandas as pd  # noqa: E402
 
 from search.figures import draw, markdown  # noqa: E402
 from search.policies import OTHERS, OURS, PolicyOfOthers, PolicyOfOurs  # noqa: E402
-from search.replay import Part, Study, read_results, run_part  # noqa: E402
+from search.replay import PUBLISHED, STARTS, Part, Study, read_results, run_part  # noqa: E402
 from search.surrogate import Surrogate  # noqa: E402
 from search.tables import read_task, tasks  # noqa: E402
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"--tables: {options.tables} must hold tables <task>.parquet, got none", file=sys.stderr)
         return 2
     parts = [
-        Part(name, policy, task, of_sweep, options.trainings, workers)
+        Part(name, policy, task, of_sweep, options.trainings, workers, options.start)
         for workers in options.workers
         for name, policy in policies.items()
         for task in dict.fromkeys(task for task, _ in found)
@@ -121,7 +121,7 @@ def _yaml(text: str) -> dict:
 
 def _of_text(fields: dict) -> PolicyOfOurs:
     fields = dict(fields)
-    own = {name: fields.pop(name) for name in ("rule", "wrong_prior", "together") if name in fields}
+    own = {name: fields.pop(name) for name in ("rule", "together") if name in fields}
     return PolicyOfOurs(fields, **own)
 
 
@@ -144,7 +144,7 @@ def fit(options: argparse.Namespace) -> int:
 
 def _results(options: argparse.Namespace) -> pd.DataFrame:
     results = read_results(options.dir / "parts")
-    return results[results["trainings"] == options.trainings]
+    return results[(results["trainings"] == options.trainings) & (results["start"] == options.start)]
 
 
 def show(options: argparse.Namespace) -> int:
@@ -153,10 +153,11 @@ def show(options: argparse.Namespace) -> int:
     if results.empty:
         print("no results yet", file=sys.stderr)
         return 2
-    results.to_parquet(options.dir / f"{options.trainings}.parquet")
+    name = options.trainings + ("" if options.start == PUBLISHED else f"-{options.start}")
+    results.to_parquet(options.dir / f"{name}.parquet")
     text = markdown(results)
-    (options.dir / f"{options.trainings}.md").write_text(text)
-    draw(results, options.dir / f"{options.trainings}.png")
+    (options.dir / f"{name}.md").write_text(text)
+    draw(results, options.dir / f"{name}.png")
     print(text)
     return 0
 
@@ -173,6 +174,9 @@ def main() -> int:
     parser.add_argument("--policies", nargs="*", default=[], help="only these")
     parser.add_argument("--spec", action="append", default=[], help="a policy of ours: 'name: {sampler: ..., ...}'")
     parser.add_argument("--trainings", choices=["surrogate", "rows"], default="surrogate")
+    parser.add_argument(
+        "--start", choices=STARTS, default=PUBLISHED, help="the config that all begin with, and their prior"
+    )
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 4, 16])
     parser.add_argument("--budgets", type=int, nargs="*", default=[3, 6, 12, 24], help="full trainings per study")
     parser.add_argument("--repetitions", type=int, default=50)

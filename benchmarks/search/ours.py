@@ -29,6 +29,7 @@ from sweeps.ledger.events import Event
 from sweeps.ledger.record import Record
 from sweeps.ledger.sweep_events import TeacherKnown
 from sweeps.ledger.trial_state import Phase
+from sweeps.spec.overrides import overridden
 from sweeps.spec.spec import SweepSpec, parse_spec
 from sweeps.spec.strict_yaml import parse_yaml
 
@@ -46,7 +47,6 @@ def sweep_spec(
     plan: Plan,
     policy: Mapping[str, Any],
     seed: int,
-    spaces: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> SweepSpec:
     """The spec of a search and confirmation of some studies.
 
@@ -56,7 +56,6 @@ def sweep_spec(
         plan: The budget of each.
         policy: Fields of the spec that the policy has for itself.
         seed: The seed of the sweep.
-        spaces: By study, domains that are searched in place of those of the spec.
 
     Raises:
         ValueError: If the spec has no such study.
@@ -64,7 +63,7 @@ def sweep_spec(
     there = {each["name"]: each for each in map(_as_mapping, spec["studies"])}
     if lacking := [study for study in studies if study not in there]:
         raise ValueError(f"the spec {spec['name']} must have the study {lacking[0]}, got {spec['studies']}")
-    chosen = [_with_space(there[study], (spaces or {}).get(study, {})) for study in studies]
+    chosen = [there[study] for study in studies]
     parsed = parse_spec({**spec, "studies": chosen, "budget": {"trials": 1}})
     return parse_spec(
         {
@@ -82,8 +81,10 @@ def _as_mapping(study: str | Mapping[str, Any]) -> Mapping[str, Any]:
     return {"name": study, "method": study} if isinstance(study, str) else study
 
 
-def _with_space(study: Mapping[str, Any], space: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**study, "space": {**study.get("space", {}), **space}} if space else study
+def begin_at(spec: Mapping[str, Any], config: Params) -> dict[str, Any]:
+    """The spec whose published recipe is that of a config; its terms are left as they are."""
+    changes = {f"train.{path}": value for path, value in config.items() if not path.startswith("terms.")}
+    return overridden(spec, changes)
 
 
 def space_of(spec: SweepSpec, study: str) -> Space:

@@ -21,13 +21,11 @@ class PolicyOfOurs:
     Attributes:
         fields: Of the spec, such as `sampler` and `scheduler`.
         rule: How a finalist is chosen, see `search.confirmation.choice`.
-        wrong_prior: The prior of every parameter is its value in the worst config of the study.
         together: Whether one sweep searches all studies of a task, so that they can share what they learn.
     """
 
     fields: Mapping[str, Any]
     rule: str = ONE_SE
-    wrong_prior: bool = False
     together: bool = False
 
 
@@ -72,9 +70,6 @@ OURS: dict[str, PolicyOfOurs] = {
     "prior": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": {"name": "none"}}),
     "prior + halving": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": _HALVING}),
     "prior + hyperband": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": {"name": "hyperband"}}),
-    "prior + halving, wrong prior": PolicyOfOurs(
-        {"sampler": {"name": "prior"}, "scheduler": _HALVING}, wrong_prior=True
-    ),
     "gp + halving": PolicyOfOurs({"sampler": _GP, "scheduler": _HALVING}),
     "gp + halving, highest mean": PolicyOfOurs({"sampler": _GP, "scheduler": _HALVING}, MEAN),
     "gp + halving, shared": PolicyOfOurs({"sampler": _shared(_GP), "scheduler": _HALVING}, together=True),

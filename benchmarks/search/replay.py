@@ -16,14 +16,19 @@ from search.plan import plan
 from search.policies import PolicyOfOthers, PolicyOfOurs
 from search.rows import Rows
 from search.surrogate import Surrogate
-from search.tables import StudyTable
+from search.tables import Params, StudyTable
 from search.trainings import Trainings
 
 COLUMNS = [
-    *("policy", "task", "study", "trainings", "workers", "budget", "repetition"),
+    *("policy", "task", "study", "trainings", "workers", "start", "budget", "repetition"),
     *("regret", "epochs", "full_trainings", "time", "params"),
 ]
 """Of the results: `budget` and `full_trainings` (what was spent) in full trainings, `regret` in points of mIoU."""
+
+PUBLISHED, WORST = "published", "worst"
+STARTS = (PUBLISHED, WORST)
+"""What a policy begins with and takes for its prior: the published config, or the worst one of the study. In ours the
+published options of a loss stay, such as a temperature."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Part:
         studies: Names of the studies that one sweep searches.
         trainings: `surrogate` or `rows`.
         workers: Trainings at once.
+        start: Of `STARTS`.
     """
 
     policy: str
@@ -45,12 +51,14 @@ class Part:
     studies: tuple[str, ...]
     trainings: str
     workers: int
+    start: str = PUBLISHED
 
     @property
     def name(self) -> str:
         """The name of its file."""
         studies = self.studies[0] if len(self.studies) == 1 else "together"
-        text = f"{self.policy}-{self.task}-{studies}-{self.trainings}-{self.workers}"
+        start = "" if self.start == PUBLISHED else f"-{self.start}"
+        text = f"{self.policy}-{self.task}-{studies}-{self.trainings}-{self.workers}{start}"
         return "".join(each if each.isalnum() or each in "-_." else "_" for each in text)
 
 
@@ -68,9 +76,12 @@ class Study:
     surrogate: Surrogate
     spec: Mapping[str, Any]
 
-    def begin(self, trainings: str, repetition: int) -> Trainings:
+    def begin(self, trainings: str, start: str, repetition: int) -> Trainings:
         """The trainings of a repetition."""
-        return Rows(self.table, repetition) if trainings == "rows" else self.surrogate.begin(repetition)
+        begun: Trainings = Rows(self.table, repetition) if trainings == "rows" else self.surrogate.begin(repetition)
+        if start == WORST:
+            begun.default = self.surrogate.worst[1]
+        return begun
 
 
 def run_part(part: Part, studies: Mapping[str, Study], budgets: Mapping[int, int], folder: Path) -> pd.DataFrame:
@@ -113,14 +124,14 @@ def read_results(folder: Path) -> pd.DataFrame:
 def _rows(
     part: Part, studies: Mapping[str, Study], budget: int, repetition: int, memory: dict[Any, Any]
 ) -> Iterator[dict[str, Any]]:
-    trainings = {name: studies[name].begin(part.trainings, repetition) for name in part.studies}
+    trainings = {name: studies[name].begin(part.trainings, part.start, repetition) for name in part.studies}
     policy = _policy(part, studies, trainings, budget, repetition, memory)
     for study, outcome in simulate(policy, trainings, part.workers).items():
         yield dict(
             zip(
                 COLUMNS,
                 (
-                    *(part.policy, part.task, study, part.trainings, part.workers, budget, repetition),
+                    *(part.policy, part.task, study, part.trainings, part.workers, part.start, budget, repetition),
                     *(outcome.regret, outcome.epochs, outcome.epochs / trainings[study].epochs, outcome.time),
                     json.dumps(dict(outcome.chosen)),
                 ),
@@ -142,22 +153,24 @@ def _policy(
         module = importlib.import_module(f"search.others.{part.of.module}")
         search = module.make(of_study, repetition, **part.of.options)
         return Confirmed(name, search, plan(budget), of_study.space, of_study.epochs, of_study.default)
-    from search.ours import Ours, sweep_spec
+    from search.ours import Ours, begin_at, sweep_spec
 
     mine = {name: studies[name] for name in part.studies}
-    spaces = {name: dict(_wrong_priors(study)) for name, study in mine.items() if part.of.wrong_prior}
     fields = next(iter(mine.values())).spec
-    spec = sweep_spec(fields, part.studies, plan(budget), part.of.fields, repetition, spaces)
     defaults = {name: of_study.default for name, of_study in trainings.items()}
-    return Ours(spec, defaults, {name: study.table.pulls for name, study in mine.items()}, part.of.rule, memory)
+    pulls = {name: study.table.pulls for name, study in mine.items()}
+    if part.start == WORST:
+        fields = begin_at(fields, defaults[part.studies[0]])
+        pulls = {name: _pulls_that_begin_at(study, defaults[name]) for name, study in mine.items()}
+    spec = sweep_spec(fields, part.studies, plan(budget), part.of.fields, repetition)
+    return Ours(spec, defaults, pulls, part.of.rule, memory)
 
 
-def _wrong_priors(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every domain of a study with the value of the worst config as its prior."""
-    for path, domain in study.surrogate.space.items():
-        value = study.surrogate.worst[1][path]
-        if domain.choices:
-            yield path, {"choices": list(domain.choices), "prior": value, "confidence": "high"}
-        else:
-            ends = {"low": domain.low, "high": domain.high, "log": domain.log, "integer": domain.whole}
-            yield path, {**ends, "prior": value, "confidence": "high"}
+def _pulls_that_begin_at(study: Study, start: Params) -> dict[str, float]:
+    """The pulls at weight 1 with which the published weights pull as those of a config."""
+    published = study.table.default or {}
+    return {
+        term: pull * float(start[path]) / float(published[path])
+        for term, pull in study.table.pulls.items()
+        if (path := f"terms.{term}.pull") in start
+    }

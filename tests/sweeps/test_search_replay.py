@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -345,13 +346,22 @@ def test_a_policy_of_others_stops_trials_and_keeps_to_its_budget(kd, name, worke
     assert next(iter(confirmed._trials.values())).params == trainings.default
 
 
-def test_a_wrong_prior_is_the_worst_config(kd, tmp_path):
-    from search.replay import _wrong_priors
+@pytest.mark.parametrize("name", ["gp + halving", "prior", "optuna tpe + halving"])
+def test_a_policy_can_begin_with_the_worst_config(kd, tmp_path, name):
+    worth, worst = kd.surrogate.worst
+    assert worth < kd.surrogate.best[0] - 10
+    part = Part(name, {**OURS, **OTHERS}[name], "toy", ("kd",), "surrogate", 1, "worst")
+    trained = []
+    begin = Study.begin
 
-    priors = dict(_wrong_priors(kd))
-    assert priors["optimizer.lr"]["prior"] == kd.surrogate.worst[1]["optimizer.lr"]
-    assert kd.surrogate.worst[0] < kd.surrogate.best[0] - 10
-    policy = PolicyOfOurs({"sampler": {"name": "prior"}}, wrong_prior=True)
-    part = Part("wrong", policy, "toy", ("kd",), "surrogate", 1)
-    frame = run_part(part, {"kd": kd}, {6: 1}, tmp_path)
-    assert len(frame) == 1
+    def seen(study, *given):
+        trainings = begin(study, *given)
+        curve = trainings.curve
+        trainings.curve = lambda params, seed: trained.append(params) or curve(params, seed)
+        return trainings
+
+    with patch.object(Study, "begin", seen):
+        frame = run_part(part, {"kd": kd}, {6: 1}, tmp_path)
+    for path in ("optimizer.lr", "terms.pixel_kd.pull"):
+        assert trained[0][path] == pytest.approx(worst[path]), path
+    assert list(frame["start"]) == ["worst"]
