@@ -33,13 +33,14 @@ class Agreement(NamedTuple):
     """The part of the pixels with the same class."""
 
 
-def export_onnx(network: TappedNetwork, inside: Inside, file: Path) -> Deployed:
+def export_onnx(network: TappedNetwork, inside: Inside, file: Path, digest: str) -> Deployed:
     """Write a network as an ONNX file.
 
     Args:
         network: The network, in evaluation mode, on the CPU.
         inside: What the file computes besides the network.
         file: The file to write.
+        digest: Of the student, which the file names in its metadata as `student`.
 
     Returns:
         The module that was exported, for `compare`.
@@ -70,6 +71,7 @@ def export_onnx(network: TappedNetwork, inside: Inside, file: Path) -> Deployed:
         todo = "; leave --dynamic out" if inside.dynamic else ""
         raise InputError(f"the graph of this network cannot be exported to ONNX{todo}: {reason}") from error
     assert program is not None
+    program.model.metadata_props["student"] = digest
     program.save(str(file))
     return module
 

@@ -17,6 +17,7 @@ from kdtrain.printable import printable
 from kdtrain.redact import redacted
 from kdtrain.version import __version__
 from sweeps.cli.ablate import ablate
+from sweeps.cli.bench import bench
 from sweeps.cli.best import best
 from sweeps.cli.data import check, get
 from sweeps.cli.demo import demo
@@ -56,6 +57,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "schema": schema,
     "train": train,
     "predict": predict,
+    "bench": bench,
     "teacher fit": fit,
     "teacher import": import_weights,
     "teacher ensemble": ensemble_of_teachers,

@@ -8,7 +8,7 @@ import typer
 
 from analysis.extras import require
 from kdtrain.errors import InputError, refused
-from sweeps.cli.options import Student, Trust, console, path
+from sweeps.cli.options import Student, Trust, console, from_options, path
 from sweeps.cli.output import Force, write_output
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ def export_to_onnx(
     Example: [bold]kdsweep export onnx runs/student --size 360 480 --images photos --out student.onnx[/]
     """
     require("export", "export onnx")
-    from kdtrain.deploy.deployed import multiple_of
+    from kdtrain.deploy.deployed import Inside, multiple_of
     from kdtrain.deploy.onnx_file import IMAGES, compare, export_onnx
     from kdtrain.deploy.students import load_student
     from kdtrain.runtime.scratch import scratch_folder
 
-    inside = _inside(size, dynamic, normalize, output)
+    height, width = size
+    content = {"height": height, "width": width, "dynamic": dynamic, "normalize": normalize, "output": output}
+    inside = from_options(Inside, content)
     if out.suffix != ".onnx":
         raise InputError(f"--out: must be a file that ends with .onnx, got {out}")
     if out.exists() and not force:
@@ -66,7 +68,7 @@ def export_to_onnx(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(out.parent) as scratch:
-            module = export_onnx(network, inside, scratch / out.name)
+            module = export_onnx(network, inside, scratch / out.name, card.digest)
             agreement = compare(scratch / out.name, module, batches)
             for file in scratch.iterdir():  # large weights lie in a file beside
                 file.replace(out.parent / file.name)
@@ -94,19 +96,6 @@ def export_to_onnx(
         f"{out}: {100 * agreement.classes:.3f} % of the pixels of {agreement.images} {on} have torch's class; "
         f"its card is {out.with_suffix('.json')}"
     )
-
-
-def _inside(size: tuple[int, int], dynamic: bool, normalize: bool, output: str) -> "Inside":
-    from pydantic import ValidationError
-
-    from kdtrain.deploy.deployed import Inside
-    from kdtrain.explain import sentence
-
-    content = {"height": size[0], "width": size[1], "dynamic": dynamic, "normalize": normalize, "output": output}
-    try:
-        return Inside.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"--{sentence(error, Inside)}") from None
 
 
 def _images(places: list[Path] | None, inside: "Inside") -> "tuple[list[Tensor], str]":

@@ -4,9 +4,9 @@ import contextlib
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,8 +20,11 @@ from sweeps.spec.strict_yaml import parse_value
 
 if TYPE_CHECKING:
     from kdtrain.config import Machine
+    from kdtrain.config_base import Strict
     from kdtrain.loop.reports import EpochReport
     from sweeps.spec.spec import SweepSpec
+
+Settings = TypeVar("Settings", bound="Strict")
 
 console = Printer()
 
@@ -40,6 +43,22 @@ def without_secret(address: str) -> str:
 
     check_address(address)
     return address
+
+
+def from_options(model: type[Settings], content: Mapping[str, object]) -> Settings:
+    """The settings that options of a command give, each with the name of its field.
+
+    Raises:
+        InputError: If a value does not fit; it names the option.
+    """
+    from pydantic import ValidationError
+
+    from kdtrain.explain import sentence
+
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"--{sentence(error, model)}") from None
 
 
 def folder_or_uri(text: str) -> str:
