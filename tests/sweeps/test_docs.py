@@ -5,38 +5,50 @@ import importlib
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from doc_pages import BLOCKS, PAGES, ROOT, Block
 from jsonschema import Draft202012Validator
 
+from kdtrain.data import parse_data
+from kdtrain.models import Network
 from sweeps.cli.app import app
 from sweeps.spec.schema import spec_schema
+from sweeps.spec.spec import parse_spec
 from sweeps.spec.strict_yaml import parse_yaml
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OURS = ("kdtrain", "sweeps", "analysis")
-LANGUAGES = {"bash", "yaml", "python", "text", "json", "dockerfile", "toml", "console", ""}
+LANGUAGES = {"bash", "yaml", "python", "text", "json", "dockerfile", "toml", "console"}
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+REST_OF_A_SPEC = {
+    "name": "mine",
+    "data": {"name": "camvid"},
+    "teacher": {"path": "teachers/big"},
+    "train": {"epochs": 10},
+    "space": {"optimizer.lr": {"low": 0.001, "high": 0.1, "log": True}},
+    "studies": ["none", "cwd", "cskd"],
+    "budget": {"trials": 4},
+}
+"""What a spec has beside the part that a page shows."""
 
 
-def blocks(language: str) -> Iterator[tuple[str, str]]:
-    """The page and the text of each code block of a language."""
-    for page in PAGES:
-        for text in re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-            yield page.name, text
+def blocks(language: str) -> list[Any]:
+    """The code blocks of a language, as parameters of a test."""
+    return [pytest.param(block, id=str(block)) for block in BLOCKS if block.language == language]
 
 
 def commands() -> Iterator[tuple[str, str]]:
     """The page and the words of each command of kdsweep."""
-    for page, text in blocks("bash"):
-        joined = text.replace("\\\n", " ")
-        for line in joined.splitlines():
-            for part in re.split(r"\s(?:&&|\||;)\s", line):
-                if match := re.search(r"(?:^|\s)kdsweep\s(.*)", part):
-                    yield page, match[1]
+    for block in BLOCKS:
+        for command in block.commands:
+            if match := re.search(r"(?:^|\s)kdsweep\s(.*)", command):
+                yield block.page.name, match[1]
 
 
 @pytest.mark.parametrize(("page", "words"), sorted(set(commands())))
@@ -56,33 +68,47 @@ def test_commands_have_these_options(page: str, words: str) -> None:
             assert (ROOT / word).exists(), word
 
 
-@pytest.mark.parametrize(("page", "text"), sorted(set(blocks("python"))))
-def test_python_imports_what_there_is(page: str, text: str) -> None:
-    for node in ast.walk(ast.parse(text)):
+@pytest.mark.parametrize("block", blocks("bash"))
+def test_what_is_installed_has_these_extras(block: Block) -> None:
+    named = [name for extras in re.findall(r"pip install .*?\[([\w,]+)\]", block.text) for name in extras.split(",")]
+    assert set(named) <= set(EXTRAS)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_imports_what_there_is(block: Block) -> None:
+    for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OURS:
             module = importlib.import_module(node.module)
             for name in node.names:
                 assert hasattr(module, name.name), f"{node.module} has no {name.name}"
 
 
-@pytest.mark.parametrize(("page", "text"), sorted(set(blocks("yaml"))))
-def test_yaml_is_a_part_of_a_spec_or_a_teacher_file(page: str, text: str) -> None:
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_yaml_is_a_part_of_a_spec_or_a_teacher_file(block: Block) -> None:
     schema = spec_schema()
-    content = json.loads(json.dumps(parse_yaml(text, page))) or {}
+    content = json.loads(json.dumps(parse_yaml(block.text, str(block)))) or {}
     if set(content) <= {"network", "data", "eval_scale"} and "network" in content:
+        Network.model_validate(content["network"])
+        parse_data(content["data"])
         return
     assert set(content) <= set(schema["properties"])
     part = Draft202012Validator({**schema, "required": []})
     assert [f"{error.json_path}: {error.message}" for error in part.iter_errors(content)] == []
+    if not re.search(r"\bmy_\w+:", block.text):  # code of somebody else, see test_readme.py
+        parse_spec({**REST_OF_A_SPEC, **content})
 
 
-def test_code_blocks_name_a_language_that_is_checked_or_none() -> None:
-    used = {
-        (page.name, language)
-        for page in PAGES
-        for language in re.findall(r"^```(\S*)[^\n]*\n.*?^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    }
-    assert {pair for pair in used if pair[1] not in LANGUAGES} == set()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks_name_a_language_that_is_checked(page: Path) -> None:
+    blocks_here = [block for block in BLOCKS if block.page == page]
+    assert {block.language for block in blocks_here} <= LANGUAGES
+    assert len(re.findall(r"^\s*```", page.read_text(), re.MULTILINE)) == 2 * len(blocks_here), "a block is not seen"
+
+
+def test_a_mark_stands_before_a_block_and_gives_a_reason() -> None:
+    marks = sum(len(re.findall(r"^\s*<!-- not run", page.read_text(), re.MULTILINE)) for page in PAGES)
+    assert marks == sum(bool(block.not_run) for block in BLOCKS)
+    assert {str(block) for block in BLOCKS if block.not_run and block.language not in ("bash", "python")} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,33 +1,32 @@
-"""What README.md and docs/extending.md show works as it stands there."""
+"""The modules and specs that README.md, docs/extending.md and docs/data.md show work as they stand there."""
 
-import re
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from doc_pages import BLOCKS
 
-from kdtrain.testing import check_loss, check_method
+from kdtrain.testing import check_data, check_loss, check_method
 from sweeps.spec.spec import parse_spec
-
-ROOT = Path(__file__).parents[2]
-TEXT = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/extending.md"))
 
 
 def block(language, start):
-    blocks = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-    return next(text for text in blocks if text.startswith(start))
+    return next(block.text for block in BLOCKS if block.language == language and block.text.startswith(start))
 
 
 @pytest.fixture
-def my_loss(tmp_path, monkeypatch):
-    (tmp_path / "my_loss.py").write_text(block("python", "# my_loss.py"))
+def modules(tmp_path, monkeypatch):
+    """The modules of the pages can be imported."""
+    shown = [block for block in BLOCKS if block.module]
+    for each in shown:
+        (tmp_path / each.module).write_text(each.text)
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    sys.modules.pop("my_loss", None)
+    for each in shown:
+        sys.modules.pop(each.module.removesuffix(".py"), None)
 
 
-@pytest.mark.usefixtures("my_loss")
+@pytest.mark.usefixtures("modules")
 def test_the_loss_of_somebody_else_passes_the_checks_and_is_searched(fake):
     check_loss("my_loss:Cosine", power=2)
     check_method("my_loss:COSINE_KD")
@@ -35,6 +34,11 @@ def test_the_loss_of_somebody_else_passes_the_checks_and_is_searched(fake):
     spec = fake.make_spec(studies=studies)
     assert [study.name for study in spec.studies] == ["none", "cosine_kd", "mine"]
     assert "terms.cosine.weight" in spec.space_of(spec.studies[1])
+
+
+@pytest.mark.usefixtures("modules")
+def test_the_data_set_of_somebody_else_passes_the_checks():
+    check_data(yaml.safe_load(block("yaml", "data: {name: my_data:Stripes"))["data"])
 
 
 def test_the_spec_of_the_readme_is_a_spec():
