@@ -24,6 +24,7 @@ from sweeps.spec.pulls import PULL, WEIGHT
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 from sweeps.store.store import Store
+from sweeps.student_costs import require_runtime
 from sweeps.trackers.find import find_trackers
 
 
@@ -63,6 +64,7 @@ def check(
     find_watchers(spec)
     find_trackers(spec)
     make_sampler(spec.sampler)
+    require_runtime(spec)
     source = open_data(spec.data, machine.data_root)
     roles = ("train", "select", "test") if reads_test and spec.data.has_test else ("train", "select")
     ids = {role: source.ids(role) for role in roles}

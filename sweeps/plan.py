@@ -39,6 +39,8 @@ class Plan:
     """Trainings on final seeds after the selection is frozen; not among the trials."""
     ablation: Forecast | None = None
     """The effects that an ablation could find."""
+    target: str | None = None
+    """What the student may cost."""
     warm_start: tuple[str, ...] = ()
     """What is taken over from earlier sweeps."""
     normalizations: tuple[str, ...] = ()
@@ -111,6 +113,7 @@ class Plan:
                     f"    at least {study.confirm_runs - study.runs_after_first_look} of them: looks at {looks} seeds, "
                     "until the comparison is decided or more seeds would hardly decide it"
                 )
+        lines += ["", f"target: {self.target}"] if self.target else []
         lines += ["", *self.warm_start] if self.warm_start else []
         lines += [
             "",
@@ -163,6 +166,7 @@ def plan(spec: SweepSpec, machine: Machine, seen: Seen = lambda role, done, tota
         final_runs=count_final_runs(spec),
         ablation=forecast(spec) if spec.cells else None,
         normalizations=normalizations,
+        target=spec.target.in_words if spec.target else None,
         warm_start=tuple(warm_start.lines_about(spec)),
     )
 

@@ -24,7 +24,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "check study_plan",
         "designs launch show",
         "trackers",
-        "calibrate",
+        "calibrate student_costs",
         "rehearsals",
         "driver outcome",
         "attempt ledger",

@@ -1,26 +1,14 @@
-"""How fast a student is: latency, throughput and memory in a runtime, each measured in a process of its own."""
+"""How fast a student is: what is measured, and the figures. Nothing here needs torch."""
 
 import json
-import multiprocessing
-import subprocess
-import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, ValidationError
 
 from kdtrain.config_base import Strict
-from kdtrain.deploy import device_report
-from kdtrain.deploy.deployed import Inside, ready
-from kdtrain.deploy.onnx_file import export_onnx
-from kdtrain.deploy.students import load_student
 from kdtrain.errors import InputError, unreadable
 from kdtrain.explain import sentence
-from kdtrain.runtime.scratch import scratch_folder
 
 Runtime = Literal["torch", "compile", "onnxruntime"]
 Count = Annotated[int, Field(ge=1, le=4096)]
@@ -43,11 +31,6 @@ class Setting(Strict):
     width: int = Field(ge=1, le=8192)
     seconds: Positive = 3.0
     """Of measuring, after a warm-up of a tenth of it."""
-
-    @property
-    def inside(self) -> Inside:
-        """What is computed besides the network: normalization, the resizing of the logits, and the argmax."""
-        return Inside(height=self.height, width=self.width)
 
 
 class Speed(Strict):
@@ -80,26 +63,28 @@ class Speed(Strict):
     """The most memory of the process, or on a GPU of its tensors, in MiB; null where the system does not say it."""
 
 
-def measure(place: Path, setting: Setting) -> Speed:
-    """Measure a student.
+class Cost(Strict):
+    """What a student costs to run."""
 
-    Args:
-        place: As of `load_student`.
-        setting: What is measured.
+    params: int
+    macs: int
+    """Multiply-accumulates of one image."""
+    speed: Speed | None = None
+    """Null where it was not measured."""
 
-    Raises:
-        InputError: If the student cannot be read, or does not run in the runtime.
-    """
-    if setting.runtime == "onnxruntime":
-        return _in_onnxruntime(place, setting)
-    try:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_in_torch, place, setting).result()
-    except BrokenProcessPool as error:
-        raise InputError(
-            f"the process that measured {setting.runtime} ended without a result, perhaps for lack of memory; try a "
-            "smaller --size or --batch"
-        ) from error
+    @property
+    def order(self) -> tuple[float, int]:
+        """By which students are sorted: by latency where it was measured, and by multiply-accumulates."""
+        return (self.speed.median_ms if self.speed else 0.0, self.macs)
+
+    @property
+    def in_words(self) -> str:
+        """The cost in one line."""
+        costs = f"{self.params / 1e6:.2f} M parameters, {self.macs / 1e9:.3g} G multiply-accumulates"
+        if self.speed is None:
+            return costs
+        threads = f"{self.speed.threads} thread{'s' if self.speed.threads > 1 else ''}"
+        return f"{self.speed.median_ms:.3g} ms in {self.speed.runtime} on {self.speed.device} ({threads}), {costs}"
 
 
 def read_report(file: Path) -> Speed:
@@ -116,50 +101,3 @@ def read_report(file: Path) -> Speed:
         raise InputError(f"{file}: {sentence(error, Speed)}") from None
     except ValueError:
         raise InputError(f"{file}: must be the JSON that device_report.py prints") from None
-
-
-def _in_torch(place: Path, setting: Setting) -> Speed:
-    torch.set_num_threads(setting.threads)
-    _, card, network = load_student(place)
-    module, _ = ready(network, setting.inside)
-    device = torch.device(setting.device)
-    images = torch.rand(setting.batch, 3, setting.height, setting.width, device=device)
-    is_gpu = device.type == "cuda"
-    run: Callable[[torch.Tensor], torch.Tensor] = module.to(device)
-    if setting.runtime == "compile":
-        run = torch.compile(module)
-
-    def call() -> None:
-        run(images)
-        if is_gpu:
-            torch.cuda.synchronize(device)
-
-    with torch.inference_mode():
-        taken = device_report.timed(call, setting.seconds)
-    peak = torch.cuda.max_memory_allocated(device) / 2**20 if is_gpu else device_report.peak_mib()
-    return Speed(
-        student=card.digest,
-        runtime=setting.runtime,
-        version=torch.__version__,
-        device=torch.cuda.get_device_name(device) if is_gpu else device_report.device_name(),
-        threads=setting.threads,
-        batch=setting.batch,
-        height=setting.height,
-        width=setting.width,
-        peak_mib=peak,
-        **device_report.figures(taken, setting.batch),
-    )
-
-
-def _in_onnxruntime(place: Path, setting: Setting) -> Speed:
-    _, card, network = load_student(place)
-    with scratch_folder() as scratch:
-        file = scratch / "student.onnx"
-        export_onnx(network, setting.inside, file, card.digest)
-        options = [f"--{name}={getattr(setting, name)}" for name in ("threads", "batch", "seconds")]
-        command = [sys.executable, device_report.__file__, str(file), *options]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        raise InputError(f"the student does not run in onnxruntime: {last}")
-    return Speed.model_validate_json(ended.stdout)

@@ -45,7 +45,8 @@ def bench(
     Example: [bold]kdsweep bench runs/student --size 360 480 --runtime torch --runtime onnxruntime[/]
     """
     from kdtrain.deploy import device_report as module
-    from kdtrain.deploy.speed import Setting, measure, read_report
+    from kdtrain.deploy.measure import measure
+    from kdtrain.deploy.speed import Setting, read_report
 
     if script is not None:
         write_output(script, Path(module.__file__).read_text(), force)

@@ -32,6 +32,7 @@ from sweeps.driver.allocation import (
 from sweeps.driver.audit import Audits, take_over
 from sweeps.driver.endings import Endings, SweepAborted
 from sweeps.driver.growth import as_begun, check_inputs, corrections, grown
+from sweeps.driver.limits import CostOf, Limits, no_cost
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.outage import Outages
 from sweeps.driver.proposals import AllProposals
@@ -98,6 +99,7 @@ class Driver:
         lacking: Callable[[], str | None] = lambda: None,
         judge: Judge = to_the_end,
         known: ReadState | None = None,
+        cost_of: CostOf = no_cost,
     ) -> None:
         """Open the ledger and continue from its last record.
 
@@ -114,6 +116,7 @@ class Driver:
             lacking: Returns one sentence about an input of the sweep that is away, see `sweeps.driver.outage`.
             judge: Reads the words at the planned looks of `confirm.until: decided`, see `sweeps.driver.looking`.
             known: The state of the sweep as the caller has read it before, so that it is not read again.
+            cost_of: Measures a student where the sweep has a target.
 
         Raises:
             InputError: If `D` holds another sweep, is held by another driver, or is damaged.
@@ -138,6 +141,7 @@ class Driver:
             if (text := unknown_trials(self.store, self.state.trials)) is not None:
                 notice(text)
             self.spec = as_begun(self.spec, self.state)
+            self.limits = Limits(self.spec.target, self.state, self._append, cost_of)
             self._waiting, self._audits = Waiting(self.state), Audits(self.spec, self.state)
             self._endings = Endings(self.spec, self.store, self.state, self._append, self._outages, notice)
             self._begin_session(clock)
@@ -415,6 +419,9 @@ class Driver:
             return None
         if (refused := refusal(self.spec, study, params, self._check_config)) is not None:
             self._append(trial_events.Infeasible(study.name, params, refused, search))
+            return None
+        if (above := self.limits.excess(self.spec.config_for(study, params).student)) is not None:
+            self._append(trial_events.Infeasible(study.name, params, above, search))
             return None
         return self._propose(study, params, self.spec.search_seed(search), search)
 

@@ -16,6 +16,7 @@ from sweeps.ledger.sweep_events import (
     Note,
     PullsMeasured,
     SessionBegun,
+    StudentMeasured,
     SweepBegun,
     TeacherKnown,
 )
@@ -40,6 +41,7 @@ Event = (
     | Grown
     | TeacherKnown
     | PullsMeasured
+    | StudentMeasured
     | Proposed
     | Infeasible
     | CodeKnown

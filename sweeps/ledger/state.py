@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, assert_never, cast
 
+from kdtrain.deploy.speed import Cost
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.loop.reports import EpochReport
+from kdtrain.models import Network
 from sweeps.ledger import sweep_events, trial_events
 from sweeps.ledger.event_base import Content, Environment
 from sweeps.ledger.events import Event, trial_of
@@ -60,6 +62,8 @@ class SweepState:
     """Identity, spec and data of the sweep; none before the first record. A spec that has grown is the grown one."""
     begun_at: str = ""
     teacher: sweep_events.TeacherKnown | None = None
+    costs: dict[str, Cost] = field(default_factory=dict)
+    """What the students cost that a target has made the sweep measure, by the network as JSON."""
     calibrations: list[sweep_events.PullsMeasured] = field(default_factory=list)
     """In the order in which they were made."""
     pulls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -246,6 +250,10 @@ class SweepState:
                 self.pulls[event.config_id] = event.ratios | self.pulls.get(event.config_id, {})
                 detail = f"{len(event.terms)} losses at steps {', '.join(map(str, event.steps))}"
                 self._note(record, event, detail=detail)
+            case sweep_events.StudentMeasured():
+                network, cost = Network.model_validate(event.network), Cost.model_validate(event.cost)
+                self.costs[network.model_dump_json()] = cost
+                self._note(record, event, detail=f"{event.title}: {cost.in_words}")
             case sweep_events.SessionBegun():
                 self._begin_session(record, event)
             case sweep_events.Grown():

@@ -110,6 +110,22 @@ class TeacherKnown(EventBase):
 
 
 @dataclass(frozen=True, slots=True)
+class StudentMeasured(EventBase):
+    """What a kind of student costs to run, because the sweep has a target.
+
+    Attributes:
+        network: The kind of network, whose weights do not matter.
+        title: Its name in words.
+        cost: See `kdtrain.deploy.speed.Cost`.
+    """
+
+    kind: ClassVar = "cost"
+    network: Content
+    title: str
+    cost: Content
+
+
+@dataclass(frozen=True, slots=True)
 class PullsMeasured(EventBase):
     """How strongly terms pull at weight 1 in an untaught training, see `kdtrain.loop.pulls`.
 

@@ -28,6 +28,7 @@ from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.audit_rows import audit_rows
 from sweeps.outcome.code_columns import code_columns
+from sweeps.outcome.cost_rows import cost_rows
 from sweeps.outcome.loaded import load_with_extent
 from sweeps.outcome.pull_rows import pull_rows, ratios_of, weights_of_pulls
 from sweeps.spec.controls import control_kinds
@@ -134,6 +135,7 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None, names: Co
         ),
         "pulls": lambda: of_sweep(pull_rows(state, spec)),
         "audits": lambda: of_sweep(audit_rows(state)),
+        "costs": lambda: of_sweep(cost_rows(state, spec)),
     }
     return {name: make[name]() for name in names or make}
 

@@ -44,6 +44,7 @@ from sweeps.spec.settings import (
 )
 from sweeps.spec.strict_yaml import dump_yaml, read_mapping
 from sweeps.spec.study import Study, parse_domains
+from sweeps.spec.target import Target
 
 UNKNOWN_TEACHER = "0" * 16
 """Stands for the teacher's digest until it is fitted or loaded."""
@@ -94,6 +95,8 @@ class SweepSpec(Strict):
     """Functions that are called with every event of the sweep: `live_page`, or third-party watchers."""
     trackers: tuple[TrackerSource, ...] = ()
     """Where the sweep is shown while it runs: `tensorboard`, `mlflow`, `wandb`, `trackio`, `optuna`, or others."""
+    target: Target | None = None
+    """What the student may cost on the device that it is for; students above a limit are not trained."""
     retries: Count = Field(default=1, ge=0)
     """How often a trial that crashed is tried again."""
     seed: int = Field(default=0, ge=0, le=2**52)

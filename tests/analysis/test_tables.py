@@ -20,7 +20,7 @@ CONFUSION = {"eval_id": "e", "image_id": "i", "group_id": "g", "gt": 0, "pred": 
 
 def test_every_table_of_the_contract_is_there():
     names = "sweeps studies trials params metrics evaluations confusion teachers environments decisions cells"
-    assert list(SCHEMAS) == [*names.split(), "pulls", "audits", "selections"]
+    assert list(SCHEMAS) == [*names.split(), "pulls", "audits", "costs", "selections"]
     assert all(frame.empty for frame in empty_tables().values())
     assert list(empty_tables()["trials"]) == SCHEMAS["trials"].names
 

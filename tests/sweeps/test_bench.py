@@ -13,7 +13,8 @@ from called_command import called
 from onnx import TensorProto, helper
 
 from kdtrain.deploy import device_report
-from kdtrain.deploy.speed import Setting, Speed, measure
+from kdtrain.deploy.measure import measure
+from kdtrain.deploy.speed import Setting, Speed
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import save_model
 

@@ -1,0 +1,56 @@
+"""Measures the students of a sweep with a target, before the first trial where they are few."""
+
+from analysis.extras import require
+from kdtrain.deploy.speed import Cost
+from kdtrain.models import Network
+from sweeps.driver.driver import Driver
+from sweeps.driver.limits import CostOf, students_of
+from sweeps.spec.spec import SweepSpec
+
+
+def require_runtime(spec: SweepSpec) -> None:
+    """Check that the packages are installed that measure the students of a sweep.
+
+    Raises:
+        MissingExtraError: If they are not.
+    """
+    if spec.target is not None and spec.target.latency_ms is not None and spec.target.runtime == "onnxruntime":
+        require("export", "target.runtime: onnxruntime")
+
+
+def cost_function(spec: SweepSpec, classes: int, size: tuple[int, int]) -> CostOf:
+    """What measures a student of a sweep, on this machine.
+
+    Args:
+        spec: The sweep.
+        classes: Of the data.
+        size: Height and width of an image of the data.
+    """
+
+    def measured(student: Network) -> Cost:
+        from kdtrain.deploy.measure import cost_of
+
+        scale = spec.config_for(spec.studies[0]).eval_scale
+        height, width = (max(1, round(side * scale)) for side in size)
+        setting = spec.target.setting((height, width)) if spec.target else None
+        return cost_of(student, classes, (height, width), setting)
+
+    return measured
+
+
+def measure_students(driver: Driver) -> None:
+    """Measure what is not measured yet, and record it in the ledger.
+
+    Raises:
+        InputError: If a student does not run in the runtime, or no student of a study is within the limits.
+    """
+    spec, limits = driver.spec, driver.limits
+    if spec.target is None:
+        return
+    of_studies = {study.name: students_of(spec, study) for study in spec.studies}
+    students = {student.model_dump_json(): student for of_study in of_studies.values() for student in of_study}
+    lacking = [student for student in students.values() if not limits.is_measured(student)]
+    for number, student in enumerate(lacking, start=1):
+        driver.notice(f"target: student {number} of {len(lacking)}: {student.title}: {limits.cost(student).in_words}")
+    for name, of_study in of_studies.items():
+        limits.check(name, of_study)
