@@ -31,6 +31,7 @@ LOOKUPS = frozenset({"kdtrain.methods.registry", "kdtrain.data.registry", "kdtra
 """Modules that only list what there is: what a config uses of these lists is a part of its own."""
 SAME_RESULTS = Path(__file__).with_name("same_results.json")
 """Digests of earlier code that gives the same results to the last bit; see `main`."""
+_quoted = json.encoder.encode_basestring_ascii
 _IGNORED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
 
 
@@ -228,7 +229,7 @@ def _parse(path: Path) -> _Module:
         if isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
             exports |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
-    digest = hashlib.sha256(json.dumps(_plain(tree), separators=(",", ":")).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(_plain(tree).encode()).hexdigest()[:12]
     return _Module(digest, tuple(imports), exports)
 
 
@@ -241,16 +242,23 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
         yield from _executed(child)
 
 
-def _plain(value: object) -> object:
-    """A syntax tree in plain values: without docstrings and positions, and alike in all versions of Python."""
+def _plain(value: object) -> str:
+    """A syntax tree as JSON: without docstrings and positions, and alike in all versions of Python."""
     if isinstance(value, ast.Constant):
-        return ["Constant", repr(value.value)]
+        return f'["Constant",{_quoted(repr(value.value))}]'
     if isinstance(value, ast.AST):
-        fields = {name: _plain(child) for name, child in ast.iter_fields(value) if name not in _IGNORED}
-        return [type(value).__name__, {name: child for name, child in fields.items() if child not in (None, [])}]
+        children = ((name, getattr(value, name, None)) for name in value._fields if name not in _IGNORED)
+        fields = [f"{_quoted(name)}:{text}" for name, child in children if (text := _plain_field(child))]
+        return f'["{type(value).__name__}",{{{",".join(fields)}}}]'
+    return json.dumps(value if isinstance(value, str | int | None) else repr(value))
+
+
+def _plain_field(value: object) -> str:
+    """A field of a node as JSON; empty if nothing stands there."""
     if isinstance(value, list):
-        return [_plain(item) for item in value if not _is_text(item)]
-    return value if isinstance(value, str | int | None) else repr(value)
+        text = ",".join(_plain(item) for item in value if not _is_text(item))
+        return f"[{text}]" if text else ""
+    return "" if value is None else _plain(value)
 
 
 def _is_text(node: object) -> bool:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdtrain.code_digest import code_of, digests_of
 from kdtrain.config import Machine
@@ -17,7 +18,6 @@ from kdtrain.runtime.atomic_files import write_atomically
 from sweeps.attempt.attempt import staged
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.attempt.teachers import Teacher
-from sweeps.driver.driver import Driver
 from sweeps.rehearsals import is_light
 from sweeps.spec.calibrations import (
     Measured,
@@ -29,6 +29,9 @@ from sweeps.spec.calibrations import (
 )
 from sweeps.spec.spec import SweepSpec
 
+if TYPE_CHECKING:
+    from sweeps.driver.driver import Driver
+
 Measure = Callable[[Measurement, Machine, Teacher | None], Calibration]
 """Makes a calibration, here or on a cluster."""
 FOLDER = "pulls"
@@ -37,7 +40,7 @@ _SHORT_STEPS = 160
 """Of the untaught training of a plan."""
 
 
-def calibrate(driver: Driver, machine: Machine, teacher: Teacher | None, measure: Measure) -> None:
+def calibrate(driver: "Driver", machine: Machine, teacher: Teacher | None, measure: Measure) -> None:
     """Measure what a sweep lacks, and record it in the ledger.
 
     Args:

@@ -1,12 +1,13 @@
 """What a sweep costs: parameters and multiply-accumulates of its networks, and bytes on the disk."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from kdtrain.models import Network, build_network
+from kdtrain.loop.cost import count_macs
+from kdtrain.models import Network
 from sweeps.check import Checked
 from sweeps.spec.spec import SweepSpec
 from sweeps.study_plan import StudyPlan
@@ -25,14 +26,15 @@ class Cost:
 
 def cost_of(network: Network, checked: Checked) -> Cost:
     """The cost of a network for the images of the data."""
-    built = build_network(network, len(checked.classes), bare=True).eval()
+    built = checked.config.built(network)
+    if not any(parameter.is_meta for parameter in built.parameters()):
+        built = copy.deepcopy(built).to("meta")
     params = sum(parameter.numel() for parameter in built.parameters())
     try:
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            built.to("meta")(torch.zeros(1, 3, *checked.image_size, device="meta"))
+        image = torch.zeros(1, 3, *checked.image_size, device="meta")
+        return Cost(params, count_macs(built.tap(()), image))
     except Exception:  # a custom network may raise anything on meta tensors
         return Cost(params, None)
-    return Cost(params, counter.get_total_flops() // 2)
 
 
 def macs_of(

@@ -10,8 +10,9 @@ from analysis.formats import duration
 from kdtrain.config import Machine
 from kdtrain.errors import InputError
 from kdtrain.loop.device import find_device
-from kdtrain.loop.rehearsal import Rehearsal
+from kdtrain.loop.rehearsal import TIMED_STEPS, Rehearsal
 from sweeps.plan import Plan
+from sweeps.rehearsals import TIMED_S
 from sweeps.spec.spec import SweepSpec
 
 PRICE = "KDSWEEP_PRICE"
@@ -26,11 +27,13 @@ class StudyHours:
         name: The study.
         epoch_s: Seconds of an epoch of a trial, its evaluation included.
         epochs: Epochs of search, fresh seeds and audits.
+        by_first_step: Whether no step was timed but the first one, which is slower than those that follow.
     """
 
     name: str
     epoch_s: float
     epochs: int
+    by_first_step: bool = False
 
     @property
     def seconds(self) -> float:
@@ -39,7 +42,7 @@ class StudyHours:
 
 
 def study_hours(spec: SweepSpec, made: Plan, rehearsed: Mapping[str, Rehearsal]) -> tuple[StudyHours, ...]:
-    """The time of every study whose steps were timed.
+    """The time of every study that was rehearsed.
 
     Args:
         spec: The sweep.
@@ -50,13 +53,14 @@ def study_hours(spec: SweepSpec, made: Plan, rehearsed: Mapping[str, Rehearsal])
     evaluation = next((each.evaluation_s for each in rehearsed.values() if each.evaluation_s is not None), 0.0)
     for study in made.studies:
         rehearsal, config = rehearsed.get(study.name), spec.config_for(spec.study(study.name))
-        if rehearsal is None or rehearsal.steady_s is None:
+        if rehearsal is None:
             continue
         batches = -(-images["select"] // config.images_per_evaluation)
         one = evaluation if rehearsal.evaluation_s is None else rehearsal.evaluation_s
         steps = max(1, images["train"] // config.batch_size)
         epochs = study.search_epochs + study.confirm_runs * study.epochs + study.audit_epochs
-        found.append(StudyHours(study.name, steps * rehearsal.steady_s + batches * one, epochs))
+        step_s = rehearsal.step_s if rehearsal.steady_s is None else rehearsal.steady_s
+        found.append(StudyHours(study.name, steps * step_s + batches * one, epochs, rehearsal.steady_s is None))
     return tuple(found)
 
 
@@ -97,15 +101,18 @@ def hour_lines(studies: tuple[StudyHours, ...], side_by_side: int, price: float 
         yield f"time: not measured, because {lacking}"
         return
     yield (
-        f"time on this machine with {side_by_side} trial{'s' * (side_by_side > 1)} at a time, by a few timed steps "
-        "of each study, if no trial is stopped early and the teacher computes in every step:"
+        f"time on this machine with {side_by_side} trial{'s' * (side_by_side > 1)} at a time, by at most "
+        f"{TIMED_STEPS} timed steps of each study, if no trial is stopped early and the teacher computes in every step:"
     )
     for study in studies:
         taken = study.seconds / side_by_side
         cost = _cost(taken, price)
-        yield f"  {study.name}: {duration(taken)}{cost} ({study.epochs} epochs of {duration(study.epoch_s)})"
+        rough = ", at most, by its first step alone" if study.by_first_step else ""
+        yield f"  {study.name}: {duration(taken)}{cost} ({study.epochs} epochs of {duration(study.epoch_s)}{rough})"
     total = sum(study.seconds for study in studies) / side_by_side
     yield f"  in all: {duration(total)}{_cost(total, price)}, without the teacher's fit"
+    if any(study.by_first_step for study in studies):
+        yield f"  no further step of some studies was timed, because the timed steps of the others took {TIMED_S:g} s"
     if price is None:
         yield f"  the cost is printed with --price, or {PRICE}: the price of an hour of this machine"
 

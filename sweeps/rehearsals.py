@@ -16,8 +16,8 @@ from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import open_data, open_role
 from kdtrain.errors import DamagedError, InputError, StorageError
 from kdtrain.loop.device import find_device, return_freed_memory
-from kdtrain.loop.rehearsal import Rehearsal, rehearse
-from kdtrain.models import Network, build_network
+from kdtrain.loop.rehearsal import TIMED_STEPS, Rehearsal, rehearse
+from kdtrain.models import Network, build_network, building_once
 from kdtrain.replay.costs import MapCosts
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.runtime.scratch import scratch_folder
@@ -34,6 +34,8 @@ from sweeps.spec.study import Study
 
 FOLDER = "rehearsals"
 """Where a machine's cache keeps what its rehearsals found."""
+TIMED_S = 20.0
+"""Seconds that the timed steps of all scenes take before the other scenes are no longer timed."""
 _LIGHT_BATCH = 2
 """Images in a step that a CPU takes in place of a GPU."""
 
@@ -225,7 +227,11 @@ def perform_here(scenes: list[Scene], machine: Machine, teacher: Teacher | Train
         InputError: If a training of a scene would fail.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(building_once())
+        gc.freeze()  # so that a collection after each scene looks only at what the scenes have made
+        stack.callback(gc.unfreeze)
         here: tuple[Path, str] | None = None
+        timed_s = 0.0
         for scene in scenes:
             config = scene.config
             with _named(scene):
@@ -235,7 +241,8 @@ def perform_here(scenes: list[Scene], machine: Machine, teacher: Teacher | Train
                     if here is not None:
                         machine = machine.model_copy(update={"teacher": here[0]})
                         config = config.model_copy(update={"teacher": here[1]})
-                rehearsal = rehearse(config, machine, scene.evaluates, scene.tests)
+                rehearsal = rehearse(config, machine, scene.evaluates, scene.tests, timed=timed_s < TIMED_S)
+            timed_s += TIMED_STEPS * (rehearsal.steady_s or 0.0)
             gc.collect()
             return_freed_memory()  # of this process, which may be that of the whole sweep
             yield rehearsal

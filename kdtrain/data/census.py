@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from kdtrain.data.data_set import DataSet
-from kdtrain.data.source import DataSource, KnowsTurns, ReadsLabels, check_labels
+from kdtrain.data.source import DataSource, KnowsTurns, Pixels, ReadsLabels, check_labels
+from kdtrain.data.store import open_store
 from kdtrain.errors import InputError, StorageError
 from kdtrain.explain import did_you_mean
 from kdtrain.runtime.atomic_files import write_atomically
@@ -72,6 +72,8 @@ def count_labels(
 ) -> dict[str, LabelCounts]:
     """Count the pixels of every class in the label maps of some roles, or read the counts from the cache.
 
+    Images of a source that reads no label map without its image are kept in the store, where trainings look for them.
+
     Args:
         source: The data.
         roles: The roles, which are counted together: palettes of label files must agree between them.
@@ -86,7 +88,7 @@ def count_labels(
     note = cache / "classes" / f"{key}.json"
     counts = _remembered(note, source, roles)
     if counts is None:
-        counts = {role: _count(source, role, seen) for role in roles}
+        counts = {role: _count(source, role, cache, seen) for role in roles}
         with contextlib.suppress(StorageError, OSError):
             cache.mkdir(parents=True, exist_ok=True)
             write_atomically(note, _note(counts))
@@ -150,12 +152,20 @@ def _classes(names: Collection[str]) -> str:
     return f"the {'class' if len(names) == 1 else f'{len(names)} classes'} {', '.join(list(names)[:_NAMED])}{more}"
 
 
-def _count(source: DataSource, role: str, seen: Seen) -> LabelCounts:
+def _count(source: DataSource, role: str, cache: Path, seen: Seen) -> LabelCounts:
     ids, count = source.ids(role), len(source.classes)
     pixels = np.zeros(count, dtype=np.int64)
     ignored = blank = turned = 0
+    labels_of = _reader(source, role, cache)
+
+    def counted(index: int) -> tuple[Counts, bool]:
+        """Pixels by label of one image, and whether it is silently turned."""
+        labels = labels_of(index)
+        check_labels(labels, source, ids[index])
+        return np.bincount(labels.ravel(), minlength=256), is_silently_turned(source, role, ids[index])
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for done, (counts, is_turned) in enumerate(pool.map(partial(_labels_of, source, role), ids), start=1):
+        for done, (counts, is_turned) in enumerate(pool.map(counted, range(len(ids))), start=1):
             pixels += counts[:count]
             ignored += int(counts[source.ignore_index])
             blank += not counts[:count].any()
@@ -164,11 +174,16 @@ def _count(source: DataSource, role: str, seen: Seen) -> LabelCounts:
     return LabelCounts(role, tuple(source.classes), len(ids), pixels, ignored, blank, turned)
 
 
-def _labels_of(source: DataSource, role: str, image_id: str) -> tuple[Counts, bool]:
-    """Pixels by label of one image, and whether it is silently turned."""
-    labels = source.read_labels(role, image_id) if isinstance(source, ReadsLabels) else source.read(role, image_id)[1]
-    check_labels(labels, source, image_id)
-    return np.bincount(labels.ravel(), minlength=256), is_silently_turned(source, role, image_id)
+def _reader(source: DataSource, role: str, cache: Path) -> Callable[[int], Pixels]:
+    """Reads the label map of an image by its number."""
+    ids = source.ids(role)
+    if isinstance(source, ReadsLabels):
+        return lambda index: source.read_labels(role, ids[index])
+    try:
+        images = open_store(source, role, cache)
+    except StorageError:
+        return lambda index: source.read(role, ids[index])[1]
+    return lambda index: images.get(index)[1]
 
 
 def is_silently_turned(source: DataSource, role: str, image_id: str) -> bool:

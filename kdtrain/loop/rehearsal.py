@@ -15,7 +15,7 @@ from kdtrain.data import Images, open_role
 from kdtrain.data.source import Pixels
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
-from kdtrain.loop.batches import moved
+from kdtrain.loop.batches import DistillBatch, moved
 from kdtrain.loop.cost import count_macs
 from kdtrain.loop.evaluate import evaluate
 from kdtrain.loop.map_costs import measure_map_costs
@@ -35,11 +35,16 @@ from kdtrain.loop.step import StepResult, TrainStep
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.models.padding import size_remedy
+from kdtrain.replay.costs import MapCosts
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
 
-_STEPS = 3
+TIMED_STEPS = 2
 """Further steps that are timed."""
+_TIMED_S = 1.0
+"""Seconds of timed steps after which no further one begins."""
+_MAP_COSTS: dict[tuple[object, ...], tuple[MapCosts, MapCosts]] = {}
+"""What was measured in this process, by teacher, layers and machine."""
 _SIZES = 6
 """Sizes of images that are evaluated, where a role has more."""
 
@@ -56,8 +61,7 @@ class Rehearsal:
         ask_s: Seconds per image in which the teacher computes its maps; None without a teacher.
         read_s: By layer, seconds per image to read the teacher's map from the system's memory, and from the disk;
             without layers of which a kernel is recorded in place of the map.
-        steady_s: Median seconds of the steps behind the first one, with their batches; None if none was timed, as in
-            what earlier versions remember.
+        steady_s: Median seconds of the steps behind the first one, with their batches; None if none was timed.
     """
 
     step_s: float
@@ -69,7 +73,9 @@ class Rehearsal:
     steady_s: float | None = None
 
 
-def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True, tests: bool = False) -> Rehearsal:
+def rehearse(
+    config: TrainConfig, machine: Machine, evaluates: bool = True, tests: bool = False, timed: bool = True
+) -> Rehearsal:
     """Take one step of a training, evaluate its student on some images, save and load it.
 
     All terms are computed, whatever their schedules say, and their gradients are measured, as in some steps of a
@@ -80,14 +86,16 @@ def rehearse(config: TrainConfig, machine: Machine, evaluates: bool = True, test
         machine: Where it will run.
         evaluates: Whether the student is also evaluated, saved and loaded.
         tests: Whether it is then also evaluated on blank images of the sizes of the role test.
+        timed: Whether further steps are timed: `TIMED_STEPS`, and no second one if the first takes a second.
 
     Raises:
         InputError: In one sentence, if a training of this config would fail, or if a network is not what it seems: it
             has no gradient where it predicts, gives probabilities, or cannot be saved.
     """
     config, machine = _shortened(config), machine.model_copy(update={"replay": None, "workers": 0})
-    with spawn(machine.processes, partial(_rehearse, config, machine, evaluates, tests)) as group:
-        return _rehearse(config, machine, evaluates, tests, group)
+    work = partial(_rehearse, config, machine, evaluates, tests, TIMED_STEPS if timed else 0)
+    with spawn(machine.processes, work) as group:
+        return work(group)
 
 
 def _shortened(config: TrainConfig) -> TrainConfig:
@@ -96,7 +104,9 @@ def _shortened(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"epochs": 1, "terms": terms})
 
 
-def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: bool, group: ProcessGroup) -> Rehearsal:
+def _rehearse(
+    config: TrainConfig, machine: Machine, evaluates: bool, tests: bool, timed: int, group: ProcessGroup
+) -> Rehearsal:
     with _explained("the training cannot be set up"):
         run = build(config, machine, group)
         group.join(run.device)
@@ -106,7 +116,7 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
     per_batch = config.images_per_step
     with _explained(f"a step with {per_batch} image{'s' * (per_batch > 1)} of {height} x {width} fails"):
         step_s, images, more = _step(run)
-        steady_s = _steady(run)
+        steady_s = _steady(run, timed)
     notes += more
     ask_s, read_s = _map_costs(run, images, machine)
     evaluation_s = None
@@ -123,10 +133,18 @@ def _rehearse(config: TrainConfig, machine: Machine, evaluates: bool, tests: boo
     return Rehearsal(step_s, evaluation_s, memory, tuple(notes), ask_s, read_s, steady_s)
 
 
+@contextlib.contextmanager
+def _batches_of(run: Run, count: int) -> Iterator[Iterator[DistillBatch]]:
+    """The first batches of a training, on the device; those of further epochs where the first one has fewer."""
+    raw = itertools.islice(itertools.chain.from_iterable(map(run.source.epoch, itertools.count())), count)
+    with contextlib.closing(moved(raw, run.device)) as batches:
+        yield batches
+
+
 def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     """The seconds of a step, the images of its batch, and notes."""
     run.trained.train()
-    with contextlib.closing(moved(run.source.epoch(0), run.device)) as batches:
+    with _batches_of(run, 1) as batches:
         batch = next(batches)
     clock = Clock(0, run.steps_per_epoch // 2)  # where the gradients of the terms are measured, too
     start = time.perf_counter()
@@ -144,17 +162,20 @@ def _step(run: Run) -> tuple[float, torch.Tensor, list[str]]:
     return seconds, batch.images, [*notes, *check_student(run, batch.images, student)]
 
 
-def _steady(run: Run) -> float | None:
-    """The median seconds of a few steps with their batches; as many in every process of a training."""
+def _steady(run: Run, count: int) -> float | None:
+    """The median seconds of some steps with their batches, of which none begins after `_TIMED_S`; None for no steps."""
+    run.trained.train()
     step, seconds = TrainStep(run), list[float]()
-    with contextlib.closing(moved(run.source.epoch(0), run.device)) as batches:
+    with _batches_of(run, count) as batches:
         start = time.perf_counter()
-        for number, batch in enumerate(itertools.islice(batches, _STEPS)):
-            step(batch, Clock(0, number), Stopwatch())
+        for number, batch in enumerate(batches):
+            step(batch, Clock(0, number % run.steps_per_epoch), Stopwatch())
             if run.device.type == "cuda":
                 torch.cuda.synchronize(run.device)
             now = time.perf_counter()
             seconds, start = [*seconds, now - start], now
+            if run.group.broadcast_object(sum(seconds) > _TIMED_S):
+                break
     return float(np.median(seconds)) if seconds else None
 
 
@@ -165,11 +186,17 @@ def _map_costs(
     request = run.schedules.teacher_request(run.schedules.term_weights(Clock(0, 0)))
     if run.teacher is None or not request.layers:
         return None, {}
-    try:
-        memory, disk = measure_map_costs(run.teacher, images, request.layers, machine.cache)
-    except OSError:
-        return None, {}
-    return memory.ask_s, {layer: (memory.read_s[layer], disk.read_s[layer]) for layer in sorted(request.layers)}
+    layers = tuple(sorted(request.layers))
+    facts = (run.teacher.digest, layers, tuple(images.shape), str(run.device), run.config.teacher_rounding)
+    machine_facts = (machine.amp, torch.get_num_threads(), machine.cache)
+    if (measured := _MAP_COSTS.get((*facts, *machine_facts))) is None:
+        try:
+            measured = measure_map_costs(run.teacher, images, layers, machine.cache)
+        except OSError:
+            return None, {}
+        _MAP_COSTS[*facts, *machine_facts] = measured
+    memory, disk = measured
+    return memory.ask_s, {layer: (memory.read_s[layer], disk.read_s[layer]) for layer in layers}
 
 
 def _evaluate(run: Run, images: "Images | _Blank") -> float:

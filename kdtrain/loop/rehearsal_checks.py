@@ -1,6 +1,6 @@
 """What one step of a training shows about its networks: whether they are what they seem to be."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,11 +197,10 @@ def check_student(run: Run, images: Tensor, seen: Seen) -> Iterator[str]:
     """
     student = run.student
     untrained = {name: p for name, p in student.net.named_parameters() if p.requires_grad and p.grad is None}
-    for number in range(_TRIES if untrained else 0):
-        torch.manual_seed(number)
-        untrained = _without_gradient(run, student.train(), images, untrained)
+    idle = _without_gradient(run, student.eval(), images[:1], untrained, of_logits=True)
+    # idle parameters of the library's networks are not reported, and so not tried again
+    untrained = _never_with_gradient(run, images, untrained, () if run.config.student.is_custom else idle)
     student.eval()
-    idle = _without_gradient(run, student, images[:1], untrained, of_logits=True)
     if predicting := [name for name in untrained if name not in idle]:
         raise InputError(
             f"{_parameters(predicting)} of the student decide its prediction in evaluation mode, but get no "
@@ -280,6 +279,18 @@ def _check_state(net: nn.Module) -> None:
                 f"the student cannot be saved: its state {name} must be a tensor, got {type(value).__name__}; return "
                 "a tensor from get_extra_state, or leave it out"
             )
+
+
+def _never_with_gradient(
+    run: Run, images: Tensor, parameters: dict[str, nn.Parameter], idle: Collection[str]
+) -> dict[str, nn.Parameter]:
+    """The idle parameters, and those on which the maps of several passes in training mode do not depend."""
+    student = run.student.train()
+    tried = {name: parameter for name, parameter in parameters.items() if name not in idle}
+    for number in range(_TRIES if tried else 0):
+        torch.manual_seed(number)
+        tried = _without_gradient(run, student, images, tried)
+    return {name: parameter for name, parameter in parameters.items() if name in tried or name in idle}
 
 
 def _without_gradient(

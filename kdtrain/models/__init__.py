@@ -9,6 +9,7 @@ from kdtrain.lazy_names import lazily
 
 if TYPE_CHECKING:
     from kdtrain.models.build import build_network, check_classes, check_layers, layer_channels
+    from kdtrain.models.built_once import building_once
     from kdtrain.models.ensemble import Ensemble
     from kdtrain.models.network import ENSEMBLE, Network, normalization_remarks, without_inherited_normalization
     from kdtrain.models.normalization import IMAGENET, stated_normalization
@@ -21,6 +22,7 @@ __all__ = [
     "Network",
     "TappedNetwork",
     "build_network",
+    "building_once",
     "check_classes",
     "check_layers",
     "layer_channels",
@@ -34,6 +36,7 @@ _MODULES = {
     "check_classes": "kdtrain.models.build",
     "check_layers": "kdtrain.models.build",
     "layer_channels": "kdtrain.models.build",
+    "building_once": "kdtrain.models.built_once",
     "Ensemble": "kdtrain.models.ensemble",
     "ENSEMBLE": "kdtrain.models.network",
     "Network": "kdtrain.models.network",

@@ -14,6 +14,7 @@ from kdtrain.errors import InputError
 from kdtrain.explain import first_line, sentence
 from kdtrain.foreign import load_foreign
 from kdtrain.local_path import local_path
+from kdtrain.models.built_once import Start, built
 from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.network import Network
 from kdtrain.models.padding import size_remedy
@@ -48,9 +49,14 @@ def build_network(
         if network.is_ensemble:
             config = _ensemble(network)
             return EnsembleNetwork((build_network(member, num_classes, bare=True) for member in config.members), config)
-        from kdtrain.models.library import build_library  # takes seconds to import, which not every command needs
+        start = None if bare else Start(seed, weights, weights_folder)
+        return built(network, num_classes, start, lambda: _of_library(network, num_classes, weights, weights_folder))
 
-        return build_library(network, num_classes, weights, weights_folder)
+
+def _of_library(network: Network, num_classes: int, weights: str, weights_folder: Path | None) -> TappedNetwork:
+    from kdtrain.models.library import build_library  # takes seconds to import, which not every command needs
+
+    return build_library(network, num_classes, weights, weights_folder)
 
 
 def layer_channels(network: TappedNetwork, layers: Iterable[str], size: tuple[int, int]) -> dict[str, tuple[int, ...]]:

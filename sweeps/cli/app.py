@@ -19,6 +19,7 @@ from kdtrain.version import __version__
 from sweeps.cli.ablate import ablate
 from sweeps.cli.bench import bench
 from sweeps.cli.best import best
+from sweeps.cli.collection import seldom_collecting
 from sweeps.cli.data import check, get
 from sweeps.cli.demo import demo
 from sweeps.cli.export import export_to_optuna
@@ -88,7 +89,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with trusting(Trust()):  # a wrong command line ends before the trust that its options set is taken back
+        with (
+            seldom_collecting(),
+            trusting(Trust()),
+        ):  # a wrong command line ends before the trust that its options set is taken back
             sys.exit(app(prog_name="kdsweep", standalone_mode=False))
     except _CommandLineError as error:
         if str(error):

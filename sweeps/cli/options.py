@@ -14,6 +14,7 @@ from kdtrain import foreign
 from kdtrain.errors import InputError, MissingError
 from kdtrain.local_path import given_path, is_remote
 from sweeps.attempt.signals import Interrupted, StopRequest, stop_on_signals
+from sweeps.cli.collection import collecting_as_usual
 from sweeps.show.commands import this_command
 from sweeps.show.printer import Printer, outlasting_output
 from sweeps.spec.strict_yaml import parse_value
@@ -206,7 +207,7 @@ def read_spec(spec_file: Path, changes: list[str] | None, first: str) -> "SweepS
 @contextlib.contextmanager
 def stoppable() -> Iterator[StopRequest]:
     """Stop a long command in an orderly way when a signal asks for it, and print the command that resumes it."""
-    with outlasting_output(), stop_on_signals() as stop:
+    with collecting_as_usual(), outlasting_output(), stop_on_signals() as stop:
         try:
             yield stop
         except Interrupted as interrupted:

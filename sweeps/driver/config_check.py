@@ -11,6 +11,8 @@ from kdtrain.errors import InputError
 from kdtrain.methods.base import Shape
 from kdtrain.methods.modules.base import TeacherKernel
 from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
+from kdtrain.models.outputs import LOGITS
+from kdtrain.models.padding import Size
 
 _BUILT = 4
 """Networks that are kept; a search over a network's options may build many."""
@@ -35,9 +37,7 @@ class ConfigCheck:
         processes: Processes that share every batch.
     """
 
-    def __init__(
-        self, num_classes: int, images: int, size: tuple[int, int], teacher: Network | None, processes: int
-    ) -> None:
+    def __init__(self, num_classes: int, images: int, size: Size, teacher: Network | None, processes: int) -> None:
         self._images, self._size, self._teacher, self._processes = images, size, teacher, processes
         self._networks = _Networks(num_classes)
 
@@ -70,9 +70,13 @@ class ConfigCheck:
         kernels = {name: module.kernel for name, module in modules.items() if module.kernel is not None}
         return TeacherUse({layer: teacher[layer] for layer in layers if layer in teacher}, kernels)
 
-    def network(self, network: Network, size: tuple[int, int] | None) -> None:
+    def network(self, network: Network, size: Size | None) -> None:
         """Check a network that no config trains, such as that of a teacher to be fitted."""
         self._networks.shapes(network, (), size or self._size)
+
+    def built(self, network: Network) -> TappedNetwork:
+        """A network that was checked, with arbitrary weights; without numbers if it is one of the library's."""
+        return self._networks.network(network, network.model_dump_json())
 
 
 class _Networks:
@@ -81,22 +85,33 @@ class _Networks:
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
         self._built: OrderedDict[str, TappedNetwork] = OrderedDict()
-        self._shapes: dict[tuple[str, frozenset[str], tuple[int, int]], dict[str, Shape]] = {}
+        self._shapes: dict[tuple[str, Size], dict[str, Shape]] = {}
 
-    def shapes(self, network: Network, layers: Iterable[str], size: tuple[int, int]) -> dict[str, Shape]:
-        """Shapes `(C, h, w)` of layers, as `layer_channels`."""
-        query = (network.model_dump_json(), frozenset(layers), size)
-        if query not in self._shapes:
-            self._shapes[query] = layer_channels(self._network(network, query[0], size), query[1], size)
-        return self._shapes[query]
+    def shapes(self, network: Network, layers: Iterable[str], size: Size) -> dict[str, Shape]:
+        """Shapes `(C, h, w)` of layers, the logits among them, as `layer_channels`."""
+        key, wanted = network.model_dump_json(), {LOGITS, *layers}
+        shapes = self._shapes.setdefault((key, size), {})
+        if not wanted <= shapes.keys():
+            new = layer_channels(self.network(network, key), wanted, size)
+            check_classes(network, new, self.num_classes)
+            shapes |= new
+        return {layer: shapes[layer] for layer in wanted}
 
-    def _network(self, network: Network, key: str, size: tuple[int, int]) -> TappedNetwork:
+    def network(self, network: Network, key: str) -> TappedNetwork:
+        """The network, built once."""
         if key not in self._built:
-            built = build_network(network, self.num_classes, bare=True)
-            if not (network.is_custom or network.is_ensemble):  # these may compute what needs numbers
-                built = built.to("meta")
-            check_classes(network, layer_channels(built, (), size), self.num_classes)
-            self._built[key] = built
+            self._built[key] = _without_numbers(network, self.num_classes)
             if len(self._built) > _BUILT:
                 self._built.popitem(last=False)
         return self._built[key]
+
+
+def _without_numbers(network: Network, num_classes: int) -> TappedNetwork:
+    """A network for shapes alone; those of the user's have weights, since they may compute what needs numbers."""
+    if network.is_custom or network.is_ensemble:
+        return build_network(network, num_classes, bare=True)
+    try:
+        with torch.device("meta"):
+            return build_network(network, num_classes, bare=True)
+    except InputError:  # some encoders are built from numbers, too
+        return build_network(network, num_classes, bare=True).to("meta")

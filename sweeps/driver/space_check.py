@@ -20,6 +20,8 @@ from sweeps.spec.study import Study
 
 CORNERS, DRAWS, NETWORKS = 64, 200, 16
 """Configs that are tried at most; few of each where every one is another network."""
+FIRST_DRAWS = 32
+"""Random configs after which no more are tried, if all of them and all corners are valid."""
 CheckConfig = Callable[[TrainConfig], object]
 """Raises an InputError for a config that the data, the teacher or the networks do not allow."""
 _NUMBER = re.compile(r"\d[\d.e+-]*")
@@ -74,13 +76,15 @@ def check_space(spec: SweepSpec, study: Study, check_config: CheckConfig) -> Spa
     space = spec.space_of(study)
     rng = numpy_rng(spec.seed, "plan", study.name)
     builds = any(path.startswith("student.") for path in space)
-    draws, most_corners = (NETWORKS, NETWORKS) if builds else (DRAWS, CORNERS)
+    most_draws, most_corners = (NETWORKS, NETWORKS) if builds else (DRAWS, CORNERS)
     corners = list(_corners(space, most_corners, rng))
     at_corners = [refusal(spec, study, params, check_config) for params in corners]
-    inside = (drawn(space, rng.random(len(space)).tolist()) for _ in range(draws))
-    at_draws = [refusal(spec, study, params, check_config) for params in inside]
+    at_draws: list[str | None] = []
+    while len(at_draws) < most_draws and (len(at_draws) < FIRST_DRAWS or any((*at_corners, *at_draws))):
+        at_draws.append(refusal(spec, study, drawn(space, rng.random(len(space)).tolist()), check_config))
     refused = Counter(reason for reason in (*at_corners, *at_draws) if reason is not None)
-    return SpaceCheck(study.name, len(corners), draws, sum(reason is not None for reason in at_corners), refused)
+    at_corner = sum(reason is not None for reason in at_corners)
+    return SpaceCheck(study.name, len(corners), len(at_draws), at_corner, refused)
 
 
 def _corners(space: Space, most: int, rng: np.random.Generator) -> Iterator[dict[str, Scalar]]:

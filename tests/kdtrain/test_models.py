@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from kdtrain.errors import InputError
-from kdtrain.models import Network, build_network, check_layers, layer_channels
+from kdtrain.models import Network, build_network, building_once, check_layers, layer_channels
 from kdtrain.models.library import ARCHITECTURES
 
 ENCODER = "tu-mobilenetv3_small_050"
@@ -270,3 +270,25 @@ def test_a_network_of_ones_own_lies_in_the_working_directory(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     shapes = check_layers(Network(arch="networks_of_mine:small"), CLASSES, (), (5, 6))
     assert shapes == {"logits": (CLASSES, 5, 6)}
+
+
+def test_networks_that_are_built_once_are_copies_with_the_same_start(monkeypatch):
+    network = Network(arch="DeepLabV3Plus", encoder="tu-resnet10t", options={"encoder_depth": 4})
+    alone = build_network(network, CLASSES, seed=3).state_dict()
+    with building_once():
+        first = build_network(network, CLASSES, seed=3)
+        with torch.no_grad():
+            next(first.parameters()).zero_()
+        monkeypatch.setattr("kdtrain.models.build._of_library", lambda *given: pytest.fail("built again"))
+        copy = build_network(network, CLASSES, seed=3)
+        build_network(network.model_copy(update={"weights": "library"}), CLASSES, bare=True)
+    assert all(torch.equal(value, alone[name]) for name, value in copy.state_dict().items())
+
+
+def test_other_starts_and_other_networks_are_built():
+    network = Network(arch="DeepLabV3Plus", encoder="tu-resnet10t", options={"encoder_depth": 4})
+    with building_once():
+        first, other = (build_network(network, CLASSES, seed=seed).state_dict() for seed in (3, 4))
+        wider = build_network(network, CLASSES + 1, seed=3)
+    assert not all(torch.equal(value, other[name]) for name, value in first.items())
+    assert wider.eval().logits(torch.zeros(1, 3, 32, 32)).shape[1] == CLASSES + 1

@@ -28,8 +28,17 @@ def test_an_epoch_is_its_steps_and_its_evaluation(fake):
     assert timed[1].epoch_s == pytest.approx(10 * 3.0 + evaluation), "one student is evaluated for all studies"
 
 
-def test_a_study_that_was_not_timed_has_no_hours(fake):
-    assert planned(fake, none=Rehearsal(9.0, 0.5, None)) == ()
+def test_a_study_that_was_not_rehearsed_has_no_hours(fake):
+    assert [study.name for study in planned(fake, none=Rehearsal(9.0, 0.5, None, steady_s=2.0))] == ["none"]
+
+
+def test_a_study_without_timed_steps_takes_its_first_step_and_says_so(fake):
+    timed = planned(fake, none=Rehearsal(9.0, 0.5, None), kd=Rehearsal(9.0, None, None, steady_s=9.0))
+    assert timed[0].epoch_s == timed[1].epoch_s
+    lines = list(hour_lines(timed, 1, 1.0, ""))
+    assert "by its first step alone" in lines[1]
+    assert "by its first step" not in lines[2]
+    assert "the timed steps of the others took 20 s" in lines[-1]
 
 
 def test_time_and_cost_of_each_study_and_in_all():

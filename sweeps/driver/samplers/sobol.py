@@ -4,8 +4,6 @@ import warnings
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
-from scipy.stats import qmc
-
 from kdtrain.space import Scalar
 from sweeps.driver.samplers.ranking import Ranked, ranked
 from sweeps.driver.searched import SearchedTrial, SearchSampler
@@ -36,6 +34,8 @@ class _Sequence:
     """The points of a scrambled Sobol sequence, drawn one after the other."""
 
     def __init__(self, parameters: int, seed: int) -> None:
+        from scipy.stats import qmc  # takes a second to import, which only a search needs
+
         self.drawn, self._last = 0, list[float]()
         self._engine = qmc.Sobol(parameters, scramble=True, rng=seed)
 
