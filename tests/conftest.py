@@ -1,13 +1,15 @@
-"""What tests of more than one floor share: an object store on this machine."""
+"""What tests of more than one floor share: an object store on this machine, and a browser."""
 
 import logging
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,3 +110,58 @@ def door(s3_folder: str) -> Iterator[Door]:
     door = Door(s3_folder)
     yield door
     door.close()
+
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium; a test that needs it is skipped where it is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
+    executable = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip(f"no Chromium on this machine (looked for {', '.join(CHROMIUM)})")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """A page that is open, with all that it complained about or asked the network for."""
+
+    def __init__(self, browser: Any, address: Path | str, **options: Any) -> None:
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        self.page = browser.new_page(**options)
+        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(address.as_uri() if isinstance(address, Path) else address)
+
+    def column(self, table: str, place: int) -> list[str]:
+        """The first lines of the cells of a column, from top to bottom; of rows that are shown."""
+        cells = self.page.locator(f"{table} tbody tr:not([hidden]) td:nth-child({place})").all()
+        return [cell.inner_text().split("\n")[0] for cell in cells]
+
+    def first_paint_s(self) -> float:
+        """Seconds from the request to the first text or picture on the screen."""
+        entries = "performance.getEntriesByName('first-contentful-paint').map(entry => entry.startTime)"
+        while not (painted := self.page.evaluate(entries)):
+            self.page.wait_for_timeout(50)
+        return float(painted[0]) / 1000
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
+    """Opens pages, and closes them after the test."""
+    opened: list[Visit] = []
+
+    def open_page(address: Path | str, **options: Any) -> Visit:
+        opened.append(Visit(browser, address, **options))
+        return opened[-1]
+
+    yield open_page
+    for visited in opened:
+        visited.page.close()

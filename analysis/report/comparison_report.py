@@ -104,7 +104,7 @@ def _tasks_page(tasks: Sequence[Task]) -> str:
         parts = [_overview(task.findings, task.labels), _studies(task.findings, task.labels, studies, palette)]
         if len(task.findings) > 1 or not unfinished:
             said, claims = _methods(task.findings, palette)
-            parts += [f'<p class="aside">{page.escape(said)}</p>', claims]
+            parts += [f'<p class="aside">{page.prose(said)}</p>', claims]
         body += page.section(f"task-{place}", task.name, *parts)
     return page.document(f"{len(tasks)} tasks", body)
 

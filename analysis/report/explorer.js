@@ -168,11 +168,16 @@ function terms(rows) {
   const heads = ["Term", "Raw, first", "Raw, last", "Weighted, last", "Gradient share"];
   const cell = (value, place) => {
     const made = tag("td", short(value));
+    if (place) { made.className = "n"; made.dataset.label = heads[place]; }
+    return made;
+  };
+  const head = (name, place) => {
+    const made = tag("th", name);
     if (place) made.className = "n";
     return made;
   };
   const body = tag("tbody", ...rows.map(row => tag("tr", ...row.map(cell))));
-  const table = tag("table", tag("thead", tag("tr", ...heads.map(head => tag("th", head)))), body);
+  const table = tag("table", tag("thead", tag("tr", ...heads.map(head))), body);
   const scroll = tag("div", table);
   scroll.className = "scroll";
   return scroll;

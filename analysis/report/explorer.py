@@ -24,6 +24,8 @@ from analysis.tables.states import State
 
 MOST_RUNS, MOST_COLUMNS, MOST_POINTS = 500, 8, 40
 """How many runs and parameters the table shows, and how many points of a learning curve the details."""
+_AXIS, _HALF_ROW = 90, 480
+"""Pixels that an axis takes, and those that two studies beside each other have each."""
 _MOST_LINES = 100
 """Trials of a study that are drawn over its parameters."""
 
@@ -97,6 +99,9 @@ def _table(runs: ShownRuns, shown: pd.DataFrame) -> str:
     drawn = params[(params["role"] == "nuisance") & params["trial_id"].isin(origins)]
     values = dict(zip(zip(drawn["trial_id"], drawn["name"], strict=True), drawn["value_json"], strict=True))
     names = list(drawn.groupby("name")["trial_id"].nunique().sort_values(ascending=False, kind="stable").index)
+    numbers = {
+        name for name, column in drawn.groupby("name") if all(_value(each).number for each in column["value_json"])
+    }
     rows, attributes = [], []
     for run in shown.to_dict("records"):
         about = f"{run['phase']}, seed {run['seed']}"
@@ -107,15 +112,11 @@ def _table(runs: ShownRuns, shown: pd.DataFrame) -> str:
             number(count(run["epochs_run"]), run["epochs_run"]),
             number(duration(run["seconds"]), run["seconds"]),
         ]
-        rows.append(
-            [
-                *cells,
-                *(
-                    _value(values.get((text(run["candidate_of"]) or run["trial_id"], name)))
-                    for name in names[:MOST_COLUMNS]
-                ),
-            ]
-        )
+        of_trial = text(run["candidate_of"]) or run["trial_id"]
+        for name in names[:MOST_COLUMNS]:
+            value = values.get((of_trial, name))
+            cells.append(_value(value) if value is not None else TableCell(number=name in numbers))
+        rows.append(cells)
         marks = {"trial": run["trial_id"], "study": run["study"], "state": run["state"], "phase": run["phase"]}
         attributes.append("".join(f' data-{key}="{page.escape(str(value))}"' for key, value in marks.items()))
     columns = [
@@ -129,9 +130,7 @@ def _table(runs: ShownRuns, shown: pd.DataFrame) -> str:
     return page.table(columns, rows, attributes=[f' tabindex="0"{each}' for each in attributes], name="runs")
 
 
-def _value(value_json: str | None) -> TableCell:
-    if value_json is None:
-        return TableCell()
+def _value(value_json: str) -> TableCell:
     value = read_value(value_json)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(f"{value:.4g}", value)
@@ -151,10 +150,12 @@ def _side_by_side(runs: ShownRuns, shown: pd.DataFrame) -> str:
         kept = trials[:: -(-len(trials) // _MOST_LINES)]
         figure = parallel(mine[mine["trial_id"].isin(kept)], spaces[study], runs.palette[study])
         note = f'<span class="aside">, {plural(len(kept), "search trial")}</span>'
-        wide = f' style="min-width:{90 * (len(spaces[study]) + 1)}px"'
+        width = _AXIS * (len(spaces[study]) + 1)
+        wide = f' style="min-width:{width}px"'
+        whole_row = ' class="row"' if width > _HALF_ROW else ""
         title = f"<h3>{page.key(study, runs.palette[study])}{note}</h3>"
         drawn.append(
-            f'<div data-of="{page.escape(study)}">{title}'
+            f'<div data-of="{page.escape(study)}"{whole_row}>{title}'
             f'<div class="scroll"><div{wide}>{figure.draw()}</div></div></div>'
         )
     if not drawn:

@@ -75,7 +75,7 @@ def table(
     labels = [""] * len(columns) if name else ["", *columns[1:]]
     aligned = [all(row[place].number for row in rows) and bool(rows) for place in range(len(columns))]
     head = "".join(
-        f'<th scope="col"{" class=n" if right else ""}>{escape(name)}</th>'
+        f'<th scope="col"{" class=n" if right else ""}>{_breakable(name)}</th>'
         for name, right in zip(columns, aligned, strict=True)
     )
     body = "".join(
@@ -87,15 +87,20 @@ def table(
     return f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def _breakable(head: str) -> str:
+    """The head of a column; the path of a parameter may go on in a second line behind its points and underscores."""
+    return re.sub(r"(?<=\w)([._])(?=\w)", r"\1<wbr>", escape(head))
+
+
 def figure(body: str, claim: str, rest: str) -> str:
     """A figure with its caption: the claim first, then n, what the score is, how to read it."""
-    caption = f"<b>{escape(claim)}</b> {escape(rest)}"
+    caption = f"<b>{prose(claim)}</b> {prose(rest)}"
     return f"<figure>{body}<figcaption>{caption}</figcaption></figure>"
 
 
 def warnings(sentences: Iterable[str]) -> str:
     """Sentences that a reader must not miss, each a paragraph."""
-    return "".join(f'<p class="warn">{escape(sentence)}</p>' for sentence in sentences)
+    return "".join(f'<p class="warn">{prose(sentence)}</p>' for sentence in sentences)
 
 
 def strip(values: Sequence[float], low: float, high: float, color: str, mark: float) -> str:
@@ -130,14 +135,14 @@ def section(anchor: str, title: str, *parts: str) -> str:
 def verdict(lines: Iterable[tuple[str, str, str]], color: str = "") -> str:
     """The box on top: label, sentence and mark (``amber``, ``red`` or none) of each line."""
     drawn = "".join(
-        f'<div><dt>{escape(label)}</dt><dd class="{mark}">{_SIGNS.get(mark, "")}{_marked_up(sentence)}</dd></div>'
+        f'<div><dt>{escape(label)}</dt><dd class="{mark}">{_SIGNS.get(mark, "")}{prose(sentence)}</dd></div>'
         for label, sentence, mark in lines
     )
     style = f' style="--mark:{escape(color)}"' if color else ""
     return f'<dl class="verdict"{style}>{drawn}</dl>'
 
 
-def _marked_up(sentence: str) -> str:
+def prose(sentence: str) -> str:
     """A sentence as HTML; what stands between backticks is code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
 

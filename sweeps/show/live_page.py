@@ -34,7 +34,7 @@ from sweeps.spec.spec import SweepSpec
 from sweeps.store.store import Store
 
 PAGE = "report/live.html"
-OPTIMISTIC = "screen, 1 seed, optimistic"
+OPTIMISTIC = "in the search, 1 seed, optimistic"
 SHOWN = 5
 STALE = 5.0
 """A trial is stale if it reported nothing for this many usual epochs."""
@@ -214,11 +214,11 @@ def _budgets(summary: Summary, palette: dict[str, str]) -> str:
             TableCell(html=page.key(study.name, palette[study.name])),
             TableCell(html=svg.bar(study.spent, palette[study.name]), small=study.budget, sort=study.spent),
             *(number(str(study.states.get(name, 0)), study.states.get(name, 0)) for name in states),
-            number("" if study.best is None else points(study.best), study.best, OPTIMISTIC if study.best else ""),
+            number("" if study.best is None else points(study.best), study.best),
         ]
         for study in summary.studies
     ]
-    columns = ["Study", "Budget of the search", *(name.capitalize() for name in states), "Best so far"]
+    columns = ["Study", "Budget of the search", *(name.capitalize() for name in states), f"Best so far ({OPTIMISTIC})"]
     return page.table(columns, rows)
 
 

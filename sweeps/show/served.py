@@ -8,6 +8,7 @@ from html import escape
 from analysis.errors import AnalysisError
 from analysis.figures.canvas import colors
 from analysis.formats import plural
+from analysis.report import html as page
 from analysis.report.explorer import ShownRuns, explorer, shown_runs
 from analysis.report.html import TableCell
 from analysis.report.slices import slices
@@ -111,7 +112,7 @@ class ServedSweep:
 
     def _drawn(self) -> str:
         if self._error or self._spec is None or self._follower is None:
-            return f'<p class="stale">{escape(self._error)}</p>'
+            return f'<p class="stale">{page.prose(self._error)}</p>'
         with reading(Recorded()):
             return _body(self._spec, self._follower.state, Store(self.address))
 
@@ -123,4 +124,10 @@ def _body(spec: SweepSpec, state: SweepState, store: Store) -> str:
     metrics = metrics_of(state, list(shown["trial_id"]))
     head = f'<p class="aside">{escape(str(store))}: {plural(len(shown), "run")} shown</p>'
     runs = explorer(ShownRuns(tables, metrics, palette, place=store.place), MOST_RUNS)
-    return f"{head}{live_body(spec, state)}{runs}{slices(tables, drawn_values(tables), palette)}"
+    searched = slices(tables, drawn_values(tables), palette)
+    sections = [
+        page.section(name, title, body)
+        for name, title, body in (("runs", "Every run", runs), ("parameters", "Searched parameters", searched))
+        if body
+    ]
+    return f"{head}{live_body(spec, state)}{''.join(sections)}"

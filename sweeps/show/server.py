@@ -66,7 +66,7 @@ class Server(ThreadingHTTPServer):
         rows = []
         for place, glance in enumerate(glances):
             name = f'<a href="#sweep-{place}">{escape(glance.name)}</a>'
-            error = f'<span class="stale">{escape(glance.error)}</span>'
+            error = f'<span class="stale">{page.prose(glance.error)}</span>'
             rows.append(
                 [
                     TableCell(html=name, small=glance.address),

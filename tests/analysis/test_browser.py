@@ -1,60 +1,13 @@
 """The report in a real browser: what a reader sees, sorts, and does not have to wait for."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from analysis.report.sweep_report import write_report
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser test needs playwright")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (looked for chromium, chromium-browser, google-chrome)")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
-class Visit:
-    """A page that is open, with all that it complained about or asked the network for."""
-
-    def __init__(self, browser, path: Path, **options):
-        self.errors, self.requests = [], []
-        self.page = browser.new_page(**options)
-        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-
-    def column(self, table, place):
-        """The first lines of the cells of a column, from top to bottom."""
-        cells = self.page.locator(f"{table} tbody tr td:nth-child({place})").all()
-        return [cell.inner_text().split("\n")[0] for cell in cells]
-
-
-@pytest.fixture
-def visit(browser):
-    opened = []
-
-    def open_page(path, **options):
-        opened.append(Visit(browser, path, **options))
-        return opened[-1]
-
-    yield open_page
-    for visited in opened:
-        visited.page.close()
 
 
 def test_a_reader_finds_the_verdict_and_sorts_a_table(realistic, visit):
@@ -108,6 +61,7 @@ def test_a_reader_looks_around_in_the_runs(realistic, visit):
     path = write_report(realistic)
     assert path.stat().st_size < 1_500_000
     seen = visit(path, viewport=DESK)
+    assert seen.first_paint_s() < 1
     page, rows = seen.page, "table.runs tbody tr:not([hidden])"
     assert page.locator(rows).count() == 60
     page.select_option("select[name=study]", "cwd")

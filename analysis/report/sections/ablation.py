@@ -50,7 +50,7 @@ def _about(frame: pd.DataFrame) -> str:
     sentences = [f"{plural(int(frame['runs'].sum()), 'run')}."]
     if retuned:
         sentences.append(f"Searched again in each cell: {retuned}.")
-    return f'<p class="aside">{page.escape(" ".join(sentences))}</p>'
+    return f'<p class="aside">{page.prose(" ".join(sentences))}</p>'
 
 
 def _cells(findings: Findings, frame: pd.DataFrame, smallest: float, drawn: bool) -> Iterator[str]:

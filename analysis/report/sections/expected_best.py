@@ -10,7 +10,7 @@ def section(findings: Findings) -> str:
     """The score that a search of a given size reaches on average, or why it cannot be computed."""
     expected = expected_best(findings.tables)
     if expected.refused or expected.by_trials.empty:
-        return f'<p class="aside">{page.escape(expected.refused)}</p>' if expected.refused else ""
+        return f'<p class="aside">{page.prose(expected.refused)}</p>' if expected.refused else ""
     scored = (
         f" Thick: the score of that config on {expected.held_out}, which did not choose it."
         if expected.held_out

@@ -136,18 +136,20 @@ def _reason(trial: pd.Series, retried: dict[str, str]) -> str:
 
 
 def _teachers(teachers: pd.DataFrame) -> str:
+    networks = [" ".join(filter(None, (row["arch"], text(row["encoder"])))) for _, row in teachers.iterrows()]
+    named_after_network = networks == list(teachers["name"])
     rows = [
         [
             TableCell(row["name"], small=row["digest"][:12]),
-            TableCell(" · ".join(filter(None, (row["arch"], text(row["encoder"]))))),
+            *([] if named_after_network else [TableCell(network)]),
             number(big(row["params"]), row["params"]),
             number(points(row["miou"]), row["miou"], text(row["role"])),
             TableCell(text(row["trained_on"])),
             TableCell(row["source"], small="" if missing(row["seconds"]) else duration(row["seconds"])),
         ]
-        for _, row in teachers.iterrows()
+        for (_, row), network in zip(teachers.iterrows(), networks, strict=True)
     ]
-    columns = ["Teacher", "Network", "Parameters", "mIoU", "Trained on", "Source"]
+    columns = ["Teacher", *([] if named_after_network else ["Network"]), "Parameters", "mIoU", "Trained on", "Source"]
     return "<h3>Teacher</h3>" + page.table(columns, rows) if rows else ""
 
 

@@ -19,7 +19,7 @@ def section(findings: Findings) -> str:
     if not findings.finished or not (findings.tables["studies"]["repeats"] > 1).any():
         return ""
     claim = method_claim([findings.tables])
-    return f'<p class="aside">{page.escape(sentence_of(claim))}</p>{methods_table(claim, findings.palette)}'
+    return f'<p class="aside">{page.prose(sentence_of(claim))}</p>{methods_table(claim, findings.palette)}'
 
 
 def sentence_of(claim: MethodClaim) -> str:
@@ -58,4 +58,4 @@ def methods_table(claim: MethodClaim, palette: Colors) -> str:
     below = " ".join([METHOD_CLAIM, ESTIMATOR, *claim.notes])
     if spreads := claim.spreads:
         below += f" Pooled over the methods, {spreads}."
-    return f'{page.table(columns, rows)}<p class="aside">{page.escape(below)}</p>'
+    return f'{page.table(columns, rows)}<p class="aside">{page.prose(below)}</p>'

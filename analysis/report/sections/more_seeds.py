@@ -26,7 +26,7 @@ def section(findings: Findings) -> str:
         "difference above the smallest that matters."
     )
     go_on = smallest_gain(findings.tables, start, plan)
-    below = f'<p class="aside">{page.escape(go_on)}</p>' if go_on else ""
+    below = f'<p class="aside">{page.prose(go_on)}</p>' if go_on else ""
     return f"{page.figure(table, 'How many seeds a difference takes.', rest)}{below}"
 
 
@@ -34,7 +34,7 @@ def _row(need: Need, start: Situation, plan: Races) -> list[TableCell]:
     gain, missed = number(points(need.gain), need.gain), number(share(need.missed), need.missed)
     width = TableCell(between(need, "", ""))
     if need.seeds is None:
-        return [gain, TableCell(seeds_text(None)), width, TableCell(), TableCell(), missed]
+        return [gain, number(seeds_text(None), None), width, number("", None), number("", None), missed]
     cost = plan.cost(plan.setting_for(need.seeds))
     time = number("" if missing(cost.seconds) else duration(cost.seconds), cost.seconds)
     seeds = number(seeds_text(need.seeds), need.seeds)

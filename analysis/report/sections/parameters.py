@@ -41,7 +41,7 @@ def _importance(findings: Findings) -> str:
             f"Importance is not shown for studies with fewer than {FEWEST} complete configs, since the order of their "
             f"parameters would be chance: {', '.join(few)}.",
         )
-    return "".join(f'<p class="aside">{page.escape(sentence)}</p>' for sentence in warned) + "".join(parts)
+    return "".join(f'<p class="aside">{page.prose(sentence)}</p>' for sentence in warned) + "".join(parts)
 
 
 def _isolation(findings: Findings, study: str, names: list[str]) -> str:

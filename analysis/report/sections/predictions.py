@@ -65,5 +65,5 @@ def _cell(kind: str, path: Path, truth: Path | None, colors: dict[str, str], ima
     file = io.BytesIO()
     Image.fromarray(shown).quantize(4).save(file, "PNG", optimize=True)
     below = page.image(file.getvalue(), f"errors of {kind} in {image_id}")
-    wrong = "" if np.isnan(share) else f": {100 * share:.1f} % of pixels wrong"
+    wrong = "" if np.isnan(share) else f": {100 * share:.1f} % wrong"
     return f"<div>{drawn}{below}<span>{page.escape(kind)}{wrong}</span></div>"

@@ -36,7 +36,7 @@ def tasks_section(claim: TaskClaim, palette: Colors) -> str:
     )
     body = page.table(["Study", *claim.tasks], rows)
     body += page.table(["Study", "Tasks", "Gap closed, mean", "Mean rank", "p (Holm)"], rows_of_tests)
-    body += f'<p class="aside">{page.escape(note)}</p>'
+    body += f'<p class="aside">{page.prose(note)}</p>'
     if claim.critical is not None:
         drawing = critical_difference(claim.ranks, claim.critical, palette).draw()
         rest = (
