@@ -61,11 +61,30 @@ class _Module:
 
 def code_of(config: TrainConfig) -> Parts:
     """The code that a training of this config executes."""
+    return {part: modules_of(root) for part, root in _roots(config).items()}
+
+
+def code_key(config: TrainConfig) -> dict[str, str]:
+    """What tells states of the code of a config apart, quickly: of our package all sources count, comments included."""
+    foreign = {part: root for part, root in _roots(config).items() if root.partition(".")[0] != PACKAGE}
+    return {PACKAGE: _package_fingerprint(), **{part: digest_of(modules_of(root)) for part, root in foreign.items()}}
+
+
+def _roots(config: TrainConfig) -> dict[str, str]:
+    """By part of the code of a config, the module that is imported first."""
     roots = {TRAINING: f"{PACKAGE}.loop.trainer", f"data {config.data.name}": type(config.data).__module__}
     roots |= {f"loss {term.loss}": type(term).__module__ for term in config.active_terms}
     if config.student.is_custom:
         roots[f"network {config.student.arch}"] = config.student.arch.partition(":")[0]
-    return {part: modules_of(root) for part, root in roots.items()}
+    return roots
+
+
+@functools.cache
+def _package_fingerprint() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def digest_of(modules: Mapping[str, str]) -> str:

@@ -6,16 +6,16 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kdtrain.config_base import Seed, Strict
 from kdtrain.data import Augment, DataConfig, Streets, Unlabelled
 from kdtrain.errors import InputError
 from kdtrain.explain import sentence
 from kdtrain.foreign import current_stand_in, references, require_trust
-from kdtrain.local_path import LocalPath
+from kdtrain.local_path import local_path
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.models import Network
@@ -24,6 +24,12 @@ AUX = "aux"
 """Layer and term of the auxiliary head."""
 
 
+def _absolute(value: object) -> object:
+    return str(local_path(value)) if isinstance(value, str | Path) else value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_absolute)]
+"""A field that holds an absolute path of this machine."""
 TeacherOrder = Literal["own", "shuffled"]
 Rounding = Literal["none", "float16", "bfloat16"]
 

@@ -7,10 +7,10 @@ import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 _PLAIN_WORDS = {"a valid tuple": "a list", "a valid dictionary": "a mapping", "a valid list": "a list"}
 """What YAML calls the types of Python."""
@@ -28,7 +28,7 @@ _FOLDERS = (
 """Folders of this project, of Python and of installed packages."""
 
 
-def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+def sentence(error: "ValidationError", model: "type[BaseModel]", prefix: str = "") -> str:
     """The first mistake that pydantic found.
 
     Args:
@@ -41,8 +41,11 @@ def sentence(error: ValidationError, model: type[BaseModel], prefix: str = "") -
     return f"{path}: {text}" if path else text
 
 
-def explained(error: ValidationError, model: type[BaseModel]) -> ValidationError:
+def explained(error: "ValidationError", model: "type[BaseModel]") -> "ValidationError":
     """The first mistake in the words of `sentence`, for a validator of a field to raise whose type is not `model`."""
+    from pydantic import ValidationError
+    from pydantic_core import InitErrorDetails, PydanticCustomError
+
     where, text = _first_mistake(error, model)
     mistake = PydanticCustomError("value_error", "{text}", {"text": text})
     return ValidationError.from_exception_data(model.__name__, [InitErrorDetails(type=mistake, loc=where, input=None)])
@@ -80,7 +83,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     return f"; known: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" if names else ""
 
 
-def _first_mistake(error: ValidationError, model: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
+def _first_mistake(error: "ValidationError", model: "type[BaseModel]") -> tuple[tuple[int | str, ...], str]:
     """The place of the first mistake, as the user wrote it, and what is wrong there."""
     mistakes = error.errors(include_url=False)
     first = mistakes[0]
@@ -117,7 +120,7 @@ def _short(value: Any) -> str:
 
 def _walk(annotation: Any, loc: Sequence[Any]) -> tuple[list[str], list[Any]]:
     """The keys allowed at `loc`, and `loc` as the user wrote it, without pydantic's tags of unions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_model(annotation):
         if not loc:
             return list(annotation.model_fields), []
         field = annotation.model_fields.get(str(loc[0]))
@@ -136,12 +139,18 @@ def _walk(annotation: Any, loc: Sequence[Any]) -> tuple[list[str], list[Any]]:
 
 def _walk_union(members: Sequence[Any], loc: Sequence[Any]) -> tuple[list[str], list[Any]]:
     for member in members:
-        if isinstance(member, type) and issubclass(member, BaseModel) and loc and loc[0] in _tags(member):
+        if _is_model(member) and loc and loc[0] in _tags(member):
             return _walk(member, loc[1:])
     walks = [_walk(member, loc) for member in members if member is not type(None)]
     return max(walks, key=lambda pair: len(pair[0]), default=([], list(loc)))
 
 
-def _tags(model: type[BaseModel]) -> set[Any]:
+def _is_model(annotation: object) -> "TypeGuard[type[BaseModel]]":
+    from pydantic import BaseModel
+
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _tags(model: "type[BaseModel]") -> set[Any]:
     literals = [field.annotation for field in model.model_fields.values() if get_origin(field.annotation) is Literal]
     return {value for literal in literals for value in get_args(literal)} | {model.__name__}

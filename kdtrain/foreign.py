@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean, first_line
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 LOSSES = "kdsweep.losses"
 METHODS = "kdsweep.methods"
@@ -185,7 +187,7 @@ def _load(reference: str) -> object:
         raise InputError(f"{reference!r} cannot be imported ({error}){did_you_mean(name, names)}") from None
 
 
-def called_by_reference(kind: type[BaseModel], field: str, content: object) -> object:
+def called_by_reference(kind: "type[BaseModel]", field: str, content: object) -> object:
     """The content of a config whose class gives `field` no value: the field becomes the reference to the class."""
     if isinstance(content, Mapping) and field not in content and not kind.model_fields[field].default:
         return {field: f"{kind.__module__}:{kind.__qualname__}", **content}

@@ -3,10 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import unquote
-
-from pydantic import BeforeValidator
 
 from kdtrain.errors import InputError
 
@@ -47,11 +44,3 @@ def local_path(text: Path | str) -> Path:
         InputError: As `given_path`.
     """
     return given_path(text).absolute()
-
-
-def _absolute(value: object) -> object:
-    return str(local_path(value)) if isinstance(value, str | Path) else value
-
-
-LocalPath = Annotated[Path, BeforeValidator(_absolute)]
-"""A field of a config that holds an absolute path of this machine."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ from sweeps.attempt.teachers import card_of
 from sweeps.driver.config_check import ConfigCheck
 from sweeps.driver.sampler import make_sampler
 from sweeps.show.watchers import find_watchers
+from sweeps.spec.consistency import TRACKERS_SETTING
 from sweeps.spec.pulls import PULL, WEIGHT
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 from sweeps.store.store import Store
 from sweeps.student_costs import require_runtime
-from sweeps.trackers.find import find_trackers
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def check(
             classes, an unknown encoder or layer, layers that a loss cannot compare.
     """
     find_watchers(spec)
-    find_trackers(spec)
+    _check_trackers(spec)
     make_sampler(spec.sampler)
     require_runtime(spec)
     source = open_data(spec.data, machine.data_root)
@@ -100,6 +101,14 @@ def check(
     crop, half = configs[0].augment.crop or size, _computes_in_half(spec, machine)
     replay = plan_replay(spec, configs, images["train"], crop, teacher_shapes, bytes_of, half)
     return Checked(images, tuple(source.classes), size, teacher, replay, config_check, one_sided)
+
+
+def _check_trackers(spec: SweepSpec) -> None:
+    """Find the trackers that the spec or the environment names; raises InputError as `find_trackers`."""
+    if spec.trackers or os.environ.get(TRACKERS_SETTING):
+        from sweeps.trackers.find import find_trackers  # imports pandas, for tables
+
+        find_trackers(spec)
 
 
 def _computes_in_half(spec: SweepSpec, machine: Machine) -> bool:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kdtrain.config import Machine
 from kdtrain.data.census import Seen
@@ -10,7 +11,6 @@ from kdtrain.models import Network, normalization_remarks
 from kdtrain.space import Choice
 from sweeps.check import Checked, check, foreign_notice
 from sweeps.cost import cost_of, disk_of_trial, macs_of
-from sweeps.designs.forecast import Forecast, forecast
 from sweeps.driver import warm_start
 from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs
 from sweeps.driver.idle_settings import idle_settings
@@ -18,6 +18,9 @@ from sweeps.driver.space_check import check_space
 from sweeps.spec.calibrations import pulled
 from sweeps.spec.spec import SweepSpec
 from sweeps.study_plan import StudyPlan, study_plan
+
+if TYPE_CHECKING:
+    from sweeps.designs.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Plan:
     """Multiply-accumulates of all training, forward and backward, the teacher's forward included."""
     final_runs: int
     """Trainings on final seeds after the selection is frozen; not among the trials."""
-    ablation: Forecast | None = None
+    ablation: "Forecast | None" = None
     """The effects that an ablation could find."""
     target: str | None = None
     """What the student may cost."""
@@ -164,11 +167,19 @@ def plan(spec: SweepSpec, machine: Machine, seen: Seen = lambda role, done, tota
         bytes_of_trial=disk_of_trial(spec, student),
         macs=macs_of(spec, studies, checked, student, teacher),
         final_runs=count_final_runs(spec),
-        ablation=forecast(spec) if spec.cells else None,
+        ablation=_forecast(spec),
         normalizations=normalizations,
         target=spec.target.in_words if spec.target else None,
         warm_start=tuple(warm_start.lines_about(spec)),
     )
+
+
+def _forecast(spec: SweepSpec) -> "Forecast | None":
+    if not spec.cells:
+        return None
+    from sweeps.designs.forecast import forecast  # imports pandas
+
+    return forecast(spec)
 
 
 def _teacher_text(spec: SweepSpec) -> str:

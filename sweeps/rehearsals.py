@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kdtrain.code_digest import code_of, digest_of, digests_of, modules_of
+from kdtrain.code_digest import code_key, digest_of, modules_of
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import open_data, open_role
 from kdtrain.errors import DamagedError, InputError, StorageError
@@ -295,7 +295,7 @@ def _facts(config: TrainConfig) -> dict[str, Any]:
         "teacher_rounding": config.teacher_rounding,
         "teacher_order": config.teacher_order,
         "has_aux": config.aux_weight > 0,
-        "code": digests_of(code_of(config)),
+        "code": code_key(config),
     }
 
 

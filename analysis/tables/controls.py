@@ -1,12 +1,11 @@
 """Which studies of a sweep are controls, and which config the controls stand beside."""
 
-from collections.abc import Iterable, Mapping
-
 import pandas as pd
 
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_config, read_levels
 from analysis.tables.states import Control
+from analysis.tables.subject import subject_of
 
 _ALL = "all"
 """The factor of a design that adds terms one by one, in the cell with all of them."""
@@ -27,22 +26,6 @@ def controls_of(tables: Tables) -> dict[str, Control]:
         str(cell): next((Control(word) for word in (factor, cell) if word in set(Control)), Control.OTHER)
         for cell, factor in zip(cells["cell"], cells["factor"], strict=True)
     }
-
-
-def subject_of(cells: Iterable[tuple[str, str, Mapping[str, str]]]) -> str | None:
-    """The config that a design takes apart: its reference, or, where that has every factor off, the cell with all on.
-
-    Args:
-        cells: Of every cell of the design its study, its role, and its level of every factor.
-    """
-    cells = list(cells)
-    reference = next(((study, levels) for study, role, levels in cells if role == "reference"), None)
-    if reference is None:
-        return None
-    study, levels = reference
-    if set(levels.values()) != {"off"}:
-        return study
-    return next((study for study, _, levels in cells if set(levels.values()) == {"on"}), None)
 
 
 def subject_of_group(group: pd.DataFrame) -> str | None:

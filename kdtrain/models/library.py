@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import segmentation_models_pytorch as smp
-import timm
 import torch
-from segmentation_models_pytorch.encoders import encoders as smp_encoders
 from torch import Tensor, nn
 
 from kdtrain.errors import InputError
@@ -19,6 +16,12 @@ from kdtrain.local_path import local_path
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import COUNTER, PREFIXES, MisfitError, load_into, published_file, read_safetensors
+from kdtrain.runtime.absent import absent
+
+with absent("wandb"):  # timm imports it if it is there, which takes a second, and does without it
+    import segmentation_models_pytorch as smp
+    import timm
+    from segmentation_models_pytorch.encoders import encoders as smp_encoders
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     architecture.__name__: architecture for architecture in smp.MODEL_ARCHITECTURES_MAPPING.values()

@@ -57,7 +57,7 @@ def plan(
     spec = read_spec(spec_file, changes, "loading torch, to check its data and networks")
     from sweeps.attempt.teachers import present_teacher
     from sweeps.calibrate import lines_for_plan
-    from sweeps.designs.evidence import lines_without_noise
+    from sweeps.designs.detectable import lines_without_noise
     from sweeps.driver.growth import as_begun, check_begun
     from sweeps.hours import hour_lines, price_of, study_hours, trials_at_a_time
     from sweeps.ledger.state import SweepState
@@ -96,7 +96,7 @@ def plan(
 
 def _seeds(spec: "SweepSpec", like: str) -> list[str]:
     """How many seeds gains take, by the noise of another sweep, or of this one, and the command that goes on."""
-    from sweeps.designs.evidence import begun_as, how_to_go_on, lines_like
+    from sweeps.designs.evidence import begun_as, detectable_like, how_to_go_on, lines_like
     from sweeps.outcome.loaded import load_state
     from sweeps.outcome.results import tables_now
     from sweeps.show.next_step import command_below
@@ -106,6 +106,7 @@ def _seeds(spec: "SweepSpec", like: str) -> list[str]:
     _, state = load_state(store)
     begun, tables = begun_as(spec, state, like), tables_now(store)
     lines = lines_like(spec, tables, like, begun and state.frozen is None)
+    lines += detectable_like(spec, tables, like)
     if begun and (line := how_to_go_on(tables, like)):
         lines.append(command_below(line))
     return lines

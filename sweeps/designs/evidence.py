@@ -1,6 +1,5 @@
 """How many seeds a gain takes, before a sweep runs: from the noise and the times of a sweep like it."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,42 +11,15 @@ from analysis.report.evidence_lines import between, cost_text, seeds_change, see
 from analysis.selection.evidence import Race, Races, races, situation
 from analysis.selection.halving import all_seeds
 from analysis.stats.looks import NO_LOOKS
-from analysis.stats.seed_plan import GAINS, Need, Situation, in_sds
+from analysis.stats.seed_plan import GAINS, Need, Situation
 from analysis.tables.json_columns import read_config, read_frozen_selection
 from analysis.tables.states import Phase, State
 from kdtrain.errors import InputError
-from sweeps.driver.allocation import confirms, most_trials
+from sweeps.designs.detectable import POWER, comparisons, study_lines
+from sweeps.driver.allocation import most_trials
 from sweeps.driver.growth import growth
 from sweeps.ledger.state import SweepState
-from sweeps.spec.controls import control_kinds
 from sweeps.spec.spec import SweepSpec
-
-_SEEDS = (3, 5, 10, 20)
-_POWER = "in 80 of 100 sweeps"
-
-
-def comparisons(spec: SweepSpec) -> int:
-    """The comparisons in the largest family of a sweep."""
-    if spec.cells:
-        families = Counter((cell.design, cell.family) for cell in spec.cells if cell.role != "reference")
-        return max(families.values(), default=1)
-    controls = control_kinds(spec)
-    return max(1, sum(study.name not in controls for study in spec.studies) - 1)
-
-
-def lines_without_noise(spec: SweepSpec) -> list[str]:
-    """What seeds buy where the noise is not known: in units of the spread over seeds."""
-    if not confirms(spec):
-        return []
-    family, planned = comparisons(spec), all_seeds(spec.confirm.rounds)
-    seeds = sorted({planned, *_SEEDS} - {0, 1})
-    found = ", ".join(f"{n} seeds {sds:.1f}" for n, sds in zip(seeds, in_sds(seeds, family), strict=True))
-    return [
-        f"seeds: {planned} of each config of the last round; the smallest gain found {_POWER}, in sds of a training "
-        f"over seeds: {found}",
-        "the sd over seeds is known once configs were trained on several: on CamVid it was 0.2 to 4.4 points "
-        "(docs/camvid.md); --like D takes noise and times of the sweep D",
-    ]
 
 
 def lines_like(spec: SweepSpec, tables: Mapping[str, pd.DataFrame], name: str, begun: bool) -> list[str]:
@@ -76,12 +48,18 @@ def lines_like(spec: SweepSpec, tables: Mapping[str, pd.DataFrame], name: str, b
         plan = races_of(spec, tables)
     noise = start.noise
     lines = [
-        f"seeds that find a gain {_POWER} (noise of {name}: a difference of two configs spreads by {points(noise.sd)} "
+        f"seeds that find a gain {POWER} (noise of {name}: a difference of two configs spreads by {points(noise.sd)} "
         f"points over seeds, or by {points(noise.low)} to {points(noise.high)}; "
         f"{plural(start.comparisons, 'comparison')}):"
     ]
     first = spec.confirm.first if spec.confirm.most else None
     return [*lines, *(_line(start.need(gain), start, plan, begun, first) for gain in GAINS)]
+
+
+def detectable_like(spec: SweepSpec, tables: Mapping[str, pd.DataFrame], name: str) -> list[str]:
+    """The smallest gain of every study that its seeds detect with the noise of another sweep."""
+    found = situation(dict(tables))
+    return [] if found is None else study_lines(spec, found.noise.sd, f"noise of {name}")
 
 
 def how_to_go_on(tables: Mapping[str, pd.DataFrame], name: str) -> str:

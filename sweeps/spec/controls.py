@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from analysis.tables.controls import subject_of
 from analysis.tables.states import Control
+from analysis.tables.subject import subject_of
 from kdtrain.config import TrainConfig
 from kdtrain.methods import parse_term
 from sweeps.spec.settings import Cell

@@ -8,8 +8,10 @@ from analysis import read_tables
 from analysis.report.evidence_lines import what_would_decide
 from analysis.selection.compare import compare
 from analysis.selection.evidence import races, situation
+from analysis.stats.seed_plan import in_sds
 from kdtrain.errors import InputError
-from sweeps.designs.evidence import begun_as, comparisons, lines_like, lines_without_noise
+from sweeps.designs.detectable import comparisons, lines_without_noise, study_lines
+from sweeps.designs.evidence import begun_as, detectable_like, lines_like
 from sweeps.ledger.grow_command import grow_command
 from sweeps.outcome.loaded import load_state
 from sweeps.outcome.tabulate import write_tables
@@ -109,6 +111,20 @@ def test_without_noise_a_plan_says_what_seeds_buy_and_how_to_know_more(fake):
     assert "--like D" in lines[1]
     assert lines_without_noise(spec_of(fake, confirm={"top": 0, "seeds": 0})) == []
     assert comparisons(spec_of(fake, studies=["none", "kd", {"name": "cwd", "method": "cwd", "control": True}])) == 1
+
+
+def test_the_gain_that_each_study_will_detect_is_said_with_what_it_assumes(fake, finished):
+    spec = spec_of(fake, seeds=3)
+    head, *studies = lines_without_noise(spec)[2:]
+    assert "over none" in head
+    assert "an sd of 1.0 points over seeds" in head
+    (three,) = in_sds([3], comparisons(spec))
+    assert studies == [f"  {name}: {three:.1f} points of mIoU with 3 seeds" for name in ("kd", "cwd")]
+    like = detectable_like(spec, read_tables(finished), "D")
+    assert "noise of D" in like[0]
+    assert like[1:] != studies
+    assert "no gain, which takes 2 seeds with 1 seed" in study_lines(spec_of(fake, seeds=1), 0.01, "")[1]
+    assert study_lines(spec_of(fake, studies=["kd", "cwd"]), 0.01, "") == []
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_what_was_rehearsed_is_not_rehearsed_again(machine, monkeypatch):
     assert "studies.none (tiny_networks:tiny, batches of 4): step " in first[2]
     assert rehearsed(make(), machine) == []
     assert len(rehearsed(make(train={"epochs": 1, "batch_size": 2}), machine)) == 4
-    monkeypatch.setattr(rehearsals, "digests_of", lambda parts: {"training": "changed"})
+    monkeypatch.setattr(rehearsals, "code_key", lambda config: {"kdtrain": "changed"})
     assert len(rehearsed(make(), machine)) == 4
 
 
