@@ -40,7 +40,7 @@ from sweeps.driver.reuse import RunBefore
 from sweeps.driver.running_code import changed_code, code_here, code_name
 from sweeps.driver.sampler import OutsideError, exhausted, make_sampler, propose
 from sweeps.driver.scheduler import make_scheduler
-from sweeps.driver.space_check import CheckConfig, refusal
+from sweeps.driver.space_check import CheckConfig, RefusedError, checked_config
 from sweeps.driver.standings import Standings
 from sweeps.driver.verdict import Promotion
 from sweeps.driver.waiting import Waiting
@@ -60,7 +60,7 @@ from sweeps.ledger.trial_state import Phase
 from sweeps.ledger.unknown_trials import unknown_trials
 from sweeps.spec.calibrations import Measurement, calibrations, check_measured, lines_about, ratios
 from sweeps.spec.paths import Space
-from sweeps.spec.pulls import Ratio, as_trained
+from sweeps.spec.pulls import Ratio, as_trained, with_weights
 from sweeps.spec.recorded import facts_of
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
@@ -417,13 +417,18 @@ class Driver:
         if params is None:
             self._append(sweep_events.Exhausted(study.name, exhausted(proposals, self._sampler), search))
             return None
-        if (refused := refusal(self.spec, study, params, self._check_config)) is not None:
-            self._append(trial_events.Infeasible(study.name, params, refused, search))
+        try:
+            config = checked_config(
+                lambda: self.spec.config_for(study, params, self.spec.search_seed(search), self._teacher),
+                self._check_config,
+            )
+        except RefusedError as error:
+            self._append(trial_events.Infeasible(study.name, params, str(error), search))
             return None
-        if (above := self.limits.excess(self.spec.config_for(study, params).student)) is not None:
+        if (above := self.limits.excess(config.student)) is not None:
             self._append(trial_events.Infeasible(study.name, params, above, search))
             return None
-        return self._propose(study, params, self.spec.search_seed(search), search)
+        return self._propose(study, params, with_weights(study.name, config, self._ratio), search)
 
     def _next_on_fresh_seed(self) -> TrialRecord | None:
         """A chosen config on a fresh seed: a confirmation, or a final training after the selection is frozen."""
@@ -434,21 +439,22 @@ class Driver:
 
     def _train_again(self, rerun: Rerun) -> TrialRecord:
         """A new trial with a config that was trained before."""
-        params = rerun.candidate.params if rerun.candidate else {}
-        return self._propose(rerun.study, params, rerun.seed, rerun.search, rerun.phase, rerun.candidate)
+        study, candidate = rerun.study, rerun.candidate
+        params = candidate.params if candidate else {}
+        ratio = self._ratio if candidate is None else as_trained(TrainConfig.model_validate(candidate.config).terms)
+        config = self.spec.config_for(study, params, rerun.seed, self._teacher, ratio)
+        return self._propose(study, params, config, rerun.search, rerun.phase, candidate)
 
     def _propose(
         self,
         study: Study,
         params: Mapping[str, Scalar],
-        seed: int,
+        config: TrainConfig,
         search: int,
         phase: Phase = Phase.SEARCH,
         candidate: TrialRecord | None = None,
     ) -> TrialRecord:
         number = len(self.state.by_study.get(study.name, ()))
-        ratio = self._ratio if candidate is None else as_trained(TrainConfig.model_validate(candidate.config).terms)
-        config = self.spec.config_for(study, params, seed, self._teacher, ratio)
         trial_id = f"{study.name}-{number}"
         proposed = trial_events.Proposed(
             id=trial_id,
@@ -456,7 +462,7 @@ class Driver:
             number=number,
             phase=phase,
             candidate_of=candidate.id if candidate else None,
-            seed=seed,
+            seed=config.seed,
             params=dict(params),
             config=config.model_dump(mode="json"),
             config_id=config.config_id,

@@ -54,20 +54,41 @@ class SpaceCheck:
         )
 
 
-def refusal(spec: SweepSpec, study: Study, params: dict[str, Scalar], check_config: CheckConfig) -> str | None:
-    """Why parameters make no valid config of a study, in one line; none if they do.
+class RefusedError(InputError):
+    """Parameters make no valid config; the message says why, in one line."""
+
+
+def checked_config(make: Callable[[], TrainConfig], check_config: CheckConfig) -> TrainConfig:
+    """A config of searched parameters, made once and checked.
 
     Third-party code that checks a config may raise anything. Only a lack of memory and the errors of a disk are not the
     config's fault, and pass.
+
+    Args:
+        make: Returns the config, see `SweepSpec.config_for`.
+        check_config: Checks it.
+
+    Raises:
+        RefusedError: If the parameters make no valid config.
     """
     try:
-        check_config(spec.config_for(study, params))
+        config = make()
+        check_config(config)
     except (MemoryError, OSError, StorageError, MissingError):
         raise
     except InputError as error:
-        return first_line(error)
+        raise RefusedError(first_line(error)) from error
     except Exception as error:
-        return kind_and_line(error)
+        raise RefusedError(kind_and_line(error)) from error
+    return config
+
+
+def refusal(spec: SweepSpec, study: Study, params: dict[str, Scalar], check_config: CheckConfig) -> str | None:
+    """Why parameters make no valid config of a study, in one line; none if they do."""
+    try:
+        checked_config(lambda: spec.config_for(study, params), check_config)
+    except RefusedError as error:
+        return str(error)
     return None
 
 

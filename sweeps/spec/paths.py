@@ -100,7 +100,7 @@ def at_share(domain: Domain, share: float) -> Scalar:
     """The value at a share of a domain, see `drawn`."""
     if isinstance(domain, Choice):
         return domain.choices[min(int(share * len(domain.choices)), len(domain.choices) - 1)]
-    low, high, _ = _own_scale(domain)
+    low, high, _ = own_scale(domain)
     if domain.integer and not domain.log:
         return min(int(domain.low) + int(share * (high - low)), int(domain.high))
     value = low + share * (high - low)
@@ -113,11 +113,11 @@ def share_of(domain: Domain, value: Any) -> float:
     if isinstance(domain, Choice):
         place = next(n for n, choice in enumerate(domain.choices) if choice == value and type(choice) is type(value))
         return (place + 0.5) / len(domain.choices)
-    low, high, scaled = _own_scale(domain)
+    low, high, scaled = own_scale(domain)
     return min(max((scaled(value) - low) / (high - low), 0.0), 1.0)
 
 
-def _own_scale(domain: Range) -> tuple[float, float, Callable[[float], float]]:
+def own_scale(domain: Range) -> tuple[float, float, Callable[[float], float]]:
     """Where the shares 0 and 1 of a range lie on its own scale, and how values come there.
 
     Whole numbers that are not on a log scale have equal parts, which end half a step beyond the outer numbers.

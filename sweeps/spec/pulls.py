@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.methods import NOT_OPTIONS, Term, options_of, parse_term
 from kdtrain.space import Choice, Domain, Range, Scalar
@@ -48,6 +49,13 @@ def weighted(study: str, term: Term, ratio: Ratio) -> Term:
         return term
     weight = term.pull / ratio(study, term) if term.pull > 0 else 0.0
     return term.model_copy(update={WEIGHT: float(f"{weight:.12g}")})
+
+
+def with_weights(study: str, config: TrainConfig, ratio: Ratio) -> TrainConfig:
+    """A config whose pulls have become weights; one without a pull stays as it is."""
+    if all(term.pull is None for term in config.terms):
+        return config
+    return config.model_copy(update={"terms": tuple(weighted(study, term, ratio) for term in config.terms)})
 
 
 def share_of(pull: float) -> float:

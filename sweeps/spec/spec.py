@@ -25,7 +25,7 @@ from sweeps.spec import consistency
 from sweeps.spec.field_types import fitted
 from sweeps.spec.overrides import parse_changed
 from sweeps.spec.paths import Space, extremes, lookup, replaced
-from sweeps.spec.pulls import PULL, WEIGHT, Ratio, stand_in, weighted
+from sweeps.spec.pulls import PULL, WEIGHT, Ratio, stand_in, weighted, with_weights
 from sweeps.spec.schedulers import NoScheduler, Scheduler
 from sweeps.spec.settings import (
     Budget,
@@ -286,10 +286,7 @@ class SweepSpec(Strict):
             config = _parse_config(content, at)
         except InputError as error:
             raise InputError(self._blamed(study, base, changes) or str(error)) from None
-        if any(term.pull is not None for term in config.terms):
-            config = config.model_copy(
-                update={"terms": tuple(weighted(study.name, term, ratio) for term in config.terms)}
-            )
+        config = with_weights(study.name, config, ratio)
         return config if config.uses_teacher else config.model_copy(update={"teacher": None, "unlabelled": None})
 
     def _place(self, study: Study, path: str) -> str:

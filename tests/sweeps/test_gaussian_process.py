@@ -12,7 +12,7 @@ from kdtrain.space import Choice, Range
 from sweeps.driver.proposals import Proposals
 from sweeps.driver.sampler import make_sampler, propose
 from sweeps.driver.samplers.cube import Cube
-from sweeps.driver.samplers.gaussian_process import GaussianProcess, Kernel, Observations
+from sweeps.driver.samplers.gaussian_process import Covariance, GaussianProcess, Kernel, Observations, fitted
 from sweeps.driver.samplers.ranking import Ranked
 from sweeps.ledger.state import InvalidProposal
 from sweeps.spec.paths import drawn
@@ -39,8 +39,9 @@ def matern(a, b, lengths):
 def test_the_regression_is_that_of_the_textbook():
     """Rasmussen & Williams 2006, equations 2.25 and 2.26, written out point by point with the fitted parameters."""
     given, running = observations(), np.array([[0.2, 0.9, 0.5]])
-    process = GaussianProcess(given, running)
-    theta = np.exp(process._theta)  # variance and length of the recipe, variance and lengths of all, noise
+    theta = fitted(given)
+    process = GaussianProcess(given, running, theta)
+    theta = np.exp(theta)  # variance and length of the recipe, variance and lengths of all, noise
 
     def covariance(a, b, group_a, group_b):
         total = 0.25 * (group_a == group_b) + theta[0] * matern(a[:1], b[:1], theta[1:2])
@@ -63,15 +64,15 @@ def test_the_regression_is_that_of_the_textbook():
 
 @pytest.mark.parametrize("kernels", [1, 2])
 def test_the_derivatives_of_the_covariance_are_those_of_small_steps(kernels):
-    process = GaussianProcess(observations(kernels), np.empty((0, 3)))
+    covariance = Covariance(observations(kernels))
     weights = np.random.default_rng(2).random((14, 14))
-    theta = process._theta + 0.1
+    theta = fitted(observations(kernels)) + 0.1
 
     def value(theta):
-        return float((weights * process._covariance(theta)[0]).sum())
+        return float((weights * covariance(theta)[0]).sum())
 
     def slope(theta):
-        return np.array([(weights * each).sum() for each in process._covariance(theta)[1]])
+        return np.array([(weights * each).sum() for each in covariance(theta)[1]])
 
     assert check_grad(value, slope, theta) < 1e-4 * abs(value(theta))
 
@@ -208,9 +209,9 @@ def test_the_cost_of_a_proposal_has_an_end():
     seen = []
     make = GaussianProcess.__init__
 
-    def counted(self, given, running):
+    def counted(self, given, running, theta):
         seen.append(len(given.values) + len(running))
-        make(self, given, running)
+        make(self, given, running, theta)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(GaussianProcess, "__init__", counted)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs, dtrtrs
 from scipy.optimize import minimize
 
 _LENGTH, _NOISE = 0.7, 0.05
@@ -38,6 +37,10 @@ class Kernel:
     variance: float = 1.0
     elsewhere: bool = False
 
+    def with_members(self, count: int) -> "Kernel":
+        """The same kernel with more points, which all take part."""
+        return Kernel(self.axes, np.append(self.members, np.ones(count, bool)), self.variance, self.elsewhere)
+
 
 @dataclass(frozen=True)
 class Observations:
@@ -58,85 +61,30 @@ class Observations:
     kernels: Sequence[Kernel]
 
 
-class GaussianProcess:
-    """A process fitted to observations by the largest posterior density of its lengths and variances.
+class Covariance:
+    """The covariance of observations as a function of theta.
+
+    Theta has the logarithm of each kernel's variance, then those of the kernel's lengths, kernel by kernel; at the end
+    that of the variance of the noise.
 
     Args:
-        given: The observations.
-        running: Points whose values are not known yet, `(m, d)`, all of them members of every kernel and in group 0:
-            they make their neighborhood less uncertain.
+        given: The observations; their values do not matter.
     """
 
-    def __init__(self, given: Observations, running: np.ndarray) -> None:
+    def __init__(self, given: Observations) -> None:
         self._given = given
-        axes = [list(kernel.axes) for kernel in given.kernels]
-        self._squares = [_squares(given.points[:, each], given.points[:, each]) for each in axes]
+        self._squares = [_squares(given.points[:, list(kernel.axes)]) for kernel in given.kernels]
         self._pairs = [np.outer(kernel.members, kernel.members).astype(float) for kernel in given.kernels]
-        self._same = (given.groups[:, None] == given.groups).astype(float)
-        self._slices = _slices([len(each) for each in axes])
-        self._theta = self._fitted()
-        covariance, _ = self._covariance(self._theta)
-        self._points = np.vstack([given.points, running])
-        across = self._cross(running, given.points, given.groups == 0, [each.members for each in given.kernels])
-        alone = self._cross(running, running, np.ones(len(running)), [np.ones(len(running))] * len(axes))
-        noise = np.exp(self._theta[-1]) + _NUGGET
-        self._factor = np.linalg.cholesky(
-            np.block([[covariance, across.T], [across, alone + noise * np.eye(len(running))]])
-        )
-        of_given = self._factor[: len(given.values), : len(given.values)]
-        self._weights = dpotrs(of_given, given.values, lower=True)[0]
+        self._level = _LEVEL * (given.groups[:, None] == given.groups)
+        self._slices = _slices(given.kernels)
 
-    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The expected values at points of group 0, and their standard deviations without noise, each `(m,)`."""
-        given, known = self._given, len(self._given.values)
-        more = np.ones(len(self._points) - known)
-        members = [np.concatenate([kernel.members, more]) for kernel in given.kernels]
-        across = self._cross(points, self._points, np.concatenate([given.groups == 0, more]), members)
-        explained = solve_triangular(self._factor, across.T, lower=True, check_finite=False)
-        prior = _LEVEL + sum(np.exp(self._theta[where.start]) for where in self._slices)
-        variance = np.maximum(prior - (explained**2).sum(axis=0), 1e-12)
-        return across[:, :known] @ self._weights, np.sqrt(variance)
-
-    @property
-    def noise(self) -> float:
-        """The standard deviation of the noise that all values have."""
-        return float(np.exp(self._theta[-1] / 2))
-
-    def _fitted(self) -> np.ndarray:
-        medians, spreads = [], []
-        for kernel, where in zip(self._given.kernels, self._slices, strict=True):
-            lengths = where.stop - where.start - 1
-            medians += [np.log(kernel.variance), *[np.log(_LENGTH)] * lengths]
-            spreads += [_SPREADS["variance"], *[_SPREADS["length"]] * lengths]
-        prior = np.array([*medians, np.log(_NOISE)]), np.array([*spreads, _SPREADS["variance"]])
-        count = len(self._given.values)
-        twice_below = 2 * np.tri(count) - np.eye(count)  # of symmetric matrices LAPACK gives one half
-
-        def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            covariance, slopes = self._covariance(theta)
-            factor, is_not_positive = dpotrf(
-                covariance, lower=True, clean=False
-            )  # less than half of `cho_factor`'s time
-            if is_not_positive:
-                return 1e10, np.zeros(len(theta))
-            weights, inverse = dpotrs(factor, self._given.values, lower=True)[0], dpotri(factor, lower=True)[0]
-            far = (theta - prior[0]) / prior[1]
-            density = 0.5 * self._given.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * far @ far
-            outer = twice_below * (inverse - np.outer(weights, weights))
-            return float(density), 0.5 * (slopes.reshape(len(theta), -1) @ outer.ravel()) + far / prior[1]
-
-        bounds = [(middle - 3 * spread, middle + 3 * spread) for middle, spread in zip(*prior, strict=True)]
-        options = {"maxiter": _STEPS, "ftol": _PRECISION}
-        found = minimize(loss, prior[0], jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        return np.asarray(found.x)
-
-    def _covariance(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The covariance of the observations, `(n, n)`, and its derivatives, `(parameters, n, n)`."""
-        given, count = self._given, len(self._given.values)
+    def __call__(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The covariance, `(n, n)`, and its derivatives, `(parameters, n, n)`."""
+        given, count = self._given, len(self._given.points)
         slopes = np.zeros((len(theta), count, count))
         noise = np.full(count, np.exp(theta[-1]))
         np.fill_diagonal(slopes[-1], noise)
-        total = _LEVEL * self._same
+        total = self._level
         parts = zip(given.kernels, self._slices, self._squares, self._pairs, strict=True)
         for kernel, where, squares, pairs in parts:
             variance, lengths = np.exp(theta[where.start]), np.exp(theta[where.start + 1 : where.stop])
@@ -154,25 +102,120 @@ class GaussianProcess:
         total[np.diag_indices(count)] += noise + given.variances + _NUGGET
         return total, slopes
 
-    def _cross(
-        self, points: np.ndarray, others: np.ndarray, in_group: np.ndarray, members: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        """The covariance of points of group 0 with others, `(m, n)`."""
-        total = np.tile(_LEVEL * in_group, (len(points), 1))
-        for kernel, where, takes_part in zip(self._given.kernels, self._slices, members, strict=True):
-            lengths = np.exp(self._theta[where.start + 1 : where.stop])
-            squares = _squares(points[:, list(kernel.axes)] / lengths, others[:, list(kernel.axes)] / lengths)
-            root = np.sqrt(5 * squares.sum(axis=0))
-            total = total + np.exp(self._theta[where.start]) * (1 + root + root**2 / 3) * np.exp(-root) * takes_part
-        return total
+
+def fitted(given: Observations) -> np.ndarray:
+    """The theta with the largest posterior density; the medians of its prior if nothing is observed."""
+    medians, spreads = [], []
+    for kernel in given.kernels:
+        medians += [np.log(kernel.variance), *[np.log(_LENGTH)] * len(kernel.axes)]
+        spreads += [_SPREADS["variance"], *[_SPREADS["length"]] * len(kernel.axes)]
+    prior = np.array([*medians, np.log(_NOISE)]), np.array([*spreads, _SPREADS["variance"]])
+    count, covariance_at = len(given.values), Covariance(given)
+    if not count:
+        return prior[0]
+    twice_below = 2 * np.tri(count) - np.eye(count)  # of symmetric matrices LAPACK gives one half
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        covariance, slopes = covariance_at(theta)
+        factor, is_not_positive = dpotrf(covariance, lower=True, clean=False)  # less than half of `cho_factor`'s time
+        if is_not_positive:
+            return 1e10, np.zeros(len(theta))
+        weights, inverse = dpotrs(factor, given.values, lower=True)[0], dpotri(factor, lower=True)[0]
+        far = (theta - prior[0]) / prior[1]
+        density = 0.5 * given.values @ weights + np.log(np.diag(factor)).sum() + 0.5 * far @ far
+        outer = twice_below * (inverse - np.outer(weights, weights))
+        return float(density), 0.5 * (slopes.reshape(len(theta), -1) @ outer.ravel()) + far / prior[1]
+
+    bounds = [(middle - 3 * spread, middle + 3 * spread) for middle, spread in zip(*prior, strict=True)]
+    options = {"maxiter": _STEPS, "ftol": _PRECISION}
+    result = minimize(loss, prior[0], jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return np.asarray(result.x)
 
 
-def _squares(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared differences along each axis, `(d, m, n)`."""
-    return np.asarray((points.T[:, :, None] - others.T[:, None, :]) ** 2)
+class GaussianProcess:
+    """What observations say about all points.
+
+    Args:
+        given: The observations.
+        running: Points whose values are not known yet, `(m, d)`, all of them members of every kernel and in group 0:
+            they make their neighborhood less uncertain.
+        theta: Lengths and variances, see `Covariance`.
+    """
+
+    def __init__(self, given: Observations, running: np.ndarray, theta: np.ndarray) -> None:
+        known, more = len(given.values), np.zeros(len(running))
+        every = Observations(
+            np.vstack([given.points, running]),
+            np.append(given.values, more),
+            np.append(given.variances, more),
+            np.append(given.groups, more),
+            [kernel.with_members(len(running)) for kernel in given.kernels],
+        )
+        self._factor = np.linalg.cholesky(Covariance(every)(theta)[0])
+        self._weights = np.zeros(len(every.points))
+        self._weights[:known] = dpotrs(self._factor[:known, :known], given.values, lower=True)[0]
+        self._noise = float(np.exp(theta[-1] / 2))
+        self._level = _LEVEL * (every.groups == 0)
+        self._parts = [
+            _Part.of(every, kernel, theta[where])
+            for kernel, where in zip(every.kernels, _slices(every.kernels), strict=True)
+        ]
+
+    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The expected values at points of group 0, and their standard deviations without noise, each `(m,)`."""
+        across = self._level + sum(part(points) for part in self._parts)
+        explained = dtrtrs(self._factor, across.T, lower=True)[0]
+        prior = _LEVEL + sum(part.variance for part in self._parts)
+        variance = np.maximum(prior - (explained**2).sum(axis=0), 1e-12)
+        return across @ self._weights, np.sqrt(variance)
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the noise that all values have."""
+        return self._noise
 
 
-def _slices(axes: Sequence[int]) -> list[slice]:
-    """Where each kernel's parameters stand: the logarithm of its variance, then those of its lengths."""
-    ends = np.cumsum([1 + count for count in axes]).tolist()
-    return [slice(end - 1 - count, end) for end, count in zip(ends, axes, strict=True)]
+@dataclass(frozen=True)
+class _Part:
+    """The covariance of one kernel between any points of group 0 and fixed points.
+
+    Attributes:
+        axes: The columns of the points that it looks at.
+        variance: Its variance.
+        members: The variance with the fixed points that take part, 0 with the others, `(n,)`.
+        scales: By which the columns are multiplied, `(axes,)`.
+        scaled: The fixed points after that, `(axes, n)`.
+        norms: Their squared lengths, `(n,)`.
+    """
+
+    axes: Sequence[int]
+    variance: float
+    members: np.ndarray
+    scales: np.ndarray
+    scaled: np.ndarray
+    norms: np.ndarray
+
+    @classmethod
+    def of(cls, every: Observations, kernel: Kernel, theta: np.ndarray) -> "_Part":
+        axes, variance, scales = list(kernel.axes), float(np.exp(theta[0])), np.sqrt(5) * np.exp(-theta[1:])
+        scaled = every.points[:, axes].T * scales[:, None]
+        return cls(axes, variance, variance * kernel.members, scales, scaled, (scaled**2).sum(axis=0))
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """The covariance, `(m, n)`."""
+        scaled = points[:, self.axes] * self.scales
+        squares = (scaled**2).sum(axis=1)[:, None] + self.norms - 2 * (scaled @ self.scaled)
+        squares = np.maximum(squares, 0.0)
+        root = np.sqrt(squares)
+        return np.asarray((1 + root + squares / 3) * np.exp(-root) * self.members)
+
+
+def _squares(points: np.ndarray) -> np.ndarray:
+    """Squared differences along each axis, `(d, n, n)`."""
+    return np.asarray((points.T[:, :, None] - points.T[:, None, :]) ** 2)
+
+
+def _slices(kernels: Sequence[Kernel]) -> list[slice]:
+    """Where the parameters of each kernel stand in theta."""
+    ends = np.cumsum([1 + len(kernel.axes) for kernel in kernels]).tolist()
+    return [slice(end - 1 - len(kernel.axes), end) for end, kernel in zip(ends, kernels, strict=True)]

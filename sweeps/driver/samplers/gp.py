@@ -1,28 +1,25 @@
 """Proposes where a Gaussian process of the scores expects the largest improvement."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.special import ndtr
 
 from kdtrain.config_base import Strict
 from kdtrain.runtime.random_streams import numpy_rng
-from kdtrain.space import Scalar, contains
+from kdtrain.space import Scalar
 from sweeps.driver.samplers.cube import Cube
-from sweeps.driver.samplers.gaussian_process import GaussianProcess, Kernel, Observations
+from sweeps.driver.samplers.evidence import GOOD, NEWEST, OF_OTHERS, Ends, Evidence, Gains, evidence, statement
+from sweeps.driver.samplers.gaussian_process import GaussianProcess, Kernel, Observations, fitted
 from sweeps.driver.samplers.options import Switch, checked
-from sweeps.driver.samplers.ranking import WORST, ranked, worth
+from sweeps.driver.samplers.ranking import Ranked, ranked
 from sweeps.driver.samplers.sobol import SobolSampler
 from sweeps.driver.searched import SearchedTrial, SearchSampler
 from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.paths import Space, drawn, recipe_of
 
-_GOOD, _NEWEST = 24, 24
-"""The trials that the model is fitted to at most: the best, and the newest others."""
-_OF_OTHERS = 48
-"""Trials of other studies that it is fitted to at most, all studies together."""
 _EVERYWHERE, _NEAR, _TOPS, _ROUNDS = 256, 12, 6, 3
 """Candidates: drawn from the whole space, and in each round around the best ones at each of two distances."""
 _DISTANCES = (0.1, 0.03)
@@ -47,6 +44,9 @@ class GPSampler(SearchSampler):
     best config so far, so that a lucky score is not chased, and it counts less where the model knows as much as one
     more noisy score would tell (Huang et al. 2006, equation 17).
 
+    The lengths and variances of the model are fitted to trials that have ended: anew after every end in a short search,
+    after every eighth in a long one.
+
     With `share` the trials of the sweep's other studies count for the recipe, the parameters outside of `terms.`: the
     score of a study is a function of the recipe that all share, plus one of all parameters that is its own, plus a
     level (inferred). How much the studies have in common follows from the scores. Studies are then not independent.
@@ -62,127 +62,99 @@ class GPSampler(SearchSampler):
 
     def __init__(self, startup: int = 6, share: bool = False) -> None:
         self._startup, self._share = startup, checked(GPOptions, share=share).share
+        self._ends: WeakKeyDictionary[Ranked, Ends] = WeakKeyDictionary()
+        self._fits: WeakKeyDictionary[Ranked, _Fit] = WeakKeyDictionary()
+        """By search; both follow from its trials alone."""
 
     def propose(self, study: str, space: Space, trials: Sequence[SearchedTrial], seed: int) -> dict[str, Scalar]:
         """See `sweeps.driver.sampler.ConfigSampler`."""
-        told = self._told(space, trials)
-        if not told.own or len(told.own) + len(told.others) < self._startup:
+        searched, others = ranked(trials), self._others(space)
+        given = _evidence_now(space, searched, others)
+        if not given.scores or len(given.scores) + len(given.others) < self._startup:
             return SobolSampler().for_search(self._search).propose(study, space, trials, seed)
-        cube, rng = Cube(space), numpy_rng(seed, "gp")
-        points = cube.points_of([each.params for each in told.own])
-        process = _process(cube, points, told)
+        cube, rng, shares_recipe = Cube(space), numpy_rng(seed, "gp"), bool(given.others)
+        observations, running = _observations(cube, given, shares_recipe), cube.points_of(given.running)
+        points = observations.points[: len(given.scores)]
+        theta = self._theta(cube, searched, others if shares_recipe else [])
+        process = GaussianProcess(observations, running, theta)
         best = process(points)[0]
+        lead, noise = best.max(), process.noise
 
         def improvement(shares: np.ndarray) -> np.ndarray:
             expected, deviation = process(cube.points(shares))
-            lead = (expected - best.max()) / deviation
-            expected_gain = deviation * (lead * ndtr(lead) + np.exp(-(lead**2) / 2) / np.sqrt(2 * np.pi))
-            return np.asarray(expected_gain * (1 - process.noise / np.hypot(process.noise, deviation)))
+            ahead = (expected - lead) / deviation
+            expected_gain = deviation * (ahead * ndtr(ahead) + np.exp(-(ahead**2) / 2) / np.sqrt(2 * np.pi))
+            return np.asarray(expected_gain * (1 - noise / np.hypot(noise, deviation)))
 
-        near = [cube.shares_of(told.own[index].params) for index in np.argsort(-best)[: _TOPS // 2]]
+        near = [cube.shares_of(given.scores[index].params) for index in np.argsort(-best)[: _TOPS // 2]]
         shares = _candidates(improvement, np.array(near), rng)
-        apart = _distance(cube.points(shares), np.vstack([points, cube.points_of(told.running)]))
+        apart = _distance(cube.points(shares), np.vstack([points, running]))
         for least in (_APART, 1e-9):
-            if (apart > least).any():
-                return drawn(space, shares[np.argmax(apart > least)].tolist())
+            for place in shares[apart > least].tolist():
+                if not self._is_tried(space, trials, params := drawn(space, place)):
+                    return params
         return drawn(space, shares[0].tolist())
 
-    def _told(self, space: Space, trials: Sequence[SearchedTrial]) -> "_Told":
-        recipe = recipe_of(space)
-        others = {name: each for name, each in self._search.others.items() if self._share and recipe and each}
-        gains = _Gains([trials, *others.values()])
-        own, running = _values(_looked_at(trials, _GOOD, _NEWEST), gains)
-        of_others = []
-        for group, of_study in enumerate(others.values(), start=1):
-            count = max(2, _OF_OTHERS // len(others) // 2)
-            told, _ = _values(_looked_at(of_study, count, count), gains)
-            there = [
-                _Value({path: each.params[path] for path in recipe}, each.value, each.variance, group)
-                for each in told
-                if all(path in each.params and contains(recipe[path], each.params[path]) for path in recipe)
-            ]
-            of_others += there if len(there) > 1 else []
-        return _Told(own, of_others, running, tuple(recipe))
+    def _others(self, space: Space) -> list[Ranked]:
+        """The trials of the other studies, where they count."""
+        if not self._share or not recipe_of(space):
+            return []
+        return [ranked(trials) for trials in self._search.others.values() if trials]
+
+    def _theta(self, cube: Cube, searched: Ranked, others: Sequence[Ranked]) -> np.ndarray:
+        """Lengths and variances of the model; of the recipe, too, if other studies count."""
+        ends = [self._ends.setdefault(each, Ends()) for each in (searched, *others)]
+        for of_search, trials in zip(ends, (searched, *others), strict=True):
+            of_search.update(trials.told)
+        counts = tuple(each.count for each in ends)
+        fit = self._fits.get(searched)
+        if fit is None or fit.space is not cube.space or fit.counts != counts:
+            complete = (trial for each in ends for trial in each.complete())
+            of_others = [each.shown(*_looked_at(others)) for each in ends[1:]]
+            given = evidence(ends[0].shown(GOOD, NEWEST), of_others, Gains(complete), recipe_of(cube.space))
+            theta = fitted(_observations(cube, given, bool(others)))
+            fit = self._fits[searched] = _Fit(cube.space, counts, theta)
+        return fit.theta
 
 
 @dataclass(frozen=True)
-class _Value:
-    """What a trial says: a score at full length, with the variance of its extrapolation; its study by number."""
+class _Fit:
+    """Lengths and variances, and after how many ends of each search they were fitted."""
 
-    params: Mapping[str, Scalar]
-    value: float
-    variance: float = 0.0
-    group: int = 0
-
-
-@dataclass(frozen=True)
-class _Told:
-    own: Sequence[_Value]
-    others: Sequence[_Value]
-    running: Sequence[Mapping[str, Scalar]]
-    recipe: Sequence[str]
+    space: Space
+    counts: tuple[int, ...]
+    theta: np.ndarray
 
 
-class _Gains:
-    """What complete trials have gained from an epoch to the end."""
-
-    def __init__(self, searches: Sequence[Sequence[SearchedTrial]]) -> None:
-        self._of_epoch: dict[int, list[float]] = {}
-        self._since: dict[int, tuple[float, float]] = {}
-        for trials in searches:
-            for trial in ranked(trials).best(_GOOD):
-                if trial.state is TrialState.COMPLETE and (score := trial.score) is not None:
-                    for epoch, then in trial.curve.items():
-                        self._of_epoch.setdefault(epoch, []).append(score - then)
-
-    def since(self, epoch: int) -> tuple[float, float] | None:
-        """Mean and variance of the gains; none if no complete trial was evaluated after this epoch."""
-        if epoch not in self._since and (gains := self._of_epoch.get(epoch)):
-            middle = mean(gains)
-            self._since[epoch] = middle, stdev(gains) ** 2 if len(gains) > 2 else (middle / 2) ** 2
-        return self._since.get(epoch)
+def _looked_at(others: Sequence[Ranked]) -> tuple[int, int]:
+    """How many good and how many new trials of each other study are looked at."""
+    count = max(2, OF_OTHERS // max(1, len(others)) // 2)
+    return count, count
 
 
-def _looked_at(trials: Sequence[SearchedTrial], good: int, newest: int) -> list[SearchedTrial]:
-    """The best trials, the newest others that have ended, and the newest that have not."""
-    shown = ranked(trials).bounded(good, newest)
-    unfinished = [trial for trial in shown if trial.state.is_unfinished]
-    return [*(trial for trial in shown if not trial.state.is_unfinished), *unfinished[-newest:]]
+def _evidence_now(space: Space, searched: Ranked, others: Sequence[Ranked]) -> Evidence:
+    """What the trials say now."""
+    best = (trial for each in (searched, *others) for trial in each.best(GOOD))
+    gains = Gains(trial for trial in best if trial.state is TrialState.COMPLETE)
+    of_others = [map(statement, each.bounded(*_looked_at(others))) for each in others]
+    return evidence(map(statement, searched.bounded(GOOD, NEWEST)), of_others, gains, recipe_of(space))
 
 
-def _values(trials: Sequence[SearchedTrial], gains: _Gains) -> tuple[list[_Value], list[Mapping[str, Scalar]]]:
-    """What trials say, and the parameters of those that say nothing yet."""
-    told, worst, running = list[_Value](), list[Mapping[str, Scalar]](), list[Mapping[str, Scalar]]()
-    for trial in trials:
-        ended, score = worth(trial), trial.score
-        if ended is not None and ended[0] == WORST:
-            worst.append(trial.params)
-        elif trial.state is TrialState.COMPLETE and score is not None:
-            told.append(_Value(trial.params, score))
-        elif trial.curve and (since := gains.since(max(trial.curve))) is not None:
-            told.append(_Value(trial.params, trial.curve[max(trial.curve)] + since[0], since[1]))
-        elif trial.state.is_unfinished:
-            running.append(trial.params)
-    lowest = min((each.value for each in told), default=0.0)
-    return [*told, *(_Value(params, lowest) for params in worst)] if told else [], running
-
-
-def _process(cube: Cube, points: np.ndarray, told: _Told) -> GaussianProcess:
-    """The model; scores are brought to a mean of 0 in every study and a standard deviation of 1 in all."""
-    every = [*told.own, *told.others]
-    groups = np.array([each.group for each in every])
+def _observations(cube: Cube, given: Evidence, shares_recipe: bool) -> Observations:
+    """What the model is given: scores of mean 0 in every study and a standard deviation of 1 in all."""
+    every = [*given.scores, *given.others]
+    groups = np.array([each.group for each in every], int)
     values = np.array([each.value for each in every])
     for group in set(groups.tolist()):
         values[groups == group] -= values[groups == group].mean()
-    scale = float(np.sqrt(np.mean(values**2))) or 1.0
+    scale = (float(np.sqrt(np.mean(values**2))) if every else 0.0) or 1.0
     variances = np.array([each.variance for each in every]) / scale**2
-    own, everyone = groups == 0, np.ones(len(groups), bool)
-    whole = Kernel(range(points.shape[1]), own, 0.3 if told.others else 1.0, elsewhere=bool(told.others))
-    recipe = [axis for path in told.recipe for axis in cube.axes[path]]
-    kernels = [Kernel(recipe, everyone), whole] if told.others else [whole]
-    every_point = np.vstack([points, cube.points_of([each.params for each in told.others])])
-    observations = Observations(every_point, values / scale, variances, groups, kernels)
-    return GaussianProcess(observations, cube.points_of(told.running))
+    searched, everyone = groups == 0, np.ones(len(groups), bool)
+    whole = Kernel(range(cube.width), searched, 0.3 if shares_recipe else 1.0, elsewhere=shares_recipe)
+    recipe = [axis for path in recipe_of(cube.space) for axis in cube.axes[path]]
+    kernels = [Kernel(recipe, everyone), whole] if shares_recipe else [whole]
+    points = cube.points_of([each.params for each in every])
+    return Observations(points, values / scale, variances, groups, kernels)
 
 
 def _distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
