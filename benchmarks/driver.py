@@ -317,7 +317,7 @@ def grow(folder: str, options: argparse.Namespace) -> None:
             size = ledger_bytes(folder) / (before + cluster.ended)
             say("  memory of the process; ledger per trial", f"{memory_mib():.0f} MiB; {size:.0f} bytes")
         for name in options.also:
-            driver._sampler = make_sampler(Sampler(name=name))
+            driver._new_trials.sampler = make_sampler(Sampler(name=name))
             cluster.run(5)  # what a search is fitted to the first time
             cluster.spent = Spent()
             cluster.run(options.window)

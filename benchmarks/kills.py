@@ -32,7 +32,9 @@ import yaml
 
 import kdtrain.loop.run_folder
 import kdtrain.runtime.atomic_files
+import sweeps.driver.attempts
 import sweeps.driver.driver
+import sweeps.driver.new_trials
 import sweeps.launch.inline
 import sweeps.launch.tune  # so that forks have it
 import sweeps.outcome.results
@@ -126,12 +128,12 @@ MOMENTS: dict[str, tuple[int, Callable[[int], None]]] = {
     ),
     "teacher, weights without card": (1, lambda n: before(sweeps.store.store.Store, "write", n, _key("model.json"))),
     "start-up, ledger begun": (1, lambda n: before(sweeps.store.store.Store, "write", n, _key("spec.yaml"))),
-    "proposal, not yet written": (4, lambda n: before(sweeps.driver.driver.Driver, "_propose", n)),
+    "proposal, not yet written": (4, lambda n: before(sweeps.driver.new_trials.NewTrials, "_new", n)),
     "proposal, just written": (4, lambda n: before(sweeps.driver.driver.Driver, "_hand_out", n)),
     "attempt begun, training not": (4, lambda n: before(sweeps.launch.inline, "train_in", n)),
     "checkpoint half written": (8, lambda n: half_written(n, _checkpoint_of("trials"))),
     "checkpoint whole, not reported": (8, lambda n: before(sweeps.store.store.Workplace, "save", n)),
-    "report written, not decided": (6, lambda n: before(sweeps.driver.driver.Driver, "_decide", n)),
+    "report written, not decided": (6, lambda n: before(sweeps.driver.attempts, "decide", n)),
     "ledger half written": (20, lambda n: half_written(n, _in("ledger"))),
     "result written, end not": (4, lambda n: before(sweeps.driver.driver.Driver, "ended", n)),
     "between two tables": (8, lambda n: before(sweeps.store.store.Store, "write", n, _key("tables/"))),

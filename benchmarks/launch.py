@@ -151,7 +151,7 @@ def proposals(most: int) -> None:
         for number in range(marks[-1] + len(turns)):
             mark = next((mark for mark in marks if mark <= number < mark + len(turns)), None)
             name = "random" if mark is None else turns[number - mark]
-            driver._sampler = samplers[name]
+            driver._new_trials.sampler = samplers[name]
             begin = time.process_time()
             trial = driver.next()
             if mark is not None:

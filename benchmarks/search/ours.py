@@ -20,6 +20,7 @@ from search.clock import Training
 from search.confirmation import ONE_SE, choice
 from search.plan import Plan
 from search.tables import Domain, Params, Space
+from sweeps.driver import attempts
 from sweeps.driver import driver as driver_module
 from sweeps.driver.allocation import candidates, race
 from sweeps.driver.driver import Driver, Idle
@@ -126,14 +127,15 @@ class Ours:
             lengths = {key: (of_terms.get(term.name, 1.0),) for key, term in measurement.terms.items()}
             self._driver.measured(measurement, Calibration((1,), (1.0,), lengths))
         if memory is not None and spec.sampler.name == _REMEMBERED:
-            self._driver._sampler = _Remembering(self._driver._sampler, memory)
+            new_trials = self._driver._new_trials
+            new_trials.sampler = _Remembering(new_trials.sampler, memory)
 
     def next(self) -> Training | None:
         """See `search.clock.Policy`."""
         trial = self._driver.next()
         if isinstance(trial, Idle):
             return None
-        with patch.object(driver_module, "code_here", lambda trial: None):  # nothing is executed
+        with patch.object(attempts, "code_here", lambda trial: None):  # nothing is executed
             self._driver.started(trial.id)
         trials, fresh = self._driver.state.trials, self._spec.confirm_seeds
         seed = 1 + fresh.index(trial.seed) if trial.seed in fresh else 0

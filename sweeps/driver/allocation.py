@@ -209,7 +209,7 @@ def _goes_on(spec: SweepSpec, state: SweepState, study: Study, search: int, stan
 
 
 def _proposes(spec: SweepSpec, state: SweepState, study: Study, search: int) -> bool:
-    if not searches(spec, study) or search_name(study.name, search) in state.exhausted:
+    if not searches(spec, study) or search_name(study.name, search) in state.searches.exhausted:
         return False
     budget, begun = spec.search_budget, spent_trials(state, study, search)
     within_trials = budget.trials is None or begun < budget.trials

@@ -32,6 +32,11 @@ CONTROL = "control"
 SPACE = "space"
 """May differ until then, too, for all studies or for one: the search then proposes what lies in the new space."""
 
+FORMER_DEFAULTS = ("units", "sampler.name", "sampler.startup")
+"""Their defaults have changed since the first version; a begun sweep keeps those that it began with."""
+FORMER_DEFAULTS_OF_FROZEN = ("confirm.final_seeds",)
+"""Such settings that may grow until a selection is frozen, and are kept from then on."""
+
 _LONGEST = 100
 """Characters of a value in a message."""
 _MOST = 6
@@ -39,15 +44,15 @@ _MOST = 6
 
 
 def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
-    """The spec with the units and sampler of the sweep that it continues where it names none, and with its warm start.
+    """The spec as the sweep that it continues has it where it names nothing, and with the warm start of that sweep.
 
-    The defaults of both have changed since the first version.
+    That concerns the settings whose defaults have changed, see `FORMER_DEFAULTS`.
 
     Raises:
         InputError: If a sweep that has not begun cannot read an earlier sweep of its warm start.
     """
     before: Content = {} if state.begun is None else state.sweep.spec
-    if begun_with := _former_defaults(spec, before):
+    if begun_with := _former_defaults(spec, state):
         spec = parse_spec({**{name: getattr(spec, name) for name in spec.model_fields_set}, **begun_with})
     recorded = WarmStart.model_validate(before["warm_start"]) if before.get("warm_start") else None
     if recorded and spec.warm_start and is_part_of(spec.warm_start, recorded):
@@ -55,14 +60,19 @@ def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
     return warm_started(spec)
 
 
-def _former_defaults(spec: SweepSpec, before: Content) -> Content:
+def _former_defaults(spec: SweepSpec, state: SweepState) -> Content:
     """The fields that a begun sweep has otherwise than the spec, which leaves them to their defaults."""
-    units = before.get("units", spec.units)
-    changed = {"units": units} if "units" not in spec.model_fields_set and units != spec.units else {}
-    given = spec.sampler.model_fields_set if "sampler" in spec.model_fields_set else set()
-    kept = {name: before["sampler"][name] for name in ("name", "startup") if name not in given} if before else {}
-    sampler = spec.sampler.model_copy(update=kept)
-    return changed if sampler == spec.sampler else {**changed, "sampler": sampler}
+    if state.begun is None:
+        return {}
+    before, changed = _plain(state.sweep.spec), dict[str, Any]()
+    for path in (*FORMER_DEFAULTS, *(FORMER_DEFAULTS_OF_FROZEN if state.frozen is not None else ())):
+        field, _, name = path.partition(".")
+        at_hand = changed.get(field, getattr(spec, field))
+        given = field in spec.model_fields_set and (not name or name in getattr(spec, field).model_fields_set)
+        former = _at(before, path)
+        if not given and former is not None and former != (getattr(at_hand, name) if name else at_hand):
+            changed[field] = at_hand.model_copy(update={name: former}) if name else former
+    return changed
 
 
 def check_begun(spec: SweepSpec, sweep: Store, state: SweepState | None = None) -> SweepState:
@@ -115,9 +125,6 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     Raises:
         InputError: As `growth`, and if anything grows that could lead to another selection than the frozen one.
     """
-    if state.frozen is not None and "final_seeds" not in spec.confirm.model_fields_set:  # the default has grown since
-        confirm = spec.confirm.model_copy(update={"final_seeds": _plain(state.sweep.spec)["confirm"]["final_seeds"]})
-        spec = spec.model_copy(update={"confirm": confirm})
     changes = growth(state.sweep.spec, spec, str(sweep))
     _check_shares(state, spec, sweep)
     more = [change for change in changes if not change.startswith(PLACE)]
@@ -217,8 +224,8 @@ def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
     for name in (study["name"] for study in before["studies"]):
         space = spec.space_of(spec.study(name))
         for search in range(1, spec.repeats + 1):
-            ended = search_name(name, search) in state.exhausted
-            if ended and not Proposals(space, state.proposed(name, search)).are_all:
+            ended = search_name(name, search) in state.searches.exhausted
+            if ended and not Proposals(space, state.searches.proposed(name, search)).are_all:
                 left_out[name] = []
         if _spaces(before, name) != _spaces(_plain(spec), name):
             left_out[name] = [

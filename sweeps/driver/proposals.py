@@ -97,15 +97,15 @@ class AllProposals:
     def _of_search(self, study: str, search: int) -> Proposals:
         name = search_name(study, search)
         if name not in self._of:
-            ends = self._state.ends.get(name, ())
-            self._of[name] = Proposals(self._space_of(study), self._state.proposed(study, search), ends)
+            ends = self._state.searches.ends.get(name, ())
+            self._of[name] = Proposals(self._space_of(study), self._state.searches.proposed(study, search), ends)
         return self._of[name]
 
     def update(self, event: Event) -> None:
         """Take in an event that the state has taken in."""
         proposal: TrialRecord | InvalidProposal
         if isinstance(event, Infeasible):
-            name, proposal = search_name(event.study, event.search), self._state.invalid[event.study][-1]
+            name, proposal = search_name(event.study, event.search), self._state.searches.invalid[event.study][-1]
         elif (trial_id := trial_of(event)) is not None and self._state.trials[trial_id].phase.is_searched:
             proposal = self._state.trials[trial_id]
             name = search_name(proposal.study, proposal.search)
@@ -114,7 +114,7 @@ class AllProposals:
         if (of_search := self._of.get(name)) is not None:
             of_search.update(proposal)
             if isinstance(event, Infeasible | Ended):
-                of_search.tell(*self._state.ends[name][-1])
+                of_search.tell(*self._state.searches.ends[name][-1])
 
 
 def holds(space: Space, params: Mapping[str, object]) -> bool:

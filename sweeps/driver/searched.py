@@ -11,7 +11,7 @@ from sweeps.spec.paths import Space, identity
 
 
 class SearchedTrial(Protocol):
-    """A trial of a study's search up to now; `sweeps.ledger.state.TrialRecord` implements this protocol."""
+    """A trial of a study's search up to now; `sweeps.ledger.trial_record.TrialRecord` implements this protocol."""
 
     @property
     def params(self) -> Mapping[str, Scalar]:

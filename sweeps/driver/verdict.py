@@ -14,7 +14,7 @@ Lists = Mapping[Hashable, Sequence[Place]]
 
 
 class ScheduledTrial(Protocol):
-    """A trial of a search up to now; `sweeps.ledger.state.TrialRecord` implements this protocol."""
+    """A trial of a search up to now; `sweeps.ledger.trial_record.TrialRecord` implements this protocol."""
 
     @property
     def number(self) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.stats.looks import Looks
+from sweeps.ledger.sweep_events import Looked
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,21 @@ class Look:
     seeds: int
     most: int
     data: frozenset[FreshRun]
+
+
+@dataclass(frozen=True, slots=True)
+class LastLook:
+    """A planned look.
+
+    Attributes:
+        look: What was decided.
+        data: The trainings that its words were about.
+        failed: Those of them that had failed: once one has run again, there is more to read.
+    """
+
+    look: Looked
+    data: frozenset[FreshRun]
+    failed: frozenset[str]
 
 
 def look_at(spec: Mapping[str, Any], fresh: Iterable[FreshRun]) -> Look:

@@ -2,56 +2,27 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, assert_never, cast
+from typing import assert_never, cast
 
 from kdtrain.deploy.speed import Cost
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.loop.reports import EpochReport
 from kdtrain.models import Network
-from sweeps.ledger import sweep_events, trial_events
+from sweeps.ledger import sweep_events, trial_changes, trial_events
+from sweeps.ledger.decisions import Decision, decision_of
 from sweeps.ledger.event_base import Content, Environment
 from sweeps.ledger.events import Event, trial_of
-from sweeps.ledger.failure import recorded_failure
 from sweeps.ledger.gpu_use import GpuUse, students_at
-from sweeps.ledger.looks import FreshRun, Look, look_at, taken
+from sweeps.ledger.lazy_tally import LazyTally
+from sweeps.ledger.looks import FreshRun, LastLook, Look, look_at, taken
 from sweeps.ledger.pace import MemoryUse, Pace
 from sweeps.ledger.record import Record
-from sweeps.ledger.search_name import search_name
+from sweeps.ledger.searches import Searches
 from sweeps.ledger.sharing import Shared
 from sweeps.ledger.tally import Tally
-from sweeps.ledger.trial_events import TrialOutcome
-from sweeps.ledger.trial_record import InvalidProposal, SearchEnd, TrialRecord
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
-
-
-@dataclass(frozen=True, slots=True)
-class LastLook:
-    """A planned look.
-
-    Attributes:
-        look: What was decided.
-        data: The trainings that its words were about.
-        failed: Those of them that had failed: once one has run again, there is more to read.
-    """
-
-    look: sweep_events.Looked
-    data: frozenset[FreshRun]
-    failed: frozenset[str]
-
-
-class Decision(NamedTuple):
-    """A row of the table of decisions: what happened, when, and to which trial or study."""
-
-    n: int
-    at: str
-    kind: str
-    detail: str = ""
-    trial_id: str | None = None
-    study: str | None = None
-    epoch: int | None = None
-    rung: int | None = None
-    value: float | None = None
 
 
 @dataclass
@@ -76,16 +47,8 @@ class SweepState:
     """By id, in the order in which they were proposed."""
     by_study: dict[str, list[TrialRecord]] = field(default_factory=dict)
     """The same, by study."""
-    invalid: dict[str, list[InvalidProposal]] = field(default_factory=dict)
-    """What the searches of a study proposed in vain."""
-    proposals: dict[str, list[TrialRecord | InvalidProposal]] = field(default_factory=dict)
-    """By `search_name`, all that a search has proposed, in order."""
-    ends: dict[str, list[SearchEnd]] = field(default_factory=dict)
-    """By `search_name`, the ends of what it has proposed, in order; a trial that goes on may have several."""
-    in_vain: dict[str, int] = field(default_factory=dict)
-    """By `search_name`, how many proposals in a row made no valid config, up to the last one."""
-    exhausted: dict[str, str] = field(default_factory=dict)
-    """By `search_name`, why a search proposes nothing more although it has budget left."""
+    searches: Searches = field(default_factory=Searches)
+    """What the searches have proposed."""
     pace: Pace = field(default_factory=Pace)
     """How long epochs have taken."""
     retries: int = 0
@@ -108,11 +71,7 @@ class SweepState:
     frozen_by: Record | None = None
     """Its record."""
     last: Record | None = None
-    _tally: Tally[TrialRecord] = field(default_factory=Tally, repr=False, compare=False)
-    _changed: dict[str, TrialRecord] = field(default_factory=dict, repr=False, compare=False)
-    """By id, the trials to which something has happened since they were counted."""
-    _reported: dict[str, TrialRecord] = field(default_factory=dict, repr=False, compare=False)
-    """By id, those of which an epoch has ended since."""
+    _tally: LazyTally = field(default_factory=LazyTally, repr=False, compare=False)
     _configs: dict[str, Shared] = field(default_factory=dict, repr=False, compare=False)
     _evaluations: dict[str, Shared] = field(default_factory=dict, repr=False, compare=False)
 
@@ -136,18 +95,8 @@ class SweepState:
 
     @property
     def tally(self) -> Tally[TrialRecord]:
-        """Counts and budgets of the trials by search, and which of them are unfinished.
-
-        A trial is counted when somebody looks, so that a ledger is read without counting each trial at each event.
-        """
-        if self._changed or self._reported:
-            for trial in self._changed.values():
-                self._tally.update(trial)
-            for trial in self._reported.values():
-                if trial.state.is_unfinished or trial.id not in self._changed:
-                    self._tally.reported(trial)
-            self._changed, self._reported = {}, {}
-        return self._tally
+        """Counts and budgets of the trials by search, and which of them are unfinished."""
+        return self._tally.now()
 
     def trial(self, study: str, number: int) -> TrialRecord:
         """A trial of a study, by its number, from 0 in the order in which they were proposed."""
@@ -156,8 +105,7 @@ class SweepState:
     @property
     def score_evaluations(self) -> int:
         """The evaluations whose mean is the score of a trial, which a begun sweep cannot change."""
-        recorded = cast(Mapping[str, int], self.sweep.spec.get("score", {}))
-        return recorded.get("last", 1)
+        return cast(Mapping[str, int], self.sweep.spec.get("score", {})).get("last", 1)
 
     def of_study(self, study: str, phase: Phase | None = None, search: int | None = None) -> Sequence[TrialRecord]:
         """The trials of a study, or of one of its searches, in order of their number."""
@@ -165,10 +113,6 @@ class SweepState:
             return self.tally.of_search(study, search).trials
         trials = self.by_study.get(study, []) if phase is None else self.tally.of_study(study, phase)
         return trials if search is None else [trial for trial in trials if trial.search == search]
-
-    def proposed(self, study: str, search: int = 1) -> Sequence[TrialRecord | InvalidProposal]:
-        """All that a search of a study has proposed, in order: its trials, also left out ones, and what was invalid."""
-        return self.proposals.get(search_name(study, search), [])
 
     def of_phase(self, phase: Phase) -> Sequence[TrialRecord]:
         """The trials of a phase, in the order in which they were proposed."""
@@ -198,16 +142,21 @@ class SweepState:
             InputError: If a later version wrote the record, or it does not fit the records before it.
         """
         event = record.event
+        trial_id = trial_of(event)
         try:
             self._apply(record, event)
+            trial = None if trial_id is None else self.trials[trial_id]
+            row = decision_of(record, event, trial)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"ledger: record {record.n} of kind {record.kind} does not fit the records before it "
                 f"({kind_and_line(error)}); put back the ledger from a copy"
             ) from error
-        if (trial_id := trial_of(event)) is not None:
+        if row is not None:
+            self.decisions.append(row)
+        if trial is not None:
             is_report = isinstance(event, trial_events.EpochReported)
-            (self._reported if is_report else self._changed)[trial_id] = self.trials[trial_id]
+            (self._tally.reported if is_report else self._tally.changed)(trial)
         self.last = record
         return event
 
@@ -216,109 +165,77 @@ class SweepState:
             case trial_events.EpochReported():
                 self._report(self.trials[event.trial], event.report)
             case trial_events.Promoted():
-                self._go_on(self.trials[event.trial])
-                self._note_rung(record, event)
+                trial_changes.go_on(self.trials[event.trial])
             case trial_events.Stopped():
                 self.trials[event.trial].stopped = event
-                self._note_rung(record, event)
             case trial_events.Proposed():
-                self._add_trial(record, event)
+                self._add_trial(event)
+            case trial_events.Infeasible():
+                self.searches.add_invalid(event)
             case trial_events.Started():
-                self._start(record, event)
+                trial_changes.start(self.trials[event.trial], event, record.at, self.environment_id)
             case trial_events.Located():
-                self._locate(event)
-            case sweep_events.CodeKnown():
-                self.codes[event.digest] = event.parts
+                if event.environment is not None:
+                    self.environments[event.environment_id] = event.environment
+                trial_changes.locate(self.trials[event.trial], event)
             case trial_events.Ended():
-                self._end(record, event)
+                self._end(self.trials[event.trial], event, record.at)
             case trial_events.Reused():
-                self._reuse(record, event)
+                trial_changes.take_over(self.trials[event.trial], self.trials[event.source])
             case trial_events.Retried():
-                self._retry(record, event)
+                self._retry(self.trials[event.trial], event)
             case trial_events.AttemptInterrupted():
                 self.trials[event.trial].state = TrialState.PLANNED
-                self._note(record, event, self.trials[event.trial], detail="saved where it was")
-            case trial_events.TestRead():
-                detail = f"{event.images} images of role test, digest {event.digest}"
-                self._note(record, event, self.trials[event.trial], detail=detail)
+            case trial_events.TestRead() | sweep_events.DriverStopped() | sweep_events.Note():
+                pass  # each of them is a row of the table of decisions, and nothing else
             case sweep_events.SweepBegun():
                 self.begun, self.begun_at = event, record.at
             case sweep_events.TeacherKnown():
                 self.teacher = event
+            case sweep_events.CodeKnown():
+                self.codes[event.digest] = event.parts
             case sweep_events.PullsMeasured():
                 self.calibrations.append(event)
                 self.pulls[event.config_id] = event.ratios | self.pulls.get(event.config_id, {})
-                detail = f"{len(event.terms)} losses at steps {', '.join(map(str, event.steps))}"
-                self._note(record, event, detail=detail)
             case sweep_events.StudentMeasured():
                 network, cost = Network.model_validate(event.network), Cost.model_validate(event.cost)
                 self.costs[network.model_dump_json()] = cost
-                self._note(record, event, detail=f"{event.title}: {cost.in_words}")
             case sweep_events.SessionBegun():
-                self._begin_session(record, event)
+                self._begin_session(event)
             case sweep_events.Grown():
-                self._grow(record, event)
-            case trial_events.Infeasible():
-                self._note_invalid(record, event)
+                self._grow(event, record.at)
             case sweep_events.Exhausted():
-                self.exhausted[search_name(event.study, event.search)] = event.reason
-                self._note(record, event, study=event.study, detail=_of_search(event.search, event.reason))
+                self.searches.exhaust(event)
             case sweep_events.Aborted():
-                self._abort(record, event)
+                self._abort(event)
             case sweep_events.Frozen():
                 self.frozen, self.frozen_by = event, record
-                self._note(record, event, study=event.chosen.study, trial_id=event.chosen.trial, detail=event.why)
             case sweep_events.Looked():
                 now = self.look_now()
                 self.looks, self.last_look = taken(self.looks, now), LastLook(event, now.data, self.failed_fresh)
-                detail = f"{event.seeds} seeds: {event.reason}; {'more seeds' if event.goes_on else 'no more seeds'}"
-                self._note(record, event, detail=detail)
             case sweep_events.Finished():
                 self.finished, self.looks = True, taken(self.looks, self.look_now())
-                self._note(record, event)
-            case sweep_events.DriverStopped():
-                self._note(record, event, detail=event.reason)
-            case sweep_events.Note():
-                self._note(record, event, detail=event.text)
             case _:
                 assert_never(event)
 
-    def _begin_session(self, record: Record, event: sweep_events.SessionBegun) -> None:
+    def _begin_session(self, event: sweep_events.SessionBegun) -> None:
         self.environment_id = str(event.environment["environment_id"])
         self.environments[self.environment_id] = event.environment
         self.command = event.command
         self.finished, self.aborted = False, None
         for trial in self.tally.unfinished:
             trial.state = TrialState.PLANNED
-            self._changed[trial.id] = trial
-        self._note(record, event, detail=f"environment {self.environment_id}")
+            self._tally.changed(trial)
 
-    def _grow(self, record: Record, event: sweep_events.Grown) -> None:
+    def _grow(self, event: sweep_events.Grown, at: str) -> None:
         self.begun = replace(self.sweep, spec=event.spec, foreign=event.foreign or self.sweep.foreign)
         for study, left_out in event.corrected.items():
-            for of_search in (self.exhausted, self.in_vain):
-                for name in [name for name in of_search if name.partition("/")[0] == study]:
-                    del of_search[name]
-            for trial in (self.trials[trial_id] for trial_id in left_out):
-                trial.phase = Phase.LEFT_OUT
-                if trial.state.is_unfinished:
-                    trial.state, trial.ended_at = TrialState.FAILED, record.at
-                    trial.reason = "its parameters lie outside of the corrected space"
-        self._tally, self._changed, self._reported = Tally.of(self.trials.values()), {}, {}
-        self._note(record, event, detail="; ".join(event.changes))
+            self.searches.correct(study)
+            for trial_id in left_out:
+                trial_changes.leave_out(self.trials[trial_id], at)
+        self._tally.count_again(self.trials.values())
 
-    def _note_invalid(self, record: Record, event: trial_events.Infeasible) -> None:
-        proposal = InvalidProposal(event.params, event.reason, event.search)
-        name = search_name(event.study, event.search)
-        self.invalid.setdefault(event.study, []).append(proposal)
-        self.proposals.setdefault(name, []).append(proposal)
-        self.ends.setdefault(name, []).append(SearchEnd(proposal, proposal.state, 0))
-        self.in_vain[name] = self.in_vain.get(name, 0) + 1
-        params = ", ".join(f"{path}={value}" for path, value in event.params.items())
-        detail = f"{params}: {event.reason}" if params else event.reason
-        self._note(record, event, study=event.study, detail=_of_search(event.search, detail))
-
-    def _add_trial(self, record: Record, event: trial_events.Proposed) -> None:
+    def _add_trial(self, event: trial_events.Proposed) -> None:
         trial = TrialRecord(
             id=event.id,
             study=event.study,
@@ -332,39 +249,9 @@ class SweepState:
             search=event.search,
             last=self.score_evaluations,
         )
-        name = search_name(trial.study, trial.search)
-        if trial.phase is Phase.SEARCH:
-            trial.number_in_search = self._next_in_search(name)
+        self.searches.add(trial)
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
-        if trial.phase.is_searched:
-            self.proposals.setdefault(name, []).append(trial)
-        if trial.phase is Phase.SEARCH:
-            self.in_vain.pop(name, None)
-        self._note(record, event, trial, detail=_of_search(trial.search, trial.phase))
-
-    def _next_in_search(self, name: str) -> int:
-        """The number in its search of the next trial of a search, by the search's name."""
-        for earlier in reversed(self.proposals.get(name, ())):
-            if isinstance(earlier, TrialRecord) and earlier.phase is Phase.SEARCH:
-                return earlier.number_in_search + 1
-        return 0
-
-    def _start(self, record: Record, event: trial_events.Started) -> None:
-        trial = self.trials[event.trial]
-        trial.share = event.gpu
-        trial.state = TrialState.RUNNING
-        trial.attempts += 1
-        trial.started_at = trial.started_at or record.at
-        trial.environment_id, trial.code = self.environment_id, event.code
-        self._note(record, event, trial, detail=f"attempt {trial.attempts}")
-
-    def _locate(self, event: trial_events.Located) -> None:
-        if event.environment is not None:
-            self.environments[event.environment_id] = event.environment
-        trial = self.trials[event.trial]
-        trial.environment_id, trial.node = event.environment_id, event.node
-        trial.code = event.code or trial.code
 
     def _report(self, trial: TrialRecord, report: EpochReport) -> None:
         if report.epoch in trial.reports:
@@ -380,85 +267,27 @@ class SweepState:
         busy = None if records else report.gpu_busy
         self.gpu_use = self.gpu_use.with_epoch(students_at(trial.share), used.peak, used.total, busy)
 
-    def _reuse(self, record: Record, event: trial_events.Reused) -> None:
-        trial, source = self.trials[event.trial], self.trials[event.source]
-        trial.reused_from = source.id
-        trial.environment_id, trial.node, trial.code = source.environment_id, source.node, source.code
-        self._note(record, event, trial, detail=f"same config and seed as {source.id}")
-
-    def _end(self, record: Record, event: trial_events.Ended) -> None:
-        trial = self.trials[event.trial]
+    def _end(self, trial: TrialRecord, event: trial_events.Ended, at: str) -> None:
         result = event.result
         if result.evaluation or result.held_out:
-            evaluations = self._evaluation(result.evaluation), self._evaluation(result.held_out)
-            result = replace(result, evaluation=evaluations[0], held_out=evaluations[1])
-        trial.state, trial.reason, trial.result, trial.ended_at = event.state, event.reason, result, record.at
-        trial.failure = None
-        if event.state is TrialState.FAILED:
-            trial.failure = recorded_failure(event.failure, event.reason)
-            trial.crashes[trial.failure] = trial.crashes.get(trial.failure, 0) + 1
-        if trial.phase.is_searched:
-            end = SearchEnd(trial, event.state, max(trial.curve, default=0))
-            self.ends.setdefault(search_name(trial.study, trial.search), []).append(end)
-        detail = event.state.value if event.reason is None else f"{event.state}: {event.reason.splitlines()[0]}"
-        self._note(record, event, trial, epoch=trial.epochs_run, value=trial.score, detail=detail)
+            shared = self._shared(result.evaluation), self._shared(result.held_out)
+            result = replace(result, evaluation=shared[0], held_out=shared[1])
+        trial_changes.end(trial, event, result, at)
+        self.searches.end(trial, event.state)
 
-    def _evaluation(self, content: Content | None) -> Content | None:
+    def _shared(self, content: Content | None) -> Content | None:
         return content and self._evaluations.setdefault(content["role"], Shared())(content)
 
-    def _go_on(self, trial: TrialRecord) -> None:
-        """A trial that has ended at a rung is to be continued; one that runs simply goes on."""
-        if trial.stopped_at is not None:
-            trial.state, trial.stopped = TrialState.PLANNED, None
-            trial.reason, trial.result, trial.ended_at = None, TrialOutcome(), None
-
-    def _retry(self, record: Record, event: trial_events.Retried) -> None:
-        trial = self.trials[event.trial]
-        trial.state, trial.reason, trial.failure = TrialState.PLANNED, event.reason, event.failure
-        trial.result, trial.ended_at = TrialOutcome(), None
-        trial.retries += 1
+    def _retry(self, trial: TrialRecord, event: trial_events.Retried) -> None:
+        trial_changes.retry(trial, event)
         self.retries += 1
-        trial.crashes[event.failure] = trial.crashes.get(event.failure, 0) + 1
-        trial.gpu = event.gpu or trial.gpu
         if event.failure == "out_of_memory" and trial.share:
             self.gpu_use = self.gpu_use.without_memory(students_at(trial.share))
-        self._note(record, event, trial, detail=event.reason.splitlines()[0])
 
-    def _abort(self, record: Record, event: sweep_events.Aborted) -> None:
+    def _abort(self, event: sweep_events.Aborted) -> None:
         """All trials failed for a cause outside of them: they are still to be run."""
         self.aborted = event.reason
         for trial in self.trials.values():
             if trial.state is TrialState.FAILED:
-                trial.state, trial.crashes, trial.result, trial.ended_at = TrialState.PLANNED, {}, TrialOutcome(), None
-                trial.gpu = None
-                self._changed[trial.id] = trial
-        self._note(record, event, detail=event.reason)
-
-    def _note_rung(self, record: Record, event: trial_events.Promoted | trial_events.Stopped) -> None:
-        reason = event.reason if isinstance(event, trial_events.Stopped) else ""
-        detail = reason or f"best {event.kept} of {event.entered} in the rung go on"
-        trial = self.trials[event.trial]
-        self._note(record, event, trial, epoch=event.epoch, rung=event.rung, value=event.value, detail=detail)
-
-    def _note(
-        self,
-        record: Record,
-        event: Event,
-        trial: TrialRecord | None = None,
-        detail: str = "",
-        study: str | None = None,
-        trial_id: str | None = None,
-        epoch: int | None = None,
-        rung: int | None = None,
-        value: float | None = None,
-    ) -> None:
-        """Add a row to the table of decisions."""
-        if trial is not None:
-            trial_id, study = trial.id, trial.study
-        n, at, kind = record.n, record.at, event.kind
-        self.decisions.append(Decision(n, at, kind, detail, trial_id, study, epoch, rung, value))
-
-
-def _of_search(search: int, detail: str) -> str:
-    """What happened in a search; the first search is not named, because most studies have no other."""
-    return detail if search == 1 else f"search {search}: {detail}"
+                trial_changes.forget_crashes(trial)
+                self._tally.changed(trial)

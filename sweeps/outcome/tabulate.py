@@ -21,9 +21,10 @@ from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from kdtrain.space import Scalar
+from sweeps.ledger.decisions import Decision
 from sweeps.ledger.grow_command import grow_command
 from sweeps.ledger.looks import before
-from sweeps.ledger.state import Decision, SweepState
+from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.audit_rows import audit_rows

@@ -113,7 +113,7 @@ def summarize(spec: SweepSpec, state: SweepState) -> Summary:
         memory=_memory(spec, state),
         invalid=tuple(
             f"{study}: proposals of no valid config, at no cost: {len(proposals)}; the last: {proposals[-1].reason}"
-            for study, proposals in state.invalid.items()
+            for study, proposals in state.searches.invalid.items()
         ),
     )
 
@@ -257,7 +257,7 @@ def _study(spec: SweepSpec, state: SweepState, study: Study) -> StudyProgress:
         best=max((score for score in best if score is not None), default=None),
         confirmed=sum(best_fresh) / len(best_fresh) if best_fresh else None,
         fresh_runs=len(best_fresh),
-        invalid=len(state.invalid.get(study.name, ())),
+        invalid=len(state.searches.invalid.get(study.name, ())),
     )
 
 
@@ -274,7 +274,9 @@ def _spent(spec: SweepSpec, state: SweepState, study: Study) -> tuple[float, str
     if not searches(spec, study):
         return 1.0, "nothing to search"
     numbers, budget = range(1, spec.repeats_of(study) + 1), spec.search_budget
-    ended = {n: reason for n in numbers if (reason := state.exhausted.get(search_name(study.name, n))) is not None}
+    ended = {
+        n: reason for n in numbers if (reason := state.searches.exhausted.get(search_name(study.name, n))) is not None
+    }
     if len(ended) == len(numbers):
         return 1.0, ended[1].partition(";")[0]
     shares = []
@@ -358,7 +360,7 @@ def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
         epochs = spec.epochs[study.name]
         numbers, budget = range(1, spec.repeats_of(study) + 1), spec.search_budget
         for search in numbers if searches(spec, study) else ():
-            if search_name(study.name, search) in state.exhausted:
+            if search_name(study.name, search) in state.searches.exhausted:
                 continue
             searched = state.tally.of_search(study.name, search)
             usual = searched.ended_epochs / searched.ended if searched.ended else float(epochs)

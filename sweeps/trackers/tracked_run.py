@@ -174,10 +174,10 @@ def keys_after(event: Event, state: SweepState) -> Iterator[str]:
     """The keys of the runs that an event may have changed, for `tracked_run`."""
     if isinstance(event, _ALL):
         yield from state.trials
-        for study, proposals in state.invalid.items():
+        for study, proposals in state.searches.invalid.items():
             yield from (_invalid_key(study, number) for number in range(len(proposals)))
     elif isinstance(event, Infeasible):
-        yield _invalid_key(event.study, len(state.invalid[event.study]) - 1)
+        yield _invalid_key(event.study, len(state.searches.invalid[event.study]) - 1)
     elif (trial_id := trial_of(event)) is not None:
         yield trial_id
         if isinstance(event, Ended) and state.trials[trial_id].phase.is_fresh:
@@ -238,7 +238,7 @@ def _source(state: SweepState, trial: TrialRecord) -> TrialRecord:
 
 
 def _of_invalid(state: SweepState, study: str, number: int) -> TrackedRun:
-    proposal: InvalidProposal = state.invalid[study][number]
+    proposal: InvalidProposal = state.searches.invalid[study][number]
     params = _safe(proposal.params)
     digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:8]
     at = datetime.fromisoformat(state.begun_at)

@@ -23,8 +23,9 @@ from sweeps.ledger.events import Event
 from sweeps.ledger.failure import Crash
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.record import Record
-from sweeps.ledger.state import SweepState, TrialRecord
+from sweeps.ledger.state import SweepState
 from sweeps.ledger.sweep_events import TeacherKnown
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.spec.spec import SweepSpec, parse_spec
 
 CLASSES = ("road", "car", "sky")

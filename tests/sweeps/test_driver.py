@@ -142,7 +142,7 @@ def test_a_finite_space_is_tried_out_once_and_then_left(fake, tmp_path):
     spec = fake.make_spec(space=space, studies=["none"], budget={"trials": 9}, confirm={"top": 0})
     state = fake.run(spec, tmp_path)
     assert sorted(trial.params["optimizer.lr"] for trial in state.trials.values()) == [0.01, 0.02, 0.05]
-    assert "every config" in state.exhausted["none"]
+    assert "every config" in state.searches.exhausted["none"]
     assert state.finished
 
 

@@ -4,13 +4,14 @@ from collections import Counter
 
 import pytest
 
-from sweeps.driver import driver, proposals
+from sweeps.driver import driver, new_trials, proposals
 from sweeps.driver.proposals import Proposals
 from sweeps.driver.samplers import ranking
 from sweeps.ledger.ledger import read
 from sweeps.ledger.record import Record
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.tally import Tally
+from sweeps.spec.spec import SweepSpec
 from sweeps.testing import example_events
 
 LIFE = {"studies": ["none", "kd"], "repeats": 2, "train": {"epochs": 9}, "scheduler": {"name": "halving"}}
@@ -49,11 +50,11 @@ def broken(config, epoch):
 @pytest.mark.parametrize("cut", [None, 60, 140])
 def test_what_was_proposed_is_what_the_ledger_says_at_every_proposal(fake, tmp_path, monkeypatch, cut):
     dropped, drivers = [], []
-    proposed, made = driver.propose, driver.Driver.__init__
+    proposed, made = new_trials.propose, driver.Driver.__init__
 
     def propose(study, space, sampler, seed, tried, default, search, length):
         name, _, number = search.partition("/")
-        whole = Proposals(space, drivers[-1].state.proposed(name, int(number or 1)))
+        whole = Proposals(space, drivers[-1].state.searches.proposed(name, int(number or 1)))
         assert list(tried.inside) == list(whole.inside)
         assert list(tried.inside.bounded(2, 3)) == list(whole.inside.bounded(2, 3))
         assert (tried.number, tried.configs) == (whole.number, whole.configs)
@@ -64,7 +65,7 @@ def test_what_was_proposed_is_what_the_ledger_says_at_every_proposal(fake, tmp_p
         drivers.append(self)
         made(self, *args, **options)
 
-    monkeypatch.setattr(driver, "propose", propose)
+    monkeypatch.setattr(new_trials, "propose", propose)
     monkeypatch.setattr(driver.Driver, "__init__", remember)
     spec = fake.make_spec(**LIFE, budget={"trials": 24})
     train = fake.FakeTrain(before=broken)
@@ -112,3 +113,12 @@ def test_a_ledger_that_is_read_counts_every_trial_once(fake, tmp_path, monkeypat
     assert len(counted) == len(state.trials)
     monkeypatch.undo()
     recount(state)
+
+
+def test_a_config_is_made_once_for_each_new_trial(fake, tmp_path, monkeypatch):
+    made, config_for = [], SweepSpec.config_for
+    with fake.open_driver(fake.make_spec(studies=["kd"], sampler={"name": "random"}), tmp_path) as driver:
+        driver.next()
+        monkeypatch.setattr(SweepSpec, "config_for", lambda *given: made.append(given[1].name) or config_for(*given))
+        driver.next()
+    assert made == ["kd"]

@@ -165,7 +165,7 @@ def test_a_sweep_searches_with_a_sampler_of_other_people(fake, tmp_path):
 def test_a_sampler_that_has_nothing_to_propose_ends_the_search(fake, tmp_path):
     state = fake.run(spec(fake, "Satisfied"), tmp_path)
     assert (len(state.trials), state.finished) == (2, True)
-    assert "none" in state.exhausted
+    assert "none" in state.searches.exhausted
 
 
 def test_a_sampler_is_made_before_anything_is_written(fake, tmp_path):

@@ -184,8 +184,11 @@ def test_the_freeze_is_final(fake, tmp_path, readings):
 def test_a_frozen_sweep_goes_on_though_the_default_number_of_final_seeds_has_grown_since(fake, tmp_path, readings):
     fake.run(small(fake), tmp_path)
     freeze(Store(tmp_path))
-    check_begun(small(fake, confirm={"top": 1, "seeds": 2}, plain=True), Store(tmp_path))
-    fake.open_driver(small(fake, confirm={"top": 1, "seeds": 2}, plain=True), tmp_path).close()
+    plain = small(fake, confirm={"top": 1, "seeds": 2}, plain=True)
+    check_begun(plain, Store(tmp_path))
+    assert plain.confirm.final_seeds != 3
+    with fake.open_driver(plain, tmp_path) as driver:
+        assert driver.spec.confirm.final_seeds == 3
 
 
 def test_a_reading_that_was_cut_off_is_done_again(fake, tmp_path, readings):

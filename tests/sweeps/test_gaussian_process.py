@@ -11,10 +11,12 @@ from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Choice, Range
 from sweeps.driver.proposals import Proposals
 from sweeps.driver.sampler import make_sampler, propose
+from sweeps.driver.samplers import gp
 from sweeps.driver.samplers.cube import Cube
 from sweeps.driver.samplers.gaussian_process import Covariance, GaussianProcess, Kernel, Observations, fitted
 from sweeps.driver.samplers.ranking import Ranked
-from sweeps.ledger.state import InvalidProposal
+from sweeps.driver.searched import Search
+from sweeps.ledger.trial_record import InvalidProposal
 from sweeps.spec.paths import drawn
 from sweeps.spec.settings import Sampler
 
@@ -217,6 +219,40 @@ def test_the_cost_of_a_proposal_has_an_end():
         patched.setattr(GaussianProcess, "__init__", counted)
         proposals([*many(500), *many(500, "running")], RECIPE, [many(300) for _ in range(20)], share=True, count=1)
     assert max(seen) < 200
+
+
+def test_lengths_are_fitted_after_some_ends_alone_and_follow_from_the_ends_in_their_order(monkeypatch):
+    """A sampler that has seen a search grow proposes what a new one does, whatever it has fitted in between."""
+    rng, fits = np.random.default_rng(0), []
+    monkeypatch.setattr(gp, "fitted", lambda given: fits.append(len(given.values)) or fitted(given))
+
+    def scored(number):
+        x = float(rng.random())
+        return curved(number, {"x": x}, 0.5 - (x - 0.6) ** 2, *((2, 4) if number % 3 else (4, 4)))
+
+    growing, lived = Proposals(LINE), make_sampler(Sampler(name="gp"))
+    told = [scored(number) for number in range(100)]
+    for number, each in enumerate(told):
+        growing.update(each)
+        growing.tell(each, each.state, math.inf)
+        proposed = propose("s", LINE, lived, number, growing, None)
+    assert len(fits) < 60
+    assert max(fits) == 48
+    assert proposed == propose("s", LINE, make_sampler(Sampler(name="gp")), 99, Proposals(LINE, told), None)
+    afterwards = [*told, scored(100)]
+    growing.update(afterwards[-1])
+    growing.tell(afterwards[-1], afterwards[-1].state, math.inf)
+    before = len(fits)
+    assert propose("s", LINE, lived, 100, growing, None) != proposed
+    assert len(fits) == before
+
+
+def test_a_config_that_was_tried_long_ago_is_not_drawn_again():
+    told = [curved(n, {"x": n / 10}, 0.5 - (n / 10 - 0.55) ** 2) for n in (1, 3, 8, 10)]
+    sampler, trials = make_sampler(Sampler(name="gp", startup=3)), Ranked(told)
+    first = sampler.for_search(Search()).propose("s", LINE, trials, 0)
+    second = sampler.for_search(Search(tried=[first])).propose("s", LINE, trials, 0)
+    assert 0 < abs(second["x"] - first["x"]) < 0.1
 
 
 @pytest.mark.parametrize("share", [False, True])

@@ -6,8 +6,7 @@ import pytest
 
 from kdtrain import TrainConfig, code_digest
 from kdtrain.errors import InputError
-from sweeps.driver import driver as driver_module
-from sweeps.driver import running_code
+from sweeps.driver import attempts, new_trials, running_code
 from sweeps.driver.growth import as_begun, growth
 from sweeps.ledger import sweep_events
 from sweeps.ledger.extent import HEAD
@@ -174,7 +173,7 @@ def test_code_of_a_worker_that_is_not_the_drivers_counts(fake, tmp_path, small):
 def test_sweeps_of_versions_that_recorded_the_package_as_a_whole(fake, tmp_path, small, monkeypatch, known):
     """Such ledgers name no code in `started`, but one digest of the package in the environment."""
     monkeypatch.setattr(running_code, "code_here", lambda trial: None)
-    monkeypatch.setattr(driver_module, "code_here", lambda trial: None)
+    monkeypatch.setattr(attempts, "code_here", lambda trial: None)
     about = fake.context()
     about.environment.update(environment_id="env0", code_digest="whole")
     with fake.Driver(
@@ -266,17 +265,17 @@ def test_a_range_that_was_wrong_can_be_corrected(fake, tmp_path):
 
 
 def test_a_study_without_a_valid_config_can_be_corrected(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver_module, "MOST_IN_VAIN", 5)
+    monkeypatch.setattr(new_trials, "MOST_IN_VAIN", 5)
 
     def spec(low, high):
         never = {"terms.pixel_kd.schedule.warmup": {"low": low, "high": high}, "terms.pixel_kd.schedule.stop": [0.4]}
         return fake.make_spec(studies=["none", {"method": "kd", "space": never}], confirm={"top": 0})
 
     state = fake.run(spec(0.5, 0.9), tmp_path)
-    assert "kd" in state.exhausted
+    assert "kd" in state.searches.exhausted
     state = fake.run(spec(0.0, 0.3), tmp_path)
     assert len(state.of_study("kd", "search")) == 4
-    assert "kd" not in state.exhausted
+    assert "kd" not in state.searches.exhausted
     assert len(state.of_study("none", "search")) == 4
 
 
@@ -337,10 +336,10 @@ def test_a_study_that_ended_too_early_goes_on_with_a_larger_budget(fake, tmp_pat
     first = {**small, "studies": ["none"], "space": space}
     with fake.open_driver(fake.make_spec(**first), tmp_path) as driver:
         fake.run_inline(driver, fake.FakeTrain())
-        driver._append(sweep_events.Exhausted("none", "every config of its space was tried"))
+        driver._sweep.append(sweep_events.Exhausted("none", "every config of its space was tried"))
     state = fake.run(fake.make_spec(**{**first, "budget": {"trials": 5}}), tmp_path)
     assert len(state.of_study("none", "search")) == 5
-    assert state.exhausted == {}
+    assert state.searches.exhausted == {}
 
 
 def test_a_sweep_that_was_begun_with_another_normalization_says_so_and_continues_from_its_own_spec(fake):

@@ -73,7 +73,7 @@ def test_whole_fields_get_whole_numbers(fake, tmp_path, method, path, domain, ch
         values = searched(state, method, path)
         assert len(values) == 4
         assert all(isinstance(value, int) and domain["low"] <= value <= domain["high"] for value in values)
-        assert state.invalid == {}
+        assert state.searches.invalid == {}
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def test_parameters_that_are_not_valid_together_are_drawn_anew_and_cost_nothing(
     assert state.finished
     assert len(state.of_study("kd")) == 8
     assert all(trial.state == "complete" for trial in state.trials.values())
-    invalid = state.invalid["kd"]
+    invalid = state.searches.invalid["kd"]
     assert invalid
     assert all("warmup must end before stop" in proposal.reason for proposal in invalid)
     warmup, stop = space
     assert all(proposal.params[warmup] >= proposal.params[stop] for proposal in invalid)
     records = [record for record in read(tmp_path) if record.kind == "infeasible"]
     assert [record.data["params"] for record in records] == [dict(proposal.params) for proposal in invalid]
-    assert SweepState.of(read(tmp_path)).invalid == state.invalid
+    assert SweepState.of(read(tmp_path)).searches.invalid == state.searches.invalid
     assert [row.study for row in state.decisions if row.kind == "infeasible"] == ["kd"] * len(invalid)
     (study,) = [study for study in summarize(spec, state).studies if study.name == "kd"]
     assert (study.invalid, study.spent) == (len(invalid), 1.0)
@@ -150,12 +150,12 @@ def test_both_weights_zero_is_one_of_four_and_the_rest_is_tried(fake, tmp_path):
     space = {"terms.dist.inter": [0, 1], "terms.dist.intra": [0, 1]}
     state = fake.run(searching(fake, space, "dist", space={"aux_weight": [0.4]}, budget={"trials": 9}), tmp_path)
     assert len(state.of_study("dist")) == 3
-    assert len(state.invalid["dist"]) == 1
-    assert state.exhausted["dist"] == "every config of its space was tried, 1 of them are not valid"
+    assert len(state.searches.invalid["dist"]) == 1
+    assert state.searches.exhausted["dist"] == "every config of its space was tried, 1 of them are not valid"
 
 
 def test_a_study_without_a_valid_config_ends_and_the_others_go_on(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.driver.driver.MOST_IN_VAIN", 30)
+    monkeypatch.setattr("sweeps.driver.new_trials.MOST_IN_VAIN", 30)
     notices = []
     spec = searching(fake, NEVER_VALID)
     with fake.open_driver(spec, tmp_path, notice=notices.append) as driver:
@@ -163,8 +163,8 @@ def test_a_study_without_a_valid_config_ends_and_the_others_go_on(fake, tmp_path
         state = driver.state
     assert state.finished
     assert [len(state.of_study(study)) for study in ("none", "kd")] == [4, 0]
-    assert len(state.invalid["kd"]) == 30
-    assert state.exhausted["kd"].startswith("none of 30 proposals in a row makes a valid config; the last:")
+    assert len(state.searches.invalid["kd"]) == 30
+    assert state.searches.exhausted["kd"].startswith("none of 30 proposals in a row makes a valid config; the last:")
     assert any("the search of kd ends: none of" in notice and "correct its space" in notice for notice in notices)
 
 
@@ -178,10 +178,10 @@ def test_a_foreign_validator_may_raise_anything(fake, tmp_path, monkeypatch, err
     spec = fake.make_spec(studies=["none", study], budget={"trials": 12}, confirm={"top": 0})
     state = fake.run(spec, tmp_path / "sweep")
     assert len(state.of_study("mine")) == 12
-    assert state.invalid["mine"]
+    assert state.searches.invalid["mine"]
     assert all(
         ("_deep" not in proposal.reason and "no" in proposal.reason) or "Error" in proposal.reason
-        for proposal in state.invalid["mine"]
+        for proposal in state.searches.invalid["mine"]
     )
 
 
@@ -192,7 +192,7 @@ def test_a_batch_above_the_images_is_no_config_either(fake, tmp_path):
         fake.run_inline(driver, fake.FakeTrain())
         state = driver.state
     assert max(searched(state, "kd", "batch_size")) <= 8
-    assert "is more than the 8 images of role train" in state.invalid["kd"][0].reason
+    assert "is more than the 8 images of role train" in state.searches.invalid["kd"][0].reason
 
 
 def test_a_sweep_that_was_killed_among_invalid_proposals_decides_the_same(fake, tmp_path):
@@ -210,7 +210,7 @@ def test_a_sweep_that_was_killed_among_invalid_proposals_decides_the_same(fake, 
         (folder / "ledger" / file.name).write_bytes(b"".join(lines[: cut + 1]))
         resumed = fake.run(spec, folder)
         assert [t.params for t in resumed.trials.values()] == [t.params for t in whole.trials.values()]
-        assert resumed.invalid == whole.invalid
+        assert resumed.searches.invalid == whole.searches.invalid
 
 
 MODULE = """
@@ -231,7 +231,7 @@ def test_a_sampler_that_repeats_itself_does_not_end_a_large_space(fake, tmp_path
     state = fake.run(spec, tmp_path / "sweep")
     values = searched(state, "none", "views")
     assert len(set(values)) == 30
-    assert state.exhausted == {}
+    assert state.searches.exhausted == {}
 
 
 def test_a_continuous_space_does_not_end_with_its_sampler(fake, tmp_path, monkeypatch):
@@ -334,4 +334,7 @@ def test_a_sampler_that_leaves_the_space_now_and_then_does_not_end_the_sweep(fak
     values = searched(state, "none", "optimizer.lr")
     assert len(values) == 6
     assert all(type(value) is float and 0.001 <= value <= 0.1 for value in values)
-    assert {proposal.reason.split(" must propose ")[1][:3] for proposal in state.invalid["none"]} == {"a v", "for"}
+    assert {proposal.reason.split(" must propose ")[1][:3] for proposal in state.searches.invalid["none"]} == {
+        "a v",
+        "for",
+    }

@@ -1,6 +1,7 @@
 import pytest
 
 from kdtrain.config import Machine
+from sweeps.driver import attempts
 from sweeps.launch.inline import run_inline
 
 
@@ -38,11 +39,11 @@ def test_trials_get_the_machine_and_folders_of_their_own(fake, tmp_path):
 
 def test_an_error_of_the_driver_is_no_failure_of_the_trial(fake, tmp_path, monkeypatch):
     with fake.open_driver(fake.make_spec(), tmp_path) as driver:
-        monkeypatch.setattr(driver, "_decide", _broken)
+        monkeypatch.setattr(attempts, "decide", _broken)
         with pytest.raises(OSError, match="disk full"):
             run_inline(driver, fake.FakeTrain())
         assert driver.state.trials["none-0"].state == "running"
 
 
-def _broken(trial, epoch):
+def _broken(*given):
     raise OSError("disk full")

@@ -168,9 +168,9 @@ def test_a_driver_that_is_opened_anew_proposes_what_the_one_before_would(fake, t
             for _ in range(4):
                 before, after = driver.next(), anew.next()
                 assert (before.id, before.params) == (after.id, after.params)
-        ends = Counter(id(end.proposal) for each in driver.state.ends.values() for end in each)
+        ends = Counter(id(end.proposal) for each in driver.state.searches.ends.values() for end in each)
         assert max(ends.values()) > 1, "no trial has gone on and ended again"
-        assert driver.state.invalid
+        assert driver.state.searches.invalid
 
 
 def test_what_is_counted_is_what_a_walk_over_all_trials_finds(fake, tmp_path):

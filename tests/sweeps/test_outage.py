@@ -261,7 +261,7 @@ def failed(fake, folder, reason, failure, spec):
     with fake.open_driver(spec, folder) as driver:
         trial = driver.next()
         driver.started(trial.id)
-        driver._append(trial_events.Ended(trial.id, TrialState.FAILED, reason, failure=failure))
+        driver._sweep.append(trial_events.Ended(trial.id, TrialState.FAILED, reason, failure=failure))
     with fake.open_driver(spec, folder) as driver:
         return driver.state.trials[trial.id]
 

@@ -221,7 +221,7 @@ def test_a_finite_space_is_exhausted_by_each_search_for_itself(fake, tmp_path):
     spec = repeated(fake, trials=6, space={"optimizer.lr": [0.01, 0.02, 0.03]}, studies=["none"], confirm={"top": 0})
     state = fake.run(spec, tmp_path)
     assert [len(state.of_study("none", "search", search)) for search in (1, 2)] == [3, 3]
-    assert set(state.exhausted) == {"none", "none/2"}
+    assert set(state.searches.exhausted) == {"none", "none/2"}
     assert state.finished
     (study,) = summarize(spec, state).studies
     assert (study.spent, study.budget) == (1.0, "every config of its space was tried")
@@ -230,7 +230,7 @@ def test_a_finite_space_is_exhausted_by_each_search_for_itself(fake, tmp_path):
 
 
 def test_proposals_of_no_valid_config_count_for_their_search_alone(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.driver.driver.MOST_IN_VAIN", 5)
+    monkeypatch.setattr("sweeps.driver.new_trials.MOST_IN_VAIN", 5)
 
     def check(config):
         if not 0.019 < config.optimizer.lr < 0.021:
@@ -244,9 +244,9 @@ def test_proposals_of_no_valid_config_count_for_their_search_alone(fake, tmp_pat
                 break
             fake.finish(driver, trial)
         state = driver.state
-    assert Counter(proposal.search for proposal in state.invalid["none"]) == {1: 5, 2: 5}
-    assert set(state.exhausted) == {"none", "none/2"}
-    assert SweepState.of(read(tmp_path)).invalid == state.invalid
+    assert Counter(proposal.search for proposal in state.searches.invalid["none"]) == {1: 5, 2: 5}
+    assert set(state.searches.exhausted) == {"none", "none/2"}
+    assert SweepState.of(read(tmp_path)).searches.invalid == state.searches.invalid
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_a_corrected_space_starts_every_search_again(fake, tmp_path):
 def test_a_wider_space_starts_every_search_again_that_had_tried_all(fake, tmp_path):
     rates = [0.01, 0.02, 0.03]
     changes = {"studies": ["none"], "confirm": {"top": 0}, "scheduler": {"name": "none"}, "trials": 6}
-    assert len(fake.run(repeated(fake, **changes, space={"optimizer.lr": rates}), tmp_path).exhausted) == 2
+    assert len(fake.run(repeated(fake, **changes, space={"optimizer.lr": rates}), tmp_path).searches.exhausted) == 2
     state = fake.run(repeated(fake, **changes, space={"optimizer.lr": [*rates, 0.04]}), tmp_path)
     assert [len(state.of_study("none", "search", search)) for search in (1, 2)] == [4, 4]
 

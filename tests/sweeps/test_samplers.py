@@ -16,7 +16,7 @@ from sweeps.driver.sampler import OURS, exhausted, make_sampler, propose
 from sweeps.driver.samplers import by_optuna
 from sweeps.driver.samplers.by_optuna import TPESampler
 from sweeps.driver.samplers.ranking import COMPLETE, GOOD, OTHERS, RUNNING, Ranked
-from sweeps.ledger.state import InvalidProposal
+from sweeps.ledger.trial_record import InvalidProposal
 from sweeps.ledger.trial_state import TrialState
 from sweeps.spec.settings import Sampler
 
@@ -265,5 +265,5 @@ def test_a_sweep_that_was_killed_proposes_as_one_left_alone(fake, tmp_path, name
 def test_the_end_of_a_grid_is_said_in_words(fake, tmp_path):
     spec = fake.make_spec(studies=["none"], sampler={"name": "grid", "options": {"points": 2}}, confirm={"top": 0})
     state = fake.run(spec, tmp_path)
-    assert state.exhausted["none"].endswith("every point of its grid was tried")
+    assert state.searches.exhausted["none"].endswith("every point of its grid was tried")
     assert len(state.trials) == 3  # the published value lies between the points

@@ -3,7 +3,7 @@ import pytest
 from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Choice, Range
 from sweeps.driver.sampler import make_sampler, propose
-from sweeps.ledger.state import TrialRecord
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.settings import Sampler
 

@@ -140,7 +140,7 @@ def test_commands_that_read_import_nothing_and_need_no_code(command, tmp_path):
 
 
 def test_a_ledger_that_does_not_describe_the_code_reads_too(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.driver.driver.facts_of", lambda spec: None)
+    monkeypatch.setattr("sweeps.driver.session.facts_of", lambda spec: None)
     _foreign_sweep(command, tmp_path)
     for words in READING:
         code, _, err = command(*words.split())

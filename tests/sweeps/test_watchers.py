@@ -82,7 +82,7 @@ class Meddling:
         self.greeting = greeting
 
     def __call__(self, event, state):
-        state.exhausted["none"] = self.greeting
+        state.searches.exhausted["none"] = self.greeting
 
 
 def writing(spec, sweep):

@@ -23,7 +23,7 @@ Statement = tuple[SearchedTrial, Worth | None]
 
 
 @dataclass(frozen=True)
-class Score:
+class FullScore:
     """A score at full length, with the variance of its extrapolation; its study by number, 0 for the searched one."""
 
     params: Mapping[str, Scalar]
@@ -109,8 +109,8 @@ class Evidence:
         running: The parameters of the trials that run and say nothing yet.
     """
 
-    scores: Sequence[Score]
-    others: Sequence[Score]
+    scores: Sequence[FullScore]
+    others: Sequence[FullScore]
     running: Sequence[Mapping[str, Scalar]]
 
 
@@ -136,7 +136,7 @@ def evidence(
     of_others = []
     for group, statements in enumerate(others, start=1):
         there = [
-            Score({path: each.params[path] for path in recipe}, each.value, each.variance, group)
+            FullScore({path: each.params[path] for path in recipe}, each.value, each.variance, group)
             for each in _scores(statements, gains)[0]
             if all(path in each.params and contains(recipe[path], each.params[path]) for path in recipe)
         ]
@@ -145,21 +145,21 @@ def evidence(
     return Evidence(scores, of_others, running)
 
 
-def _scores(statements: Iterable[Statement], gains: Gains) -> tuple[list[Score], list[Mapping[str, Scalar]]]:
+def _scores(statements: Iterable[Statement], gains: Gains) -> tuple[list[FullScore], list[Mapping[str, Scalar]]]:
     """The scores that statements come to, and the parameters of trials that run and say nothing yet."""
-    scores, worst, running = list[Score](), list[Mapping[str, Scalar]](), list[Mapping[str, Scalar]]()
+    scores, worst, running = list[FullScore](), list[Mapping[str, Scalar]](), list[Mapping[str, Scalar]]()
     for trial, said in statements:
         kind, epoch, value = (None, 0.0, math.nan) if said is None else said
         if kind == WORST:
             worst.append(trial.params)
         elif kind == COMPLETE:
-            scores.append(Score(trial.params, value))
+            scores.append(FullScore(trial.params, value))
         elif math.isfinite(value) and (since := gains.since(int(epoch))) is not None:
-            scores.append(Score(trial.params, value + since[0], since[1]))
+            scores.append(FullScore(trial.params, value + since[0], since[1]))
         elif trial.state.is_unfinished:
             running.append(trial.params)
     lowest = min((each.value for each in scores), default=0.0)
-    return [*scores, *(Score(params, lowest) for params in worst)] if scores else [], running
+    return [*scores, *(FullScore(params, lowest) for params in worst)] if scores else [], running
 
 
 def _reversed(said: Worth) -> Worth:
