@@ -30,6 +30,7 @@ EXAMPLES = [
     sweep_events.Grown({"units": "pull"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
     sweep_events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
     sweep_events.PullsMeasured({"epochs": 2}, "abc", [1], [2.0], [{"options": {"loss": "csc"}, "lengths": [4.0]}]),
+    sweep_events.StudentMeasured({"arch": "FPN"}, "FPN", {"params": 5}),
     trial_events.Proposed("kd-0", "kd", 0, Phase.FINAL, "kd-1", 7, {"lr": 0.1}, {"epochs": 2}, "abc", 2),
     trial_events.Infeasible("kd", {"lr": 0.1}, "stop must come after warmup", 2),
     trial_events.Started("kd-0", "c0de", 0.25),

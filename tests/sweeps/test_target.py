@@ -68,7 +68,7 @@ def test_students_above_the_limit_are_never_trained_and_cost_no_trial(world, fak
         assert len(state.of_study(study, "search")) == 6
     trained = {trial.config["student"]["encoder"] for trial in state.trials.values()}
     assert trained == {"tu-mobilenetv3_small_050", "tu-mobilenetv3_small_075"}
-    refused = [invalid.reason for study in state.invalid.values() for invalid in study]
+    refused = [invalid.reason for study in state.searches.invalid.values() for invalid in study]
     assert any("9 is above target.latency_ms 5" in reason for reason in refused)
     assert sorted(costs.measured) == sorted(set(costs.measured)), "each student is measured once"
 
