@@ -4,12 +4,17 @@ The driver notes it in `D/ledger/head.json` after every commit, and every table 
 has lost its end, of which what is left looks whole, is noticed by whoever reads it.
 """
 
+import contextlib
 import json
 import time
 from typing import NamedTuple
 
+import pyarrow as pa
+
+from analysis.tables import parquet
+from analysis.tables.folder import FOLDER as TABLES
 from kdtrain.errors import StorageError
-from sweeps.ledger.record import checked, checksum
+from sweeps.ledger.line_sum import checked, checksum
 from sweeps.store.generations import LEDGER
 from sweeps.store.store import Store
 
@@ -95,3 +100,14 @@ class HeadWriter:
         except StorageError:
             return
         self._waiting, self._written_at = None, time.monotonic()
+
+
+def noted_in_tables(store: Store) -> Extent | None:
+    """How far the ledger reached when the tables were made; none where no table says so."""
+    key = f"{TABLES}/trials.parquet"
+    with contextlib.suppress(OSError, ValueError, pa.ArrowException):
+        if store.exists(key):
+            with store.open_file(key) as file:
+                source = parquet.source_of(file)
+            return None if source is None else Extent.parse(source)
+    return None

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from sweeps.ledger.event_base import Content
 from sweeps.ledger.event_reader import parse_event
 from sweeps.ledger.events import Event
+from sweeps.ledger.line_sum import checked, checksum
 
 START = ""
 """The seal before the first record."""
@@ -106,26 +107,5 @@ def _record(body: bytes) -> Record:
     return Record(content["n"], content["at"], content["kind"], content["data"])
 
 
-def checked(line: bytes) -> bytes:
-    """The JSON object of a line that ends with its checksum.
-
-    Raises:
-        ValueError: If the checksum does not match.
-    """
-    line = line.removesuffix(b"\n")
-    body, end = line[:-_CHECKSUM_LENGTH] + b"}", line[-_CHECKSUM_LENGTH:]
-    if end != checksum(body):
-        raise ValueError("the checksum does not match")
-    return body
-
-
-def checksum(body: bytes) -> bytes:
-    """The end of a line in place of the last brace of its JSON object."""
-    return b',"sum":"%s"}' % hashlib.sha256(body).hexdigest()[:12].encode()
-
-
 def _seal(before: str, body: bytes) -> str:
     return hashlib.sha256(before.encode() + body).hexdigest()[:16]
-
-
-_CHECKSUM_LENGTH = len(checksum(b""))

@@ -7,11 +7,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
-from analysis.tables import parquet
-from analysis.tables.folder import FOLDER as TABLES
-from sweeps.ledger.extent import HEAD, Extent, read_head
+from sweeps.ledger.extent import HEAD, Extent, noted_in_tables, read_head
 from sweeps.ledger.record import START, Line, Record
 from sweeps.store.generations import LEDGER, Segment, parse_segment
 from sweeps.store.store import Store
@@ -232,17 +228,6 @@ def _lost(found: Scan, written: int) -> str:
     if written == first:
         return f"its end is lost, record {written}"
     return f"its end is lost, records {first} to {written}"
-
-
-def noted_in_tables(store: Store) -> Extent | None:
-    """How far the ledger reached when the tables were made; none where no table says so."""
-    key = f"{TABLES}/trials.parquet"
-    with contextlib.suppress(OSError, ValueError, pa.ArrowException):
-        if store.exists(key):
-            with store.open_file(key) as file:
-                source = parquet.source_of(file)
-            return None if source is None else Extent.parse(source)
-    return None
 
 
 def _path(store: Store, name: str) -> str:

@@ -5,8 +5,7 @@ import shlex
 from html import escape
 
 from kdtrain.errors import InputError
-from sweeps.ledger.extent import read_head
-from sweeps.ledger.scan import noted_in_tables
+from sweeps.ledger.extent import noted_in_tables, read_head
 from sweeps.spec.strict_yaml import parse_yaml
 from sweeps.store.store import Store
 
