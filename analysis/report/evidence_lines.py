@@ -67,7 +67,7 @@ def command_text(tables: Tables, plan: Races, seeds: int) -> str:
     change, command = seeds_change(plan.setting_for(seeds), first), sweep.get("grow_command")
     if isinstance(command, str):
         return f"`{command.replace(_PLACE, change)}`"
-    return f"the command of this sweep, with `--set {change}`"
+    return f"`kdsweep run D/spec.yaml --dir D --set {change}`, D being the folder of this sweep"
 
 
 def seeds_change(setting: int, first: int | None) -> str:

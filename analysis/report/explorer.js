@@ -111,7 +111,8 @@ function open(explorer, trial) {
   const searched = new Set(heads.slice(5));
   const lines = Object.entries(config).filter(([path]) => path in run.config ? run.config[path] !== null
     || data.base[row.dataset.study][path] === undefined : true);
-  const command = `kdsweep train ${quoted(placeOf(data))} --trial ${quoted(trial)} --dir ${quoted(`student-${trial}`)}`;
+  const words = ["train", placeOf(data), "--trial", trial, "--dir", `student-${trial}`];
+  const command = `${data.before}kdsweep ${words.map(quoted).join(" ")}${data.options}`;
   const close = tag("button", "close");
   close.addEventListener("click", () => dialog.close());
   dialog.replaceChildren(

@@ -17,6 +17,7 @@ from analysis.report import html as page
 from analysis.report.html import TableCell, number
 from analysis.search.history import drawn_values
 from analysis.search.loss_terms import loss_terms
+from analysis.tables.commands import shared_by_commands
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_config, read_spaces, read_value
 from analysis.tables.scores import METRIC
@@ -172,10 +173,10 @@ def details(runs: ShownRuns, shown: pd.DataFrame) -> dict[str, Any]:
     """What the script shows of every run.
 
     Returns:
-        ``place``; ``base``, a config for every study, its values by dotted path; ``runs``: for every trial what differs
-        from it, ``config`` (None: not in its config), ``curve`` (epochs, points of mIoU), ``terms`` (name, raw value
-        in the first and last epoch, weighted value in the last, share of the gradient) and ``reason``, where it has
-        some.
+        ``place``; ``before`` and ``options`` of commands, see `Shared`; ``base``, a config for every study, its values
+        by dotted path; ``runs``: for every trial what differs from it, ``config`` (None: not in its config), ``curve``
+        (epochs, points of mIoU), ``terms`` (name, raw value in the first and last epoch, weighted value in the last,
+        share of the gradient) and ``reason``, where it has some.
     """
     base: dict[str, dict[str, object]] = {}
     of_runs: dict[str, dict[str, Any]] = {}
@@ -200,7 +201,7 @@ def details(runs: ShownRuns, shown: pd.DataFrame) -> dict[str, Any]:
         if trial in runs.pictured:
             entry["pictured"] = True
         of_runs[trial] = entry
-    return {"place": runs.place, "base": base, "runs": of_runs}
+    return {"place": runs.place, **shared_by_commands(runs.tables)._asdict(), "base": base, "runs": of_runs}
 
 
 def flat(content: object, prefix: str = "") -> dict[str, object]:

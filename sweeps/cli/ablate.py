@@ -99,7 +99,7 @@ def ablate(
         )
     out = out or Path(f"{spec.name}.yaml")
     write_output(out, spec.dump(), force)
-    command = next_command("run", out, dir=f"runs/{out.stem}")
+    command = next_command("run", out, dir=f"runs/{out.stem}", **origin.options)
     console.print(f"{out}: {len(spec.studies)} cells, {seeds} seeds each; run it with: {command}")
 
 

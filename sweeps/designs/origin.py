@@ -1,10 +1,11 @@
 """The config that an ablation takes apart, its spec, and the times and scores of its trainings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from analysis import read_tables
+from analysis.tables.commands import shared_by_commands
 from sweeps.designs.measured import Measured, measure
 from sweeps.outcome.best_file import candidate
 from sweeps.spec.spec import SweepSpec
@@ -18,6 +19,8 @@ class Origin:
     config: Mapping[str, Any]
     spec: SweepSpec
     measured: Measured
+    options: Mapping[str, str | bool] = field(default_factory=dict)
+    """Of the command of that sweep: its data, its weights and its trust."""
 
 
 def originate(source: str, study: str | None) -> Origin:
@@ -35,4 +38,4 @@ def originate(source: str, study: str | None) -> Origin:
     if sweep.local is not None and not sweep.local.is_dir():
         return Origin(config, spec, Measured())
     tables = read_tables(source, ["sweeps", "trials"])
-    return Origin(config, spec, measure(tables, config))
+    return Origin(config, spec, measure(tables, config), shared_by_commands(tables).by_name())

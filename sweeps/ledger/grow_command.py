@@ -1,42 +1,49 @@
 """The command that goes on with a sweep on more seeds, from the command that began its last session."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from analysis.tables.commands import carried_options
 from sweeps.ledger.sweep_events import Command
 
 SEEDS = "confirm.seeds"
 PLACE = f"{SEEDS}=SEEDS"
 """Stands in the command for the new value, which whoever prints it fills in."""
 _PROGRAM, _SET = "kdsweep", "--set"
+_VALUES = ("--device", "--threads", "--workers", "--address")
+_FLAGS = ("--inline", "--trust", "--no-rehearsal")
 
 
 def grow_command(command: Command | None, place: str | None = None) -> str | None:
     """A line for a shell with ``--set confirm.seeds=SEEDS``, to be pasted in any folder of the same machine.
 
-    None where no command began the session, or one in which the field cannot be changed beside what it changes.
+    It is the command that began the last session, with the new value. Where there is none, where the sweep was moved,
+    or where that command sets `confirm` as a whole, it runs the spec that the sweep keeps, with the same data and
+    trust. None for a sweep that no command began and whose place is not known.
 
     Args:
         command: The command that began the last session.
-        place: Where the sweep is now: of a sweep that was moved the line is a plain one.
+        place: Where the sweep is now; None for where it was begun.
     """
     if command is None:
-        return None
-    if place not in (None, command["sweep"]):
-        return shlex.join([_PROGRAM, "run", f"{place}/spec.yaml", "--dir", place, _SET, PLACE])
+        return None if place is None else _from_kept_spec(place)
     before, _, after = command["line"].partition(f"{_PROGRAM} ")
     words = shlex.split(after)
-    if words[:1] == ["demo"]:
-        inline = [word for word in words if word == "--inline"]
-        words = ["run", f"{command['sweep']}/spec.yaml", "--dir", command["sweep"], *inline]
-    if words[:1] != ["run"]:
-        return None
     kept = list(_without_seeds(words))
-    if any(change.startswith("confirm=") for change in _changes(kept)):
-        return None
+    sets_whole = any(change.startswith("confirm=") for change in _changes(kept))
+    if place not in (None, command["sweep"]) or words[:1] != ["run"] or sets_whole:
+        is_ours = words[:1] in (["run"], ["demo"])
+        carried = carried_options(words, command["folder"], _VALUES, _FLAGS) if is_ours else ()
+        line = _from_kept_spec(place or command["sweep"], carried)
+        return before + line if is_ours else line
     end = kept.index("--") if "--" in kept else len(kept)
     line = shlex.join([_PROGRAM, *kept[:end], _SET, PLACE, *kept[end:]])
     return f"cd {shlex.quote(command['folder'])} && {before}{line}"
+
+
+def _from_kept_spec(place: str, options: Iterable[str] = ()) -> str:
+    """The line that runs the spec which a sweep keeps in its folder."""
+    return shlex.join([_PROGRAM, "run", f"{place}/spec.yaml", "--dir", place, *options, _SET, PLACE])
 
 
 def _without_seeds(words: Sequence[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from analysis.selection.halving import GROWN
+from analysis.tables.commands import shared
 from sweeps.driver.allocation import count_final_runs, final_runs
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase
@@ -71,9 +72,10 @@ def command_below(sentence: str) -> str:
 
 
 def resume_command(sweep: Store, state: SweepState) -> str:
-    """The command that began the last session; of a sweep that was moved, or begun by no command, a plain one."""
+    """The command that began the last session; the kept spec's, where the sweep was moved, or no command began it."""
     begun = state.command
-    if begun is None or begun["sweep"] != sweep.place:
-        return next_command("run", f"{sweep}/spec.yaml", dir=str(sweep))
-    is_here = Path(begun["folder"]) == Path.cwd()
-    return begun["line"] if is_here else f"cd {shlex.quote(begun['folder'])} && {begun['line']}"
+    line = None if begun is None else f"cd {shlex.quote(begun['folder'])} && {begun['line']}"
+    if begun is None or line is None or begun["sweep"] != sweep.place:
+        options = {} if line is None else shared(line).by_name()
+        return next_command("run", f"{sweep}/spec.yaml", dir=str(sweep), **options)
+    return begun["line"] if Path(begun["folder"]) == Path.cwd() else line

@@ -111,7 +111,8 @@ def test_status_prints_the_command_that_began_the_session(here, fake, monkeypatc
     monkeypatch.chdir(here / "mine")
     assert f"to resume: cd {shlex.quote(str(here))} && {printed}\n" in called(monkeypatch, capsys, "status", "../D")[1]
     (here / "D").rename(here / "moved")
-    assert f"--dir {shlex.quote(str(here / 'moved'))}" in called(monkeypatch, capsys, "status", here / "moved")[1]
+    moved = called(monkeypatch, capsys, "status", here / "moved")[1]
+    assert f"--dir {shlex.quote(str(here / 'moved'))} --data {shlex.quote(str(here / 'd [1]'))}" in moved
 
 
 def test_an_argument_that_looks_like_an_option_is_kept_apart():

@@ -9,6 +9,7 @@ from analysis.report.evidence_lines import what_would_decide
 from analysis.selection.compare import compare
 from analysis.selection.evidence import races, situation
 from analysis.stats.seed_plan import in_sds
+from analysis.tables.commands import shared
 from kdtrain.errors import InputError
 from sweeps.designs.detectable import comparisons, lines_without_noise, study_lines
 from sweeps.designs.evidence import begun_as, detectable_like, lines_like
@@ -135,14 +136,43 @@ def test_the_gain_that_each_study_will_detect_is_said_with_what_it_assumes(fake,
         ("kdsweep run a.yaml --set=confirm.seeds=2 --dir D", "kdsweep run a.yaml --dir D --set confirm.seeds=SEEDS"),
         ("kdsweep run --dir D -- -a.yaml", "kdsweep run --dir D --set confirm.seeds=SEEDS -- -a.yaml"),
         ("KDSWEEP_TRUST='a b' kdsweep run a.yaml", "KDSWEEP_TRUST='a b' kdsweep run a.yaml --set confirm.seeds=SEEDS"),
-        ("kdsweep demo --dir D", "kdsweep run /w/D/spec.yaml --dir /w/D --set confirm.seeds=SEEDS"),
-        ("kdsweep run a.yaml --set 'confirm={top: 1, seeds: 2}'", None),
-        ("python mine.py", None),
     ],
 )
 def test_the_command_that_goes_on_changes_the_seeds_once(line, expected):
     made = grow_command({"line": line, "folder": "/my folder", "sweep": "/w/D"})
-    assert made == (None if expected is None else f"cd '/my folder' && {expected}")
-    if made is not None:
-        assert shlex.split(made)[:2] == ["cd", "/my folder"]
+    assert made == f"cd '/my folder' && {expected}"
+    assert shlex.split(made)[:2] == ["cd", "/my folder"]
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "options"),
+    [
+        ("kdsweep demo --dir D", None, ""),
+        ("kdsweep run a.yaml --data d --set 'confirm={top: 1, seeds: 2}'", None, " --data '/my folder/d'"),
+        ("kdsweep run a.yaml --data=/d --trust --device cpu", "/x/D", " --data /d --trust --device cpu"),
+        ("python mine.py --data d", None, ""),
+    ],
+)
+def test_where_the_command_cannot_be_changed_the_kept_spec_goes_on(line, place, options):
+    made = grow_command({"line": line, "folder": "/my folder", "sweep": "/w/D"}, place)
+    folder = place or "/w/D"
+    assert made == f"kdsweep run {folder}/spec.yaml --dir {folder}{options} --set confirm.seeds=SEEDS"
+
+
+def test_a_sweep_that_no_command_began_goes_on_from_its_kept_spec():
     assert grow_command(None) is None
+    assert grow_command(None, "/w/my D") == (
+        "kdsweep run '/w/my D/spec.yaml' --dir '/w/my D' --set confirm.seeds=SEEDS"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("cd '/my f' && K_A='a b' kdsweep run a.yaml --data d --trust", ("K_A='a b' ", " --data '/my f/d' --trust")),
+        ("kdsweep run a.yaml --weights=/w --set x=--data", ("", " --weights /w")),
+        ("kdsweep run a.yaml --dir D -- --data", ("", "")),
+    ],
+)
+def test_other_commands_about_a_sweep_have_its_data_its_weights_and_its_trust(line, expected):
+    assert shared(line) == expected

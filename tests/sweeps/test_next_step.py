@@ -60,7 +60,7 @@ def test_seeds_that_have_not_decided_are_followed_by_more_seeds(finished, last):
     assert lines[3].startswith("verdict: Provisional: ")
     moved = sweep.rename(sweep.with_name("moved"))
     lines = last(moved, "selection not frozen; 6 runs on final seeds are allowed by: kdsweep best ")
-    assert lines[2].startswith(f"kdsweep run {moved}/spec.yaml --dir {moved} --set confirm.seeds=")
+    assert lines[2].startswith(f"kdsweep run {moved}/spec.yaml --dir {moved} --inline --set confirm.seeds=")
 
 
 def test_seeds_that_have_decided_are_followed_by_the_freeze_and_this_by_the_final_seeds(

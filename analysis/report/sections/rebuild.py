@@ -1,9 +1,11 @@
 """The commands that make the page again, and the fingerprint of the tables behind it."""
 
 import hashlib
+from html import escape
 from pathlib import Path
 
 from analysis.report.findings import Findings
+from analysis.tables.commands import shared_by_commands
 from analysis.tables.folder import FOLDER
 from analysis.tables.schemas import SCHEMAS
 
@@ -12,14 +14,15 @@ _COMMANDS = (
     "kdsweep report D                       # this page and report/paper/*\n"
     'kdsweep query D "select * from trials" # any other question to the tables\n'
     "kdsweep best D --out best.yaml         # the chosen config with its evidence\n"
-    "kdsweep train best.yaml --dir student  # train it to the end"
 )
 
 
 def section(findings: Findings) -> str:
     """How to make the page, the tables and the student again."""
+    shared = shared_by_commands(findings.tables)
+    train = escape(f"{shared.before}kdsweep train best.yaml --dir student{shared.options}  # train it to the end")
     return (
-        f"<p>With <code>D</code> for the folder of the sweep:</p><pre><code>{_COMMANDS}</code></pre>"
+        f"<p>With <code>D</code> for the folder of the sweep:</p><pre><code>{_COMMANDS}{train}</code></pre>"
         '<p class="aside">Fingerprint of the tables behind this page: '
         f"<code>{fingerprint(findings.folder)}</code>.</p>"
     )
