@@ -86,7 +86,7 @@ def test_figures_are_those_of_the_calls():
 def test_calls_of_the_warm_up_do_not_count():
     taken = []
     times = device_report.timed(lambda: taken.append(1), 0.01)
-    assert len(times) < len(taken)
+    assert len(times) + 1 < len(taken)
     assert times == sorted(times)
 
 
