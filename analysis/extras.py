@@ -16,6 +16,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "query": {"duckdb": "duckdb"},
         "cmaes": {"cmaes": "cmaes"},
         "export": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+        "hf": {"transformers": "transformers"},
         "mlflow": {"mlflow-skinny": "mlflow"},
         "tensorboard": {"tensorboard": "tensorboard", "tensorboardX": "tensorboardX"},
         "trackio": {"trackio": "trackio"},

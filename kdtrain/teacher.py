@@ -227,7 +227,7 @@ def _advice(network: Network, tensors: Mapping[str, Tensor], state: Mapping[str,
     ours = {state[name].shape[0] for name in shared if tensors[name].shape != state[name].shape}
     if len(others) == 1 and ours == {classes}:
         return f"; its classifier has {others.pop()} classes, and the data have {classes}"
-    if network.is_custom or network.is_ensemble:
+    if not network.is_of_smp:
         return ""
     from kdtrain.models.library import likely_encoder  # takes seconds to import, which not every command needs
 

@@ -46,7 +46,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "__init__",
         "deploy",
         "code_digest loop",
-        "config teacher",
+        "config published teacher",
         "data methods models replay",
         "losses runtime space",
         "foreign local_path",

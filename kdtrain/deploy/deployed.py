@@ -10,6 +10,7 @@ from torch.nn import functional
 from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.models import TappedNetwork
+from kdtrain.models.mapped import MappedNetwork
 from kdtrain.models.outputs import LOGITS, maps_of
 from kdtrain.models.padding import Size, cut_back, padded
 
@@ -87,6 +88,8 @@ def ready(network: TappedNetwork, inside: Inside) -> tuple[Deployed, Tensor]:
     Raises:
         InputError: If images of a dynamic size would have to be padded.
     """
+    if isinstance(network, MappedNetwork):
+        raise InputError("a network whose classes are mapped to those of other data can teach, but not be exported")
     example = noise(inside)
     with torch.inference_mode():
         network.logits(example)

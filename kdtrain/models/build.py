@@ -2,27 +2,33 @@
 
 import shlex
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line, sentence
 from kdtrain.foreign import load_foreign
 from kdtrain.local_path import local_path
 from kdtrain.models.built_once import Start, built
 from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
-from kdtrain.models.network import Network
+from kdtrain.models.mapped import Mapped, MappedNetwork
+from kdtrain.models.network import ENSEMBLE, LIBRARY, MAPPED, TORCHVISION, TRANSFORMERS, Network
 from kdtrain.models.padding import size_remedy
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, read_safetensors
 from kdtrain.runtime.random_streams import derive
 
 _LAZY_SIZE = (64, 64)
+Options = TypeVar("Options", bound=Strict)
 
 
 def build_network(
@@ -44,13 +50,13 @@ def build_network(
         warnings.simplefilter("ignore")
         torch.manual_seed(derive(seed, "init"))
         weights = "none" if bare else network.weights
+        if network.is_of_smp:
+            make = partial(_of_library, network, num_classes, weights, weights_folder)
+            return built(network, num_classes, None if bare else Start(seed, weights, weights_folder), make)
         if network.is_custom:
-            return TappedNetwork(_build_custom(network, num_classes, weights), network.mean, network.std)
-        if network.is_ensemble:
-            config = _ensemble(network)
-            return EnsembleNetwork((build_network(member, num_classes, bare=True) for member in config.members), config)
-        start = None if bare else Start(seed, weights, weights_folder)
-        return built(network, num_classes, start, lambda: _of_library(network, num_classes, weights, weights_folder))
+            custom = TappedNetwork(_build_custom(network, num_classes), network.mean, network.std)
+            return _with_weights(custom, network, weights)
+        return _OTHERS[network.arch](network, num_classes, weights)
 
 
 def _of_library(network: Network, num_classes: int, weights: str, weights_folder: Path | None) -> TappedNetwork:
@@ -101,7 +107,7 @@ def check_classes(network: Network, shapes: Mapping[str, tuple[int, ...]], num_c
         raise InputError(f"arch: {network.arch} gives {channels} channels of logits for {num_classes} classes")
 
 
-def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module:
+def _build_custom(network: Network, num_classes: int) -> nn.Module:
     try:
         function = load_foreign(network.arch)
     except InputError as error:
@@ -121,11 +127,6 @@ def _build_custom(network: Network, num_classes: int, weights: str) -> nn.Module
     if not isinstance(net, nn.Module):
         raise InputError(f"arch: {network.arch} must return a torch.nn.Module, got {type(net).__name__}")
     _initialize_lazy(net, network.arch)
-    if weights == "library":
-        raise InputError(f"weights: {network.arch} is not of a library: use none or the path of a safetensors file")
-    if weights != "none":
-        file = local_path(weights)
-        load_into(net, read_safetensors(file), file)
     return net
 
 
@@ -153,8 +154,61 @@ def _initialize_lazy(net: nn.Module, arch: str) -> None:
     net.train()
 
 
-def _ensemble(network: Network) -> Ensemble:
+def _build_ensemble(network: Network, num_classes: int, _weights: str) -> TappedNetwork:
+    config = _options(network, Ensemble)
+    return EnsembleNetwork((build_network(member, num_classes, bare=True) for member in config.members), config)
+
+
+def _build_mapped(network: Network, _num_classes: int, _weights: str) -> TappedNetwork:
+    config = _options(network, Mapped)
+    return MappedNetwork(build_network(config.network, config.channels, bare=True), config)
+
+
+def _build_torchvision(network: Network, num_classes: int, weights: str) -> TappedNetwork:
+    from kdtrain.models.torchvision_networks import build_torchvision
+
+    return _with_weights(build_torchvision(network, num_classes), network, weights)
+
+
+def _build_transformers(network: Network, num_classes: int, weights: str) -> TappedNetwork:
+    require_transformers()
+    from kdtrain.models.transformers_networks import build_transformers
+
+    return _with_weights(build_transformers(network, num_classes), network, weights)
+
+
+_OTHERS: Mapping[str, Callable[[Network, int, str], TappedNetwork]] = {
+    ENSEMBLE: _build_ensemble,
+    MAPPED: _build_mapped,
+    TORCHVISION: _build_torchvision,
+    TRANSFORMERS: _build_transformers,
+}
+
+
+def require_transformers() -> None:
+    """Check that transformers is installed.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if find_spec("transformers") is None:
+        raise InputError("networks of transformers need the package transformers: pip install 'kdsweep[hf]'")
+
+
+def _with_weights(built: TappedNetwork, network: Network, weights: str) -> TappedNetwork:
+    """A network with the starting weights of a file, where one is given."""
+    if weights == LIBRARY:
+        raise InputError(
+            f"weights: {network.arch} has no weights of a library: use none or the path of a safetensors file"
+        )
+    if weights != "none":
+        file = local_path(weights)
+        load_into(built.net, read_safetensors(file), file)
+    return built
+
+
+def _options(network: Network, kind: type[Options]) -> Options:
     try:
-        return Ensemble.model_validate(network.options)
+        return kind.model_validate(network.options)
     except ValidationError as error:
-        raise InputError(f"options of arch ensemble: {sentence(error, Ensemble)}") from None
+        raise InputError(f"options of arch {network.arch}: {sentence(error, kind)}") from None

@@ -8,7 +8,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from kdtrain.config_base import Strict, plain_values
 from kdtrain.models.normalization import IMAGENET, Channels, Normalization, stated_normalization
 
-ENSEMBLE = "ensemble"
+ENSEMBLE, MAPPED, TORCHVISION, TRANSFORMERS = "ensemble", "mapped", "torchvision", "transformers"
+_NOT_OF_SMP = (ENSEMBLE, MAPPED, TORCHVISION, TRANSFORMERS)
 LIBRARY = "library"
 _RANGES = {"mean": (0.0, 1.0), "std": (0.001, 10.0)}
 """Networks that take inputs of 0 to 255 want a std of 1 / 255; figures for images of 0 to 255 lie far above."""
@@ -19,12 +20,13 @@ class Network(Strict):
     """A segmentation network: its architecture and its starting weights."""
 
     arch: str = "FPN"
-    """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...), or
-    `module:function` of your own, called as `function(num_classes=..., **options)`; teachers made by
-    `kdsweep teacher ensemble` are `ensemble`."""
+    """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...); `torchvision`, whose
+    networks `encoder` names (`deeplabv3_resnet50`, ...); `transformers`, with the content of a `config.json` as the
+    option `config`; or `module:function` of your own, called as `function(num_classes=..., **options)`. Teachers made
+    by `kdsweep teacher ensemble` are `ensemble`, those of other classes `mapped`."""
     encoder: str = "tu-mobilenetv3_small_050"
-    """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; not used by
-    `module:function` and `ensemble`."""
+    """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; with arch `torchvision` the name of
+    the network; not used by `module:function`, `transformers`, `ensemble` and `mapped`."""
     weights: str = "none"
     """`none`, `library` (the encoder weights that the library publishes, taken from the machine's weights
     folder where they lie there), or the path of a safetensors file."""
@@ -81,6 +83,11 @@ class Network(Strict):
         return Normalization(self.mean, self.std)
 
     @property
+    def is_of_smp(self) -> bool:
+        """Whether the network is one of segmentation-models-pytorch."""
+        return not self.is_custom and self.arch not in _NOT_OF_SMP
+
+    @property
     def is_ensemble(self) -> bool:
         """Whether the network is made of other networks."""
         return self.arch == ENSEMBLE
@@ -91,6 +98,12 @@ class Network(Strict):
         if self.is_ensemble:
             members = self.options.get("members", ())
             return f"ensemble of {', '.join(Network.model_validate(member).title for member in members)}"
+        if self.arch == MAPPED:
+            return Network.model_validate(self.options.get("network", {})).title
+        if self.arch == TRANSFORMERS:
+            config = self.options.get("config")
+            name = config.get("model_type") if isinstance(config, Mapping) else None
+            return f"transformers {name or '?'}"
         return self.arch if self.is_custom else f"{self.arch} {self.encoder}"
 
 
@@ -99,7 +112,7 @@ def default_normalization(content: Mapping[str, object]) -> Normalization:
     arch, encoder, weights = (
         content.get(field, Network.model_fields[field].default) for field in _DECIDE_NORMALIZATION
     )
-    of_library = weights == LIBRARY and isinstance(arch, str) and ":" not in arch and arch != ENSEMBLE
+    of_library = weights == LIBRARY and isinstance(arch, str) and ":" not in arch and arch not in _NOT_OF_SMP
     return stated_normalization(encoder) if of_library and isinstance(encoder, str) else IMAGENET
 
 
@@ -113,10 +126,10 @@ def normalization_remarks(name: str, network: Network) -> tuple[list[str], list[
     Returns:
         Lines of information, and warnings.
     """
-    if network.is_ensemble:
+    if network.arch in (ENSEMBLE, MAPPED):
         return [], []
     used, stated = network.normalization, IMAGENET
-    if network.weights != "none" and not network.is_custom:
+    if network.weights != "none" and network.is_of_smp:
         stated = stated_normalization(network.encoder)
     lines = []
     if used != IMAGENET:
@@ -129,7 +142,7 @@ def normalization_remarks(name: str, network: Network) -> tuple[list[str], list[
         "leave mean and std out to take those" if network.weights == LIBRARY else "set mean and std to what yours want"
     )
     warning = f"{name}: images are normalized with {used}, but the library states {stated} for {whose}; {todo}"
-    return lines, [warning] if network.weights != "none" and not network.is_custom else []
+    return lines, [warning] if network.weights != "none" and network.is_of_smp else []
 
 
 def without_inherited_normalization(

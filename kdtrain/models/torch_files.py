@@ -40,7 +40,9 @@ def is_torch_file(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(4).startswith(_BEGINNINGS)
+        start = file.read(9)
+    is_safetensors = start[8:] == b"{"  # the length of a header in eight bytes, which may begin as a pickle does
+    return start.startswith(_BEGINNINGS) and not is_safetensors
 
 
 def read_torch(path: Path) -> Found:

@@ -83,18 +83,21 @@ def _training_of(file: Path, changes: list[str] | None) -> "TrainConfig":
 
 
 def import_weights(
-    weights_file: Annotated[
-        Path,
+    weights: Annotated[
+        str,
         typer.Argument(
             metavar="WEIGHTS",
-            help="A file of the whole network's weights: safetensors, or .pth as torch.save writes it.",
-            parser=path,
+            help="A file of the whole network's weights: safetensors, or .pth as torch.save writes it; a folder of "
+            "transformers or segmentation-models-pytorch; or one on the hub, as hf:nvidia/... or smp-hub/...",
         ),
     ],
     spec_file: Annotated[
         Path,
         typer.Option(
-            "--spec", help="YAML with `network` (arch, encoder, ...), `data` and perhaps `eval_scale`.", parser=path
+            "--spec",
+            help="YAML with `data`, for a file `network` (arch, encoder, ...), and perhaps `classes`, "
+            "`network_classes` and `eval_scale`.",
+            parser=path,
         ),
     ],
     folder: NewDir,
@@ -102,21 +105,22 @@ def import_weights(
     force: Force = False,
     trust: Trust = False,
 ) -> None:
-    """Make a teacher folder from weights that were trained elsewhere, and measure it on the select role.
+    """Make a teacher folder from a network that was trained elsewhere, and measure it on the select role.
 
     Every tensor of the file must be one of the network and the other way round. In a .pth file the weights may be
     wrapped (state_dict, model, ema, ...), and prefixes of their names (module., _orig_mod., model., ...) are removed.
+    A network of other classes teaches by a map: classes: {sidewalk: pavement}.
 
     Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
     """
-    from sweeps.attempt.teachers import import_teacher
+    from sweeps.attempt.made_teachers import import_teacher
     from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 
     require_kind(Store(folder), FolderKind.TEACHER)
     with teacher_output(folder, force) as scratch:
         content, machine = read_mapping(spec_file), machine_of(data, None)
-        card = import_teacher(weights_file, content, scratch, machine, _say, str(spec_file))
+        card = import_teacher(weights, content, scratch, machine, _say, str(spec_file))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
@@ -150,7 +154,7 @@ def ensemble_of_teachers(
 
     Example: [bold]kdsweep teacher ensemble runs/a runs/b --dir runs/both --flip[/]
     """
-    from sweeps.attempt.teachers import ensemble_teacher
+    from sweeps.attempt.made_teachers import ensemble_teacher
     from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 

@@ -107,8 +107,8 @@ class _Networks:
 
 
 def _without_numbers(network: Network, num_classes: int) -> TappedNetwork:
-    """A network for shapes alone; those of the user's have weights, since they may compute what needs numbers."""
-    if network.is_custom or network.is_ensemble:
+    """A network for shapes alone; those of others than smp have weights, since they may compute what needs numbers."""
+    if not network.is_of_smp:
         return build_network(network, num_classes, bare=True)
     try:
         with torch.device("meta"):

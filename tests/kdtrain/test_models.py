@@ -180,7 +180,7 @@ class TestWeights:
             build_network(Network(weights=str(tmp_path / "gone.safetensors")), CLASSES)
 
     def test_of_ones_own_network(self, tmp_path):
-        with pytest.raises(InputError, match="tiny_networks:tiny is not of a library: use none or the path"):
+        with pytest.raises(InputError, match="tiny_networks:tiny has no weights of a library: use none or the path"):
             build_network(Network(arch="tiny_networks:tiny", weights="library"), CLASSES)
         own = Network(arch="tiny_networks:tiny")
         there = weights_of(own, seed=5)

@@ -16,7 +16,7 @@ from doc_pages import BLOCKS, PAGES, ROOT, Block
 from jsonschema import Draft202012Validator
 
 from kdtrain.data import parse_data
-from kdtrain.models import Network
+from sweeps.attempt.made_teachers import ImportSettings
 from sweeps.cli.app import app
 from sweeps.spec.schema import spec_schema
 from sweeps.spec.spec import parse_spec
@@ -87,8 +87,8 @@ def test_python_imports_what_there_is(block: Block) -> None:
 def test_yaml_is_a_part_of_a_spec_or_a_teacher_file(block: Block) -> None:
     schema = spec_schema()
     content = json.loads(json.dumps(parse_yaml(block.text, str(block)))) or {}
-    if set(content) <= {"network", "data", "eval_scale"} and "network" in content:
-        Network.model_validate(content["network"])
+    if {"network", "classes"} & set(content) and set(content) <= set(ImportSettings.model_fields):
+        ImportSettings.model_validate(content)
         parse_data(content["data"])
         return
     assert set(content) <= set(schema["properties"])

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from kdtrain import Machine
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import CARD, read_card
-from sweeps.attempt.teachers import import_teacher
+from sweeps.attempt.made_teachers import import_teacher
 
 MODULE = """
 import torch
@@ -134,7 +134,11 @@ def test_a_normalization_that_the_library_states_otherwise_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"studies": ["kd"]}, "is the spec of a sweep, but must hold data and network alone, and perhaps eval_scale"),
+        (
+            {"studies": ["kd"]},
+            "is the spec of a sweep, but must hold data alone, and perhaps eval_scale, network, network_classes, "
+            "classes",
+        ),
         ({"eval_scale": 0}, "eval_scale: input should be greater than 0, got 0"),
         ({"netwrk": {}}, "netwrk: unknown key; did you mean network?"),
     ],

@@ -1,0 +1,125 @@
+"""Segmentation networks of Hugging Face transformers, built from their config alone."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdtrain.errors import InputError
+from kdtrain.explain import first_line
+from kdtrain.models.network import Network
+from kdtrain.models.tapped import TappedNetwork
+
+_STAGES = 4
+"""Maps that a network without stages hands out: after each quarter of its blocks."""
+_LEAST = 1e-6
+"""The score of a class that no mask of a pixel has."""
+_DECODERS = ("decode_head.activation", "decode_head.fpn_bottleneck", "head.head.2", "decode_head.classifier.dropout")
+"""What feeds the classifier, where the network has such a module."""
+
+
+def build_transformers(network: Network, num_classes: int) -> TappedNetwork:
+    """Build a network of transformers, without weights.
+
+    Args:
+        network: Its option `config` is the content of `config.json`.
+        num_classes: Channels of its logits.
+
+    Raises:
+        InputError: If the config is not that of a segmentation network, or makes none.
+    """
+    content = network.options.get("config")
+    if not isinstance(content, Mapping) or "model_type" not in content or len(network.options) > 1:
+        raise InputError("options: with arch transformers must be config alone, the content of a config.json")
+    import transformers
+
+    labels = {"num_labels": num_classes} if len(content.get("id2label") or ()) != num_classes else {}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            config = transformers.AutoConfig.for_model(**{**content, **labels})
+            model = auto_class(config).from_config(config)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{network.title}: {first_line(error)}") from error
+    return TappedNetwork(TransformersNetwork(model), network.mean, network.std)
+
+
+def auto_class(config: Any) -> Any:
+    """The class of transformers that builds or loads the segmentation network of a config.
+
+    Raises:
+        InputError: If there is none, or the network needs more than an image.
+    """
+    import transformers
+
+    kind = type(config)
+    if config.model_type == "oneformer":
+        raise InputError("oneformer needs a text of the task beside the image, which no distillation gives")
+    for auto in (transformers.AutoModelForSemanticSegmentation, transformers.AutoModelForUniversalSegmentation):
+        if kind in auto._model_mapping:
+            return auto
+    raise InputError(
+        f"model_type: {config.model_type} has no network for semantic segmentation in transformers, such as segformer, "
+        "upernet, dpt, beit or mask2former"
+    )
+
+
+class TransformersNetwork(nn.Module):
+    """A network of transformers that takes images and hands out logits and the maps of its encoder.
+
+    Args:
+        model: As transformers builds it.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.stages = nn.ModuleList(nn.Identity() for _ in range(_STAGES))
+        self.layers = {f"encoder.{1 + index}": f"stages.{index}" for index in range(_STAGES)}
+        there = dict(model.named_modules())
+        if (decoder := next((path for path in _DECODERS if path in there), None)) is not None:
+            self.layers["decoder"] = f"model.{decoder}"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes, h, w)`."""
+        output = self.model(pixel_values=images, output_hidden_states=True)
+        states = getattr(output, "hidden_states", None) or getattr(output, "encoder_hidden_states", None) or ()
+        maps = [each for state in states if (each := _map_of(state, images)) is not None]
+        for stage, value in zip(self.stages, _quarters(maps), strict=False):
+            stage(value)
+        return _logits_of(output)
+
+
+def _logits_of(output: Any) -> Tensor:
+    """The logits; for a network of masks, the logarithm of the sum over masks of its class times its mask."""
+    if (logits := getattr(output, "logits", None)) is not None:
+        return torch.as_tensor(logits)
+    classes = output.class_queries_logits.softmax(-1)[..., :-1]
+    masks = output.masks_queries_logits.sigmoid()
+    return torch.einsum("nqc,nqhw->nchw", classes, masks).clamp_min(_LEAST).log()
+
+
+def _map_of(state: Tensor, images: Tensor) -> Tensor | None:
+    """A state as `(N, C, h, w)`: a map as it is, tokens of a grid of patches without those that stand for none."""
+    if state.ndim == 4:
+        return state
+    if state.ndim != 3:
+        return None
+    height, width = images.shape[-2:]
+    tokens = state.shape[1]
+    patch = round(math.sqrt(height * width / tokens))
+    rows, columns = height // max(1, patch), width // max(1, patch)
+    if not 0 < rows * columns <= tokens:
+        return None
+    grid = state[:, tokens - rows * columns :].transpose(1, 2)
+    return grid.reshape(len(state), -1, rows, columns)
+
+
+def _quarters(maps: Sequence[Tensor]) -> list[Tensor]:
+    """All maps of a network with stages; of more, those after each quarter of the blocks."""
+    if len(maps) <= _STAGES:
+        return list(maps)
+    return [maps[round(part * (len(maps) - 1) / _STAGES)] for part in range(1, _STAGES + 1)]

@@ -1,0 +1,215 @@
+"""Teacher folders that are made of what was trained elsewhere: imported weights and networks, and ensembles."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import Field, ValidationError
+
+from kdtrain import InputError, Machine
+from kdtrain.config_base import Strict
+from kdtrain.data import DataConfig, Images, open_role
+from kdtrain.explain import sentence
+from kdtrain.foreign import references, require_trust
+from kdtrain.local_path import given_path
+from kdtrain.loop.evaluate import evaluate, load_batch
+from kdtrain.models import Network, TappedNetwork, normalization_remarks
+from kdtrain.models.ensemble import Average
+from kdtrain.models.mapped import groups_of
+from kdtrain.models.network import MAPPED
+from kdtrain.models.outputs import is_probability
+from kdtrain.published import Published, is_published, read_published
+from kdtrain.runtime.scratch import scratch_folder
+from kdtrain.teacher import ModelCard, import_model, load_model, make_ensemble, read_card, write_card
+from sweeps.spec.spec import is_spec
+
+
+class _Measured(Strict):
+    """On what a teacher is measured."""
+
+    data: DataConfig
+    eval_scale: float = Field(default=1.0, gt=0)
+
+
+_Content = TypeVar("_Content", bound=_Measured)
+
+
+class ImportSettings(_Measured):
+    """What must be known of weights that were trained elsewhere."""
+
+    network: Network | None = None
+    """Of a file of weights; a published folder says it itself."""
+    network_classes: tuple[str, ...] | None = None
+    """What its channels mean, where these are not the classes of the data, in their order."""
+    classes: dict[str, str] | None = None
+    """By class of the network, the class of the data that it means, where the two are not called alike."""
+
+
+def import_teacher(
+    place: Path | str,
+    content: Mapping[str, Any],
+    folder: Path,
+    machine: Machine,
+    notice: Callable[[str], None] = lambda _: None,
+    spec: str = "",
+) -> ModelCard:
+    """Make a teacher folder from weights that were trained elsewhere, measured on the select role.
+
+    Args:
+        place: A file that covers the whole network: safetensors, or made by `torch.save`; or a published network, see
+            `kdtrain.published`.
+        content: `data`, for a file of weights `network`, and perhaps `eval_scale`, `network_classes` and `classes`.
+            Without the latter two the channels of the logits must be in the order of the data's classes, or a
+            published network must name them.
+        folder: The folder to make.
+        machine: Where the data lie.
+        notice: Told in words what a user should know of the weights.
+        spec: The file that holds the content, for the errors.
+
+    Raises:
+        InputError: If weights, network and data do not fit one another, or what the network gives are no logits.
+    """
+    measured = _parsed(ImportSettings, content, spec)
+    images = open_role(measured.data, "select", machine.data_root, machine.cache)
+
+    def check(network: TappedNetwork) -> None:
+        _check_logits(network, images, notice)
+
+    with scratch_folder() as scratch:
+        network, weights, names = _source(str(place), measured, scratch, spec)
+        lines, warnings = normalization_remarks("network", network.model_copy(update={"weights": str(weights)}))
+        for text in (*lines, *(f"warning: {warning}" for warning in warnings)):
+            notice(text)
+        network = _of_classes(network, measured.network_classes or names, measured.classes, images.classes, notice)
+        import_model(weights, network, tuple(images.classes), measured.data.name, folder, notice, check)
+    return _measure(folder, images, measured.eval_scale)
+
+
+def _source(place: str, given: ImportSettings, scratch: Path, spec: str) -> Published:
+    """The network that is imported, its weights, and the names of its classes where it has them."""
+    if is_published(place):
+        if given.network is not None:
+            raise InputError(f"{spec}: network: {place} says itself what it is; leave network out")
+        return read_published(place, scratch)
+    if given.network is None:
+        raise InputError(f"{spec}: network: is missing, {place} holds weights alone; give arch, encoder and options")
+    return Published(given.network, given_path(place), ())
+
+
+def _of_classes(
+    network: Network,
+    theirs: Sequence[str],
+    names: Mapping[str, str] | None,
+    ours: Sequence[str],
+    notice: Callable[[str], None],
+) -> Network:
+    """The network with the classes of the data."""
+    if not theirs:
+        if names:
+            raise InputError("classes: the network does not name its channels; give their names as network_classes")
+        return network
+    if tuple(theirs) == tuple(ours) and not names:
+        return network
+    groups, unknown, unused = groups_of(names or {}, theirs, ours)
+    for these, text in ((unknown, "classes of the data that it does not know"), (unused, "classes that are left out")):
+        if these:
+            notice(f"the network has {len(theirs)} classes; {text}: {', '.join(these)}")
+    options = {"network": network.model_dump(mode="json"), "channels": len(theirs), "groups": groups}
+    return Network(arch=MAPPED, encoder="", options=options)
+
+
+def ensemble_teacher(
+    members: Sequence[Path],
+    folder: Path,
+    average: Average,
+    temperature: float,
+    flip: bool,
+    content: Mapping[str, Any] | None,
+    machine: Machine,
+    spec: str = "",
+) -> ModelCard:
+    """Make a teacher folder of several teachers, measured on the select role if `content` says of what.
+
+    Args:
+        members: Their folders.
+        folder: The folder to make.
+        average: As in `make_ensemble`.
+        temperature: As in `make_ensemble`.
+        flip: As in `make_ensemble`.
+        content: `data`, and perhaps `eval_scale`; none for an ensemble that is not measured.
+        machine: Where the data lie.
+        spec: The file that holds the content, for the errors.
+
+    Raises:
+        InputError: If members and data do not fit one another.
+    """
+    if content is None:
+        return make_ensemble(members, folder, average, temperature, flip)
+    measured = _parsed(_Measured, content, spec)
+    images = open_role(measured.data, "select", machine.data_root, machine.cache)
+    classes = read_card(members[0]).classes
+    if classes != tuple(images.classes):
+        raise InputError(
+            f"teacher: {members[0]} has the classes {', '.join(classes)}, which are not those of the data; give "
+            "teachers of the same classes"
+        )
+    make_ensemble(members, folder, average, temperature, flip)
+    return _measure(folder, images, measured.eval_scale)
+
+
+def _parsed(kind: type[_Content], content: Mapping[str, Any], file: str) -> _Content:
+    at = f"{file}: " if file else ""
+    if is_spec(content):
+        required, further = (
+            ", ".join(name for name, field in kind.model_fields.items() if field.is_required() == is_required)
+            for is_required in (True, False)
+        )
+        raise InputError(f"{at}is the spec of a sweep, but must hold {required} alone, and perhaps {further}")
+    require_trust(references(content), "--spec ")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{at}{sentence(error, kind)}") from None
+
+
+def _check_logits(network: TappedNetwork, images: Images, notice: Callable[[str], None]) -> None:
+    """Look at what a network predicts for one image.
+
+    Raises:
+        InputError: If it gives NaN, infinity or probabilities, or other classes than the data have.
+    """
+    image, _ = load_batch(images, [0], torch.device("cpu"))
+    with torch.inference_mode():
+        logits = network.logits(image)
+    if logits.shape[1] != len(images.classes):
+        raise InputError(f"teacher: gives {logits.shape[1]} channels of logits for {len(images.classes)} classes")
+    if bool(logits.isnan().any() | (logits == torch.inf).any()):
+        raise InputError(
+            "teacher: its logits of the first image are not finite, though its weights are; do network.mean, "
+            "network.std and options fit the weights?"
+        )
+    if kind := is_probability(logits):
+        raise InputError(
+            f"teacher: the network gives probabilities ({kind}), and losses need logits: leave out its last "
+            "activation, as in options: {activation: null}"
+        )
+    endless = (logits == -torch.inf).any(dim=3).any(dim=2).any(dim=0).nonzero().flatten().tolist()
+    if endless:
+        names = ", ".join(images.classes[index] for index in endless)
+        notice(f"the logits of {names} hold minus infinity, which losses take as a probability of 0")
+
+
+def _measure(folder: Path, images: Images, eval_scale: float) -> ModelCard:
+    """Write the score on the select role into the card of a teacher folder."""
+    card, network = load_model(folder)
+    evaluation = evaluate(network.logits, images, "select", 4, eval_scale, torch.device("cpu"))
+    measured = {
+        "miou": evaluation.miou,
+        "role": "select",
+        "iou": [None if math.isnan(iou) else float(iou) for iou in evaluation.iou],
+    }
+    card = ModelCard.model_validate(card.model_dump() | measured)
+    write_card(folder, card)
+    return card
