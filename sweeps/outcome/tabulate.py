@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -17,7 +16,6 @@ from analysis.tables import metric_names, parquet, scores
 from analysis.tables.files import Rows, arrow_table
 from analysis.tables.folder import FOLDER
 from kdtrain.errors import InputError
-from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
 from kdtrain.space import Scalar
@@ -30,6 +28,7 @@ from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.audit_rows import audit_rows
 from sweeps.outcome.code_columns import code_columns
 from sweeps.outcome.cost_rows import cost_rows
+from sweeps.outcome.evaluation_rows import confusion_columns, evaluation_rows
 from sweeps.outcome.loaded import load_with_extent
 from sweeps.outcome.pull_rows import pull_rows, ratios_of, weights_of_pulls
 from sweeps.spec.controls import control_kinds
@@ -107,7 +106,6 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None, names: Co
     sweep_id = state.sweep.sweep_id
     trials = [trial for trial in state.trials.values() if trial.phase is not Phase.AUDIT]
     code = cache(lambda: code_columns(state))
-    evaluated = cache(lambda: [(trial, evaluation) for trial in trials for evaluation in _evaluations(trial)])
 
     def of_sweep(items: Iterable[Row]) -> list[Row]:
         return [{"sweep_id": sweep_id, **item} for item in items]
@@ -118,8 +116,8 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None, names: Co
         "trials": lambda: of_sweep([{**_trial(each), "code_digest": code().code_digest[each.id]} for each in trials]),
         "params": lambda: of_sweep([row for trial in trials for row in _params(trial, spec)]),
         "metrics": lambda: _metrics(sweep_id, trials),
-        "evaluations": lambda: of_sweep([_evaluation_row(sweep_id, *pair) for pair in evaluated()]),
-        "confusion": lambda: _confusion([(_eval_id(sweep_id, *pair), pair[1]) for pair in evaluated()]),
+        "evaluations": lambda: of_sweep(evaluation_rows(sweep_id, trials)),
+        "confusion": lambda: confusion_columns(sweep_id, trials),
         "teachers": lambda: of_sweep([state.teacher.to_json()] if state.teacher else []),
         "environments": lambda: [_environment(environment) for environment in state.environments.values()],
         "decisions": lambda: of_sweep([_decision(decision) for decision in state.decisions]),
@@ -335,58 +333,6 @@ def report_values(report: EpochReport) -> dict[str, float | None]:
     if report.asked:
         values[metric_names.TEACHER_IMAGES] = float(report.asked)
     return values
-
-
-def _evaluations(trial: TrialRecord) -> list[Evaluation]:
-    """The evaluation on role select, and after the freeze the evaluation on role test."""
-    contents = (trial.result.evaluation, trial.result.held_out)
-    return [Evaluation.from_dict(dict(content)) for content in contents if content]
-
-
-def _eval_id(sweep_id: str, trial: TrialRecord, evaluation: Evaluation) -> str:
-    return f"{sweep_id}/{trial.id}/{evaluation.role}"
-
-
-def _evaluation_row(sweep_id: str, trial: TrialRecord, evaluation: Evaluation) -> Row:
-    return {
-        "eval_id": _eval_id(sweep_id, trial, evaluation),
-        "trial_id": trial.id,
-        "epoch": trial.epochs_run,
-        "role": evaluation.role,
-        "data_digest": evaluation.digest,
-        "n_images": len(evaluation.image_ids),
-        "miou": evaluation.miou,
-        "pixel_accuracy": evaluation.pixel_accuracy,
-        "iou": _list(evaluation.iou),
-        "precision": _list(evaluation.precision),
-        "recall": _list(evaluation.recall),
-        "f1": _list(evaluation.f1),
-    }
-
-
-def _confusion(evaluations: Sequence[tuple[str, Evaluation]]) -> Columns:
-    """The cells of confusion matrices that are not zero, in columns."""
-    columns: Columns = {
-        "eval_id": [],
-        "image_id": [],
-        "group_id": [],
-        "gt": [],
-        "pred": [],
-        "n": [],
-    }
-    for eval_id, evaluation in evaluations:
-        image, truth, predicted = np.nonzero(evaluation.confusion)
-        columns["eval_id"] += [eval_id] * len(image)
-        columns["image_id"] += [evaluation.image_ids[i] for i in image]
-        columns["group_id"] += [evaluation.groups[i] for i in image]
-        columns["gt"] += truth.tolist()
-        columns["pred"] += predicted.tolist()
-        columns["n"] += evaluation.confusion[image, truth, predicted].tolist()
-    return columns
-
-
-def _list(values: np.ndarray[Any, Any]) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _time(text: str | None) -> datetime | None:
