@@ -42,6 +42,7 @@ PARAMETERS = {
     "terms.main.weight": {"low": 0.1, "high": 30.0, "log": True},
     "terms.main.temperature": {"low": 1.0, "high": 8.0, "log": False},
 }
+TERMS = [{"loss": "cross_entropy", "weight": 1.0}, {"loss": "main", "weight": 3.0, "temperature": 4.0}]
 PARTS = ("data", "student", "teacher", "losses", "backward", "optimizer")
 METRICS = (
     *(MIOU, PIXEL_ACCURACY, LEARNING_RATE),
@@ -73,7 +74,7 @@ def make_trials(trials: int, epochs: int, rng: np.random.Generator) -> list[dict
         state = fields.pop("state", "complete")
         ran = {"complete": epochs, "pruned": epochs // 3, "diverged": 3, "failed": 5}[state]
         begin = START + timedelta(seconds=30 * len(rows))
-        config = {"method": study, "seed": seed, "epochs": epochs, "number": number, "terms": [PARAMETERS]}
+        config = {"method": study, "seed": seed, "epochs": epochs, "number": number, "terms": TERMS}
         row = {
             **{"sweep_id": "big", "trial_id": f"{study}-{number}", "study": study, "number": number, "phase": phase},
             **{"config_id": f"{study}-c{number}", "seed": seed, "state": state, "attempts": 1},

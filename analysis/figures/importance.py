@@ -40,11 +40,11 @@ def importance(frame: pd.DataFrame) -> Figure:
 
 
 def isolation(buckets: pd.DataFrame, dots: pd.DataFrame, log: bool = False) -> Figure:
-    """Every config as a dot over one parameter; the best of each bucket as a line, its upper quartile as a thick one.
+    """Configs as dots over one parameter; the best of each bucket as a line, its upper quartile as a thick one.
 
     Args:
         buckets: From ``importance.isolation``.
-        dots: Rows of the same study and parameter from ``history.responses``.
+        dots: The rows of the same study and parameter from ``history.responses`` that are drawn.
         log: Whether the parameter was searched on a log scale.
 
     Collapsed trainings (see ``importance.lifted``) are arrows at the lower edge.

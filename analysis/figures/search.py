@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.figures.canvas import BASELINE, DOT, INK, TEACHER, Colors, Figure
 from analysis.figures.marks import Area, Box, Curve, Dots
 from analysis.formats import big, duration, points, share
+from analysis.search.history import MOST_POINTS, thinned
 from analysis.tables.states import BROKEN, Phase, State
 
 _USES = {"search": 1.0, "search, pruned": 0.55, "lost": 0.25, "fresh seeds": 0.12, "final seeds": 0.3}
@@ -183,8 +184,10 @@ def pareto(frame: pd.DataFrame, palette: Colors) -> Figure:
 def _curve(trial_id: str, run: pd.DataFrame, color: str, width: float, opacity: float) -> Curve:
     last = run.iloc[-1]
     title = f"{trial_id}: {points(last['miou'])} in epoch {last['epoch']}"
-    x, y = list(run["epoch"]), list(100 * run["miou"])
-    return Curve(x, y, color, width, opacity=opacity, title=title, trial=trial_id)
+    drawn = thinned(run, MOST_POINTS)
+    return Curve(
+        list(drawn["epoch"]), list(100 * drawn["miou"]), color, width, opacity=opacity, title=title, trial=trial_id
+    )
 
 
 def _expected(figure: Figure, study: str, curve: pd.DataFrame, x: str, y: str, color: str, width: float) -> None:

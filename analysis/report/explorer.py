@@ -15,7 +15,7 @@ from analysis.figures.space import parallel
 from analysis.formats import count, duration, missing, plural, points, text
 from analysis.report import html as page
 from analysis.report.html import TableCell, number
-from analysis.search.history import drawn_values
+from analysis.search.history import MOST_POINTS, drawn_values, thinned
 from analysis.search.loss_terms import loss_terms
 from analysis.tables.commands import shared_by_commands
 from analysis.tables.files import Tables
@@ -23,12 +23,12 @@ from analysis.tables.json_columns import read_config, read_spaces, read_value
 from analysis.tables.scores import METRIC
 from analysis.tables.states import State
 
-MOST_RUNS, MOST_COLUMNS, MOST_POINTS = 500, 8, 40
-"""How many runs and parameters the table shows, and how many points of a learning curve the details."""
+MOST_RUNS, MOST_COLUMNS = 500, 8
+"""How many runs and parameters the table shows."""
 _AXIS, _HALF_ROW = 90, 480
 """Pixels that an axis takes, and those that two studies beside each other have each."""
-_MOST_LINES = 100
-"""Trials of a study that are drawn over its parameters."""
+_MOST_CORNERS, _FEWEST_LINES = 400, 20
+"""Corners of the lines of a study over all its parameters at most, and lines at least."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _table(runs: ShownRuns, shown: pd.DataFrame) -> str:
 def _value(value_json: str) -> TableCell:
     value = read_value(value_json)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(f"{value:.4g}", value)
+        return TableCell(f"{value:.4g}", number=True)  # sorted by its text, which spares the page a second number
     return TableCell(str(value))
 
 
@@ -148,7 +148,8 @@ def _side_by_side(runs: ShownRuns, shown: pd.DataFrame) -> str:
         trials = list(dict.fromkeys(mine["trial_id"]))
         if len(spaces.get(study, {})) < 2 or len(trials) < 2:
             continue
-        kept = trials[:: -(-len(trials) // _MOST_LINES)]
+        lines = max(_FEWEST_LINES, _MOST_CORNERS // (len(spaces[study]) + 1))
+        kept = trials[:: -(-len(trials) // lines)]
         figure = parallel(mine[mine["trial_id"].isin(kept)], spaces[study], runs.palette[study])
         note = f'<span class="aside">, {plural(len(kept), "search trial")}</span>'
         width = _AXIS * (len(spaces[study]) + 1)
@@ -191,7 +192,7 @@ def details(runs: ShownRuns, shown: pd.DataFrame) -> dict[str, Any]:
         changed = {path: value for path, value in config.items() if path not in common or common[path] != value}
         entry: dict[str, Any] = {"config": changed | dict.fromkeys(common.keys() - config.keys())}
         if trial in by_trial:
-            curve = by_trial[trial].iloc[:: -(-len(by_trial[trial]) // MOST_POINTS)]
+            curve = thinned(by_trial[trial], MOST_POINTS)
             entry["curve"] = [curve["epoch"].tolist(), (100 * curve["value"]).round(2).tolist()]
         if trial in terms:
             columns = ["term", "first", "last", "weighted", "share_last"]

@@ -6,10 +6,12 @@ from analysis.figures.canvas import Colors
 from analysis.figures.space import slice_of
 from analysis.formats import count, plural
 from analysis.report import html as page
+from analysis.search.history import thinned
 from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_spaces
 
-MANY_DOTS = 800
+_MOST_DOTS, _FEWEST_DOTS = 1000, 60
+"""Trials that are drawn over all parameters together at most, and over one at least."""
 
 
 def slices(tables: Tables, frame: pd.DataFrame, palette: Colors) -> str:
@@ -24,9 +26,10 @@ def slices(tables: Tables, frame: pd.DataFrame, palette: Colors) -> str:
     if frame.empty:
         return ""
     drawn, partly = [], ""
-    for name in sorted(set(frame["name"])):
+    names = sorted(set(frame["name"]))
+    for name in names:
         dots = frame[frame["name"] == name]
-        shown = dots.iloc[:: -(-len(dots) // MANY_DOTS)]
+        shown = thinned(dots, max(_FEWEST_DOTS, _MOST_DOTS // len(names)))
         if len(shown) < len(dots):
             partly = "Where not all trials are drawn, one in several is, evenly over their order. "
         domains = {study: space[name] for study, space in spaces.items() if name in space}

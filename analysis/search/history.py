@@ -1,5 +1,6 @@
 """How the search went: best so far against budget, learning curves, spending, response to each parameter."""
 
+import numpy as np
 import pandas as pd
 
 from analysis.tables.domains import Range
@@ -7,6 +8,9 @@ from analysis.tables.files import Tables
 from analysis.tables.json_columns import read_spaces
 from analysis.tables.scores import METRIC
 from analysis.tables.states import BROKEN, ENDED, Phase, State
+
+MOST_POINTS = 40
+"""Points with which a learning curve is drawn."""
 
 
 def incumbents(tables: Tables) -> pd.DataFrame:
@@ -111,3 +115,10 @@ def responses(tables: Tables) -> pd.DataFrame:
     """The rows of ``drawn_values`` with the score of a complete trial."""
     rows = drawn_values(tables)
     return rows[(rows["state"] == State.COMPLETE) & rows["score"].notna()].reset_index(drop=True)
+
+
+def thinned(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, evenly over their order, the first and the last among them."""
+    if len(rows) <= most:
+        return rows
+    return rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]

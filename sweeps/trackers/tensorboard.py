@@ -2,18 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from sweeps.trackers.marks import read_marks, write_mark
-from sweeps.trackers.tracked_run import RUNNING, Epoch, Held, TrackedRun
+from sweeps.trackers.marks import MarkedTracker
+from sweeps.trackers.tracked_run import RUNNING, Epoch, TrackedRun
 from sweeps.trackers.tracker import TrackedSweep
 
 MIOU = "miou"
 
 
-class TensorBoard:
+class TensorBoard(MarkedTracker):
     """Writes event files.
 
     Args:
@@ -22,14 +22,8 @@ class TensorBoard:
     """
 
     def __init__(self, sweep: TrackedSweep, folder: str | None = None) -> None:
-        self._folder = sweep.folder_for("tensorboard", folder)
-        self._held: dict[str, Held] = {}
+        super().__init__(sweep.folder_for("tensorboard", folder))
         self._writers: dict[str, Any] = {}
-
-    def held(self) -> Mapping[str, Held]:
-        """See `sweeps.trackers.tracker.Tracker`."""
-        self._held = read_marks(self._folder)
-        return self._held
 
     def start(self, run: TrackedRun) -> None:
         """The params make the run a session of the plugin HParams."""
@@ -39,7 +33,7 @@ class TensorBoard:
         experiment, begin, _ = hparams(params, {MIOU: 0.0})
         texts = [text(f"trial/{name}", content) for name, content in {"phase": run.phase, **run.tags}.items()]
         self._write(run, (experiment, begin, *texts), run.began.timestamp())
-        self._note(run, replace(self._held.get(run.id, Held()), state=RUNNING))
+        self._note(run, state=RUNNING)
 
     def log(self, run: TrackedRun, epochs: Sequence[Epoch]) -> None:
         """Add one scalar for each metric."""
@@ -48,7 +42,7 @@ class TensorBoard:
         for epoch in epochs:
             scalars = [scalar(name, value) for name, value in epoch.values.items()]
             self._write(run, scalars, epoch.at.timestamp(), epoch.number)
-        self._note(run, replace(self._held[run.id], epoch=epochs[-1].number))
+        self._note(run, epoch=epochs[-1].number)
 
     def summarize(self, run: TrackedRun) -> None:
         """Add one scalar for each number, at the last epoch."""
@@ -56,8 +50,8 @@ class TensorBoard:
 
         scalars = [scalar(name, value) for name, value in run.summary.items()]
         self._write(run, scalars, time.time(), run.last_epoch)
-        self._note(run, replace(self._held[run.id], summary=run.summary))
-        if self._held[run.id].state != RUNNING:
+        self._note(run, summary=run.summary)
+        if self._held_of(run).state != RUNNING:
             self._writers.pop(run.id).close()
 
     def end(self, run: TrackedRun) -> None:
@@ -66,7 +60,7 @@ class TensorBoard:
 
         state = text("trial/state", f"{run.state}: {run.reason}" if run.reason else run.state)
         self._write(run, (state, hparams({}, {})[2]), (run.ended or run.began).timestamp())
-        self._note(run, replace(self._held[run.id], state=run.state))
+        self._note(run, state=run.state)
         self._writers.pop(run.id).close()
 
     def close(self) -> None:
@@ -82,6 +76,7 @@ class TensorBoard:
         writer = self._writer(run)
         for summary in summaries:
             writer.write_event(Event(wall_time=at, step=step, summary=summary))
+        writer.flush()
 
     def _writer(self, run: TrackedRun) -> Any:
         """The writer of a run; a new one hides what a driver wrote that was killed before it had noted it.
@@ -93,7 +88,7 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         if run.id not in self._writers:
-            held, folder = self._held.get(run.id), self._folder / run.study / run.id
+            held, folder = self._held.get(run.id), self._mark_folder(run)
             folder.mkdir(parents=True, exist_ok=True)
             number = len(list(folder.glob("events.*")))  # a second file of the same second has another name
             writer = EventsWriter(str(folder / "events"), f".{number:06}")
@@ -103,10 +98,9 @@ class TensorBoard:
             self._writers[run.id] = writer
         return self._writers[run.id]
 
-    def _note(self, run: TrackedRun, held: Held) -> None:
-        self._writers[run.id].flush()
-        self._held[run.id] = held
-        write_mark(self._folder / run.study / run.id, run.id, held)
+    def _mark_folder(self, run: TrackedRun) -> Path:
+        """That of the event files of the run."""
+        return self._marks / run.study / run.id
 
 
 def _plain(value: object) -> bool | int | float | str:

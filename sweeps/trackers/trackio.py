@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sweeps.trackers.marks import read_marks, write_mark
-from sweeps.trackers.tracked_run import RUNNING, Epoch, Held, TrackedRun
+from sweeps.trackers.marks import MarkedTracker
+from sweeps.trackers.tracked_run import RUNNING, Epoch, TrackedRun
 from sweeps.trackers.tracker import TrackedSweep
 
 
-class Trackio:
+class Trackio(MarkedTracker):
     """Writes to Trackio's data base on this machine, or sends to a server of one's own or a Hugging Face Space.
 
     Args:
@@ -26,36 +25,33 @@ class Trackio:
         self, sweep: TrackedSweep, project: str | None = None, server: str | None = None, folder: str | None = None
     ) -> None:
         self._sweep, self._project = sweep, project or sweep.spec.name
-        self._folder = sweep.folder_for("trackio", folder)
-        self._held: dict[str, Held] = {}
+        super().__init__(sweep.folder_for("trackio", folder))
         self._token: str | None = None
         self._client = None if server is None else self._remote(server)
 
-    def held(self) -> Mapping[str, Held]:
-        """See `sweeps.trackers.tracker.Tracker`."""
-        self._held = read_marks(self._folder)
-        return self._held
-
     def start(self, run: TrackedRun) -> None:
         """A run begins with its config."""
-        held = replace(self._held.get(run.id, Held()), state=RUNNING)
-        self._send(run, [self._entry(run, "start", held.epoch, {}, {"state": RUNNING})], held)
+        self._send(run, [self._entry(run, "start", self._held_of(run).epoch, {}, {"state": RUNNING})])
+        self._note(run, state=RUNNING)
 
     def log(self, run: TrackedRun, epochs: Sequence[Epoch]) -> None:
         """Every epoch has an id, under which it is stored once."""
         entries = [self._entry(run, f"epoch-{epoch.number}", epoch.number, dict(epoch.values)) for epoch in epochs]
-        self._send(run, entries, replace(self._held[run.id], epoch=epochs[-1].number))
+        self._send(run, entries)
+        self._note(run, epoch=epochs[-1].number)
 
     def summarize(self, run: TrackedRun) -> None:
         """The summary becomes a part of the config, and a point at the last epoch."""
         key = "-".join(f"{value:g}" for value in run.summary.values())
         entry = self._entry(run, f"summary-{key}", run.last_epoch, dict(run.summary), {"state": run.state})
-        self._send(run, [entry], replace(self._held[run.id], summary=run.summary))
+        self._send(run, [entry])
+        self._note(run, summary=run.summary)
 
     def end(self, run: TrackedRun) -> None:
         """State and reason become a part of the config."""
         entry = self._entry(run, run.state, run.last_epoch, {}, {"state": run.state, "reason": run.reason})
-        self._send(run, [entry], replace(self._held[run.id], state=run.state))
+        self._send(run, [entry])
+        self._note(run, state=run.state)
 
     def close(self) -> None:
         """Nothing waits."""
@@ -81,13 +77,11 @@ class Trackio:
             "log_id": f"{run_id}-{key}",
         }
 
-    def _send(self, run: TrackedRun, entries: list[dict[str, Any]], held: Held) -> None:
+    def _send(self, run: TrackedRun, entries: list[dict[str, Any]]) -> None:
         if self._client is not None:
             self._client.predict(api_name="/bulk_log", logs=entries, hf_token=self._token)
         else:
             self._store(run, entries)
-        self._held[run.id] = held
-        write_mark(self._folder, run.id, held)
 
     def _store(self, run: TrackedRun, entries: list[dict[str, Any]]) -> None:
         from trackio.sqlite_storage import SQLiteStorage

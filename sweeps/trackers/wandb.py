@@ -1,19 +1,18 @@
 """Weights & Biases: a sweep is a project, a study a group, and a trial a run."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-from sweeps.trackers.marks import read_marks, write_mark
-from sweeps.trackers.tracked_run import INTERRUPTED, PAUSED, RUNNING, Epoch, Held, TrackedRun
+from sweeps.trackers.marks import MarkedTracker
+from sweeps.trackers.tracked_run import INTERRUPTED, PAUSED, RUNNING, Epoch, TrackedRun
 from sweeps.trackers.tracker import TrackedSweep
 
 _FINISH_S = 8.0
 """Seconds in which a run may be uploaded when it ends."""
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(MarkedTracker):
     """Sends to wandb.ai or a server of one's own, or writes a folder for `wandb sync` with `mode: offline`.
 
     The key is in WANDB_API_KEY, or in the settings that `wandb login` has written.
@@ -36,39 +35,34 @@ class WeightsAndBiases:
     ) -> None:
         self._sweep, self._project, self._entity, self._mode = sweep, project or sweep.spec.name, entity, mode
         self._folder = sweep.folder_for("wandb", folder)
+        super().__init__(self._folder / "held")
         self._open: dict[str, Any] = {}
-        self._held: dict[str, Held] = {}
-
-    def held(self) -> Mapping[str, Held]:
-        """See `sweeps.trackers.tracker.Tracker`."""
-        self._held = read_marks(self._marks)
-        return self._held
 
     def start(self, run: TrackedRun) -> None:
         """Begin the run, or go on with the one of its id."""
         self._opened(run)
-        self._note(run, replace(self._held.get(run.id, Held()), state=RUNNING))
+        self._note(run, state=RUNNING)
 
     def log(self, run: TrackedRun, epochs: Sequence[Epoch]) -> None:
         """A step is an epoch; a step that a killed driver has sent before is not counted again."""
         opened = self._opened(run)
         for epoch in epochs:
             opened.log(dict(epoch.values), step=epoch.number)
-        self._note(run, replace(self._held[run.id], epoch=epochs[-1].number))
+        self._note(run, epoch=epochs[-1].number)
 
     def summarize(self, run: TrackedRun) -> None:
         """The summary of the run."""
         opened = self._opened(run)
         opened.summary.update(dict(run.summary))
-        self._note(run, replace(self._held[run.id], summary=run.summary))
-        if self._held[run.id].state != RUNNING:
+        self._note(run, summary=run.summary)
+        if self._held_of(run).state != RUNNING:
             self._finish(run)
 
     def end(self, run: TrackedRun) -> None:
         """State and reason are in the summary; a run that is not complete or pruned ends with an error."""
         opened = self._opened(run)
         opened.summary.update({"state": run.state, "reason": run.reason})
-        self._note(run, replace(self._held[run.id], state=run.state))
+        self._note(run, state=run.state)
         self._finish(run)
 
     def close(self) -> None:
@@ -118,11 +112,3 @@ class WeightsAndBiases:
             )
             sys.exit, sys.excepthook = hooks  # which W&B replaces
         return self._open[run.id]
-
-    @property
-    def _marks(self) -> Any:
-        return self._folder / "held"
-
-    def _note(self, run: TrackedRun, held: Held) -> None:
-        self._held[run.id] = held
-        write_mark(self._marks, run.id, held)

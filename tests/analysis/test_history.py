@@ -1,9 +1,10 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.search.history import incumbents, learning_curves, responses, spending
+from analysis.search.history import incumbents, learning_curves, responses, spending, thinned
 from analysis.tables.ranges import crowded_edges, distance, edges
 
 
@@ -112,3 +113,10 @@ def test_curves_and_responses_are_of_the_search_and_the_fresh_seeds(sweep):
     sweep.rows["params"].append({"sweep_id": "s1", "trial_id": "cwd-0", **fixed})
     assert final not in set(learning_curves(sweep.tables())["trial_id"])
     assert set(responses(sweep.tables())["name"]) == {"optimizer.lr", "act"}
+
+
+def test_a_thinned_curve_keeps_its_first_and_its_last_row():
+    rows = pd.DataFrame({"epoch": range(1, 51)})
+    kept = list(thinned(rows, 40)["epoch"])
+    assert (kept[0], kept[-1], len(kept), len(set(kept))) == (1, 50, 40, 40)
+    assert thinned(rows, 50) is rows

@@ -11,6 +11,7 @@ import urllib.request
 from dataclasses import replace
 
 import pytest
+from sweep_command import NETWORK, Command, streets
 
 from sweeps.launch.inline import run_inline
 from sweeps.ledger.read_state import read_state
@@ -311,3 +312,36 @@ def test_a_server_of_trackio(fake, tmp_path, trackio_folder, free_port, monkeypa
     finally:
         server.terminate()
         server.wait(20)
+
+
+@pytest.mark.slow
+def test_tensorboard_has_each_epoch_once_after_real_kills(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    spec = {
+        "name": "killed",
+        "data": streets(8, 4),
+        "student": NETWORK,
+        "train": {"epochs": 12, "batch_size": 4, "evaluate_every": 1},
+        "space": {"optimizer.lr": {"low": 0.001, "high": 0.1, "log": True}},
+        "studies": ["none"],
+        "budget": {"trials": 2},
+        "confirm": {"top": 1, "seeds": 2},
+        "trackers": ["tensorboard"],
+    }
+    sweep = tmp_path / "sweep"
+    command = Command(tmp_path, spec, str(sweep), inline=True)
+    for records in (12, 40):  # in the middle of a trial
+        command.kill_after(records)
+    command.finish()
+    state = read_state(sweep).state
+    expected = curves(state)
+    assert sum(len(curve) for curve in expected.values()) == 4 * 12
+    shown = {}
+    for folder in sorted((sweep / "trackers/tensorboard").glob("*/*")):
+        events = EventAccumulator(str(folder)).Reload().Scalars("miou")
+        steps = [event.step for event in events]
+        assert steps == sorted(set(steps)), "each epoch once"
+        shown[folder.name.rpartition("-")[0]] = {event.step: pytest.approx(event.value, abs=1e-6) for event in events}
+    assert shown == expected
+    assert len(list((sweep / "trackers/tensorboard").rglob("events.*"))) > len(shown), "no trial was resumed"

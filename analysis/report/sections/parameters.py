@@ -5,8 +5,11 @@ from analysis.formats import count
 from analysis.report import html as page
 from analysis.report.findings import Findings
 from analysis.report.slices import slices
+from analysis.search.history import thinned
 from analysis.search.importance import FEWEST, cautions, importance, isolation, searched
 
+_MOST_DOTS, _FEWEST_DOTS = 1000, 20
+"""Dots that are drawn in all figures of single parameters together at most, and in one at least."""
 _REPLICATES = 8
 """Of bootstraps: few, since a forest takes a second."""
 
@@ -18,6 +21,8 @@ def section(findings: Findings) -> str:
 
 def _importance(findings: Findings) -> str:
     few, warned, parts = [], [], []
+    studies = findings.responses.groupby("study")["name"].nunique()
+    most = max(_FEWEST_DOTS, _MOST_DOTS // max(1, int(studies.sum())))
     for study in findings.comparison["study"]:
         configs, space = searched(findings.tables, study)
         if len(configs) < FEWEST:
@@ -34,7 +39,7 @@ def _importance(findings: Findings) -> str:
         )
         drawing = importance_plots.importance(frame).draw()
         parts.append(page.figure(drawing, f"Which parameters of {study} moved the score.", rest))
-        parts.append(_isolation(findings, study, list(dict.fromkeys(frame["name"]))))
+        parts.append(_isolation(findings, study, list(dict.fromkeys(frame["name"])), most))
     if few:
         warned.insert(
             0,
@@ -44,15 +49,19 @@ def _importance(findings: Findings) -> str:
     return "".join(f'<p class="aside">{page.prose(sentence)}</p>' for sentence in warned) + "".join(parts)
 
 
-def _isolation(findings: Findings, study: str, names: list[str]) -> str:
-    dots = findings.responses
-    drawn = []
+def _isolation(findings: Findings, study: str, names: list[str], most: int) -> str:
+    """What each part of a range reached; at most so many configs are dots, the best of all among them."""
+    dots = findings.responses.sort_values("score", ascending=False, kind="stable")
+    drawn, partly = [], ""
     for name in names:
         mine = dots[(dots["study"] == study) & (dots["name"] == name)]
-        drawing = importance_plots.isolation(isolation(findings.tables, study, name), mine, bool(mine["log"].any()))
+        if len(mine) > most:
+            partly = " Where not all configs are dots, those drawn are spread evenly over the order of their scores."
+        buckets = isolation(findings.tables, study, name)
+        drawing = importance_plots.isolation(buckets, thinned(mine, most), bool(mine["log"].any()))
         drawn.append(f"<div><h3><code>{page.escape(name)}</code></h3>{drawing.draw()}</div>")
     rest = (
         "Thin: the best of each part of the range, which grows with the number of configs in it; thick: the upper "
-        "quartile; all other parameters as they came."
+        f"quartile; all other parameters as they came.{partly}"
     )
     return page.figure(f'<div class="grid">{"".join(drawn)}</div>', f"How good {study} gets where.", rest)
