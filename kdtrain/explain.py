@@ -20,6 +20,9 @@ _PYTHON_ONLY = re.compile(
 )
 """What pydantic adds for readers of Python code."""
 
+_FEW = 6
+"""Fields of a section that a sentence names."""
+
 _ROOT = Path(__file__).resolve().parents[1]
 _FOLDERS = (
     *(_ROOT / package for package in ("kdtrain", "sweeps", "analysis")),
@@ -99,21 +102,59 @@ def _first_mistake(error: "ValidationError", model: "type[BaseModel]") -> tuple[
         text = "is required"
     elif first["type"] not in ("value_error", "assertion_error"):
         text = _PYTHON_ONLY.sub("", text)
-        text = f"{text[0].lower()}{text[1:]}, got {_short(first['input'])}"
+        text = f"{text[0].lower()}{text[1:]}, got {short(first['input'])}"
         for python, plain in _PLAIN_WORDS.items():
             text = text.replace(python, plain, 1)
         if first["type"] in ("too_short", "too_long"):
             text = re.sub(r"^\w+ should", "should", text)
+        if first["input"] is None:
+            text += _instead_of_null(model, loc)
     if loc and loc[-1] == "[key]":
         loc, text = loc[:-1], re.sub("^input should", "the key should", text)
     return tuple(_walk(model, loc)[1]), text
+
+
+def _instead_of_null(model: "type[BaseModel]", loc: Sequence[Any]) -> str:
+    """The end of a sentence: what to write in place of null; empty where nothing can be said."""
+    keys, path = _walk(model, loc)
+    ways = [] if _is_required(model, path) else ["leave it out to take its default"]
+    if off := _off(_at(model, path)):
+        ways.append(f"write {off}")
+    if keys:
+        ways.append(f"give some of its fields ({', '.join(keys[:_FEW])}{', ...' * (len(keys) > _FEW)})")
+    return f"; {', or '.join(ways)}" if ways else ""
+
+
+def _off(annotation: Any) -> str:
+    """What a section of this type is written as to turn it off, from its class attribute `OFF`; empty without one."""
+    if _is_model(annotation):
+        return str(getattr(annotation, "OFF", ""))
+    return next(filter(None, map(_off, get_args(annotation))), "")
+
+
+def _is_required(model: "type[BaseModel]", path: Sequence[Any]) -> bool:
+    """Whether a place must have a value: a field without default, or an item of a list or mapping."""
+    holder = _at(model, path[:-1])
+    field = holder.model_fields.get(str(path[-1])) if path and _is_model(holder) else None
+    return field is None or field.is_required()
+
+
+def _at(annotation: Any, path: Sequence[Any]) -> Any:
+    """The type of a place in a config, as far as its fields lead to one; else None."""
+    if get_origin(annotation) is Annotated:
+        return _at(get_args(annotation)[0], path)
+    if not path:
+        return annotation
+    field = annotation.model_fields.get(str(path[0])) if _is_model(annotation) else None
+    return None if field is None else _at(field.annotation, path[1:])
 
 
 def _dotted(*parts: Any) -> str:
     return ".".join(str(part) for part in parts if part != "")
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as YAML writes it, cut off where it is long."""
     text = str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -9,7 +9,7 @@ from kdtrain import foreign
 from kdtrain.data.data_set import DataSet
 from kdtrain.data.registry import DATA_SETS
 from kdtrain.errors import InputError
-from kdtrain.explain import explained
+from kdtrain.explain import explained, short
 
 
 def find_data(name: str) -> type[DataSet]:
@@ -37,7 +37,9 @@ def parse_data(value: Mapping[str, object] | DataSet) -> DataSet:
         return value
     name = value.get("name") if isinstance(value, Mapping) else None
     if not isinstance(name, str):
-        raise InputError(f"a data set is a mapping with the key name, one of {', '.join(DATA_SETS)}, got {value!r}")
+        raise InputError(
+            f"a data set is a mapping with the key name, one of {', '.join(DATA_SETS)}, got {short(value)}"
+        )
     data_set = find_data(name)
     try:
         return data_set.model_validate(value)

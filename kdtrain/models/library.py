@@ -45,20 +45,7 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
     Raises:
         InputError: If there is no such architecture or encoder, or the weights do not fit.
     """
-    architecture = ARCHITECTURES.get(network.arch)
-    if architecture is None:
-        raise InputError(
-            "arch: must be an architecture of segmentation-models-pytorch or package.module:function, "
-            f"got {network.arch!r}{did_you_mean(network.arch, ARCHITECTURES)}"
-        )
-    timm_name = network.encoder.removeprefix("tu-")
-    of_timm = network.encoder != timm_name and timm.is_model(timm_name.split(".")[0])
-    if network.encoder not in smp_encoders and not of_timm:
-        names = [*smp_encoders, *(f"tu-{name}" for name in timm.list_models())]
-        raise InputError(
-            "encoder: must be an encoder of segmentation-models-pytorch or tu-<name> of timm, "
-            f"got {network.encoder!r}{did_you_mean(network.encoder, names)}"
-        )
+    architecture = find_architecture(network.arch, network.encoder)
     _check_options(network, architecture)
     from_library: str | None = None
     file: Path | None = None
@@ -76,10 +63,11 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
             **network.options,
         )
     except OSError as error:
+        name = network.encoder.removeprefix("tu-")
         raise InputError(
-            f"weights: the library's weights of {network.encoder} could not be fetched "
-            f"({type(error).__name__}); put them as {timm_name}.safetensors into a folder and name it by "
-            "--weights or KDSWEEP_WEIGHTS, or use weights: none"
+            f"weights: the library's weights of {network.encoder} could not be fetched ({type(error).__name__}); put "
+            f"them as {name}.safetensors into a folder and name it by --weights or KDSWEEP_WEIGHTS, or use "
+            "weights: none"
         ) from error
     except Exception as error:
         raise InputError(
@@ -94,6 +82,29 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
     divisor = _LARGEST_STRIDE if net.requires_divisible_input_shape else 1
     _drop_upsampling(net)
     return TappedNetwork(net, network.mean, network.std, divisor)
+
+
+def find_architecture(arch: str, encoder: str) -> type[nn.Module]:
+    """The class of an architecture, after a look whether it and its encoder exist.
+
+    Raises:
+        InputError: If one of them does not, with names like it.
+    """
+    architecture = ARCHITECTURES.get(arch)
+    if architecture is None:
+        raise InputError(
+            "arch: must be an architecture of segmentation-models-pytorch or package.module:function, "
+            f"got {arch!r}{did_you_mean(arch, ARCHITECTURES)}"
+        )
+    timm_name = encoder.removeprefix("tu-")
+    of_timm = encoder != timm_name and timm.is_model(timm_name.split(".")[0])
+    if encoder not in smp_encoders and not of_timm:
+        names = [*smp_encoders, *(f"tu-{name}" for name in timm.list_models())]
+        raise InputError(
+            "encoder: must be an encoder of segmentation-models-pytorch or tu-<name> of timm, "
+            f"got {encoder!r}{did_you_mean(encoder, names)}"
+        )
+    return architecture
 
 
 def _check_options(network: Network, architecture: type[nn.Module]) -> None:

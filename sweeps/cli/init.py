@@ -14,7 +14,7 @@ from sweeps.show.commands import next_command
 
 _HUB = ("huggingface.co", 443)
 """Where the weights of encoders come from."""
-_HOURS = (1e-3, 1e5)
+_HOURS = (1e-3, 1e4)
 """The fewest and the most that a sweep may take."""
 _STUDENT = "DeepLabV3Plus/tu-mobilenetv3_small_100"
 
@@ -79,6 +79,7 @@ def init(
     arch, _, encoder = network.partition("/")
     if not arch or not encoder:
         raise InputError(f"--student: must be ARCH/ENCODER, such as {_STUDENT}, got {network}")
+    _check_student(arch, encoder)
     teacher = _answer("--teacher", teacher, "Teacher: a teacher folder, or fit", "fit")
     hours = float(_answer("--hours", hours, "Hours that the sweep may take", 8.0))
     check_number("--hours", hours, *_HOURS)  # also where it was typed
@@ -92,13 +93,16 @@ def init(
         arch=arch,
         encoder=encoder,
         pretrained=_weights_are_there() if pretrained is None else pretrained,
-        studies=tuple(name.strip() for name in studies.split(",")) if studies else STUDIES,
+        studies=STUDIES if studies is None else tuple(name.strip() for name in studies.split(",")),
         hours=hours,
         gpus=_gpus() if gpus is None else gpus,
         cores=os.cpu_count() or 1,
     )
     text = spec_text(answers)
-    parse_spec(parse_yaml(text, str(spec_file)))
+    try:
+        parse_spec(parse_yaml(text, str(spec_file)))
+    except InputError as error:
+        raise InputError(f"--{error}" if str(error).startswith("studies") else str(error)) from None
     with spec_file.open("x", encoding="utf-8") as file:
         file.write(text)
     spent = effort(answers)
@@ -109,6 +113,17 @@ def init(
     )
     console.print(f"wrote {spec_file}; next, check it and measure what it costs:")
     console.print(f"  {next_command('plan', spec_file, data=found.root)}")
+
+
+def _check_student(arch: str, encoder: str) -> None:
+    """Raise InputError if the library has no such architecture or encoder."""
+    console.print(f"looking for {arch} and {encoder} in segmentation-models-pytorch and timm")
+    from kdtrain.models.library import find_architecture  # takes seconds to import
+
+    try:
+        find_architecture(arch, encoder)
+    except InputError as error:
+        raise InputError(f"--student: {error}") from None
 
 
 def _answer(option: str, given: Any, question: str, default: Any = None) -> Any:

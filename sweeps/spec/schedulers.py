@@ -17,6 +17,7 @@ Mode = Literal["stop", "pause"]
 class NoScheduler(Strict):
     """Every trial is trained to its end. `grace` and `factor`, which earlier versions wrote, have no effect."""
 
+    OFF: ClassVar[str] = "{name: none} to stop no trial early"
     audit: ClassVar[float] = 0.0
     name: Literal["none"] = "none"
     grace: Count = Field(default=1, ge=1)

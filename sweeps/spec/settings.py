@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -139,6 +139,7 @@ class Score(Strict):
 class Confirm(Strict):
     """Re-training of the best configs of every study on seeds that the search never saw, in rounds that halve them."""
 
+    OFF: ClassVar[str] = "{top: 0, seeds: 0} to train nothing on fresh seeds"
     top: Count = Field(default=2, ge=0)
     """Configs per study that enter the first round."""
     seeds: Annotated[int | tuple[int, int], BeforeValidator(_seeds)] = 3
@@ -241,6 +242,7 @@ class Resources(Strict):
 class ReplaySettings(Strict):
     """The store of samples and teacher outputs that are recorded once and replayed in every trial."""
 
+    OFF: ClassVar[str] = "{gigabytes: 0} to record nothing"
     gigabytes: float = Field(default=20.0, ge=0)
     """Its size on a node at most, in the node's cache; 0 records nothing."""
 

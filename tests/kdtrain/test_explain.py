@@ -1,4 +1,4 @@
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field, ValidationError
@@ -17,6 +17,12 @@ class Dog(Strict):
     barks: bool = True
 
 
+class Door(Strict):
+    OFF: ClassVar[str] = "{lock: false} to leave it open"
+    lock: bool = True
+    lamp: str
+
+
 class Shelf(Strict):
     books: tuple[str, ...] = Field(default=("a", "b"), min_length=2, max_length=3)
     cats: dict[str, Cat] = {}
@@ -24,6 +30,7 @@ class Shelf(Strict):
     owner: Cat = Cat()
     height: float = 1
     closed: bool = False
+    door: Door = Door(lamp="on")
 
 
 class House(Strict):
@@ -65,7 +72,18 @@ def test_one_sentence_with_the_field_as_it_was_written(content, expected):
         ({"books": list("abcd")}, "books: should have at most 3 items, got ['a', 'b', 'c', 'd']"),
         ({"books": "a"}, "books: input should be a list, got 'a'"),
         ({"cats": 1}, "cats: input should be a mapping, got 1"),
-        ({"owner": None}, "owner: input should be a mapping, got null"),
+        (
+            {"owner": None},
+            "owner: input should be a mapping, got null; leave it out to take its default, or give some of its fields "
+            "(name, whiskers)",
+        ),
+        (
+            {"door": None},
+            "door: input should be a mapping, got null; leave it out to take its default, or write {lock: false} to "
+            "leave it open, or give some of its fields (lock, lamp)",
+        ),
+        ({"door": {"lamp": None}}, "door.lamp: input should be a valid string, got null"),
+        ({"height": None}, "height: input should be a valid number, got null; leave it out to take its default"),
         ({"lamp": "x"}, "lamp: input should be a mapping, got 'x'"),
         ({"cats": {"a": {"whiskers": "many"}}}, "cats.a.whiskers: input should be a valid integer, got 'many'"),
         ({"cats": {1: {}}}, "cats.1: the key should be a valid string, got 1"),

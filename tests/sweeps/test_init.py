@@ -71,7 +71,17 @@ def test_a_wrong_typed_student_is_named(tmp_path, monkeypatch, capsys):
         (["new.yaml", "--data", ".", "--hours", "0.001", "--no-pretrained"], "--hours: must be at least"),
         (["new.yaml", "--data", ".", "--hours", "nan", "--no-pretrained"], "--hours: must be a number from"),
         (["new.yaml", "--data", ".", "--hours", "-1", "--no-pretrained"], "--hours: must be a number from"),
-        (["new.yaml", "--data", ".", "--studies", "none,cwdd", *INIT], "unknown method 'cwdd'"),
+        (["new.yaml", "--data", ".", "--studies", "none,cwdd", *INIT], "--studies.1: unknown method 'cwdd'"),
+        (["new.yaml", "--data", ".", "--studies", "", *INIT], "--studies"),
+        (["new.yaml", "--data", ".", "--student", "Unet/resnet1", *INIT], "got 'resnet1'; did you mean resnet18?"),
+        (["new.yaml", "--data", ".", "--student", "Unett/resnet18", *INIT], "got 'Unett'; did you mean Unet?"),
+        (
+            ["new.yaml", "--data", ".", "--student", "Unet/tu-resnet1", *INIT],
+            "got 'tu-resnet1'; did you mean tu-resnet",
+        ),
+        (["new.yaml", "--data", ".", "--hours", "99999", "--no-pretrained"], "--hours: must be a number from"),
+        (["new.yaml", "--data", "images/..", "--teacher", "nowhere", *INIT], "--teacher: nowhere is not a teacher"),
+        (["new.yaml", "--data", "empty", *INIT], "which lacks images"),
         (["nowhere/new.yaml", "--data", "."], "there is no folder"),
         (["new.yaml", "--data", "nothing"], "there is no folder"),
     ],
@@ -80,6 +90,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path, monkeypatch, caps
     fill(tmp_path, "images", "labels")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.yaml").write_text("mine")
+    (tmp_path / "empty").mkdir()
     code, _, err = called(monkeypatch, capsys, "init", *words)
     assert code == 2
     assert part in err
