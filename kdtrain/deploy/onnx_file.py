@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -89,9 +89,7 @@ def compare(file: Path, module: Deployed, images: Sequence[Tensor]) -> Agreement
     Raises:
         InputError: If they differ by more than the tolerance.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = session_of(file)
     furthest, same, pixels = 0.0, 0, 0
     is_class = module.inside.output == "classes"
     for batch in images:
@@ -116,6 +114,13 @@ def compare(file: Path, module: Deployed, images: Sequence[Tensor]) -> Agreement
             f"and logits differ by up to {furthest:.1e} of the largest (allowed: {TOLERANCE:g}); nothing was written"
         )
     return agreement
+
+
+def session_of(file: Path) -> Any:
+    """An ONNX file, ready to run on the CPU."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
 
 @contextmanager

@@ -24,19 +24,20 @@ from kdtrain.published import Published, is_published, read_published
 from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import ModelCard, import_model, load_model, make_ensemble, read_card, write_card
 from sweeps.spec.spec import is_spec
+from sweeps.spec.strict_yaml import read_mapping
 
 
-class _Measured(Strict):
+class MeasuredOn(Strict):
     """On what a teacher is measured."""
 
     data: DataConfig
     eval_scale: float = Field(default=1.0, gt=0)
 
 
-_Content = TypeVar("_Content", bound=_Measured)
+_Content = TypeVar("_Content", bound=MeasuredOn)
 
 
-class ImportSettings(_Measured):
+class ImportSettings(MeasuredOn):
     """What must be known of weights that were trained elsewhere."""
 
     network: Network | None = None
@@ -147,7 +148,7 @@ def ensemble_teacher(
     """
     if content is None:
         return make_ensemble(members, folder, average, temperature, flip)
-    measured = _parsed(_Measured, content, spec)
+    measured = _parsed(MeasuredOn, content, spec)
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
     classes = read_card(members[0]).classes
     if classes != tuple(images.classes):
@@ -157,6 +158,16 @@ def ensemble_teacher(
         )
     make_ensemble(members, folder, average, temperature, flip)
     return _measure(folder, images, measured.eval_scale)
+
+
+def measured_on(file: Path) -> DataConfig:
+    """The data that a YAML file with `data`, or the spec of a sweep, names.
+
+    Raises:
+        InputError: If it names none.
+    """
+    content = {name: value for name, value in read_mapping(file).items() if name == "data"}
+    return _parsed(MeasuredOn, content, str(file)).data
 
 
 def _parsed(kind: type[_Content], content: Mapping[str, Any], file: str) -> _Content:

@@ -4,17 +4,20 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from called_command import called
 from PIL import Image
 
+from kdtrain.data import open_role, parse_data
+from kdtrain.data.streets import CLASSES as STREETS
 from kdtrain.deploy import onnx_file
 from kdtrain.deploy.deployed import Deployed, Inside, ready
 from kdtrain.deploy.label_maps import resized
 from kdtrain.errors import InputError
-from kdtrain.loop.evaluate import predict
+from kdtrain.loop.evaluate import evaluate, load_batch, predict
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import save_model
 
@@ -65,6 +68,62 @@ def test_the_file_gives_the_classes_of_evaluation_for_any_batch_and_its_card_say
     assert card["miou"] == 0.5
     assert card["compared_with_torch"]["images"] == 2
     assert world("--size", 60, 90, "--out", "s.onnx")[0] == 2  # it exists
+
+
+@pytest.mark.slow
+def test_int8_is_calibrated_on_images_and_measured_beside_floats(world):
+    data = {"name": "streets", "size": [32, 64], "counts": {"train": 1, "select": 3, "test": 1}}
+    network_of_ten = build_network(NETWORK, 10, seed=3).eval()
+    facts = {"network": NETWORK, "classes": STREETS, "trained_on": "streets", "miou": 0.5, "role": "select"}
+    save_model(Path("trained/student"), network_of_ten.net, facts)
+    Path("data.yaml").write_text(json.dumps({"data": data}))
+    options = ("--size", 32, 64, "--images", "photos", "--spec", "data.yaml", "--out", "s.onnx")
+    code, said, errors = world(*options, "--int8")
+    assert (code, errors) == (0, "")
+    card = json.loads(Path("s.json").read_text())
+    assert card["int8"]["calibrated_on"] == 2
+    images = open_role(parse_data(data), "select", None, Path("cache"))
+    floats = evaluate(network_of_ten.logits, images, "select", 1, 1.0, torch.device("cpu")).miou
+    assert card["measured"]["miou"] == pytest.approx(floats, abs=1e-3)
+    model = onnx.load("s.onnx")
+    kinds = {initializer.data_type for initializer in model.graph.initializer if np.prod(initializer.dims) > 1000}
+    assert kinds == {onnx.TensorProto.INT8}, "the weights of convolutions are integers"
+    session = onnxruntime.InferenceSession("s.onnx", providers=["CPUExecutionProvider"])
+    ours = np.stack(
+        [session.run(None, {"images": load_batch(images, [i], torch.device("cpu"))[0].numpy()})[0][0] for i in range(3)]
+    )
+    labels = np.stack([images.get(i)[1] for i in range(3)])
+    assert card["int8"]["miou"] == pytest.approx(miou_of(ours, labels), abs=1e-6)
+    assert "points less" in said
+
+
+def miou_of(predicted, labels):
+    """The mean IoU over classes that are there in either, by its definition."""
+    known = labels != 255
+    ious = []
+    for each in range(10):
+        both = ((predicted == each) & (labels == each) & known).sum()
+        either = (((predicted == each) | (labels == each)) & known).sum()
+        if either:
+            ious.append(both / either)
+    return np.mean(ious)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--int8",), "--int8: needs --images"),
+        (("--int8", "--images", "photos", "--no-normalize"), "--int8: needs --images"),
+        (("--spec", "data.yaml"), "its images are 32 x 64, so a file of --size 48 64 cannot be measured"),
+        (("--spec", "none.yaml"), "none.yaml"),
+    ],
+)
+def test_what_int8_needs_is_said(world, words, error):
+    data = {"name": "streets", "size": [32, 64], "counts": {"train": 1, "select": 1, "test": 1}}
+    Path("data.yaml").write_text(json.dumps({"data": data}))
+    code, _, said = world("--size", 48, 64, *words)
+    assert code == 2
+    assert error in said
 
 
 @pytest.mark.slow
