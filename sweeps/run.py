@@ -219,13 +219,14 @@ def _place(
         yield Place(in_process, run_here, perform_here, measure_here(stop))
         return
     from sweeps.launch.calibrate import measure_on_ray
-    from sweeps.launch.cluster import check_resources, cluster
+    from sweeps.launch.cluster import check_resources, cluster, cluster_line
     from sweeps.launch.nodes import check_nodes
     from sweeps.launch.rehearse import rehearse_on_ray
     from sweeps.launch.sharing import sharing_gpus
     from sweeps.launch.tune import fit_on_ray, run_on_ray
 
     with sharing_gpus(spec.resources, address is None, sweep.notice), cluster(address, stop, sweep.notice):
+        sweep.notice(cluster_line())
         check_resources(spec.resources, on_this_machine=address is None)
         if address is not None:
             check_nodes(sweep, sweep.notice)

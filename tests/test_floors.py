@@ -18,7 +18,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "cli",
         "__init__",
         "sweep",
-        "hours run",
+        "hours machine_facts run",
         "plan",
         "cost",
         "check study_plan",

@@ -107,6 +107,18 @@ def find_architecture(arch: str, encoder: str) -> type[nn.Module]:
     return architecture
 
 
+def hub_repository(encoder: str) -> str | None:
+    """The repository of a hub from which the library takes the weights of an encoder; None if it publishes none."""
+    if (settings := smp_encoders.get(encoder)) is not None:
+        repository: str | None = settings["pretrained_settings"].get("imagenet", {}).get("repo_id")
+        return repository
+    try:
+        published = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
+    except RuntimeError:  # an unknown tag, which building the network reports
+        return None
+    return None if published is None else str(published.hf_hub_id or published.url or "") or None
+
+
 def _check_options(network: Network, architecture: type[nn.Module]) -> None:
     """Refuse options that nothing reads: the library hands them on to its encoders, and only those of timm take any."""
     if network.encoder.startswith(("tu-", "timm-")):

@@ -1,5 +1,6 @@
 """The command `kdsweep plan`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,6 +62,7 @@ def plan(
     from sweeps.driver.growth import as_begun, check_begun
     from sweeps.hours import hour_lines, price_of, study_hours, trials_at_a_time
     from sweeps.ledger.state import SweepState
+    from sweeps.machine_facts import machine_lines
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
     from sweeps.show.counter import class_counter
@@ -73,11 +75,13 @@ def plan(
     with class_counter(console) as seen:
         made = make_plan(spec, machine, seen)
     console.print(made.render())
-    for line in seeds:
-        console.print(line, markup=False)
 
     def say(line: str) -> None:
         console.print(line, markup=False)
+
+    place = Path.cwd() if folder is None else Store(folder).local
+    for line in (*machine_lines(spec, made, machine, place), *seeds):
+        say(line)
 
     if not rehearsal:
         for line in hour_lines((), 1, cost, "--no-rehearsal takes no step"):

@@ -12,6 +12,7 @@ from types import FrameType
 import ray
 from ray._private import ray_constants, services
 
+from analysis.formats import plural
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from sweeps.attempt.signals import Interrupted, StopRequest
@@ -89,6 +90,13 @@ def on_loopback() -> Iterator[None]:
             del os.environ[_LOOPBACK]
         else:
             os.environ[_LOOPBACK] = before
+
+
+def cluster_line() -> str:
+    """What the connected cluster has, in words."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (int(sum(node.get(name, 0) for node in nodes)) for name in ("CPU", "GPU"))
+    return f"Ray answers: {plural(len(nodes), 'node')} with {plural(cpus, 'CPU')} and {plural(gpus, 'GPU')}"
 
 
 def check_resources(resources: Resources, on_this_machine: bool) -> None:
