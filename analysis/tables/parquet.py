@@ -6,6 +6,7 @@ SHA-256 stands right before it, where readers of Parquet do not look.
 
 import hashlib
 import io
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ _MARK = b"KDSWEEP1"
 _SEAL_LENGTH = len(_MARK) + hashlib.sha256().digest_size
 _END = 8
 """Bytes behind the footer: its length, and `PAR1`."""
+_ROWS = 2**20
+"""Rows of a row group."""
 
 
 def to_bytes(table: pa.Table, source: str | None = None) -> bytes:
@@ -25,14 +28,40 @@ def to_bytes(table: pa.Table, source: str | None = None) -> bytes:
         table: The rows.
         source: What they were made from, for `source_of`.
     """
+    return parts_to_bytes(table.schema, [table], source)
+
+
+def parts_to_bytes(schema: pa.Schema, parts: Iterable[pa.Table], source: str | None = None) -> bytes:
+    """The file of a table that comes in parts, which are never in memory together; the same bytes as in one part.
+
+    Args:
+        schema: Of every part.
+        parts: The rows.
+        source: As in `to_bytes`.
+    """
     if source is not None:
-        table = table.replace_schema_metadata({_SOURCE: source})
+        schema = schema.with_metadata({_SOURCE: source})
     file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd", write_page_checksum=True, write_page_index=False)
+    options = {"compression": "zstd", "write_page_checksum": True, "write_page_index": False}
+    with pq.ParquetWriter(file, schema, **options) as writer:
+        for group in _row_groups(schema, parts):
+            writer.write_table(group, _ROWS)
     content = file.getvalue()
     start = len(content) - _END - int.from_bytes(content[-_END:-4], "little")
     footer = content[start:]
     return content[:start] + _MARK + hashlib.sha256(footer).digest() + footer
+
+
+def _row_groups(schema: pa.Schema, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows in groups of `_ROWS`, the last one shorter; one without a row if there are none."""
+    rest, is_begun = schema.empty_table(), False
+    for part in parts:
+        rest = pa.concat_tables([rest, part.replace_schema_metadata(schema.metadata)])
+        while rest.num_rows >= _ROWS:
+            yield rest.slice(0, _ROWS)
+            rest, is_begun = rest.slice(_ROWS), True
+    if rest.num_rows or not is_begun:
+        yield rest
 
 
 def open_file(file: Any) -> pq.ParquetFile:

@@ -1,14 +1,18 @@
 """The tables of evaluations and of their confusion matrices, of which one at a time is unpacked."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from analysis.tables.files import arrow_table
 from analysis.tables.schemas import SCHEMAS
 from kdtrain.loop.evaluation import Evaluation
 from sweeps.ledger.trial_record import TrialRecord
+
+_TRIALS = 100
+"""Trials of a part of the table of confusion matrices."""
 
 
 def evaluation_rows(sweep_id: str, trials: Iterable[TrialRecord]) -> Iterator[dict[str, object]]:
@@ -47,6 +51,12 @@ def confusion_columns(sweep_id: str, trials: Iterable[TrialRecord]) -> dict[str,
         for name, value in values.items():
             chunks[name].append(value.cast(schema.field(name).type))
     return {name: pa.chunked_array(chunks[name], schema.field(name).type) for name in schema.names}
+
+
+def confusion_parts(sweep_id: str, trials: Sequence[TrialRecord]) -> Iterator[pa.Table]:
+    """The same table in parts, each of some trials."""
+    for first in range(0, len(trials), _TRIALS):
+        yield arrow_table("confusion", confusion_columns(sweep_id, trials[first : first + _TRIALS]))
 
 
 def _evaluations(trials: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, Evaluation]]:

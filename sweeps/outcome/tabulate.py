@@ -15,6 +15,7 @@ from analysis.selection.select import select
 from analysis.tables import metric_names, parquet, scores
 from analysis.tables.files import Rows, arrow_table
 from analysis.tables.folder import FOLDER
+from analysis.tables.schemas import SCHEMAS
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from kdtrain.methods import get_method
@@ -28,7 +29,7 @@ from sweeps.ledger.trial_state import Phase
 from sweeps.outcome.audit_rows import audit_rows
 from sweeps.outcome.code_columns import code_columns
 from sweeps.outcome.cost_rows import cost_rows
-from sweeps.outcome.evaluation_rows import confusion_columns, evaluation_rows
+from sweeps.outcome.evaluation_rows import confusion_columns, confusion_parts, evaluation_rows
 from sweeps.outcome.loaded import load_with_extent
 from sweeps.outcome.pull_rows import pull_rows, ratios_of, weights_of_pulls
 from sweeps.spec.controls import control_kinds
@@ -61,11 +62,14 @@ def write_tables(sweep: Store | Path | str, place: str | None = None) -> dict[st
     """
     store = open_store(sweep)
     spec, state, extent = load_with_extent(store)
-    tables = _tables(state, spec, place or store.place)
+    tables = _tables(state, spec, place or store.place, SCHEMAS.keys() - {"selections", "confusion"})
     tables["selections"] = arrow_table("selections", select(_short_frames(tables)))
-    keys = {name: f"{FOLDER}/{name}.parquet" for name in tables}
-    for name, table in tables.items():
-        store.write(keys[name], parquet.to_bytes(table, extent.text()))
+    trials = [trial for trial in state.trials.values() if trial.phase is not Phase.AUDIT]
+    confusion = confusion_parts(state.sweep.sweep_id, trials)
+    keys = {name: f"{FOLDER}/{name}.parquet" for name in SCHEMAS}
+    for name, key in keys.items():
+        parts = confusion if name == "confusion" else [tables[name]]
+        store.write(key, parquet.parts_to_bytes(SCHEMAS[name], parts, extent.text()))
     return keys
 
 
