@@ -8,6 +8,7 @@ Ray, a command that shows something until Ctrl-C ends at once, and nothing is in
 
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,5 +153,8 @@ def run_command(
             assert code == 0, f"{block}: {shlex.join(words)}\n{out}{err}"
             if words[1] == "repair":
                 assert "records are left" in out
+        case ["python", *rest, ">", file]:
+            output = subprocess.run([sys.executable, *rest], capture_output=True, text=True, check=True).stdout
+            Path(file).write_text(output)
         case _:
             assert words[:2] == ["pip", "install"], f"{block}: {shlex.join(words)} is not run by this test"
