@@ -38,9 +38,9 @@ class ModelCard(Strict):
     """The data set that it was trained on."""
     weights_sha256: str
     source: str = "fitted"
-    """`fitted` by this software, `imported`, or an `ensemble` of teachers."""
+    """`fitted` by this software, `imported`, an `ensemble` of teachers, or a `soup` of students: their mean weights."""
     members: tuple[str, ...] = ()
-    """Digests of the teachers that an ensemble is made of."""
+    """Digests of what an ensemble or a soup is made of."""
     params: int
     macs: int | None = None
     """Multiply-accumulates of one image at the evaluated size."""

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdtrain.errors import InputError
-from sweeps.cli.options import SweepDir, console, path
+from sweeps.cli.options import Data, SweepDir, console, machine_of, path
 from sweeps.cli.output import Force, teacher_output, write_output
 
 if TYPE_CHECKING:
+    from kdtrain.data import Images
     from sweeps.outcome.student import TrainedStudent
+    from sweeps.spec.spec import SweepSpec
     from sweeps.store.store import Store
 
 
@@ -25,6 +27,14 @@ def best(
         Path | None,
         typer.Option(help="Copy the trained weights of the chosen config to this folder.", parser=path),
     ] = None,
+    soup: Annotated[
+        bool,
+        typer.Option(
+            "--soup",
+            help="With --student: take the mean of the weights of all its fresh seeds if that scores better on select.",
+        ),
+    ] = False,
+    data: Data = None,
     freeze: Annotated[
         bool,
         typer.Option(
@@ -47,6 +57,8 @@ def best(
     from sweeps.show.next_step import last_lines, next_step
     from sweeps.store.store import Store
 
+    if soup and student is None:
+        raise InputError("--soup: give the folder to write to, as in --student out --soup")
     store = Store(sweep)
     spec, state = load_state(store)
     teacher = teacher_store(spec, store)
@@ -59,7 +71,7 @@ def best(
     text = best_document(chosen, teacher, students[0].folder if students else None, beside)
     said = chosen["evidence"]["verdict"]
     if student is not None:
-        _copy_student(store, students, student, force)
+        _write_student(store, students, student, force, _select(spec, data) if soup else None)
     step = "" if freeze else next_step(store, spec, state, said.get("decide", ""))  # said at the freeze
     last = last_lines(said["headline"], step)
     if out is not None:
@@ -71,20 +83,51 @@ def best(
     console.print(last)
 
 
-def _copy_student(store: "Store", students: "list[TrainedStudent]", folder: Path, force: bool) -> None:
-    """Copy the best of the trained students of the chosen config to a folder."""
+def _select(spec: "SweepSpec", data: Path | None) -> "tuple[Images, float]":
+    """The images that a soup is measured on, and the factor on them."""
+    from kdtrain.data import open_role
+
+    machine = machine_of(data, None)
+    images = open_role(spec.data, "select", machine.data_root, machine.cache)
+    return images, spec.config_for(spec.studies[0]).eval_scale
+
+
+def _write_student(
+    store: "Store",
+    students: "list[TrainedStudent]",
+    folder: Path,
+    force: bool,
+    measured_on: "tuple[Images, float] | None",
+) -> None:
+    """Write the best of the trained students of the chosen config to a folder, or a soup of them if that is better."""
     if not students:
         raise InputError(
             f"--student: {store} holds no trained student of the chosen config; write the config with --out and train "
             "it with `kdsweep train`"
         )
+    best, of_soup = students[0], None
     with teacher_output(folder, force) as scratch:
-        students[0].folder.pull("", scratch)
-    text = f"student of seed {students[0].seed} in {folder}: mIoU {100 * students[0].score:.1f} on select"
+        if measured_on is not None and len(students) > 1:
+            from sweeps.outcome.soup import make_soup
+
+            of_soup = make_soup(students, *measured_on, scratch).miou or 0.0
+        if of_soup is None or of_soup <= best.score:
+            for file in scratch.iterdir():
+                file.unlink()
+            best.folder.pull("", scratch)
+    score = f"mIoU {100 * best.score:.1f} on select"
     if len(students) > 1:
         average = mean(student.score for student in students)
-        text += f", the highest of {len(students)} seeds; their mean is {100 * average:.1f}"
-    console.print(text)
+        score += f", the highest of {len(students)} seeds; their mean is {100 * average:.1f}"
+    if of_soup is not None and of_soup > best.score:
+        console.print(f"soup of {len(students)} seeds in {folder}: mIoU {100 * of_soup:.1f} on select")
+        console.print(f"the best student, of seed {best.seed}: {score}")
+        return
+    console.print(f"student of seed {best.seed} in {folder}: {score}")
+    if of_soup is not None:
+        console.print(f"the mean of their weights is not better: mIoU {100 * of_soup:.1f} on select")
+    elif measured_on is not None:
+        console.print("there is one trained student, so no soup")
 
 
 def _freeze(store: "Store") -> None:

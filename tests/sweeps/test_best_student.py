@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from called_command import called
 
 from analysis import read_tables
+from kdtrain.data import open_role, parse_data
+from kdtrain.data.streets import CLASSES
+from kdtrain.loop.evaluate import evaluate
 from kdtrain.models import Network, build_network
-from kdtrain.teacher import read_card, save_model
+from kdtrain.teacher import load_model, read_card, save_model
 from sweeps.outcome.best_file import read_config
 from sweeps.outcome.loaded import load_state
 from sweeps.outcome.results import write_again
@@ -100,3 +104,40 @@ def test_another_student_is_not_replaced_without_force(sweep, monkeypatch, capsy
     assert "--force" in errors
     assert called(monkeypatch, capsys, "best", "s", "--student", "out", "--force")[0] == 0
     assert read_card(Path("out")).digest == digest
+
+
+@pytest.mark.parametrize("quality", [0.0, 0.9])
+def test_a_soup_is_taken_where_it_scores_better(fake, tmp_path, monkeypatch, capsys, quality):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KDSWEEP_CACHE", str(tmp_path / "cache"))
+    data = {"name": "streets", "size": [32, 64], "counts": {"train": 8, "select": 3, "test": 1}}
+    changes = {"studies": ["none"], "teacher": None, "budget": {"trials": 1}, "confirm": {"top": 1, "seeds": 3}}
+    spec = fake.make_spec(data=data, **changes)
+    fake.run(spec, tmp_path / "s", fake.FakeTrain(quality=lambda config: quality))
+    write_tables(tmp_path / "s")
+    nets = [build_network(NETWORK, len(CLASSES), seed=seed).eval() for seed in range(3)]
+    for trial, network in zip(fresh_runs()[0].trial_id, nets, strict=True):
+        facts = {"network": NETWORK, "classes": CLASSES, "trained_on": "streets"}
+        save_model(Path("s") / "trials" / trial / "student", network.net, facts)
+    code, said, errors = called(monkeypatch, capsys, "best", "s", "--student", "out", "--soup")
+    assert (code, errors) == (0, "")
+    card, network = load_model(Path("out"))
+    name = "encoder.model.conv_stem.weight"
+    weights = [net.net.state_dict()[name].double() for net in nets]
+    got = network.net.state_dict()[name].double()
+    if quality:
+        assert any(torch.equal(got, each) for each in weights)
+        assert "the mean of their weights is not better" in said
+    else:
+        torch.testing.assert_close(got, sum(weights) / 3, rtol=1e-6, atol=1e-7)
+        assert (card.source, card.role, len(card.members)) == ("soup", "select", 3)
+        images = open_role(parse_data(data), "select", None, tmp_path / "cache")
+        score = evaluate(network.logits, images, "select", 1, 1.0, torch.device("cpu")).miou
+        assert card.miou == pytest.approx(score, abs=1e-6)
+        assert f"soup of 3 seeds in out: mIoU {100 * score:.1f} on select" in said
+
+
+def test_a_soup_needs_a_folder(sweep, monkeypatch, capsys):
+    code, _, errors = called(monkeypatch, capsys, "best", "s", "--soup")
+    assert code == 2
+    assert "--soup: give the folder to write to" in errors
