@@ -14,6 +14,7 @@ from kdtrain.loop.reports import EpochReport, TrainResult
 from sweeps.driver.driver import WAIT, Idle
 from sweeps.driver.fresh_scores import failed_by_method
 from sweeps.driver.median import MedianRule, running_averages
+from sweeps.driver.samplers import gp, prior
 from sweeps.driver.samplers.ranking import Ranked
 from sweeps.ledger.ledger import Ledger, read
 from sweeps.ledger.read_state import read_state
@@ -131,10 +132,14 @@ def costs(cluster, trials):
         ("sobol", {"name": "halving"}),
         ("prior", {"name": "hyperband"}),
         ("tpe", {"name": "none"}),
+        ("gp", {"name": "halving"}),
     ],
 )
 def test_a_trial_and_a_display_cost_as_much_in_a_long_sweep(fake, tmp_path, monkeypatch, sampler, scheduler):
     monkeypatch.setattr(Ranked.bounded, "__defaults__", (2, 6))
+    monkeypatch.setattr(prior, "GOOD", 2)
+    monkeypatch.setattr(gp, "GOOD", 2)
+    monkeypatch.setattr(gp, "NEWEST", 6)
     spec = make_spec(fake, sampler, scheduler)
     with fake.open_driver(spec, tmp_path, check_config=sometimes_not_valid) as driver:
         cluster, costs_of, shown = Cluster(fake, driver), [], []
