@@ -14,12 +14,13 @@ from kdtrain.deploy import device_report
 from kdtrain.deploy.deployed import Inside, ready
 from kdtrain.deploy.onnx_file import export_onnx
 from kdtrain.deploy.speed import Cost, Setting, Speed
-from kdtrain.deploy.students import load_student
+from kdtrain.deploy.students import load_student, student_folder
 from kdtrain.errors import InputError
+from kdtrain.explain import first_line
 from kdtrain.loop.cost import count_macs
 from kdtrain.models import Network, build_network
 from kdtrain.runtime.scratch import scratch_folder
-from kdtrain.teacher import save_model
+from kdtrain.teacher import read_card, save_model
 
 
 def measure(place: Path, setting: Setting) -> Speed:
@@ -32,6 +33,7 @@ def measure(place: Path, setting: Setting) -> Speed:
     Raises:
         InputError: If the student cannot be read, or does not run in the runtime.
     """
+    read_card(student_folder(place))  # refuses code that is not trusted, which a new process would not
     if setting.runtime == "onnxruntime":
         return _in_onnxruntime(place, setting)
     try:
@@ -42,6 +44,11 @@ def measure(place: Path, setting: Setting) -> Speed:
             f"the process that measured {setting.runtime} ended without a result, perhaps for lack of memory; try a "
             "smaller --size or --batch"
         ) from error
+    except InputError:
+        raise
+    except Exception as error:
+        where = f"{setting.runtime} on {setting.device}"
+        raise InputError(f"the student does not run in {where}: {first_line(error)}") from error
 
 
 def cost_of(network: Network, classes: int, size: tuple[int, int], setting: Setting | None) -> Cost:

@@ -19,6 +19,11 @@ def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
     Raises:
         InputError: If there is none, or it is damaged.
     """
-    inside = place / STUDENT
-    folder = inside if not (place / CARD).is_file() and inside.is_dir() else place
+    folder = student_folder(place)
     return folder, *load_model(folder)
+
+
+def student_folder(place: Path) -> Path:
+    """The folder of a network that a place names, see `load_student`; whether one is there is not looked at."""
+    inside = place / STUDENT
+    return inside if not (place / CARD).is_file() and inside.is_dir() else place

@@ -15,9 +15,23 @@ from onnx import TensorProto, helper
 from kdtrain.deploy import device_report
 from kdtrain.deploy.measure import measure
 from kdtrain.deploy.speed import Setting, Speed
+from kdtrain.errors import InputError
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import save_model
 
+NETWORK = Network(arch="FPN", encoder="tu-mobilenetv3_small_050", options={"decoder_pyramid_channels": 16})
+MODULE = """
+from pathlib import Path
+
+from torch import nn
+
+Path("was_run").touch()
+
+
+def build(num_classes):
+    Path("was_run").touch()
+    return nn.Conv2d(3, num_classes, 1)
+"""
 SIDES = (["batch", 3, 8, 12], ["batch", 3, "height", "width"])
 
 
@@ -116,12 +130,35 @@ def test_wrong_input_is_one_sentence(bench, words, error):
     assert "Traceback" not in said.replace("text.json", "")
 
 
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+def test_code_that_is_not_trusted_is_not_run(bench, monkeypatch, runtime):
+    Path("net_of_mine.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(".")
+    network = Network(arch="net_of_mine:build")
+    facts = {"network": network, "classes": ("a", "b"), "trained_on": "streets"}
+    save_model(Path("s"), build_network(network, 2).net, facts)
+    Path("was_run").unlink()
+    code, _, said = bench("s", "--size", 8, 8, "--runtime", runtime)
+    assert code == 2
+    assert "net_of_mine" in said
+    assert "--trust" in said
+    assert not Path("was_run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cuda:77", "nonsense"])
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path, device):
+    facts = {"network": NETWORK, "classes": ("a", "b", "c"), "trained_on": "streets"}
+    save_model(tmp_path / "s", build_network(NETWORK, 3, seed=1).net, facts)
+    with pytest.raises(InputError, match=f"the student does not run in torch on {device}: "):
+        measure(tmp_path / "s", Setting(height=32, width=64, device=device))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_a_student_is_measured_in_a_process_of_its_own(tmp_path, runtime):
-    network = Network(arch="FPN", encoder="tu-mobilenetv3_small_050", options={"decoder_pyramid_channels": 16})
-    facts = {"network": network, "classes": ("a", "b", "c"), "trained_on": "streets", "miou": 0.5, "role": "select"}
-    card = save_model(tmp_path / "s", build_network(network, 3, seed=1).net, facts)
+    facts = {"network": NETWORK, "classes": ("a", "b", "c"), "trained_on": "streets", "miou": 0.5, "role": "select"}
+    card = save_model(tmp_path / "s", build_network(NETWORK, 3, seed=1).net, facts)
     speed = measure(tmp_path / "s", Setting(runtime=runtime, height=32, width=64, batch=2, seconds=0.2))
     assert isinstance(speed, Speed)
     assert speed.student == card.digest
