@@ -64,7 +64,8 @@ def compare(tables: Tables, ranked: pd.DataFrame | None = None) -> pd.DataFrame:
     """
     if tables["studies"].empty or tables["sweeps"].empty:
         raise AnalysisError(
-            "the tables hold no study: no study was planned, or the tables are old; run `kdsweep tables` again"
+            "the tables hold no study: no study was planned, or the tables are old; run `kdsweep tables D`, D being "
+            "the folder of the sweep"
         )
     ranked = finalists(tables) if ranked is None else ranked
     rows = study_rows(tables, ranked)

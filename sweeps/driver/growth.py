@@ -12,6 +12,7 @@ from sweeps.driver.proposals import Proposals, holds
 from sweeps.driver.warm_start import changes_of, is_part_of, newly_searched, warm_started, warm_started_further, without
 from sweeps.ledger.environment import TrainContext
 from sweeps.ledger.event_base import Content
+from sweeps.ledger.grow_command import kept_spec_command
 from sweeps.ledger.read_state import read_state
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
@@ -131,7 +132,8 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     if state.frozen_by is not None and more:
         raise InputError(
             f"the selection of {sweep} was frozen at {state.frozen_by.at[:16]} and the sweep cannot grow any more "
-            f"({_listed(more)}); start a new sweep in another --dir, or run {sweep}/spec.yaml to continue this sweep"
+            f"({_listed(more)}); start a new sweep in another --dir, or continue this sweep with "
+            f"`{kept_spec_command(state.command, str(sweep))}`"
         )
     return changes
 
@@ -172,8 +174,8 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     if after[REPEATS] < before[REPEATS]:
         raise InputError(
             f"repeats: can only grow in a sweep that was begun, and {sweep} has {before[REPEATS]} searches of each "
-            f"study, got {after[REPEATS]}; start a new sweep in another --dir, or run {sweep}/spec.yaml to continue "
-            "this sweep"
+            f"study, got {after[REPEATS]}; start a new sweep in another --dir, or continue "
+            f"this sweep with `{kept_spec_command(None, sweep)}`"
         )
     changes = [f"study {name} is new" for name in studies_after if name not in studies_before]
     for field in FREE:
@@ -322,6 +324,6 @@ def _at(content: object, path: str) -> object:
 def _way_out(sweep: str) -> str:
     return (
         "what may change in a sweep that was begun: budget, confirm, scheduler.audit, space, resources, retries, "
-        "watchers, trackers and notes, repeats may grow, and studies may be added; choose another --dir, or run "
-        f"{sweep}/spec.yaml to continue the sweep"
+        "watchers, trackers and notes, repeats may grow, and studies may be added; choose another --dir, or "
+        f"continue the sweep with `{kept_spec_command(None, sweep)}`"
     )

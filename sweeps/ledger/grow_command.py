@@ -1,7 +1,7 @@
 """The command that goes on with a sweep on more seeds, from the command that began its last session."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from analysis.tables.commands import carried_options
 from sweeps.ledger.sweep_events import Command
@@ -26,24 +26,33 @@ def grow_command(command: Command | None, place: str | None = None) -> str | Non
         place: Where the sweep is now; None for where it was begun.
     """
     if command is None:
-        return None if place is None else _from_kept_spec(place)
+        return None if place is None else f"{kept_spec_command(None, place)} {_SET} {PLACE}"
     before, _, after = command["line"].partition(f"{_PROGRAM} ")
     words = shlex.split(after)
     kept = list(_without_seeds(words))
     sets_whole = any(change.startswith("confirm=") for change in _changes(kept))
     if place not in (None, command["sweep"]) or words[:1] != ["run"] or sets_whole:
-        is_ours = words[:1] in (["run"], ["demo"])
-        carried = carried_options(words, command["folder"], _VALUES, _FLAGS) if is_ours else ()
-        line = _from_kept_spec(place or command["sweep"], carried)
-        return before + line if is_ours else line
+        return f"{kept_spec_command(command, place or command['sweep'])} {_SET} {PLACE}"
     end = kept.index("--") if "--" in kept else len(kept)
     line = shlex.join([_PROGRAM, *kept[:end], _SET, PLACE, *kept[end:]])
     return f"cd {shlex.quote(command['folder'])} && {before}{line}"
 
 
-def _from_kept_spec(place: str, options: Iterable[str] = ()) -> str:
-    """The line that runs the spec which a sweep keeps in its folder."""
-    return shlex.join([_PROGRAM, "run", f"{place}/spec.yaml", "--dir", place, *options, _SET, PLACE])
+def kept_spec_command(command: Command | None, place: str) -> str:
+    """A line for a shell that runs the spec which a sweep keeps in its folder, with its data and trust.
+
+    Args:
+        command: The command that began the last session; of None, and of a program's, nothing is taken over.
+        place: Where the sweep is.
+    """
+    before, options = "", list[str]()
+    if command is not None:
+        before, _, after = command["line"].partition(f"{_PROGRAM} ")
+        words = shlex.split(after)
+        is_ours = words[:1] in (["run"], ["demo"])
+        before = before if is_ours else ""
+        options = list(carried_options(words, command["folder"], _VALUES, _FLAGS)) if is_ours else []
+    return before + shlex.join([_PROGRAM, "run", f"{place}/spec.yaml", "--dir", place, *options])
 
 
 def _without_seeds(words: Sequence[str]) -> Iterator[str]:

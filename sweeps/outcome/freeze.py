@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.selection.finalists import finalists
 from kdtrain.errors import InputError
+from sweeps.ledger.grow_command import kept_spec_command
 from sweeps.ledger.ledger import Ledger
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.sweep_events import Frozen, FrozenConfig
@@ -39,8 +40,8 @@ def freeze(sweep: Store) -> Frozen:
             )
         if not state.finished:
             raise InputError(
-                f"{sweep} is not finished, so its selection cannot be frozen; run {sweep}/spec.yaml with the same "
-                "--dir to its end first"
+                f"{sweep} is not finished, so its selection cannot be frozen; run it to its end first: "
+                f"`{kept_spec_command(state.command, str(sweep))}`"
             )
         spec = parse_spec(state.sweep.spec)
         frozen = _selection(spec, state, finalists(short_frames(state, spec)), str(sweep))

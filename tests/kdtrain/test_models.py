@@ -280,7 +280,9 @@ def test_networks_that_are_built_once_are_copies_with_the_same_start(monkeypatch
         with torch.no_grad():
             next(first.parameters()).zero_()
         monkeypatch.setattr("kdtrain.models.build._of_library", lambda *given: pytest.fail("built again"))
-        copy = build_network(network, CLASSES, seed=3)
+        spoilt, copy = (build_network(network, CLASSES, seed=3) for _ in range(2))
+        with torch.no_grad():
+            next(spoilt.parameters()).zero_()
         build_network(network.model_copy(update={"weights": "library"}), CLASSES, bare=True)
     assert all(torch.equal(value, alone[name]) for name, value in copy.state_dict().items())
 

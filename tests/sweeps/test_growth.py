@@ -346,7 +346,7 @@ def test_a_sweep_that_was_begun_with_another_normalization_says_so_and_continues
     library = {"arch": "Unet", "encoder": "xception", "weights": "library"}
     begun = fake.make_spec(student=library, studies=["none"]).model_dump(mode="json")
     begun["student"] |= {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    with pytest.raises(InputError, match=r"student\.mean\.0 is 0\.485 and not 0\.5.*run D/spec\.yaml to continue"):
+    with pytest.raises(InputError, match=r"student\.mean\.0 is 0\.485 and not 0\.5.*run D/spec\.yaml --dir D`"):
         growth(begun, fake.make_spec(student=library, studies=["none"]), "D")
     assert growth(begun, parse_spec(begun), "D") == []
 
