@@ -17,9 +17,12 @@ from typing import Any
 
 import pandas as pd
 
+from kdtrain.config import Machine
+from kdtrain.errors import InputError
 from kdtrain.methods import METHODS
 from kdtrain.space import Domain, Range, contains
 from sweeps import Sweep
+from sweeps.check import check
 from sweeps.spec.spec import SweepSpec
 
 WIDER = 10.0
@@ -69,6 +72,12 @@ def main() -> None:
     ranges = {method: searched(method) for method in options.methods}
     ranges = {method: space for method, space in ranges.items() if space}
 
+    for method in list(ranges):
+        try:
+            check(spec(options, method, [{"method": method}], {"trials": 1}, {"top": 0}), Machine())
+        except InputError as error:
+            print(f"{method} is left out: {error}")
+            del ranges[method]
     wide = [{"method": method, "space": {path: wider(d) for path, d in s.items()}} for method, s in ranges.items()]
     search = spec(options, "search", wide, {"trials": options.configs}, {"top": 0})
     rows = trained(search, options)
