@@ -37,7 +37,7 @@ from sweeps.spec.spec import SweepSpec, load_spec
 from sweeps.store.folder_kinds import FolderKind, require_kind
 from sweeps.store.lock import take_lock
 from sweeps.store.store import Store, open_store
-from sweeps.student_costs import cost_function, measure_students
+from sweeps.student_costs import cost_here, measure_students
 from sweeps.trackers.find import make_feeds
 
 
@@ -176,7 +176,7 @@ def _run(
                 lacking=inputs.lacking,
                 judge=read_words,
                 known=known,
-                cost_of=cost_function(spec, len(checked.classes), checked.image_size),
+                cost_of=lambda student: cost_here(spec, student, len(checked.classes), checked.image_size),
             ) as driver,
         ):
             mark_results(sweep)

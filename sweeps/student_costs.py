@@ -4,7 +4,7 @@ from analysis.extras import require
 from kdtrain.deploy.speed import Cost
 from kdtrain.models import Network
 from sweeps.driver.driver import Driver
-from sweeps.driver.limits import CostOf, students_of
+from sweeps.driver.limits import students_of
 from sweeps.spec.spec import SweepSpec
 
 
@@ -18,24 +18,21 @@ def require_runtime(spec: SweepSpec) -> None:
         require("export", "target.runtime: onnxruntime")
 
 
-def cost_function(spec: SweepSpec, classes: int, size: tuple[int, int]) -> CostOf:
-    """What measures a student of a sweep, on this machine.
+def cost_here(spec: SweepSpec, student: Network, classes: int, size: tuple[int, int]) -> Cost:
+    """What a student of a sweep costs, measured on this machine.
 
     Args:
         spec: The sweep.
+        student: The kind of network.
         classes: Of the data.
         size: Height and width of an image of the data.
     """
+    from kdtrain.deploy.measure import cost_of
 
-    def measured(student: Network) -> Cost:
-        from kdtrain.deploy.measure import cost_of
-
-        scale = spec.config_for(spec.studies[0]).eval_scale
-        height, width = (max(1, round(side * scale)) for side in size)
-        setting = spec.target.setting((height, width)) if spec.target else None
-        return cost_of(student, classes, (height, width), setting)
-
-    return measured
+    scale = spec.config_for(spec.studies[0]).eval_scale
+    height, width = (max(1, round(side * scale)) for side in size)
+    setting = spec.target.setting((height, width)) if spec.target else None
+    return cost_of(student, classes, (height, width), setting)
 
 
 def measure_students(driver: Driver) -> None:

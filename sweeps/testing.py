@@ -163,6 +163,7 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     yield sweep_events.SessionBegun(environment)
     yield sweep_events.CodeKnown("c0de", {"loop": {"kdtrain.loop.step": "1"}})
     pulls: Mapping[str, object] = {"options": {"loss": "pixel_kd"}, "lengths": [0.3, 0.2]}
+    yield sweep_events.StudentMeasured({"encoder": "resnet18"}, "FPN resnet18", {"params": 9, "macs": 9})
     yield sweep_events.PullsMeasured(_CONFIG, "c0", [1, 2], [1.0, 0.5], [pulls])
     for number in range(4):
         trial, params = f"none-{number}", {"optimizer.lr": 0.01 * (number + 1)}

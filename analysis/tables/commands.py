@@ -28,7 +28,7 @@ class Shared(NamedTuple):
     def by_name(self) -> dict[str, str | bool]:
         """The options by name, without dashes; those without a value are true."""
         words = shlex.split(self.options)
-        pairs = zip(words, [*words[1:], ""], strict=True)
+        pairs = zip(words, [*words[1:], ""], strict=False)  # no word at all has none that follows
         return {word[2:]: value if word in _FOLDERS else True for word, value in pairs if word in (*_FOLDERS, _TRUST)}
 
 
@@ -61,7 +61,7 @@ def carried_options(
         flags: Options without one.
     """
     end = words.index("--") if "--" in words else len(words)
-    for word, following in zip(words[:end], [*words[1:end], ""], strict=True):
+    for word, following in zip(words[:end], [*words[1:end], ""], strict=False):
         name, joined, value = word.partition("=")
         value = value if joined else following
         if name in _FOLDERS:

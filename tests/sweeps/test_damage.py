@@ -350,7 +350,7 @@ def test_a_changed_spec_is_refused_with_the_field_and_a_way_out(
     sweep.spec.write_text(yaml.safe_dump({**SPEC, **changes}))
     message = sweep.refused()
     assert said in message
-    assert "choose another --dir, or run" in message
+    assert "choose another --dir, or continue the sweep with `kdsweep run" in message
 
 
 def test_the_ledger_of_another_sweep_is_refused(sweep: Sweep) -> None:
