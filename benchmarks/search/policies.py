@@ -43,6 +43,8 @@ class PolicyOfOthers:
 
 
 _HALVING = {"name": "halving", "grace": 2, "factor": 2}
+_LATE = {"name": "halving", "grace": 4, "factor": 3}
+"""Stops after a third of a training, or later, as `kdsweep init` writes it."""
 _PAUSE = {**_HALVING, "mode": "pause"}
 _TPE = {"name": "tpe", "startup": 6}
 _GP = {"name": "gp", "startup": 4}
@@ -71,6 +73,8 @@ OURS: dict[str, PolicyOfOurs] = {
     "prior + halving": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": _HALVING}),
     "prior + hyperband": PolicyOfOurs({"sampler": {"name": "prior"}, "scheduler": {"name": "hyperband"}}),
     "gp + halving": PolicyOfOurs({"sampler": _GP, "scheduler": _HALVING}),
+    "gp + halving, late": PolicyOfOurs({"sampler": _GP, "scheduler": _LATE}),
+    "gp + hyperband": PolicyOfOurs({"sampler": _GP, "scheduler": {"name": "hyperband"}}),
     "gp + halving, highest mean": PolicyOfOurs({"sampler": _GP, "scheduler": _HALVING}, MEAN),
     "gp + halving, shared": PolicyOfOurs({"sampler": _shared(_GP), "scheduler": _HALVING}, together=True),
     "prior + halving, shared": PolicyOfOurs(
