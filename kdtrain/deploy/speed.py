@@ -49,7 +49,7 @@ class Speed(Strict):
     batch: Count
     height: Count
     width: Count
-    calls: Count
+    calls: int = Field(ge=1)
     """How often the student was called."""
     median_ms: Positive
     """Of a call, as the next two."""

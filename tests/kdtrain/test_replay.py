@@ -22,8 +22,9 @@ teaching = sys.modules["kdtrain.loop.frozen_teacher"]
 
 
 @pytest.fixture
-def store(machine, tmp_path):
-    """The machine with an empty replay store."""
+def store(machine, tmp_path, monkeypatch):
+    """The machine with an empty replay store, whose maps are read however long that takes on a busy machine."""
+    monkeypatch.setattr("kdtrain.replay.costs.NEGLIGIBLE_S", 1e9)
     return machine.model_copy(update={"replay": Replay(folder=tmp_path / "replay")})
 
 

@@ -76,6 +76,12 @@ def test_a_report_of_a_device_goes_into_the_table_with_its_device(bench):
     assert row["peak_mib"] > 10
 
 
+def test_a_quick_student_is_called_often():
+    figures = device_report.figures([1e-5] * 100_000, batch=1)
+    names = {"student": "s", "runtime": "onnxruntime", "version": "1", "device": "d", "threads": 1, "batch": 1}
+    assert Speed(**names, height=8, width=8, peak_mib=None, **figures).calls == 100_000
+
+
 def test_a_file_of_any_size_needs_one(bench):
     file = onnx_file("student.onnx", SIDES[1])
     ended = on_device(file, "--seconds", 0.05)
