@@ -10,7 +10,7 @@ from rich.table import Table
 from analysis.extras import require
 from kdtrain.errors import InputError
 from sweeps.cli.options import Trust, console, from_options, path
-from sweeps.cli.output import Force, write_output
+from sweeps.cli.output import Force, check_absent, write_output
 
 if TYPE_CHECKING:
     from kdtrain.deploy.speed import Speed
@@ -48,6 +48,8 @@ def bench(
     from kdtrain.deploy.measure import measure
     from kdtrain.deploy.speed import Setting, read_report
 
+    if out is not None:
+        check_absent(out, force)
     if script is not None:
         write_output(script, Path(module.__file__).read_text(), force)
         console.print(f"{script}: copy it with an .onnx file to the device; it says there how it is called")
@@ -68,7 +70,7 @@ def bench(
     if speeds:
         console.print(_table(speeds))
     if speeds and out is not None:
-        _write(speeds, out, force)
+        _write(speeds, out)
 
 
 def _table(speeds: "list[Speed]") -> Table:
@@ -91,13 +93,11 @@ def _table(speeds: "list[Speed]") -> Table:
     return table
 
 
-def _write(speeds: "list[Speed]", out: Path, force: bool) -> None:
+def _write(speeds: "list[Speed]", out: Path) -> None:
     import pandas as pd
 
     from kdtrain.errors import refused
 
-    if out.exists() and not force:
-        raise InputError(f"--out: {out} exists; give another file, or --force to replace it")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame([each.model_dump() for each in speeds]).to_parquet(out)

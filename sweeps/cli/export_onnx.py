@@ -9,7 +9,7 @@ import typer
 from analysis.extras import require
 from kdtrain.errors import InputError, refused
 from sweeps.cli.options import Data, Student, Trust, console, from_options, machine_of, path
-from sweeps.cli.output import Force, write_output
+from sweeps.cli.output import Force, check_absent, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,8 +80,7 @@ def export_to_onnx(
     select = None if spec_file is None else _select(spec_file, data, inside)
     if out.suffix != ".onnx":
         raise InputError(f"--out: must be a file that ends with .onnx, got {out}")
-    if out.exists() and not force:
-        raise InputError(f"--out: {out} exists; give another file, or --force to replace it")
+    check_absent(out, force)
     batches, on = _images(images, inside)
     folder, card, network = load_student(student)
     console.print(f"exporting {card.network.title} of {folder}, which takes a minute")

@@ -40,6 +40,16 @@ def write_output(path: Path, content: str, force: bool) -> None:
         raise refused(path, error) from error
 
 
+def check_absent(path: Path, force: bool) -> None:
+    """Check, before a long computation, that a file which the user named is not there yet.
+
+    Raises:
+        InputError: If it is, unless `force`.
+    """
+    if path.exists() and not force:
+        raise InputError(f"--out: {path} exists; give another file, or --force to replace it")
+
+
 def require_writable(sweep: "Store", out: str) -> None:
     """Check that a sweep on a disk takes the files of a command.
 

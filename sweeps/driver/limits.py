@@ -18,16 +18,15 @@ from sweeps.spec.target import Target
 CostOf = Callable[[Network], Cost]
 """Measures what a network costs."""
 
-
-def no_cost(student: Network) -> Cost:
-    """Where a sweep has no target."""
-    raise AssertionError("a sweep with a target must be given a function that measures students")
-
-
 STUDENT = "student."
 """What the paths of a student's fields begin with."""
 _MOST_AHEAD = 64
 """Students of a study that are measured before the first trial; of more, each is measured when it is proposed."""
+
+
+def no_cost(student: Network) -> Cost:
+    """Where a sweep has no target."""
+    raise AssertionError("a sweep with a target must be given a function that measures students")
 
 
 class Limits:
