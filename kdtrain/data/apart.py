@@ -1,11 +1,10 @@
 """Roles share no image: they are compared as sets of files, whatever the names and links that lead to a file."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from kdtrain.data.files import file_identity
 from kdtrain.data.source import DataSource
+from kdtrain.data.stored import Stored, identity_of
 from kdtrain.errors import InputError
 
 
@@ -13,7 +12,7 @@ from kdtrain.errors import InputError
 class HasFiles(Protocol):
     """A data source whose images are files."""
 
-    def image_files(self, role: str) -> Mapping[str, Path]:
+    def image_files(self, role: str) -> Mapping[str, Stored]:
         """The image files of a role by id."""
         ...
 
@@ -22,7 +21,7 @@ class HasFiles(Protocol):
         ...
 
 
-def check_roles_apart(roles: Mapping[str, Mapping[str, Path]]) -> None:
+def check_roles_apart(roles: Mapping[str, Mapping[str, Stored]]) -> None:
     """Refuse an image that is in two roles.
 
     Args:
@@ -31,11 +30,11 @@ def check_roles_apart(roles: Mapping[str, Mapping[str, Path]]) -> None:
     Raises:
         InputError: If a file is in two roles, or cannot be read.
     """
-    owners: dict[object, tuple[str, Path]] = {}
+    owners: dict[object, tuple[str, Stored]] = {}
     for role, images in roles.items():
-        shared: list[tuple[str, Path, Path]] = []
+        shared: list[tuple[str, Stored, Stored]] = []
         for file in images.values():
-            owner, other = owners.setdefault(file_identity(file), (role, file))
+            owner, other = owners.setdefault(identity_of(file), (role, file))
             if owner != role:
                 shared.append((owner, other, file))
         if shared:
@@ -55,7 +54,7 @@ def check_unlabelled_apart(unlabelled: HasFiles, name: str, labelled: DataSource
     """
     if not isinstance(labelled, HasFiles):
         return
-    roles: dict[str, Mapping[str, Path]] = {}
+    roles: dict[str, Mapping[str, Stored]] = {}
     for role in ("train", "select", "test"):
         try:
             roles[role] = labelled.image_files(role)

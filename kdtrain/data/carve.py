@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +14,7 @@ from kdtrain.data.apart import HasFiles, check_roles_apart
 from kdtrain.data.labels import few
 from kdtrain.data.source import DataSource, KnowsTurns, Pixels, ReadsLabels, Role, checked_role, written_name
 from kdtrain.data.split import drawn_groups
+from kdtrain.data.stored import Stored
 from kdtrain.errors import InputError, MissingError
 
 CARVED: tuple[Role, ...] = ("train", "select")
@@ -178,12 +178,12 @@ class CarvedFiles(CarvedSource):
     def __init__(self, source: FileSource, carve: Carve) -> None:
         """Divide the images of `source`, whose files must not be in two roles afterwards."""
         super().__init__(source, carve)
-        roles: dict[str, Mapping[str, Path]] = {role: self.image_files(role) for role in CARVED}
+        roles: dict[str, Mapping[str, Stored]] = {role: self.image_files(role) for role in CARVED}
         with contextlib.suppress(MissingError):  # role test need not be there before it is read
             roles["test"] = source.image_files("test")
         check_roles_apart(roles)
 
-    def image_files(self, role: str) -> Mapping[str, Path]:
+    def image_files(self, role: str) -> Mapping[str, Stored]:
         """The image files of a role by id."""
         if checked_role(role) not in CARVED:
             return self._source.image_files(role)

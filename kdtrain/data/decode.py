@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from kdtrain.data.source import Pixels
+from kdtrain.data.stored import Stored
 from kdtrain.errors import InputError, unreadable
 
 Color = tuple[int, int, int]
@@ -44,7 +45,7 @@ _BMP_BITS = {"1": 1, "L": 8}
 _COLORS_TODO = "save it as 8-bit ids, or list the colors of the classes in data.label_colors of the data set folder"
 
 
-def read_image(file: Path) -> Pixels:
+def read_image(file: Stored) -> Pixels:
     """An image as RGB `(H, W, 3)`.
 
     Raises:
@@ -53,7 +54,7 @@ def read_image(file: Path) -> Pixels:
     return _read("image", file, _rgb)
 
 
-def read_ids(file: Path) -> tuple[Pixels, dict[int, Color]]:
+def read_ids(file: Stored) -> tuple[Pixels, dict[int, Color]]:
     """The ids `(H, W)` in a label file as the file stores them, and the color of each that occurs, from its palette.
 
     Raises:
@@ -62,7 +63,7 @@ def read_ids(file: Path) -> tuple[Pixels, dict[int, Color]]:
     return _read("label map", file, _ids)
 
 
-def read_colors(file: Path, gray: bool) -> Pixels:
+def read_colors(file: Stored, gray: bool) -> Pixels:
     """The colors `(H, W, 3)` in a label file; files of one channel are allowed where `gray` is set.
 
     Raises:
@@ -71,23 +72,28 @@ def read_colors(file: Path, gray: bool) -> Pixels:
     return _read("label map", file, lambda image, raw: _colors(image, raw, gray))
 
 
-def orientation_of(file: Path) -> int:
+def opened(file: Stored) -> Image.Image:
+    """An image whose header is read, of one of `FORMATS`."""
+    return Image.open(file if isinstance(file, Path) else io.BytesIO(file.read_bytes()), formats=FORMATS)
+
+
+def orientation_of(file: Stored) -> int:
     """The EXIF orientation of a file that can be read; 1 if it has none."""
-    with Image.open(file, formats=FORMATS) as image:
+    with opened(file) as image:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
-def is_silently_turned(image_file: Path, label_file: Path) -> bool:
+def is_silently_turned(image_file: Stored, label_file: Stored) -> bool:
     """Whether only the image has an EXIF orientation, of a kind that keeps its size, so that the sizes agree anyway.
 
     Only the headers are read; False for files that cannot be read.
     """
     try:
-        with Image.open(image_file, formats=FORMATS) as image:
+        with opened(image_file) as image:
             orientation, keeps_size = _orientation_in_header(image), image.width == image.height
         if orientation not in (range(2, 9) if keeps_size else range(2, 5)):
             return False
-        with Image.open(label_file, formats=FORMATS) as label_map:
+        with opened(label_file) as label_map:
             return _orientation_in_header(label_map) not in range(2, 9)
     except Exception:  # such a file is refused when it is read
         return False
@@ -103,7 +109,7 @@ def label_reading(content: bytes) -> str:
     return _reading(content, lambda image: "raw ids" if _raw_mode(image) in SCALED else "")
 
 
-def _read(kind: str, file: Path, decode: Callable[[Image.Image, str], Decoded]) -> Decoded:
+def _read(kind: str, file: Stored, decode: Callable[[Image.Image, str], Decoded]) -> Decoded:
     """What `decode` makes of the loaded image and the raw mode in which the file stores it."""
     try:
         content = file.read_bytes()

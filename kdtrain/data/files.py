@@ -1,4 +1,4 @@
-"""Files of a data set: found by lists, told apart, listed, hashed."""
+"""Files of a data set: found by lists, listed, hashed."""
 
 import hashlib
 import os
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from kdtrain.data.labels import few
+from kdtrain.data.stored import Stored, remembered_facts
 from kdtrain.data.walk import as_on_disk, check_name, normalized
 from kdtrain.errors import InputError, MissingError, unreadable
 from kdtrain.printable import printable
@@ -72,20 +73,7 @@ def listed_files(
     return [files[stem] for stem in wanted]
 
 
-def file_identity(file: Path) -> tuple[int, int] | str:
-    """What two paths have in common if they lead to one file: links, also hard links, and other mounts included.
-
-    Raises:
-        InputError: If the file cannot be read.
-    """
-    try:
-        status = file.stat()
-        return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(file)
-    except OSError as error:
-        raise unreadable(error.filename or "a data file", error) from None
-
-
-def files_listing(identity: bytes, files: Mapping[str, tuple[Path, ...]]) -> str:
+def files_listing(identity: bytes, files: Mapping[str, tuple[Stored, ...]]) -> str:
     """A quick key that changes whenever `files_digest` might.
 
     It holds the ids and of every file the inode, the size and the times of its last change of content and of status.
@@ -94,20 +82,18 @@ def files_listing(identity: bytes, files: Mapping[str, tuple[Path, ...]]) -> str
     Raises:
         InputError: If a file is not there any more.
     """
-    listing = hashlib.blake2b(identity, digest_size=16)
+    listing, facts = hashlib.blake2b(identity, digest_size=16), remembered_facts()
     try:
         for image_id, paths in files.items():
             listing.update(image_id.encode())
             for path in paths:
-                status = path.stat()
-                facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-                listing.update(f"|{'|'.join(map(str, facts))}\n".encode())
+                listing.update(f"|{facts(path)}\n".encode())
     except OSError as error:
         raise unreadable(error.filename or "a data file", error) from None
     return listing.hexdigest()
 
 
-def files_digest(identity: bytes, files: Mapping[str, tuple[Path, ...]], readings: tuple[Reading, ...]) -> str:
+def files_digest(identity: bytes, files: Mapping[str, tuple[Stored, ...]], readings: tuple[Reading, ...]) -> str:
     """Hash of what the files mean, their ids and their contents.
 
     Args:
@@ -140,7 +126,7 @@ def _name(path: str) -> str:
     return Path(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name
 
 
-def _hash_files(readings: tuple[Reading, ...], files: tuple[Path, ...]) -> list[str]:
+def _hash_files(readings: tuple[Reading, ...], files: tuple[Stored, ...]) -> list[str]:
     hashes = []
     for file, reading in zip(files, readings, strict=True):
         try:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from kdtrain.data.decode import FORMATS, Color, read_colors, read_ids
+from kdtrain.data.decode import Color, opened, read_colors, read_ids
 from kdtrain.data.labels import few
 from kdtrain.data.palette import color_text
 from kdtrain.data.source import IGNORE, Pixels
+from kdtrain.data.stored import Stored
 from kdtrain.errors import InputError
 
 Key = tuple[str, str]
@@ -116,7 +116,7 @@ class LabelScan:
         return content
 
 
-def scan_labels(files: Mapping[Key, Path], seen: Callable[[int, int], None] = lambda done, total: None) -> LabelScan:
+def scan_labels(files: Mapping[Key, Stored], seen: Callable[[int, int], None] = lambda done, total: None) -> LabelScan:
     """Read all label maps.
 
     Args:
@@ -152,11 +152,11 @@ def read_named_colors(folder: Path) -> dict[str, str]:
     return named
 
 
-def _scan_ids(files: Mapping[Key, Path], seen: Callable[[int, int], None]) -> LabelScan | None:
+def _scan_ids(files: Mapping[Key, Stored], seen: Callable[[int, int], None]) -> LabelScan | None:
     """The ids of files of one channel; none where their palettes differ, so that only colors mean the same in all."""
     palettes: list[dict[int, Color]] = []
 
-    def read(file: Path) -> frozenset[int]:
+    def read(file: Stored) -> frozenset[int]:
         ids, palette = read_ids(file)
         palettes.append(palette)
         return _unique(ids)
@@ -171,7 +171,7 @@ def _scan_ids(files: Mapping[Key, Path], seen: Callable[[int, int], None]) -> La
 
 
 def _read_all(
-    files: Mapping[Key, Path], read: Callable[[Path], frozenset[int]], seen: Callable[[int, int], None]
+    files: Mapping[Key, Stored], read: Callable[[Stored], frozenset[int]], seen: Callable[[int, int], None]
 ) -> dict[Key, frozenset[int]]:
     present = {}
     with ThreadPoolExecutor(4) as pool:
@@ -190,9 +190,9 @@ def _codes(colors: Pixels) -> np.ndarray:
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
 
 
-def _mode(file: Path) -> str:
+def _mode(file: Stored) -> str:
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with opened(file) as image:
             return image.mode
     except Exception:  # a damaged file is refused when it is read
         return ""

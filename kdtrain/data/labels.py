@@ -1,7 +1,6 @@
 """What the ids or colors in label files mean."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
@@ -10,6 +9,7 @@ import numpy as np
 from kdtrain.data.decode import Color, read_colors, read_ids
 from kdtrain.data.palette import color_text
 from kdtrain.data.source import IGNORE, Pixels
+from kdtrain.data.stored import Stored
 from kdtrain.errors import InputError
 
 
@@ -19,11 +19,11 @@ class LabelMeaning(Protocol):
     key: bytes
     """Differs whenever the meaning does; a part of the data's digest."""
 
-    def decode(self, file: Path) -> Pixels:
+    def decode(self, file: Stored) -> Pixels:
         """What the file holds, `(H, W)` or `(H, W, 3)`; InputError where that is not certain."""
         ...
 
-    def apply(self, raw: Pixels, file: Path) -> Pixels:
+    def apply(self, raw: Pixels, file: Stored) -> Pixels:
         """Train ids `(H, W)`, 255 ignored, of what `decode` returned; InputError for what has no meaning."""
         ...
 
@@ -38,11 +38,11 @@ class LabelIds:
         self._table[[*ignore, IGNORE]] = IGNORE
         self._table[list(mapping)] = list(mapping.values())
         self.key = self._table.tobytes()
-        self._palette: dict[int, tuple[Color, Path]] = {}
+        self._palette: dict[int, tuple[Color, Stored]] = {}
         """The color of each id in the palettes of the files decoded so far, with the first file that has it."""
         self._lock = Lock()
 
-    def decode(self, file: Path) -> Pixels:
+    def decode(self, file: Stored) -> Pixels:
         """The ids, as they are in the file; of a palette image its indices, which mean the same in all files."""
         ids, colors = read_ids(file)
         with self._lock:
@@ -58,7 +58,7 @@ class LabelIds:
             self._palette |= {index: (color, file) for index, color in colors.items() if index not in self._palette}
         return ids
 
-    def apply(self, raw: Pixels, file: Path) -> Pixels:
+    def apply(self, raw: Pixels, file: Stored) -> Pixels:
         """Train ids of the ids found in a file."""
         mapped = self._table[raw]
         if mapped.min(initial=0) < 0:
@@ -78,11 +78,11 @@ class LabelColors:
         self._gray = gray
         self.key = self._codes.tobytes() + self._ids.tobytes()
 
-    def decode(self, file: Path) -> Pixels:
+    def decode(self, file: Stored) -> Pixels:
         """The colors `(H, W, 3)`."""
         return read_colors(file, self._gray)
 
-    def apply(self, raw: Pixels, file: Path) -> Pixels:
+    def apply(self, raw: Pixels, file: Stored) -> Pixels:
         """Train ids of the colors found in a file."""
         codes = _code(raw)
         place = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)

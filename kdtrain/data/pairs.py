@@ -11,13 +11,13 @@ from kdtrain.data.decode import image_reading, is_silently_turned, label_reading
 from kdtrain.data.files import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
-    file_identity,
     files_digest,
     files_listing,
     listed_files,
 )
 from kdtrain.data.labels import LabelMeaning, few
 from kdtrain.data.source import IGNORE, ROLES, Palette, Pixels, Role, checked_role, written_name
+from kdtrain.data.stored import Stored, identity_of
 from kdtrain.data.walk import walk
 from kdtrain.errors import InputError, MissingError
 
@@ -26,8 +26,8 @@ from kdtrain.errors import InputError, MissingError
 class Pairs:
     """The images of a role with their label maps."""
 
-    files: Mapping[str, tuple[Path, Path]]
-    """Image id -> (image file, label file), in the order of the ids."""
+    files: Mapping[str, tuple[Stored, Stored]]
+    """Image id -> (image, label map), in the order of the ids."""
     notes: tuple[str, ...] = ()
     """What was passed over where the files were looked for, in sentences."""
 
@@ -57,7 +57,7 @@ def find_pairs(what: str, images: Path, labels: Path, image_suffix: str = "", la
         )
     pairs = {i: (image_files[i], label_files[i]) for i in image_files}
     for image, label in pairs.values():
-        if file_identity(image) == file_identity(label):
+        if identity_of(image) == identity_of(label):
             raise InputError(f"{what} has an image that is its own label map: {image} and {label} are one file")
     return Pairs(pairs, found_images.notes + found_labels.notes)
 
@@ -94,17 +94,17 @@ class PairSource:
         self._find = cache(find)
         self._group = re.compile(group) if group else None
         # Mistakes that show in the names of files are found before any file is decoded.
-        images: dict[str, Mapping[str, Path]] = {role: self.image_files(role) for role in ROLES if self._is_there(role)}
+        there = [role for role in ROLES if self._is_there(role)]
         for role in ("train", "select"):
             for image_id in self.ids(role):
                 self.group(image_id)
-        check_roles_apart(images)
+        check_roles_apart({role: self.image_files(role) for role in there})
 
     def ids(self, role: str) -> tuple[str, ...]:
         """Image ids in alphabetical order."""
         return tuple(self._files(role))
 
-    def image_files(self, role: str) -> Mapping[str, Path]:
+    def image_files(self, role: str) -> Mapping[str, Stored]:
         """The image files of a role by id."""
         return {image_id: image for image_id, (image, _) in self._files(role).items()}
 
@@ -148,7 +148,7 @@ class PairSource:
         """Hash of ids, file contents and the meaning of the label ids."""
         return files_digest(self._identity(role), self._files(role), (image_reading, label_reading))
 
-    def _files(self, role: str) -> Mapping[str, tuple[Path, Path]]:
+    def _files(self, role: str) -> Mapping[str, tuple[Stored, Stored]]:
         return self._find(checked_role(role)).files
 
     def _is_there(self, role: Role) -> bool:
@@ -189,7 +189,7 @@ def _differ_in_case(images: list[str], labels: list[str]) -> str:
     return f"; {pair[0]} and {pair[1]} differ in upper and lower case alone: rename one of them" if pair else ""
 
 
-def _decoded(read: Callable[[Path], Pixels], file: Path, faults: list[str]) -> Pixels | None:
+def _decoded(read: Callable[[Stored], Pixels], file: Stored, faults: list[str]) -> Pixels | None:
     try:
         return read(file)
     except MissingError:
@@ -199,7 +199,7 @@ def _decoded(read: Callable[[Path], Pixels], file: Path, faults: list[str]) -> P
         return None
 
 
-def _turned(image_file: Path, label_file: Path) -> str:
+def _turned(image_file: Stored, label_file: Stored) -> str:
     """What to do where one of two files is turned by its EXIF orientation and the other is not."""
     turned, straight = orientation_of(image_file), orientation_of(label_file)
     if turned == straight:

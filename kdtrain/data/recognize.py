@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from kdtrain.data.decode import FORMATS
+from kdtrain.data.decode import FORMATS, opened
 from kdtrain.data.files import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from kdtrain.data.folder import Folder, Folders, PairFolders
 from kdtrain.data.label_kinds import read_named_colors, scan_labels
@@ -17,6 +17,7 @@ from kdtrain.data.labels import few
 from kdtrain.data.pairs import find_pairs
 from kdtrain.data.registry import DATA_SETS
 from kdtrain.data.roles import open_data
+from kdtrain.data.stored import Stored
 from kdtrain.data.walk import walk
 from kdtrain.errors import InputError, MissingError
 
@@ -166,9 +167,9 @@ def _measured(root: Path, content: Mapping[str, object], lines: tuple[str, ...])
     )
 
 
-def _size(file: Path) -> tuple[int, int]:
+def _size(file: Stored) -> tuple[int, int]:
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with opened(file) as image:
             width, height = image.size
             turned = int(image.getexif().get(0x0112, 1)) in range(5, 9)
     except Exception as error:  # decoders raise errors of every kind
@@ -315,7 +316,7 @@ def _by_role(folder: Path, pairs: list[PairFolders]) -> dict[str, PairFolders]:
     return {role: roles[role] for role in Folders.model_fields if role in roles}
 
 
-def _found(folder: Path, role: str, where: PairFolders) -> Mapping[str, tuple[Path, Path]]:
+def _found(folder: Path, role: str, where: PairFolders) -> Mapping[str, tuple[Stored, Stored]]:
     """The images of a role and their label maps, by id."""
     images, labels = folder / where.images, folder / where.labels
     return find_pairs(f"the role {role}", images, labels, where.image_suffix, where.label_suffix).files

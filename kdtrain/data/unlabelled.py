@@ -14,6 +14,7 @@ from kdtrain.data.files import IMAGE_SUFFIXES, files_digest, files_listing
 from kdtrain.data.roles import open_data
 from kdtrain.data.source import IGNORE, Palette, Pixels, RelativeFolder, checked_root
 from kdtrain.data.store import Images, open_store
+from kdtrain.data.stored import Stored
 from kdtrain.data.walk import walk
 from kdtrain.runtime.random_streams import numpy_rng
 
@@ -60,7 +61,7 @@ class UnlabelledSource:
         """Image ids in alphabetical order."""
         return tuple(self._files)
 
-    def image_files(self, role: str = ROLE) -> Mapping[str, Path]:
+    def image_files(self, role: str = ROLE) -> Mapping[str, Stored]:
         """The files by id."""
         return {image_id: file for image_id, (file,) in self._files.items()}
 

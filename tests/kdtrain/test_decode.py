@@ -351,9 +351,9 @@ def test_a_table_of_colors_reads_masks_and_colored_labels(put):
     colored = np.array([[[128, 0, 0], [0, 128, 0]], [[0, 0, 255], [224, 224, 192]]], dtype=np.uint8)
     for image in (Image.fromarray(colored), Image.fromarray(colored).convert("P", palette=Image.Palette.ADAPTIVE)):
         file = put(image)
-        labels = data._labels()
+        labels = data._meaning()
         np.testing.assert_array_equal(labels.apply(labels.decode(file), file), [[0, 0], [1, 255]])
-    masks = folder(label_colors=BLACK_AND_WHITE)._labels()
+    masks = folder(label_colors=BLACK_AND_WHITE)._meaning()
     mask = Image.fromarray(np.array([[0, 255]], dtype=np.uint8))
     swapped = with_palette([[1, 0]], GRAYS[::-1])
     for image in (mask, mask.convert("1"), mask.convert("RGB"), mask.convert("RGBA"), mask.convert("LA"), swapped):
@@ -404,7 +404,7 @@ def test_wrong_tables_of_colors_and_ids_are_refused(changes, says):
 
 def test_255_is_a_class_where_the_user_says_what_is_ignored(put):
     file = put(Image.fromarray(np.array([[0, 255, 9]], dtype=np.uint8)))
-    labels = folder(ids={0: 0, 255: 1}, ignore=(9,))._labels()
+    labels = folder(ids={0: 0, 255: 1}, ignore=(9,))._meaning()
     np.testing.assert_array_equal(labels.apply(labels.decode(file), file), [[0, 1, 255]])
     config = TrainConfig(data=folder(ids={0: 0, 255: 1}, ignore=()))
     assert TrainConfig.parse(config.model_dump(mode="json")) == config
