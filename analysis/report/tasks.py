@@ -7,6 +7,9 @@ from analysis.report.comparable import check_comparable
 from analysis.report.findings import Findings
 from analysis.tables.json_columns import SpecField, read_spec
 
+_PLACES = ("folders", "shards", "annotations")
+"""Fields of a data set that say where the user's images lie."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -57,9 +60,10 @@ def _fields(findings: Findings) -> Mapping[SpecField, object]:
 
 
 def _data(findings: Findings) -> tuple[str, object]:
-    """Which data set: its name and its folders. The same images at another size are no other data set."""
+    """Which data set: its name and its places. The same images at another size are no other data set."""
     data = _fields(findings)[SpecField.DATA]
-    return str(findings.tables["sweeps"]["data_name"].iloc[0]), data.get("folders") if isinstance(data, dict) else None
+    places = [data.get(field) for field in _PLACES] if isinstance(data, dict) else None
+    return str(findings.tables["sweeps"]["data_name"].iloc[0]), places
 
 
 def _teachers(findings: Findings) -> frozenset[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdtrain.data.palette import colorize
     from kdtrain.data.registry import DATA_SETS
     from kdtrain.data.roles import open_data, open_role
+    from kdtrain.data.shards.shards import Shards
     from kdtrain.data.source import IGNORE, ROLES, DataSource
     from kdtrain.data.store import Images
     from kdtrain.data.streets import Streets
@@ -40,6 +41,7 @@ __all__ = [
     "DataSource",
     "Folder",
     "Images",
+    "Shards",
     "Streets",
     "TrainBatches",
     "TrainSamples",
@@ -76,6 +78,7 @@ _MODULES = {
     "IGNORE": "kdtrain.data.source",
     "ROLES": "kdtrain.data.source",
     "DataSource": "kdtrain.data.source",
+    "Shards": "kdtrain.data.shards.shards",
     "Images": "kdtrain.data.store",
     "Streets": "kdtrain.data.streets",
     "Unlabelled": "kdtrain.data.unlabelled",

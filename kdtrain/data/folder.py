@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from kdtrain.config_base import Strict
+from kdtrain.config_base import Strict, renamed
 from kdtrain.data.pairs import Pairs, find_pairs
-from kdtrain.data.source import RelativeFolder, Role, written_name
+from kdtrain.data.source import FORMER_NAMES, RelativeFolder, Role, written_name
 from kdtrain.data.split import Split
 from kdtrain.data.user_images import LabelledByMaps, RolePlaces
 
@@ -36,6 +36,11 @@ class Folders(RolePlaces):
     """What the search scores its trials on; by default a part of `train`."""
     test: PairFolders | None = None
     """What the chosen config is measured on once the selection is frozen."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, content: object) -> object:
+        return renamed(content, FORMER_NAMES)
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Folders":

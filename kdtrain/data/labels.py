@@ -94,10 +94,10 @@ class LabelColors:
         return train_ids
 
 
-def few(names: Iterable[object]) -> str:
-    """The first three names, for a sentence."""
+def few(names: Iterable[object], most: int = 3) -> str:
+    """The first names, by default three, for a sentence."""
     shown = [str(name) for name in names]
-    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
 
 
 def _code(colors: Pixels) -> np.ndarray:

@@ -12,6 +12,7 @@ from PIL import Image
 from kdtrain.data.decode import FORMATS, opened
 from kdtrain.data.files import IMAGE_SUFFIXES, LABEL_SUFFIXES
 from kdtrain.data.folder import Folder, Folders, PairFolders
+from kdtrain.data.kind_words import kind_in, role_in
 from kdtrain.data.label_kinds import read_named_colors, scan_labels
 from kdtrain.data.labels import few
 from kdtrain.data.pairs import find_pairs
@@ -37,19 +38,6 @@ _MARKS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 """Folders that tell a public data set, all of one line, below the data root."""
 _NAMES = {"camvid": "0001TP|0006R0|0016E5|Seq05VD", "ade20k": "ADE_"}
 """What the names of images begin with, of data sets whose folders have usual names."""
-_ROLES = {
-    "train": "train", "training": "train", "val": "select", "valid": "select", "validation": "select", "dev": "select",
-    "select": "select", "test": "test", "testing": "test",
-}  # fmt: skip
-"""Words in names of folders that say which role their files have."""
-_LABEL_WORDS = frozenset({
-    "label", "labels", "mask", "masks", "annot", "annots", "annotation", "annotations", "gt", "groundtruth", "truth",
-    "seg", "segmentation", "target", "targets",
-})  # fmt: skip
-"""Words in names of folders of label maps."""
-_IMAGE_WORDS = frozenset({"image", "images", "img", "imgs", "rgb", "photo", "photos", "picture", "pictures", "frames"})
-"""Words in names of folders of images."""
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SAMPLED = 3
 """Files of a folder that are looked at to tell images from label maps."""
 _FEW_COLORS = 64
@@ -238,11 +226,8 @@ def _is_labels(place: PurePosixPath, paths: list[Path]) -> bool:
 def _named_as(place: PurePosixPath) -> str:
     """Whether the name of a folder, or of one that it lies in, says `images` or `labels`; empty if none does."""
     for part in reversed(place.parts):
-        words = {word.lower() for word in _WORD.findall(part)}
-        if words & _LABEL_WORDS:
-            return "labels"
-        if words & _IMAGE_WORDS:
-            return "images"
+        if kind := kind_in(part):
+            return kind
     return ""
 
 
@@ -287,13 +272,9 @@ def _ending(stems: list[str]) -> str:
 
 def _without_common_end(image: PurePosixPath, label: PurePosixPath) -> tuple[PurePosixPath, PurePosixPath]:
     """Two folders without the subfolders that both end with, except for one that names a role."""
-    while image.parts and label.parts and image.name == label.name and _role_in(image.name) is None:
+    while image.parts and label.parts and image.name == label.name and role_in(image.name) is None:
         image, label = image.parent, label.parent
     return image, label
-
-
-def _role_in(name: str) -> str | None:
-    return next((_ROLES[word] for word in map(str.lower, _WORD.findall(name)) if word in _ROLES), None)
 
 
 def _by_role(folder: Path, pairs: list[PairFolders]) -> dict[str, PairFolders]:
@@ -301,7 +282,7 @@ def _by_role(folder: Path, pairs: list[PairFolders]) -> dict[str, PairFolders]:
     roles: dict[str, PairFolders] = {}
     for pair in pairs:
         parts = [*PurePosixPath(pair.images).parts, *PurePosixPath(pair.labels).parts]
-        role = next((found for part in parts if (found := _role_in(part))), "train" if len(pairs) == 1 else None)
+        role = next((found for part in parts if (found := role_in(part))), "train" if len(pairs) == 1 else None)
         if role is None or role in roles:
             places = f"{pair.images} and {roles[role].images}" if role else pair.images
             raise InputError(

@@ -5,6 +5,7 @@ from kdtrain.data.camvid import CamVid, CamVidFull
 from kdtrain.data.cityscapes import Cityscapes
 from kdtrain.data.data_set import DataSet
 from kdtrain.data.folder import Folder
+from kdtrain.data.shards.shards import Shards
 from kdtrain.data.streets import Streets
 from kdtrain.data.voc import VOC
 
@@ -16,4 +17,5 @@ DATA_SETS: dict[str, type[DataSet]] = {
     "ade20k": ADE20K,
     "streets": Streets,
     "folder": Folder,
+    "shards": Shards,
 }

@@ -17,8 +17,13 @@ FORMER_NAMES = {"report": "test"}
 IGNORE = 255
 
 
+def is_below(path: str) -> bool:
+    """Whether a path leads to something below the folder that it is relative to, by its text."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
 def _relative(folder: str) -> str:
-    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+    if not is_below(folder):
         raise ValueError(f"a folder is given relative to the data root, got {folder!r}")
     return folder
 

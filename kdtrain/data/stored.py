@@ -11,7 +11,7 @@ from kdtrain.errors import unreadable
 
 
 class Stored(Protocol):
-    """The bytes of an image or a label map; as text, where they lie, for errors. A `Path` is one, a `Part` another."""
+    """The bytes of an image or a label map; as text, where they lie, for errors. A `Path` is one, and a `FilePart`."""
 
     def read_bytes(self) -> bytes:
         """The bytes; OSError or InputError if they cannot be read."""
@@ -23,7 +23,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True)
-class Part(ABC):
+class FilePart(ABC):
     """Bytes within a file that holds many images: a member of an archive, a cell of a table."""
 
     file: Path
@@ -44,7 +44,7 @@ class Part(ABC):
 
 def place_in_file(stored: Stored) -> str:
     """Where in its file a part lies; empty for a whole file."""
-    return stored.place if isinstance(stored, Part) else ""
+    return stored.place if isinstance(stored, FilePart) else ""
 
 
 def identity_of(stored: Stored) -> tuple[object, ...]:
@@ -53,7 +53,7 @@ def identity_of(stored: Stored) -> tuple[object, ...]:
     Raises:
         InputError: If the file cannot be read.
     """
-    file = stored.file if isinstance(stored, Part) else stored
+    file = stored.file if isinstance(stored, FilePart) else stored
     try:
         status = stored.stat()
     except OSError as error:
@@ -67,7 +67,7 @@ def remembered_facts() -> Callable[[Stored], str]:
     seen: dict[Path, str] = {}
 
     def facts(stored: Stored) -> str:
-        if not isinstance(stored, Part):
+        if not isinstance(stored, FilePart):
             return _facts(stored.stat())
         if stored.file not in seen:
             seen[stored.file] = _facts(stored.stat())

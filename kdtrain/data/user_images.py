@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from kdtrain.config_base import Strict, renamed
+from kdtrain.config_base import Strict
 from kdtrain.data.data_set import DataSet
 from kdtrain.data.labels import LabelColors, LabelIds, LabelMeaning, few
 from kdtrain.data.pairs import Pairs, PairSource
 from kdtrain.data.palette import distinct_colors, normal_color, parse_colors
-from kdtrain.data.source import FORMER_NAMES, IGNORE, DataSource, Palette, Role, checked_root
+from kdtrain.data.source import IGNORE, DataSource, Palette, Role, checked_root
 from kdtrain.data.split import Split, carved
 from kdtrain.errors import MissingError
 
@@ -24,11 +24,6 @@ HexColor = Annotated[str, AfterValidator(normal_color)]
 
 class RolePlaces(Strict):
     """Where the images of each role lie; a subclass has the fields `train`, `select` and `test`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _former_names(cls, content: object) -> object:
-        return renamed(content, FORMER_NAMES)
 
 
 class UserImages(DataSet):
