@@ -2,7 +2,7 @@
 
     python benchmarks/kdbench/shrink.py --data data --to data-small
 
-Images are averaged over the area of a new pixel, labels take the nearest one. Of each role every second file is taken,
+Images are averaged over the area of a new pixel, labels take the nearest one. Of each role every fourth file is taken,
 since frames are neighbors in a video. Existing files stay.
 """
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 ROLES = ["train", "val"]
 SIZE = (80, 60)
-EVERY = 2
+EVERY = 4
 
 
 def shrink(source: Path, target: Path, size: tuple[int, int] = SIZE) -> int:
