@@ -12,6 +12,7 @@ import pytest
 import yaml
 from called_command import called
 from PIL import Image
+from tiny_spec import TINY
 
 import kdtrain
 from analysis import read_tables
@@ -23,15 +24,8 @@ from sweeps.ledger.environment import describe_teacher
 Command = Callable[..., tuple[int, str, str]]
 
 SPEC: dict[str, Any] = {
-    "name": "tiny",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 8, "select": 4, "test": 1}},
-    "student": {
-        "arch": "FPN",
-        "encoder": "tu-mobilenetv3_small_050",
-        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
-    },
+    **TINY,
     "teacher": {"fit": {"network": {"arch": "FPN", "encoder": "tu-mobilenetv3_small_050"}, "epochs": 1}},
-    "train": {"epochs": 1, "batch_size": 4},
     "studies": ["none", "csc_ace"],
     "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
     "budget": {"trials": 2},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from called_command import called
+from tiny_spec import TINY
 
 from kdtrain.config import Machine
 from kdtrain.teacher import read_card
@@ -17,14 +18,7 @@ from sweeps.spec.spec import SweepSpec, parse_spec
 
 Command = Callable[..., tuple[int, str, str]]
 SPEC: dict[str, Any] = {
-    "name": "tiny",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 8, "select": 4, "test": 1}},
-    "student": {
-        "arch": "FPN",
-        "encoder": "tu-mobilenetv3_small_050",
-        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
-    },
-    "train": {"epochs": 1, "batch_size": 4},
+    **TINY,
     "studies": ["none"],
     "budget": {"trials": 1},
     "confirm": {"top": 0, "seeds": 0},

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from tiny_spec import TINY
 
 import sweeps
 from analysis import read_tables
@@ -17,14 +18,7 @@ from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.outcome.tabulate import write_tables
 
 SPEC = {
-    "name": "tiny",
-    "data": {"name": "streets", "size": [32, 48], "counts": {"train": 4, "select": 2, "test": 1}},
-    "student": {
-        "arch": "FPN",
-        "encoder": "tu-mobilenetv3_small_050",
-        "options": {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32},
-    },
-    "train": {"epochs": 1, "batch_size": 4},
+    **TINY,
     "studies": ["none"],
     "space": {"optimizer.lr": {"low": 0.01, "high": 0.1, "log": True}},
     "budget": {"trials": 5},
