@@ -1,6 +1,8 @@
 """A trained network with what surrounds it, as one module of tensors that other runtimes take."""
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +17,11 @@ from kdtrain.models.outputs import LOGITS, maps_of
 from kdtrain.models.padding import Size, cut_back, padded
 
 Output = Literal["classes", "logits", "raw"]
-Side = Field(ge=1, le=8192)
+_MOST_SIDE = 8192
+_MOST_BATCH = 1024
+IMAGES = "images"
+"""The name of the input of an exported file."""
+Side = Field(ge=1, le=_MOST_SIDE)
 
 
 class Inside(Strict):
@@ -101,6 +107,35 @@ def ready(network: TappedNetwork, inside: Inside) -> tuple[Deployed, Tensor]:
             f"{width}, got {inside.height} {inside.width}"
         )
     return module, example
+
+
+def shapes(network: TappedNetwork, inside: Inside) -> dict[str, dict[int, Any]]:
+    """Which sides of the input may differ from call to call, as `torch.export` takes it."""
+    axes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=_MOST_BATCH)}
+    if inside.dynamic:
+        step = multiple_of(network)
+        sides = (torch.export.Dim(name, min=1, max=_MOST_SIDE // step) for name in ("height", "width"))
+        axes |= {2 + i: step * side if step > 1 else side for i, side in enumerate(sides)}
+    return {IMAGES: axes}
+
+
+@contextmanager
+def exporting(kind: str, inside: Inside) -> Iterator[None]:
+    """Turn whatever an exporter raises into one sentence.
+
+    Args:
+        kind: Of the file.
+        inside: What is exported.
+
+    Raises:
+        InputError: If the graph cannot be exported.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        todo = "; leave --dynamic out" if inside.dynamic else ""
+        raise InputError(f"the graph of this network cannot be exported to {kind}{todo}: {reason}") from error
 
 
 def noise(inside: Inside) -> Tensor:

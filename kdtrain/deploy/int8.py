@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdtrain.data import Images
-from kdtrain.deploy.onnx_file import IMAGES, session_of
+from kdtrain.deploy.deployed import IMAGES
+from kdtrain.deploy.onnx_file import session_of
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line
 from kdtrain.loop.evaluate import evaluate

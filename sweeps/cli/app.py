@@ -24,6 +24,7 @@ from sweeps.cli.data import check, get
 from sweeps.cli.demo import demo
 from sweeps.cli.export import export_to_optuna
 from sweeps.cli.export_onnx import export_to_onnx
+from sweeps.cli.export_torch import export_to_torch
 from sweeps.cli.init import init
 from sweeps.cli.methods import methods
 from sweeps.cli.options import console
@@ -66,6 +67,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "data check": check,
     "export optuna": export_to_optuna,
     "export onnx": export_to_onnx,
+    "export torch": export_to_torch,
 }
 """By the words that call it; the first of two words is a group."""
 READING = frozenset({"status", "tables", "report", "serve", "query", "best", "export optuna"})

@@ -1,4 +1,4 @@
-"""The command `kdsweep export onnx`: the file computes what torch computes, or is not written."""
+"""The commands `kdsweep export onnx` and `export torch`: the file computes what the network does, or is not written."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from PIL import Image
 
 from kdtrain.data import open_role, parse_data
 from kdtrain.data.streets import CLASSES as STREETS
-from kdtrain.deploy import onnx_file
+from kdtrain.deploy.agreement import compare
 from kdtrain.deploy.deployed import Deployed, Inside, ready
 from kdtrain.deploy.label_maps import resized
 from kdtrain.errors import InputError
@@ -46,7 +46,7 @@ def world(tmp_path, monkeypatch, capsys):
     for i in range(2):
         pixels = np.random.default_rng(i).integers(0, 256, (50, 70, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((210, 150)).save(f"photos/{i}.png")
-    return lambda *words: called(monkeypatch, capsys, "export", "onnx", "trained", *words)
+    return lambda *words, kind="onnx": called(monkeypatch, capsys, "export", kind, "trained", *words)
 
 
 @pytest.mark.slow
@@ -127,6 +127,33 @@ def test_what_int8_needs_is_said(world, words, error):
 
 
 @pytest.mark.slow
+def test_a_program_of_torch_gives_the_classes_of_evaluation_for_any_batch(world):
+    code, said, errors = world("--size", 60, 90, "--images", "photos", "--out", "s.pt2", kind="torch")
+    assert (code, errors) == (0, "")
+    assert "100.000 % of the pixels of 2 given images have torch's class" in said
+    program = torch.export.load("s.pt2").module()
+    batch = torch.cat([resized(Path(f"photos/{i}.png"), (60, 90)) for i in (0, 1, 0)])
+    with torch.inference_mode():
+        assert torch.equal(program(batch), predict(network().logits, batch, 1.0))
+    card = json.loads(Path("s.json").read_text())
+    assert (card["classes"], card["input"]["shape"]) == (list(CLASSES), ["batch", 3, 60, 90])
+    held = {"student": ""}
+    torch.export.load("s.pt2", extra_files=held)
+    assert held["student"] == card["student"]
+
+
+@pytest.mark.slow
+def test_a_dynamic_program_of_torch_takes_other_sizes(world):
+    words = ("--size", 64, 96, "--dynamic", "--output", "raw", "--no-normalize", "--out", "d.pt2")
+    assert world(*words, kind="torch")[0] == 0
+    images = torch.rand(1, 3, 128, 160)
+    net = network()
+    with torch.inference_mode():
+        logits = torch.export.load("d.pt2").module()((images - net.mean) / net.std)
+        torch.testing.assert_close(logits, net.logits(images), rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_a_dynamic_file_takes_other_sizes(world):
     assert world("--size", 64, 96, "--dynamic", "--output", "logits", "--out", "d.onnx")[0] == 0
     session = onnxruntime.InferenceSession("d.onnx", providers=["CPUExecutionProvider"])
@@ -148,27 +175,21 @@ def test_what_is_left_out_inside_is_left_to_the_caller():
 
 
 @pytest.mark.parametrize("output", ["classes", "logits"])
-def test_a_file_that_differs_from_torch_is_refused(monkeypatch, tmp_path, output):
+def test_a_file_that_differs_from_torch_is_refused(output):
     inside = Inside(height=32, width=32, output=output)
     module, example = ready(network(), inside)
 
-    class Session:
-        shift = 0.0
+    shift = 0.0
 
-        def __init__(self, *_, **__):
-            pass
+    def run(images):
+        logits = module.logits(images).clone()
+        logits[:, 0] += shift
+        return logits.argmax(1) if output == "classes" else logits
 
-        def run(self, _, inputs):
-            with torch.inference_mode():
-                logits = module.logits(torch.from_numpy(inputs["images"])).clone()
-                logits[:, 0] += self.shift
-            return [(logits.argmax(1) if output == "classes" else logits).numpy()]
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    assert onnx_file.compare(tmp_path / "a.onnx", module, [example]).classes == 1
-    Session.shift = 0.5
+    assert compare(run, module, [example]).classes == 1
+    shift = 0.5
     with pytest.raises(InputError, match="differs from torch"):
-        onnx_file.compare(tmp_path / "a.onnx", module, [example])
+        compare(run, module, [example])
 
 
 @pytest.mark.parametrize(
@@ -189,12 +210,13 @@ def test_wrong_input_is_one_sentence(world, words, part):
     assert not list(Path().glob("*.onnx"))
 
 
-def test_a_graph_that_cannot_be_exported_is_one_sentence(world, monkeypatch):
+@pytest.mark.parametrize(("kind", "exporter"), [("onnx", torch.onnx), ("torch", torch.export)])
+def test_a_graph_that_cannot_be_exported_is_one_sentence(world, monkeypatch, kind, exporter):
     def fails(*_, **__):
         raise RuntimeError("data-dependent expression\nwith a long trace")
 
-    monkeypatch.setattr(torch.onnx, "export", fails)
-    code, _, errors = world("--size", 32, 32)
+    monkeypatch.setattr(exporter, "export", fails)
+    code, _, errors = world("--size", 32, 32, kind=kind)
     assert code == 2
-    assert "cannot be exported to ONNX: data-dependent expression" in errors
+    assert f"cannot be exported to {'ONNX' if kind == 'onnx' else 'torch'}: data-dependent expression" in errors
     assert len(errors.splitlines()) == 1
