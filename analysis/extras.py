@@ -15,6 +15,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "query": {"duckdb": "duckdb"},
         "cmaes": {"cmaes": "cmaes"},
+        "coco": {"pycocotools": "pycocotools"},
         "export": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
         "hf": {"transformers": "transformers"},
         "mlflow": {"mlflow-skinny": "mlflow"},

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kdtrain.data.batches import TrainBatches, TrainSamples, epoch_order
     from kdtrain.data.camvid import CamVid, CamVidFull
     from kdtrain.data.cityscapes import Cityscapes
+    from kdtrain.data.coco.coco import Coco
     from kdtrain.data.data_set import DataSet
     from kdtrain.data.folder import Folder
     from kdtrain.data.lookup import DataConfig, find_data, parse_data
@@ -36,6 +37,7 @@ __all__ = [
     "CamVid",
     "CamVidFull",
     "Cityscapes",
+    "Coco",
     "DataConfig",
     "DataSet",
     "DataSource",
@@ -66,6 +68,7 @@ _MODULES = {
     "CamVid": "kdtrain.data.camvid",
     "CamVidFull": "kdtrain.data.camvid",
     "Cityscapes": "kdtrain.data.cityscapes",
+    "Coco": "kdtrain.data.coco.coco",
     "DataSet": "kdtrain.data.data_set",
     "Folder": "kdtrain.data.folder",
     "DataConfig": "kdtrain.data.lookup",

@@ -78,9 +78,12 @@ def opened(file: Stored) -> Image.Image:
 
 
 def orientation_of(file: Stored) -> int:
-    """The EXIF orientation of a file that can be read; 1 if it has none."""
-    with opened(file) as image:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    """The EXIF orientation of a file that can be read; 1 if it has none, or is no image."""
+    try:
+        with opened(file) as image:
+            return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except UnidentifiedImageError:
+        return 1
 
 
 def is_silently_turned(image_file: Stored, label_file: Stored) -> bool:
@@ -93,8 +96,11 @@ def is_silently_turned(image_file: Stored, label_file: Stored) -> bool:
             orientation, keeps_size = _orientation_in_header(image), image.width == image.height
         if orientation not in (range(2, 9) if keeps_size else range(2, 5)):
             return False
-        with opened(label_file) as label_map:
-            return _orientation_in_header(label_map) not in range(2, 9)
+        try:
+            with opened(label_file) as label_map:
+                return _orientation_in_header(label_map) not in range(2, 9)
+        except UnidentifiedImageError:  # labels that are drawn have no orientation
+            return True
     except Exception:  # such a file is refused when it is read
         return False
 

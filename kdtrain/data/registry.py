@@ -3,6 +3,7 @@
 from kdtrain.data.ade20k import ADE20K
 from kdtrain.data.camvid import CamVid, CamVidFull
 from kdtrain.data.cityscapes import Cityscapes
+from kdtrain.data.coco.coco import Coco
 from kdtrain.data.data_set import DataSet
 from kdtrain.data.folder import Folder
 from kdtrain.data.shards.shards import Shards
@@ -18,4 +19,5 @@ DATA_SETS: dict[str, type[DataSet]] = {
     "streets": Streets,
     "folder": Folder,
     "shards": Shards,
+    "coco": Coco,
 }

@@ -24,7 +24,13 @@ typed; with the YAML language server (VS Code, Neovim, JetBrains, ...) this firs
 """
 _PARTS = (
     ("A sweep", ("",)),
-    ("Data", ("PairFolders", "Folders", "ShardFiles", "ShardRoles", "Split", "Carve", "RoleCounts", "Unlabelled")),
+    (
+        "Data",
+        (
+            *("PairFolders", "Folders", "ShardFiles", "ShardRoles", "AnnotatedFolder", "AnnotatedRoles"),
+            *("Split", "Carve", "RoleCounts", "Unlabelled"),
+        ),
+    ),
     ("Networks and teacher", ("Network", "TeacherSource", "TeacherFit")),
     ("Training", ("Recipe", "Augment", "Optimizer", "Schedule", "Ema")),
     ("Studies", ("Study", "Range", "Choice", "WeightSchedule")),

@@ -98,3 +98,54 @@ def as_tar(root, role, numbers, label="label.png"):
             add(archive, f"{number:02d}.json", b"{}")
             add(archive, f"{number:02d}.{label}", labels)
     return {"files": f"tars/{role}-*.tar"}
+
+
+def runs(mask):
+    """Uncompressed run lengths of a mask, column by column."""
+    flat = mask.T.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *edges, flat.size]).tolist()
+    return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
+
+
+def rectangle(left, top, right, bottom):
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def coco(numbers, names=CLASSES, by_polygons=False):
+    """The content of an annotation file for the label maps, with category ids 10, 20, ... as classes 0, 1, ..."""
+    images, annotations = [], []
+    for number in numbers:
+        image_id = 100 + number
+        images.append({"id": image_id, "file_name": f"{number:02d}.jpg", "height": SIZE[0], "width": SIZE[1]})
+        labels = np.asarray(label_map(number))
+        outlines = {1: rectangle(0, 30, 64, 48), 2: rectangle(4 * number, 20, min(64, 4 * number + 16), 36 + number)}
+        for value in (2, 1):  # the car, which is above, comes first
+            crowd = {"iscrowd": 1, "segmentation": runs(labels == value)}
+            shape = {"iscrowd": 0, "segmentation": [outlines[value]]} if by_polygons else crowd
+            entry = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 10 * (value + 1)}
+            annotations.append({**entry, "area": 1, **shape})
+    categories = [{"id": 10 * (index + 1), "name": name} for index, name in enumerate(names)]
+    return {"images": images, "categories": categories, "annotations": annotations}
+
+
+def as_coco(root, role, numbers, **changes):
+    images = as_folder(root, role, numbers)["images"]
+    put(root / "annotations" / f"{role}.json", json.dumps(coco(numbers, **changes)).encode())
+    return {"images": images, "file": f"annotations/{role}.json"}
+
+
+def as_panoptic(root, role, numbers):
+    images = as_folder(root, role, numbers)["images"]
+    content = coco(numbers)
+    content["annotations"] = []
+    for image, number in zip(content["images"], numbers, strict=True):
+        labels = np.asarray(label_map(number)).astype(int)
+        ids = np.where(labels > 0, labels * 70000 + number, 0)
+        colors = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+        put(root / "panoptic" / role / f"{number:02d}.png", encoded(Image.fromarray(colors)))
+        segments = [{"id": value * 70000 + number, "category_id": 10 * (value + 1)} for value in (1, 2)]
+        entry = {"image_id": image["id"], "file_name": f"{number:02d}.png", "segments_info": segments}
+        content["annotations"].append(entry)
+    put(root / "annotations" / f"{role}.json", json.dumps(content).encode())
+    return {"images": images, "file": f"annotations/{role}.json", "segments": f"panoptic/{role}"}

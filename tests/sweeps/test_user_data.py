@@ -1,9 +1,9 @@
-"""Sweeps on data as users have them: in shards."""
+"""Sweeps on data as users have them: in shards, or with annotations in the form of COCO."""
 
 from pathlib import Path
 
 import pytest
-from data_kinds import CLASSES, as_parquet, as_saved, as_tar
+from data_kinds import CLASSES, as_coco, as_panoptic, as_parquet, as_saved, as_tar
 
 from kdtrain import Machine
 from sweeps import Sweep
@@ -22,7 +22,16 @@ def shards(make):
     return made
 
 
+def annotated(make):
+    def made(root):
+        where = {role: make(root, role, numbers) for role, numbers in ROLES.items()}
+        return {"name": "coco", "classes": CLASSES, "background": "background", "annotations": where}
+
+    return made
+
+
 KINDS = {"parquet": shards(as_parquet), "arrow": shards(as_saved), "tar": shards(as_tar)}
+KINDS |= {"coco": annotated(as_coco), "panoptic": annotated(as_panoptic)}
 
 
 def spec_of(data, **more):
