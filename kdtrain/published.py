@@ -1,4 +1,4 @@
-"""Networks as others publish them: folders of Hugging Face transformers and of segmentation-models-pytorch."""
+"""Networks as others publish them: folders of Hugging Face transformers, timm and segmentation-models-pytorch."""
 
 import json
 import re
@@ -9,19 +9,26 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from kdtrain.errors import InputError, MissingError, unreadable
 from kdtrain.explain import first_line, sentence
 from kdtrain.models import Network
 from kdtrain.models.build import require_transformers
-from kdtrain.models.network import LIBRARY, TRANSFORMERS, default_normalization
+from kdtrain.models.network import LIBRARY, TIMM, TRANSFORMERS, default_normalization
 from kdtrain.models.normalization import IMAGENET, Normalization
+from kdtrain.models.torch_files import is_torch_file, read_torch, without_wrappers
+from kdtrain.models.weights import published_file, read_safetensors
 
-OF_TRANSFORMERS, OF_SMP = "hf:", "smp-hub/"
-"""What comes before the name of a network on the hub."""
-CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
-_SMP_CLASS = "_model_class"
-"""A field of the config of segmentation-models-pytorch, which no other library writes."""
+OF_HUB, OF_SMP, OF_TIMM = "hf:", "smp-hub/", "timm:"
+"""What comes before the name of a network on the hub, and before the name of one of timm."""
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+"""Either says how images are normalized; the second, of networks that take more than images, inside of it."""
+_SMP_CLASS, _TIMM_MODEL = "_model_class", "architecture"
+"""Fields of the configs of segmentation-models-pytorch and of timm, which no other library writes."""
+_CODE = "auto_map"
+"""A field of configs whose network is defined by code beside them."""
 _NOT_OPTIONS = (_SMP_CLASS, "encoder_name", "encoder_weights", "classes", "in_channels", "activation")
 _NO_NAME = re.compile(r"LABEL_\d+")
 
@@ -34,34 +41,95 @@ class Published(NamedTuple):
     """A safetensors file with the names of the built network."""
     classes: tuple[str, ...]
     """By channel; empty where they have no names."""
+    knows_classes: bool = True
+    """Whether the network gives logits at all, and is not an encoder alone."""
 
 
 def is_published(place: str) -> bool:
     """Whether a place is a folder of a published network, or the name of one on the hub, and not a file of weights."""
-    return place.startswith((OF_TRANSFORMERS, OF_SMP)) or Path(place).is_dir()
+    return place.startswith((OF_HUB, OF_SMP, OF_TIMM)) or Path(place).is_dir()
 
 
-def read_published(place: str, scratch: Path) -> Published:
+def read_published(place: str, scratch: Path, weights_folder: Path | None = None) -> Published:
     """Read a published network.
 
     Args:
-        place: A folder with `config.json`, or `hf:<name>` or `smp-hub/<name>` for one on the hub.
+        place: A folder with `config.json`; `hf:<name>` or `smp-hub/<name>` for one on the hub; or `timm:<name>`.
         scratch: A folder for files that are made of it.
+        weights_folder: Where the weights of timm may lie as `<name>.safetensors`.
 
     Raises:
-        InputError: If there is none, or it is not one for semantic segmentation.
+        InputError: If there is none, or it is neither one for semantic segmentation nor an encoder of images.
     """
-    name = place.removeprefix(OF_TRANSFORMERS).removeprefix(OF_SMP)
+    if place.startswith(OF_TIMM):
+        return _of_timm(place.removeprefix(OF_TIMM), scratch, weights_folder)
+    name = place.removeprefix(OF_HUB).removeprefix(OF_SMP)
     folder = Path(name) if Path(name).is_dir() else _fetched(name)
     content = _json(folder / CONFIG)
     if _SMP_CLASS in content:
         return _of_smp(folder, content)
-    if "model_type" in content:
+    if _TIMM_MODEL in content:
+        return _of_timm_folder(folder, content, scratch)
+    if "model_type" in content or _CODE in content:
         return _of_transformers(folder, content, scratch)
     raise InputError(
-        f"{folder / CONFIG} must be that of a network of transformers, with model_type, or of "
-        f"segmentation-models-pytorch, with {_SMP_CLASS}"
+        f"{folder / CONFIG} must be that of a network of transformers, with model_type, of timm, with {_TIMM_MODEL}, "
+        f"or of segmentation-models-pytorch, with {_SMP_CLASS}"
     )
+
+
+def read_timm(network: Network, file: Path, scratch: Path) -> Published:
+    """An encoder of timm with the weights of a file: safetensors, or made by `torch.save`.
+
+    Args:
+        network: The encoder, with arch `timm`.
+        file: The file; names are those of timm, or those of who trained the encoder where timm converts them.
+        scratch: A folder for files that are made of it.
+
+    Raises:
+        InputError: If the file does not read.
+    """
+    from kdtrain.models.timm_encoders import build_timm, named_as_built
+
+    model: Any = build_timm(network).net.model
+    tensors = read_torch(file).tensors if is_torch_file(file) else read_safetensors(file)
+    tensors = named_as_built(model, without_wrappers(tensors, model.state_dict()).tensors)
+    return _encoder(network, {f"model.{name}": tensor for name, tensor in tensors.items()}, scratch)
+
+
+def _encoder(network: Network, tensors: Mapping[str, Tensor], scratch: Path) -> Published:
+    weights = scratch / WEIGHTS
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, weights)
+    return Published(network, weights, (), knows_classes=False)
+
+
+def _of_timm(name: str, scratch: Path, weights_folder: Path | None) -> Published:
+    """An encoder of timm by its name: its weights lie in a folder of this machine, or timm fetches them."""
+    from kdtrain.models.timm_encoders import TimmEncoder, check_name, create
+
+    check_name(name)
+    network = Network(arch=TIMM, encoder=name)
+    if (file := published_file(name, weights_folder)) is not None:
+        return read_timm(network, file, scratch)
+    try:
+        model = create(name, {}, pretrained=True)
+    except (OSError, RuntimeError, InputError) as error:
+        raise InputError(
+            f"{OF_TIMM}{name}: its weights could not be fetched ({first_line(error)}); put them as {name}.safetensors "
+            "into a folder and set KDSWEEP_WEIGHTS to it"
+        ) from error
+    return _encoder(network, TimmEncoder(model).state_dict(), scratch)
+
+
+def _of_timm_folder(folder: Path, content: Mapping[str, Any], scratch: Path) -> Published:
+    options, stated = content.get("model_args") or {}, content.get("pretrained_cfg") or {}
+    if not isinstance(options, Mapping) or not isinstance(stated, Mapping):
+        raise InputError(f"{folder / CONFIG}: model_args and pretrained_cfg must be mappings")
+    if not (folder / WEIGHTS).is_file():
+        raise MissingError(f"{folder}: must hold {WEIGHTS}")
+    facts = {"arch": TIMM, "encoder": content[_TIMM_MODEL], "options": options}
+    given = {name: stated[name] for name in ("mean", "std") if name in stated}
+    return read_timm(_network(facts, given, folder), folder / WEIGHTS, scratch)
 
 
 def _fetched(name: str) -> Path:
@@ -84,7 +152,7 @@ def _of_smp(folder: Path, content: Mapping[str, Any]) -> Published:
     encoder, pretrained = content.get("encoder_name"), content.get("encoder_weights")
     options = {name: value for name, value in content.items() if name not in _NOT_OPTIONS and value is not None}
     facts = {"arch": content[_SMP_CLASS], "encoder": encoder}
-    stated = default_normalization({**facts, "weights": LIBRARY}) if pretrained else IMAGENET
+    stated = (default_normalization({**facts, "weights": LIBRARY}) if pretrained else IMAGENET)._asdict()
     if not (folder / WEIGHTS).is_file():
         raise MissingError(f"{folder}: must hold {WEIGHTS}")
     return Published(_network({**facts, "options": options}, stated, folder), folder / WEIGHTS, ())
@@ -94,31 +162,54 @@ def _of_transformers(folder: Path, content: Mapping[str, Any], scratch: Path) ->
     require_transformers()
     import transformers
 
-    from kdtrain.models.transformers_networks import TransformersNetwork, auto_class
+    from kdtrain.models.transformers_encoders import encoder_class, seeing, wrapped
+    from kdtrain.models.transformers_networks import TransformersNetwork, auto_class, segments
 
+    if _CODE in content and content.get("model_type") not in transformers.CONFIG_MAPPING:
+        raise InputError(
+            f"{folder}: is defined by code that comes with it ({_CODE} in {CONFIG}), which is never executed; take the "
+            "network as transformers or timm has it, or install its code and name a function of yours that builds it "
+            "as network.arch (module:function)"
+        )
     try:
         with _quiet(transformers.utils.logging):
-            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-            model, loaded = auto_class(config).from_pretrained(
-                folder, config=config, local_files_only=True, output_loading_info=True, use_safetensors=True
+            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            has_logits = segments(config)
+            config = config if has_logits else seeing(config)
+            model, loaded = (auto_class(config) if has_logits else encoder_class(config)).from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by their names
             )
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{folder}: transformers cannot load it: {first_line(error)}") from error
-    if lacking := sorted(map(str, [*loaded["missing_keys"], *loaded["mismatched_keys"]])):
+    net = TransformersNetwork(model) if has_logits else wrapped(model)
+    state = net.state_dict()
+    mismatched = (key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"])
+    lacking = sorted({*loaded["missing_keys"], *mismatched})
+    if lacking := [name for name in lacking if has_logits or f"model.{name}" in state]:
+        what = "a trained network for semantic segmentation" if has_logits else f"a trained {config.model_type}"
         raise InputError(
-            f"{folder}: {len(lacking)} tensors are missing or have another shape (first {lacking[0]}), so it is not a "
-            "trained network for semantic segmentation"
+            f"{folder}: {len(lacking)} tensors are missing or have another shape (first {lacking[0]}), so it is not "
+            f"{what}"
         )
+    if not has_logits:
+        described = {key: value for key, value in config.to_dict().items() if key != "_name_or_path"}
+        facts = {"arch": TRANSFORMERS, "encoder": "", "options": {"config": described}}
+        return _encoder(_network(facts, _normalization(folder)._asdict(), folder), state, scratch)
     weights = scratch / WEIGHTS
-    state = TransformersNetwork(model).state_dict()
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in state.items()}, weights)
     labels = content.get("id2label") or {}
     names = tuple(str(labels[key]) for key in sorted(labels, key=int))
     facts = {"arch": TRANSFORMERS, "encoder": "", "options": {"config": dict(content)}}
     classes = () if all(map(_NO_NAME.fullmatch, names)) else names
-    return Published(_network(facts, _normalization(folder), folder), weights, classes)
+    return Published(_network(facts, _normalization(folder)._asdict(), folder), weights, classes)
 
 
 @contextmanager
@@ -137,18 +228,21 @@ def _quiet(logging: Any) -> Iterator[None]:
 
 def _normalization(folder: Path) -> Normalization:
     """What the images of a network of transformers are normalized with, as the file beside it says."""
-    if not (folder / PREPROCESSOR).is_file():
+    if (folder / PREPROCESSOR).is_file():
+        content = _json(folder / PREPROCESSOR)
+    elif (folder / PROCESSOR).is_file():
+        content = _json(folder / PROCESSOR).get("image_processor") or {}
+    else:
         return IMAGENET
-    content = _json(folder / PREPROCESSOR)
     if not content.get("do_normalize", True):
         return Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     mean, std = content.get("image_mean", IMAGENET.mean), content.get("image_std", IMAGENET.std)
     return Normalization(tuple(mean), tuple(std))
 
 
-def _network(facts: Mapping[str, object], stated: Normalization, folder: Path) -> Network:
+def _network(facts: Mapping[str, object], stated: Mapping[str, object], folder: Path) -> Network:
     try:
-        return Network.model_validate({**facts, **stated._asdict()})
+        return Network.model_validate({**facts, **stated})
     except ValidationError as error:
         raise InputError(f"{folder}: {sentence(error, Network)}") from None
 

@@ -19,6 +19,7 @@ from kdtrain.config_base import Strict
 from kdtrain.errors import InputError, MissingError
 from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
+from kdtrain.methods.base import CLASS_MAPS, Term
 from kdtrain.models import ENSEMBLE, Ensemble, Network, TappedNetwork, build_network
 from kdtrain.models.ensemble import Average, EnsembleNetwork
 from kdtrain.models.torch_files import Found, is_torch_file, read_torch, without_wrappers
@@ -34,6 +35,7 @@ class ModelCard(Strict):
 
     network: Network
     classes: tuple[str, ...]
+    """By channel of its logits; none for an encoder that knows no classes, and so has no logits."""
     trained_on: str
     """The data set that it was trained on."""
     weights_sha256: str
@@ -127,6 +129,47 @@ def parse_card(content: bytes, path: str) -> ModelCard:
         raise InputError(f"teacher: {path} is damaged, it is not JSON; put it back from a copy") from None
     require_trust(references(card.model_dump()), f"teacher: {path} ")
     return card
+
+
+def check_classes_of(card: ModelCard, folder: object, classes: Sequence[str]) -> None:
+    """Check that a teacher has the classes of the data, or knows none.
+
+    Args:
+        card: Of the teacher.
+        folder: Where it lies, for the error.
+        classes: Of the data.
+
+    Raises:
+        InputError: If it has other classes.
+    """
+    if card.classes and card.classes != tuple(classes):
+        raise InputError(
+            f"teacher: {folder} has {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
+            f"have {len(classes)} ({', '.join(classes[:4])}, ...)"
+        )
+
+
+def check_needs_no_logits(terms: Iterable[Term], teacher: Network) -> None:
+    """Check that no term needs the logits of a teacher that knows no classes.
+
+    Raises:
+        InputError: If one does; it names the term.
+    """
+    for term in terms:
+        if layers := CLASS_MAPS.intersection(term.teacher_layers):
+            raise InputError(
+                f"terms.{term.name}: needs {min(layers)!r} of the teacher {teacher.title}, which knows no "
+                "classes; fit logits to it with `kdsweep teacher probe`, or set teacher_layer to one of its layers"
+            )
+
+
+def require_classes(card: ModelCard, folder: object) -> None:
+    """Raise InputError if a network knows no classes, and so predicts nothing."""
+    if not card.classes:
+        raise InputError(
+            f"{folder} is an encoder that knows no classes, and so predicts nothing; fit logits to it with `kdsweep "
+            "teacher probe`"
+        )
 
 
 def is_whole(folder: Path, digest: str) -> bool:
@@ -260,6 +303,7 @@ def make_ensemble(
     loaded = [load_model(member) for member in members]
     first = loaded[0][0]
     for path, (card, _) in zip(members, loaded, strict=True):
+        require_classes(card, path)
         if card.network.is_ensemble:
             raise InputError(f"teacher: {path} is an ensemble itself; name its members instead")
         if card.classes != first.classes:

@@ -16,6 +16,7 @@ from kdtrain.foreign import imported_references
 from kdtrain.loop.device import find_device
 from kdtrain.models import Network
 from kdtrain.space import Choice, Range
+from kdtrain.teacher import check_classes_of
 from sweeps.attempt.replay_plan import ReplayPlan, plan_replay
 from sweeps.attempt.teachers import card_of
 from sweeps.driver.config_check import ConfigCheck
@@ -71,8 +72,9 @@ def check(
     ids = {role: source.ids(role) for role in roles}
     image, _ = source.read("train", ids["train"][0])
     size = (image.shape[0], image.shape[1])
-    teacher = _teacher_network(spec, source.classes)
-    config_check = ConfigCheck(len(source.classes), len(ids["train"]), size, teacher, spec.resources.processes)
+    teacher, knows_classes = _teacher_network(spec, source.classes)
+    processes = spec.resources.processes
+    config_check = ConfigCheck(len(source.classes), len(ids["train"]), size, teacher, processes, knows_classes)
     if spec.teacher_config is not None:
         config_check.network(spec.teacher_config.student, spec.teacher_config.augment.crop)
     configs = []
@@ -124,20 +126,16 @@ def foreign_notice() -> str | None:
     return f"imports third-party code: {', '.join(names)}" if names else None
 
 
-def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> Network | None:
+def _teacher_network(spec: SweepSpec, classes: tuple[str, ...]) -> tuple[Network | None, bool]:
+    """The teacher's network, and whether it knows classes, which are then those of the data."""
     if spec.teacher is None:
-        return None
+        return None, True
     if spec.teacher.path is None:
         assert spec.teacher_config is not None
-        return spec.teacher_config.student
+        return spec.teacher_config.student, True
     card = card_of(Store(spec.teacher.path))
-    if card.classes != tuple(classes):
-        raise InputError(
-            f"teacher: {spec.teacher.path} has {len(card.classes)} classes "
-            f"({', '.join(card.classes[:4])}, ...), but the data {spec.data.name} has {len(classes)} "
-            f"({', '.join(classes[:4])}, ...)"
-        )
-    return card.network
+    check_classes_of(card, spec.teacher.path, classes)
+    return card.network, bool(card.classes)
 
 
 def _taught_by_select(spec: SweepSpec) -> Iterator[str]:

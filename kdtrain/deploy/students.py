@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kdtrain.loop.run_folder import STUDENT
 from kdtrain.models import TappedNetwork
-from kdtrain.teacher import CARD, ModelCard, load_model
+from kdtrain.teacher import CARD, ModelCard, load_model, require_classes
 
 
 def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
@@ -17,10 +17,12 @@ def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
         The folder of the network, its card, and the network in evaluation mode.
 
     Raises:
-        InputError: If there is none, or it is damaged.
+        InputError: If there is none, it is damaged, or it knows no classes.
     """
     folder = student_folder(place)
-    return folder, *load_model(folder)
+    card, network = load_model(folder)
+    require_classes(card, folder)
+    return folder, card, network
 
 
 def student_folder(place: Path) -> Path:

@@ -12,9 +12,10 @@ from torch import Tensor
 from kdtrain.data import Images
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line
+from kdtrain.methods import Term
 from kdtrain.models import TappedNetwork
 from kdtrain.replay import TensorSpec
-from kdtrain.teacher import load_model, read_card
+from kdtrain.teacher import check_classes_of, check_needs_no_logits, load_model, read_card
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class FrozenTeacher:
     Args:
         folder: The teacher folder.
         digest: The digest that the teacher must have.
-        images: The data, whose classes the teacher must have.
+        images: The data, whose classes the teacher must have, if it knows any.
+        terms: The terms that learn from it.
         device: Where the teacher computes.
         autocast: Makes the context of mixed precision.
         rounded: The type to which its maps are rounded; None leaves them as they are.
@@ -64,7 +66,8 @@ class FrozenTeacher:
         rounded: As given.
 
     Raises:
-        InputError: If the folder is not a teacher folder, or holds another teacher or one of other classes.
+        InputError: If the folder is not a teacher folder, or holds another teacher, one of other classes, or one that
+            lacks the logits that a term needs.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class FrozenTeacher:
         folder: Path | None,
         digest: str,
         images: Images,
+        terms: Collection[Term],
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[object]],
         rounded: torch.dtype | None = None,
@@ -79,11 +83,9 @@ class FrozenTeacher:
         if folder is None:
             raise InputError(f"teacher: the config asks for the teacher {digest}; name its folder by --teacher")
         card = read_card(folder, digest)
-        if card.classes != images.classes:
-            raise InputError(
-                f"teacher: {folder} has {len(card.classes)} classes ({', '.join(card.classes[:4])}, ...), but the data "
-                f"have {len(images.classes)} ({', '.join(images.classes[:4])}, ...)"
-            )
+        check_classes_of(card, folder, images.classes)
+        if not card.classes:
+            check_needs_no_logits(terms, card.network)
         self.digest, self.use = digest, TeacherUse()
         self._folder, self._device, self._autocast, self.rounded = folder, device, autocast, rounded
         self._tapped: frozenset[str] | None = None

@@ -58,8 +58,9 @@ def watched(network: TappedNetwork) -> Iterator[Seen]:
         seen.maps = {layer: value.detach() for layer, value in maps.items()}
         seen.rivals = max(seen.rivals, network.rivals)
         seen.repeated |= network.repeated
-        seen.probabilities.add(is_probability(maps[LOGITS]))
-        seen.has_logits |= bool(((maps[LOGITS] < 0) | (maps[LOGITS] > 1)).any())
+        if (logits := maps.get(LOGITS)) is not None:
+            seen.probabilities.add(is_probability(logits))
+            seen.has_logits |= bool(((logits < 0) | (logits > 1)).any())
         for layer, value in seen.maps.items():
             if not bool(value.isfinite().all()):
                 (seen.endless if bool((value < torch.inf).all()) else seen.broken).add(layer)

@@ -220,7 +220,7 @@ def _open_teacher(
     if not config.uses_teacher or config.teacher is None:
         return None
     rounded = None if config.teacher_rounding == "none" else getattr(torch, config.teacher_rounding)
-    return FrozenTeacher(machine.teacher, config.teacher, images, device, autocast, rounded)
+    return FrozenTeacher(machine.teacher, config.teacher, images, config.active_terms, device, autocast, rounded)
 
 
 def _build_terms(

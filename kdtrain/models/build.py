@@ -21,7 +21,7 @@ from kdtrain.local_path import local_path
 from kdtrain.models.built_once import Start, built
 from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.mapped import Mapped, MappedNetwork
-from kdtrain.models.network import ENSEMBLE, LIBRARY, MAPPED, TORCHVISION, TRANSFORMERS, Network
+from kdtrain.models.network import ENSEMBLE, LIBRARY, MAPPED, TIMM, TORCHVISION, TRANSFORMERS, Network
 from kdtrain.models.padding import size_remedy
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, read_safetensors
@@ -38,7 +38,7 @@ def build_network(
 
     Args:
         network: What to build.
-        num_classes: Channels of its logits.
+        num_classes: Channels of its logits; 0 for an encoder that knows no classes.
         seed: Seed of the initialization.
         weights_folder: Where the library's encoder weights may lie as `<encoder>.safetensors`.
         bare: Leave out the starting weights, because others will be loaded over them.
@@ -50,13 +50,29 @@ def build_network(
         warnings.simplefilter("ignore")
         torch.manual_seed(derive(seed, "init"))
         weights = "none" if bare else network.weights
+        _check_kind(network, num_classes)
         if network.is_of_smp:
             make = partial(_of_library, network, num_classes, weights, weights_folder)
             return built(network, num_classes, None if bare else Start(seed, weights, weights_folder), make)
         if network.is_custom:
-            custom = TappedNetwork(_build_custom(network, num_classes), network.mean, network.std)
+            net = _build_custom(network, num_classes)
+            custom = TappedNetwork(net, network.mean, network.std, classless=num_classes == 0)
             return _with_weights(custom, network, weights)
         return _OTHERS[network.arch](network, num_classes, weights)
+
+
+def _check_kind(network: Network, num_classes: int) -> None:
+    """Raise InputError if a network that knows no classes should have some, or the other way round."""
+    if num_classes and network.arch == TIMM:
+        raise InputError(
+            "arch: timm is an encoder that knows no classes, for teachers alone; take an architecture of "
+            f"segmentation-models-pytorch with encoder: tu-{network.encoder}"
+        )
+    if num_classes == 0 and network.arch not in (TIMM, TRANSFORMERS) and not network.is_custom:
+        raise InputError(
+            f"arch: {network.arch} is a network with classes, got none; encoders that know none are of arch timm, of "
+            "transformers, or module:function"
+        )
 
 
 def _of_library(network: Network, num_classes: int, weights: str, weights_folder: Path | None) -> TappedNetwork:
@@ -102,6 +118,8 @@ def check_layers(
 
 def check_classes(network: Network, shapes: Mapping[str, tuple[int, ...]], num_classes: int) -> None:
     """Raise InputError unless the logits have one channel per class, which a network of the user's may ignore."""
+    if num_classes == 0:
+        return
     channels = shapes["logits"][0]
     if channels != num_classes:
         raise InputError(f"arch: {network.arch} gives {channels} channels of logits for {num_classes} classes")
@@ -164,6 +182,12 @@ def _build_mapped(network: Network, _num_classes: int, _weights: str) -> TappedN
     return MappedNetwork(build_network(config.network, config.channels, bare=True), config)
 
 
+def _build_timm(network: Network, _num_classes: int, weights: str) -> TappedNetwork:
+    from kdtrain.models.timm_encoders import build_timm  # takes seconds to import, as above
+
+    return _with_weights(build_timm(network), network, weights)
+
+
 def _build_torchvision(network: Network, num_classes: int, weights: str) -> TappedNetwork:
     from kdtrain.models.torchvision_networks import build_torchvision
 
@@ -172,14 +196,17 @@ def _build_torchvision(network: Network, num_classes: int, weights: str) -> Tapp
 
 def _build_transformers(network: Network, num_classes: int, weights: str) -> TappedNetwork:
     require_transformers()
+    from kdtrain.models.transformers_encoders import build_encoder
     from kdtrain.models.transformers_networks import build_transformers
 
-    return _with_weights(build_transformers(network, num_classes), network, weights)
+    built = build_transformers(network, num_classes) if num_classes else build_encoder(network)
+    return _with_weights(built, network, weights)
 
 
 _OTHERS: Mapping[str, Callable[[Network, int, str], TappedNetwork]] = {
     ENSEMBLE: _build_ensemble,
     MAPPED: _build_mapped,
+    TIMM: _build_timm,
     TORCHVISION: _build_torchvision,
     TRANSFORMERS: _build_transformers,
 }

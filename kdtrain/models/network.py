@@ -8,8 +8,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from kdtrain.config_base import Strict, plain_values
 from kdtrain.models.normalization import IMAGENET, Channels, Normalization, stated_normalization
 
-ENSEMBLE, MAPPED, TORCHVISION, TRANSFORMERS = "ensemble", "mapped", "torchvision", "transformers"
-_NOT_OF_SMP = (ENSEMBLE, MAPPED, TORCHVISION, TRANSFORMERS)
+ENSEMBLE, MAPPED = "ensemble", "mapped"
+TIMM, TORCHVISION, TRANSFORMERS = "timm", "torchvision", "transformers"
+_NOT_OF_SMP = (ENSEMBLE, MAPPED, TIMM, TORCHVISION, TRANSFORMERS)
 LIBRARY = "library"
 _RANGES = {"mean": (0.0, 1.0), "std": (0.001, 10.0)}
 """Networks that take inputs of 0 to 255 want a std of 1 / 255; figures for images of 0 to 255 lie far above."""
@@ -23,10 +24,11 @@ class Network(Strict):
     """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...); `torchvision`, whose
     networks `encoder` names (`deeplabv3_resnet50`, ...); `transformers`, with the content of a `config.json` as the
     option `config`; or `module:function` of your own, called as `function(num_classes=..., **options)`. Teachers made
-    by `kdsweep teacher ensemble` are `ensemble`, those of other classes `mapped`."""
+    by `kdsweep teacher ensemble` are `ensemble`, those of other classes `mapped`; `timm` is an encoder that knows no
+    classes, for teachers alone."""
     encoder: str = "tu-mobilenetv3_small_050"
-    """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; with arch `torchvision` the name of
-    the network; not used by `module:function`, `transformers`, `ensemble` and `mapped`."""
+    """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; with arch `torchvision` or `timm`
+    the name of the network; not used by `module:function`, `transformers`, `ensemble` and `mapped`."""
     weights: str = "none"
     """`none`, `library` (the encoder weights that the library publishes, taken from the machine's weights
     folder where they lie there), or the path of a safetensors file."""
@@ -112,6 +114,8 @@ def default_normalization(content: Mapping[str, object]) -> Normalization:
     arch, encoder, weights = (
         content.get(field, Network.model_fields[field].default) for field in _DECIDE_NORMALIZATION
     )
+    if arch == TIMM and isinstance(encoder, str):  # its encoders are named with the weights that they are made for
+        return stated_normalization(f"tu-{encoder}")
     of_library = weights == LIBRARY and isinstance(arch, str) and ":" not in arch and arch not in _NOT_OF_SMP
     return stated_normalization(encoder) if of_library and isinstance(encoder, str) else IMAGENET
 

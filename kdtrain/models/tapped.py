@@ -39,6 +39,8 @@ class TappedNetwork(nn.Module):
         mean: Per-channel mean of RGB in [0, 1].
         std: Per-channel standard deviation.
         divisor: Heights and widths are padded to a multiple of this first.
+        classless: Whether the network knows no classes: maps are those of the tapped layers, without logits. What the
+            network returns is then not read, and an attribute `layer_names` says in words which layers it has.
 
     Attributes:
         contiguous: Whether maps must be contiguous. A network says so itself by an attribute `channels_last = False`.
@@ -49,10 +51,18 @@ class TappedNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float], divisor: int = 1) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        divisor: int = 1,
+        classless: bool = False,
+    ) -> None:
         super().__init__()
         self.net = net
         self.divisor = divisor
+        self.classless = classless
         self.contiguous = getattr(net, "channels_last", True) is False
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -76,6 +86,11 @@ class TappedNetwork(nn.Module):
             InputError: If the network has no such layer.
         """
         self._layers = tuple(dict.fromkeys(layers))
+        if self.classless and (named := [layer for layer in self._layers if layer in (LOGITS, AUX)]):
+            raise InputError(
+                f"layer {named[0]!r}: {self._name} knows no classes, and so has no such layer; `kdsweep teacher probe` "
+                f"fits logits on one of its layers, which are {self.layer_names}"
+            )
         for hook in self._hooks:
             hook.remove()
         self._hooks = [
@@ -84,7 +99,7 @@ class TappedNetwork(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps by layer name for images `(N, 3, H, W)`, RGB in [0, 1]; `logits` is always among them.
+        """Maps by layer name for images `(N, 3, H, W)`, RGB in [0, 1]; `logits` is among them if there are classes.
 
         Where the input had to be padded (below and to the right), maps are cut back to the part that shows
         the image.
@@ -102,7 +117,7 @@ class TappedNetwork(nn.Module):
         return self._sizes.get(size) or next(padded_sizes(size, self.net, self.divisor))
 
     def logits(self, images: Tensor) -> Tensor:
-        """The logits `(N, C, h, w)` alone."""
+        """The logits `(N, C, h, w)` alone, of a network that knows classes."""
         logits: Tensor = self(images)[LOGITS]
         return logits
 
@@ -164,11 +179,19 @@ class TappedNetwork(nn.Module):
                 raise InputError(f"layer {layer!r} takes no part in what {self._name} computes")
         self.repeated = {layer for layer, tap in self._taps.items() if tap.runs > 1}
         maps = {layer: self._taps.pop(layer).map for layer in self._tapped_layers}
+        if self.classless:
+            return maps
         maps |= maps_of(output, self._name + (" in training mode" if self.training else ""))
         self.rivals = rival_maps(output, maps[LOGITS].shape[1])
         if AUX in self._layers and AUX not in maps:
             raise InputError("layer 'aux': this network has no auxiliary head")
         return maps
+
+    @property
+    def layer_names(self) -> str:
+        """The names of layers, in words."""
+        names: str = getattr(self.net, "layer_names", NAMED_LAYERS)
+        return names
 
     @property
     def _tapped_layers(self) -> list[str]:
@@ -210,9 +233,9 @@ class TappedNetwork(nn.Module):
                 raise InputError(f"layer {layer!r} does not exist: this encoder has the stages 1 to {depth}")
             return modules["encoder"]
         if path == "" or path not in modules:
-            near = difflib.get_close_matches(path, modules, n=3)
+            near = difflib.get_close_matches(path, {*paths, *modules}, n=3)
             hint = f"; near it are {', '.join(near)}" if near else ""
-            raise InputError(f"layer {layer!r} does not exist in {self._name}: allowed are {NAMED_LAYERS}{hint}")
+            raise InputError(f"layer {layer!r} does not exist in {self._name}: allowed are {self.layer_names}{hint}")
         return modules[path]
 
 

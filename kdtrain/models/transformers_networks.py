@@ -55,16 +55,23 @@ def auto_class(config: Any) -> Any:
     """
     import transformers
 
-    kind = type(config)
     if config.model_type == "oneformer":
         raise InputError("oneformer needs a text of the task beside the image, which no distillation gives")
     for auto in (transformers.AutoModelForSemanticSegmentation, transformers.AutoModelForUniversalSegmentation):
-        if kind in auto._model_mapping:
+        if type(config) in auto._model_mapping:
             return auto
     raise InputError(
         f"model_type: {config.model_type} has no network for semantic segmentation in transformers, such as segformer, "
         "upernet, dpt, beit or mask2former"
     )
+
+
+def segments(config: Any) -> bool:
+    """Whether transformers has a network for semantic segmentation of a config."""
+    import transformers
+
+    autos = (transformers.AutoModelForSemanticSegmentation, transformers.AutoModelForUniversalSegmentation)
+    return any(type(config) in auto._model_mapping for auto in autos)
 
 
 class TransformersNetwork(nn.Module):

@@ -15,16 +15,19 @@ from kdtrain.explain import sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.local_path import given_path
 from kdtrain.loop.evaluate import evaluate, load_batch
-from kdtrain.models import Network, TappedNetwork, normalization_remarks
+from kdtrain.models import Network, TappedNetwork, layer_channels, normalization_remarks
 from kdtrain.models.ensemble import Average
 from kdtrain.models.mapped import groups_of
-from kdtrain.models.network import MAPPED
+from kdtrain.models.network import MAPPED, TIMM
 from kdtrain.models.outputs import is_probability
-from kdtrain.published import Published, is_published, read_published
+from kdtrain.published import Published, is_published, read_published, read_timm
 from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import ModelCard, import_model, load_model, make_ensemble, read_card, write_card
 from sweeps.spec.spec import is_spec
 from sweeps.spec.strict_yaml import read_mapping
+
+OTHER_IMAGES = "images of its publisher"
+"""In the card of an encoder, what it was trained on."""
 
 
 class MeasuredOn(Strict):
@@ -43,7 +46,8 @@ class ImportSettings(MeasuredOn):
     network: Network | None = None
     """Of a file of weights; a published folder says it itself."""
     network_classes: tuple[str, ...] | None = None
-    """What its channels mean, where these are not the classes of the data, in their order."""
+    """What its channels mean, where these are not the classes of the data, in their order; empty for an encoder that
+    knows no classes."""
     classes: dict[str, str] | None = None
     """By class of the network, the class of the data that it means, where the two are not called alike."""
 
@@ -56,14 +60,14 @@ def import_teacher(
     notice: Callable[[str], None] = lambda _: None,
     spec: str = "",
 ) -> ModelCard:
-    """Make a teacher folder from weights that were trained elsewhere, measured on the select role.
+    """Make a teacher folder from weights that were trained elsewhere, measured on the select role if it has classes.
 
     Args:
         place: A file that covers the whole network: safetensors, or made by `torch.save`; or a published network, see
             `kdtrain.published`.
         content: `data`, for a file of weights `network`, and perhaps `eval_scale`, `network_classes` and `classes`.
             Without the latter two the channels of the logits must be in the order of the data's classes, or a
-            published network must name them.
+            published network must name them; an encoder that knows no classes takes neither.
         folder: The folder to make.
         machine: Where the data lie.
         notice: Told in words what a user should know of the weights.
@@ -76,27 +80,36 @@ def import_teacher(
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
 
     def check(network: TappedNetwork) -> None:
-        _check_logits(network, images, notice)
+        if network.classless:
+            _check_maps(network, images, notice)
+        else:
+            _check_logits(network, images, notice)
 
     with scratch_folder() as scratch:
-        network, weights, names = _source(str(place), measured, scratch, spec)
+        network, weights, names, knows_classes = _source(str(place), measured, scratch, machine, spec)
         lines, warnings = normalization_remarks("network", network.model_copy(update={"weights": str(weights)}))
         for text in (*lines, *(f"warning: {warning}" for warning in warnings)):
             notice(text)
+        if not knows_classes:
+            if measured.classes or measured.network_classes:
+                raise InputError(f"{network.title} is an encoder that knows no classes; leave classes out")
+            return import_model(weights, network, (), OTHER_IMAGES, folder, notice, check)
         network = _of_classes(network, measured.network_classes or names, measured.classes, images.classes, notice)
         import_model(weights, network, tuple(images.classes), measured.data.name, folder, notice, check)
     return _measure(folder, images, measured.eval_scale)
 
 
-def _source(place: str, given: ImportSettings, scratch: Path, spec: str) -> Published:
+def _source(place: str, given: ImportSettings, scratch: Path, machine: Machine, spec: str) -> Published:
     """The network that is imported, its weights, and the names of its classes where it has them."""
     if is_published(place):
         if given.network is not None:
             raise InputError(f"{spec}: network: {place} says itself what it is; leave network out")
-        return read_published(place, scratch)
+        return read_published(place, scratch, machine.weights)
     if given.network is None:
         raise InputError(f"{spec}: network: is missing, {place} holds weights alone; give arch, encoder and options")
-    return Published(given.network, given_path(place), ())
+    if given.network.arch == TIMM:
+        return read_timm(given.network, given_path(place), scratch)
+    return Published(given.network, given_path(place), (), knows_classes=given.network_classes != ())
 
 
 def _of_classes(
@@ -210,6 +223,29 @@ def _check_logits(network: TappedNetwork, images: Images, notice: Callable[[str]
     if endless:
         names = ", ".join(images.classes[index] for index in endless)
         notice(f"the logits of {names} hold minus infinity, which losses take as a probability of 0")
+
+
+def _check_maps(network: TappedNetwork, images: Images, notice: Callable[[str], None]) -> None:
+    """Look at the layers of an encoder for one image.
+
+    Raises:
+        InputError: If the encoder does not take the image, or a map is not finite.
+    """
+    layers: Mapping[str, str] = getattr(network.net, "layers", {})
+    image, _ = load_batch(images, [0], torch.device("cpu"))
+    shapes = layer_channels(network, layers, (image.shape[-2], image.shape[-1]))
+    with torch.inference_mode():
+        maps = network(image)
+    if broken := [layer for layer, value in maps.items() if not bool(value.isfinite().all())]:
+        raise InputError(
+            f"teacher: its map at {broken[0]} is not finite for the first image, though its weights are; do "
+            "network.mean, network.std and options fit the weights?"
+        )
+    notice(f"the encoder knows no classes; its layers are {network.layer_names}")
+    if layers:
+        channels, rows, columns = list(shapes.values())[-1]
+        size = f"{image.shape[-2]} x {image.shape[-1]}"
+        notice(f"an image of {size} gives a map of {channels} channels and {rows} x {columns} at the end")
 
 
 def _measure(folder: Path, images: Images, eval_scale: float) -> ModelCard:

@@ -88,7 +88,8 @@ def import_weights(
         typer.Argument(
             metavar="WEIGHTS",
             help="A file of the whole network's weights: safetensors, or .pth as torch.save writes it; a folder of "
-            "transformers or segmentation-models-pytorch; or one on the hub, as hf:nvidia/... or smp-hub/...",
+            "transformers, timm or segmentation-models-pytorch; one on the hub, as hf:nvidia/... or smp-hub/...; or an "
+            "encoder of timm, as timm:vit_small_patch14_dinov2.lvd142m",
         ),
     ],
     spec_file: Annotated[
@@ -109,7 +110,8 @@ def import_weights(
 
     Every tensor of the file must be one of the network and the other way round. In a .pth file the weights may be
     wrapped (state_dict, model, ema, ...), and prefixes of their names (module., _orig_mod., model., ...) are removed.
-    A network of other classes teaches by a map: classes: {sidewalk: pavement}.
+    A network of other classes teaches by a map: classes: {sidewalk: pavement}. An encoder that knows no classes
+    (DINOv2, DINOv3, SAM, ...) teaches methods that compare its layers.
 
     Example: [bold]kdsweep teacher import deeplab.safetensors --spec teacher.yaml --dir runs/teacher --data data[/]
     """
@@ -121,7 +123,8 @@ def import_weights(
     with teacher_output(folder, force) as scratch:
         content, machine = read_mapping(spec_file), machine_of(data, None)
         card = import_teacher(weights, content, scratch, machine, _say, str(spec_file))
-    console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
+    score = f": mIoU {100 * card.miou:.1f} on select" if card.miou is not None else ""
+    console.print(f"teacher {card.digest} in {folder}{score}")
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ from kdtrain.methods.modules.base import TeacherKernel
 from kdtrain.models import Network, TappedNetwork, build_network, check_classes, layer_channels
 from kdtrain.models.outputs import LOGITS
 from kdtrain.models.padding import Size
+from kdtrain.teacher import check_needs_no_logits
 
 _BUILT = 4
 """Networks that are kept; a search over a network's options may build many."""
@@ -35,18 +36,28 @@ class ConfigCheck:
         size: Height and width of an image.
         teacher: The teacher's network.
         processes: Processes that share every batch.
+        knows_classes: Whether the teacher gives logits, and is not an encoder alone.
     """
 
-    def __init__(self, num_classes: int, images: int, size: Size, teacher: Network | None, processes: int) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        images: int,
+        size: Size,
+        teacher: Network | None,
+        processes: int,
+        knows_classes: bool = True,
+    ) -> None:
         self._images, self._size, self._teacher, self._processes = images, size, teacher, processes
-        self._networks = _Networks(num_classes)
+        self._encoder = None if knows_classes else teacher
+        self._networks = _Networks(num_classes, self._encoder)
 
     def __call__(self, config: TrainConfig) -> TeacherUse:
         """What the config needs of the teacher.
 
         Raises:
             InputError: If a batch is larger than the data or cannot be shared by the processes, if a network has no
-                such layer, or if a loss cannot compare two layers.
+                such layer, if a loss cannot compare two layers, or needs logits that the teacher does not give.
         """
         if config.batch_size > self._images:
             raise InputError(
@@ -59,6 +70,8 @@ class ConfigCheck:
                     "resources.gpu asks for"
                 )
         terms = config.active_terms
+        if self._encoder is not None:
+            check_needs_no_logits(terms, self._encoder)
         size = config.augment.crop or self._size
         student = self._networks.shapes(
             config.student, (layer for term in terms for layer in term.student_layers), size
@@ -80,30 +93,39 @@ class ConfigCheck:
 
 
 class _Networks:
-    """Networks, built with arbitrary weights, whose shapes are needed."""
+    """Networks, built with arbitrary weights, whose shapes are needed.
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
+    Args:
+        num_classes: Of the data.
+        encoder: A network that knows no classes.
+    """
+
+    def __init__(self, num_classes: int, encoder: Network | None) -> None:
+        self.num_classes, self._encoder = num_classes, encoder
         self._built: OrderedDict[str, TappedNetwork] = OrderedDict()
         self._shapes: dict[tuple[str, Size], dict[str, Shape]] = {}
 
     def shapes(self, network: Network, layers: Iterable[str], size: Size) -> dict[str, Shape]:
-        """Shapes `(C, h, w)` of layers, the logits among them, as `layer_channels`."""
-        key, wanted = network.model_dump_json(), {LOGITS, *layers}
+        """Shapes `(C, h, w)` of layers, the logits among them where there are any, as `layer_channels`."""
+        num_classes = self._classes_of(network)
+        key, wanted = network.model_dump_json(), {*layers, *((LOGITS,) if num_classes else ())}
         shapes = self._shapes.setdefault((key, size), {})
         if not wanted <= shapes.keys():
             new = layer_channels(self.network(network, key), wanted, size)
-            check_classes(network, new, self.num_classes)
+            check_classes(network, new, num_classes)
             shapes |= new
         return {layer: shapes[layer] for layer in wanted}
 
     def network(self, network: Network, key: str) -> TappedNetwork:
         """The network, built once."""
         if key not in self._built:
-            self._built[key] = _without_numbers(network, self.num_classes)
+            self._built[key] = _without_numbers(network, self._classes_of(network))
             if len(self._built) > _BUILT:
                 self._built.popitem(last=False)
         return self._built[key]
+
+    def _classes_of(self, network: Network) -> int:
+        return 0 if network == self._encoder else self.num_classes
 
 
 def _without_numbers(network: Network, num_classes: int) -> TappedNetwork:

@@ -31,11 +31,13 @@ def draw_predictions(
         folder: Where to; `D/predictions`.
         data: The data.
         machine: Where they lie.
-        models: Model folders by the column that their predictions make: `teacher`, `baseline`, `best`.
+        models: Model folders by the column that their predictions make: `teacher`, `baseline`, `best`. An encoder that
+            knows no classes makes none.
         eval_scale: Factor on the images before the networks, as at evaluation.
     """
     images = open_role(data, "select", machine.data_root, machine.cache)
-    networks = {name: load_model(path)[1] for name, path in models.items()}
+    loaded = {name: load_model(path)[1] for name, path in models.items()}
+    networks = {name: network for name, network in loaded.items() if not network.classless}
     entries = []
     folder.mkdir(parents=True, exist_ok=True)
     for index in spread(len(images), COUNT):

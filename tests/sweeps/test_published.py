@@ -236,8 +236,8 @@ def text(folder):
     [
         (damaged, {}, "transformers cannot load it"),
         (without_head, {}, "so it is not a trained network for semantic segmentation"),
-        (hostile, {}, "transformers cannot load it"),
-        (config_of(model_type="bert"), {}, "no network for semantic segmentation in transformers"),
+        (hostile, {}, "code that comes with it (auto_map in config.json), which is never executed"),
+        (config_of(model_type="bert"), {}, "is neither a network for semantic segmentation in transformers"),
         (config_of(model_type="oneformer"), {}, "oneformer needs a text"),
         (config_of(a=1), {}, "must be that of a network of transformers"),
         (config_of(_model_class="Unet", encoder_name="resnet18", in_channels=4), {}, "must take three channels"),
