@@ -1,13 +1,14 @@
 """What may change in a begun sweep: the spec may grow, but finished trials must stay valid."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from analysis.formats import plural
 from kdtrain.errors import InputError
 from kdtrain.space import parse_domain
 from sweeps.driver.allocation import all_searches, spent_epochs, spent_trials
+from sweeps.driver.differences import differences, listed
 from sweeps.driver.proposals import Proposals, holds
 from sweeps.driver.warm_start import changes_of, is_part_of, newly_searched, warm_started, warm_started_further, without
 from sweeps.ledger.environment import TrainContext
@@ -37,11 +38,6 @@ FORMER_DEFAULTS = ("units", "sampler.name", "sampler.startup")
 """Their defaults have changed since the first version; a begun sweep keeps those that it began with."""
 FORMER_DEFAULTS_OF_FROZEN = ("confirm.final_seeds",)
 """Such settings that may grow until a selection is frozen, and are kept from then on."""
-
-_LONGEST = 100
-"""Characters of a value in a message."""
-_MOST = 6
-"""Changes in an error."""
 
 
 def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:
@@ -110,7 +106,7 @@ def check_inputs(state: SweepState, context: TrainContext, sweep: str) -> None:
     changes = differences(state.sweep.data, context.data)
     if changed := [f"{path} was {before} and is {after}" for path, before, after in changes]:
         raise InputError(
-            f"the data have changed since {sweep} was begun: {_listed(changed)}; "
+            f"the data have changed since {sweep} was begun: {listed(changed)}; "
             "put the data back, or start a new sweep in another --dir"
         )
     if state.teacher and context.teacher and state.teacher.digest != context.teacher.digest:
@@ -132,7 +128,7 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     if state.frozen_by is not None and more:
         raise InputError(
             f"the selection of {sweep} was frozen at {state.frozen_by.at[:16]} and the sweep cannot grow any more "
-            f"({_listed(more)}); start a new sweep in another --dir, or continue this sweep with "
+            f"({listed(more)}); start a new sweep in another --dir, or continue this sweep with "
             f"`{kept_spec_command(state.command, str(sweep))}`"
         )
     return changes
@@ -169,7 +165,7 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     changed = differences(before, comparable, skip=(*FREE, SPACE, *of_studies))
     if words := [f"{path} is {was} and not {now}" for path, was, now in changed]:
         raise InputError(
-            f"{sweep} already holds the sweep {before['name']}, in which {_listed(words)}; {_way_out(sweep)}"
+            f"{sweep} already holds the sweep {before['name']}, in which {listed(words)}; {_way_out(sweep)}"
         )
     if after[REPEATS] < before[REPEATS]:
         raise InputError(
@@ -238,22 +234,6 @@ def corrections(state: SweepState, spec: SweepSpec) -> dict[str, list[str]]:
     return left_out
 
 
-def differences(
-    before: object, after: object, path: tuple[str, ...] = (), skip: tuple[str, ...] = ()
-) -> list[tuple[str, str, str]]:
-    """The dotted paths at which two plain values differ, with both values there, shortened."""
-    if ".".join(path) in skip or before == after:
-        return []
-    pairs: list[tuple[str, object, object]] = []
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        pairs = [(str(key), before.get(key), after.get(key)) for key in {**before, **after}]
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        pairs = [(_label(was, index), was, now) for index, (was, now) in enumerate(zip(before, after, strict=True))]
-    if not pairs:
-        return [(".".join(path), _shown(before), _shown(after))]
-    return [each for label, was, now in pairs for each in differences(was, now, (*path, label), skip)]
-
-
 def _plain(spec: Content | SweepSpec) -> dict[str, Any]:
     """A spec in plain values; fields that are new to this version have their defaults."""
     if isinstance(spec, SweepSpec):
@@ -285,34 +265,6 @@ def _described(searched: object) -> str:
     if searched == "default":
         return "the ranges that the method recommends"
     return "not searched" if searched is None else in_words(parse_domain(searched))
-
-
-def _listed(changes: Sequence[str]) -> str:
-    more = len(changes) - _MOST
-    return ", ".join(changes[:_MOST]) + (f" and {more} more" if more > 0 else "")
-
-
-def _shown(value: object) -> str:
-    """A plain value as YAML has it, on one line, shortened."""
-    text = repr(value) if isinstance(value, str) else _as_yaml(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def _as_yaml(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case Mapping():
-            return f"{{{', '.join(f'{key}: {_as_yaml(each)}' for key, each in value.items())}}}"
-        case list() | tuple():
-            return f"[{', '.join(map(_as_yaml, value))}]"
-    return str(value)
-
-
-def _label(item: object, index: int) -> str:
-    return str(item["name"]) if isinstance(item, Mapping) and "name" in item else str(index)
 
 
 def _at(content: object, path: str) -> object:
