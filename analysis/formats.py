@@ -50,6 +50,15 @@ def latency(milliseconds: float | None) -> str:
     return MISSING if missing(milliseconds) else f"{milliseconds:.1f} ms"
 
 
+def cost(figure: str, value: float | None) -> str:
+    """A cost of a student by the name of its figure: ``8 ms``, ``1.2 M parameters``, ``340 M multiply-accumulates``."""
+    if missing(value):
+        return MISSING
+    if figure == "latency_ms":
+        return f"{value:.3g} ms"
+    return f"{big(value)} {'parameters' if figure == 'params' else 'multiply-accumulates'}"
+
+
 def spreadsheet_text(content: str) -> str:
     """A text as a cell of CSV: one that a spreadsheet takes for a formula gets a quote before it; numbers stay.
 

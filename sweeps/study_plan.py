@@ -7,6 +7,7 @@ from analysis.selection.halving import all_seeds, trainings
 from kdtrain.methods import Method, Term, get_method
 from sweeps.driver.allocation import most_trials
 from sweeps.driver.idle_settings import most_begun, most_epochs, most_stopped, rungs
+from sweeps.driver.limits import steps_of
 from sweeps.driver.sampler import uses_priors
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.spec.paths import in_words
@@ -77,6 +78,7 @@ def study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     search_epochs = most_epochs(spec, study)
     rounds, stops = spec.confirm.rounds, rungs(spec, study)
     scheduler, every = make_scheduler(spec.scheduler), config.evaluate_every
+    steps = steps_of(spec)
     audits = math.ceil(spec.scheduler.audit * searches * most_stopped(spec, study))
     return StudyPlan(
         name=study.name,
@@ -88,8 +90,8 @@ def study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         trials=searches * trials,
         unstopped=searches * unstopped,
         search_epochs=searches * search_epochs,
-        confirm_runs=searches * trainings(rounds, trials) if space else all_seeds(rounds),
-        confirm_text=_fresh_seeds(spec.confirm, trials, searches) if space else "fresh seeds",
+        confirm_runs=searches * steps * trainings(rounds, trials) if space else all_seeds(rounds),
+        confirm_text=_fresh_seeds(spec.confirm, trials, searches, steps) if space else "fresh seeds",
         is_baseline=study == spec.baseline,
         searches=searches,
         rungs=tuple(stops),
@@ -97,7 +99,7 @@ def study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
         audits=audits,
         audit_epochs=audits * (config.epochs - stops[0]) if stops else 0,
         looks=spec.confirm.looks,
-        runs_after_first_look=(searches if space else 1) * rounds[-1].seeds if spec.confirm.looks else 0,
+        runs_after_first_look=(searches * steps if space else 1) * rounds[-1].seeds if spec.confirm.looks else 0,
     )
 
 
@@ -105,12 +107,14 @@ def _term_text(term: Term) -> str:
     return f"{term.name} x {term.weight:g}" if term.pull is None else f"{term.name} at a pull of {term.pull:g}"
 
 
-def _fresh_seeds(confirm: Confirm, configs: int, searches: int) -> str:
+def _fresh_seeds(confirm: Confirm, configs: int, searches: int, steps: int) -> str:
     rounds = [f"{min(each.alive, configs)} configs x {each.seeds}" for each in confirm.rounds]
     text = f"fresh seeds, in {len(rounds)} rounds: {', '.join(rounds)}" if len(rounds) > 1 else "fresh seeds"
+    if steps > 1:
+        text = f"{text}, for each of {steps} limits; fewer where one config is among the best of several"
     if searches == 1:
         return text
-    return f"{text}, {trainings(confirm.rounds, configs)} for each of {searches} searches"
+    return f"{text}, {steps * trainings(confirm.rounds, configs)} for each of {searches} searches"
 
 
 def _title(method: Method) -> str:

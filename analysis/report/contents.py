@@ -13,6 +13,7 @@ from analysis.report.sections import (
     expected_best,
     fairness,
     finalists,
+    front,
     held_out,
     learning_curves,
     loss_terms,
@@ -48,6 +49,7 @@ class Section:
 
 SECTIONS = (
     Section("final", "Held out", held_out.section, in_ablation=False),
+    Section("front", "Students", front.section, in_ablation=False),
     Section("comparison", "Comparison", comparison.section, in_ablation=False),
     Section("methods", "Methods", methods.section, in_ablation=False),
     Section("ablation", "Ablation", ablation.section),

@@ -12,6 +12,7 @@ from analysis.report.ablation_verdict import ablation_verdict, parts_line
 from analysis.report.cautions import budget, not_claimed, warnings
 from analysis.report.control_lines import controls_clauses, controls_line, controls_mark, controls_warnings
 from analysis.report.evidence_lines import DECIDES, what_would_decide
+from analysis.report.front_lines import FRONT, front_line
 from analysis.report.headline import Headline, Scene, Statement, before_the_freeze, rival_name, scene_of
 from analysis.report.held_out import HeldOut, after_the_freeze, disagreements, held_out
 from analysis.report.held_out import lines as held_out_lines
@@ -58,11 +59,16 @@ class Verdict:
 
 
 def paragraph(words: Verdict) -> str:
-    """The verdict in one paragraph of plain text: headline, doubts, what would decide, and what is not claimed."""
+    """The verdict in one paragraph of plain text.
+
+    That is the headline, the best student below each of several limits, doubts, what would decide, and what is not
+    claimed.
+    """
+    students = [f"{line.label}: {line.text}" for line in words.lines if line.label == FRONT]
     doubts = [f"{line.label}: {line.text}" for line in words.lines if line.mark == "red"]
     decide = [f"{DECIDES}: {words.decide}"] if words.decide else []
     claims = [f"Not claimed: {words.not_claimed}"] if words.not_claimed else []
-    sentences = (" ".join(text.split()) for text in (words.headline, *doubts, *decide, *claims))
+    sentences = (" ".join(text.split()) for text in (words.headline, *students, *doubts, *decide, *claims))
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in sentences)
 
 
@@ -101,6 +107,8 @@ def verdict(
     lines, decide = _lines(tables, scene, finished), ""
     if found is not None:
         lines = [*held_out_lines(found), *_disagreements(found, winner), *_as_selection(selection, lines)]
+    if (students := front_line(tables)) is not None:
+        lines = [students, *lines]
     headline, mark, said = statement.headline, statement.mark, statement.said
     contrasts: Sequence[ControlContrast] = comparison_contrasts(tables, comparison)
     compared, final = scene.compared, found is not None and bool(found.chosen.scores)

@@ -87,7 +87,7 @@ _FORWARD_AND_BACKWARD = 3
 """A step costs about three forward passes."""
 
 
-def finalists(tables: Tables) -> pd.DataFrame:
+def finalists(tables: Tables, limit: float | None = None) -> pd.DataFrame:
     """Every config that stands for its study, over all its searches: the chosen one first, then best first.
 
     A config that two searches of a study found is one finalist, and each of its fresh seeds counts once.
@@ -108,6 +108,11 @@ def finalists(tables: Tables) -> pd.DataFrame:
     Without any confirmed config the best trial of each study stands in (``confirmed`` is False): one seed,
     the very score by which it was chosen, so its optimism is unknown, and the highest is chosen.
 
+    Args:
+        tables: The tables of a sweep.
+        limit: One of several limits of cost (``analysis.tables.json_columns.read_limits``): only configs whose student
+            is within it; a frozen selection, which is that of the largest limit, then decides nothing.
+
     Returns:
         One row per finalist with ``COLUMNS`` and ``control, rank, tie, chosen, why``; ``trial_id``, ``screen_score``
         and ``optimism`` are missing for a config that was not searched, ``sd`` (n - 1) for one seed. Empty if no trial
@@ -115,7 +120,9 @@ def finalists(tables: Tables) -> pd.DataFrame:
     """
     trials = tables["trials"]
     complete = trials[(trials["state"] == State.COMPLETE) & trials["score"].notna()]
-    controls, rows = controls_of(tables), _confirmed(tables, complete)
+    if limit is not None:
+        complete = complete[complete["target_cost"] <= limit]
+    controls, rows = controls_of(tables), _confirmed(tables, complete, limit)
     if all(row.study in controls for row in rows):
         rows = _screened(complete) or rows
     if not rows:
@@ -127,7 +134,7 @@ def finalists(tables: Tables) -> pd.DataFrame:
 
     frame = _with_costs(tables, pd.DataFrame([asdict(row) for row in rows]))
     frame = frame.assign(control=frame["study"].map(controls).astype(object))
-    return decide(frame, timed, read_frozen_selection(tables))
+    return decide(frame, timed, read_frozen_selection(tables) if limit is None else None)
 
 
 def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
@@ -148,11 +155,13 @@ def trials_of(tables: Tables, finalist: pd.Series) -> pd.DataFrame:
     return runs.sort_values("seed", kind="stable").drop_duplicates("seed")
 
 
-def _confirmed(tables: Tables, complete: pd.DataFrame) -> list[Finalist]:
+def _confirmed(tables: Tables, complete: pd.DataFrame, limit: float | None) -> list[Finalist]:
     trials = tables["trials"]
     trials = trials.assign(counted=counted_scores(tables), broken=failed_by_method(trials))
     left_out = trials.loc[trials["phase"] == Phase.LEFT_OUT, "trial_id"]
     confirm = trials[(trials["phase"] == Phase.CONFIRM) & ~trials["candidate_of"].isin(left_out)]
+    if limit is not None:
+        confirm = confirm[confirm["target_cost"] <= limit]
     sweeps = tables["sweeps"]
     race = _Race(rounds_of(sweeps), selection_ended(tables), complete[complete["phase"] == Phase.SEARCH])
     rows = [row for study, group in confirm.groupby("study") for row in race.of_study(str(study), group)]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pandas as pd
@@ -28,6 +28,10 @@ class SpecField(StrEnum):
     SCHEDULER = "scheduler"
     SCORE = "score"
     CONFIRM = "confirm"
+
+
+_LIMITED = ("latency_ms", "params", "macs")
+"""Fields of a spec's target that limit the cost of a student."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,29 @@ def read_spec(spec_json: str) -> SpecView:
         fields[SpecField.CONFIRM] = {"failures": FailureScore.REACHED.value, **confirm}
     shared, smallest = _space(content.get("space", {})), None if effect is None else effect / 100
     return SpecView(shared, score["last"], smallest, fields)
+
+
+@dataclass(frozen=True)
+class CostLimits:
+    """Several limits of what a student may cost, below each of which a sweep finds the best student.
+
+    Attributes:
+        figure: What is limited: ``latency_ms``, ``params`` or ``macs``.
+        values: The limits, ascending.
+    """
+
+    figure: str
+    values: tuple[float, ...]
+
+
+def read_limits(tables: Tables) -> CostLimits | None:
+    """The limits of a sweep whose target has several; None for any other sweep."""
+    for spec_json in tables["sweeps"]["spec_json"]:
+        target = json.loads(spec_json or "{}").get("target") or {}
+        several = {name: value for name, value in target.items() if name in _LIMITED and isinstance(value, list)}
+        for figure, limits in several.items():
+            return CostLimits(figure, tuple(limits))
+    return None
 
 
 def score_in_words(tables: Tables) -> str:
@@ -148,6 +175,7 @@ class ConfigView:
         eval_scale: Factor on the size of images at an evaluation.
         crop_area: Pixels of a training crop; None where images are not cropped.
         terms: The names of its losses.
+        student: The network, in plain values.
     """
 
     content: Mapping[str, object]
@@ -156,6 +184,15 @@ class ConfigView:
     eval_scale: float = 1.0
     crop_area: float | None = None
     terms: tuple[str, ...] = ()
+    student: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def student_title(self) -> str:
+        """The network in words: architecture and encoder, and its options."""
+        options = self.student.get("options")
+        names = [str(self.student[key]) for key in ("arch", "encoder") if self.student.get(key)]
+        given = [f"{name}={value}" for name, value in options.items()] if isinstance(options, Mapping) else []
+        return " ".join([*names, *given])
 
 
 def read_config(config_json: str) -> ConfigView:
@@ -170,6 +207,7 @@ def read_config(config_json: str) -> ConfigView:
         eval_scale=float(content.get("eval_scale", 1.0)),
         crop_area=float(crop[0] * crop[1]) if crop else None,
         terms=tuple(term.get("name") or term["loss"] for term in content.get("terms", ())),
+        student=content.get("student") or {},
     )
 
 

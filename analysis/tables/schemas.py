@@ -109,6 +109,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         macs_or_null=(_INT, "multiply-accumulates"),
         latency_ms_or_null=(_REAL, "ms"),
         latency_device_or_null=_TEXT,
+        target_cost_or_null=(_REAL, "in the unit of the limits of the target, as measured before the first trial"),
         environment_id_or_null=_TEXT,
         code_digest_or_null=_TEXT,
         node_or_null=_TEXT,
@@ -310,7 +311,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "cells": ("levels_json", "retuned", "published", "source"),
     "trials": (
         *("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
-        *("parts_json", "asked", "recorded", "replayed", "code_digest", "reached"),
+        *("parts_json", "asked", "recorded", "replayed", "code_digest", "reached", "target_cost"),
     ),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),

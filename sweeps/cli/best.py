@@ -11,6 +11,7 @@ from sweeps.cli.options import Data, SweepDir, console, machine_of, path
 from sweeps.cli.output import Force, teacher_output, write_output
 
 if TYPE_CHECKING:
+    from analysis.tables.files import Tables
     from kdtrain.data import Images
     from sweeps.outcome.student import TrainedStudent
     from sweeps.spec.spec import SweepSpec
@@ -35,6 +36,10 @@ def best(
         ),
     ] = False,
     data: Data = None,
+    limit: Annotated[
+        float | None,
+        typer.Option(help="Of a sweep with several limits in its target: the best config below this one of them."),
+    ] = None,
     freeze: Annotated[
         bool,
         typer.Option(
@@ -47,6 +52,8 @@ def best(
     """Show the chosen config with its evidence.
 
     Example: [bold]kdsweep best runs/camvid --out best.yaml[/]
+
+    Example: [bold]kdsweep best runs/camvid --limit 8 --out best-8ms.yaml --student out-8ms[/]
     """
     from analysis.report.best_evidence import best_evidence
     from sweeps.attempt.teachers import teacher_store
@@ -57,6 +64,8 @@ def best(
     from sweeps.show.next_step import last_lines, next_step
     from sweeps.store.store import Store
 
+    if freeze and limit is not None:
+        raise InputError("--freeze: makes the selection of the largest limit final; leave --limit out")
     if soup and student is None:
         raise InputError("--soup: give the folder to write to, as in --student out --soup")
     store = Store(sweep)
@@ -66,7 +75,9 @@ def best(
         _freeze(store)
         write_again(store, teacher)
     tables = tables_now(store)
-    chosen, students = best_evidence(tables), chosen_students(store, tables)
+    if limit is not None:
+        _check_limit(store, tables, limit)
+    chosen, students = best_evidence(tables, limit), chosen_students(store, tables, limit)
     beside = Store(out.parent) if out is not None else store
     text = best_document(chosen, teacher, students[0].folder if students else None, beside)
     said = chosen["evidence"]["verdict"]
@@ -81,6 +92,25 @@ def best(
         console.write(text)
         last = "\n".join(f"# {line}" for line in last.splitlines())  # what is printed is YAML
     console.print(last)
+
+
+def _check_limit(store: "Store", tables: "Tables", limit: float) -> None:
+    """Refuse what is not one of the limits of a sweep, and a limit below which nothing is trained yet.
+
+    Raises:
+        InputError: If it is refused.
+    """
+    from analysis.search.front import finalists_below
+    from analysis.tables.json_columns import read_limits
+
+    limits = read_limits(tables)
+    if limits is None:
+        raise InputError(f"--limit: the target of {store} has not several limits; leave it out")
+    if limit not in limits.values:
+        allowed = ", ".join(f"{each:g}" for each in limits.values)
+        raise InputError(f"--limit: must be one of the limits of target.{limits.figure}, {allowed}, got {limit:g}")
+    if not finalists_below(tables, limit)["chosen"].any():
+        raise InputError(f"--limit: no trial of {store} with a student below {limit:g} is complete; run the sweep on")
 
 
 def _select(spec: "SweepSpec", data: Path | None) -> "tuple[Images, float]":

@@ -6,10 +6,12 @@ selection is frozen, its config and the baseline's are trained on further seeds.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 from analysis.selection.halving import survivors
 from sweeps.driver.fresh_scores import counted_score, unstable
+from sweeps.driver.limits import step_of, steps_of
 from sweeps.driver.looking import seeds_now
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.driver.standings import Standings
@@ -105,7 +107,8 @@ def next_promotion(
         search: Its number.
         standings: The places of all trials; made from the state where they were not kept.
     """
-    standings = Standings(make_scheduler(spec.scheduler), state) if standings is None else standings
+    if standings is None:
+        standings = Standings(make_scheduler(spec.scheduler), state, partial(step_of, spec))
     promotion, budget = standings.promotion(study.name, search), spec.search_budget
     if promotion is None or budget.epochs is None:
         return promotion
@@ -122,23 +125,49 @@ def search_over(
     return not running and not _goes_on(spec, state, study, search, standings)
 
 
-def candidates(spec: SweepSpec, state: SweepState, study: Study, search: int = 1) -> list[TrialRecord]:
-    """The best configs of a search, each once, best first; of equals the earlier."""
+def candidates(
+    spec: SweepSpec, state: SweepState, study: Study, search: int = 1, step: int | None = None
+) -> list[TrialRecord]:
+    """The best configs of a search, each once, best first; of equals the earlier.
+
+    Args:
+        spec: The sweep's spec.
+        state: The sweep so far.
+        study: The study of the search.
+        search: Its number.
+        step: The place among several limits of cost of the one that they are within; none for the largest.
+    """
+    step = steps_of(spec) - 1 if step is None else step
     tally, seen, distinct = state.tally.of_search(study.name, search), 0, dict[str, TrialRecord]()
     while len(distinct) < spec.confirm.top and (best := tally.best(spec.confirm.top, skip=seen)):
         seen += len(best)
         for trial in best:
-            distinct.setdefault(trial.config_id, trial)
+            if step_of(spec, trial) <= step:
+                distinct.setdefault(trial.config_id, trial)
     return list(distinct.values())[: spec.confirm.top]
 
 
 def race(
-    spec: SweepSpec, state: SweepState, study: Study, search: int = 1, standings: Standings | None = None
+    spec: SweepSpec,
+    state: SweepState,
+    study: Study,
+    search: int = 1,
+    standings: Standings | None = None,
+    step: int | None = None,
 ) -> list[list[TrialRecord | None]]:
     """The configs in every round of a search's confirm phase that has begun; none before the search is over.
 
     A round ends when all its trainings have ended, and its better half continues. `None` stands for the config of a
-    study that searches nothing, which is trained on the seeds of every round.
+    study that searches nothing, which is trained on the seeds of every round. With several limits of cost each has a
+    race of its own; a config in the races of two of them is trained once on each seed.
+
+    Args:
+        spec: The sweep's spec.
+        state: The sweep so far.
+        study: The study of the search.
+        search: Its number.
+        standings: As of `next_promotion`.
+        step: As of `candidates`.
     """
     if not confirms(spec):
         return []
@@ -146,7 +175,7 @@ def race(
         return [[None] for _ in spec.confirm.rounds]
     if not search_over(spec, state, study, search, standings):
         return []
-    if not (first := candidates(spec, state, study, search)):
+    if not (first := candidates(spec, state, study, search, step)):
         return []
     runs = {(trial.candidate_of, trial.seed): trial for trial in state.of_study(study.name, Phase.CONFIRM, search)}
     in_round = [first]
@@ -220,7 +249,11 @@ def _proposes(spec: SweepSpec, state: SweepState, study: Study, search: int) -> 
 
 
 def _confirmations(spec: SweepSpec, state: SweepState, standings: Standings | None) -> Iterator[Rerun]:
-    races = [(study, race(spec, state, study, search, standings)) for study, search in all_searches(spec)]
+    races = [
+        (study, race(spec, state, study, search, standings, step))
+        for study, search in all_searches(spec)
+        for step in range(steps_of(spec) if spec.space_of(study) else 1)
+    ]
     round_of_seed = [number for number, each in enumerate(spec.confirm.rounds) for _ in range(each.seeds)]
     until = seeds_now(spec, state)
     for seed, number in list(zip(spec.confirm_seeds, round_of_seed, strict=True))[:until]:

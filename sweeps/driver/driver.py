@@ -7,6 +7,7 @@ killed at any moment and opened again on the same folder continues as if it had 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -19,7 +20,7 @@ from sweeps.driver.attempts import Attempts
 from sweeps.driver.audit import Audits, take_over
 from sweeps.driver.endings import Endings, SweepAborted
 from sweeps.driver.growth import as_begun
-from sweeps.driver.limits import CostOf, Limits, no_cost
+from sweeps.driver.limits import CostOf, Limits, no_cost, step_of
 from sweeps.driver.looking import Judge, look, look_is_due, to_the_end
 from sweeps.driver.measured_pulls import MeasuredPulls
 from sweeps.driver.new_trials import NewTrials
@@ -115,7 +116,7 @@ class Driver:
                 notice(text)
             self._sweep = OpenSweep(as_begun(spec, state), store, state, self._ledger, notice)
             self._pulls = MeasuredPulls(self._sweep)
-            self._standings = Standings(make_scheduler(spec.scheduler), state)
+            self._standings = Standings(make_scheduler(spec.scheduler), state, partial(step_of, self.spec))
             self.limits = Limits(self.spec.target, state, self._sweep.append, cost_of)
             self._new_trials = NewTrials(self._sweep, self._pulls, self._standings, sampler, check_config, self.limits)
             self._waiting, self._audits = Waiting(state), Audits(self.spec, state)

@@ -8,6 +8,7 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.space import Choice, Domain
 from sweeps.driver.allocation import confirms, most_trials, searches
+from sweeps.driver.limits import steps_of, turn
 from sweeps.driver.sampler import OURS, has_startup, make_sampler, propose, uses_priors
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.ledger.search_name import search_name
@@ -75,10 +76,16 @@ def _of_search(spec: SweepSpec) -> str:
 def rungs(spec: SweepSpec, study: Study) -> list[int]:
     """The epochs at which a trial of a study may be stopped; none if no trial ever is."""
     scheduler, config = make_scheduler(spec.scheduler), spec.config_for(study)
-    if most_trials(spec, study) < scheduler.needs.trials:
+    if _compared(spec, study) < scheduler.needs.trials:
         return []
     every, last = config.evaluate_every, _last_evaluation(config)
     return [rung for rung in scheduler.rungs(config.epochs, every) if rung <= last]
+
+
+def _compared(spec: SweepSpec, study: Study) -> int:
+    """Trials of a search that a rung compares at most: of several limits of cost, those at one."""
+    most = most_trials(spec, study)
+    return most if turn(spec, study, 0) is None else math.ceil(most / steps_of(spec))
 
 
 def _last_evaluation(config: TrainConfig) -> int:
@@ -189,10 +196,12 @@ def _scheduler(spec: SweepSpec, study: Study) -> Iterator[str]:
     if isinstance(scheduler, NoScheduler) or not spec.space_of(study) or rungs(spec, study):
         return
     needs = make_scheduler(scheduler).needs
-    if (most := most_trials(spec, study)) < needs.trials:
+    if (most := _compared(spec, study)) < needs.trials:
+        most_of = "about" if turn(spec, study, 0) is not None else "at most"
+        where = " at each limit of the target" if most_of == "about" else ""
         yield (
-            f"scheduler.{needs.setting}: {needs.words}, and {_a_search(spec)} has at most {most} trial"
-            f"{'' if most == 1 else 's'}, so none is stopped early"
+            f"scheduler.{needs.setting}: {needs.words}, and {_a_search(spec)} has {most_of} {most} trial"
+            f"{'' if most == 1 else 's'}{where}, so none is stopped early"
         )
     else:
         every, last = config.evaluate_every, _last_evaluation(config)

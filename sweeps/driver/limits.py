@@ -2,15 +2,17 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kdtrain.deploy.speed import Cost
 from kdtrain.errors import InputError
 from kdtrain.models import Network
-from kdtrain.space import Choice
+from kdtrain.space import Choice, Scalar
+from sweeps.driver.sampler import STUDENT
 from sweeps.ledger.events import Event
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.sweep_events import StudentMeasured
+from sweeps.ledger.trial_record import TrialRecord
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 from sweeps.spec.target import Target
@@ -18,10 +20,10 @@ from sweeps.spec.target import Target
 CostOf = Callable[[Network], Cost]
 """Measures what a network costs."""
 
-STUDENT = "student."
-"""What the paths of a student's fields begin with."""
 _MOST_AHEAD = 64
 """Students of a study that are measured before the first trial; of more, each is measured when it is proposed."""
+_MOST_IN_A_ROW = 4
+"""Students that are measured at most for one trial, until one lies at the limit whose turn it is."""
 
 
 def no_cost(student: Network) -> Cost:
@@ -75,6 +77,73 @@ class Limits:
                 f"target: no student of study {study} is within the limits; the cheapest of {len(students)} is "
                 f"{least.title}: {self._target and self._target.excess(self.cost(least))}"
             )
+
+    def may_be_at(self, student: Network, step: int) -> bool:
+        """Whether the limit at a place among several may be the smallest one that a student is within.
+
+        That is known of a student that was measured.
+        """
+        cost = self._state.costs.get(key_of(student))
+        if self._target is None or cost is None:
+            return True
+        return self._target.step(cost) == step and self._target.excess(cost) is None
+
+    def may_measure(self, student: Network) -> bool:
+        """Whether a student was not measured, and can be for the trial that is proposed."""
+        return not self.is_measured(student) and self._state.measured_in_a_row < _MOST_IN_A_ROW
+
+
+def steps_of(spec: SweepSpec) -> int:
+    """How many limits a sweep finds the best student below; 1 without a target."""
+    return 1 if spec.target is None else len(spec.target.limits)
+
+
+def step_of(spec: SweepSpec, trial: TrialRecord) -> int:
+    """The place among the limits of a sweep of the smallest one that the student of a trial is within."""
+    return 0 if spec.target is None or trial.cost is None else spec.target.step(trial.cost)
+
+
+def turn(spec: SweepSpec, study: Study, trials: int) -> int | None:
+    """At which of several limits the next student of a search lies: in turn, from the largest to the smallest.
+
+    So students of every cost are looked at. Below a limit lie those whose smallest limit it is.
+
+    Args:
+        spec: The sweep.
+        study: The study of the search.
+        trials: Trials that the search has proposed.
+
+    Returns:
+        The place of the limit; none with one limit, and where the study trains one student.
+    """
+    steps = steps_of(spec)
+    if steps == 1 or not any(path.startswith(STUDENT) for path in spec.space_of(study)):
+        return None
+    return steps - 1 - trials % steps
+
+
+class StudentOf:
+    """The students of the configs of a study, each built once.
+
+    Args:
+        spec: The sweep.
+        study: The study.
+    """
+
+    def __init__(self, spec: SweepSpec, study: Study) -> None:
+        self._spec, self._study = spec, study
+        self._students: dict[tuple[str, ...], Network | None] = {}
+
+    def __call__(self, params: Mapping[str, Scalar]) -> Network | None:
+        """The student of a config; none where its parameters make none."""
+        searched = {path: value for path, value in params.items() if path.startswith(STUDENT)}
+        key = tuple(f"{path}={value!r}" for path, value in searched.items())
+        if key not in self._students:
+            try:
+                self._students[key] = self._spec.config_for(self._study, searched).student
+            except InputError:
+                self._students[key] = None
+        return self._students[key]
 
 
 def key_of(student: Network) -> str:

@@ -1,16 +1,16 @@
 """New trials: a search proposes a config, or a config that was trained before is trained again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from kdtrain.config import TrainConfig
 from kdtrain.space import Scalar
 from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import Rerun, most_trials, next_promotion, next_search, spent_trials
-from sweeps.driver.limits import Limits
+from sweeps.driver.limits import Limits, StudentOf, turn
 from sweeps.driver.measured_pulls import MeasuredPulls
 from sweeps.driver.open_sweep import OpenSweep
 from sweeps.driver.proposals import AllProposals, Proposals
-from sweeps.driver.sampler import ConfigSampler, OutsideError, exhausted, propose
+from sweeps.driver.sampler import Allows, ConfigSampler, OutsideError, exhausted, propose
 from sweeps.driver.space_check import CheckConfig, RefusedError, checked_config
 from sweeps.driver.standings import Standings
 from sweeps.ledger import sweep_events, trial_events
@@ -21,6 +21,8 @@ from sweeps.ledger.trial_state import Phase
 from sweeps.spec.pulls import as_trained, with_weights
 from sweeps.spec.study import Study
 
+_Propose = Callable[[Allows | None], dict[str, Scalar] | None]
+"""Proposes a config that is allowed now."""
 MOST_IN_VAIN = 200
 """After so many proposals in a row that make no valid config, the search of a study ends."""
 
@@ -50,6 +52,7 @@ class NewTrials:
         self._sweep, self._pulls, self._standings, self._check_config = sweep, pulls, standings, check_config
         self._proposals = AllProposals(sweep.state, pulls.space_of)
         sweep.follow(self._proposals.update)
+        self._students: dict[str, StudentOf] = {}
         self._is_repaired = bool(sweep.store.names(SET_ASIDE))
 
     def next_searched(self) -> TrialRecord | None:
@@ -111,12 +114,41 @@ class NewTrials:
         return True
 
     def _proposed(self, study: Study, search: int, proposals: Proposals) -> dict[str, Scalar] | None:
-        """What a search tries next; the published parameters come first."""
+        """What a search tries next; the published parameters come first.
+
+        In a sweep with several limits of cost the next config has a student at the limit whose turn it is, or any where
+        none is left there. What is measured here is recorded, and then the search proposes anew, so that the proposal
+        follows from the ledger alone.
+        """
         spec = self._sweep.spec
         begun = spent_trials(self._sweep.state, study, search)
         default = None if begun else spec.defaults(study, self._pulls.ratio)
         name, length = search_name(study.name, search), most_trials(spec, study)
-        return propose(study.name, proposals.space, self.sampler, spec.seed, proposals, default, name, length)
+
+        def ask(allows: Allows | None) -> dict[str, Scalar] | None:
+            space, of_search = proposals.space, (default, name, length)
+            return propose(study.name, space, self.sampler, spec.seed, proposals, *of_search, allows)
+
+        step = turn(spec, study, begun)
+        at_limit = None if step is None else self._at_limit(step, study, ask)
+        return ask(None) if at_limit is None else at_limit
+
+    def _at_limit(self, step: int, study: Study, ask: _Propose) -> dict[str, Scalar] | None:
+        """What a search tries next at one of several limits; none if nothing is left there."""
+        student_of = self._students.setdefault(study.name, StudentOf(self._sweep.spec, study))
+
+        def allows(params: Mapping[str, Scalar]) -> bool:
+            student = student_of(params)
+            return student is None or self._limits.may_be_at(student, step)
+
+        while (params := ask(allows)) is not None:
+            student = student_of(params)
+            if student is None or not self._limits.may_measure(student):
+                return params
+            self._limits.cost(student)
+            if allows(params):
+                return params
+        return None
 
     def _new(
         self,

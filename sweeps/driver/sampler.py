@@ -27,7 +27,12 @@ from sweeps.driver.searched import Search, SearchedTrial
 from sweeps.spec.paths import Space, config_at, drawn, size
 from sweeps.spec.settings import Sampler
 
+Allows = Callable[[Mapping[str, Scalar]], bool]
+STUDENT = "student."
+"""What the paths of a student's fields begin with."""
 _REDRAWS = 10
+_STUDENTS = 1000
+"""Students that are drawn at most for one that is allowed."""
 _GRID_LIMIT = 10_000
 
 
@@ -129,6 +134,7 @@ def propose(
     default: Mapping[str, Scalar] | None,
     search: str | None = None,
     length: int | None = None,
+    allows: Allows | None = None,
 ) -> dict[str, Scalar] | None:
     """The next parameters of a search.
 
@@ -142,10 +148,11 @@ def propose(
         default: The published parameters, tried first; none where they lie outside of the space or were tried.
         search: Its name, which decides its random numbers; that of the study where none is given.
         length: How many trials it has if none is stopped early; none where that is not known.
+        allows: Whether a config may be proposed now, the default excepted; none where every config may.
 
     Returns:
         Parameters by dotted path, never the same twice; none when every config of a finite space has been proposed, or
-        the sampler has nothing to propose.
+        the sampler has nothing to propose, or nothing that is allowed now is left.
 
     Raises:
         InputError: If the sampler fails.
@@ -155,12 +162,15 @@ def propose(
     tried = trials if isinstance(trials, Proposals) else Proposals(space, trials)
     if default is not None and default not in tried:
         return dict(default)
-    sampler = _of_search(sampler, Search(derive(seed, "search", stream, "whole"), length, tried.others, tried))
+    whole = Search(derive(seed, "search", stream, "whole"), length, tried.others, tried, allows)
+    sampler = _of_search(sampler, whole)
     for draw in range(_REDRAWS):
         params = _draw(sampler, study, space, tried.inside, derive(seed, "search", stream, tried.number, draw))
-        if params is None or params not in tried:
+        if params is None or _is_new(params, tried, allows):
             return params
-    return _untried(stream, tried, seed)
+    if allows is not None and (other := _with_allowed_student(params, stream, tried, seed, allows)) is not None:
+        return other
+    return _untried(stream, tried, seed, allows)
 
 
 def exhausted(tried: Proposals, sampler: ConfigSampler | None = None) -> str:
@@ -172,7 +182,23 @@ def exhausted(tried: Proposals, sampler: ConfigSampler | None = None) -> str:
     return "every config of its space was tried" + (f", {invalid} of them are not valid" if invalid else "")
 
 
-def _untried(stream: str, tried: Proposals, seed: int) -> dict[str, Scalar] | None:
+def _is_new(params: Mapping[str, Scalar], tried: Proposals, allows: Allows | None) -> bool:
+    """Whether a config was not tried yet and may be proposed now."""
+    return params not in tried and (allows is None or allows(params))
+
+
+def _with_allowed_student(
+    params: Mapping[str, Scalar] | None, stream: str, tried: Proposals, seed: int, allows: Allows
+) -> dict[str, Scalar] | None:
+    """What a sampler has proposed, with another student that is allowed now; none if none is drawn."""
+    students = {path: domain for path, domain in tried.space.items() if path.startswith(STUDENT)}
+    rng = numpy_rng(seed, "search", stream, tried.number, "student")
+    draws = (drawn(students, rng.random(len(students)).tolist()) for _ in range(_STUDENTS))
+    changed = ({**(params or {}), **student} for student in draws)
+    return next((each for each in changed if _is_new(each, tried, allows)), None)
+
+
+def _untried(stream: str, tried: Proposals, seed: int, allows: Allows | None) -> dict[str, Scalar] | None:
     """A config that was not tried yet, for a sampler that repeats itself; none if there are no others."""
     space, number = tried.space, tried.number
     count = size(space)
@@ -180,15 +206,18 @@ def _untried(stream: str, tried: Proposals, seed: int) -> dict[str, Scalar] | No
         return None
     if count <= _GRID_LIMIT:
         configs = (config_at(space, index) for index in range(int(count)))
-        untried = [params for params in configs if params not in tried]
+        untried = [params for params in configs if _is_new(params, tried, allows)]
+        if not untried:
+            return None
         return untried[int(numpy_rng(seed, "search", stream, number, "grid").integers(len(untried)))]
     if math.isinf(count):
         rng = numpy_rng(seed, "search", stream, number, "continuous")
         draws = (drawn(space, rng.random(len(space)).tolist()) for _ in range(_GRID_LIMIT))
-        return next((params for params in draws if params not in tried), None)
+        return next((params for params in draws if _is_new(params, tried, allows)), None)
     start = derive(seed, "search", stream, number, "finite")
-    following = (config_at(space, (start + step) % int(count)) for step in range(tried.configs + 1))
-    return next(params for params in following if params not in tried)
+    steps = tried.configs + (1 if allows is None else _GRID_LIMIT)
+    following = (config_at(space, (start + step) % int(count)) for step in range(steps))
+    return next((params for params in following if _is_new(params, tried, allows)), None)
 
 
 def _of_search(sampler: ConfigSampler, search: Search) -> ConfigSampler:

@@ -1,6 +1,6 @@
 """What a sampler sees of a trial, and of the search that the trial belongs to."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -46,6 +46,11 @@ class Search:
     """By study, the trials so far of the sweep's other studies, each of the search with the same number."""
     tried: Container[Mapping[str, Scalar]] | None = None
     """The configs that the search has proposed; none where they are known from the trials alone."""
+    allows: Callable[[Mapping[str, Scalar]], bool] | None = None
+    """Whether a config may be proposed now; none where every config may.
+
+    In a sweep with several limits of cost the next student lies at the limit whose turn it is.
+    """
 
 
 class SearchSampler:
@@ -60,7 +65,9 @@ class SearchSampler:
         return bound
 
     def _is_tried(self, space: Space, trials: Sequence[SearchedTrial], params: Mapping[str, Scalar]) -> bool:
-        """Whether a search of this space has proposed a config."""
+        """Whether a search of this space has proposed a config, or may not propose it now."""
+        if self._search.allows is not None and not self._search.allows(params):
+            return True
         if self._search.tried is not None:
             return params in self._search.tried
         return any(identity(space, trial.params) == identity(space, params) for trial in trials)

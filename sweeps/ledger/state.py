@@ -35,6 +35,8 @@ class SweepState:
     teacher: sweep_events.TeacherKnown | None = None
     costs: dict[str, Cost] = field(default_factory=dict)
     """What the students cost that a target has made the sweep measure, by the network as JSON."""
+    measured_in_a_row: int = 0
+    """Students that were measured since the last trial was proposed."""
     calibrations: list[sweep_events.PullsMeasured] = field(default_factory=list)
     """In the order in which they were made."""
     pulls: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -200,6 +202,7 @@ class SweepState:
             case sweep_events.StudentMeasured():
                 network, cost = Network.model_validate(event.network), Cost.model_validate(event.cost)
                 self.costs[network.model_dump_json()] = cost
+                self.measured_in_a_row += 1
             case sweep_events.SessionBegun():
                 self._begin_session(event)
             case sweep_events.Grown():
@@ -248,10 +251,16 @@ class SweepState:
             config_id=event.config_id,
             search=event.search,
             last=self.score_evaluations,
+            cost=self._cost_of(event.config) if self.costs else None,
         )
+        self.measured_in_a_row = 0
         self.searches.add(trial)
         self.trials[trial.id] = trial
         self.by_study.setdefault(trial.study, []).append(trial)
+
+    def _cost_of(self, config: Content) -> Cost | None:
+        """What the student of a config costs, where it was measured."""
+        return self.costs.get(Network.model_validate(config["student"]).model_dump_json())
 
     def _report(self, trial: TrialRecord, report: EpochReport) -> None:
         if report.epoch in trial.reports:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, cast
 
 from analysis.tables import scores
+from kdtrain.deploy.speed import Cost
 from kdtrain.loop.reports import EpochReport
 from kdtrain.space import Scalar
 from sweeps.ledger import trial_events
@@ -33,6 +34,8 @@ class TrialRecord:
     """Its place among the trials of its search, from 0, when it was proposed."""
     last: int = 1
     """The evaluations whose mean is the score."""
+    cost: Cost | None = None
+    """What its student costs to run; none in a sweep without a target."""
     state: TrialState = TrialState.PLANNED
     reason: str | None = None
     attempts: int = 0

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from analysis.search.front import finalists_below
 from analysis.tables.files import Tables
 from analysis.tables.states import Phase, State
 from kdtrain.loop.run_folder import STUDENT
@@ -42,14 +43,15 @@ def students_of(sweep: Store, trials: pd.DataFrame, study: str, config_id: str) 
             yield TrainedStudent(folder, int(run["seed"]), float(run["score"]), run["phase"] != Phase.SEARCH)
 
 
-def chosen_students(sweep: Store, tables: Tables) -> list[TrainedStudent]:
+def chosen_students(sweep: Store, tables: Tables, limit: float | None = None) -> list[TrainedStudent]:
     """The students of the chosen config that are there, the highest score first; of fresh seeds, where there are any.
 
     Args:
         sweep: The sweep.
-        tables: Its tables `trials` and `selections`.
+        tables: Its tables `trials` and `selections`, with a limit all of them.
+        limit: One of several limits of cost, below which the config is chosen; none for the largest.
     """
-    selections = tables["selections"]
+    selections = tables["selections"] if limit is None else finalists_below(tables, limit)
     chosen = selections[selections["chosen"]].sort_values("rank").head(1)
     pairs = zip(chosen["study"], chosen["config_id"], strict=True)
     students = [each for study, config_id in pairs for each in students_of(sweep, tables["trials"], study, config_id)]

@@ -117,7 +117,9 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None, names: Co
     make: dict[str, Callable[[], Rows]] = {
         "sweeps": lambda: of_sweep([{**_sweep(state, spec, place), "code_json": code().code_json}]),
         "studies": lambda: of_sweep(_studies(state, spec)),
-        "trials": lambda: of_sweep([{**_trial(each), "code_digest": code().code_digest[each.id]} for each in trials]),
+        "trials": lambda: of_sweep(
+            [{**_trial(each, spec), "code_digest": code().code_digest[each.id]} for each in trials]
+        ),
         "params": lambda: of_sweep([row for trial in trials for row in _params(trial, spec)]),
         "metrics": lambda: _metrics(sweep_id, trials),
         "evaluations": lambda: of_sweep(evaluation_rows(sweep_id, trials)),
@@ -216,7 +218,7 @@ def _studies(state: SweepState, spec: SweepSpec) -> list[Row]:
     return studies
 
 
-def _trial(trial: TrialRecord) -> Row:
+def _trial(trial: TrialRecord, spec: SweepSpec) -> Row:
     student = trial.result.student or {}
     return {
         "trial_id": trial.id,
@@ -249,6 +251,7 @@ def _trial(trial: TrialRecord) -> Row:
         "macs": student.get("macs"),
         "latency_ms": student.get("latency_ms"),
         "latency_device": student.get("latency_device"),
+        "target_cost": spec.target.figure_of(trial.cost) if spec.target and trial.cost else None,
         "environment_id": trial.environment_id,
         "node": trial.node,
         "peak_memory_bytes": _peak_memory(trial),

@@ -18,6 +18,7 @@ from analysis.conditions.memory import advice
 from analysis.formats import duration
 from analysis.selection.halving import all_seeds, trainings
 from sweeps.driver.allocation import (
+    candidates,
     confirms,
     final_runs,
     searches,
@@ -25,6 +26,7 @@ from sweeps.driver.allocation import (
     spent_trials,
 )
 from sweeps.driver.audit import drawn
+from sweeps.driver.limits import steps_of
 from sweeps.driver.looking import seeds_now
 from sweeps.ledger.events import Event
 from sweeps.ledger.search_name import search_name
@@ -349,6 +351,14 @@ def _seeds_after_next_look(spec: SweepSpec, state: SweepState) -> int:
     return 0 if now is None else spec.confirm.most - now
 
 
+def _races(spec: SweepSpec, state: SweepState, study: Study, search: int) -> float:
+    """The races of a search, one for each limit of cost; those that share configs so far count in part."""
+    steps = steps_of(spec) if spec.space_of(study) else 1
+    of_steps = [candidates(spec, state, study, search, step) for step in range(steps)] if steps > 1 else []
+    entries = sum(map(len, of_steps))
+    return steps * len({trial.id for each in of_steps for trial in each}) / entries if entries else steps
+
+
 def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
     left = float(sum(trial.epochs - trial.epochs_run for trial in state.tally.unfinished))
     if state.frozen is not None:
@@ -373,7 +383,8 @@ def _epochs_left(spec: SweepSpec, state: SweepState) -> float:
         if confirms(spec):
             rounds = spec.confirm.rounds
             of_search = trainings(rounds, spec.confirm.top) if searches(spec, study) else all_seeds(rounds)
-            runs = (of_search - _seeds_after_next_look(spec, state)) * len(numbers)
+            races = sum(_races(spec, state, study, search) for search in numbers)
+            runs = math.ceil((of_search - _seeds_after_next_look(spec, state)) * races)
             begun = len(state.of_study(study.name, Phase.CONFIRM))
             left += max(0, runs - begun) * epochs
     return left

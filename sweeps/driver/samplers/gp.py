@@ -78,13 +78,16 @@ class GPSampler(SearchSampler):
         theta = self._theta(cube, searched, others if shares_recipe else [])
         process = GaussianProcess(observations, running, theta)
         best = process(points)[0]
-        lead, noise = best.max(), process.noise
+        lead, noise, allows = best.max(), process.noise, self._search.allows
 
         def improvement(shares: np.ndarray) -> np.ndarray:
             expected, deviation = process(cube.points(shares))
             ahead = (expected - lead) / deviation
             expected_gain = deviation * (ahead * ndtr(ahead) + np.exp(-(ahead**2) / 2) / np.sqrt(2 * np.pi))
-            return np.asarray(expected_gain * (1 - noise / np.hypot(noise, deviation)))
+            improved = np.asarray(expected_gain * (1 - noise / np.hypot(noise, deviation)))
+            if allows is None:
+                return improved
+            return np.where([allows(drawn(space, place)) for place in shares.tolist()], improved, -1.0)
 
         near = [cube.shares_of(given.scores[index].params) for index in np.argsort(-best)[: _TOPS // 2]]
         shares = _candidates(improvement, np.array(near), rng)
