@@ -9,6 +9,7 @@ from analysis.tables.files import Tables
 from analysis.tables.json_columns import CostLimits, read_limits
 
 FRONT = "Best below each limit"
+_SURE = 0.99
 
 
 def front_line(tables: Tables) -> Line | None:
@@ -32,6 +33,11 @@ def mean_in_words(row: pd.Series) -> str:
     return f"{points(row['mean'])}{ends}"
 
 
+def chance_in_words(chance: float) -> str:
+    """A chance in per cent; one that redraws cannot tell from certain is above 99 %."""
+    return "above 99 %" if chance > _SURE else share(chance)
+
+
 def _clause(limits: CostLimits, row: pd.Series) -> str:
     below = f"below {limit_name(limits, row['limit'])}"
     if not text(row["student"]):
@@ -41,5 +47,5 @@ def _clause(limits: CostLimits, row: pd.Series) -> str:
     name = f"{below} {row['student']} of study {row['study']} ({limit_name(limits, row['cost'])})"
     if not row["confirmed"]:
         return f"{name} with {points(row['mean'])} in the search, on no fresh seed"
-    chance = "" if missing(row["p_front"]) else f", on the front with a chance of {share(row['p_front'])}"
+    chance = "" if missing(row["p_front"]) else f", on the front with a chance of {chance_in_words(row['p_front'])}"
     return f"{name} with {mean_in_words(row)} over {plural(int(row['n']), 'seed')}{chance}"

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,14 @@ from kdtrain.errors import InputError, MissingError, StorageError
 from kdtrain.explain import first_line, kind_and_line
 from kdtrain.runtime.random_streams import numpy_rng
 from kdtrain.space import Choice, Scalar
-from sweeps.spec.paths import Space, drawn, extremes
+from sweeps.spec.paths import Space, config_at, drawn, extremes, size
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 
 CORNERS, DRAWS, NETWORKS = 64, 200, 16
 """Configs that are tried at most; few of each where every one is another network."""
+STUDENTS = 64
+"""Students of a space that are all built."""
 FIRST_DRAWS = 32
 """Random configs after which no more are tried, if all of them and all corners are valid."""
 CheckConfig = Callable[[TrainConfig], object]
@@ -36,9 +38,18 @@ class SpaceCheck:
     draws: int
     refused_corners: int
     refused: Counter[str]
+    students: int = 0
+    """The students of the space, where all were built."""
+    refused_students: tuple[str, ...] = ()
+    """Why, of those that cannot be built."""
 
     def sentence(self) -> str | None:
         """What the reader of a plan must know; none if every config is valid."""
+        if self.refused_students:
+            return (
+                f"{self.study}: {len(self.refused_students)} of {self.students} students of its space cannot be built; "
+                f"the search refuses such proposals at no cost. The first: {self.refused_students[0]}"
+            )
         if not self.refused:
             return None
         kinds: dict[str, list[str]] = {}
@@ -103,9 +114,23 @@ def check_space(spec: SweepSpec, study: Study, check_config: CheckConfig) -> Spa
     at_draws: list[str | None] = []
     while len(at_draws) < most_draws and (len(at_draws) < FIRST_DRAWS or any((*at_corners, *at_draws))):
         at_draws.append(refusal(spec, study, drawn(space, rng.random(len(space)).tolist()), check_config))
+    students = list(_students(space, spec.typical(study))) if builds else []
+    refusals = [(params, refusal(spec, study, params, check_config)) for params in students]
     refused = Counter(reason for reason in (*at_corners, *at_draws) if reason is not None)
     at_corner = sum(reason is not None for reason in at_corners)
-    return SpaceCheck(study.name, len(corners), len(at_draws), at_corner, refused)
+    unbuilt = tuple(f"{_student_in_words(params)}: {reason}" for params, reason in refusals if reason is not None)
+    return SpaceCheck(study.name, len(corners), len(at_draws), at_corner, refused, len(students), unbuilt)
+
+
+def _students(space: Space, others: Mapping[str, Scalar]) -> Iterator[dict[str, Scalar]]:
+    """Configs with every student of a space beside some values of its other parameters; none where there are many."""
+    of_student = {path: domain for path, domain in space.items() if path.startswith("student.")}
+    if (count := size(of_student)) <= STUDENTS:
+        yield from ({**others, **config_at(of_student, index)} for index in range(int(count)))
+
+
+def _student_in_words(params: Mapping[str, Scalar]) -> str:
+    return ", ".join(f"{path}={value}" for path, value in params.items() if path.startswith("student."))
 
 
 def _corners(space: Space, most: int, rng: np.random.Generator) -> Iterator[dict[str, Scalar]]:

@@ -10,16 +10,20 @@ from kdtrain.explain import did_you_mean
 from kdtrain.space import Choice, Domain, Range, Scalar
 
 Space = Mapping[str, Domain]
+_OPTIONS = ["student", "options"]
+"""The part of a config that may have further keys: the options of an architecture."""
 
 
 def lookup(content: Any, path: str) -> Any:
     """The value at a dotted path; a term is addressed by its name, as in `terms.channel_wise.weight`.
 
+    None for an option of the student that has the default of its architecture.
+
     Raises:
         InputError: If there is no such path.
     """
     holder, key = _holder(content, path)
-    return holder[key]
+    return holder.get(key) if isinstance(holder, Mapping) else holder[key]
 
 
 def replaced(content: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
@@ -151,6 +155,8 @@ def _holder(content: Any, path: str) -> tuple[Any, Any]:
             }
         else:
             keys = {}
+        if depth == len(steps) - 1 and steps[:-1] == _OPTIONS and isinstance(at, Mapping):
+            return at, step
         if step not in keys:
             where = ".".join(steps[:depth]) or "the config"
             raise InputError(f"{path}: {where} has no {step}{did_you_mean(step, keys)}")

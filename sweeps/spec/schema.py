@@ -105,7 +105,8 @@ def _allow_short_forms(definitions: Schema) -> None:
             {"type": "array", "items": {"type": ["boolean", "integer", "number", "string", "null"]}, "minItems": 1},
         ]
     }
-    spaces = {**_PATH, "additionalProperties": domain}
+    below = {"type": "object", "minProperties": 1, "additionalProperties": {"type": ["object", "array"]}}
+    spaces = {**_PATH, "additionalProperties": {"anyOf": [*domain["anyOf"], below]}}
     spec, study = definitions["SweepSpec"]["properties"], definitions["Study"]
     spec["train"] = {"$ref": "#/$defs/Recipe"}
     spec["space"] = {**spaces, "description": spec["space"].get("description", "")}

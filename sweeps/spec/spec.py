@@ -68,7 +68,8 @@ class SweepSpec(Strict):
     studies: tuple[Study, ...] = Field(min_length=1)
     """What is compared: methods by name, or studies with terms, settings and ranges of their own."""
     space: dict[str, Domain] = Field(default_factory=dict)
-    """Nuisance parameters that every study searches, such as optimizer.lr."""
+    """Nuisance parameters that every study searches, such as optimizer.lr; `student: {encoder: [...]}` is short for
+    `student.encoder: [...]`."""
     units: Units = "pull"
     """What the defaults of methods are: `pull`, losses that depend on neither map nor batch size and ranges of pulls;
     `weight`, the published losses and ranges of weights. A begun sweep keeps its units."""

@@ -1,6 +1,6 @@
 """A study of a spec: what is compared, and what is searched for it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import (
@@ -130,13 +130,34 @@ class Study(Strict):
 
 
 def parse_domains(value: Any) -> Any:
-    """A mapping from dotted paths to domains as a spec has it; other values stay for the field to refuse."""
+    """A mapping from dotted paths to domains as a spec has it; other values stay for the field to refuse.
+
+    A part of a path may hold the paths below it: `student: {encoder: [...]}` is `student.encoder: [...]`.
+    """
     if not isinstance(value, Mapping):
         return value
     parsed: dict[str, Range | Choice] = {}
-    for path, domain in value.items():
+    for path, domain in _written_out(value):
+        if path in parsed:
+            raise InputError(f"{path}: is given twice; leave one of them out")
         try:
             parsed[str(path)] = parse_domain(domain)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
     return parsed
+
+
+def _written_out(space: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted paths of a space, and the domain of each as it is written."""
+    for name, domain in space.items():
+        path = f"{above}{name}"
+        if isinstance(domain, Mapping) and domain and not _is_range(domain):
+            yield from _written_out(domain, f"{path}.")
+        else:
+            yield path, domain
+
+
+def _is_range(content: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is a domain, even a wrong one, and not the paths below a path."""
+    holds_domains = all(isinstance(each, Mapping | list | tuple | Range | Choice) for each in content.values())
+    return not holds_domains or bool({*Range.model_fields, *Choice.model_fields} & content.keys())

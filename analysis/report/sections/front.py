@@ -1,9 +1,9 @@
 """The best student below each limit of cost, and whether it is on the front."""
 
-from analysis.formats import MISSING, missing, points, share, text
+from analysis.formats import MISSING, missing, points, text
 from analysis.report import html as page
 from analysis.report.findings import Findings
-from analysis.report.front_lines import limit_name, mean_in_words
+from analysis.report.front_lines import chance_in_words, limit_name, mean_in_words
 from analysis.report.html import TableCell, number
 from analysis.search.front import front
 from analysis.tables.json_columns import read_limits
@@ -30,7 +30,7 @@ def section(findings: Findings) -> str:
                 TableCell(html=page.key(row["study"], findings.palette[row["study"]]), small=row["config_id"]),
                 number(limit_name(limits, row["cost"]), row["cost"]),
                 number(points(row["mean"]), row["mean"], f"{interval} {seeds}".strip()),
-                number(share(row["p_front"]), row["p_front"]),
+                number(chance_in_words(row["p_front"]), row["p_front"]),
             ]
         )
     columns = ["Limit", "Student", "Study", "Cost", "mIoU", "On the front (no verdict)"]
