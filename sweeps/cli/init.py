@@ -31,6 +31,14 @@ def init(
         str | None,
         typer.Option(help="Names of the classes with commas between them, in the order of their ids or colors."),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE,LABEL",
+            help="The columns of images and label maps in Parquet and Arrow files, or what members of tar archives end "
+            "with; by default those whose names say it.",
+        ),
+    ] = None,
     teacher: Annotated[str | None, typer.Option(help="A teacher folder, or fit: the sweep fits one first.")] = None,
     student: Annotated[
         str | None, typer.Option(metavar="ARCH/ENCODER", help=f"The network to train, such as {_STUDENT}.")
@@ -72,7 +80,7 @@ def init(
 
     names = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
     with counter(console, "reading label maps") as seen:
-        found = recognize(folder, names, seen)
+        found = recognize(folder, names, seen, _columns(columns))
     for line in found.lines:
         console.print(line)
     network = _answer("--student", student, "Student, as ARCH/ENCODER", _STUDENT)
@@ -113,6 +121,16 @@ def init(
     )
     console.print(f"wrote {spec_file}; next, check it and measure what it costs:")
     console.print(f"  {next_command('plan', spec_file, data=found.root)}")
+
+
+def _columns(given: str | None) -> tuple[str, str] | None:
+    """The columns of images and of label maps."""
+    if given is None:
+        return None
+    image, comma, label = (part.strip() for part in given.partition(","))
+    if not (image and comma and label) or "," in label:
+        raise InputError(f"--columns: must name two with a comma between them, as in image,annotation, got {given}")
+    return image, label
 
 
 def _check_student(arch: str, encoder: str) -> None:

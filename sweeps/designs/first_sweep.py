@@ -26,6 +26,8 @@ _COMMENTS = {
     "ignore": "ids that are not scored",
     "colors": "of the classes in pictures",
     "absent": "classes without a pixel in train",
+    "background": "of pixels that no annotation covers",
+    "others": "categories that are no class are not drawn",
     "group": "images of one group are all in train or all in select",
 }
 _MOST_TRAININGS = 24
@@ -172,8 +174,8 @@ def _teacher_lines(teacher: str | None, weights: str, epochs: int) -> Iterator[s
 def _data_lines(content: Mapping[str, object]) -> Iterator[str]:
     """The lines of the field `data`, with a comment beside what needs one."""
     for field, value in content.items():
-        if field == "folders" and isinstance(value, Mapping):
-            yield "folders:"
+        if field in ("folders", "shards", "annotations") and isinstance(value, Mapping):
+            yield f"{field}:"
             yield from (f"  {role}: {_flow(where)}" for role, where in value.items())
             if "select" not in value:
                 yield "  select: {from_train: 0.2}    # a fifth of train, on which the search scores its trials"

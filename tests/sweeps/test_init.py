@@ -8,6 +8,7 @@ import sys
 import pytest
 import typer
 from called_command import called
+from data_kinds import as_coco, as_parquet, as_tar
 from test_recognize import colors, fill, palette
 
 from sweeps.designs.first_sweep import Answers, effort, spec_text
@@ -33,6 +34,18 @@ def test_flags_give_a_spec_with_comments_and_the_next_command(tmp_path, monkeypa
     fields = [line for line in file.read_text().splitlines() if line[:1].isalpha()]
     before = file.read_text().split("\n")
     assert all("#" in line or before[before.index(line) - 1].startswith("#") for line in fields)
+
+
+@pytest.mark.parametrize(("make", "field"), [(as_parquet, "shards"), (as_tar, "shards"), (as_coco, "annotations")])
+def test_every_form_of_data_gives_a_spec(tmp_path, monkeypatch, capsys, make, field):
+    for role, numbers in {"train": range(60), "val": range(60, 64)}.items():
+        make(tmp_path / "mine", role, numbers)
+    file = tmp_path / "mine.yaml"
+    code, _, err = called(monkeypatch, capsys, "init", file, "--data", tmp_path / "mine", *INIT)
+    assert (code, err) == (0, "")
+    places = getattr(load_spec(file).data, field)
+    assert [type(getattr(places, role)) for role in ("train", "select")] == [type(places.train)] * 2
+    assert f"  {field}:\n    train: {{" in file.read_text()
 
 
 def test_what_is_not_given_is_asked_for_where_somebody_can_answer(tmp_path, monkeypatch, capsys):
@@ -67,6 +80,7 @@ def test_a_wrong_typed_student_is_named(tmp_path, monkeypatch, capsys):
         (["new.yaml"], "--data: is required"),
         (["old.yaml", "--data", "."], "old.yaml exists and is not replaced"),
         (["new.yaml", "--data", ".", "--teacher", "images", *INIT], "--teacher: images is not a teacher folder"),
+        (["new.yaml", "--data", ".", "--columns", "image", *INIT], "--columns: must name two with a comma"),
         (["new.yaml", "--data", ".", "--student", "FPN", *INIT], "--student: must be ARCH/ENCODER"),
         (["new.yaml", "--data", ".", "--hours", "0.001", "--no-pretrained"], "--hours: must be at least"),
         (["new.yaml", "--data", ".", "--hours", "nan", "--no-pretrained"], "--hours: must be a number from"),

@@ -16,7 +16,7 @@ HUB = "hf:"
 HUB_FOLDER = "hf"
 """The folder of the data root in which data sets of the hub lie."""
 _WILD = "*?["
-_STATE = "state.json"
+STATE = "state.json"
 """In a folder of `save_to_disk`: the names of its files."""
 
 
@@ -77,7 +77,7 @@ def _divided(files: str) -> tuple[str, str]:
 
 
 def _matching(what: str, folder: Path, pattern: str) -> Iterator[Path]:
-    if not pattern and (folder / _STATE).is_file():
+    if not pattern and (folder / STATE).is_file():
         yield from _saved(what, folder)
     elif not pattern and folder.is_dir():
         for suffix in (*TABLES, *ARCHIVES):
@@ -101,13 +101,13 @@ def _checked(what: str, files: list[Path]) -> list[Path]:
 def _saved(what: str, folder: Path) -> Iterator[Path]:
     """The files that `save_to_disk` of the library datasets wrote, without its caches."""
     try:
-        names = [entry["filename"] for entry in json.loads((folder / _STATE).read_bytes())["_data_files"]]
+        names = [entry["filename"] for entry in json.loads((folder / STATE).read_bytes())["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{what}: {folder / _STATE} is not one of a saved data set; save it again") from None
+        raise InputError(f"{what}: {folder / STATE} is not one of a saved data set; save it again") from None
     for name in names:
         file = folder / str(name)
         if PurePosixPath(str(name)).name != name or not file.is_file():
-            raise MissingError(f"{what} lacks the file {name} that {folder / _STATE} names; copy the folder again")
+            raise MissingError(f"{what} lacks the file {name} that {folder / STATE} names; copy the folder again")
         yield file
 
 
