@@ -138,7 +138,7 @@ def fetch(
             actual = _verified(part, url, expected, data_root, source)
             tell(f"unpacking {part.size / 1e6:.0f} MB")
             _unpack(part, target, source)
-            _note(data_root, source, url, actual)
+            note_source(data_root, source.name, url, actual)
             part.remove()
     except OSError as error:
         raise refused(target, error) from error
@@ -316,8 +316,14 @@ def _record(data_root: Path) -> dict[str, _Fetched]:
         raise InputError(f"{data_root / RECORD} is damaged; delete it") from None
 
 
-def _note(data_root: Path, source: Source, url: str, checksum: str) -> None:
-    record = _record(data_root) | {source.name: _Fetched(url=redacted(url), checksum=checksum)}
+def note_source(data_root: Path, name: str, url: str, checksum: str) -> None:
+    """Note where a data set was fetched from, and the checksum or commit by which it is known again.
+
+    Raises:
+        InputError: If the notes of the data root are damaged.
+        StorageError: If the disk refuses.
+    """
+    record = _record(data_root) | {name: _Fetched(url=redacted(url), checksum=checksum)}
     write_atomically(data_root / RECORD, json.dumps(record, indent=1).encode())
 
 

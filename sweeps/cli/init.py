@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kdtrain.errors import InputError, MissingError
-from sweeps.cli.options import check_number, console, number, path
+from sweeps.cli.options import check_number, console, machine_of, number, path
 from sweeps.show.commands import next_command
 
 _HUB = ("huggingface.co", 443)
@@ -25,7 +25,11 @@ def init(
     ] = Path("sweep.yaml"),
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="The folder of your images and label maps, or of a public data set.", parser=path),
+        typer.Option(
+            "--data",
+            help="The folder of your images and label maps, or of a public data set; hf:owner/name fetches one.",
+            parser=path,
+        ),
     ] = None,
     classes: Annotated[
         str | None,
@@ -72,12 +76,16 @@ def init(
         raise MissingError(f"{spec_file}: there is no folder {spec_file.absolute().parent}; make it first")
     folder = path(_answer("--data", data, "Folder of your images and label maps"))
 
+    from kdtrain.data.hub import fetch_from_hub
     from kdtrain.data.recognize import recognize
+    from kdtrain.data.shards.shard_files import HUB
     from sweeps.designs.first_sweep import STUDIES, Answers, effort, spec_text
     from sweeps.show.counter import counter
     from sweeps.spec.spec import parse_spec
     from sweeps.spec.strict_yaml import parse_yaml
 
+    if str(folder).startswith(HUB):
+        folder = fetch_from_hub(str(folder), machine_of(None, None).data_root, console.print)
     names = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
     with counter(console, "reading label maps") as seen:
         found = recognize(folder, names, seen, _columns(columns))

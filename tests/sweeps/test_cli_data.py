@@ -97,6 +97,8 @@ def test_wrong_input_is_one_line(command, camvid, tmp_path):
         (("check", tmp_path / "spec.yaml", "--data", tmp_path / "nowhere"), "not a folder"),
         (("get", "cityscapes"), "unknown data set to fetch, 'cityscapes'"),
         (("get", "camvid", "--data", tmp_path, "--source", "ftp://x"), "--source"),
+        (("get", "hf:mine", "--data", tmp_path), "is written hf:owner/name"),
+        (("get", "hf:me/mine", "--data", tmp_path, "--sha256", "0" * 64), "--source and --sha256: are for archives"),
     ):
         code, _, err = command(*words)
         assert code == 2
