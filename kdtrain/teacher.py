@@ -40,9 +40,12 @@ class ModelCard(Strict):
     """The data set that it was trained on."""
     weights_sha256: str
     source: str = "fitted"
-    """`fitted` by this software, `imported`, an `ensemble` of teachers, or a `soup` of students: their mean weights."""
+    """`fitted` by this software, `imported`, an `ensemble` of teachers, a `probe`: a head on a layer of a teacher, or a
+    `soup` of students: their mean weights."""
     members: tuple[str, ...] = ()
-    """Digests of what an ensemble or a soup is made of."""
+    """Digests of what an ensemble, a probe or a soup is made of."""
+    data_digest: str | None = None
+    """Of a probe, the digest of the images and labels that it was trained on."""
     params: int
     macs: int | None = None
     """Multiply-accumulates of one image at the evaluated size."""
@@ -85,7 +88,12 @@ def save_model(folder: Path, net: nn.Module, card_facts: dict[str, object]) -> M
 
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write the card of a teacher folder, with a checksum."""
-    write_atomically(folder / CARD, sealed_json.to_bytes(card.model_dump(mode="json"), indent=2))
+    write_atomically(folder / CARD, card_bytes(card))
+
+
+def card_bytes(card: ModelCard) -> bytes:
+    """The content of a card's file."""
+    return sealed_json.to_bytes(card.model_dump(mode="json"), indent=2)
 
 
 def read_card(folder: Path, digest: str | None = None) -> ModelCard:

@@ -21,13 +21,14 @@ from kdtrain.local_path import local_path
 from kdtrain.models.built_once import Start, built
 from kdtrain.models.ensemble import Ensemble, EnsembleNetwork
 from kdtrain.models.mapped import Mapped, MappedNetwork
-from kdtrain.models.network import ENSEMBLE, LIBRARY, MAPPED, TIMM, TORCHVISION, TRANSFORMERS, Network
+from kdtrain.models.network import ENSEMBLE, LIBRARY, MAPPED, PROBED, TIMM, TORCHVISION, TRANSFORMERS, Network
 from kdtrain.models.padding import size_remedy
+from kdtrain.models.probed import Probed, ProbedNetwork
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, read_safetensors
 from kdtrain.runtime.random_streams import derive
 
-_LAZY_SIZE = (64, 64)
+_LAZY_SIZE = _PROBED_SIZE = (64, 64)
 Options = TypeVar("Options", bound=Strict)
 
 
@@ -182,6 +183,13 @@ def _build_mapped(network: Network, _num_classes: int, _weights: str) -> TappedN
     return MappedNetwork(build_network(config.network, config.channels, bare=True), config)
 
 
+def _build_probed(network: Network, num_classes: int, weights: str) -> TappedNetwork:
+    config = _options(network, Probed)
+    frozen = _with_weights(build_network(config.network, config.classes, bare=True), network, weights)
+    shape = layer_channels(frozen, [config.layer], _PROBED_SIZE)[config.layer]
+    return ProbedNetwork(frozen, config, shape[0], num_classes)
+
+
 def _build_timm(network: Network, _num_classes: int, weights: str) -> TappedNetwork:
     from kdtrain.models.timm_encoders import build_timm  # takes seconds to import, as above
 
@@ -206,6 +214,7 @@ def _build_transformers(network: Network, num_classes: int, weights: str) -> Tap
 _OTHERS: Mapping[str, Callable[[Network, int, str], TappedNetwork]] = {
     ENSEMBLE: _build_ensemble,
     MAPPED: _build_mapped,
+    PROBED: _build_probed,
     TIMM: _build_timm,
     TORCHVISION: _build_torchvision,
     TRANSFORMERS: _build_transformers,

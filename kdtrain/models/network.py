@@ -8,9 +8,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from kdtrain.config_base import Strict, plain_values
 from kdtrain.models.normalization import IMAGENET, Channels, Normalization, stated_normalization
 
-ENSEMBLE, MAPPED = "ensemble", "mapped"
+ENSEMBLE, MAPPED, PROBED = "ensemble", "mapped", "probed"
 TIMM, TORCHVISION, TRANSFORMERS = "timm", "torchvision", "transformers"
-_NOT_OF_SMP = (ENSEMBLE, MAPPED, TIMM, TORCHVISION, TRANSFORMERS)
+_NOT_OF_SMP = (ENSEMBLE, MAPPED, PROBED, TIMM, TORCHVISION, TRANSFORMERS)
 LIBRARY = "library"
 _RANGES = {"mean": (0.0, 1.0), "std": (0.001, 10.0)}
 """Networks that take inputs of 0 to 255 want a std of 1 / 255; figures for images of 0 to 255 lie far above."""
@@ -24,11 +24,11 @@ class Network(Strict):
     """An architecture of segmentation-models-pytorch (`Unet`, `FPN`, `DeepLabV3Plus`, ...); `torchvision`, whose
     networks `encoder` names (`deeplabv3_resnet50`, ...); `transformers`, with the content of a `config.json` as the
     option `config`; or `module:function` of your own, called as `function(num_classes=..., **options)`. Teachers made
-    by `kdsweep teacher ensemble` are `ensemble`, those of other classes `mapped`; `timm` is an encoder that knows no
-    classes, for teachers alone."""
+    by `kdsweep teacher ensemble` are `ensemble`, those by `kdsweep teacher probe` `probed`, those of other classes
+    `mapped`; `timm` is an encoder that knows no classes, for teachers alone."""
     encoder: str = "tu-mobilenetv3_small_050"
     """An encoder of segmentation-models-pytorch, or any of timm's as `tu-<name>`; with arch `torchvision` or `timm`
-    the name of the network; not used by `module:function`, `transformers`, `ensemble` and `mapped`."""
+    the name of the network; not used by `module:function`, `transformers`, `ensemble`, `mapped` and `probed`."""
     weights: str = "none"
     """`none`, `library` (the encoder weights that the library publishes, taken from the machine's weights
     folder where they lie there), or the path of a safetensors file."""
@@ -100,8 +100,9 @@ class Network(Strict):
         if self.is_ensemble:
             members = self.options.get("members", ())
             return f"ensemble of {', '.join(Network.model_validate(member).title for member in members)}"
-        if self.arch == MAPPED:
-            return Network.model_validate(self.options.get("network", {})).title
+        if self.arch in (MAPPED, PROBED):
+            inner = Network.model_validate(self.options.get("network", {})).title
+            return inner if self.arch == MAPPED else f"probe of {inner}"
         if self.arch == TRANSFORMERS:
             config = self.options.get("config")
             name = config.get("model_type") if isinstance(config, Mapping) else None
@@ -130,7 +131,7 @@ def normalization_remarks(name: str, network: Network) -> tuple[list[str], list[
     Returns:
         Lines of information, and warnings.
     """
-    if network.arch in (ENSEMBLE, MAPPED):
+    if network.arch in (ENSEMBLE, MAPPED, PROBED):
         return [], []
     used, stated = network.normalization, IMAGENET
     if network.weights != "none" and network.is_of_smp:

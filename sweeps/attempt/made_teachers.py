@@ -37,7 +37,7 @@ class MeasuredOn(Strict):
     eval_scale: float = Field(default=1.0, gt=0)
 
 
-_Content = TypeVar("_Content", bound=MeasuredOn)
+_Content = TypeVar("_Content", bound=Strict)
 
 
 class ImportSettings(MeasuredOn):
@@ -76,7 +76,7 @@ def import_teacher(
     Raises:
         InputError: If weights, network and data do not fit one another, or what the network gives are no logits.
     """
-    measured = _parsed(ImportSettings, content, spec)
+    measured = parsed(ImportSettings, content, spec)
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
 
     def check(network: TappedNetwork) -> None:
@@ -161,7 +161,7 @@ def ensemble_teacher(
     """
     if content is None:
         return make_ensemble(members, folder, average, temperature, flip)
-    measured = _parsed(MeasuredOn, content, spec)
+    measured = parsed(MeasuredOn, content, spec)
     images = open_role(measured.data, "select", machine.data_root, machine.cache)
     classes = read_card(members[0]).classes
     if classes != tuple(images.classes):
@@ -180,10 +180,15 @@ def measured_on(file: Path) -> DataConfig:
         InputError: If it names none.
     """
     content = {name: value for name, value in read_mapping(file).items() if name == "data"}
-    return _parsed(MeasuredOn, content, str(file)).data
+    return parsed(MeasuredOn, content, str(file)).data
 
 
-def _parsed(kind: type[_Content], content: Mapping[str, Any], file: str) -> _Content:
+def parsed(kind: type[_Content], content: Mapping[str, Any], file: str) -> _Content:
+    """The content of a file for a command, which is no spec of a sweep.
+
+    Raises:
+        InputError: If it is one, a field is unknown or its value is not allowed, or it names code that is not trusted.
+    """
     at = f"{file}: " if file else ""
     if is_spec(content):
         required, further = (

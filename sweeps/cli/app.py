@@ -38,7 +38,7 @@ from sweeps.cli.schema import schema
 from sweeps.cli.serve import serve
 from sweeps.cli.status import status
 from sweeps.cli.tables import tables
-from sweeps.cli.teacher import ensemble_of_teachers, fit, import_weights
+from sweeps.cli.teacher import ensemble_of_teachers, fit, import_weights, probe
 from sweeps.cli.train import train
 from sweeps.show.printer import BROKEN_PIPE, OutputLostError, Printer, drop_unwritten
 
@@ -62,6 +62,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "bench": bench,
     "teacher fit": fit,
     "teacher import": import_weights,
+    "teacher probe": probe,
     "teacher ensemble": ensemble_of_teachers,
     "data get": get,
     "data check": check,

@@ -1,5 +1,6 @@
 """The commands `kdsweep teacher ...`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,7 +29,12 @@ from sweeps.cli.output import Force, check_teacher, teacher_output
 from sweeps.spec.strict_yaml import read_mapping
 
 if TYPE_CHECKING:
-    from kdtrain.config import TrainConfig
+    from kdtrain.config import Machine, TrainConfig
+    from kdtrain.teacher import ModelCard
+    from sweeps.store.store import Store
+
+Interrupt = Callable[[], bool]
+"""Whether the training is to stop."""
 
 
 def fit(
@@ -53,18 +59,34 @@ def fit(
     Example: [bold]kdsweep teacher fit sweeps/specs/camvid.yaml --dir runs/teacher --data data[/]
     """
     training = _training_of(config, changes)
-    from sweeps.attempt.teachers import fit_here, fit_teacher
+    machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
+
+    def work(store: "Store", stop: Interrupt) -> "ModelCard":
+        from sweeps.attempt.teachers import fit_here, fit_teacher
+
+        return fit_teacher(training, machine, store, fit_here(print_epoch, stop))
+
+    _fit(training, machine, folder, force, work)
+
+
+def _fit(
+    training: "TrainConfig",
+    machine: "Machine",
+    folder: Path,
+    force: bool,
+    work: Callable[["Store", Interrupt], "ModelCard"],
+) -> None:
+    """Train a teacher in a folder, or resume that, and say how good it is."""
     from sweeps.show.counter import check_classes
     from sweeps.store.folder_kinds import FolderKind, require_kind
     from sweeps.store.store import Store
 
-    machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
     require_kind(Store(folder), FolderKind.TEACHER)
     if not (folder / "fit").exists():
         check_teacher(folder, None, force)
     check_classes(training.data, machine, console)
     with stoppable() as stop:
-        card = fit_teacher(training, machine, Store(folder), fit_here(print_epoch, lambda: bool(stop)))
+        card = work(Store(folder), lambda: bool(stop))
     console.print(f"teacher {card.digest} in {folder}: mIoU {100 * (card.miou or 0):.1f} on select")
 
 
@@ -129,6 +151,50 @@ def import_weights(
 
 def _say(text: str) -> None:
     console.print(text, markup=False)
+
+
+def probe(
+    teacher: Annotated[Path, typer.Argument(metavar="TEACHER", help="A teacher folder.", parser=path)],
+    spec_file: Annotated[
+        Path,
+        typer.Option(
+            "--spec", help="YAML with `data`, and perhaps `train`: what differs from 20 epochs of AdamW.", parser=path
+        ),
+    ],
+    folder: NewDir,
+    layer: Annotated[
+        str, typer.Option(help="The layer of the teacher that the head sees, such as block.9.")
+    ] = "features",
+    head: Annotated[
+        Literal["linear", "light"],
+        typer.Option(help="linear: a 1 x 1 convolution; light: with a hidden 1 x 1 and 3 x 3 convolution."),
+    ] = "linear",
+    data: Data = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 0,
+    force: Force = False,
+    trust: Trust = False,
+) -> None:
+    """Fit a head on a layer of a frozen teacher: a teacher with logits, and the layers that it had.
+
+    The same command resumes after an interruption.
+
+    Example: [bold]kdsweep teacher probe runs/dinov2 --spec data.yaml --layer features --dir runs/probe --data data[/]
+    """
+    from sweeps.attempt.probes import fit_probe, probe_config
+
+    if folder.resolve() == teacher.resolve():
+        raise InputError(f"--dir: {folder} is the teacher itself; give the probe a folder of its own")
+    training = probe_config(teacher, read_mapping(spec_file), layer, head, str(spec_file))
+    machine = machine_of(data, None, device=device, threads=threads, workers=workers)
+
+    def work(store: "Store", stop: Interrupt) -> "ModelCard":
+        from sweeps.attempt.teachers import fit_here
+
+        return fit_probe(training, teacher, machine, store, fit_here(print_epoch, stop))
+
+    _fit(training, machine, folder, force, work)
 
 
 def ensemble_of_teachers(

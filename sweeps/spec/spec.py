@@ -187,7 +187,7 @@ class SweepSpec(Strict):
         content = {
             "seed": self.seed,
             "data": self.data,
-            **_merged(recipe, changes),
+            **merged(recipe, changes),
             "student": self.teacher.fit["network"],
         }
         network = self.teacher.fit["network"]
@@ -433,12 +433,12 @@ def _pull_alone(terms: Any, changes: Mapping[str, Any]) -> None:
             term[WEIGHT] = term[PULL]
 
 
-def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
-    """Nested mappings, the second laid over the first."""
+def merged(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
+    """Nested mappings, the second over the first."""
     result = dict(base)
     for key, value in over.items():
         under = result.get(key)
         if isinstance(under, Mapping) and isinstance(value, Mapping):
-            value = _merged(under, value)
+            value = merged(under, value)
         result[key] = value
     return result

@@ -11,19 +11,13 @@ import yaml
 from called_command import called
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_encoders import MEAN, SMALL, STD, dinov2, saved
 
 from kdtrain.teacher import load_model
 from sweeps import Sweep, SweepSpec
 
 DATA = {"name": "streets", "size": [32, 64], "counts": {"train": 4, "select": 2, "test": 1}}
-MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
-SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 TIMM = {"depth": 3, "embed_dim": 32, "num_heads": 2}
-
-
-def dinov2():
-    config = transformers.Dinov2Config(**SMALL, mlp_ratio=2, image_size=56, patch_size=14)
-    return transformers.Dinov2Model(config)
 
 
 def dinov2_with_registers():
@@ -57,18 +51,6 @@ def sam():
         vision_config=vision.to_dict(), mask_decoder_config=decoder, prompt_encoder_config={"hidden_size": 16}
     )
     return transformers.SamModel(config)
-
-
-def saved(make, folder="encoder"):
-    """Save a model of transformers, with random weights and a normalization of its own."""
-    torch.manual_seed(0)
-    model = make()
-    for parameter in model.parameters():  # some positions start at 0
-        torch.nn.init.normal_(parameter, std=0.1)
-    model.eval().save_pretrained(folder)
-    content = {"image_mean": MEAN, "image_std": STD, "do_normalize": True}
-    (Path(folder) / "preprocessor_config.json").write_text(json.dumps(content))
-    return model
 
 
 def of_timm(name, folder="encoder", **options):
