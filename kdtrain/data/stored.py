@@ -62,6 +62,11 @@ def identity_of(stored: Stored) -> tuple[object, ...]:
     return (status.st_dev, status.st_ino, place) if status.st_ino else (os.path.realpath(str(file)), place)
 
 
+def state_of(file: Path) -> str:
+    """Which file it is, how large, and when it was changed last; OSError if it cannot be looked at."""
+    return _facts(file.stat())
+
+
 def remembered_facts() -> Callable[[Stored], str]:
     """A function that says of bytes when their file was changed last, and how large it is; each file is seen once."""
     seen: dict[Path, str] = {}
@@ -70,7 +75,7 @@ def remembered_facts() -> Callable[[Stored], str]:
         if not isinstance(stored, FilePart):
             return _facts(stored.stat())
         if stored.file not in seen:
-            seen[stored.file] = _facts(stored.stat())
+            seen[stored.file] = state_of(stored.file)
         return f"{seen[stored.file]}|{stored.place}"
 
     return facts

@@ -68,6 +68,11 @@ def walk(what: str, kind: str, folder: Path, suffixes: tuple[str, ...], ending: 
     return Walk(dict(sorted(files.items())), notes)
 
 
+def is_passed_over(path: PurePath) -> bool:
+    """Whether a file, or a folder that it lies in, is hidden or of a system."""
+    return any(part.startswith(".") or part.casefold() in SYSTEM_ENTRIES for part in path.parts)
+
+
 def normalized(name: str) -> str:
     """A name in the Unicode form NFC: file systems write an accented letter as one character or as two."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
@@ -139,7 +144,7 @@ def _entries(
     above = (*above, (here.st_dev, here.st_ino, folder))
     for entry in entries:
         name, path = f"{below}{entry.name}", folder / entry.name
-        if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_ENTRIES:
+        if is_passed_over(PurePath(entry.name)):
             passed_over.hidden.append(name)
             continue
         try:

@@ -8,7 +8,7 @@ from data_kinds import CLASSES, as_coco, as_folder, as_panoptic, coco, label_map
 from pydantic import ValidationError
 
 from kdtrain.data import Coco, Folder, open_data, open_role, parse_data
-from kdtrain.data.coco.drawing import Drawing, Shape, mask_of
+from kdtrain.data.coco.drawing import Shape, drawing_of, mask_of
 from kdtrain.data.store_index import IMAGES, LABELS
 from kdtrain.errors import InputError
 from kdtrain.testing import check_data
@@ -119,7 +119,7 @@ def test_small_annotations_are_above_or_later_ones(tmp_path):
         (lambda c: c["annotations"][0].update(image_id=3), r"the annotation 1 is of the image 3, which images"),
         (lambda c: c["annotations"][0].update(category_id=7), r"the annotation 1 has the category 7, which categories"),
         (lambda c: c["annotations"][0].update(category_id=[7]), r"has the category '\[7\]'"),
-        (lambda c: c["annotations"][0].update(segments_info=[]), r"panoptic annotations: name the folder"),
+        (lambda c: c["annotations"][0].update(segments_info=[]), r"panoptic annotations; name the folder"),
     ],
 )
 def test_annotation_files_that_do_not_hold_together_are_refused(tmp_path, change, sentence):
@@ -217,7 +217,7 @@ def test_the_digest_of_a_drawing_holds_labels_and_shapes(tmp_path):
         Shape("a", 2, [[0, 0, 1, 0, 1, 1]]),
         Shape("a", 1, [[0, 0, 1, 0, 2, 1]]),
     ]
-    assert len({Drawing(tmp_path, "image 1", 4, 4, (shape,)).read_bytes() for shape in shapes}) == 3
+    assert len({drawing_of(tmp_path, 1, (4, 4), [shape]).read_bytes() for shape in shapes}) == 3
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from kdtrain.data import Folder, Shards, open_data, open_role, parse_data
+from kdtrain.data.shards.columns import _row_group
 from kdtrain.data.store_index import IMAGES, LABELS
 from kdtrain.errors import InputError, MissingError
 from kdtrain.testing import check_data
@@ -212,6 +213,41 @@ def test_archives_that_are_cut_or_compressed_are_refused(tmp_path):
         add(archive, "a.jpg", b"x")
     with pytest.raises(InputError, match="is compressed, so its members cannot be read in place; decompress it"):
         open_data(shards({"train": where}), tmp_path)
+
+
+def test_other_ways_to_write_tables(tmp_path):
+    expected = open_data(shards({"train": as_parquet(tmp_path / "a", "train", range(4), per_file=4)}), tmp_path / "a")
+    content = pairs(range(4))
+    plain = pa.table({"image": [c[0] for c in content], "label": pa.array([c[1] for c in content], pa.large_binary())})
+    pq.write_table(plain, tmp_path / "b.PARQUET")
+    with pa.OSFile(str(tmp_path / "c.arrow"), "wb") as out, pa.ipc.new_file(out, plain.schema) as to:
+        to.write_table(plain, max_chunksize=3)
+    (tmp_path / "._c.arrow").write_bytes(b"of another system")
+    for files in ("b.PARQUET", "*.arrow"):
+        source = open_data(shards({"train": {"files": files}}), tmp_path)
+        for image_id, other in zip(source.ids("train"), expected.ids("train"), strict=True):
+            image, labels = source.read("train", image_id)
+            assert (image == expected.read("train", other)[0]).all()
+            assert (labels == expected.read("train", other)[1]).all()
+
+
+def test_few_row_groups_stay_in_memory(tmp_path):
+    where = as_parquet(tmp_path, "train", range(12))
+    source = open_data(shards({"train": where}), tmp_path)
+    for image_id in source.ids("train"):
+        source.read("train", image_id)
+    assert _row_group.cache_info().currsize <= 4
+
+
+def test_members_may_lie_in_folders(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        add(archive, "./night", b"", type=tarfile.DIRTYPE)
+        for number, (image, label) in enumerate(pairs(range(4))):
+            add(archive, f"./night/{number}.JPG", image)
+            add(archive, f"./night/._{number}.jpg", b"of another system")
+            add(archive, f"./night/{number}.Label.png", label)
+    source = open_data(shards({"train": {"files": "a.tar"}}), tmp_path)
+    assert set(source.ids("train") + source.ids("select")) == {f"a/night/{number}" for number in range(4)}
 
 
 def test_labels_beside_images_of_the_same_key_are_those_without_loss(tmp_path):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from kdtrain.config_base import Strict
 from kdtrain.data.coco.annotations import AnnotatedImage, AnnotationFile, read_annotations
-from kdtrain.data.coco.drawing import Drawing, DrawnLabels, Segments, Shape, segments_in
+from kdtrain.data.coco.drawing import DrawnLabels, Segments, Shape, drawing_of, segments_in
 from kdtrain.data.files import IMAGE_SUFFIXES
 from kdtrain.data.labels import LabelMeaning, few
 from kdtrain.data.pairs import Pairs
@@ -144,7 +144,6 @@ class Coco(UserImages):
 def _label_map(
     content: AnnotationFile, image: AnnotatedImage, labels: Mapping[int, int], segments: Path | None
 ) -> Stored:
-    place = f"image {image.id}"
     if segments is not None:
         return _segments(content, image, labels, segments)
     if any("segments_info" in annotation for annotation in image.annotations):
@@ -152,13 +151,16 @@ def _label_map(
             f"{content.file} has panoptic annotations; name the folder of their PNG files by segments in "
             "data.annotations"
         )
-    shapes = tuple(
-        Shape(f"the annotation {annotation.get('id', number)}", labels[annotation["category_id"]],
-              annotation.get("segmentation"))
+    shapes = (
+        Shape(
+            f"the annotation {annotation.get('id', number)}",
+            labels[annotation["category_id"]],
+            annotation.get("segmentation"),
+        )
         for number, annotation in enumerate(image.annotations)
         if annotation["category_id"] in labels
-    )  # fmt: skip
-    return Drawing(content.file, place, image.height, image.width, shapes)
+    )
+    return drawing_of(content.file, image.id, (image.height, image.width), shapes)
 
 
 def _segments(content: AnnotationFile, image: AnnotatedImage, labels: Mapping[int, int], folder: Path) -> Segments:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from kdtrain.data.stored import FilePart
+from kdtrain.data.stored import FilePart, state_of
 from kdtrain.errors import InputError, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCKS = 4
-"""Row groups of one column that stay in memory: those that lie around a border, of images and of label maps."""
+"""Row groups of one column that stay in memory: the two at a border between them, of images and of label maps."""
+_ONE_AT_A_TIME = Lock()
+"""Threads want the same row group at the same time, and the first of them reads it for all."""
 _STREAM = "ARROW1"
 """What a file of the random access format of Arrow begins with; others are streams, as `save_to_disk` writes them."""
 
@@ -35,7 +37,8 @@ class TableFile:
         """
         self.file = file
         with _readable(file):
-            self._table: pa.Table | None = None if file.suffix == ".parquet" else _mapped(file)
+            self._state = state_of(file)
+            self._table: pa.Table | None = None if _is_parquet(file) else _mapped(file)
             if self._table is None:
                 schema, sizes = _of_parquet(file)
             else:
@@ -47,8 +50,6 @@ class TableFile:
         self.of_texts = tuple(column.name for column in schema if _holds_texts(column.type))
         """The columns whose cells may name images: texts and whole numbers."""
         self._starts = [0, *accumulate(sizes)]
-        self._blocks: OrderedDict[tuple[int, str], pa.ChunkedArray] = OrderedDict()
-        self._lock = Lock()
 
     @property
     def rows(self) -> int:
@@ -95,16 +96,8 @@ class TableFile:
     def _block(self, block: int, column: str) -> pa.ChunkedArray:
         if self._table is not None:
             return self._table.column(column)
-        import pyarrow.parquet as pq
-
-        with self._lock:
-            if (block, column) not in self._blocks:
-                with pq.ParquetFile(self.file) as opened:
-                    self._blocks[block, column] = opened.read_row_group(block, columns=[column]).column(column)
-                if len(self._blocks) > _BLOCKS:
-                    self._blocks.popitem(last=False)
-            self._blocks.move_to_end((block, column))
-            return self._blocks[block, column]
+        with _ONE_AT_A_TIME:
+            return _row_group(self.file, self._state, block, column)
 
 
 @dataclass(frozen=True)
@@ -150,6 +143,15 @@ def _of_parquet(file: Path) -> tuple[pa.Schema, list[int]]:
         return opened.schema_arrow, [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
+@lru_cache(_BLOCKS)
+def _row_group(file: Path, state: str, block: int, column: str) -> pa.ChunkedArray:
+    """A column of a row group; `state` differs once the file is changed."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as opened:
+        return opened.read_row_group(block, columns=[column]).column(column)
+
+
 def _mapped(file: Path) -> pa.Table:
     """The table of an Arrow file, whose bytes stay on the disk until they are read."""
     import pyarrow as pa
@@ -178,4 +180,8 @@ def _readable(file: Path) -> Iterator[None]:
 
 
 def _kind(file: Path) -> str:
-    return "Parquet" if file.suffix == ".parquet" else "Arrow"
+    return "Parquet" if _is_parquet(file) else "Arrow"
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.suffix.lower() == ".parquet"

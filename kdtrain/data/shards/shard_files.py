@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kdtrain.data.labels import few
-from kdtrain.data.walk import as_on_disk, check_name, normalized, walk
+from kdtrain.data.walk import as_on_disk, check_name, is_passed_over, normalized, walk
 from kdtrain.errors import InputError, MissingError
 
 TABLES, ARCHIVES = (".parquet", ".arrow"), (".tar",)
@@ -86,7 +86,8 @@ def _matching(what: str, folder: Path, pattern: str) -> Iterator[Path]:
             except MissingError:
                 continue
     elif pattern:
-        yield from _checked(what, [file for file in folder.glob(pattern) if file.is_file()])
+        files = [file for file in folder.glob(pattern) if file.is_file()]
+        yield from _checked(what, [file for file in files if not is_passed_over(file.relative_to(folder))])
 
 
 def _checked(what: str, files: list[Path]) -> list[Path]:
