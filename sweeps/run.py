@@ -176,7 +176,7 @@ def _run(
                 lacking=inputs.lacking,
                 judge=read_words,
                 known=known,
-                cost_of=lambda student: cost_here(spec, student, len(checked.classes), checked.image_size),
+                cost_of=lambda student: cost_here(spec, student, len(checked.classes), checked.image_size, machine),
             ) as driver,
         ):
             mark_results(sweep)

@@ -167,8 +167,7 @@ class Sweep:
         """
         from kdtrain.runtime.scratch import scratch_folder
         from kdtrain.teacher import load_model
-        from sweeps.outcome.results import local_copy
-        from sweeps.outcome.student import chosen_students
+        from sweeps.outcome.student import chosen_students, local_copy
 
         if not (students := chosen_students(self.store, self.tables)):
             raise InputError(f"{self.store}: there is no student of the chosen config; run the sweep to its end first")

@@ -275,6 +275,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         high_ms_or_null=(_REAL, "ms, 90 % quantile"),
         images_per_s_or_null=(_REAL, "images/s at the median"),
         peak_mib_or_null=(_REAL, "MiB, the most memory of the process"),
+        int8_or_null=_FLAG,
         within=_FLAG,
     ),
     "selections": _schema(
@@ -313,6 +314,7 @@ LATER: dict[str, tuple[str, ...]] = {
         *("traceback", "failure", "retries", "node", "peak_memory_bytes", "reused_from"),
         *("parts_json", "asked", "recorded", "replayed", "code_digest", "reached", "target_cost"),
     ),
+    "costs": ("int8",),
     "environments": (
         *("gpu_count", "gpu_memory_bytes", "gpu_driver", "cuda", "cudnn", "cpu_name", "cpu_count", "processes"),
         *("deterministic_algorithms", "cudnn_deterministic", "cudnn_benchmark", "tf32", "amp", "code_digest"),

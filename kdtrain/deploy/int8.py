@@ -13,12 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdtrain.data import Images
-from kdtrain.deploy.deployed import IMAGES
-from kdtrain.deploy.onnx_file import session_of
+from kdtrain.deploy.deployed import IMAGES, Inside
+from kdtrain.deploy.onnx_file import export_onnx, session_of
+from kdtrain.deploy.students import load_student
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line
-from kdtrain.loop.evaluate import evaluate
+from kdtrain.loop.evaluate import evaluate, load_batch
+from kdtrain.runtime.scratch import scratch_folder
 
+CALIBRATED = 64
+"""Images that int8 is calibrated on, at most."""
 _QUANTIZED = ["Conv", "Gemm", "MatMul"]
 """Operations whose inputs and weights become integers; normalization, resizing and argmax stay as they are."""
 
@@ -45,6 +49,49 @@ def quantize(file: Path, to: Path, images: Sequence[Tensor]) -> None:
         raise InputError(f"onnxruntime cannot quantize this network: {first_line(error)}") from error
     finally:
         inferred.unlink(missing_ok=True)
+
+
+def calibration_images(images: Images, size: tuple[int, int], most: int = CALIBRATED) -> list[Tensor]:
+    """So many images of a role at most, evenly chosen, each as a batch `(1, 3, H, W)` in [0, 1] in one size.
+
+    Args:
+        images: The role, `train` for a student that is measured on others.
+        size: Height and width.
+        most: How many.
+    """
+    chosen = range(0, len(images), max(1, len(images) // most))[:most]
+    batches = (load_batch(images, [index], torch.device("cpu"))[0] for index in chosen)
+    return [functional.interpolate(each, size, mode="bilinear", align_corners=True).contiguous() for each in batches]
+
+
+def int8_miou(place: Path, train: Images, select: Images, scale: float) -> float:
+    """The mean IoU of a student in 8-bit integers, as a fraction.
+
+    Args:
+        place: As of `kdtrain.deploy.students.load_student`.
+        train: What it is calibrated on.
+        select: What it is measured on, images of one size.
+        scale: Factor on the size of images, as at evaluation.
+
+    Raises:
+        InputError: If the images differ in size, or onnxruntime cannot quantize the student.
+    """
+    sizes = sorted(set(select.sizes))
+    if len(sizes) > 1:
+        raise InputError(f"int8 takes images of one size, and those of role {select.role} have {len(sizes)} sizes")
+    height, width = (max(1, round(side * scale)) for side in sizes[0])
+    _, card, network = load_student(place)
+    with scratch_folder() as scratch:
+        floats, integers = scratch / "floats.onnx", scratch / "int8.onnx"
+        export_onnx(network, Inside(height=height, width=width, output="logits"), floats, card.digest)
+        quantize(floats, integers, calibration_images(train, (height, width)))
+        session = session_of(integers)
+
+        def logits_of(batch: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(None, {IMAGES: batch.numpy()})[0])
+
+        score = evaluate(logits_of, select, select.role, 1, scale, torch.device("cpu")).miou
+    return float("nan") if score is None else score
 
 
 class _Batches:

@@ -3,7 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -23,19 +23,20 @@ from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import read_card, save_model
 
 
-def measure(place: Path, setting: Setting) -> Speed:
+def measure(place: Path, setting: Setting, images: Sequence[torch.Tensor] = ()) -> Speed:
     """Measure a student.
 
     Args:
         place: As of `load_student`.
         setting: What is measured.
+        images: What int8 is calibrated on, see `kdtrain.deploy.int8.quantize`.
 
     Raises:
         InputError: If the student cannot be read, or does not run in the runtime.
     """
     read_card(student_folder(place))  # refuses code that is not trusted, which a new process would not
     if setting.runtime == "onnxruntime":
-        return _in_onnxruntime(place, setting)
+        return _in_onnxruntime(place, setting, images)
     try:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             return pool.submit(_in_torch, place, setting).result()
@@ -51,7 +52,13 @@ def measure(place: Path, setting: Setting) -> Speed:
         raise InputError(f"the student does not run in {where}: {first_line(error)}") from error
 
 
-def cost_of(network: Network, classes: int, size: tuple[int, int], setting: Setting | None) -> Cost:
+def cost_of(
+    network: Network,
+    classes: int,
+    size: tuple[int, int],
+    setting: Setting | None,
+    images: Sequence[torch.Tensor] = (),
+) -> Cost:
     """What a student costs, which its weights do not change: it is measured with arbitrary ones.
 
     Args:
@@ -59,6 +66,7 @@ def cost_of(network: Network, classes: int, size: tuple[int, int], setting: Sett
         classes: Of the data.
         size: Height and width of an image.
         setting: In which its latency is measured; none where that is not needed, which takes no time.
+        images: As of `measure`.
 
     Raises:
         InputError: If it does not run in the runtime.
@@ -71,7 +79,7 @@ def cost_of(network: Network, classes: int, size: tuple[int, int], setting: Sett
     names = tuple(f"class {index}" for index in range(classes))
     with scratch_folder() as scratch:
         save_model(scratch, built.net, {"network": network, "classes": names, "trained_on": "nothing"})
-        return Cost(params=params, macs=macs, speed=measure(scratch, setting))
+        return Cost(params=params, macs=macs, speed=measure(scratch, setting, images))
 
 
 def _in_torch(place: Path, setting: Setting) -> Speed:
@@ -107,18 +115,23 @@ def _in_torch(place: Path, setting: Setting) -> Speed:
     )
 
 
-def _in_onnxruntime(place: Path, setting: Setting) -> Speed:
+def _in_onnxruntime(place: Path, setting: Setting, calibration: Sequence[torch.Tensor]) -> Speed:
     _, card, network = load_student(place)
     with scratch_folder() as scratch:
         file = scratch / "student.onnx"
         export_onnx(network, _inside(setting), file, card.digest)
+        if setting.int8:
+            from kdtrain.deploy.int8 import quantize
+
+            floats, file = file, scratch / "int8.onnx"
+            quantize(floats, file, calibration)
         options = [f"--{name}={getattr(setting, name)}" for name in ("threads", "batch", "seconds")]
         command = [sys.executable, device_report.__file__, str(file), *options]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         raise InputError(f"the student does not run in onnxruntime: {last}")
-    return Speed.model_validate_json(ended.stdout)
+    return Speed.model_validate_json(ended.stdout).model_copy(update={"int8": setting.int8})
 
 
 def _inside(setting: Setting) -> Inside:

@@ -31,6 +31,8 @@ class Setting(Strict):
     width: int = Field(ge=1, le=8192)
     seconds: Positive = 3.0
     """Of measuring, after a warm-up of a tenth of it."""
+    int8: bool = False
+    """Whether onnxruntime computes in 8-bit integers."""
 
 
 class Speed(Strict):
@@ -61,6 +63,8 @@ class Speed(Strict):
     """At the median."""
     peak_mib: Positive | None
     """The most memory of the process, or on a GPU of its tensors, in MiB; null where the system does not say it."""
+    int8: bool = False
+    """Whether it computed in 8-bit integers."""
 
 
 class Cost(Strict):
@@ -84,7 +88,8 @@ class Cost(Strict):
         if self.speed is None:
             return costs
         threads = f"{self.speed.threads} thread{'s' if self.speed.threads > 1 else ''}"
-        return f"{self.speed.median_ms:.3g} ms in {self.speed.runtime} on {self.speed.device} ({threads}), {costs}"
+        runtime = f"{self.speed.runtime}{', int8,' if self.speed.int8 else ''}"
+        return f"{self.speed.median_ms:.3g} ms in {runtime} on {self.speed.device} ({threads}), {costs}"
 
 
 def read_report(file: Path) -> Speed:

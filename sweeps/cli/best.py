@@ -58,6 +58,7 @@ def best(
     from analysis.report.best_evidence import best_evidence
     from sweeps.attempt.teachers import teacher_store
     from sweeps.outcome.best_file import best_document
+    from sweeps.outcome.int8_scores import read_scores, with_int8
     from sweeps.outcome.loaded import load_state
     from sweeps.outcome.results import tables_now, write_again
     from sweeps.outcome.student import chosen_students
@@ -77,7 +78,8 @@ def best(
     tables = tables_now(store)
     if limit is not None:
         _check_limit(store, tables, limit)
-    chosen, students = best_evidence(tables, limit), chosen_students(store, tables, limit)
+    students = chosen_students(store, tables, limit)
+    chosen = with_int8(best_evidence(tables, limit), store, students, read_scores(store))
     beside = Store(out.parent) if out is not None else store
     text = best_document(chosen, teacher, students[0].folder if students else None, beside)
     said = chosen["evidence"]["verdict"]

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from kdtrain.data import Images
     from kdtrain.deploy.deployed import Inside
-_CALIBRATED = 64
-"""Images that int8 is calibrated on, at most."""
 
 
 def export_to_onnx(
@@ -96,9 +94,9 @@ def _lines(scores: "Mapping[str, float]", quantized: "Mapping[str, Any]") -> "It
 
 def _in_int8(file: Path, places: list[Path], inside: "Inside", select: "Images | None") -> dict[str, object]:
     """Put a file in int8 in the place of one in floats; what was measured of it."""
-    from kdtrain.deploy.int8 import agreement, miou, quantize
+    from kdtrain.deploy.int8 import CALIBRATED, agreement, miou, quantize
 
-    batches = some_images(places, inside, _CALIBRATED)
+    batches = some_images(places, inside, CALIBRATED)
     integers = file.with_name("int8.onnx")
     quantize(file, integers, batches)
     measured: dict[str, object] = {

@@ -8,8 +8,8 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.space import Choice, Domain
 from sweeps.driver.allocation import confirms, most_trials, searches
-from sweeps.driver.limits import steps_of, turn
-from sweeps.driver.sampler import OURS, has_startup, make_sampler, propose, uses_priors
+from sweeps.driver.limits import steps_of
+from sweeps.driver.sampler import OURS, STUDENT, has_startup, make_sampler, propose, uses_priors
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.ledger.search_name import search_name
 from sweeps.spec.paths import size
@@ -85,7 +85,11 @@ def rungs(spec: SweepSpec, study: Study) -> list[int]:
 def _compared(spec: SweepSpec, study: Study) -> int:
     """Trials of a search that a rung compares at most: of several limits of cost, those at one."""
     most = most_trials(spec, study)
-    return most if turn(spec, study, 0) is None else math.ceil(most / steps_of(spec))
+    return math.ceil(most / steps_of(spec)) if _searches_students(spec, study) else most
+
+
+def _searches_students(spec: SweepSpec, study: Study) -> bool:
+    return any(path.startswith(STUDENT) for path in spec.space_of(study))
 
 
 def _last_evaluation(config: TrainConfig) -> int:
@@ -197,8 +201,8 @@ def _scheduler(spec: SweepSpec, study: Study) -> Iterator[str]:
         return
     needs = make_scheduler(scheduler).needs
     if (most := _compared(spec, study)) < needs.trials:
-        most_of = "about" if turn(spec, study, 0) is not None else "at most"
-        where = " at each limit of the target" if most_of == "about" else ""
+        of_limits = steps_of(spec) > 1 and _searches_students(spec, study)
+        most_of, where = ("about", " at each limit of the target") if of_limits else ("at most", "")
         yield (
             f"scheduler.{needs.setting}: {needs.words}, and {_a_search(spec)} has {most_of} {most} trial"
             f"{'' if most == 1 else 's'}{where}, so none is stopped early"

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from kdtrain.deploy.speed import Cost
 from kdtrain.errors import InputError
@@ -88,6 +89,23 @@ class Limits:
             return True
         return self._target.step(cost) == step and self._target.excess(cost) is None
 
+    def steps(self, students: Sequence[Network]) -> list[int]:
+        """The places of the limits at which some of a study's students lie, ascending.
+
+        That is, of those that are the smallest limit which a student is within. Of all limits, as long as a student is
+        not measured.
+
+        Args:
+            students: All that the study may train; none if they are many.
+        """
+        if self._target is None:
+            return []
+        costs = [self._state.costs.get(key_of(student)) for student in students]
+        known = [cost for cost in costs if cost is not None and self._target.excess(cost) is None]
+        if not students or None in costs:
+            return list(range(len(self._target.limits)))
+        return sorted({self._target.step(cost) for cost in known})
+
     def may_measure(self, student: Network) -> bool:
         """Whether a student was not measured, and can be for the trial that is proposed."""
         return not self.is_measured(student) and self._state.measured_in_a_row < _MOST_IN_A_ROW
@@ -103,27 +121,23 @@ def step_of(spec: SweepSpec, trial: TrialRecord) -> int:
     return 0 if spec.target is None or trial.cost is None else spec.target.step(trial.cost)
 
 
-def turn(spec: SweepSpec, study: Study, trials: int) -> int | None:
+def turn(steps: Sequence[int], trials: int) -> int | None:
     """At which of several limits the next student of a search lies: in turn, from the largest to the smallest.
 
-    So students of every cost are looked at. Below a limit lie those whose smallest limit it is.
+    So students of every cost are looked at.
 
     Args:
-        spec: The sweep.
-        study: The study of the search.
-        trials: Trials that the search has proposed.
+        steps: The places of the limits at which the search may have students, see `Limits.steps`; ascending.
+        trials: Trials that it has proposed.
 
     Returns:
-        The place of the limit; none with one limit, and where the study trains one student.
+        The place of the limit; none where there is one at most.
     """
-    steps = steps_of(spec)
-    if steps == 1 or not any(path.startswith(STUDENT) for path in spec.space_of(study)):
-        return None
-    return steps - 1 - trials % steps
+    return steps[-1 - trials % len(steps)] if len(steps) > 1 else None
 
 
 class StudentOf:
-    """The students of the configs of a study, each built once.
+    """The students of the configs of a study, each made once.
 
     Args:
         spec: The sweep.
@@ -133,6 +147,11 @@ class StudentOf:
     def __init__(self, spec: SweepSpec, study: Study) -> None:
         self._spec, self._study = spec, study
         self._students: dict[tuple[str, ...], Network | None] = {}
+
+    @cached_property
+    def few(self) -> list[Network]:
+        """All of them, as of `students_of`."""
+        return students_of(self._spec, self._study)
 
     def __call__(self, params: Mapping[str, Scalar]) -> Network | None:
         """The student of a config; none where its parameters make none."""

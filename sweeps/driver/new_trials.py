@@ -6,7 +6,7 @@ from kdtrain.config import TrainConfig
 from kdtrain.space import Scalar
 from sweeps.driver import outcomes, set_aside
 from sweeps.driver.allocation import Rerun, most_trials, next_promotion, next_search, spent_trials
-from sweeps.driver.limits import Limits, StudentOf, turn
+from sweeps.driver.limits import Limits, StudentOf, steps_of, turn
 from sweeps.driver.measured_pulls import MeasuredPulls
 from sweeps.driver.open_sweep import OpenSweep
 from sweeps.driver.proposals import AllProposals, Proposals
@@ -129,13 +129,13 @@ class NewTrials:
             space, of_search = proposals.space, (default, name, length)
             return propose(study.name, space, self.sampler, spec.seed, proposals, *of_search, allows)
 
-        step = turn(spec, study, begun)
-        at_limit = None if step is None else self._at_limit(step, study, ask)
+        student_of = self._students.setdefault(study.name, StudentOf(spec, study))
+        step = turn(self._limits.steps(student_of.few), begun) if steps_of(spec) > 1 else None
+        at_limit = None if step is None else self._at_limit(step, student_of, ask)
         return ask(None) if at_limit is None else at_limit
 
-    def _at_limit(self, step: int, study: Study, ask: _Propose) -> dict[str, Scalar] | None:
+    def _at_limit(self, step: int, student_of: StudentOf, ask: _Propose) -> dict[str, Scalar] | None:
         """What a search tries next at one of several limits; none if nothing is left there."""
-        student_of = self._students.setdefault(study.name, StudentOf(self._sweep.spec, study))
 
         def allows(params: Mapping[str, Scalar]) -> bool:
             student = student_of(params)

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis import read_tables
 from analysis.extras import MissingExtraError
 from analysis.report.best_evidence import best_evidence
+from analysis.tables.json_columns import read_limits
 from kdtrain import Machine
 from kdtrain.errors import refused, unreadable
 from kdtrain.runtime.atomic_files import write_atomically
@@ -20,8 +21,9 @@ from sweeps.attempt.teachers import Teacher
 from sweeps.ledger.ledger import copy_ledger
 from sweeps.outcome.best_file import best_document
 from sweeps.outcome.failures import Failed
+from sweeps.outcome.int8_scores import measure_scores, read_scores, with_int8
 from sweeps.outcome.predictions import draw_predictions
-from sweeps.outcome.student import chosen_students, students_of
+from sweeps.outcome.student import chosen_students, local_copy, students_of
 from sweeps.outcome.tabulate import write_tables
 from sweeps.spec.spec import SweepSpec
 from sweeps.store.generations import LEDGER
@@ -95,7 +97,10 @@ def _refusals_named(folder: Path) -> Iterator[None]:
 def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:
     """Write the results, from the ledger and the folders of the trials."""
     with local_folder(sweep) as folder:
-        tables, chosen = _write_tables_and_best(folder, sweep, teacher.store if teacher else None)
+        store = teacher.store if teacher else None
+        tables, chosen = _write_tables_and_best(folder, sweep, store)
+        if chosen is not None and spec.target is not None and spec.target.int8:
+            chosen = _measure_int8(folder, sweep, spec, machine, tables, chosen, store)
         eval_scale = spec.config_for(spec.studies[0]).eval_scale
         with scratch_folder() as scratch:
             models = {name: local_copy(store, scratch / name) for name, store in _students(spec, sweep, tables)}
@@ -135,12 +140,44 @@ def _write_tables_and_best(
     """The tables of a sweep, and the chosen config with its evidence, both written to a folder."""
     write_tables(folder, sweep.place)
     tables = read_tables(folder)
-    chosen = best_evidence(tables) if tables["selections"]["chosen"].any() else None
+    chosen: Mapping[str, Any] | None = best_evidence(tables) if tables["selections"]["chosen"].any() else None
     if chosen is not None:
-        students = chosen_students(sweep, tables)
-        text = best_document(chosen, teacher, students[0].folder if students else None, sweep)
-        write_atomically(folder / "best.yaml", text.encode())
+        chosen = _write_best(folder, sweep, tables, chosen, read_scores(sweep), teacher)
     return tables, chosen
+
+
+def _write_best(
+    folder: Path,
+    sweep: Store,
+    tables: dict[str, pd.DataFrame],
+    chosen: Mapping[str, Any],
+    scores: Mapping[str, float | str],
+    teacher: Store | None,
+) -> Mapping[str, Any]:
+    """Write the chosen config with its evidence, in which the scores in int8 are where some are known."""
+    students = chosen_students(sweep, tables)
+    chosen = with_int8(chosen, sweep, students, scores)
+    text = best_document(chosen, teacher, students[0].folder if students else None, sweep)
+    write_atomically(folder / "best.yaml", text.encode())
+    return chosen
+
+
+def _measure_int8(
+    folder: Path,
+    sweep: Store,
+    spec: SweepSpec,
+    machine: Machine,
+    tables: dict[str, pd.DataFrame],
+    chosen: Mapping[str, Any],
+    teacher: Store | None,
+) -> Mapping[str, Any]:
+    """Measure the chosen student of each limit in int8, and write the chosen config with that of the largest."""
+    limits = read_limits(tables)
+    of_limits = (chosen_students(sweep, tables, limit) for limit in (limits.values[:-1] if limits else ()))
+    students = [each[0] for each in (*of_limits, chosen_students(sweep, tables)) if each]
+    with scratch_folder() as scratch:
+        scores = measure_scores(folder, sweep, spec, machine, students, scratch)
+    return _write_best(folder, sweep, tables, chosen, scores, teacher)
 
 
 def _write_report(folder: Path) -> tuple[str | None, str]:
@@ -163,14 +200,6 @@ def _students(spec: SweepSpec, sweep: Store, tables: dict[str, pd.DataFrame]) ->
         row = rows.iloc[0]
         if student := next(students_of(sweep, trials, row["study"], row["config_id"]), None):
             yield column, student.folder
-
-
-def local_copy(store: Store, folder: Path) -> Path:
-    """The folder of a store on this machine; files of an object store are fetched into `folder`."""
-    if store.local is not None:
-        return store.local
-    store.pull("", folder)
-    return folder
 
 
 def _location(sweep: Store, key: str) -> str:

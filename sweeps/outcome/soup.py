@@ -9,8 +9,7 @@ from kdtrain.data import Images
 from kdtrain.loop.evaluate import evaluate
 from kdtrain.runtime.scratch import scratch_folder
 from kdtrain.teacher import ModelCard, load_model, save_model
-from sweeps.outcome.results import local_copy
-from sweeps.outcome.student import TrainedStudent
+from sweeps.outcome.student import TrainedStudent, local_copy
 
 SOUP = "soup"
 """The source in the card of a mean of students."""

@@ -1,6 +1,7 @@
 """The trained students of a config, as a sweep holds them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -57,3 +58,11 @@ def chosen_students(sweep: Store, tables: Tables, limit: float | None = None) ->
     students = [each for study, config_id in pairs for each in students_of(sweep, tables["trials"], study, config_id)]
     fresh = [student for student in students if student.is_fresh]
     return sorted(fresh or students, key=lambda student: -student.score)
+
+
+def local_copy(store: Store, folder: Path) -> Path:
+    """The folder of a store on this machine; files of an object store are fetched into `folder`."""
+    if store.local is not None:
+        return store.local
+    store.pull("", folder)
+    return folder

@@ -63,6 +63,8 @@ class Target(Strict):
     """Images of a call."""
     device: str = "cpu"
     """As torch names it; onnxruntime takes the CPU alone."""
+    int8: bool = False
+    """Whether the latency is that of the export in 8-bit integers, whose mIoU on role `select` is measured, too."""
     size: tuple[Limit, Limit] | None = None
     """Height and width of the images; `null` for those of the data, as they are evaluated."""
 
@@ -70,6 +72,8 @@ class Target(Strict):
     def _has_limit(self) -> "Target":
         if all(getattr(self, name) is None for name in FIGURES):
             raise ValueError("give latency_ms, params or macs")
+        if self.int8 and (self.latency_ms is None or self.runtime != "onnxruntime"):
+            raise ValueError("int8: needs latency_ms with runtime: onnxruntime, which measures it; leave int8 out")
         several = [name for name in FIGURES if isinstance(getattr(self, name), tuple)]
         if len(several) > 1:
             raise ValueError(f"only one of its limits may be a list, got {' and '.join(several)}; give one limit each")
@@ -107,14 +111,14 @@ class Target(Strict):
             return None
         height, width = self.size or size
         common = {"runtime": self.runtime, "device": self.device, "threads": self.threads, "batch": self.batch}
-        return Setting.model_validate({**common, "height": height, "width": width})
+        return Setting.model_validate({**common, "int8": self.int8, "height": height, "width": width})
 
     @property
     def in_words(self) -> str:
         """The limits in one line."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         units = {
-            "latency_ms": f"ms in {self.runtime} ({threads}, batches of {self.batch})",
+            "latency_ms": f"ms in {self.runtime}{' in int8' * self.int8} ({threads}, batches of {self.batch})",
             "params": "parameters",
             "macs": "multiply-accumulates",
         }

@@ -18,6 +18,7 @@ from sweeps.outcome.best_file import read_config
 from sweeps.outcome.results import tables_now
 from sweeps.spec.target import Target
 from sweeps.store.store import Store
+from sweeps.student_costs import measure_students
 
 COSTS = {
     "tu-mobilenetv3_small_050": 1.0,
@@ -142,7 +143,7 @@ def test_a_student_that_is_the_best_below_several_limits_is_trained_once_on_each
 def test_every_limit_has_its_share_of_the_proposals(world, tmp_path, sampler):
     state, spec = world.run(tmp_path, sampler={"name": sampler, "startup": 4}, studies=["none"], budget={"trials": 16})
     steps = [step_of(spec, trial) for trial in state.of_study("none", "search")]
-    wanted = [turn(spec, spec.studies[0], number) for number in range(len(steps))]
+    wanted = [turn(range(4), number) for number in range(len(steps))]
     assert wanted[:5] == [3, 2, 1, 0, 3]
     assert steps[1:] == wanted[1:], "the first trial has the published values"
     assert "none" not in state.searches.invalid
@@ -208,7 +209,21 @@ def test_a_student_is_measured_when_it_is_proposed_and_proposed_anew_above_the_l
     assert sorted(world.measured) == sorted(set(world.measured))
     steps = [step_of(spec, trial) for trial in state.of_study("none", "search")]
     assert set(steps) == {0, 1, 2, 3}
-    assert sum(step == turn(spec, spec.studies[0], number) for number, step in enumerate(steps)) >= 12
+    assert sum(step == turn(range(4), number) for number, step in enumerate(steps)) >= 12
+
+
+def test_a_limit_without_any_student_is_said_and_takes_no_proposals(world, fake, tmp_path):
+    said, target = [], {"params": [500, 4000, 12000]}
+    with fake.open_driver(world.spec(target=target), tmp_path, cost_of=world.cost_of, notice=said.append) as driver:
+        measure_students(driver)
+        run_inline(driver, world.train())
+        steps = [step_of(driver.spec, trial) for trial in driver.state.of_study("none", "search")]
+    assert "target: no student is within params 500; the least is 1,000" in said
+    assert steps[1:5] == [1, 2, 1, 2]
+    rows = front(tables_now(Store(tmp_path)))
+    assert rows["limit"].tolist() == [500, 4000, 12000]
+    assert rows["student"].isna().tolist() == [True, False, False]
+    assert "below 500 parameters no trial is complete" in paragraph(verdict_of(tables_now(Store(tmp_path))))
 
 
 def test_a_sweep_without_fresh_seeds_shows_the_best_of_the_search(world, tmp_path):

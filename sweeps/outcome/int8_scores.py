@@ -1,0 +1,81 @@
+"""What the chosen students of a sweep for int8 score in 8-bit integers: measured where the data lie, kept in a file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdtrain.config import Machine
+from kdtrain.errors import InputError
+from kdtrain.runtime.atomic_files import write_atomically
+from sweeps.outcome.student import TrainedStudent, local_copy
+from sweeps.spec.spec import SweepSpec
+from sweeps.store.store import Store
+
+FILE = "int8.json"
+"""In the folder of a sweep: by the place of a student, its mIoU on role select in 8-bit integers."""
+
+
+def read_scores(sweep: Store) -> dict[str, float | str]:
+    """The scores that were measured, or why one could not be, by the place of the student in its sweep."""
+    return dict(json.loads(sweep.read(FILE))) if sweep.exists(FILE) else {}
+
+
+def measure_scores(
+    folder: Path, sweep: Store, spec: SweepSpec, machine: Machine, students: Sequence[TrainedStudent], scratch: Path
+) -> dict[str, float | str]:
+    """Measure the students that were not yet, and write the file.
+
+    Args:
+        folder: The local folder of the sweep.
+        sweep: The sweep.
+        spec: Its spec.
+        machine: Where the data lie.
+        students: The students.
+        scratch: A folder for copies of them.
+
+    Returns:
+        As of `read_scores`.
+    """
+    from kdtrain.data import open_role
+    from kdtrain.deploy.int8 import int8_miou
+
+    scores = read_scores(sweep)
+    lacking = [each for each in students if _key(sweep, each) not in scores]
+    if not lacking:
+        return scores
+    train, select = (open_role(spec.data, role, machine.data_root, machine.cache) for role in ("train", "select"))
+    scale = spec.config_for(spec.studies[0]).eval_scale
+    for student in lacking:
+        key = _key(sweep, student)
+        place = local_copy(student.folder, scratch / key.replace("/", "-"))
+        try:
+            scores[key] = int8_miou(place, train, select, scale)
+        except InputError as error:  # what onnxruntime cannot quantize ends no sweep that has trained it
+            scores[key] = str(error)
+    write_atomically(folder / FILE, json.dumps(scores).encode())
+    return scores
+
+
+def with_int8(
+    chosen: Mapping[str, Any], sweep: Store, students: Sequence[TrainedStudent], scores: Mapping[str, float | str]
+) -> Mapping[str, Any]:
+    """The chosen config with what its student scores in 8-bit integers, where that is known.
+
+    Args:
+        chosen: From `analysis.report.best_evidence.best_evidence`.
+        sweep: The sweep.
+        students: The students of the config, the first of which is handed out.
+        scores: From `read_scores`.
+    """
+    if not students or (score := scores.get(_key(sweep, students[0]))) is None:
+        return chosen
+    if isinstance(score, str):
+        content: dict[str, object] = {"not_measured": score}
+    else:
+        content = {"miou_on_select": score, "less_than_in_floats": students[0].score - score}
+    return {**chosen, "evidence": {**chosen["evidence"], "int8": {"seed": students[0].seed, **content}}}
+
+
+def _key(sweep: Store, student: TrainedStudent) -> str:
+    return str(student.folder).removeprefix(str(sweep)).strip("/")

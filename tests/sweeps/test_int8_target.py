@@ -1,0 +1,96 @@
+"""A target in 8-bit integers: latency of the quantized student, and what the chosen student scores in them."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from called_command import called
+
+from kdtrain.config import Machine
+from kdtrain.data.streets import CLASSES
+from kdtrain.deploy import int8
+from kdtrain.deploy.speed import Cost
+from kdtrain.errors import InputError
+from kdtrain.models import Network, build_network
+from kdtrain.teacher import save_model
+from sweeps.launch.inline import run_inline
+from sweeps.outcome.int8_scores import FILE, measure_scores, read_scores
+from sweeps.outcome.results import tables_now, write_again
+from sweeps.outcome.student import chosen_students
+from sweeps.spec.target import Target
+from sweeps.store.store import Store
+from sweeps.student_costs import cost_here
+
+NETWORK = Network(arch="FPN", encoder="tu-mobilenetv3_small_050", options={"decoder_pyramid_channels": 16})
+TARGET = {"latency_ms": 10_000, "int8": True}
+DATA = {"name": "streets", "size": [32, 64], "counts": {"train": 4, "select": 3, "test": 1}}
+
+
+@pytest.fixture
+def sweep(fake, tmp_path, monkeypatch):
+    """A finished sweep on fake trainings, whose chosen config has a trained student; its spec, store and machine."""
+    spec = fake.make_spec(studies=["none"], teacher=None, data=DATA, budget={"trials": 2}, target=TARGET)
+    monkeypatch.chdir(tmp_path)
+    with fake.open_driver(spec, tmp_path / "s", cost_of=lambda student: Cost(params=1, macs=1)) as driver:
+        run_inline(driver, fake.FakeTrain())
+    store, facts = Store("s"), {"network": NETWORK, "classes": tuple(CLASSES), "trained_on": "streets"}
+    net = build_network(NETWORK, len(CLASSES), seed=1).net
+    for trial in driver.state.of_phase("confirm"):
+        save_model(Path("s") / "trials" / trial.id / "student", net, facts)
+    return spec, store, Machine(cache=tmp_path / "cache")
+
+
+def test_int8_needs_what_measures_it():
+    for target in ({"params": 5}, {"latency_ms": 5, "runtime": "torch"}):
+        with pytest.raises(ValueError, match="int8: needs latency_ms with runtime: onnxruntime"):
+            Target(**target, int8=True)
+    assert "5 ms in onnxruntime in int8 (1 thread" in Target(latency_ms=5, int8=True).in_words
+    assert Target(latency_ms=5, int8=True).setting((8, 9)).int8
+
+
+def test_the_latency_is_that_of_the_quantized_graph(sweep, monkeypatch):
+    spec, _, machine = sweep
+    quantized, real = [], int8.quantize
+
+    def quantize(file, to, images):
+        quantized.append([tuple(each.shape) for each in images])
+        real(file, to, images)
+
+    monkeypatch.setattr(int8, "quantize", quantize)
+    cost = cost_here(spec, NETWORK, len(CLASSES), (32, 64), machine)
+    assert quantized == [[(1, 3, 32, 64)] * 4]
+    assert cost.speed.int8
+    assert "ms in onnxruntime, int8, on " in cost.in_words
+
+
+def test_the_chosen_student_is_measured_once_and_its_score_stands_in_the_evidence(sweep, monkeypatch, capsys, tmp_path):
+    spec, store, machine = sweep
+    students = chosen_students(store, tables_now(store))[:1]
+    scores = measure_scores(Path("s"), store, spec, machine, students, tmp_path / "scratch")
+    assert read_scores(store) == scores
+    (score,) = scores.values()
+    assert 0 <= score <= 1
+    monkeypatch.setattr("kdtrain.deploy.int8.int8_miou", None)
+    assert measure_scores(Path("s"), store, spec, machine, students, tmp_path / "scratch") == scores
+    code, said, errors = called(monkeypatch, capsys, "best", "s")
+    assert (code, errors) == (0, "")
+    evidence = yaml.safe_load(said)["evidence"]["int8"]
+    assert evidence["miou_on_select"] == score
+    assert evidence["less_than_in_floats"] == pytest.approx(students[0].score - score)
+    write_again(store, None)
+    assert yaml.safe_load(Path("s/best.yaml").read_text())["evidence"]["int8"] == evidence
+
+
+def test_a_student_that_cannot_be_quantized_says_why(sweep, monkeypatch, tmp_path):
+    spec, store, machine = sweep
+
+    def refuse(*given):
+        raise InputError("onnxruntime cannot quantize this network: why")
+
+    monkeypatch.setattr("kdtrain.deploy.int8.int8_miou", refuse)
+    students = chosen_students(store, tables_now(store))[:1]
+    measure_scores(Path("s"), store, spec, machine, students, tmp_path / "scratch")
+    write_again(store, None)
+    evidence = yaml.safe_load(Path("s/best.yaml").read_text())["evidence"]["int8"]
+    assert evidence == {"seed": students[0].seed, "not_measured": "onnxruntime cannot quantize this network: why"}
+    assert Path("s", FILE).is_file()
