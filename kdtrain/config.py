@@ -18,6 +18,7 @@ from kdtrain.foreign import current_stand_in, references, require_trust
 from kdtrain.local_path import local_path
 from kdtrain.methods import METHODS, AnyTerm, Term
 from kdtrain.methods.schedule import WeightSchedule
+from kdtrain.methods.stages import Stages
 from kdtrain.models import Network
 
 AUX = "aux"
@@ -40,6 +41,7 @@ _ADDED_FIELDS: Mapping[str, object] = {
     "unlabelled": None,
     "eval_batch_size": None,
     "ema": {"half_life": 0.0},
+    "stages": Stages().model_dump(),
 }
 _ADDED_TERM_FIELDS: Mapping[str, object] = {
     "smoothing": 0.0,
@@ -150,6 +152,8 @@ class TrainConfig(Strict):
     """How weights are updated."""
     schedule: Schedule = Field(default_factory=Schedule)
     """How the learning rate falls."""
+    stages: Stages = Field(default_factory=Stages)
+    """Whether inner layers are compared first, and the task is learned after that."""
     ema: Ema = Field(default_factory=Ema)
     """A moving average of the weights, which is evaluated and saved."""
     epochs: int = Field(default=10, gt=0, le=10**9)
@@ -191,8 +195,7 @@ class TrainConfig(Strict):
             )
         if not self.active_terms:
             raise ValueError("terms: at least one term must have a weight above 0")
-        if all(term.schedule.stop < 1 for term in self.active_terms):
-            raise ValueError("terms: at least one schedule must have stop 1, or the last steps have no loss")
+        self._check_stages()
         distilling = [term.name for term in self.active_terms if term.needs_teacher]
         if distilling and self.teacher is None:
             raise ValueError(f"teacher: {distilling[0]} needs a teacher, got none")
@@ -206,6 +209,25 @@ class TrainConfig(Strict):
         if self.teacher_order == "shuffled" and distilling and self.batch_size < 2:
             raise ValueError("teacher_order: shuffled needs at least 2 images in a batch, got batch_size 1")
         return self
+
+    def _check_stages(self) -> None:
+        """Raise ValueError if some steps would have no loss."""
+        stages, first = self.used_stages, [term for term in self.active_terms if term.compares_features]
+        last = self.active_terms if stages.features_after else [t for t in self.active_terms if t not in first]
+        if all(term.schedule.stop < 1 for term in last):
+            of_last = " of a term that does not compare inner layers" if not stages.features_after else ""
+            raise ValueError(f"terms: at least one schedule{of_last} must have stop 1, or the last steps have no loss")
+        if stages.features > 0 and all(term.schedule.stop < stages.features for term in first):
+            raise ValueError(
+                f"stages.features: must be at most schedule.stop of a term that compares inner layers, "
+                f"{max(term.schedule.stop for term in first):g}, or steps of the first stage have no loss; got "
+                f"{stages.features:g}"
+            )
+
+    @property
+    def used_stages(self) -> Stages:
+        """The stages; there is one alone if no active term compares inner layers."""
+        return self.stages if any(term.compares_features for term in self.active_terms) else Stages()
 
     @property
     def active_terms(self) -> tuple[Term, ...]:

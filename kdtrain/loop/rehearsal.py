@@ -34,6 +34,7 @@ from kdtrain.loop.setup import Run, build
 from kdtrain.loop.step import StepResult, TrainStep
 from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.methods.schedule import WeightSchedule
+from kdtrain.methods.stages import Stages
 from kdtrain.models.padding import size_remedy
 from kdtrain.replay.costs import MapCosts
 from kdtrain.runtime.process_group import ProcessGroup
@@ -99,9 +100,9 @@ def rehearse(
 
 
 def _shortened(config: TrainConfig) -> TrainConfig:
-    """The config with one epoch, in which every active term has its whole weight from the first step on."""
+    """The config with one epoch and one stage: every active term has its whole weight from the first step on."""
     terms = tuple(term.model_copy(update={"schedule": WeightSchedule()}) for term in config.active_terms)
-    return config.model_copy(update={"epochs": 1, "terms": terms})
+    return config.model_copy(update={"epochs": 1, "terms": terms, "stages": Stages()})
 
 
 def _rehearse(

@@ -47,8 +47,11 @@ class Schedules:
 
     def term_weights(self, clock: Clock) -> dict[str, float]:
         """The weight of every term in a step, by its name; a term of weight 0 is not computed."""
-        progress = self._progress(clock)
-        return {term.name: term.weight * term.schedule.factor(*progress) for term in self.terms}
+        progress, stages = self._progress(clock), self.config.used_stages
+        return {
+            term.name: term.weight * term.schedule.factor(*progress) * stages.factor(term.compares_features, *progress)
+            for term in self.terms
+        }
 
     def active_terms(self, weights: Mapping[str, float]) -> list[Term]:
         """The terms that are computed under these weights."""

@@ -106,6 +106,11 @@ class Term(Strict):
         return _split(self.teacher_layer) if self.needs_teacher else ()
 
     @property
+    def compares_features(self) -> bool:
+        """Whether the loss compares inner layers of student and teacher, and none whose channels are classes."""
+        return self.needs_teacher and CLASS_MAPS.isdisjoint((*self.student_layers, *self.teacher_layers))
+
+    @property
     def equal_channels(self) -> bool:
         """Whether student and teacher must have the same number of channels at their layers."""
         return False

@@ -232,8 +232,16 @@ def _recipe(spec: SweepSpec, study: Study) -> Iterator[str]:
             f"train.schedule.warmup_epochs: {config.schedule.warmup_epochs:g} is not below the {config.epochs} epochs, "
             "so the learning rate never reaches optimizer.lr"
         )
+    first_stage = config.used_stages.features * config.epochs
+    if early := [rung for rung in rungs(spec, study) if rung <= first_stage]:
+        yield (
+            f"stages.features: trials are compared after epoch {early[0]}, but the first stage lasts {first_stage:g} "
+            "epochs and does not train the task; let the scheduler compare them later, or shorten the stage"
+        )
     weights = {term.name: term.weight for term in config.terms}
     for path in (*study.set, *space):
+        if path.startswith("stages") and not any(term.compares_features for term in config.terms):
+            yield f"{path}: has no effect, because no term compares inner layers of student and teacher"
         _, _, rest = path.partition("terms.")
         term, _, field = rest.partition(".")
         decided = {f"terms.{term}.{unit}" for unit in (WEIGHT, PULL)}

@@ -11,6 +11,7 @@ from kdtrain.config import Ema, TrainConfig
 from kdtrain.errors import InputError
 from kdtrain.methods import Term
 from kdtrain.methods.base import LARGEST_PULL, LEAST_PULL
+from kdtrain.methods.stages import Stages
 from kdtrain.space import Scalar
 from sweeps.spec.paths import extremes
 from sweeps.spec.pulls import PULL, Ratio, Star, axes_of, key_of, share_of, weighted
@@ -220,5 +221,6 @@ def _taught(spec: SweepSpec, study: Study, teacher: str | None) -> TrainConfig:
 def _untaught(spec: SweepSpec, config: TrainConfig, teacher: str | None) -> TrainConfig:
     """The recipe of a sweep with cross-entropy alone, and what the calibrations of studies differ in."""
     own = {name: getattr(config, name) for name in _OWN}
-    changes = {**own, "teacher": teacher if spec.teacher else None, "ema": Ema()}  # gradients are those of the weights
+    changes = {**own, "teacher": teacher if spec.teacher else None}
+    changes |= {"ema": Ema(), "stages": Stages()}  # gradients are those of the weights, while the task is learned
     return spec.config_for(_UNTAUGHT).model_copy(update=changes)

@@ -17,6 +17,7 @@ WAYS = {
     "cskd": {"clip_norm": 0.5, "evaluate_every": 2, "augment": {"crop": (24, 32), "scale": (0.6, 1.4)}},
     "csc_ace": {"student": {"arch": "tiny_networks:with_aux"}, "eval_scale": 0.5},
     "ifvd": {},
+    "fitnet": {"stages": {"features": 0.4, "features_after": False}},
 }
 STEPS = 4
 
