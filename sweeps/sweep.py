@@ -147,29 +147,39 @@ class Sweep:
 
         return tables_now(self.store)
 
-    def best(self) -> TrainConfig:
+    def best(self, limit: float | None = None) -> TrainConfig:
         """The chosen config, as it was trained; of a sweep that still runs, the best so far.
 
+        Args:
+            limit: One of several limits of its target, below which the config is the best; none for the largest.
+
         Raises:
-            InputError: If no trial is complete.
+            InputError: If no trial is complete, or there is no such limit.
         """
         from sweeps.outcome.best_file import best_config
 
-        return best_config(self.store)
+        return best_config(self.store, limit)
 
-    def student(self) -> "TappedNetwork":
+    def student(self, limit: float | None = None) -> "TappedNetwork":
         """The trained student of the chosen config, of its fresh seeds the one with the highest score, on the CPU.
 
         Its method `logits` takes images `(N, 3, H, W)` of RGB in [0, 1] and returns logits `(N, classes, h, w)`.
 
+        Args:
+            limit: As of `best`.
+
         Raises:
-            InputError: If the sweep holds no student of the chosen config.
+            InputError: If the sweep holds no student of the chosen config, or there is no such limit.
         """
         from kdtrain.runtime.scratch import scratch_folder
         from kdtrain.teacher import load_model
+        from sweeps.outcome.limit import require_limit
         from sweeps.outcome.student import chosen_students, local_copy
 
-        if not (students := chosen_students(self.store, self.tables)):
+        tables = self.tables
+        if limit is not None:
+            require_limit(limit, tables, self.store)
+        if not (students := chosen_students(self.store, tables, limit)):
             raise InputError(f"{self.store}: there is no student of the chosen config; run the sweep to its end first")
         with scratch_folder() as scratch:
             network = load_model(local_copy(students[0].folder, scratch / "student"))[1]

@@ -11,7 +11,6 @@ from sweeps.cli.options import Data, SweepDir, console, machine_of, path
 from sweeps.cli.output import Force, teacher_output, write_output
 
 if TYPE_CHECKING:
-    from analysis.tables.files import Tables
     from kdtrain.data import Images
     from sweeps.outcome.student import TrainedStudent
     from sweeps.spec.spec import SweepSpec
@@ -59,6 +58,7 @@ def best(
     from sweeps.attempt.teachers import teacher_store
     from sweeps.outcome.best_file import best_document
     from sweeps.outcome.int8_scores import read_scores, with_int8
+    from sweeps.outcome.limit import require_limit
     from sweeps.outcome.loaded import load_state
     from sweeps.outcome.results import tables_now, write_again
     from sweeps.outcome.student import chosen_students
@@ -77,7 +77,7 @@ def best(
         write_again(store, teacher)
     tables = tables_now(store)
     if limit is not None:
-        _check_limit(store, tables, limit)
+        require_limit(limit, tables, store, "--limit")
     students = chosen_students(store, tables, limit)
     chosen = with_int8(best_evidence(tables, limit), store, students, read_scores(store))
     beside = Store(out.parent) if out is not None else store
@@ -94,25 +94,6 @@ def best(
         console.write(text)
         last = "\n".join(f"# {line}" for line in last.splitlines())  # what is printed is YAML
     console.print(last)
-
-
-def _check_limit(store: "Store", tables: "Tables", limit: float) -> None:
-    """Refuse what is not one of the limits of a sweep, and a limit below which nothing is trained yet.
-
-    Raises:
-        InputError: If it is refused.
-    """
-    from analysis.search.front import finalists_below
-    from analysis.tables.json_columns import read_limits
-
-    limits = read_limits(tables)
-    if limits is None:
-        raise InputError(f"--limit: the target of {store} has not several limits; leave it out")
-    if limit not in limits.values:
-        allowed = ", ".join(f"{each:g}" for each in limits.values)
-        raise InputError(f"--limit: must be one of the limits of target.{limits.figure}, {allowed}, got {limit:g}")
-    if not finalists_below(tables, limit)["chosen"].any():
-        raise InputError(f"--limit: no trial of {store} with a student below {limit:g} is complete; run the sweep on")
 
 
 def _select(spec: "SweepSpec", data: Path | None) -> "tuple[Images, float]":

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from analysis import read_tables
+from analysis.search.front import finalists_below
 from analysis.selection.finalists import finalists
 from analysis.selection.select import select
 from kdtrain import InputError, TrainConfig
 from kdtrain.explain import did_you_mean
 from sweeps.attempt.teachers import teacher_store
+from sweeps.outcome.limit import require_limit
 from sweeps.outcome.loaded import load_state
 from sweeps.outcome.tabulate import short_frames
 from sweeps.spec.overrides import parse_changed
@@ -52,7 +54,7 @@ def _seen_from(folder: Store, other: Store) -> str:
     return os.path.relpath(str(other), str(folder))
 
 
-def best_config(sweep: Store | Path | str) -> TrainConfig:
+def best_config(sweep: Store | Path | str, limit: float | None = None) -> TrainConfig:
     """The chosen config of a sweep, as it was trained; `kdsweep best` shows the same config with its evidence.
 
     Nothing is written. Of a sweep that still runs, the config is the best so far. To train it again, give its teacher:
@@ -60,12 +62,17 @@ def best_config(sweep: Store | Path | str) -> TrainConfig:
 
     Args:
         sweep: The folder `D` of the sweep, or a URI.
+        limit: One of several limits of its target, below which the config is the best; none for the largest.
 
     Raises:
-        InputError: If there is no sweep in the folder, its ledger is damaged, or no trial is complete.
+        InputError: If there is no sweep in the folder, its ledger is damaged, no trial is complete, or there is no such
+            limit.
     """
     spec, state = load_state(open_store(sweep))
-    ranked = finalists(short_frames(state, spec))
+    tables = short_frames(state, spec)
+    if limit is not None:
+        require_limit(limit, tables, sweep)
+    ranked = finalists(tables) if limit is None else finalists_below(tables, limit)
     if not ranked["chosen"].any():
         raise InputError(f"{sweep}: no trial is complete but of controls, so there is no best config; run the sweep on")
     return TrainConfig.parse(json.loads(ranked.iloc[0]["config_json"]))

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 from called_command import called
+from rich.console import Console
 
+from analysis import read_tables
 from kdtrain.config import Machine
 from kdtrain.data.streets import CLASSES
 from kdtrain.deploy import int8
@@ -17,6 +19,7 @@ from sweeps.launch.inline import run_inline
 from sweeps.outcome.int8_scores import FILE, measure_scores, read_scores
 from sweeps.outcome.results import tables_now, write_again
 from sweeps.outcome.student import chosen_students
+from sweeps.run import run_sweep
 from sweeps.spec.target import Target
 from sweeps.store.store import Store
 from sweeps.student_costs import cost_here
@@ -94,3 +97,37 @@ def test_a_student_that_cannot_be_quantized_says_why(sweep, monkeypatch, tmp_pat
     evidence = yaml.safe_load(Path("s/best.yaml").read_text())["evidence"]["int8"]
     assert evidence == {"seed": students[0].seed, "not_measured": "onnxruntime cannot quantize this network: why"}
     assert Path("s", FILE).is_file()
+
+
+@pytest.mark.slow
+def test_a_whole_sweep_ends_with_the_best_below_each_limit_in_int8(fake, tmp_path):
+    widths = {width: {"decoder_pyramid_channels": width} for width in (16, 48)}
+    params = [params_of(NETWORK.model_copy(update={"options": options})) for options in widths.values()]
+    spec = fake.make_spec(
+        studies=["none"],
+        teacher=None,
+        data=DATA,
+        student=NETWORK.model_dump(),
+        space={"student": {"options": {"decoder_pyramid_channels": list(widths)}}},
+        train={"epochs": 1, "batch_size": 2},
+        target={"latency_ms": 10_000, "int8": True, "params": params, "threads": 1},
+        budget={"trials": 2},
+        confirm={"top": 1, "seeds": 2},
+    )
+    machine = Machine(data_root=tmp_path, cache=tmp_path / "cache")
+    results = run_sweep(spec, tmp_path / "s", machine, inline=True, console=Console(quiet=True))
+    evidence = results.best["evidence"]
+    assert [each["limit"] for each in evidence["front"]] == params
+    assert evidence["front"][0]["cost"] == params[0]
+    assert 0 <= evidence["int8"]["miou_on_select"] <= 1
+    assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["evidence"] == evidence
+    chosen = {each["trial_id"] for each in evidence["front"]}
+    assert len(read_scores(Store(tmp_path / "s"))) == len(chosen)
+    costs = read_tables(tmp_path / "s")["costs"]
+    assert costs["int8"].all()
+    assert sorted(costs["params"]) == params
+    assert "Best below each limit" in (tmp_path / "s" / "report" / "index.html").read_text()
+
+
+def params_of(network):
+    return sum(weights.numel() for weights in build_network(network, len(CLASSES), bare=True).parameters())
