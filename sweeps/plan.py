@@ -22,6 +22,9 @@ from sweeps.study_plan import StudyPlan, study_plan
 if TYPE_CHECKING:
     from sweeps.designs.forecast import Forecast
 
+_OPTIONS = "student.options."
+"""What the paths of options of an architecture begin with, which change no normalization."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -196,7 +199,7 @@ def _normalizations(spec: SweepSpec, teacher: Network | None) -> tuple[tuple[str
         searched = {
             path: domain.choices
             for path, domain in spec.space_of(study).items()
-            if path.startswith("student.") and isinstance(domain, Choice)
+            if path.startswith("student.") and not path.startswith(_OPTIONS) and isinstance(domain, Choice)
         }
         for values in itertools.product(*searched.values()):
             student = spec.config_for(study, dict(zip(searched, values, strict=True))).student
