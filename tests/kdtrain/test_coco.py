@@ -112,6 +112,10 @@ def test_small_annotations_are_above_or_later_ones(tmp_path):
         (lambda c: c["images"].append(c["images"][0]), r"two images with the id 100"),
         (lambda c: c["images"].append({**c["images"][0], "id": 5}), r"two images with the file_name '00.jpg'"),
         (lambda c: c["images"].append({**c["images"][0], "id": 5, "file_name": "x.jpg"}), r"lacks the image 'x.jpg'"),
+        (
+            lambda c: c["images"].append({**c["images"][0], "id": 5, "file_name": "./00.jpg"}),
+            r"two images for the file",
+        ),
         (lambda c: c["images"][0].update(file_name="../00.jpg"), r"must have a file_name below its folder"),
         (lambda c: c["images"][0].update(file_name="00.png"), r"lacks the image '00.png'"),
         (lambda c: c["images"][0].pop("height"), r"must have its height and width in pixels, got None"),
@@ -141,6 +145,7 @@ def test_annotation_files_that_do_not_hold_together_are_refused(tmp_path, change
         ([[1, 2, 3, 4]], r"must have polygons of at least three points"),
         ([[1, 2, 3, 4, 5, float("nan")]], r"must have polygons of at least three points"),
         ([[1, 2, 3, 4, 5, "6"]], r"must have polygons"),
+        ([[10**400, 2, 3, 4, 5, 6]], r"must have polygons"),
         ([rectangle(0, 0, 66, 10)], r"a polygon outside of its image of 64x48 pixels, x = 66; clip"),
         ([rectangle(0, -3, 60, 10)], r"pixels, y = -3; clip"),
         ({"size": [64, 48], "counts": [0, 3072]}, r"run lengths of the size \[64, 48\], its image has \[48, 64\]"),

@@ -77,6 +77,13 @@ def test_shards_whose_roles_are_not_clear_are_refused(tmp_path):
         recognize(tmp_path / "other")
 
 
+def test_several_data_sets_in_one_folder_are_refused(tmp_path):
+    for config in ("full", "small"):
+        made(tmp_path / config, as_parquet)
+    with pytest.raises(InputError, match=r"no pattern names .* give the folder of one of several data sets"):
+        recognize(tmp_path)
+
+
 @pytest.mark.parametrize("make", [as_coco, as_panoptic])
 def test_annotations_have_the_roles_of_their_names(tmp_path, make):
     made(tmp_path, make)

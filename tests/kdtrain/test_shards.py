@@ -118,7 +118,7 @@ def test_what_a_spec_names_must_be_there(tmp_path, given, sentence):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("files", ["/data/*.tar", "../*.tar", "a/../../b.tar", "hf:../x/y", "hf:name", ""])
+@pytest.mark.parametrize("files", ["/data/*.tar", "../*.tar", "a/../../b.tar", "hf:../x/y", "hf:name", "", "a/b**.tar"])
 def test_shards_lie_below_the_data_root(files):
     with pytest.raises((InputError, ValidationError), match=r"relative to the data root|hf:owner/name"):
         parse_data({"name": "shards", "classes": CLASSES, "shards": {"train": {"files": files}}})
@@ -248,6 +248,16 @@ def test_members_may_lie_in_folders(tmp_path):
             add(archive, f"./night/{number}.Label.png", label)
     source = open_data(shards({"train": {"files": "a.tar"}}), tmp_path)
     assert set(source.ids("train") + source.ids("select")) == {f"a/night/{number}" for number in range(4)}
+
+
+def test_shards_are_counted(tmp_path):
+    as_parquet(tmp_path, "train", range(9))
+    source = open_data(shards({"train": {"files": "data/train-{00000..00001}-of-00003.parquet"}}), tmp_path)
+    assert len(source.ids("train") + source.ids("select")) == 6
+    with pytest.raises(MissingError, match=r"the role train lacks 1 of the 2 shards .*: train-00003-of-00003.parquet"):
+        open_data(shards({"train": {"files": "data/train-{00002..00003}-of-00003.parquet"}}), tmp_path)
+    with pytest.raises(InputError, match=r"are counted upwards, as in \{000..012\}, got \{3..1\}"):
+        open_data(shards({"train": {"files": "data/{3..1}.tar"}}), tmp_path)
 
 
 def test_labels_beside_images_of_the_same_key_are_those_without_loss(tmp_path):

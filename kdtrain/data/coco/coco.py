@@ -101,6 +101,8 @@ class Coco(UserImages):
                     f"{what} lacks the image {image.file_name!r} of {file} in {root / where.images}; put it there, or "
                     "remove it from the annotations"
                 )
+            if image_id in pairs:
+                raise InputError(f"{file} has two images for the file {path}; keep one of them")
             segments = None if where.segments is None else root / where.segments
             pairs[image_id] = (path, _label_map(content, image, labels, segments))
         if not pairs:

@@ -19,6 +19,8 @@ from kdtrain.data.stored import FilePart, Stored
 from kdtrain.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
+_FAR = 1e9
+"""No coordinate is as large; what is not a number is not below it, either."""
 _TOLERANCE = 1.0
 """Pixels by which a polygon may leave its image: tools place points on the outer edge, or half a pixel off."""
 
@@ -202,4 +204,4 @@ def _decompressed(text: str) -> Iterator[int]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value).item()
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FAR

@@ -1,5 +1,6 @@
 """Shards of the user's in a folder: which role each has, and what in them is an image and what a label map."""
 
+import contextlib
 import os.path
 import re
 from collections.abc import Mapping, Sequence
@@ -92,8 +93,9 @@ def _files(folder: Path, shards: Sequence[PurePosixPath]) -> str:
     )
     starts = (re.split(r"\d", common)[0], common)
     for files in (place.as_posix(), *((place / f"{start}*{suffix}").as_posix() for start in starts)):
-        if set(list_shards("the folder", folder, files).files.values()) == {folder / shard for shard in shards}:
-            return files
+        with contextlib.suppress(MissingError):
+            if set(list_shards("the folder", folder, files).files.values()) == {folder / shard for shard in shards}:
+                return files
     raise InputError(
         f"--data: no pattern names {few(shards)} in {folder} and no other shards; give the folder of one of several "
         "data sets, or write data.shards yourself (docs/data.md)"

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,10 @@ HUB = "hf:"
 """What comes before the name of a data set on the hub of Hugging Face."""
 HUB_FOLDER = "hf"
 """The folder of the data root in which data sets of the hub lie."""
-_WILD = "*?["
+_WILD = "*?[{"
+_NUMBERS = re.compile(r"\{(\d+)\.\.(\d+)\}")
+"""Numbered shards as webdataset writes them: `{000..012}`."""
+_MOST_NUMBERS = 1_000_000
 STATE = "state.json"
 """In a folder of `save_to_disk`: the names of its files."""
 
@@ -28,6 +32,11 @@ class ShardList:
     """By name: the path below the folder that all are in, without extension; sorted."""
     kind: str
     """What their names end with, `.tar` for instance."""
+
+
+def is_pattern(files: str) -> bool:
+    """Whether a text can be a path or pattern of files: `**` stands for folders alone, so it is a part of its own."""
+    return bool(files.strip()) and all("**" not in part or part == "**" for part in files.split("/"))
 
 
 def local_part(files: str) -> str:
@@ -86,8 +95,25 @@ def _matching(what: str, folder: Path, pattern: str) -> Iterator[Path]:
             except MissingError:
                 continue
     elif pattern:
-        files = [file for file in folder.glob(pattern) if file.is_file()]
+        files = [file for each in _numbered(what, folder, pattern) for file in folder.glob(each) if file.is_file()]
         yield from _checked(what, [file for file in files if not is_passed_over(file.relative_to(folder))])
+
+
+def _numbered(what: str, folder: Path, pattern: str) -> list[str]:
+    """The pattern with each of the numbers that it counts; all of these files must be there."""
+    numbers = _NUMBERS.search(pattern)
+    if numbers is None:
+        return [pattern]
+    first, last = int(numbers[1]), int(numbers[2])
+    if not first <= last < first + _MOST_NUMBERS:
+        raise InputError(f"{what}: numbers of shards are counted upwards, as in {{000..012}}, got {numbers[0]}")
+    start, end = pattern[: numbers.start()], pattern[numbers.end() :]
+    each = [f"{start}{number:0{len(numbers[1])}d}{end}" for number in range(first, last + 1)]
+    if lacking := [one for one in each if next(folder.glob(one), None) is None]:
+        raise MissingError(
+            f"{what} lacks {len(lacking)} of the {len(each)} shards {pattern} in {folder}: {few(lacking)}"
+        )
+    return each
 
 
 def _checked(what: str, files: list[Path]) -> list[Path]:

@@ -13,7 +13,7 @@ from kdtrain.data.labels import few
 from kdtrain.data.pairs import Pairs
 from kdtrain.data.shards.columns import TableFile, cell_of
 from kdtrain.data.shards.members import Member, samples_of
-from kdtrain.data.shards.shard_files import ARCHIVES, HUB, ShardList, list_shards, local_part
+from kdtrain.data.shards.shard_files import ARCHIVES, HUB, ShardList, is_pattern, list_shards, local_part
 from kdtrain.data.source import Role, is_below
 from kdtrain.data.split import Split
 from kdtrain.data.stored import Stored
@@ -24,8 +24,8 @@ from kdtrain.printable import printable
 
 
 def _below_the_root(files: str) -> str:
-    if not is_below(local_part(files)) or not files.strip():
-        raise ValueError(f"shards are given relative to the data root, got {files!r}")
+    if not is_below(local_part(files)) or not is_pattern(files):
+        raise ValueError(f"shards are given by a pattern or folder relative to the data root, got {files!r}")
     if files.startswith(HUB) and len(files.removeprefix(HUB).split("/")) < 2:
         raise ValueError(f"a data set of the hub is written {HUB}owner/name, got {files!r}")
     return files
@@ -35,8 +35,8 @@ class ShardFiles(Strict):
     """Files under the data root of which each holds many images with their label maps."""
 
     files: Annotated[str, AfterValidator(_below_the_root)]
-    """A pattern such as `mine/train-*.parquet` or `mine/*.tar`, or a folder; `hf:owner/name/...` for files of a data
-    set of the hub, which `kdsweep data get hf:owner/name` fetches."""
+    """A pattern such as `mine/train-*.parquet` or `mine/{000..012}.tar`, or a folder; `hf:owner/name/...` for those of
+    a data set of the hub, which `kdsweep data get hf:owner/name` fetches."""
     image: str | None = None
     """The column of images, or what the names of images end with after their first dot in tar archives, e.g. `jpg`; by
     default the one whose name says that it holds images."""
