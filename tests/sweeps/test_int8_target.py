@@ -126,7 +126,9 @@ def test_a_whole_sweep_ends_with_the_best_below_each_limit_in_int8(fake, tmp_pat
     costs = read_tables(tmp_path / "s")["costs"]
     assert costs["int8"].all()
     assert sorted(costs["params"]) == params
-    assert "Best below each limit" in (tmp_path / "s" / "report" / "index.html").read_text()
+    page = (tmp_path / "s" / "report" / "index.html").read_text()
+    assert "Best below each limit" in page
+    assert "On the front (no verdict)" in page
 
 
 def params_of(network):
