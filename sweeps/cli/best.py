@@ -57,7 +57,7 @@ def best(
     from analysis.report.best_evidence import best_evidence
     from sweeps.attempt.teachers import teacher_store
     from sweeps.outcome.best_file import best_document
-    from sweeps.outcome.int8_scores import read_scores, with_int8
+    from sweeps.outcome.int8_scores import in_words, read_scores, with_int8
     from sweeps.outcome.limit import require_limit
     from sweeps.outcome.loaded import load_state
     from sweeps.outcome.results import tables_now, write_again
@@ -85,6 +85,8 @@ def best(
     said = chosen["evidence"]["verdict"]
     if student is not None:
         _write_student(store, students, student, force, _select(spec, data) if soup else None)
+        if line := in_words(chosen["evidence"]):
+            console.print(line)
     step = "" if freeze else next_step(store, spec, state, said.get("decide", ""))  # said at the freeze
     last = last_lines(said["headline"], step)
     if out is not None:

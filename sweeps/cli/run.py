@@ -98,7 +98,11 @@ def run_and_print(
 
 
 def _print_best(results: "Results", sweep: str) -> None:
+    from sweeps.outcome.int8_scores import in_words
+
     console.print(f"best:   {results.best_file}")
+    if results.best is not None and (line := in_words(results.best["evidence"])):
+        console.print(line)
     if "://" not in sweep:
         command = next_command("train", str(results.best_file), dir=f"{sweep.rstrip('/')}-student")
         console.print(f"train it: {command}")

@@ -77,5 +77,15 @@ def with_int8(
     return {**chosen, "evidence": {**chosen["evidence"], "int8": {"seed": students[0].seed, **content}}}
 
 
+def in_words(evidence: Mapping[str, Any]) -> str:
+    """What the evidence of a config says of its student in 8-bit integers, in one line; empty where it says nothing."""
+    if (said := evidence.get("int8")) is None:
+        return ""
+    if "not_measured" in said:
+        return f"int8: not measured: {said['not_measured']}"
+    less = 100 * said["less_than_in_floats"]
+    return f"int8: mIoU {100 * said['miou_on_select']:.2f} on select, {less:.2f} points less than in floats"
+
+
 def _key(sweep: Store, student: TrainedStudent) -> str:
     return str(student.folder).removeprefix(str(sweep)).strip("/")

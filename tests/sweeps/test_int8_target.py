@@ -82,6 +82,9 @@ def test_the_chosen_student_is_measured_once_and_its_score_stands_in_the_evidenc
     assert evidence["less_than_in_floats"] == pytest.approx(students[0].score - score)
     write_again(store, None)
     assert yaml.safe_load(Path("s/best.yaml").read_text())["evidence"]["int8"] == evidence
+    code, said, errors = called(monkeypatch, capsys, "best", "s", "--student", "out")
+    assert (code, errors) == (0, "")
+    assert f"int8: mIoU {100 * score:.2f} on select, " in said
 
 
 def test_a_student_that_cannot_be_quantized_says_why(sweep, monkeypatch, tmp_path):
