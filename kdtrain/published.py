@@ -163,7 +163,7 @@ def _of_transformers(folder: Path, content: Mapping[str, Any], scratch: Path) ->
     import transformers
 
     from kdtrain.models.transformers_encoders import encoder_class, seeing, wrapped
-    from kdtrain.models.transformers_networks import TransformersNetwork, auto_class, segments
+    from kdtrain.models.transformers_networks import TransformersNetwork, auto_class, check_names_no_code, segments
 
     if _CODE in content and content.get("model_type") not in transformers.CONFIG_MAPPING:
         raise InputError(
@@ -171,6 +171,7 @@ def _of_transformers(folder: Path, content: Mapping[str, Any], scratch: Path) ->
             "network as transformers or timm has it, or install its code and name a function of yours that builds it "
             "as network.arch (module:function)"
         )
+    check_names_no_code(content, f"{folder / CONFIG}: ")
     try:
         with _quiet(transformers.utils.logging):
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -1,7 +1,6 @@
 """Encoders of Hugging Face transformers that know no classes, built from their config alone."""
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from kdtrain.explain import first_line
 from kdtrain.models.encoder import Encoder, map_of_tokens
 from kdtrain.models.network import Network
 from kdtrain.models.tapped import TappedNetwork
+from kdtrain.models.transformers_networks import content_of
 
 _ANY_SIZE = "interpolate_pos_encoding"
 """An argument by which vision transformers interpolate the positions of their patches."""
@@ -27,9 +27,7 @@ def build_encoder(network: Network) -> TappedNetwork:
     Raises:
         InputError: If the config is not that of an encoder of images, or makes none.
     """
-    content = network.options.get("config")
-    if not isinstance(content, Mapping) or "model_type" not in content or len(network.options) > 1:
-        raise InputError("options: with arch transformers must be config alone, the content of a config.json")
+    content = content_of(network)
     import transformers
 
     try:

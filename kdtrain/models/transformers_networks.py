@@ -16,6 +16,8 @@ _STAGES = 4
 """Maps that a network without stages hands out: after each quarter of its blocks."""
 _LEAST = 1e-6
 """The score of a class that no mask of a pixel has."""
+_IMPLEMENTATION = "_implementation"
+"""What fields of configs contain that name an implementation, as `attn_implementation` does."""
 _DECODERS = ("decode_head.activation", "decode_head.fpn_bottleneck", "head.head.2", "decode_head.classifier.dropout")
 """What feeds the classifier, where the network has such a module."""
 
@@ -30,9 +32,7 @@ def build_transformers(network: Network, num_classes: int) -> TappedNetwork:
     Raises:
         InputError: If the config is not that of a segmentation network, or makes none.
     """
-    content = network.options.get("config")
-    if not isinstance(content, Mapping) or "model_type" not in content or len(network.options) > 1:
-        raise InputError("options: with arch transformers must be config alone, the content of a config.json")
+    content = content_of(network)
     import transformers
 
     labels = {"num_labels": num_classes} if len(content.get("id2label") or ()) != num_classes else {}
@@ -45,6 +45,43 @@ def build_transformers(network: Network, num_classes: int) -> TappedNetwork:
     except Exception as error:
         raise InputError(f"{network.title}: {first_line(error)}") from error
     return TappedNetwork(TransformersNetwork(model), network.mean, network.std)
+
+
+def content_of(network: Network) -> Mapping[str, Any]:
+    """The content of the `config.json` of a network.
+
+    Raises:
+        InputError: If its options are something else, or the content names code.
+    """
+    content = network.options.get("config")
+    if not isinstance(content, Mapping) or "model_type" not in content or len(network.options) > 1:
+        raise InputError("options: with arch transformers must be config alone, the content of a config.json")
+    check_names_no_code(content, "options.config: ")
+    return content
+
+
+def check_names_no_code(content: object, where: str) -> None:
+    """Check that a config names no implementation on the hub, which transformers would fetch and execute.
+
+    Args:
+        content: Of the config, or a part of it.
+        where: Where the config stands, for the error.
+
+    Raises:
+        InputError: If it names one.
+    """
+    if isinstance(content, list | tuple):
+        for part in content:
+            check_names_no_code(part, where)
+    if not isinstance(content, Mapping):
+        return
+    for key, value in content.items():
+        if _IMPLEMENTATION in str(key) and "/" in str(value):
+            raise InputError(
+                f"{where}{key} names code on the hub ({value}), which is never executed; leave it out, or take a value "
+                "such as sdpa"
+            )
+        check_names_no_code(value, where)
 
 
 def auto_class(config: Any) -> Any:

@@ -298,6 +298,11 @@ def timm_pickled():
         (pickled, "transformers cannot load it"),
         (remote(), "code that comes with it (auto_map in config.json), which is never executed"),
         (remote(model_type="radio_of_mine"), "which is never executed"),
+        (
+            changed(attn_implementation="someone/kernel"),
+            "names code on the hub (someone/kernel), which is never",
+        ),
+        (changed(vision_config={"_attn_implementation": "a/b@main:c"}), "names code on the hub"),
         (timm_changed(architecture="hf-hub:someone/else"), "must be a model of timm"),
         (timm_changed(architecture=5), "encoder"),
         (timm_changed(architecture="vit_small_patch14_reg4_dinov2"), "weights: "),
@@ -331,6 +336,43 @@ def test_classes_of_an_encoder_are_refused(imported):
     code, _, said = imported(classes={"road": "road"})
     assert code == 2
     assert "is an encoder that knows no classes; leave classes out" in said
+
+
+def test_a_network_of_the_user_that_knows_no_classes(imported, monkeypatch):
+    Path("mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(".")
+    from kdtrain.models import Network, build_network
+
+    network = {"arch": "mine:build", "options": {"width": 5}}
+    monkeypatch.setenv("KDSWEEP_TRUST", "mine")
+    built = build_network(Network(**network), 0)
+    save_file({name: value.contiguous() for name, value in built.net.state_dict().items()}, "w.safetensors")
+    code, said, _ = imported("w.safetensors", network=network, network_classes=[])
+    assert code == 0
+    assert "knows no classes" in said
+    card, loaded = load_model(Path("t"))
+    assert card.classes == ()
+    with torch.inference_mode():
+        maps = loaded.tap(["last"])(images(32, 64))
+    torch.testing.assert_close(maps["last"], built.eval().tap(["last"])(images(32, 64))["last"])
+
+
+MINE = """
+from torch import nn
+
+def build(num_classes, width):
+    assert num_classes == 0
+    net = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1), nn.ReLU(), nn.Flatten())
+    net.layers = {"last": "1"}
+    return net
+"""
+
+
+def test_a_network_with_classes_is_no_encoder(imported):
+    save_file({"a": torch.zeros(1)}, "w.safetensors")
+    code, _, said = imported("w.safetensors", network={"arch": "FPN"}, network_classes=[])
+    assert code == 2
+    assert "arch: FPN is a network with classes, got none" in said
 
 
 def spec_of(*studies, **more):
