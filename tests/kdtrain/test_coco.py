@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from data_kinds import CLASSES, as_coco, as_folder, as_panoptic, coco, label_map, put, rectangle
+from data_kinds import CLASSES, as_coco, as_folder, as_panoptic, coco, label_map, photo, put, rectangle
+from PIL import ExifTags, Image
 from pydantic import ValidationError
 
 from kdtrain.data import Coco, Folder, open_data, open_role, parse_data
@@ -177,6 +178,15 @@ def test_the_size_in_the_file_is_that_of_the_image(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"00.jpg is 64x48 pixels, its label map .*train.json \(image 100\) 64x50"):
         open_data(annotated(where), tmp_path).read("train", "00")
+
+
+def test_an_image_that_is_turned_is_said_as_labels_are_drawn_on_the_file(tmp_path):
+    where = made(tmp_path, roles={"train": range(4), "select": range(4, 6)})
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    photo(0).save(tmp_path / "train/images/00.jpg", exif=exif)
+    source = open_data(annotated(where), tmp_path)
+    assert [source.is_silently_turned("train", f"{number:02d}") for number in range(2)] == [True, False]
 
 
 def test_segments_that_the_file_does_not_describe_are_refused(tmp_path):

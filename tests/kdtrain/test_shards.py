@@ -273,3 +273,11 @@ def test_an_image_in_two_roles_is_refused(tmp_path):
         open_data(shards({"train": where, "select": {"files": "tars"}}), tmp_path)
     with pytest.raises(MissingError, match=r"the data have no role test: shards.test is not set"):
         open_data(shards({"train": where}), tmp_path).ids("test")
+
+
+def test_structs_of_other_things_are_no_images(tmp_path):
+    rows = pairs(range(3))
+    content = pa.table({"image": structs(r[0] for r in rows), "label": pa.array([{"bytes": 1}] * 3)})
+    pq.write_table(content, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"data.shards.train.label: must say which columns hold the label maps"):
+        open_data(shards({"train": {"files": "a.parquet"}}), tmp_path)
