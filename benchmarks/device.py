@@ -110,10 +110,7 @@ def best_of(trials: pd.DataFrame) -> "pd.Series[Any]":
 
 def fresh(options: argparse.Namespace, seed: int, best: dict[str, "pd.Series[Any]"]) -> "dict[str, pd.Series[Any]]":
     """Scores of the best configs of a repetition on seeds that chose none of them."""
-    studies = [
-        {"name": name, "method": "cwd", "set": chosen["searched"], "space": {}, "budget": {"trials": 1}}
-        for name, chosen in best.items()
-    ]
+    studies = [{"name": name, "method": "cwd", "set": chosen["searched"], "space": {}} for name, chosen in best.items()]
     changes = {"seed": 100 + seed, "studies": studies, "budget": {"trials": 1}, "confirm": {"top": 1, "seeds": SEEDS}}
     scores = trained(sweep(options, f"fresh-{seed}", changes), options)
     confirmed = scores[scores["phase"] == "confirm"]
