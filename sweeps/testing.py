@@ -207,7 +207,7 @@ def example_events(spec: SweepSpec | None = None) -> Iterator[Event]:
     yield sweep_events.Aborted("all trials failed")
 
 
-_CONFIG: Mapping[str, object] = {"epochs": 2}
+_CONFIG: Mapping[str, object] = {"epochs": 2, "student": {"encoder": "resnet18"}}
 _EVALUATION = Evaluation("select", "d1", ("a",), ("g",), ("road", "car"), np.array([[[8, 1], [2, 9]]]))
 _DATA: sweep_events.DataFacts = {
     "name": "streets",
