@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdtrain.data.fetch import note_source
-from kdtrain.data.shards.shard_files import ARCHIVES, HUB, TABLES, local_part
+from kdtrain.data.shards.shard_files import ARCHIVES, HUB, HUB_NAME, TABLES, local_part
 from kdtrain.errors import InputError, is_full, refused
 from kdtrain.explain import first_line
 
 CONVERTED = "refs/convert/parquet"
 """The revision in which the hub keeps a data set that it has converted to Parquet by itself."""
-_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?")
+_NAME = re.compile(HUB_NAME + r"(?:@[\w./-]+)?")
 _NAMES_OF_CLASSES = ("id2label.json", "classes.txt", "labels.txt")
 _FILES = (*(f"*{suffix}" for suffix in (*TABLES, *ARCHIVES)), *_NAMES_OF_CLASSES, "README.md")
 
@@ -39,13 +39,12 @@ def fetch_from_hub(name: str, data_root: Path, tell: Callable[[str], None] = lam
     if target.exists():
         tell(f"{HUB}{repository} is in {target} already; delete that folder to fetch it again")
         return target
-    building = target.with_name(f".{target.name}.part")
     try:
-        commit = _fetched(repository, revision or None, building)
+        commit, building = _fetched(repository, revision or None, target)
         if not _has_shards(building) and not revision:
             tell(f"{HUB}{repository} has no such files; fetching those that the hub has made of it ({CONVERTED})")
             shutil.rmtree(building, ignore_errors=True)
-            commit = _fetched(repository, CONVERTED, building)
+            commit, building = _fetched(repository, CONVERTED, target)
         if not _has_shards(building):
             shutil.rmtree(building, ignore_errors=True)
             raise InputError(f"{name}: has no files that end with {', '.join((*TABLES, *ARCHIVES))}; give another one")
@@ -56,24 +55,28 @@ def fetch_from_hub(name: str, data_root: Path, tell: Callable[[str], None] = lam
     return target
 
 
-def _fetched(repository: str, revision: str | None, folder: Path) -> str:
-    """Fetch the files of one state of a data set into a folder, where a broken download goes on; returns its commit."""
+def _fetched(repository: str, revision: str | None, target: Path) -> tuple[str, Path]:
+    """Fetch the files of one state of a data set.
+
+    Returns:
+        Its commit, and a folder beside `target` of this commit alone, in which a broken download goes on.
+    """
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        commit = HfApi().dataset_info(repository, revision=revision).sha
+        commit = str(HfApi().dataset_info(repository, revision=revision).sha)
+        folder = target.with_name(f".{target.name}.{commit}.part")
         snapshot_download(
             repository, repo_type="dataset", revision=commit, allow_patterns=list(_FILES), local_dir=folder
         )
     except Exception as error:  # the hub's errors are many, and so are those of the net
         if isinstance(error, OSError) and is_full(error):
             raise
-        target = folder.with_name(repository.partition("/")[2])
         raise InputError(
             f"{HUB}{repository}: could not be fetched from the hub ({first_line(error).rstrip('.')}); check the name "
             f"and the net, set HF_TOKEN where it is not public, or put its files into {target} yourself"
         ) from error
-    return str(commit)
+    return commit, folder
 
 
 def _has_shards(folder: Path) -> bool:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from kdtrain.data.data_set import DataSet
 from kdtrain.data.decode import opened
 from kdtrain.data.label_kinds import Key, read_named_colors, scan_labels
 from kdtrain.data.labels import few
@@ -14,6 +17,7 @@ from kdtrain.data.lookup import parse_data
 from kdtrain.data.roles import open_data
 from kdtrain.data.stored import FilePart, Stored
 from kdtrain.errors import InputError
+from kdtrain.explain import sentence
 
 Seen = Callable[[int, int], None]
 """Is told how many label maps were read, and of how many."""
@@ -72,10 +76,22 @@ def with_labels(
     content |= scan.content(class_names(folder, classes), read_named_colors(folder))
     if all(role != "select" for role, _ in labels):
         lines.append(split_of(content, groups([image_id for _, image_id in labels])))
-    source = open_data(parse_data(content), folder)
+    source = open_data(config_of(content), folder)
     if absent := scan.lacking(content, (("train", image_id) for image_id in source.ids("train"))):
         lines.append(allow_absent(content, absent))
     return measured(folder, content, tuple(lines))
+
+
+def config_of(content: Mapping[str, object]) -> DataSet:
+    """The data set of the field `data` that was recognized.
+
+    Raises:
+        InputError: If no data set may be so, for instance of more than 255 classes.
+    """
+    try:
+        return parse_data(content)
+    except ValidationError as error:
+        raise InputError(f"--data: {sentence(error, DataSet)}") from None
 
 
 def split_of(content: dict[str, object], group: str | None) -> str:
@@ -94,7 +110,7 @@ def allow_absent(content: dict[str, object], absent: Sequence[str]) -> str:
 
 def measured(root: Path, content: Mapping[str, object], lines: tuple[str, ...]) -> Recognized:
     """Count and measure the images of the role train, by the headers of their files."""
-    source = open_data(parse_data(content), root)
+    source = open_data(config_of(content), root)
     files = list(source.image_files("train").values())  # type: ignore[attr-defined]
     most = _MEASURED_PARTS if isinstance(files[0], FilePart) else _MEASURED
     sizes = {_size(file) for file in files[:: max(1, len(files) // most)]}

@@ -118,6 +118,8 @@ def test_small_annotations_are_above_or_later_ones(tmp_path):
             r"two images for the file",
         ),
         (lambda c: c["images"][0].update(file_name="../00.jpg"), r"must have a file_name below its folder"),
+        (lambda c: c["images"][0].update(file_name="."), r"must have a file_name below its folder"),
+        (lambda c: [image.pop("id") for image in c["images"]], r"has two images with the id None"),
         (lambda c: c["images"][0].update(file_name="00.png"), r"lacks the image '00.png'"),
         (lambda c: c["images"][0].pop("height"), r"must have its height and width in pixels, got None"),
         (lambda c: c["images"][0].update(height=10**9, width=10**9), r"must have its height and width"),

@@ -5,8 +5,9 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import huggingface_hub
 import pytest
-from data_kinds import CLASSES, as_parquet
+from data_kinds import CLASSES, as_parquet, put
 
 from kdtrain.data import Shards, open_data
 from kdtrain.data.hub import CONVERTED, fetch_from_hub
@@ -125,6 +126,30 @@ def test_what_the_hub_has_converted_is_fetched_where_there_is_nothing_else(hub, 
     as_parquet(hub[CONVERTED], "train", range(5))
     folder = fetch_from_hub("hf:me/mine", tmp_path / "data")
     assert sorted(file.name for file in (folder / "data").iterdir())[0] == "train-00000-of-00002.parquet"
+
+
+@pytest.mark.parametrize("revision", ["", f"@{COMMIT}"])
+def test_a_broken_download_goes_on_and_leaves_nothing_of_another_state(hub, tmp_path, monkeypatch, revision):
+    hub["main"], hub[CONVERTED] = tmp_path / "script", tmp_path / "converted"
+    put(hub["main"] / "README.md", b"images")
+    if revision:
+        as_parquet(hub["main"], "train", range(3))
+    as_parquet(hub[CONVERTED], "train", range(9))
+    whole = huggingface_hub.snapshot_download
+
+    def broken(*given, **options):
+        place = whole(*given, **options)
+        if options["revision"] == COMMIT[::-1]:
+            (options["local_dir"] / "data/train-00002-of-00003.parquet").unlink()
+            raise OSError("the net is gone")
+        return place
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", broken)
+    with pytest.raises(InputError, match="the net is gone"):
+        fetch_from_hub(f"hf:me/mine@{COMMIT[::-1]}" if revision else "hf:me/mine", tmp_path / "data")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", whole)
+    folder = fetch_from_hub(f"hf:me/mine{revision}", tmp_path / "data")
+    assert len(list((folder / "data").iterdir())) == (1 if revision else 3)
 
 
 def test_a_data_set_without_images_or_that_is_not_there_is_refused(hub, tmp_path):

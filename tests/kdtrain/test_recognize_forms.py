@@ -137,3 +137,21 @@ def test_annotations_without_their_images_or_of_no_clear_role_are_refused(tmp_pa
     with pytest.raises(InputError, match=r"not clear which annotations of"):
         recognize(tmp_path)
     assert CLASSES[0] == "background"
+
+
+def test_annotations_of_too_few_or_too_many_categories_are_refused(tmp_path):
+    put_coco(tmp_path, lambda content: content["annotations"].clear())
+    with pytest.raises(InputError, match=r"^--data: classes: should have at least 2 items"):
+        recognize(tmp_path)
+
+    def many(content):
+        content["categories"] += [{"id": 1000 + i, "name": f"c{i}"} for i in range(300)]
+        first = content["annotations"][0]
+        content["annotations"] += [{**first, "id": 1000 + i, "category_id": 1000 + i} for i in range(300)]
+
+    put_coco(tmp_path, many)
+    with pytest.raises(InputError, match=r"^--data: classes: should have at most 255 items"):
+        recognize(tmp_path)
+    put_coco(tmp_path)
+    with pytest.raises(InputError, match=r"^--data: classes repeat a name"):
+        recognize(tmp_path, ("car", "car"))

@@ -1,5 +1,6 @@
 """Images in Parquet, Arrow and tar files become the same store as the same images in folders."""
 
+import struct
 import tarfile
 
 import pyarrow as pa
@@ -118,7 +119,21 @@ def test_what_a_spec_names_must_be_there(tmp_path, given, sentence):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("files", ["/data/*.tar", "../*.tar", "a/../../b.tar", "hf:../x/y", "hf:name", "", "a/b**.tar"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        "/data/*.tar",
+        "../*.tar",
+        "a/../../b.tar",
+        "hf:../x/y",
+        "hf:name",
+        "",
+        "a/b**.tar",
+        "hf:a/b@main/*.tar",
+        "hf:a/",
+        "hf:a/*/b.tar",
+    ],
+)
 def test_shards_lie_below_the_data_root(files):
     with pytest.raises((InputError, ValidationError), match=r"relative to the data root|hf:owner/name"):
         parse_data({"name": "shards", "classes": CLASSES, "shards": {"train": {"files": files}}})
@@ -138,10 +153,31 @@ def test_tables_that_are_damaged_or_differ_are_refused(tmp_path):
         open_data(shards({"train": where}), tmp_path)
     saved = as_saved(tmp_path, "train", range(4))
     arrow = tmp_path / "saved/train/data-00000-of-00001.arrow"
-    arrow.write_bytes(arrow.read_bytes()[:3000])
+    whole, size = arrow.read_bytes(), len(pairs([0])[0][0])
+    arrow.write_bytes(whole.replace(struct.pack("<ii", 0, size), struct.pack("<ii", 0, 2**31 - 1), 1))
+    with pytest.raises(InputError, match=r"is not a whole Arrow file .* out of bounds"):
+        open_data(shards({"train": saved}), tmp_path)
+    arrow.write_bytes(whole[:3000])
     with pytest.raises(InputError, match=r"is not a whole Arrow file"):
         open_data(shards({"train": saved}), tmp_path)
     assert first.exists()
+
+
+def write_arrow(content, file):
+    with pa.OSFile(str(file), "wb") as out, pa.ipc.new_stream(out, content.schema) as to:
+        to.write_table(content)
+
+
+@pytest.mark.parametrize(("suffix", "write"), [("parquet", pq.write_table), ("arrow", write_arrow)])
+def test_tables_with_two_columns_of_one_name_or_texts_in_another_encoding_are_refused(tmp_path, suffix, write):
+    content, given = table(range(4)), {"files": f"a.{suffix}", "image": "image", "label": "annotation"}
+    write(content.append_column("image", content["image"]), tmp_path / f"a.{suffix}")
+    with pytest.raises(InputError, match=r"has two columns 'image'"):
+        open_data(shards({"train": given}), tmp_path)
+    latin = pa.array([b"\xe4%d" % number for number in range(4)])
+    write(content.append_column("id", pa.Array.from_buffers(pa.string(), 4, latin.buffers())), tmp_path / f"a.{suffix}")
+    with pytest.raises(InputError, match=r"is not a whole (Parquet|Arrow) file .*(utf-8|UTF8)"):
+        open_data(shards({"train": {**given, "id": "id"}}), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +232,26 @@ def test_archives_with_other_members_are_refused(tmp_path, members, sentence):
             add(archive, name, b"" if "type" in facts else b"content", **facts)
     with pytest.raises(InputError, match=sentence) as caught:
         open_data(shards({"train": {"files": "*.tar"}}), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"pax_headers": {"GNU.sparse.map": "a,b", "GNU.sparse.size": "3"}}, r"is not a whole tar archive"),
+        ({"pax_headers": {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}}, r"is not a whole tar archive"),
+        ({"size": 2**70}, r"is not a whole tar archive"),
+        ({"pax_headers": {"size": "-1536"}}, r"holds '.a.jpg' with a size below 0"),
+    ],
+)
+def test_archives_with_damaged_headers_are_refused(tmp_path, facts, sentence):
+    info = tarfile.TarInfo(".a.jpg")
+    for key, value in facts.items():
+        setattr(info, key, value)
+    kind = tarfile.GNU_FORMAT if "size" in facts else tarfile.PAX_FORMAT
+    (tmp_path / "a.tar").write_bytes(info.tobuf(kind) + bytes(1024))
+    with pytest.raises(InputError, match=sentence) as caught:
+        open_data(shards({"train": {"files": "a.tar"}}), tmp_path)
     assert "\n" not in str(caught.value)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kdtrain.data.labels import few
@@ -59,7 +59,7 @@ def read_annotations(file: Path) -> AnnotationFile:
     by_image: dict[object, list[Mapping[str, Any]]] = {}
     for image in content["images"]:
         if _key(image.get("id")) in by_image:
-            raise InputError(f"{file} has two images with the id {image['id']!r}; give each an id of its own")
+            raise InputError(f"{file} has two images with the id {image.get('id')!r}; give each an id of its own")
         by_image[_key(image.get("id"))] = []
     for annotation in content["annotations"]:
         name = f"the annotation {annotation.get('id', '')}".rstrip()
@@ -108,7 +108,7 @@ def _images(
     names: set[str] = set()
     for entry in entries:
         image_id, name, size = entry.get("id"), entry.get("file_name"), (entry.get("height"), entry.get("width"))
-        if not isinstance(name, str) or not name or not is_below(name):
+        if not isinstance(name, str) or not PurePosixPath(name).name or not is_below(name):
             raise InputError(f"{file}: the image {image_id!r} must have a file_name below its folder, got {name!r}")
         if name in names:
             raise InputError(f"{file} has two images with the file_name {name!r}; keep one of them")

@@ -11,8 +11,7 @@ from kdtrain.data.coco.coco import AnnotatedRoles
 from kdtrain.data.files import IMAGE_SUFFIXES
 from kdtrain.data.kind_words import role_in
 from kdtrain.data.labels import few
-from kdtrain.data.lookup import parse_data
-from kdtrain.data.recognized import Recognized, Seen, allow_absent, group_in, measured, split_of
+from kdtrain.data.recognized import Recognized, Seen, allow_absent, config_of, group_in, measured, split_of
 from kdtrain.data.roles import open_data
 from kdtrain.data.walk import walk
 from kdtrain.errors import InputError, MissingError
@@ -148,8 +147,7 @@ def _with_background(folder: Path, content: dict[str, object], seen: Seen) -> li
     """
     names: list[str] = content["classes"]  # type: ignore[assignment]
     content |= {"classes": names if BACKGROUND in names else [BACKGROUND, *names], "background": BACKGROUND}
-    config = parse_data(content)
-    source = open_data(config, folder)
+    source = open_data(config_of(content), folder)
     work = [(role, image_id) for role in ("train", "select") for image_id in source.ids(role)]
     present: dict[str, set[int]] = {"train": set(), "select": set()}
     for done, (role, image_id) in enumerate(work, start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class TableFile:
         """Read what the file says of itself, not the images.
 
         Raises:
-            InputError: If it cannot be read, or is damaged or of another kind.
+            InputError: If it cannot be read, is damaged or of another kind, or has two columns of one name.
         """
         self.file = file
         with _readable(file):
@@ -43,6 +44,8 @@ class TableFile:
                 schema, sizes = _of_parquet(file)
             else:
                 schema, sizes = self._table.schema, [self._table.num_rows]
+        if twice := next((name for name, count in Counter(schema.names).items() if count > 1), None):
+            raise InputError(f"{file} has two columns {twice!r}; give each column a name of its own")
         self.columns: dict[str, str] = {column.name: str(column.type) for column in schema}
         """The type of each column, as Arrow calls it."""
         self.of_bytes = tuple(column.name for column in schema if _holds_bytes(column.type))
@@ -160,7 +163,9 @@ def _mapped(file: Path) -> pa.Table:
         is_stream = opened.read(len(_STREAM)) != _STREAM.encode()
     source = pa.memory_map(str(file))
     reader = pa.ipc.open_stream(source) if is_stream else pa.ipc.open_file(source)
-    return reader.read_all()
+    table = reader.read_all()
+    table.validate(full=True)  # the places of cells, which lead outside of the file where it is damaged
+    return table
 
 
 @contextmanager
@@ -172,7 +177,7 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(file, error) from error
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__

@@ -43,7 +43,9 @@ def samples_of(archive: Path) -> Mapping[str, Mapping[str, Member]]:
     """
     try:
         return _samples(archive, state_of(archive))
-    except tarfile.TarError as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # numbers in headers are read without a check
         raise InputError(f"{archive} is not a whole tar archive ({error}); {_AGAIN}") from None
     except OSError as error:
         raise unreadable(archive, error) from error
@@ -94,6 +96,8 @@ def _checked_name(archive: Path, info: tarfile.TarInfo) -> str:
         raise InputError(
             f"{archive} holds {printable(info.name)!r}, which lies outside of it; name members by paths within it"
         )
+    if info.size < 0:
+        raise InputError(f"{archive} holds {printable(info.name)!r} with a size below 0; {_AGAIN}")
     if printable(info.name) != info.name:
         raise InputError(f"{archive} holds {printable(info.name)!r}, a name that is not UTF-8 text; rename it")
     if not (info.isreg() or info.isdir()) or info.issparse():

@@ -14,6 +14,8 @@ from kdtrain.errors import InputError, MissingError
 TABLES, ARCHIVES = (".parquet", ".arrow"), (".tar",)
 HUB = "hf:"
 """What comes before the name of a data set on the hub of Hugging Face."""
+HUB_NAME = r"(?!.*\.\.)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+"""An expression that matches the owner and name of such a data set."""
 HUB_FOLDER = "hf"
 """The folder of the data root in which data sets of the hub lie."""
 _WILD = "*?[{"
@@ -61,7 +63,7 @@ def list_shards(what: str, root: Path, files: str) -> ShardList:
         folder, pattern = folder.parent, glob.escape(folder.name)
     found = sorted(_matching(what, folder, pattern))
     if not found:
-        todo = f"; `kdsweep data get {_hub_name(files)}` fetches them" if files.startswith(HUB) else ""
+        todo = f"; `kdsweep data get {hub_name(files)}` fetches them" if files.startswith(HUB) else ""
         raise MissingError(
             f"{what} has no shards: looked for {pattern or '*'} ({', '.join((*TABLES, *ARCHIVES))}) in {folder}{todo}"
         )
@@ -138,5 +140,6 @@ def _saved(what: str, folder: Path) -> Iterator[Path]:
         yield file
 
 
-def _hub_name(files: str) -> str:
+def hub_name(files: str) -> str:
+    """The data set of the hub that files of a spec are of, `hf:owner/name`."""
     return "/".join(files.split("/")[:2])

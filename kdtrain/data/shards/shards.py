@@ -1,5 +1,6 @@
 """A data set of which a file holds many images: Parquet, Arrow, and the tar archives of webdataset."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -13,7 +14,16 @@ from kdtrain.data.labels import few
 from kdtrain.data.pairs import Pairs
 from kdtrain.data.shards.columns import TableFile, cell_of
 from kdtrain.data.shards.members import Member, samples_of
-from kdtrain.data.shards.shard_files import ARCHIVES, HUB, ShardList, is_pattern, list_shards, local_part
+from kdtrain.data.shards.shard_files import (
+    ARCHIVES,
+    HUB,
+    HUB_NAME,
+    ShardList,
+    hub_name,
+    is_pattern,
+    list_shards,
+    local_part,
+)
 from kdtrain.data.source import Role, is_below
 from kdtrain.data.split import Split
 from kdtrain.data.stored import Stored
@@ -26,8 +36,8 @@ from kdtrain.printable import printable
 def _below_the_root(files: str) -> str:
     if not is_below(local_part(files)) or not is_pattern(files):
         raise ValueError(f"shards are given by a pattern or folder relative to the data root, got {files!r}")
-    if files.startswith(HUB) and len(files.removeprefix(HUB).split("/")) < 2:
-        raise ValueError(f"a data set of the hub is written {HUB}owner/name, got {files!r}")
+    if files.startswith(HUB) and not re.fullmatch(f"{HUB}{HUB_NAME}", hub_name(files)):
+        raise ValueError(f"files of a data set of the hub are written {HUB}owner/name/..., got {files!r}")
     return files
 
 
