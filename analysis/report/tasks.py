@@ -62,7 +62,8 @@ def _fields(findings: Findings) -> Mapping[SpecField, object]:
 def _data(findings: Findings) -> tuple[str, object]:
     """Which data set: its name and its places. The same images at another size are no other data set."""
     data = _fields(findings)[SpecField.DATA]
-    places = [data.get(field) for field in _PLACES] if isinstance(data, dict) else None
+    content = data if isinstance(data, dict) else {}
+    places = [content.get(field) for field in _PLACES]
     return str(findings.tables["sweeps"]["data_name"].iloc[0]), places
 
 
