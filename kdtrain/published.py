@@ -233,12 +233,14 @@ def _normalization(folder: Path) -> Normalization:
         content = _json(folder / PREPROCESSOR)
     elif (folder / PROCESSOR).is_file():
         content = _json(folder / PROCESSOR).get("image_processor") or {}
+        if not isinstance(content, Mapping):
+            raise InputError(f"{folder / PROCESSOR}: image_processor must be a mapping, got {content!r}")
     else:
         return IMAGENET
     if not content.get("do_normalize", True):
         return Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     mean, std = content.get("image_mean", IMAGENET.mean), content.get("image_std", IMAGENET.std)
-    return Normalization(tuple(mean), tuple(std))
+    return Normalization(*(tuple(each) if isinstance(each, list | tuple) else (each,) * 3 for each in (mean, std)))
 
 
 def _network(facts: Mapping[str, object], stated: Mapping[str, object], folder: Path) -> Network:

@@ -129,9 +129,12 @@ def exporting(kind: str, inside: Inside) -> Iterator[None]:
 
     Raises:
         InputError: If the graph cannot be exported.
+        OSError: If the file cannot be written.
     """
     try:
         yield
+    except OSError:  # of the disk, and not of the graph
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         todo = "; leave --dynamic out" if inside.dynamic else ""

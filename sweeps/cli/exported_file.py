@@ -41,14 +41,15 @@ _COMPARED = 8
 
 
 def check_out(out: Path, suffix: str, force: bool) -> None:
-    """Check the file that is to be written, before a long computation.
+    """Check the file that is to be written, and its card, before a long computation.
 
     Raises:
-        InputError: If its name does not end with the suffix, or it is there already, unless `force`.
+        InputError: If its name does not end with the suffix, or one of the two is there already, unless `force`.
     """
     if out.suffix != suffix:
         raise InputError(f"--out: must be a file that ends with {suffix}, got {out}")
     check_absent(out, force)
+    check_absent(_card_of(out), force)
 
 
 def write_exported(
@@ -111,11 +112,16 @@ def write_exported(
         "compared_with_torch": {"on": on, **agreement._asdict()},
         **added,
     }
-    write_output(out.with_suffix(".json"), json.dumps(facts, indent=1) + "\n", force=True)
+    write_output(_card_of(out), json.dumps(facts, indent=1) + "\n", force=True)
     console.print(
         f"{out}: {100 * agreement.classes:.3f} % of the pixels of {agreement.images} {on} have torch's class; "
-        f"its card is {out.with_suffix('.json')}"
+        f"its card is {_card_of(out)}"
     )
+
+
+def _card_of(out: Path) -> Path:
+    """The card of an exported file; it differs from that of a file of the same name in another format."""
+    return out.with_name(f"{out.name}.json")
 
 
 def some_images(places: list[Path], inside: "Inside", most: int) -> "list[Tensor]":

@@ -17,8 +17,20 @@ FILE = "int8.json"
 
 
 def read_scores(sweep: Store) -> dict[str, float | str]:
-    """The scores that were measured, or why one could not be, by the place of the student in its sweep."""
-    return dict(json.loads(sweep.read(FILE))) if sweep.exists(FILE) else {}
+    """The scores that were measured, or why one could not be, by the place of the student in its sweep.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    if not sweep.exists(FILE):
+        return {}
+    try:
+        scores = json.loads(sweep.read(FILE))
+    except ValueError:
+        scores = None
+    if not isinstance(scores, dict) or not all(isinstance(score, float | str) for score in scores.values()):
+        raise InputError(f"{sweep}: {FILE} is damaged; delete it, and run the sweep again, which measures the students")
+    return scores
 
 
 def measure_scores(

@@ -14,7 +14,7 @@ from PIL import Image
 from kdtrain.data import open_role, parse_data
 from kdtrain.data.streets import CLASSES as STREETS
 from kdtrain.deploy.agreement import compare
-from kdtrain.deploy.deployed import Deployed, Inside, ready
+from kdtrain.deploy.deployed import Deployed, Inside, exporting, ready
 from kdtrain.deploy.label_maps import resized
 from kdtrain.errors import InputError
 from kdtrain.loop.evaluate import evaluate, load_batch, predict
@@ -62,7 +62,7 @@ def test_the_file_gives_the_classes_of_evaluation_for_any_batch_and_its_card_say
     assert classes.shape == (3, 60, 90)
     assert (classes == wanted.numpy()).mean() > 0.999
     assert len(np.unique(classes)) > 1
-    card = json.loads(Path("s.json").read_text())
+    card = json.loads(Path("s.onnx.json").read_text())
     assert card["classes"] == list(CLASSES)
     assert card["input"]["shape"] == ["batch", 3, 60, 90]
     assert card["miou"] == 0.5
@@ -80,7 +80,7 @@ def test_int8_is_calibrated_on_images_and_measured_beside_floats(world):
     options = ("--size", 32, 64, "--images", "photos", "--spec", "data.yaml", "--out", "s.onnx")
     code, said, errors = world(*options, "--int8")
     assert (code, errors) == (0, "")
-    card = json.loads(Path("s.json").read_text())
+    card = json.loads(Path("s.onnx.json").read_text())
     assert card["int8"]["calibrated_on"] == 2
     images = open_role(parse_data(data), "select", None, Path("cache"))
     floats = evaluate(network_of_ten.logits, images, "select", 1, 1.0, torch.device("cpu")).miou
@@ -135,7 +135,7 @@ def test_a_program_of_torch_gives_the_classes_of_evaluation_for_any_batch(world)
     batch = torch.cat([resized(Path(f"photos/{i}.png"), (60, 90)) for i in (0, 1, 0)])
     with torch.inference_mode():
         assert torch.equal(program(batch), predict(network().logits, batch, 1.0))
-    card = json.loads(Path("s.json").read_text())
+    card = json.loads(Path("s.pt2.json").read_text())
     assert (card["classes"], card["input"]["shape"]) == (list(CLASSES), ["batch", 3, 60, 90])
     held = {"student": ""}
     torch.export.load("s.pt2", extra_files=held)
@@ -162,7 +162,22 @@ def test_a_dynamic_file_takes_other_sizes(world):
     module = Deployed(network(), Inside(height=64, width=96, dynamic=True, output="logits"))
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(logits), module(images), rtol=0, atol=1e-4)
-    assert json.loads(Path("d.json").read_text())["input"]["multiple_of"] == 32
+    assert json.loads(Path("d.onnx.json").read_text())["input"]["multiple_of"] == 32
+
+
+@pytest.mark.parametrize(("kind", "out"), [("onnx", "s.onnx"), ("torch", "s.pt2")])
+def test_a_card_that_is_there_is_not_replaced(world, kind, out):
+    Path(f"{out}.json").write_text("{}")
+    code, _, said = world("--size", 60, 90, "--out", out, kind=kind)
+    assert code == 2
+    assert f"--out: {out}.json exists; give another file, or --force" in said
+
+
+def test_a_full_disk_is_not_a_graph_that_cannot_be_exported():
+    with pytest.raises(OSError, match="no room"), exporting("torch", Inside(height=64, width=96)):
+        raise OSError("no room")
+    with pytest.raises(InputError, match="exported to torch: why"), exporting("torch", Inside(height=64, width=96)):
+        raise ValueError("why")
 
 
 def test_what_is_left_out_inside_is_left_to_the_caller():

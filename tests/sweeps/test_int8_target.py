@@ -87,6 +87,13 @@ def test_the_chosen_student_is_measured_once_and_its_score_stands_in_the_evidenc
     assert f"int8: mIoU {100 * score:.2f} on select, " in said
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"a": null}'])
+def test_damaged_scores_are_one_sentence(tmp_path, content):
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(InputError, match=r"int8.json is damaged; delete it"):
+        read_scores(Store(tmp_path))
+
+
 def test_a_student_that_cannot_be_quantized_says_why(sweep, monkeypatch, tmp_path):
     spec, store, machine = sweep
 

@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from kdtrain.data.streets import CLASSES
+from kdtrain.errors import InputError
 from kdtrain.models.torch_files import is_torch_file
+from kdtrain.published import _normalization
 from kdtrain.teacher import load_model
 
 DATA = {"name": "streets", "size": [32, 64], "counts": {"train": 8, "select": 4, "test": 1}}
@@ -256,6 +258,14 @@ def test_a_wrong_folder_is_one_sentence(imported, make, more, error):
     assert code == 2
     assert error in said
     assert not Path("t").exists()
+
+
+def test_one_number_normalizes_all_channels_and_other_content_is_one_sentence(tmp_path):
+    (tmp_path / "processor_config.json").write_text('{"image_processor": 3}')
+    with pytest.raises(InputError, match="image_processor must be a mapping, got 3"):
+        _normalization(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": [0.1, 0.2, 0.3]}')
+    assert _normalization(tmp_path) == ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))
 
 
 def test_a_file_of_weights_needs_its_network(imported):
