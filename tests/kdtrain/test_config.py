@@ -60,6 +60,7 @@ OTHERS = {
     "epochs": 8,
     "batch_size": 6,
     "unlabelled": {"images": "extra", "per_batch": 2},
+    "stages": {"features": 0.3},
     "views": 3,
     "clip_norm": None,
     "ema": {"half_life": 0.5},
