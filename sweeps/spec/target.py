@@ -1,6 +1,6 @@
 """What a student may cost on the device that it is for."""
 
-import math
+import sys
 from collections.abc import Iterator
 from typing import Annotated, TypeGuard
 
@@ -36,7 +36,7 @@ def _whole(value: object) -> object:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _shown(value: object) -> object:
