@@ -15,7 +15,7 @@ from sweeps.driver import warm_start
 from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs
 from sweeps.driver.idle_settings import idle_settings
 from sweeps.driver.space_check import check_space
-from sweeps.spec.calibrations import pulled
+from sweeps.spec.calibrations import outside_of_space, pulled
 from sweeps.spec.spec import SweepSpec
 from sweeps.study_plan import StudyPlan, study_plan
 
@@ -223,7 +223,7 @@ def _warnings(spec: SweepSpec, checked: Checked) -> Iterator[str]:
                 f"{checked.image_size[1]}; what lies outside is gray and has no labels"
             )
     for study in spec.studies:
-        if spec.space_of(study) and not pulled(spec, study) and spec.defaults(study) is None:
-            yield f"{study.name}: its published values lie outside of its space and will not be tried"
+        if not pulled(spec, study) and (sentence := outside_of_space(spec, study)) is not None:
+            yield sentence
         if (sentence := check_space(spec, study, checked.config).sentence()) is not None:
             yield sentence

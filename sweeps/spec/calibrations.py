@@ -14,7 +14,7 @@ from kdtrain.methods.base import LARGEST_PULL, LEAST_PULL
 from kdtrain.methods.stages import Stages
 from kdtrain.space import Scalar
 from sweeps.spec.paths import extremes
-from sweeps.spec.pulls import PULL, Ratio, Star, axes_of, key_of, share_of, weighted
+from sweeps.spec.pulls import PULL, Ratio, Star, axes_of, key_of, share_of, stand_in, weighted
 from sweeps.spec.spec import UNKNOWN_TEACHER, SweepSpec
 from sweeps.spec.study import Study
 
@@ -182,8 +182,16 @@ def lines_about(spec: SweepSpec, teacher: str | None, measured: Measured) -> lis
 def _outside(spec: SweepSpec, ratio: Ratio) -> Iterator[str]:
     """A sentence for every study with a pull whose published values lie outside of its space."""
     for study in spec.studies:
-        if pulled(spec, study) and spec.space_of(study) and spec.defaults(study, ratio) is None:
-            yield f"{study.name}: its published values lie outside of its space and will not be tried"
+        if pulled(spec, study) and (sentence := outside_of_space(spec, study, ratio)) is not None:
+            yield sentence
+
+
+def outside_of_space(spec: SweepSpec, study: Study, ratio: Ratio = stand_in) -> str | None:
+    """A sentence that names the published values of a study that lie outside of its space; none if there are none."""
+    if not (outside := spec.published_outside(study, ratio)):
+        return None
+    values = ", ".join(f"{path} = {value}" for path, value in outside.items())
+    return f"{study.name}: its published values lie outside of its space and will not be tried: {values}"
 
 
 def _points_of(spec: SweepSpec, study: Study, teacher: str | None) -> Iterator[Point]:

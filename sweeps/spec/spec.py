@@ -316,8 +316,12 @@ class SweepSpec(Strict):
             study: The study.
             ratio: The pulls of terms at weight 1, by which published weights become pulls.
         """
-        values = self._published(study, ratio)
-        return values if all(contains(domain, values[path]) for path, domain in self.space_of(study).items()) else None
+        return None if self.published_outside(study, ratio) else self._published(study, ratio)
+
+    def published_outside(self, study: Study, ratio: Ratio = stand_in) -> dict[str, Scalar]:
+        """The published values that lie outside of the space of a study, by path; `ratio` as for `defaults`."""
+        values, space = self._published(study, ratio), self.space_of(study)
+        return {path: values[path] for path, domain in space.items() if not contains(domain, values[path])}
 
     def _published(self, study: Study, ratio: Ratio) -> dict[str, Any]:
         """The published values of the parameters that a study searches, inside the space or not."""

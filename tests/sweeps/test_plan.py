@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -62,7 +64,8 @@ def test_a_budget_of_epochs_is_counted_in_whole_trials(fake):
 
 def test_published_values_outside_of_the_space_are_pointed_out(fake):
     made = plan(make(fake, studies=["none"], teacher=None, space={"optimizer.lr": [0.5, 0.6]}), Machine())
-    assert any("published values lie outside" in warning for warning in made.warnings)
+    warning = next(text for text in made.warnings if "published values lie outside" in text)
+    assert re.search(r"will not be tried: optimizer\.lr = 0\.\d+$", warning), warning
 
 
 @pytest.mark.parametrize(
