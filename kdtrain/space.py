@@ -120,7 +120,7 @@ def parse_domain(value: object) -> Domain:
         return value
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = {"choices": tuple(value)}
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not value.keys() & {*Range.model_fields, *Choice.model_fields}:
         raise InputError(f"a range is a list of choices or a mapping with low and high, got {value!r}")
     kind = Choice if "choices" in value else Range
     try:

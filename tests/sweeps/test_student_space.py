@@ -56,7 +56,7 @@ def test_a_changed_path_leads_into_what_is_written_out(fake):
         ({"optimizer.lr": {"lo": 0.001, "high": 0.1}}, "lo: unknown key; did you mean low?"),
         ({"student": {"encodr": ["resnet18"]}}, "student has no encodr; did you mean encoder?"),
         ({"student": {}}, "space: student"),
-        ({"student": {"encoder": "resnet18"}}, "space: student"),
+        ({"student": {"encoder": "resnet18"}}, "space: student: a range is a list of choices or a mapping"),
     ],
 )
 def test_a_wrong_space_is_refused(fake, space, error):
