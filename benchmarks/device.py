@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--inline", action="store_true", help="train in this process, without Ray")
     options = parser.parse_args()
     target = {"latency_ms": options.limit, "runtime": "onnxruntime", "threads": 1}
-    rows = []
+    rows: list[dict[str, object]] = []
     for seed in range(options.repetitions):
         limited = trained(search(options, f"limited-{seed}", seed, {"target": target}), options)
         costs = Sweep.open(options.dir / f"limited-{seed}").tables["costs"]
@@ -72,14 +72,17 @@ def main() -> None:
                 {
                     "repetition": seed,
                     "search": name,
-                    "trials within the limit": len(limited) if name == "limited" else int(keeps.sum()),
+                    "complete trials within the limit": len(limited) if name == "limited" else int(keeps.sum()),
                     "student": f"{student['encoder']}, {student['options']['encoder_depth']} stages",
                     "ms": round(latency[architecture(chosen["config_json"])], 2),
                     "mIoU, fresh seeds": round(100 * scores[name].mean(), 2),
                     "standard error": round(100 * scores[name].sem(), 2),
                 }
             )
-    print(pd.DataFrame(rows).to_markdown(index=False))
+    print("| " + " | ".join(rows[0]) + " |")
+    print("|---" * len(rows[0]) + "|")
+    for row in rows:
+        print("| " + " | ".join(map(str, row.values())) + " |")
 
 
 def search(options: argparse.Namespace, name: str, seed: int, changes: dict[str, Any]) -> SweepSpec:
