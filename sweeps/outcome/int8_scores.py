@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kdtrain.config import Machine
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, MissingError, StorageError
 from kdtrain.runtime.atomic_files import write_atomically
 from sweeps.outcome.student import TrainedStudent, local_copy
 from sweeps.spec.spec import SweepSpec
@@ -48,6 +48,9 @@ def measure_scores(
 
     Returns:
         As of `read_scores`.
+
+    Raises:
+        InputError: If the data are not there, or a disk is full or refuses.
     """
     from kdtrain.data import open_role
     from kdtrain.deploy.int8 import int8_miou
@@ -63,6 +66,8 @@ def measure_scores(
         place = local_copy(student.folder, scratch / key.replace("/", "-"))
         try:
             scores[key] = int8_miou(place, train, select, scale)
+        except (MissingError, StorageError):  # an outage, after which the next run measures it
+            raise
         except InputError as error:  # what onnxruntime cannot quantize ends no sweep that has trained it
             scores[key] = str(error)
     write_atomically(folder / FILE, json.dumps(scores).encode())

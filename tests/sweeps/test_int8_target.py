@@ -12,7 +12,7 @@ from kdtrain.config import Machine
 from kdtrain.data.streets import CLASSES
 from kdtrain.deploy import int8
 from kdtrain.deploy.speed import Cost
-from kdtrain.errors import InputError
+from kdtrain.errors import InputError, StorageError
 from kdtrain.models import Network, build_network
 from kdtrain.teacher import save_model
 from sweeps.launch.inline import run_inline
@@ -92,6 +92,19 @@ def test_damaged_scores_are_one_sentence(tmp_path, content):
     (tmp_path / FILE).write_text(content)
     with pytest.raises(InputError, match=r"int8.json is damaged; delete it"):
         read_scores(Store(tmp_path))
+
+
+def test_an_outage_is_not_kept_as_what_a_student_scores(sweep, monkeypatch, tmp_path):
+    spec, store, machine = sweep
+
+    def refuse(*given):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("kdtrain.deploy.int8.int8_miou", refuse)
+    students = chosen_students(store, tables_now(store))[:1]
+    with pytest.raises(StorageError):
+        measure_scores(Path("s"), store, spec, machine, students, tmp_path / "scratch")
+    assert read_scores(store) == {}
 
 
 def test_a_student_that_cannot_be_quantized_says_why(sweep, monkeypatch, tmp_path):
