@@ -52,14 +52,14 @@ def test_what_was_proposed_is_what_the_ledger_says_at_every_proposal(fake, tmp_p
     dropped, drivers = [], []
     proposed, made = new_trials.propose, driver.Driver.__init__
 
-    def propose(study, space, sampler, seed, tried, default, search, length):
+    def propose(study, space, sampler, seed, tried, default, search, *others):
         name, _, number = search.partition("/")
         whole = Proposals(space, drivers[-1].state.searches.proposed(name, int(number or 1)))
         assert list(tried.inside) == list(whole.inside)
         assert list(tried.inside.bounded(2, 3)) == list(whole.inside.bounded(2, 3))
         assert (tried.number, tried.configs) == (whole.number, whole.configs)
         dropped.append(len(whole.inside) - len(whole.inside.bounded(2, 3)))
-        return proposed(study, space, sampler, seed, tried, default, search, length)
+        return proposed(study, space, sampler, seed, tried, default, search, *others)
 
     def remember(self, *args, **options):
         drivers.append(self)
