@@ -92,8 +92,9 @@ def run_sweep(
     spec = spec if isinstance(spec, SweepSpec) else load_spec(spec)
     listening: AbstractContextManager[StopRequest] = stop_on_signals() if stop is None else nullcontext(stop)
     console = console or Printer()
-    with outlasting_output(console), listening as stop:
-        return _run(spec, open_store(sweep), machine or Machine(), console, stop, address, inline, rehearsal, command)
+    with outlasting_output(console), listening as stopped:
+        sweep, machine = open_store(sweep), machine or Machine()
+        return _run(spec, sweep, machine, console, stopped, address, inline, rehearsal, command)
 
 
 def _run(
@@ -146,8 +147,8 @@ def _run(
         if rehearsal and (tests or not as_it_was):
             there, where = present_teacher(spec, sweep), "a cluster" if address else ""
             rehearsed = rehearse_sweep(spec, machine, there, notice, place.rehearse, where, stop, tests, checked.config)
-            for line in rehearsed.lines:
-                notice(line)
+            for sentence in rehearsed.lines:
+                notice(sentence)
         teacher = prepare_teacher(spec, sweep, machine, place.fit)
         teacher_row = None
         if teacher is not None:

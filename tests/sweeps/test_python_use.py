@@ -1,21 +1,26 @@
 """The package as Python users see it: four names, and a sweep in a few lines."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
 from tiny_spec import TINY
 
 import sweeps
+import sweeps.run
 from analysis import read_tables
 from analysis.selection.select import best
 from kdtrain import InputError, Machine, TrainConfig
 from sweeps import SweepSpec, best_config, load_spec, run_sweep
 from sweeps.attempt.signals import Interrupted, StopRequest
+from sweeps.ledger.read_state import read_state
 from sweeps.outcome.tabulate import write_tables
+from sweeps.store.store import Store
 
 SPEC = {
     **TINY,
@@ -100,3 +105,20 @@ def test_names_are_listed_and_others_refused() -> None:
 def test_a_module_of_the_package_does_not_import_everything() -> None:
     code = "import sys, sweeps.spec.paths; sys.exit('sweeps.run' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_the_command_that_began_a_session_is_kept_whatever_the_rehearsal_says(
+    spec_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearse = sweeps.run.rehearse_sweep
+
+    def with_a_remark(*given: Any) -> Any:
+        rehearsed = rehearse(*given)
+        return dataclasses.replace(rehearsed, lines=[*rehearsed.lines, "a remark that isn't a command"])
+
+    monkeypatch.setattr("sweeps.run.rehearse_sweep", with_a_remark)
+    spec = load_spec(spec_file, {"budget.trials": 1, "confirm.top": 0})
+    run_sweep(spec, tmp_path / "D", Machine(device="cpu"), inline=True, command="kdsweep run spec.yaml --dir D")
+    state = read_state(Store(tmp_path / "D")).state
+    assert state.command is not None
+    assert state.command["line"] == "kdsweep run spec.yaml --dir D"
