@@ -65,6 +65,7 @@ def plan(
     from sweeps.machine_facts import machine_lines
     from sweeps.plan import plan as make_plan
     from sweeps.rehearsals import rehearse_plan
+    from sweeps.show.commands import next_command
     from sweeps.show.counter import class_counter
     from sweeps.store.store import Store
 
@@ -83,8 +84,9 @@ def plan(
     for line in (*machine_lines(spec, made, machine, place), *seeds):
         say(line)
 
+    run = next_command("run", spec_file, dir=folder or f"runs/{spec.name}", set=changes or ())
     if not rehearsal:
-        for line in hour_lines((), 1, cost, "--no-rehearsal takes no step"):
+        for line in (*hour_lines((), 1, cost, "--no-rehearsal takes no step"), f"run it with:\n  {run}"):
             say(line)
         return
     rehearsed = rehearse_plan(spec, machine, say, made.checked.config)
@@ -96,6 +98,7 @@ def plan(
     recorded = {} if begun is None else begun.pulls
     for line in lines_for_plan(spec, machine, teacher, made.checked.images["train"], recorded, say):
         say(line)
+    say(f"run it with:\n  {run}")
 
 
 def _seeds(spec: "SweepSpec", like: str) -> list[str]:

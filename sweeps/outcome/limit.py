@@ -20,7 +20,7 @@ def require_limit(limit: float, tables: Tables, sweep: object, name: str = "limi
     """
     limits = read_limits(tables)
     if limits is None:
-        raise InputError(f"{name}: the target of {sweep} has not several limits; leave it out")
+        raise InputError(f"{name}: the target of {sweep} gives no list of limits; leave it out")
     if limit not in limits.values:
         allowed = ", ".join(map(_shown, limits.values))
         raise InputError(f"{name}: must be one of the limits of target.{limits.figure}, {allowed}, got {_shown(limit)}")

@@ -35,15 +35,17 @@ def this_command() -> str:
     return _composed(words, arguments, list(_given(context, params, {param.name for param in params})))
 
 
-def next_command(words: str, *arguments: Path | str, **options: Path | str | bool) -> str:
+def next_command(words: str, *arguments: Path | str, **options: Path | str | bool | Sequence[str]) -> str:
     """Another command, with those options of the command that runs that it has too, such as `--data` and `--trust`.
 
     Args:
         words: The words that call it: `train`, `teacher fit`.
         arguments: Its arguments.
-        options: Further options of it by name; they go before those of the command that runs.
+        options: Further options of it by name, of several values each on its own; they go before those of the command
+            that runs.
     """
-    own = [word for name, value in options.items() for word in _option(f"--{name}", value)]
+    given = [(f"--{name}", each) for name, value in options.items() for each in _several(value)]
+    own = [word for name, value in given for word in _option(name, value)]
     context = get_current_context(silent=True)
     if context is None:
         return _composed(words.split(), [str(each) for each in arguments], own)

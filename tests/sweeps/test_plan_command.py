@@ -99,3 +99,12 @@ def test_a_run_says_what_the_cluster_answers(monkeypatch: pytest.MonkeyPatch) ->
     nodes = [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}, {"Alive": True, "Resources": {"CPU": 4.0}}]
     monkeypatch.setattr("ray.nodes", lambda: [*nodes, {"Alive": False, "Resources": {"CPU": 9.0}}])
     assert cluster_line() == "Ray answers: 2 nodes with 8 CPUs and 1 GPU"
+
+
+@pytest.mark.parametrize("rehearsal", [True, False])
+def test_a_plan_ends_with_the_command_that_runs_it(command: Command, rehearsal: bool) -> None:
+    words = ["--data", "a folder", "--set", "budget.trials=2", "--set", "notes=two words"]
+    code, out, _ = command("plan", "spec.yaml", *words, *([] if rehearsal else ["--no-rehearsal"]))
+    line = " kdsweep run spec.yaml --dir runs/tiny --set budget.trials=2 --set 'notes=two words' --data 'a folder'"
+    assert code == 0
+    assert out.splitlines()[-1].endswith(line)
