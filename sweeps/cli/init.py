@@ -185,11 +185,15 @@ def _gpus() -> int:
 
 
 def _weights_are_there() -> bool:
-    """Whether a folder of weights is given, or the hub answers."""
+    """Whether a folder of weights is given, or the hub answers; it says so if neither is the case."""
     if os.environ.get("KDSWEEP_WEIGHTS"):
         return True
     try:
         socket.create_connection(_HUB, timeout=2).close()
     except OSError:
+        console.print(
+            f"{_HUB[0]} does not answer, so encoders start from random weights; --pretrained takes ImageNet weights "
+            "all the same, from the hub or from the folder that KDSWEEP_WEIGHTS names"
+        )
         return False
     return True

@@ -36,6 +36,20 @@ def test_flags_give_a_spec_with_comments_and_the_next_command(tmp_path, monkeypa
     assert all("#" in line or before[before.index(line) - 1].startswith("#") for line in fields)
 
 
+def test_random_weights_are_said_where_the_hub_does_not_answer(tmp_path, monkeypatch, capsys):
+    def refuse(*given, **options):
+        raise TimeoutError
+
+    monkeypatch.delenv("KDSWEEP_WEIGHTS", raising=False)
+    monkeypatch.setattr("socket.create_connection", refuse)
+    fill(tmp_path / "mine", "images", "labels", colors)
+    file = tmp_path / "mine.yaml"
+    words = ("init", file, "--data", tmp_path / "mine", "--hours", 1, "--gpus", 0)
+    code, out, _ = called(monkeypatch, capsys, *words)
+    assert (code, load_spec(file).student.weights) == (0, "none")
+    assert "does not answer, so encoders start from random weights; --pretrained takes" in " ".join(out.split())
+
+
 @pytest.mark.parametrize(("make", "field"), [(as_parquet, "shards"), (as_tar, "shards"), (as_coco, "annotations")])
 def test_every_form_of_data_gives_a_spec(tmp_path, monkeypatch, capsys, make, field):
     for role, numbers in {"train": range(60), "val": range(60, 64)}.items():
