@@ -9,10 +9,10 @@ from kdtrain.errors import InputError
 from kdtrain.space import Choice, Domain
 from sweeps.driver.allocation import confirms, most_trials, searches
 from sweeps.driver.limits import steps_of
-from sweeps.driver.sampler import OURS, STUDENT, has_startup, make_sampler, propose, uses_priors
+from sweeps.driver.sampler import OURS, has_startup, make_sampler, propose, uses_priors
 from sweeps.driver.scheduler import make_scheduler
 from sweeps.ledger.search_name import search_name
-from sweeps.spec.paths import size
+from sweeps.spec.paths import STUDENT, size
 from sweeps.spec.pulls import PULL, WEIGHT
 from sweeps.spec.schedulers import NoScheduler
 from sweeps.spec.settings import Sampler

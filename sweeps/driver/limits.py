@@ -9,11 +9,11 @@ from kdtrain.deploy.speed import Cost
 from kdtrain.errors import InputError
 from kdtrain.models import Network
 from kdtrain.space import Choice, Scalar
-from sweeps.driver.sampler import STUDENT
 from sweeps.ledger.events import Event
 from sweeps.ledger.state import SweepState
 from sweeps.ledger.sweep_events import StudentMeasured
 from sweeps.ledger.trial_record import TrialRecord
+from sweeps.spec.paths import STUDENT
 from sweeps.spec.spec import SweepSpec
 from sweeps.spec.study import Study
 from sweeps.spec.target import Target

@@ -24,12 +24,10 @@ from sweeps.driver.samplers.grid import GridSampler
 from sweeps.driver.samplers.prior import PriorSampler
 from sweeps.driver.samplers.sobol import SobolSampler
 from sweeps.driver.searched import Search, SearchedTrial
-from sweeps.spec.paths import Space, config_at, drawn, size
+from sweeps.spec.paths import STUDENT, Space, config_at, drawn, size
 from sweeps.spec.settings import Sampler
 
 Allows = Callable[[Mapping[str, Scalar]], bool]
-STUDENT = "student."
-"""What the paths of a student's fields begin with."""
 _REDRAWS = 10
 _STUDENTS = 1000
 """Students that are drawn at most for one that is allowed."""

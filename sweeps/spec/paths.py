@@ -10,6 +10,8 @@ from kdtrain.explain import did_you_mean
 from kdtrain.space import Choice, Domain, Range, Scalar
 
 Space = Mapping[str, Domain]
+STUDENT = "student."
+"""What the paths of a student's fields begin with."""
 _OPTIONS = ["student", "options"]
 """The part of a config that may have further keys: the options of an architecture."""
 
