@@ -14,10 +14,11 @@ from sweeps.cli.exported_file import (
     Output,
     Size,
     check_out,
+    inside_from,
     some_images,
     write_exported,
 )
-from sweeps.cli.options import Data, Student, Trust, console, from_options, machine_of, path
+from sweeps.cli.options import Data, Student, Trust, console, machine_of, path
 from sweeps.cli.output import Force
 
 if TYPE_CHECKING:
@@ -56,12 +57,10 @@ def export_to_onnx(
     Example: [bold]kdsweep export onnx runs/student --size 360 480 --images photos --out student.onnx[/]
     """
     require("export", "export onnx")
-    from kdtrain.deploy.deployed import Inside
     from kdtrain.deploy.int8 import miou
     from kdtrain.deploy.onnx_file import export_onnx, run_onnx
 
-    content = {"height": size[0], "width": size[1], "dynamic": dynamic, "normalize": normalize, "output": output}
-    inside = from_options(Inside, content)
+    inside = inside_from(size, output, normalize, dynamic)
     if int8 and (not images or not normalize):
         raise InputError("--int8: needs --images to calibrate on, and normalization inside (without --no-normalize)")
     select = None if spec_file is None else _select(spec_file, data, inside)

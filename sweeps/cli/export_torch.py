@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sweeps.cli.exported_file import Compared, Dynamic, Normalize, Output, Size, check_out, write_exported
-from sweeps.cli.options import Student, Trust, from_options, path
+from sweeps.cli.exported_file import Compared, Dynamic, Normalize, Output, Size, check_out, inside_from, write_exported
+from sweeps.cli.options import Student, Trust, path
 from sweeps.cli.output import Force
 
 
@@ -27,10 +27,8 @@ def export_to_torch(
 
     Example: [bold]kdsweep export torch runs/student --size 360 480 --images photos --out student.pt2[/]
     """
-    from kdtrain.deploy.deployed import Inside
     from kdtrain.deploy.torch_file import export_torch, run_torch
 
-    content = {"height": size[0], "width": size[1], "dynamic": dynamic, "normalize": normalize, "output": output}
-    inside = from_options(Inside, content)
+    inside = inside_from(size, output, normalize, dynamic)
     check_out(out, ".pt2", force)
     write_exported(student, inside, out, images, export_torch, run_torch)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdtrain.errors import InputError, refused
-from sweeps.cli.options import console, path
+from sweeps.cli.options import console, from_options, path
 from sweeps.cli.output import check_absent, write_output
 
 if TYPE_CHECKING:
@@ -38,6 +38,18 @@ Compared = Annotated[
 ]
 _COMPARED = 8
 """Images that the file is compared with torch on, at most."""
+
+
+def inside_from(size: tuple[int, int], output: str, normalize: bool, dynamic: bool) -> "Inside":
+    """What the file computes besides the network, as the options say.
+
+    Raises:
+        InputError: If the value of an option is wrong.
+    """
+    from kdtrain.deploy.deployed import Inside
+
+    content = {"height": size[0], "width": size[1], "dynamic": dynamic, "normalize": normalize, "output": output}
+    return from_options(Inside, content)
 
 
 def check_out(out: Path, suffix: str, force: bool) -> None:
