@@ -15,7 +15,6 @@ OURS = {"kd": 1, "cwd": 2}
 def package(tmp_path, monkeypatch):
     """Write modules into a folder on the path, and offer entry points of the group `kdsweep.losses`."""
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    before = set(sys.modules)
 
     def write(offers="", distribution="other_people", **modules):
         for name, text in modules.items():
@@ -29,9 +28,6 @@ def package(tmp_path, monkeypatch):
 
     yield write
     foreign._offers.cache_clear()
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
-            del sys.modules[name]
 
 
 def test_a_reference_is_imported_and_its_module_is_noted(package):

@@ -1,7 +1,6 @@
 """Which third-party code is imported because a file names it."""
 
 import json
-import sys
 
 import pytest
 
@@ -19,8 +18,7 @@ CARD = {"classes": ["a", "b"], "trained_on": "x", "weights_sha256": "0", "params
 def module(tmp_path, monkeypatch):
     (tmp_path / "stranger.py").write_text("from pathlib import Path\nPath(__file__ + '.ran').touch()\nVALUE = 7\n")
     monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path / "stranger.py.ran"
-    sys.modules.pop("stranger", None)
+    return tmp_path / "stranger.py.ran"
 
 
 def test_a_program_that_calls_us_trusts_what_it_hands_in(module):

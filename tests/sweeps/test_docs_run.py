@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -94,7 +93,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, fake: ModuleType) -> Path:
 
 
 @pytest.fixture
-def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, a copy of that folder."""
 
     def press_ctrl_c(server: Server) -> None:
@@ -106,11 +105,7 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.chdir(copy)
     monkeypatch.syspath_prepend(copy)
     monkeypatch.setenv("KDSWEEP_CACHE", str(copy / "cache"))
-    before = set(sys.modules)
-    yield copy
-    for name in set(sys.modules) - before:
-        if (file := getattr(sys.modules[name], "__file__", None)) and Path(file).is_relative_to(copy):
-            del sys.modules[name]
+    return copy
 
 
 def prepare(page: str, folder: Path) -> None:

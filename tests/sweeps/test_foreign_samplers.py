@@ -1,7 +1,5 @@
 """Third-party samplers, and the checks that all samplers pass."""
 
-import sys
-
 import pytest
 
 from kdtrain.errors import InputError
@@ -73,8 +71,6 @@ nothing = 7
 def _their_module(tmp_path, monkeypatch):
     (tmp_path / "their_samplers.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("their_samplers", None)
 
 
 @pytest.mark.parametrize("name", [*OURS, "their_samplers:Draw"])

@@ -1,6 +1,5 @@
 """Proposals that make no valid config: recorded, drawn anew, charged nothing; and whole numbers for whole fields."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -172,7 +171,6 @@ def test_a_study_without_a_valid_config_ends_and_the_others_go_on(fake, tmp_path
 def test_a_foreign_validator_may_raise_anything(fake, tmp_path, monkeypatch, error):
     (tmp_path / "their_moods.py").write_text(FOREIGN.format(error=error))
     monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("their_moods", None)
     terms = [{"loss": "cross_entropy"}, {"loss": "their_moods:Moody"}]
     study = {"name": "mine", "terms": terms, "space": {"terms.moody.depth": {"low": 1, "high": 3}}}
     spec = fake.make_spec(studies=["none", study], budget={"trials": 12}, confirm={"top": 0})
@@ -224,7 +222,6 @@ class Stuck:
 def test_a_sampler_that_repeats_itself_does_not_end_a_large_space(fake, tmp_path, monkeypatch, high):
     (tmp_path / "stuck_sampler.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("stuck_sampler", None)
     space = {"views": {"low": 1, "high": high}}
     sampler = {"name": "stuck_sampler:Stuck"}
     spec = fake.make_spec(studies=["none"], space=space, budget={"trials": 30}, confirm={"top": 0}, sampler=sampler)
@@ -237,7 +234,6 @@ def test_a_sampler_that_repeats_itself_does_not_end_a_large_space(fake, tmp_path
 def test_a_continuous_space_does_not_end_with_its_sampler(fake, tmp_path, monkeypatch):
     (tmp_path / "stuck_sampler.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("stuck_sampler", None)
     sampler = {"name": "stuck_sampler:Stuck"}
     spec = fake.make_spec(studies=["none"], budget={"trials": 20}, confirm={"top": 0}, sampler=sampler)
     state = fake.run(spec, tmp_path / "sweep")
@@ -327,7 +323,6 @@ class Numpy:
 def test_a_sampler_that_leaves_the_space_now_and_then_does_not_end_the_sweep(fake, tmp_path, monkeypatch):
     (tmp_path / "numpy_sampler.py").write_text(NUMPY)
     monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("numpy_sampler", None)
     sampler = {"name": "numpy_sampler:Numpy"}
     spec = fake.make_spec(studies=["none"], budget={"trials": 6}, confirm={"top": 0}, sampler=sampler)
     state = fake.run(spec, tmp_path / "sweep")

@@ -50,8 +50,7 @@ def world(tmp_path, monkeypatch, capsys):
     Image.fromarray(flag(20, 30)[0]).save(tmp_path / "photos" / "a.png")
     Image.fromarray(flag(33, 47)[0]).save(tmp_path / "photos" / "deep" / "b.bmp")
 
-    yield lambda *words: called(monkeypatch, capsys, "predict", "trained", *words, "--trust", "--device", "cpu")
-    sys.modules.pop("net_of_mine", None)
+    return lambda *words: called(monkeypatch, capsys, "predict", "trained", *words, "--trust", "--device", "cpu")
 
 
 @pytest.mark.parametrize("how", [(), ("--window", 8, 9), ("--window", 64, 64), ("--window", 5, 40, "--overlap", 0)])

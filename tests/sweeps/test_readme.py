@@ -1,7 +1,5 @@
 """The modules and specs that README.md, docs/extending.md and docs/data.md show work as they stand there."""
 
-import sys
-
 import pytest
 import yaml
 from doc_pages import BLOCKS
@@ -17,13 +15,9 @@ def block(language, start):
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
     """The modules of the pages can be imported."""
-    shown = [block for block in BLOCKS if block.module]
-    for each in shown:
+    for each in (block for block in BLOCKS if block.module):
         (tmp_path / each.module).write_text(each.text)
     monkeypatch.syspath_prepend(tmp_path)
-    yield
-    for each in shown:
-        sys.modules.pop(each.module.removesuffix(".py"), None)
 
 
 @pytest.mark.usefixtures("modules")
