@@ -60,7 +60,7 @@ def build_library(network: Network, num_classes: int, weights: str, weights_fold
             encoder_weights=from_library,
             in_channels=3,
             classes=num_classes,
-            **network.options,
+            **fitting_options(network, architecture),
         )
     except OSError as error:
         name = network.encoder.removeprefix("tu-")
@@ -133,6 +133,20 @@ def _check_options(network: Network, architecture: type[nn.Module]) -> None:
             )
 
 
+def fitting_options(network: Network, architecture: type[nn.Module]) -> dict[str, Any]:
+    """The options of a network, with a decoder as deep as its encoder.
+
+    Where the decoder has a width for each of its blocks (`decoder_channels` of Unet, Unet++ and MAnet), an encoder of
+    fewer stages has the last ones, so that a width belongs to a resolution, whatever the depth (inferred).
+    """
+    options = dict(network.options)
+    defaults = {name: parameter.default for name, parameter in inspect.signature(architecture).parameters.items()}
+    depth, widths = (options.get(name, defaults.get(name)) for name in ("encoder_depth", "decoder_channels"))
+    if isinstance(depth, int) and isinstance(widths, list | tuple) and 0 < depth < len(widths):
+        options["decoder_channels"] = widths[-depth:]
+    return options
+
+
 def likely_encoder(network: Network, tensors: Mapping[str, Tensor], num_classes: int) -> str:
     """The end of a sentence: the encoder of the same family whose weights some tensors are; empty if there is none."""
     architecture = ARCHITECTURES.get(network.arch)
@@ -142,7 +156,8 @@ def likely_encoder(network: Network, tensors: Mapping[str, Tensor], num_classes:
     for encoder in (network.encoder, *_family(network.encoder)):
         try:
             with torch.device("meta"):  # without numbers, and so in milliseconds
-                net = architecture(encoder_name=encoder, encoder_weights=None, classes=num_classes, **network.options)
+                options = fitting_options(network, architecture)
+                net = architecture(encoder_name=encoder, encoder_weights=None, classes=num_classes, **options)
         except Exception:  # not every encoder takes the options
             continue
         shapes = {name: tuple(value.shape) for name, value in net.state_dict().items() if not name.endswith(COUNTER)}

@@ -262,6 +262,20 @@ def test_options_that_the_library_hands_on_to_its_encoders_are_taken():
     assert layer_channels(network, (), (64, 96))["logits"] == (CLASSES, 8, 12)
 
 
+@pytest.mark.parametrize("arch", ["Unet", "UnetPlusPlus", "MAnet"])
+@pytest.mark.parametrize(
+    ("given", "widths"), [({}, (64, 32, 16)), ({"decoder_channels": [9, 8, 32, 16, 8]}, (32, 16, 8))]
+)
+def test_a_decoder_is_as_deep_as_its_encoder(arch, given, widths):
+    whole, cut = (
+        Network(arch=arch, encoder="resnet18", options={"encoder_depth": 3, **options})
+        for options in ({"decoder_channels": list(widths)}, given)
+    )
+    assert {n: v.shape for n, v in weights_of(whole).items()} == {n: v.shape for n, v in weights_of(cut).items()}
+    with pytest.raises(InputError, match="decoder_channels"):
+        build_network(Network(arch=arch, encoder="resnet18", options={"decoder_channels": [16, 8]}), CLASSES)
+
+
 def test_a_network_of_ones_own_lies_in_the_working_directory(tmp_path, monkeypatch):
     (tmp_path / "networks_of_mine.py").write_text(
         "from torch import nn\ndef small(num_classes):\n    return nn.Conv2d(3, num_classes, 1)\n"
