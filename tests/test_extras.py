@@ -75,7 +75,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(monkeypatch)
     with pytest.raises(
         MissingExtraError, match=r"^a query needs the package duckdb, which is not .*kdsweep\[query\]'$"
     ):
-        query("nowhere", "select 1")
+        query("nowhere", "select 1").__enter__()
 
 
 def test_all_but_pages_imports_without_the_extras():

@@ -1,7 +1,8 @@
-"""The file of one table: Parquet whose pages carry checksums, whose footer is sealed, and which names its source.
+"""The file of one table: Parquet whose pages carry checksums, which is sealed, and which names its source.
 
-Parquet has checksums for its pages only. The footer, which holds schema, sizes and statistics, is sealed here: its
-SHA-256 stands right before it, where readers of Parquet do not look.
+Parquet has checksums for its pages only, and not every reader verifies them. Two seals stand right before the footer,
+where readers of Parquet do not look: the SHA-256 of all pages, for a reader that takes the file as a whole, and that of
+the footer, which holds schema, sizes and statistics.
 """
 
 import hashlib
@@ -13,12 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _SOURCE = b"kdsweep.source"
-_MARK = b"KDSWEEP1"
-_SEAL_LENGTH = len(_MARK) + hashlib.sha256().digest_size
+_PAGES, _FOOTER = b"KDPAGES1", b"KDSWEEP1"
+"""How the seals begin, in this order; the seal of the pages was added later."""
+_SEAL_LENGTH = len(_FOOTER) + hashlib.sha256().digest_size
 _END = 8
 """Bytes behind the footer: its length, and `PAR1`."""
 _ROWS = 2**20
 """Rows of a row group."""
+_CHUNK = 2**22
+"""Bytes of a file that are read at once."""
 
 
 def to_bytes(table: pa.Table, source: str | None = None) -> bytes:
@@ -48,8 +52,8 @@ def parts_to_bytes(schema: pa.Schema, parts: Iterable[pa.Table], source: str | N
             writer.write_table(group, _ROWS)
     content = file.getvalue()
     start = len(content) - _END - int.from_bytes(content[-_END:-4], "little")
-    footer = content[start:]
-    return content[:start] + _MARK + hashlib.sha256(footer).digest() + footer
+    pages, footer = content[:start], content[start:]
+    return pages + _PAGES + hashlib.sha256(pages).digest() + _FOOTER + hashlib.sha256(footer).digest() + footer
 
 
 def _row_groups(schema: pa.Schema, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -83,17 +87,59 @@ def check_footer(file: Any) -> None:
     Raises:
         ValueError: If it is not.
     """
+    _pages_seal(file)
+
+
+def checked_content(file: Any) -> Iterator[bytes]:
+    """The content of the file of a table in pieces; an error, at the latest at their end, if a byte is wrong.
+
+    Args:
+        file: An open file of pyarrow. In that of an earlier version, which has no seal of its pages, the checksum of
+            each page is verified.
+
+    Raises:
+        ValueError: If the content is not the one that was written.
+        pa.ArrowException: If it is no Parquet.
+        OSError: If it cannot be read.
+    """
+    size, seal = file.size(), _pages_seal(file)
+    if seal is None:
+        stored = pq.ParquetFile(file, page_checksum_verification=True)
+        for group in range(stored.num_row_groups):
+            stored.read_row_group(group)
+    end, digest = (0, None) if seal is None else seal
+    actual = hashlib.sha256()
+    for at in range(0, size, _CHUNK):
+        chunk = file.read_at(min(_CHUNK, size - at), at)
+        actual.update(chunk[: max(0, end - at)])
+        yield chunk
+    if digest not in (None, actual.digest()):
+        raise ValueError("its content does not match its checksum")
+
+
+def _pages_seal(file: Any) -> tuple[int, bytes] | None:
+    """Where the pages of a file end, and their SHA-256; none in the file of an earlier version.
+
+    Raises:
+        ValueError: If the footer is not the one that was written.
+    """
     size = file.size()
     if size < _END + 4:
         raise ValueError(f"it has {size} bytes")
     length = int.from_bytes(file.read_at(4, size - _END), "little")
     start = size - _END - length
     if start - _SEAL_LENGTH < 0:
-        return  # too short for a seal: a file of an earlier version, or one that pyarrow refuses
-    tail = file.read_at(size - start + _SEAL_LENGTH, start - _SEAL_LENGTH)
-    seal, footer = tail[:_SEAL_LENGTH], tail[_SEAL_LENGTH:]
-    if seal.startswith(_MARK) and seal[len(_MARK) :] != hashlib.sha256(footer).digest():
+        return None  # too short for a seal: a file of an earlier version, or one that pyarrow refuses
+    begin = max(0, start - 2 * _SEAL_LENGTH)
+    tail = file.read_at(size - begin, begin)
+    seals, footer = tail[: start - begin], tail[start - begin :]
+    seal = seals[-_SEAL_LENGTH:]
+    if not seal.startswith(_FOOTER):
+        return None
+    if seal[len(_FOOTER) :] != hashlib.sha256(footer).digest():
         raise ValueError("its footer does not match its checksum")
+    before = seals[:-_SEAL_LENGTH]
+    return (begin, before[len(_PAGES) :]) if before.startswith(_PAGES) else None
 
 
 def source_of(file: Any) -> str | None:

@@ -1,5 +1,6 @@
 """The command `kdsweep query`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,21 +17,28 @@ def query(
 
     Example: [bold]kdsweep query runs/camvid "select study, max(score) from trials group by study"[/]
     """
-    from analysis.tables.query import query as ask
-    from sweeps.show.query_answer import as_csv, as_table
     from sweeps.store.generations import LEDGER
     from sweeps.store.store import Store
 
     store = Store(sweep)
     if store.exists("tables/trials.parquet") or not store.names(LEDGER):
-        answer = ask(sweep, sql)
+        _answer(sweep, sql, csv)
         say_if_stale(sweep)
     else:
         from sweeps.outcome.results import scratch_results
 
         with scratch_results(store) as folder:
-            answer = ask(folder, sql)
-    if csv:
-        console.write(as_csv(answer))
-    else:
-        console.print(as_table(answer))
+            _answer(folder, sql, csv)
+
+
+def _answer(tables: str | Path, sql: str, csv: bool) -> None:
+    """Print what the tables below a folder answer."""
+    from analysis.tables.query import query as ask
+    from sweeps.show.query_answer import as_csv, as_table
+
+    with ask(tables, sql) as answer:
+        if csv:
+            for piece in as_csv(answer):
+                console.write(piece)
+        else:
+            console.print(as_table(answer))

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from analysis.tables.files import SCHEMAS, with_assumed, write_table
+from analysis.tables.query import query
 
 CAMVID = {
     "Sky": "#808080",
@@ -336,3 +337,9 @@ def write_pictures(folder, palette):
         index.append({"image_id": image_id, "files": files})
     labels = [{"class": name, "color": color} for name, color in CAMVID.items()]
     (folder / "index.json").write_text(json.dumps({"images": index, "labels": labels}))
+
+
+def rows_of(folder, sql):
+    """The rows of the answer to a query."""
+    with query(folder, sql) as answer:
+        return [dict(zip(answer.columns, row, strict=True)) for rows in answer.batches() for row in rows]

@@ -3,12 +3,12 @@
 import io
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from analysis.formats import duration, latency, spreadsheet_text
 from analysis.report.paper.tables import Sheet, comma_separated
 from analysis.selection.latency import latency_of
+from analysis.tables.query import query
 from sweeps.show.query_answer import as_csv
 
 
@@ -24,12 +24,17 @@ def test_other_texts_and_numbers_stay(text):
     assert spreadsheet_text(text) == text
 
 
-def test_answers_of_queries_hold_no_formula():
-    answer = pa.table({"=name": ["=cmd", None, "-1.5", "plain"], "n": [-1, 2, 3, 4], "l": [["=x"], [], ["y"], None]})
-    frame = pd.read_csv(io.StringIO(as_csv(answer)), dtype=str, keep_default_na=False)
-    assert list(frame.columns) == ["'=name", "n", "l"]
-    assert frame["'=name"].tolist() == ["'=cmd", "", "-1.5", "plain"]
+def test_answers_of_queries_hold_no_formula(sweep, tmp_path):
+    rows = """from (values ('=cmd', -1, ['=x'], true), (null, 2, [], false), ('-1.5', 3, ['y'], null),
+        ('pl"ain,', 4, null, null)) v("=name", n, l, b)"""
+    with query(sweep.write(tmp_path), rows) as answer:
+        text = "".join(as_csv(answer))
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    assert list(frame.columns) == ["'=name", "n", "l", "b"]
+    assert frame["'=name"].tolist() == ["'=cmd", "", "-1.5", 'pl"ain,']
     assert frame["n"].tolist() == ["-1", "2", "3", "4"]
+    assert frame["l"].tolist() == ["['=x']", "[]", "['y']", ""]
+    assert frame["b"].tolist() == ["true", "false", "", ""]
 
 
 def test_tables_for_a_paper_hold_no_formula():

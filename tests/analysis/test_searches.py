@@ -12,8 +12,8 @@ from analysis.selection.evidence import races
 from analysis.selection.finalists import finalists, trials_of
 from analysis.selection.searches import searches
 from analysis.tables.files import read_tables
-from analysis.tables.query import query
 from analysis.tables.schemas import ASSUMED
+from tests.analysis.conftest import rows_of
 
 SEEDS = (8, 9, 10, 11)
 
@@ -149,7 +149,7 @@ def test_tables_that_were_written_before_hold_one_search_for_each_study(sweep, t
     tables = read_tables(sweep.write(tmp_path, lacking=ASSUMED))
     assert set(tables["trials"]["search"]) == {1}
     assert set(tables["studies"]["repeats"]) == {1}
-    answer = query(tmp_path, "select distinct search, repeats from trials join studies using (study)").to_pylist()
+    answer = rows_of(tmp_path, "select distinct search, repeats from trials join studies using (study)")
     assert answer == [{"search": 1, "repeats": 1}]
 
 

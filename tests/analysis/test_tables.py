@@ -11,9 +11,9 @@ from pyarrow import fs
 from analysis import AnalysisError, read_tables
 from analysis.tables import parquet
 from analysis.tables.files import arrow_table, empty_tables, write_table
-from analysis.tables.query import query
 from analysis.tables.schemas import LATER, SCHEMAS
 from analysis.tables.states import ALLOWED
+from tests.analysis.conftest import rows_of
 
 CONFUSION = {"eval_id": "e", "image_id": "i", "group_id": "g", "gt": 0, "pred": 1, "n": 12}
 
@@ -147,7 +147,7 @@ def test_earlier_words_for_phase_and_role_read_as_those_of_today(earlier):
 
 def test_a_query_sees_the_words_of_today(earlier):
     sql = "select (select count(*) from trials where phase = 'final') f, (select min(miou) from evaluations where role"
-    assert query(earlier, f"{sql} = 'test') m").to_pylist() == [{"f": 1, "m": 0.4}]
+    assert rows_of(earlier, f"{sql} = 'test') m") == [{"f": 1, "m": 0.4}]
 
 
 def test_rows_with_earlier_words_are_written_with_those_of_today(sweep):

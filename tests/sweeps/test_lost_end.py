@@ -5,7 +5,6 @@ import shutil
 import pytest
 from called_command import called
 
-from analysis.tables.query import query
 from kdtrain.errors import InputError
 from sweeps.ledger import ledger as ledger_module
 from sweeps.ledger.extent import HEAD
@@ -15,6 +14,7 @@ from sweeps.outcome.loaded import load_state
 from sweeps.outcome.stale import stale_tables
 from sweeps.outcome.tabulate import write_tables
 from sweeps.store.store import Store
+from tests.analysis.conftest import rows_of
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_a_query_of_tables_that_are_behind_says_so(sweep, records, command, fake
     assert "n" in out
     assert f"note: the tables were made from {records} of the {now} records" in err
     assert f"`kdsweep tables {sweep}` makes them anew" in err
-    assert query(sweep, "select count(*) n from trials").num_rows == 1
+    assert rows_of(sweep, "select count(*) n from trials")[0]["n"] > 0
     write_tables(sweep)
     assert command("query", sweep, "select 1")[2] == ""
 

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import analysis
@@ -17,6 +15,7 @@ from sweeps.cli import ablate
 from sweeps.cli.app import COMMANDS
 from sweeps.designs import DESIGNS
 from sweeps.outcome.stale import mark_results
+from sweeps.outcome.tabulate import write_tables
 
 OLD_SWEEPS = Path(__file__).with_name("old_sweeps")
 LARGE = ("torch", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "duckdb", "optuna", "ray", "PIL")
@@ -42,14 +41,15 @@ def test_help_and_wrong_options_load_no_large_package(last):
     assert ran.stdout.count("Usage") == (len(calls) if last == "--help" else 0)
 
 
-def test_a_query_loads_no_torch(tmp_path):
-    tables = tmp_path / "tables"
-    tables.mkdir()
-    pq.write_table(pa.table({"trial_id": ["a", "b"]}), tables / "trials.parquet")
-    call = CALL.format(calls=[["query", str(tmp_path), "select count(*) as n from trials"]], large=(*LARGE[:3], "ray"))
+@pytest.mark.parametrize("options", [[], ["--csv"]])
+def test_a_query_loads_neither_torch_nor_pandas(fake, tmp_path, options):
+    fake.run(fake.make_spec(studies=["none"], budget={"trials": 2}, confirm={"top": 1, "seeds": 1}), tmp_path)
+    write_tables(tmp_path)
+    sql = "select phase, count(*) n, max(started_at) from trials group by phase order by phase"
+    call = CALL.format(calls=[["query", str(tmp_path), sql, *options]], large=(*LARGE, "pyarrow.dataset"))
     ran = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
-    assert "2" in ran.stdout
-    assert ran.stderr.splitlines()[-1] == "['numpy']"
+    assert re.search(r"search\W+2\W+20\d\d-", ran.stdout)
+    assert ran.stderr.splitlines() == ["['numpy', 'pyarrow', 'duckdb']"]
 
 
 @pytest.mark.parametrize("call", [["methods"], ["methods", "cskd"], ["methods", "holistic"]])
