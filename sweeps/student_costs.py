@@ -7,6 +7,7 @@ from analysis.extras import require
 from kdtrain.config import Machine
 from kdtrain.deploy.speed import Cost, Setting
 from kdtrain.models import Network
+from kdtrain.models.scaling import scaled_size
 from sweeps.driver.driver import Driver
 from sweeps.driver.limits import students_of
 from sweeps.spec.spec import SweepSpec
@@ -38,7 +39,7 @@ def cost_here(spec: SweepSpec, student: Network, classes: int, size: tuple[int, 
     from kdtrain.deploy.measure import cost_of
 
     scale = spec.config_for(spec.studies[0]).eval_scale
-    height, width = (max(1, round(side * scale)) for side in size)
+    height, width = scaled_size(size, scale)
     setting = spec.target.setting((height, width)) if spec.target else None
     images = _calibration(spec, machine, setting) if setting is not None and setting.int8 else ()
     return cost_of(student, classes, (height, width), setting, images)

@@ -188,11 +188,12 @@ class ConfigView:
 
     @property
     def student_title(self) -> str:
-        """The network in words: architecture and encoder, and its options."""
+        """The network in words: architecture and encoder, its options, and its scale where it has one."""
         options = self.student.get("options")
         names = [str(self.student[key]) for key in ("arch", "encoder") if self.student.get(key)]
         given = [f"{name}={value}" for name, value in options.items()] if isinstance(options, Mapping) else []
-        return " ".join([*names, *given])
+        scale = [f"scale={self.student['scale']}"] if "scale" in self.student else []
+        return " ".join([*names, *given, *scale])
 
 
 def read_config(config_json: str) -> ConfigView:

@@ -1,5 +1,6 @@
 """A trained network with what surrounds it, as one module of tensors that other runtimes take."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -14,7 +15,8 @@ from kdtrain.errors import InputError
 from kdtrain.models import TappedNetwork
 from kdtrain.models.mapped import MappedNetwork
 from kdtrain.models.outputs import LOGITS, maps_of
-from kdtrain.models.padding import Size, cut_back, padded
+from kdtrain.models.padding import Size, cut_back, padded, rounded_up
+from kdtrain.models.scaling import ratio_of, resized, scaled_size
 
 Output = Literal["classes", "logits", "raw"]
 _MOST_SIDE = 8192
@@ -47,8 +49,8 @@ class Inside(Strict):
 class Deployed(nn.Module):
     """From images `(N, 3, H, W)`, float32, to what `Inside.output` says.
 
-    It computes what the network gives at evaluation: images are padded as the network needs it, logits are cut back
-    and, but for `raw`, resized bilinearly with aligned corners.
+    It computes what the network gives at evaluation: images are resized by the scale of the network and padded as it
+    needs it, logits are cut back and, but for `raw`, resized bilinearly with aligned corners.
 
     Args:
         network: In evaluation mode; a pass has shown to which size images of this one are padded.
@@ -61,6 +63,8 @@ class Deployed(nn.Module):
     def __init__(self, network: TappedNetwork, inside: Inside) -> None:
         super().__init__()
         self.net, self.inside = network.net, inside
+        self.scale = ratio_of(network.scale)
+        self.seen = scaled_size(inside.size, network.scale)
         self.padded_to = network.padded_size(inside.size)
         self.register_buffer("mean", network.mean.clone(), persistent=False)
         self.register_buffer("std", network.std.clone(), persistent=False)
@@ -72,16 +76,25 @@ class Deployed(nn.Module):
 
     def logits(self, images: Tensor) -> Tensor:
         """The logits for images: in their size, or as the network gives them."""
-        inputs = (images - self.mean) / self.std if self.inside.normalize else images
+        size = (images.shape[-2], images.shape[-1])
+        inputs = images if self.scale == 1 else resized(images, self._seen_of(size))
+        if self.inside.normalize:
+            inputs = (inputs - self.mean) / self.std
         if not self.inside.dynamic:
             inputs = padded(inputs, self.padded_to)
         logits = maps_of(self.net(inputs), "the network")[LOGITS]
-        if not self.inside.dynamic and self.padded_to != self.inside.size:
-            logits = cut_back(logits, self.inside.size, self.padded_to)
+        if not self.inside.dynamic and self.padded_to != self.seen:
+            logits = cut_back(logits, self.seen, self.padded_to)
         if self.inside.output == "raw":
             return logits
-        size = (images.shape[-2], images.shape[-1])
         return functional.interpolate(logits, size=size, mode="bilinear", align_corners=True)
+
+    def _seen_of(self, size: Size) -> Size:
+        """The size to which images are resized; dynamic sides are multiples at which this is exact."""
+        if not self.inside.dynamic:
+            return self.seen
+        height, width = (side * self.scale.numerator // self.scale.denominator for side in size)
+        return height, width
 
 
 def ready(network: TappedNetwork, inside: Inside) -> tuple[Deployed, Tensor]:
@@ -92,7 +105,7 @@ def ready(network: TappedNetwork, inside: Inside) -> tuple[Deployed, Tensor]:
         inside: What the module computes besides.
 
     Raises:
-        InputError: If images of a dynamic size would have to be padded.
+        InputError: If images of a dynamic size would have to be padded, or their resized sides would not be whole.
     """
     if isinstance(network, MappedNetwork):
         raise InputError("a network whose classes are mapped to those of other data can teach, but not be exported")
@@ -100,13 +113,28 @@ def ready(network: TappedNetwork, inside: Inside) -> tuple[Deployed, Tensor]:
     with torch.inference_mode():
         network.logits(example)
     module = Deployed(network, inside).eval()
-    if inside.dynamic and module.padded_to != inside.size:
-        height, width = module.padded_to
+    if not inside.dynamic:
+        return module, example
+    _check_dynamic(network, module)
+    least = 2 * multiple_of(network)  # torch takes a side of one multiple for one that never changes
+    larger = inside.model_copy(update={"height": max(inside.height, least), "width": max(inside.width, least)})
+    return module, noise(larger)
+
+
+def _check_dynamic(network: TappedNetwork, module: Deployed) -> None:
+    """Raise InputError if images of the size of the example would have to be padded, or resized to broken sides."""
+    step, size = multiple_of(network), module.inside.size
+    if step > _MOST_SIDE:
+        raise InputError(
+            f"--dynamic: images whose sides a scale of {network.scale:g} makes whole multiples of {network.divisor} "
+            f"are larger than {_MOST_SIDE} pixels; leave --dynamic out"
+        )
+    if module.padded_to != module.seen or any(side % step for side in size):
+        height, width = (rounded_up(math.ceil(side / module.scale), step) for side in module.padded_to)
         raise InputError(
             f"--dynamic: height and width must be multiples that this network takes without padding, such as {height} "
-            f"{width}, got {inside.height} {inside.width}"
+            f"{width}, got {size[0]} {size[1]}"
         )
-    return module, example
 
 
 def shapes(network: TappedNetwork, inside: Inside) -> dict[str, dict[int, Any]]:
@@ -147,5 +175,6 @@ def noise(inside: Inside) -> Tensor:
 
 
 def multiple_of(network: TappedNetwork) -> int:
-    """Images whose sides are multiples of this need no padding."""
-    return network.divisor
+    """Images whose sides are multiples of this need no padding, and have whole sides once they are resized."""
+    ratio = ratio_of(network.scale)
+    return ratio.denominator * network.divisor // math.gcd(ratio.numerator, ratio.denominator * network.divisor)

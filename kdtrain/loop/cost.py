@@ -8,6 +8,7 @@ import torch
 
 from kdtrain.loop.reports import StudentCost
 from kdtrain.models import Network, TappedNetwork
+from kdtrain.models.scaling import scaled_size
 
 WARM_UP, REPEATS = 2, 9
 
@@ -31,7 +32,7 @@ def measure_cost(
         latency is the median of a batch of one in float32, with the threads that training has.
     """
     params = sum(parameter.numel() for parameter in network.parameters())
-    height, width = (max(1, round(side * scale)) for side in image_size[:2])
+    height, width = scaled_size(image_size, scale)
     kind = (config.model_dump_json(), params, height, width, str(device), torch.get_num_threads())
     if kind in _MEASURED:
         return _MEASURED[kind].copy()

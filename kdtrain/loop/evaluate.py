@@ -13,6 +13,7 @@ from kdtrain.data.crops import to_unit
 from kdtrain.data.source import Pixels
 from kdtrain.loop.evaluation import Evaluation
 from kdtrain.loop.feed import fed
+from kdtrain.models.scaling import scaled
 from kdtrain.runtime.process_group import ALONE, ProcessGroup
 
 
@@ -105,13 +106,9 @@ def load_batch(images: LabelledImages, indices: Sequence[int], device: torch.dev
 
 def predict(logits_of: Callable[[Tensor], Tensor], pixels: Tensor, scale: float) -> Tensor:
     """Predicted class ids `(N, H, W)` at the size of the given images `(N, 3, H, W)`."""
-    size = pixels.shape[-2:]
-    inputs = pixels
-    if scale != 1:
-        scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-        inputs = functional.interpolate(pixels, size=scaled, mode="bilinear", align_corners=False, antialias=True)
-    logits = logits_of(inputs.contiguous(memory_format=torch.channels_last)).float()
-    return functional.interpolate(logits, size=size, mode="bilinear", align_corners=True).argmax(dim=1)
+    inputs = scaled(pixels, scale).contiguous(memory_format=torch.channels_last)
+    logits = logits_of(inputs).float()
+    return functional.interpolate(logits, size=pixels.shape[-2:], mode="bilinear", align_corners=True).argmax(dim=1)
 
 
 def confusion_matrices(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -36,6 +36,7 @@ from kdtrain.loop.stopwatch import Stopwatch
 from kdtrain.methods.schedule import WeightSchedule
 from kdtrain.methods.stages import Stages
 from kdtrain.models.padding import size_remedy
+from kdtrain.models.scaling import scaled_size
 from kdtrain.replay.costs import MapCosts
 from kdtrain.runtime.process_group import ProcessGroup
 from kdtrain.runtime.processes import spawn
@@ -215,7 +216,7 @@ def _evaluate(run: Run, images: "Images | _Blank") -> float:
 
 def _count(run: Run) -> None:
     """Count the operations of the student, as is done at the end of a training."""
-    height, width = (max(1, round(side * run.config.eval_scale)) for side in run.select_images.sizes[0])
+    height, width = scaled_size(run.select_images.sizes[0], run.config.eval_scale)
     with _explained("the operations of the student cannot be counted"):
         image = torch.zeros(1, 3, height, width, device=run.device).contiguous(memory_format=torch.channels_last)
         count_macs(run.student, image)

@@ -50,16 +50,22 @@ def build_network(
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(derive(seed, "init"))
-        weights = "none" if bare else network.weights
         _check_kind(network, num_classes)
-        if network.is_of_smp:
-            make = partial(_of_library, network, num_classes, weights, weights_folder)
-            return built(network, num_classes, None if bare else Start(seed, weights, weights_folder), make)
-        if network.is_custom:
-            net = _build_custom(network, num_classes)
-            custom = TappedNetwork(net, network.mean, network.std, classless=num_classes == 0)
-            return _with_weights(custom, network, weights)
-        return _OTHERS[network.arch](network, num_classes, weights)
+        made = _build(network, num_classes, seed, weights_folder, bare)
+    made.scale *= network.scale  # a network of mapped classes has the scale of the one that it maps, too
+    return made
+
+
+def _build(network: Network, num_classes: int, seed: int, weights_folder: Path | None, bare: bool) -> TappedNetwork:
+    weights = "none" if bare else network.weights
+    if network.is_of_smp:
+        make = partial(_of_library, network, num_classes, weights, weights_folder)
+        return built(network, num_classes, None if bare else Start(seed, weights, weights_folder), make)
+    if network.is_custom:
+        net = _build_custom(network, num_classes)
+        custom = TappedNetwork(net, network.mean, network.std, classless=num_classes == 0)
+        return _with_weights(custom, network, weights)
+    return _OTHERS[network.arch](network, num_classes, weights)
 
 
 def _check_kind(network: Network, num_classes: int) -> None:

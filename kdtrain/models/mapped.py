@@ -37,6 +37,7 @@ class MappedNetwork(TappedNetwork):
 
     def __init__(self, inner: TappedNetwork, config: Mapped) -> None:
         super().__init__(inner.net, inner.mean.flatten().tolist(), inner.std.flatten().tolist(), inner.divisor)
+        self.scale = inner.scale
         self._groups = config.groups
 
     def _read(self, output: object) -> dict[str, Tensor]:

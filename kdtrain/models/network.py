@@ -39,6 +39,9 @@ class Network(Strict):
     takes what the library states for these weights, and all other weights take ImageNet's."""
     std: Channels = IMAGENET.std
     """Standard deviation of RGB in [0, 1] by channel, by which the difference is divided; by default like `mean`."""
+    scale: float = Field(default=1.0, gt=0, le=4, exclude_if=lambda scale: scale == 1)
+    """Factor on the height and width of every image, by which the network itself resizes what it is given, in training
+    and wherever it predicts; losses, evaluations and exports bring its logits to the size of the labels."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,6 +100,10 @@ class Network(Strict):
     @property
     def title(self) -> str:
         """The name in reports."""
+        return self._name if self.scale == 1 else f"{self._name} at scale {self.scale:g}"
+
+    @property
+    def _name(self) -> str:
         if self.is_ensemble:
             members = self.options.get("members", ())
             return f"ensemble of {', '.join(Network.model_validate(member).title for member in members)}"

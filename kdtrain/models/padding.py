@@ -27,11 +27,11 @@ def padded_sizes(size: Size, net: nn.Module, divisor: int) -> Iterator[Size]:
         net: The network.
         divisor: The multiple that is known to be needed.
     """
-    known = (_up(size[0], divisor), _up(size[1], divisor))
+    known = (rounded_up(size[0], divisor), rounded_up(size[1], divisor))
     yield known
     seen = {known}
     for multiple in (*sorted({*_USUAL, *_patches(net)}), *_RARE):
-        padded = (_up(size[0], multiple), _up(size[1], multiple))
+        padded = (rounded_up(size[0], multiple), rounded_up(size[1], multiple))
         if padded not in seen and math.prod(padded) <= 2 * math.prod(size):
             seen.add(padded)
             yield padded
@@ -73,5 +73,6 @@ def _patches(net: nn.Module) -> set[int]:
     return sides
 
 
-def _up(side: int, multiple: int) -> int:
+def rounded_up(side: int, multiple: int) -> int:
+    """The least multiple that is not below a side."""
     return side + -side % multiple

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from kdtrain.errors import InputError
 from kdtrain.models.outputs import AUX, LOGITS, maps_of, rival_maps
 from kdtrain.models.padding import Size, cut_back, padded, padded_sizes
+from kdtrain.models.scaling import scaled, scaled_size
 
 NAMED_LAYERS = "logits, aux, decoder, encoder.1 to encoder.5, encoder.last, or the path of a module"
 LAST_STAGE = "encoder.last"
@@ -21,7 +22,7 @@ _VIEW_FAILED = "view size is not compatible"
 
 
 class TappedNetwork(nn.Module):
-    """Wraps a network: normalizes its input, pads it to a size that it takes, hands out maps by layer name.
+    """Wraps a network: resizes and normalizes its input, pads it to a size that it takes, hands out maps by layer name.
 
     Layers are `logits` (the classifier's output before any upsampling), `aux` (the auxiliary head's logits,
     where the network has one), `decoder` (what feeds the classifier), `encoder.1` to `encoder.5` (the
@@ -43,6 +44,7 @@ class TappedNetwork(nn.Module):
             network returns is then not read, and an attribute `layer_names` says in words which layers it has.
 
     Attributes:
+        scale: Factor on the height and width of images before anything else.
         contiguous: Whether maps must be contiguous. A network says so itself by an attribute `channels_last = False`.
         repeated: Tapped layers whose module ran more than once in the last pass; the map is that of its last run.
         rivals: How many maps without a name, the logits among them, had their channels in the last output.
@@ -61,6 +63,7 @@ class TappedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.net = net
+        self.scale = 1.0
         self.divisor = divisor
         self.classless = classless
         self.contiguous = getattr(net, "channels_last", True) is False
@@ -101,19 +104,27 @@ class TappedNetwork(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps by layer name for images `(N, 3, H, W)`, RGB in [0, 1]; `logits` is among them if there are classes.
 
-        Where the input had to be padded (below and to the right), maps are cut back to the part that shows
-        the image.
+        Maps have the sizes that the network gives them for the resized image. Where that had to be padded (below and
+        to the right), maps are cut back to the part that shows the image.
 
         Raises:
             InputError: If the network returns no logits, or gives no map at a layer.
         """
+        images = scaled(images, self.scale)
         size = (images.shape[-2], images.shape[-1])
         if self.training or size in self._sizes:
-            return self._forward(images, self.padded_size(size))
+            return self._forward(images, self._padded_size(size))
         return self._first_forward(images, size)
 
     def padded_size(self, size: Size) -> Size:
-        """To which size images of a size are padded, as their last pass has shown; without one, as is tried first."""
+        """To which size images of a size are resized and padded, as their last pass has shown.
+
+        Without a pass it is the size that is tried first.
+        """
+        return self._padded_size(scaled_size(size, self.scale))
+
+    def _padded_size(self, size: Size) -> Size:
+        """To which size images are padded that were resized to a size."""
         return self._sizes.get(size) or next(padded_sizes(size, self.net, self.divisor))
 
     def logits(self, images: Tensor) -> Tensor:

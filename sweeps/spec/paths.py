@@ -7,6 +7,7 @@ from typing import Any
 
 from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
+from kdtrain.models import Network
 from kdtrain.space import Choice, Domain, Range, Scalar
 
 Space = Mapping[str, Domain]
@@ -14,6 +15,10 @@ STUDENT = "student."
 """What the paths of a student's fields begin with."""
 _OPTIONS = ["student", "options"]
 """The part of a config that may have further keys: the options of an architecture."""
+_LEFT_OUT = {
+    f"{STUDENT}{name}": field.default for name, field in Network.model_fields.items() if field.exclude_if is not None
+}
+"""Fields that the plain content of a config leaves out where they have their default."""
 
 
 def lookup(content: Any, path: str) -> Any:
@@ -25,7 +30,7 @@ def lookup(content: Any, path: str) -> Any:
         InputError: If there is no such path.
     """
     holder, key = _holder(content, path)
-    return holder.get(key) if isinstance(holder, Mapping) else holder[key]
+    return holder.get(key, _LEFT_OUT.get(path)) if isinstance(holder, Mapping) else holder[key]
 
 
 def replaced(content: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
@@ -157,7 +162,7 @@ def _holder(content: Any, path: str) -> tuple[Any, Any]:
             }
         else:
             keys = {}
-        if depth == len(steps) - 1 and steps[:-1] == _OPTIONS and isinstance(at, Mapping):
+        if depth == len(steps) - 1 and (steps[:-1] == _OPTIONS or path in _LEFT_OUT) and isinstance(at, Mapping):
             return at, step
         if step not in keys:
             where = ".".join(steps[:depth]) or "the config"

@@ -16,6 +16,8 @@ from kdtrain.data.streets import CLASSES as STREETS
 from kdtrain.deploy.agreement import compare
 from kdtrain.deploy.deployed import Deployed, Inside, exporting, ready
 from kdtrain.deploy.label_maps import resized
+from kdtrain.deploy.onnx_file import run_onnx
+from kdtrain.deploy.torch_file import run_torch
 from kdtrain.errors import InputError
 from kdtrain.loop.evaluate import evaluate, load_batch, predict
 from kdtrain.models import Network, build_network
@@ -140,6 +142,21 @@ def test_a_program_of_torch_gives_the_classes_of_evaluation_for_any_batch(world)
     held = {"student": ""}
     torch.export.load("s.pt2", extra_files=held)
     assert held["student"] == card["student"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "file"), [("torch", "s.pt2"), ("onnx", "s.onnx")])
+def test_a_file_of_any_size_resizes_images_by_the_scale_of_the_student(world, kind, file):
+    scaled = NETWORK.model_copy(update={"scale": 0.75})
+    net = build_network(scaled, len(CLASSES), seed=3).eval()
+    save_model(Path("trained/student"), net.net, {"network": scaled, "classes": CLASSES, "trained_on": "streets"})
+    assert world("--size", 128, 256, "--dynamic", "--out", file, kind=kind)[0] == 0
+    card = json.loads(Path(f"{file}.json").read_text())
+    assert card["input"]["multiple_of"] == 128
+    images = torch.rand(1, 3, 256, 384)
+    run = {"torch": run_torch, "onnx": run_onnx}[kind](Path(file))
+    with torch.inference_mode():
+        assert (run(images) == predict(net.logits, images, 1.0)).float().mean() > 0.999
 
 
 @pytest.mark.slow

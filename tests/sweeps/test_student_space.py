@@ -30,6 +30,17 @@ def test_the_paths_below_a_part_of_a_path_are_written_out(fake):
     assert students[0].options == {"encoder_depth": 3, "decoder_pyramid_channels": 16}
 
 
+def test_a_space_may_hold_the_scale_of_the_images(fake):
+    space = {"student": {"encoder": ["resnet18"], "scale": [0.5, 0.75, 1.0]}}
+    spec = fake.make_spec(studies=["none"], space=space)
+    (study,) = spec.studies
+    assert [student.scale for student in students_of(spec, study)] == [0.5, 0.75, 1.0]
+    assert spec.config_for(study, {"student.scale": 1.0}) == spec.config_for(study)
+    assert spec.published_outside(study) == {"student.encoder": spec.student.encoder}
+    searched = fake.make_spec(studies=["none"], space={"student.scale": {"low": 0.5, "high": 1.0}})
+    assert searched.defaults(searched.studies[0]) == {"student.scale": 1.0}
+
+
 def test_a_study_writes_its_space_in_the_same_way(fake):
     lr = {"low": 0.01, "high": 0.1}
     study = {"name": "own", "method": "none", "space": {"student": {"encoder": ["resnet18"]}, "optimizer": {"lr": lr}}}
