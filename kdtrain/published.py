@@ -16,7 +16,7 @@ from kdtrain.explain import first_line, sentence
 from kdtrain.models import Network
 from kdtrain.models.build import require_transformers
 from kdtrain.models.network import LIBRARY, TIMM, TRANSFORMERS, default_normalization
-from kdtrain.models.normalization import IMAGENET, Normalization
+from kdtrain.models.normalization import IMAGENET, NO_NORMALIZATION, Normalization
 from kdtrain.models.torch_files import is_torch_file, read_torch, without_wrappers
 from kdtrain.models.weights import published_file, read_safetensors
 
@@ -30,6 +30,8 @@ _SMP_CLASS, _TIMM_MODEL = "_model_class", "architecture"
 _CODE = "auto_map"
 """A field of configs whose network is defined by code beside them."""
 _NOT_OPTIONS = (_SMP_CLASS, "encoder_name", "encoder_weights", "classes", "in_channels", "activation")
+_NORMALIZES = "norm_mean"
+"""A field of configs whose networks normalize images themselves."""
 _NO_NAME = re.compile(r"LABEL_\d+")
 
 
@@ -136,7 +138,7 @@ def _fetched(name: str) -> Path:
     """The folder of a network of the hub, from its cache or the net."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors"]
+    patterns = ["*.json", "*.safetensors", "merges.txt"]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub's errors are many, and so are those of the net
@@ -163,7 +165,14 @@ def _of_transformers(folder: Path, content: Mapping[str, Any], scratch: Path) ->
     import transformers
 
     from kdtrain.models.transformers_encoders import encoder_class, seeing, wrapped
-    from kdtrain.models.transformers_networks import TransformersNetwork, auto_class, check_names_no_code, segments
+    from kdtrain.models.transformers_networks import (
+        TransformersNetwork,
+        auto_class,
+        check_names_no_code,
+        segments,
+        task_tokens,
+        without_texts,
+    )
 
     if _CODE in content and content.get("model_type") not in transformers.CONFIG_MAPPING:
         raise InputError(
@@ -176,7 +185,7 @@ def _of_transformers(folder: Path, content: Mapping[str, Any], scratch: Path) ->
         with _quiet(transformers.utils.logging):
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             has_logits = segments(config)
-            config = config if has_logits else seeing(config)
+            config = without_texts(config) if has_logits else seeing(config)
             model, loaded = (auto_class(config) if has_logits else encoder_class(config)).from_pretrained(
                 folder,
                 config=config,
@@ -191,6 +200,8 @@ def _of_transformers(folder: Path, content: Mapping[str, Any], scratch: Path) ->
     except Exception as error:
         raise InputError(f"{folder}: transformers cannot load it: {first_line(error)}") from error
     net = TransformersNetwork(model) if has_logits else wrapped(model)
+    if isinstance(net, TransformersNetwork) and net.task is not None:
+        net.task.copy_(task_tokens(folder, config))
     state = net.state_dict()
     mismatched = (key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"])
     lacking = sorted({*loaded["missing_keys"], *mismatched})
@@ -203,14 +214,14 @@ def _of_transformers(folder: Path, content: Mapping[str, Any], scratch: Path) ->
     if not has_logits:
         described = {key: value for key, value in config.to_dict().items() if key != "_name_or_path"}
         facts = {"arch": TRANSFORMERS, "encoder": "", "options": {"config": described}}
-        return _encoder(_network(facts, _normalization(folder)._asdict(), folder), state, scratch)
+        return _encoder(_network(facts, _normalization(folder, config)._asdict(), folder), state, scratch)
     weights = scratch / WEIGHTS
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in state.items()}, weights)
     labels = content.get("id2label") or {}
     names = tuple(str(labels[key]) for key in sorted(labels, key=int))
     facts = {"arch": TRANSFORMERS, "encoder": "", "options": {"config": dict(content)}}
     classes = () if all(map(_NO_NAME.fullmatch, names)) else names
-    return Published(_network(facts, _normalization(folder)._asdict(), folder), weights, classes)
+    return Published(_network(facts, _normalization(folder, config)._asdict(), folder), weights, classes)
 
 
 @contextmanager
@@ -227,8 +238,11 @@ def _quiet(logging: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _normalization(folder: Path) -> Normalization:
-    """What the images of a network of transformers are normalized with, as the file beside it says."""
+def _normalization(folder: Path, config: Any) -> Normalization:
+    """What the images of a network of transformers are normalized with, as the file beside it says.
+
+    Without such a file it is ImageNet's, and none where the network itself normalizes, as RADIO does.
+    """
     if (folder / PREPROCESSOR).is_file():
         content = _json(folder / PREPROCESSOR)
     elif (folder / PROCESSOR).is_file():
@@ -236,9 +250,9 @@ def _normalization(folder: Path) -> Normalization:
         if not isinstance(content, Mapping):
             raise InputError(f"{folder / PROCESSOR}: image_processor must be a mapping, got {content!r}")
     else:
-        return IMAGENET
+        return NO_NORMALIZATION if hasattr(config, _NORMALIZES) else IMAGENET
     if not content.get("do_normalize", True):
-        return Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        return NO_NORMALIZATION
     mean, std = content.get("image_mean", IMAGENET.mean), content.get("image_std", IMAGENET.std)
     return Normalization(*(tuple(each) if isinstance(each, list | tuple) else (each,) * 3 for each in (mean, std)))
 

@@ -13,6 +13,7 @@ from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.losses.maps import resize_map
 from kdtrain.models.network import Network
+from kdtrain.models.normalization import NO_NORMALIZATION
 from kdtrain.models.tapped import TappedNetwork
 
 Average = Literal["probability", "logit"]
@@ -34,7 +35,7 @@ class EnsembleNetwork(TappedNetwork):
     """A network made of members, of which only the logits can be tapped; each member normalizes its input."""
 
     def __init__(self, members: Iterable[TappedNetwork], config: Ensemble) -> None:
-        super().__init__(AveragedLogits(members, config), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        super().__init__(AveragedLogits(members, config), *NO_NORMALIZATION)
 
     def tap(self, layers: Iterable[str]) -> "EnsembleNetwork":
         """Choose the layers; only `logits` is allowed.

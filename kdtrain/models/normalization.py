@@ -17,6 +17,8 @@ class Normalization(NamedTuple):
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NO_NORMALIZATION = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Images as they are."""
 _HALF = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _DPN = Normalization((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
 _STATED = {

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kdtrain.config_base import Strict
 from kdtrain.models.network import Network
+from kdtrain.models.normalization import NO_NORMALIZATION
 from kdtrain.models.outputs import LOGITS
 from kdtrain.models.tapped import TappedNetwork
 
@@ -42,7 +43,7 @@ class ProbedNetwork(TappedNetwork):
     """
 
     def __init__(self, frozen: TappedNetwork, config: Probed, channels: int, num_classes: int) -> None:
-        super().__init__(Probe(frozen, config, channels, num_classes), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        super().__init__(Probe(frozen, config, channels, num_classes), *NO_NORMALIZATION)
         self._probe_layer = config.layer
         self.tap(())
 

@@ -53,8 +53,8 @@ def encoder_class(config: Any) -> Any:
     if kind is None or getattr(kind, "main_input_name", "") != "pixel_values" or _blocks(config) == 0:
         raise InputError(
             f"model_type: {config.model_type} is neither a network for semantic segmentation in transformers, such as "
-            "segformer, upernet, dpt, beit or mask2former, nor an encoder of images, such as dinov2, dinov3_vit, "
-            "sam_vision_model or vit"
+            "segformer, upernet, dpt, beit, mask2former or oneformer, nor an encoder of images, such as dinov2, "
+            "dinov3_vit, sam_vision_model or vit"
         )
     return transformers.AutoModel
 

@@ -1,7 +1,9 @@
 """Segmentation networks of Hugging Face transformers, built from their config alone."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,11 @@ from kdtrain.models.tapped import TappedNetwork
 
 _STAGES = 4
 """Maps that a network without stages hands out: after each quarter of its blocks."""
+_TASK = "task_inputs"
+"""An argument by which a network is given its task: the tokens of a text."""
+_TEXT = "the task is semantic"
+TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+"""The files in which a tokenizer may lie."""
 _LEAST = 1e-6
 """The score of a class that no mask of a pixel has."""
 _IMPLEMENTATION = "_implementation"
@@ -38,7 +45,7 @@ def build_transformers(network: Network, num_classes: int) -> TappedNetwork:
     labels = {"num_labels": num_classes} if len(content.get("id2label") or ()) != num_classes else {}
     try:
         with torch.random.fork_rng(devices=[]):
-            config = transformers.AutoConfig.for_model(**{**content, **labels})
+            config = without_texts(transformers.AutoConfig.for_model(**{**content, **labels}))
             model = auto_class(config).from_config(config)
     except InputError:
         raise
@@ -84,22 +91,48 @@ def check_names_no_code(content: object, where: str) -> None:
         check_names_no_code(value, where)
 
 
+def without_texts(config: Any) -> Any:
+    """The config of a network without the part that reads texts of the classes, which serves its own training alone."""
+    if config.model_type == "oneformer":
+        config.is_training = False
+    return config
+
+
+def task_tokens(folder: Path, config: Any) -> Tensor:
+    """The text `the task is semantic` in tokens, `(1, T)`, as the tokenizer in a folder reads it; padding is 0.
+
+    Raises:
+        InputError: If there is no tokenizer in the folder, or transformers cannot read it.
+    """
+    import transformers
+
+    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
+        raise InputError(
+            f"{folder}: {config.model_type} is told its task in a text; put the files of its tokenizer there, "
+            f"{' or '.join(' and '.join(names) for names in TOKENIZERS)}"
+        )
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        read = tokenizer([_TEXT], padding="max_length", max_length=config.task_seq_len, truncation=True)
+    except Exception as error:
+        raise InputError(f"{folder}: transformers cannot read its tokenizer: {first_line(error)}") from error
+    return torch.tensor(read["input_ids"]) * torch.tensor(read["attention_mask"])
+
+
 def auto_class(config: Any) -> Any:
     """The class of transformers that builds or loads the segmentation network of a config.
 
     Raises:
-        InputError: If there is none, or the network needs more than an image.
+        InputError: If there is none.
     """
     import transformers
 
-    if config.model_type == "oneformer":
-        raise InputError("oneformer needs a text of the task beside the image, which no distillation gives")
     for auto in (transformers.AutoModelForSemanticSegmentation, transformers.AutoModelForUniversalSegmentation):
         if type(config) in auto._model_mapping:
             return auto
     raise InputError(
         f"model_type: {config.model_type} has no network for semantic segmentation in transformers, such as segformer, "
-        "upernet, dpt, beit or mask2former"
+        "upernet, dpt, beit, mask2former or oneformer"
     )
 
 
@@ -116,11 +149,21 @@ class TransformersNetwork(nn.Module):
 
     Args:
         model: As transformers builds it.
+
+    Attributes:
+        task: Of a network that is given its task beside the image, the tokens of the text that names it, `(1, T)`: see
+            `task_tokens`. They are saved with the weights.
     """
+
+    task: Tensor | None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        takes_task = _TASK in inspect.signature(model.forward).parameters
+        config: Any = model.config
+        tokens = torch.zeros(1, config.task_seq_len, dtype=torch.int64) if takes_task else None
+        self.register_buffer("task", tokens)
         self.stages = nn.ModuleList(nn.Identity() for _ in range(_STAGES))
         self.layers = {f"encoder.{1 + index}": f"stages.{index}" for index in range(_STAGES)}
         there = dict(model.named_modules())
@@ -129,7 +172,8 @@ class TransformersNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, classes, h, w)`."""
-        output = self.model(pixel_values=images, output_hidden_states=True)
+        task = {} if self.task is None else {_TASK: self.task.expand(len(images), -1)}
+        output = self.model(pixel_values=images, output_hidden_states=True, **task)
         states = getattr(output, "hidden_states", None) or getattr(output, "encoder_hidden_states", None) or ()
         maps = [each for state in states if (each := _map_of(state, images)) is not None]
         for stage, value in zip(self.stages, _quarters(maps), strict=False):

@@ -37,6 +37,11 @@ def vit():
     return transformers.ViTForImageClassification(config)
 
 
+def radio():
+    config = transformers.RadioConfig(**SMALL, mlp_ratio=2.0, patch_size=16, max_img_size=128)
+    return transformers.RadioModel(config)
+
+
 def sam_vision():
     config = transformers.SamVisionConfig(
         **SMALL, mlp_dim=32, output_channels=16, image_size=48, patch_size=16, window_size=2, global_attn_indexes=[2]
@@ -110,7 +115,9 @@ def check(maps, blocks, output):
         torch.testing.assert_close(maps[layer], value, rtol=1e-4, atol=1e-5, msg=layer)
 
 
-@pytest.mark.parametrize(("make", "side"), [(dinov2, 14), (dinov2_with_registers, 14), (dinov3, 16), (vit, 16)])
+@pytest.mark.parametrize(
+    ("make", "side"), [(dinov2, 14), (dinov2_with_registers, 14), (dinov3, 16), (vit, 16), (radio, 16)]
+)
 def test_maps_are_the_hidden_states_of_transformers(imported, make, side):
     model = saved(make)
     code, said, errors = imported()
@@ -212,6 +219,15 @@ def test_a_name_of_timm_reads_the_folder_of_weights(imported, monkeypatch):
     card, network = load_model(Path("t"))
     assert (card.network.encoder, card.network.mean) == (name, (0.5, 0.5, 0.5))
     assert torch.equal(network.net.model.pos_embed, model.pos_embed)
+
+
+def test_radio_normalizes_images_itself(imported):
+    model = saved(radio)
+    Path("encoder/preprocessor_config.json").unlink()
+    assert imported()[0] == 0
+    with torch.inference_mode():
+        output = model(images(32, 64)).last_hidden_state
+    torch.testing.assert_close(maps_of(images(32, 64))["features"], grid(output, 2, 4), rtol=1e-4, atol=1e-5)
 
 
 def damaged(file):

@@ -76,6 +76,53 @@ def maskformer(folder):
     return saved(transformers.Mask2FormerForUniversalSegmentation(config), folder)
 
 
+def oneformer(folder):
+    backbone = transformers.SwinConfig(
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=2,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = transformers.OneFormerConfig(
+        backbone_config=backbone,
+        conv_dim=32,
+        mask_dim=32,
+        hidden_dim=32,
+        encoder_feedforward_dim=16,
+        encoder_layers=1,
+        decoder_layers=3,
+        num_attention_heads=2,
+        dim_feedforward=16,
+        num_queries=8,
+        task_seq_len=24,
+        is_training=True,  # as in some published configs: such a network also has a part that reads texts
+        text_encoder_width=64,
+        text_encoder_num_layers=1,
+        text_encoder_vocab_size=60,
+        **NAMED,
+    )
+    letters = [chr(ord("a") + place) for place in range(26)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = transformers.CLIPTokenizer(vocab={token: number for number, token in enumerate(tokens)}, merges=[])
+    model = saved(transformers.OneFormerForUniversalSegmentation(config), folder)
+    tokenizer.save_pretrained(folder)
+    for module in model.modules():
+        if hasattr(module, "is_training"):
+            module.is_training = False
+    return model, tokenizer
+
+
+def oneformer_without_tokenizer(folder):
+    oneformer(folder)
+    (Path(folder) / "tokenizer.json").unlink()
+
+
+def oneformer_with_damaged_tokenizer(folder):
+    oneformer(folder)
+    (Path(folder) / "tokenizer.json").write_text("{")
+
+
 def saved(model, folder):
     torch.manual_seed(0)
     model.init_weights()
@@ -147,6 +194,27 @@ def test_a_network_of_masks_gives_the_sum_over_masks(imported):
         masks = output.masks_queries_logits[0].sigmoid()
         pixel = sum(classes[query] * masks[query, 3, 5] for query in range(8))
     torch.testing.assert_close(logits[0, :, 3, 5], pixel.log(), rtol=1e-4, atol=1e-4)
+
+
+def test_oneformer_gives_the_semantic_scores_of_the_library(imported):
+    model, tokenizer = oneformer("hf")
+    assert imported("hf")[::2] == (0, "")
+    card, network = load_model(Path("t"))
+    assert card.classes == CLASSES
+    images_of_library = transformers.OneFormerImageProcessor(class_info_file=None, num_text=None)
+    processor = transformers.OneFormerProcessor(images_of_library, tokenizer, task_seq_length=24)
+
+    def scores(task):
+        tokens = processor._preprocess_text([f"the task is {task}"] * 2, max_length=24)
+        output = model(pixel_values=normalized(), task_inputs=tokens)
+        read = images_of_library.post_process_semantic_segmentation(output, return_segmentation_scores=True)
+        return torch.stack([each.segmentation_scores for each in read])
+
+    with torch.inference_mode():
+        maps = network.tap(["encoder.1", "encoder.4"])(images())
+        torch.testing.assert_close(maps["logits"].exp(), scores("semantic"), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(scores("panoptic"), scores("semantic"), rtol=1e-3)
+    assert [maps[layer].shape[1] for layer in ("encoder.1", "encoder.4")] == [8, 64]
 
 
 def test_a_folder_of_smp_is_read_with_its_options(imported):
@@ -240,7 +308,12 @@ def text(folder):
         (without_head, {}, "so it is not a trained network for semantic segmentation"),
         (hostile, {}, "code that comes with it (auto_map in config.json), which is never executed"),
         (config_of(model_type="bert"), {}, "is neither a network for semantic segmentation in transformers"),
-        (config_of(model_type="oneformer"), {}, "oneformer needs a text"),
+        (
+            oneformer_without_tokenizer,
+            {},
+            "put the files of its tokenizer there, tokenizer.json or vocab.json and merges",
+        ),
+        (oneformer_with_damaged_tokenizer, {}, "transformers cannot read its tokenizer"),
         (config_of(a=1), {}, "must be that of a network of transformers"),
         (config_of(_model_class="Unet", encoder_name="resnet18", in_channels=4), {}, "must take three channels"),
         (config_of(_model_class="Unet", encoder_name="resnet18"), {}, "must hold model.safetensors"),
@@ -263,9 +336,9 @@ def test_a_wrong_folder_is_one_sentence(imported, make, more, error):
 def test_one_number_normalizes_all_channels_and_other_content_is_one_sentence(tmp_path):
     (tmp_path / "processor_config.json").write_text('{"image_processor": 3}')
     with pytest.raises(InputError, match="image_processor must be a mapping, got 3"):
-        _normalization(tmp_path)
+        _normalization(tmp_path, None)
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": [0.1, 0.2, 0.3]}')
-    assert _normalization(tmp_path) == ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))
+    assert _normalization(tmp_path, None) == ((0.5, 0.5, 0.5), (0.1, 0.2, 0.3))
 
 
 def test_a_file_of_weights_needs_its_network(imported):
