@@ -4,9 +4,9 @@
 
 Generated street scenes, one torch thread. Replayed batches come from a store that is recorded first; live ones are
 made. Beside each stands the state before: every sample was made by itself in the training's own thread, conversion and
-colors included (`before`). Exits with 1 where the two differ in a bit. Figures are medians over rounds, which run in
-turns: milliseconds for a batch that pass, and those of the processor that its thread takes, which other work on the
-machine changes less.
+colors included (`before`). Exits with 1 where the two differ by more than rounding. Figures are medians over rounds,
+which run in turns: milliseconds for a batch that pass, and those of the processor that its thread takes, which other
+work on the machine changes less.
 """
 
 import argparse
@@ -68,10 +68,10 @@ def median(values: Iterable[Spent]) -> Spent:
 def before(crops: Crops) -> tuple[Tensor, Tensor]:
     """A batch as it was made before, from what lies in the store: sample by sample, then stacked."""
     images, labels = [], []
-    for image, ids, factors in zip(crops.images.numpy(), crops.labels.numpy(), crops.colors.tolist(), strict=True):
+    for image, ids, weights in zip(crops.images.numpy(), crops.labels.numpy(), crops.colors.tolist(), strict=True):
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255)
-        if factors:
-            brightness, contrast, saturation = factors
+        if weights:
+            brightness, contrast, saturation = factors_of(*weights)
             pixels = pixels * brightness
             gray = pixels.mean(dim=0, keepdim=True)
             pixels = torch.lerp(gray, pixels, saturation)
@@ -79,6 +79,13 @@ def before(crops: Crops) -> tuple[Tensor, Tensor]:
         images.append(pixels)
         labels.append(torch.from_numpy(ids.astype(np.int64)))
     return default_collate(images).to(memory_format=torch.channels_last), default_collate(labels)
+
+
+def factors_of(of_channel: float, of_gray: float, of_mean: float) -> tuple[float, float, float]:
+    """Brightness, contrast and saturation: the inverse of `kdtrain.data.crops.stacked_colors`."""
+    without_mean = of_channel + 3 * of_gray
+    light = without_mean + 3 * of_mean
+    return 255 * light, without_mean / light, of_channel / without_mean
 
 
 def batches_of(images: Images, options: argparse.Namespace, photometric: float, workers: int = 0) -> TrainBatches:
@@ -158,7 +165,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> Rows:
         source = opened(batches_of(images, options, photometric), scratch / name)
         crops[name] = next(source.epoch(0)).crops
         for new, old in zip(finished(crops[name]), before(crops[name]), strict=True):
-            if not torch.equal(new, old):
+            if not torch.allclose(new, old, rtol=0, atol=1e-6):
                 raise SystemExit(f"{name}: the pixels differ from those that were made sample by sample")
         source.close()
     live = LiveBatches(batches_of(images, options, 0.2))

@@ -19,7 +19,7 @@ import torch
 from kdtrain.config import Machine
 from kdtrain.data import TrainBatches
 from kdtrain.data.batches import Key
-from kdtrain.data.crops import Crops, finished
+from kdtrain.data.crops import RECOLORING, Crops, finished
 from kdtrain.errors import StorageError
 from kdtrain.loop.batches import LiveBatches, RawBatch
 from kdtrain.loop.device import precision
@@ -101,6 +101,8 @@ class ReplayedBatches(LiveBatches):
                 "teacher": teacher.digest,
                 "layout": self._layout.model_dump(),
             }
+            if samples.augment.photometric > 0:
+                map_facts["recoloring"] = RECOLORING
             if teacher.rounded is not None:
                 map_facts["rounded"] = str(teacher.rounded)
             self._maps = Stream(store, map_facts | software | dict(facts), self._layout)

@@ -77,6 +77,17 @@ def test_rounded_answers_are_the_same_with_and_without_the_store_and_take_half_o
         assert whole == 2 * half
 
 
+@pytest.mark.parametrize(("photometric", "asked"), [(0.2, 16), (0.0, 0)])
+def test_maps_of_pixels_that_were_recolored_by_another_version_are_not_read(
+    photometric, asked, make_config, store, monkeypatch
+):
+    config = make_config("kd", epochs=1, augment={"photometric": photometric})
+    with monkeypatch.context() as patch:
+        patch.setattr("kdtrain.loop.replayed.RECOLORING", 1)
+        assert train(config, store).reports[0].asked == 16
+    assert train(config, store).reports[0].asked == asked
+
+
 def test_a_trial_after_the_first_never_loads_the_teacher(make_config, store, questions):
     first = train(make_config("kd"), store)
     assert questions == {"images": 4 * 16 + PROBE, "loaded": 1}
