@@ -11,6 +11,7 @@ from kdtrain.loop.schedules import Clock
 from kdtrain.loop.setup import build
 from kdtrain.loop.step import StepResult, TrainStep
 from kdtrain.loop.stopwatch import Stopwatch
+from kdtrain.loop.teacher_request import TeacherRequest
 from kdtrain.runtime.process_group import ProcessGroup
 
 CLOCK = Clock(0, 0)
@@ -22,20 +23,29 @@ class ResidentSteps:
     def __init__(self, config: TrainConfig, machine: Machine) -> None:
         self.run = run = build(config, machine, ProcessGroup())
         run.trained.train()
+        request = self.prepare()
         batches = moved(run.source.epoch(0), run.device)
         batch = next(batches)
         batches.close()
-        request = run.schedules.teacher_request(run.schedules.term_weights(CLOCK))
-        layers = request.maps_without(())
+        layers = request.maps_without(batch.kernels) - batch.maps.keys()
         if run.teacher is not None and layers:
-            maps = run.teacher.ask(batch.images, layers)
-            kernels = {term: request.rows(term, maps, batch.view, batch.number) for term in request.kernels}
-            batch = batch._replace(maps={layer: maps[layer] for layer in request.layers}, kernels=kernels)
+            maps = {**batch.maps, **run.teacher.ask(batch.images, layers)}
+            missing = request.kernels.keys() - batch.kernels.keys()
+            kernels = {term: request.rows(term, maps, batch.view, batch.number) for term in missing}
+            batch = batch._replace(
+                maps={layer: maps[layer] for layer in request.layers}, kernels={**batch.kernels, **kernels}
+            )
         self.batch, self._step = batch, TrainStep(run)
 
-    def __call__(self) -> StepResult:
-        """Take a step."""
-        return self._step(self.batch, CLOCK, Stopwatch())
+    def prepare(self) -> TeacherRequest:
+        """Make the first epoch ready to be read; returns what the losses need of the teacher."""
+        request = self.run.schedules.teacher_request(self.run.schedules.term_weights(CLOCK))
+        self.run.source.prepare(CLOCK.epoch, CLOCK.step, request, Stopwatch(), lambda: None)
+        return request
+
+    def __call__(self, live: bool = False) -> StepResult:
+        """Take a step; `live`: as if nothing were recorded."""
+        return self._step(self.batch._replace(maps={}, kernels={}) if live else self.batch, CLOCK, Stopwatch())
 
 
 def images_per_second(bench: Bench, steps: Callable[[], object], warm_up: int = 4) -> float:
