@@ -106,6 +106,8 @@ def lines_for_plan(
 ) -> list[str]:
     """The pulls of the defaults of a sweep, in words: what its ledger has, or the cache, or a short calibration finds.
 
+    There is no line as long as the teacher is not fitted.
+
     Args:
         spec: The sweep.
         machine: Where to measure.
@@ -118,7 +120,7 @@ def lines_for_plan(
         InputError: If a loss cannot be computed.
     """
     if spec.teacher is not None and teacher is None:
-        return ["pulls: they are measured once the teacher is fitted, before the first trial"]
+        return []
     digest, found = None if teacher is None else teacher.card.digest, dict(recorded)
     for measurement in calibrations_of_defaults(spec, digest):
         config_id, lacking = measurement.config.config_id, measurement.without(found)

@@ -110,11 +110,10 @@ def hour_lines(studies: tuple[StudyHours, ...], side_by_side: int, price: float 
         rough = ", at most, by its first step alone" if study.by_first_step else ""
         yield f"  {study.name}: {duration(taken)}{cost} ({study.epochs} epochs of {duration(study.epoch_s)}{rough})"
     total = sum(study.seconds for study in studies) / side_by_side
-    yield f"  in all: {duration(total)}{_cost(total, price)}, without the teacher's fit"
+    hint = f"; --price, or {PRICE}, the price of an hour of this machine, gives the cost" if price is None else ""
+    yield f"  in all: {duration(total)}{_cost(total, price)}, without the teacher's fit{hint}"
     if any(study.by_first_step for study in studies):
         yield f"  no further step of some studies was timed, because the timed steps of the others took {TIMED_S:g} s"
-    if price is None:
-        yield f"  the cost is printed with --price, or {PRICE}: the price of an hour of this machine"
 
 
 def _cost(seconds: float, price: float | None) -> str:

@@ -30,9 +30,8 @@ def machine_lines(spec: SweepSpec, made: Plan, machine: Machine, folder: Path | 
     of_library = [each for each in networks if each.weights == LIBRARY and not (each.is_custom or each.is_ensemble)]
     for encoder in dict.fromkeys(network.encoder for network in of_library):
         yield f"weights of {encoder}: {_where(encoder, machine)}"
-    yield _disk_line(made, machine, folder)
     cpus, gpus = plural(os.cpu_count() or 1, "CPU"), plural(torch.cuda.device_count(), "GPU")
-    yield f"cluster: none was asked; this machine has {cpus} and {gpus}"
+    yield f"{_disk_text(made, machine, folder)}; cluster: none was asked; this machine has {cpus} and {gpus}"
 
 
 def _where(encoder: str, machine: Machine) -> str:
@@ -55,7 +54,7 @@ def _where(encoder: str, machine: Machine) -> str:
     return f"to be downloaded from the hub, {repository}"
 
 
-def _disk_line(made: Plan, machine: Machine, folder: Path | None) -> str:
+def _disk_text(made: Plan, machine: Machine, folder: Path | None) -> str:
     """Free space beside what the sweep writes."""
     replay = made.checked.replay
     cache = f"up to {_gigabytes(replay.max_bytes)} GB of recorded views in the cache {machine.cache}, "

@@ -12,12 +12,12 @@ from kdtrain.space import Choice
 from sweeps.check import Checked, check, foreign_notice
 from sweeps.cost import cost_of, disk_of_trial, macs_of
 from sweeps.driver import warm_start
-from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs
+from sweeps.driver.allocation import GOOD_SPLIT, confirms, count_final_runs, is_good_split
 from sweeps.driver.idle_settings import idle_settings
 from sweeps.driver.space_check import check_space
 from sweeps.spec.calibrations import outside_of_space, pulled
 from sweeps.spec.spec import SweepSpec
-from sweeps.study_plan import StudyPlan, study_plan
+from sweeps.study_plan import StudyPlan, study_lines, study_plan
 
 if TYPE_CHECKING:
     from sweeps.designs.forecast import Forecast
@@ -95,49 +95,25 @@ class Plan:
 
     def render(self) -> str:
         """The plan as text."""
-        lines = [f"sweep {self.name} on {self.data}", f"teacher: {self.teacher}", ""]
-        for study in self.studies:
-            mark = " (baseline)" if study.is_baseline else ""
-            lines.append(f"{study.name}{mark}: {study.title}")
-            lines.append(f"  terms: {', '.join(study.terms)}")
-            lines += [f"  set {path} = {value}" for path, value in study.fixed.items()]
-            lines += [f"  search {path} in {domain}" for path, domain in study.space.items()]
-            if study.trials:
-                lines.append(f"  search: {study.search_text}, at most {study.search_epochs} epochs")
-            if study.rungs:
-                lines.append(f"  early stopping: {study.early_stopping}")
-            if study.audits:
-                lines.append(
-                    f"  audit: about {study.audits} stopped trials at most are trained to the end after the search, "
-                    f"{study.audit_epochs} epochs beside the budget"
-                )
-            if study.confirm_runs:
-                lines.append(f"  confirm: {study.confirm_runs} runs x {study.epochs} epochs on {study.confirm_text}")
-            if study.looks:
-                looks = ", ".join(map(str, study.looks))
-                lines.append(
-                    f"    at least {study.confirm_runs - study.runs_after_first_look} of them: looks at {looks} seeds, "
-                    "until the comparison is decided or more seeds would hardly decide it"
-                )
+        lines = [f"sweep {self.name} on {self.data}; teacher: {self.teacher}", "", *study_lines(self.studies)]
         lines += ["", f"target: {self.target}"] if self.target else []
         lines += ["", *self.warm_start] if self.warm_start else []
-        lines += [
-            "",
+        parts = [
             f"{self._at_least()}at most {self.trials} trials and {self.epochs} epochs of "
-            f"{self.checked.images['train']} images",
+            f"{self.checked.images['train']} images"
         ]
-        if self.search_share is not None:
+        if self.teacher_epochs:
+            parts.append(f"before them {self.teacher_epochs} epochs of the teacher")
+        if self.final_runs:
+            parts.append(f"after the selection is frozen {self.final_runs} runs on final seeds at most")
+        lines += ["", "; ".join(parts)]
+        if self.search_share is not None and not is_good_split(self.search_share):
             lines.append(
                 f"of the epochs of the studies that search, {self.search_share:.0%} are for the search and "
                 f"{1 - self.search_share:.0%} for fresh seeds ({GOOD_SPLIT})"
             )
-        if self.final_runs:
-            lines.append(f"after the selection is frozen: {self.final_runs} runs on final seeds at most")
-        if self.teacher_epochs:
-            lines.append(f"before them {self.teacher_epochs} epochs of the teacher")
-        if self.macs is not None:
-            lines.append(f"compute: about {self.macs:.2g} multiply-accumulates in all trials")
-        lines.append(f"disk: about {self._gigabytes()} GB")
+        compute = "" if self.macs is None else f"; about {self.macs:.2g} multiply-accumulates in all trials"
+        lines.append(f"disk: about {self._gigabytes()} GB{compute}")
         lines += [*self.normalizations, *self.checked.replay.lines()]
         if notice := foreign_notice():
             lines.append(notice)

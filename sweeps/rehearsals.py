@@ -368,29 +368,32 @@ def _figures(rehearsal: Rehearsal) -> str:
     return ", ".join(figures)
 
 
-def map_lines(measured: Mapping[str, Rehearsal]) -> Iterator[str]:
-    """A line for every study whose teacher's maps are read or computed: which of both, and why.
+def map_lines(measured: Mapping[str, Rehearsal]) -> list[str]:
+    """Whether the teacher's maps are read or computed, and why: a line for all studies in which that is the same.
 
     Args:
         measured: Rehearsals by where the spec says so.
     """
+    places: dict[str, list[str]] = {}
     for at, rehearsal in measured.items():
-        if rehearsal.ask_s is None or not rehearsal.read_s:
-            continue
-        sides = [
-            MapCosts({layer: both[side] for layer, both in rehearsal.read_s.items()}, rehearsal.ask_s)
-            for side in range(2)
-        ]
-        memory, disk = (1e3 * sum(side.read_s.values()) for side in sides)
-        from_memory, from_disk = (side.is_worth_reading(rehearsal.read_s) for side in sides)
-        choice = "read" if from_memory else "computed in every trial"
-        if from_memory and not from_disk:
-            choice = "read as long as the system's memory holds them"
-        yield (
-            f"teacher maps of {at}: {' and '.join(rehearsal.read_s)} of an image take {memory:.2g} ms to read "
-            f"({disk:.2g} ms from the disk) and {1e3 * rehearsal.ask_s:.2g} ms to compute, so they are {choice}; "
-            "trials measure again"
-        )
+        if rehearsal.ask_s is not None and rehearsal.read_s:
+            places.setdefault(_maps_in_words(rehearsal.read_s, rehearsal.ask_s), []).append(at)
+    return [
+        f"teacher maps of {', '.join(places_of)}: {words}; trials measure again" for words, places_of in places.items()
+    ]
+
+
+def _maps_in_words(read_s: Mapping[str, tuple[float, float]], ask_s: float) -> str:
+    sides = [MapCosts({layer: both[side] for layer, both in read_s.items()}, ask_s) for side in range(2)]
+    memory, disk = (1e3 * sum(side.read_s.values()) for side in sides)
+    from_memory, from_disk = (side.is_worth_reading(read_s) for side in sides)
+    choice = "read" if from_memory else "computed in every trial"
+    if from_memory and not from_disk:
+        choice = "read as long as the system's memory holds them"
+    return (
+        f"{' and '.join(read_s)} of an image take {memory:.2g} ms to read ({disk:.2g} ms from the disk) and "
+        f"{1e3 * ask_s:.2g} ms to compute, so they are {choice}"
+    )
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -1,10 +1,11 @@
 """What a study will do: its trials and epochs at most, its early stopping and its trainings on fresh seeds."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.selection.halving import all_seeds, trainings
-from kdtrain.methods import Method, Term, get_method
+from kdtrain.methods import Term, get_method
 from sweeps.driver.allocation import most_trials
 from sweeps.driver.idle_settings import most_begun, most_epochs, most_stopped, rungs
 from sweeps.driver.limits import steps_of
@@ -57,6 +58,57 @@ class StudyPlan:
             each = f"{each} if none is stopped early, at most {trials} trials"
         return each if self.searches == 1 else f"{self.searches} independent searches x {each}"
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What it sets and what it searches, in words."""
+        fixed = (f"set {path} = {value}" for path, value in self.fixed.items())
+        return (*fixed, *(f"search {path} in {domain}" for path, domain in self.space.items()))
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """What its search and its trainings on fresh seeds may take, in words."""
+        lines = []
+        if self.trials:
+            stops = f"; early stopping: {self.early_stopping}" if self.rungs else ""
+            lines.append(f"search: {self.search_text}, at most {self.search_epochs} epochs{stops}")
+        if self.audits:
+            lines.append(
+                f"audit: about {self.audits} stopped trials at most are trained to the end after the search, "
+                f"{self.audit_epochs} epochs beside the budget"
+            )
+        if self.confirm_runs:
+            text = f"confirm: {self.confirm_runs} runs x {self.epochs} epochs on {self.confirm_text}"
+            if self.looks:
+                text += (
+                    f"; at least {self.confirm_runs - self.runs_after_first_look} of them: looks at "
+                    f"{', '.join(map(str, self.looks))} seeds, until the comparison is decided or more seeds would "
+                    "hardly decide it"
+                )
+            lines.append(text)
+        return tuple(lines)
+
+
+def study_lines(studies: Sequence[StudyPlan]) -> list[str]:
+    """What every study is and does; what is the same for all of several stands once, at the end."""
+    shared = [line for line in (*studies[0].settings, *studies[0].phases) if _is_shared(line, studies)]
+    lines = []
+    for study in studies:
+        baseline = " (baseline)" if study.is_baseline else ""
+        lines.append(f"{study.name}{baseline}: {study.title}: {', '.join(study.terms)}")
+        differing = [line for line in study.settings if line not in shared]
+        lines += [f"  {'; '.join(differing)}"] if differing else []
+        lines += [f"  {line}" for line in study.phases if line not in shared]
+    if shared:
+        settings = [line for line in studies[0].settings if line in shared]
+        phases = [line for line in studies[0].phases if line in shared]
+        first, *rest = [*(["; ".join(settings)] if settings else []), *phases]
+        lines += [f"every study: {first}", *(f"  {line}" for line in rest)]
+    return lines
+
+
+def _is_shared(line: str, studies: Sequence[StudyPlan]) -> bool:
+    return len(studies) > 1 and all(line in (*study.settings, *study.phases) for study in studies)
+
 
 def searched_in_words(spec: SweepSpec, study: Study) -> dict[str, str]:
     """What a study searches, with the priors where the sampler looks at them."""
@@ -82,7 +134,7 @@ def study_plan(spec: SweepSpec, study: Study) -> StudyPlan:
     audits = math.ceil(spec.scheduler.audit * searches * most_stopped(spec, study))
     return StudyPlan(
         name=study.name,
-        title=_title(method) if method and not study.terms else "terms given in the spec",
+        title=method.title if method and not study.terms else "terms given in the spec",
         terms=tuple(_term_text(term) for term in config.active_terms),
         fixed={path: str(value) for path, value in study.set.items()},
         space=searched_in_words(spec, study),
@@ -115,7 +167,3 @@ def _fresh_seeds(confirm: Confirm, configs: int, searches: int, steps: int) -> s
     if searches == 1:
         return text
     return f"{text}, {steps * trainings(confirm.rounds, configs)} for each of {searches} searches"
-
-
-def _title(method: Method) -> str:
-    return f"{method.title} ({method.citation.rstrip('.')})" if method.citation else method.title

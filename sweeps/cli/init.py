@@ -124,7 +124,7 @@ def init(
     spent = effort(answers)
     per_study = f"{spent.budget} epochs of search for each of {len(answers.studies)} studies"
     console.print(
-        f"assumed: an epoch of one training takes {spent.seconds:.2g} s; so {answers.hours:g} hours are enough for "
+        f"assumed: an epoch of one training takes {spent.seconds:.2g} s; so {answers.hours:g} h hold "
         f"{per_study}, in trainings of {spent.epochs} epochs"
     )
     console.print(f"wrote {spec_file}; next, check it and measure what it costs:")

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+from analysis.formats import plural
 from analysis.selection.halving import all_seeds
 from analysis.stats.power import UNPAIRED, PairedTest
 from analysis.stats.seed_plan import in_sds
@@ -16,8 +17,7 @@ POWER = "in 80 of 100 sweeps"
 ASSUMED_SD = 0.01
 """Of a training's mIoU over seeds (a fraction), where no sweep has shown it."""
 _ASSUMPTION = (
-    f"assumes that the score of a training has an sd of {100 * ASSUMED_SD:.1f} points over seeds; the gain is "
-    "proportional to it"
+    f"if the score of a training has an sd of {100 * ASSUMED_SD:.1f} points over seeds, to which it is proportional"
 )
 
 
@@ -39,9 +39,8 @@ def lines_without_noise(spec: SweepSpec) -> list[str]:
     gains = ", ".join(f"{n} seeds {sds:.1f}" for n, sds in zip(seeds, in_sds(seeds, family), strict=True))
     return [
         f"seeds: {planned} of each config of the last round; the smallest gain found {POWER}, in sds of a training "
-        f"over seeds: {gains}",
-        "the sd over seeds is known once configs were trained on several: on CamVid it was 0.2 to 4.4 points "
-        "(docs/camvid.md); --like D takes noise and times of the sweep D",
+        f"over seeds: {gains} (the sd is known once configs were trained on several: on CamVid it was 0.2 to 4.4 "
+        "points, docs/camvid.md; --like D takes noise and times of the sweep D)",
         *study_lines(spec, ASSUMED_SD * UNPAIRED, _ASSUMPTION),
     ]
 
@@ -55,19 +54,19 @@ def study_lines(spec: SweepSpec, sd: float, assumption: str) -> list[str]:
         assumption: What this spread rests on.
 
     Returns:
-        Lines; none for a sweep that compares nothing with a baseline on fresh seeds.
+        One line, since all studies have as many seeds; none for a sweep that compares nothing with a baseline on fresh
+        seeds.
     """
     baseline, controls = spec.baseline, control_kinds(spec)
     if baseline is None or spec.cells or not confirms(spec):
         return []
+    compared = [study.name for study in spec.studies if study != baseline and study.name not in controls]
+    if not compared:
+        return []
     seeds = all_seeds(spec.confirm.rounds)
     gain = PairedTest(sd, comparisons(spec)).smallest(seeds)
-    text = "no gain, which takes 2 seeds" if math.isnan(gain) else f"{100 * gain:.1f} points of mIoU"
+    text = "no gain, which takes 2 seeds," if math.isnan(gain) else f"{100 * gain:.1f} points of mIoU"
     return [
-        f"smallest gain over {baseline.name} that is detected {POWER} ({assumption}):",
-        *(
-            f"  {study.name}: {text} with {seeds} seed{'s' * (seeds != 1)}"
-            for study in spec.studies
-            if study != baseline and study.name not in controls
-        ),
+        f"smallest gain of {', '.join(compared)} over {baseline.name} that is detected {POWER}: {text} with "
+        f"{plural(seeds, 'seed')}, {assumption}"
     ]

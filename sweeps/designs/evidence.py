@@ -59,7 +59,7 @@ def lines_like(spec: SweepSpec, tables: Mapping[str, pd.DataFrame], name: str, b
 def detectable_like(spec: SweepSpec, tables: Mapping[str, pd.DataFrame], name: str) -> list[str]:
     """The smallest gain of every study that its seeds detect with the noise of another sweep."""
     found = situation(dict(tables))
-    return [] if found is None else study_lines(spec, found.noise.sd, f"noise of {name}")
+    return [] if found is None else study_lines(spec, found.noise.sd, f"with the noise of {name}")
 
 
 def how_to_go_on(tables: Mapping[str, pd.DataFrame], name: str) -> str:

@@ -27,6 +27,11 @@ GOOD_SPLIT = "recommended: about two thirds for the search"
 """How the epochs are best divided between the search and fresh seeds."""
 
 
+def is_good_split(search: float) -> bool:
+    """Whether the share of the search in the epochs is about the recommended one."""
+    return 0.6 <= search <= 0.75
+
+
 @dataclass(frozen=True)
 class Rerun:
     """A training of a config on a fresh seed: a searched trial's config, or that of a study that searched nothing."""

@@ -97,7 +97,7 @@ def test_a_plan_until_decided_says_how_many_trainings_there_are_at_least_and_at_
     made = plan(make(fake, confirm={"top": 2, "seeds": [3, 12], "until": "decided"}), Machine())
     assert (made.least_trials, made.trials) == (2 * (4 + 6), 2 * (4 + 6 + 9))
     text = made.render()
-    assert "\n    at least 6 of them: looks at 3, 5, 8, 12 seeds, until the comparison is decided" in text
+    assert "; at least 6 of them: looks at 3, 5, 8, 12 seeds, until the comparison is decided" in text
     assert "\nat least 20 and at most 38 trials and " in text
 
 
@@ -140,3 +140,24 @@ def test_the_trials_of_a_budget_of_epochs_have_an_upper_bound(fake, budget, sche
         assert f"{unstopped} trials x 6 epochs if none is stopped early, at most {trials} trials" in made.render()
         assert f"at least {unstopped} and at most {trials} trials" in made.render()
         assert " to " in next(text for text in made.render().splitlines() if text.startswith("disk: about "))
+
+
+def test_what_all_studies_have_in_common_stands_once(fake):
+    study = {"method": "cwd", "set": {"epochs": 3}}
+    text = plan(make(fake, studies=["none", "kd"]), Machine()).render()
+    assert text.count("search optimizer.lr in") == text.count("confirm: ") == text.count("search: ") == 1
+    assert "\nevery study: search optimizer.lr in 0.001 to 0.1, log\n  search: 4 trials x 6 epochs" in text
+    assert "\nkd: Pixel-wise KD: cross_entropy x 1, pixel_kd x 1\n  search terms.pixel_kd.weight in " in text
+    assert "arXiv" not in text
+    text = plan(make(fake, studies=["none", study]), Machine()).render()
+    assert text.count("search optimizer.lr in") == 1
+    assert "\n  set epochs = 3; search terms." in text
+    assert text.count("\n  search: ") == text.count("\n  confirm: ") == 2
+    text = plan(make(fake, studies=["none"], teacher=None), Machine()).render()
+    assert "every study" not in text
+    assert "\n  search optimizer.lr in 0.001 to 0.1, log\n  search: " in text
+
+
+def test_the_shares_of_the_phases_are_said_where_they_are_far_from_the_recommended_ones(fake):
+    assert "for fresh seeds (recommended" in plan(make(fake, confirm={"top": 2, "seeds": 3}), Machine()).render()
+    assert "recommended" not in plan(make(fake, confirm={"top": 1, "seeds": 2}), Machine()).render()

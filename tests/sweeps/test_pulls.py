@@ -447,9 +447,8 @@ def test_a_state_is_rebuilt_from_its_records(fake, tmp_path):
     assert sorted(next(iter(again.pulls.values())).values()) == pytest.approx([2.0, 8.0, 32.0, 128.0])
 
 
-def test_a_plan_without_a_teacher_says_when_pulls_are_measured(fake):
-    lines = lines_for_plan(with_pulls(fake), None, None, 8, {}, print)
-    assert lines == ["pulls: they are measured once the teacher is fitted, before the first trial"]
+def test_a_plan_says_nothing_of_pulls_as_long_as_the_teacher_is_not_fitted(fake):
+    assert lines_for_plan(with_pulls(fake), None, None, 8, {}, print) == []
 
 
 def test_a_stop_in_the_middle_of_a_calibration_leaves_the_sweep_to_be_resumed(fake, tmp_path, monkeypatch):
