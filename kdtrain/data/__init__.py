@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kdtrain.data.lookup import DataConfig, find_data, parse_data
     from kdtrain.data.palette import colorize
     from kdtrain.data.registry import DATA_SETS
-    from kdtrain.data.roles import open_data, open_role
+    from kdtrain.data.roles import open_data, open_role, open_roles
     from kdtrain.data.shards.shards import Shards
     from kdtrain.data.source import IGNORE, ROLES, DataSource
     from kdtrain.data.store import Images
@@ -54,6 +54,7 @@ __all__ = [
     "find_data",
     "open_data",
     "open_role",
+    "open_roles",
     "open_unlabelled",
     "parse_data",
 ]
@@ -78,6 +79,7 @@ _MODULES = {
     "DATA_SETS": "kdtrain.data.registry",
     "open_data": "kdtrain.data.roles",
     "open_role": "kdtrain.data.roles",
+    "open_roles": "kdtrain.data.roles",
     "IGNORE": "kdtrain.data.source",
     "ROLES": "kdtrain.data.source",
     "DataSource": "kdtrain.data.source",

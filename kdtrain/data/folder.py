@@ -8,7 +8,6 @@ from pydantic import model_validator
 from kdtrain.config_base import Strict, renamed
 from kdtrain.data.pairs import Pairs, find_pairs
 from kdtrain.data.source import FORMER_NAMES, RelativeFolder, Role, written_name
-from kdtrain.data.split import Split
 from kdtrain.data.user_images import LabelledByMaps, RolePlaces
 
 LATER_FIELDS = ("label_colors", "ignore_colors")
@@ -27,15 +26,8 @@ class PairFolders(Strict):
     """What label names end with before the extension, e.g. `_gtFine_labelIds`."""
 
 
-class Folders(RolePlaces):
+class Folders(RolePlaces[PairFolders]):
     """Where each role's images lie; without its own folders, `select` is carved out of `train`."""
-
-    train: PairFolders
-    """What students are trained on."""
-    select: PairFolders | Split = Split()
-    """What the search scores its trials on; by default a part of `train`."""
-    test: PairFolders | None = None
-    """What the chosen config is measured on once the selection is frozen."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,5 +1,6 @@
 """The images of a data set by role, as everything but the data sets themselves reads them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdtrain.data.carve import carved_source
@@ -34,4 +35,11 @@ def open_role(config: DataSet, role: str, data_root: Path | None, cache: Path) -
         InputError: If there is no such role, folders, images or label maps under `data_root` are wrong, or `cache`
             is not writable.
     """
-    return open_store(open_data(config, data_root), checked_role(role), Path(cache))
+    (images,) = open_roles(config, (role,), data_root, cache)
+    return images
+
+
+def open_roles(config: DataSet, roles: Sequence[str], data_root: Path | None, cache: Path) -> list[Images]:
+    """The images of several roles, whose files are found and listed once: see `open_role`."""
+    source = open_data(config, data_root)
+    return [open_store(source, checked_role(role), Path(cache)) for role in roles]

@@ -4,8 +4,9 @@ import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -18,12 +19,20 @@ from kdtrain.data.source import IGNORE, DataSource, Palette, Role, checked_root
 from kdtrain.data.split import Split, carved
 from kdtrain.errors import MissingError
 
+Place = TypeVar("Place", bound=Strict)
 FileId = Annotated[int, Field(ge=0, le=255)]
 HexColor = Annotated[str, AfterValidator(normal_color)]
 
 
-class RolePlaces(Strict):
-    """Where the images of each role lie; a subclass has the fields `train`, `select` and `test`."""
+class RolePlaces(Strict, Generic[Place]):
+    """Where the images of each role lie; without a place of its own, `select` is carved out of `train`."""
+
+    train: Place
+    """What students are trained on."""
+    select: Place | Split = Split()
+    """What the search scores its trials on; by default a part of `train`."""
+    test: Place | None = None
+    """What the chosen config is measured on once the selection is frozen."""
 
 
 class UserImages(DataSet):
@@ -68,13 +77,17 @@ class UserImages(DataSet):
         root = checked_root(data_root, self.name)
         split = self._place_of("select")
 
+        @cache
+        def of_place(role: Role) -> Pairs:  # of train, from which select is carved, only once
+            return self._find(role, root)
+
         def find(role: Role) -> Pairs:
             where = self._place_of(role)
             if where is None:
                 raise MissingError(f"the data have no role {role}: {self._roles_field}.{role} is not set")
             if role != "test" and isinstance(split, Split):
-                return carved(self._find("train", root), role, split, self.group)
-            return self._find(role, root)
+                return carved(of_place("train"), role, split, self.group)
+            return of_place(role)
 
         return PairSource(self.classes, self._palette(), self._meaning(), find, self.group)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kdtrain.config import AUX, Machine, TrainConfig
-from kdtrain.data import Images, TrainBatches, open_role, open_unlabelled
+from kdtrain.data import Images, TrainBatches, open_roles, open_unlabelled
 from kdtrain.errors import InputError
 from kdtrain.loop.batches import LiveBatches
 from kdtrain.loop.compiled import compile_losses
@@ -146,8 +146,7 @@ def build(config: TrainConfig, machine: Machine, group: ProcessGroup) -> Run:
         keep_freed_memory()
     autocast, scaler = mixed_precision(machine, device)
 
-    train_images = open_role(config.data, "train", machine.data_root, machine.cache)
-    select_images = open_role(config.data, "select", machine.data_root, machine.cache)
+    train_images, select_images = open_roles(config.data, ("train", "select"), machine.data_root, machine.cache)
     batches = _build_batches(config, machine, group, train_images)
     student = build_network(config.student, len(train_images.classes), config.seed, machine.weights).place(device)
     teacher = _open_teacher(config, machine, train_images, device, autocast)

@@ -17,7 +17,7 @@ import torch
 
 import kdtrain
 from kdtrain.config import Machine, TrainConfig
-from kdtrain.data import DataConfig, Unlabelled, open_role, open_unlabelled
+from kdtrain.data import DataConfig, Unlabelled, open_roles, open_unlabelled
 from kdtrain.data.palette import color_text
 from kdtrain.loop.device import precision
 from kdtrain.teacher import ModelCard
@@ -59,7 +59,8 @@ def describe_data(config: DataConfig, machine: Machine, unlabelled: Iterable[Unl
     Raises:
         InputError: If the data are not what they must be.
     """
-    opened = {role: open_role(config, role, machine.data_root, machine.cache) for role in ("train", "select")}
+    roles = ("train", "select")
+    opened = dict(zip(roles, open_roles(config, roles, machine.data_root, machine.cache), strict=True))
     for further in unlabelled:
         opened[f"unlabelled:{further.images}"] = open_unlabelled(further, machine.data_root, machine.cache, config)
     train = opened["train"]

@@ -52,14 +52,14 @@ def measure_scores(
     Raises:
         InputError: If the data are not there, or a disk is full or refuses.
     """
-    from kdtrain.data import open_role
+    from kdtrain.data import open_roles
     from kdtrain.deploy.int8 import int8_miou
 
     scores = read_scores(sweep)
     lacking = [each for each in students if _key(sweep, each) not in scores]
     if not lacking:
         return scores
-    train, select = (open_role(spec.data, role, machine.data_root, machine.cache) for role in ("train", "select"))
+    train, select = open_roles(spec.data, ("train", "select"), machine.data_root, machine.cache)
     scale = spec.config_for(spec.studies[0]).eval_scale
     for student in lacking:
         key = _key(sweep, student)

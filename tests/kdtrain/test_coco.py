@@ -1,6 +1,7 @@
 """Annotations in the form of COCO become the same store as label maps in folders."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from PIL import ExifTags, Image
 from pydantic import ValidationError
 
 from kdtrain.data import Coco, Folder, open_data, open_role, parse_data
-from kdtrain.data.coco.drawing import Shape, drawing_of, mask_of
+from kdtrain.data.coco import coco as coco_data
+from kdtrain.data.coco.annotations import read_annotations
+from kdtrain.data.coco.drawing import Drawing, Shape, drawing_of, mask_of
 from kdtrain.data.store_index import IMAGES, LABELS
 from kdtrain.errors import InputError
 from kdtrain.testing import check_data
@@ -85,6 +88,33 @@ def test_categories_become_classes_by_name_or_by_id_and_others_are_refused(tmp_p
         labels(classes=["background", "bus", "car"])
     with pytest.raises(InputError, match=r"has no category 31; its categories are"):
         labels(**{**by_id, "ids": {31: 0}}, others="skipped")
+
+
+def test_the_masks_of_an_image_are_not_in_memory_at_the_same_time(tmp_path):
+    side, count = 1000, 60
+    outlines = [rectangle(10 * number, 10, 10 * number + 300, 400) for number in range(count)]
+    shapes = [[f"the annotation {number}", number % 3, [outline]] for number, outline in enumerate(outlines)]
+    drawing = Drawing(tmp_path, "image 1", side, side, json.dumps(shapes))
+    tracemalloc.start()
+    try:
+        labels = drawing.labels(255, larger_first=True)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert labels[20, [5, 15, 25]].tolist() == [0, 1, 2]
+    assert most < 8 * side**2  # bytes; a mask takes side**2
+
+
+@pytest.mark.parametrize("change", [{"carve": {"share": 0.5}}, {}])
+def test_annotations_from_which_select_is_carved_are_parsed_once(tmp_path, monkeypatch, change):
+    calls = []
+    monkeypatch.setattr(coco_data, "read_annotations", lambda file: calls.append(file) or read_annotations(file))
+    where = {"train": as_coco(tmp_path, "train", range(8))}
+    content = {"name": "coco", "classes": CLASSES, "background": CLASSES[0], "annotations": where, **change}
+    source = open_data(parse_data(content), tmp_path)
+    assert source.ids("train")
+    assert source.ids("select")
+    assert len(calls) == 1
 
 
 def test_small_annotations_are_above_or_later_ones(tmp_path):

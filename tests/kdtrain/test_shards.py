@@ -3,6 +3,7 @@
 import struct
 import tarfile
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +25,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from kdtrain.data import Folder, Shards, open_data, open_role, parse_data
-from kdtrain.data.shards.columns import _row_group
+from kdtrain.data.shards import row_groups
+from kdtrain.data.shards.columns import TableFile
 from kdtrain.data.store_index import IMAGES, LABELS
 from kdtrain.errors import InputError, MissingError
 from kdtrain.testing import check_data
@@ -287,12 +289,49 @@ def test_other_ways_to_write_tables(tmp_path):
             assert (labels == expected.read("train", other)[1]).all()
 
 
-def test_few_row_groups_stay_in_memory(tmp_path):
-    where = as_parquet(tmp_path, "train", range(12))
-    source = open_data(shards({"train": where}), tmp_path)
+def in_one_group(root, size, **more):
+    """A table of label maps as images, all in one row group, whose cells hold further bytes."""
+    image = [encoded(photo(0)) + bytes(np.random.default_rng(row).bytes(2**16)) for row in range(size)]
+    rows = {"image": structs(image), "label": structs(encoded(label_map(0)) for _ in range(size)), **more}
+    pq.write_table(pa.table(rows), root / "a.parquet", write_batch_size=4)  # its pages end after every 1 MiB
+
+
+def most_memory(source, order):
+    """The most bytes that Arrow holds while images are read."""
+    before, most = pa.total_allocated_bytes(), 0
+    for image_id in order(source.ids("train")):
+        source.read("train", image_id)
+        most = max(most, pa.total_allocated_bytes() - before)
+    return most
+
+
+def test_a_part_of_a_row_group_is_in_memory_where_rows_are_read_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_groups, "_BATCH_BYTES", 2**19)
+    in_one_group(tmp_path, 300)  # 24 MiB
+    for order in (list, list, lambda ids: ids[:200:3]):  # the second time from the beginning
+        assert most_memory(open_data(shards({"train": {"files": "a.parquet"}}), tmp_path), order) < 9 * 2**20
+
+
+def test_rows_in_another_order_are_read_from_whole_row_groups(tmp_path):
+    in_one_group(tmp_path, 40, id=[f"{17 * row % 40:02d}" for row in range(40)])
+    row_groups._whole.cache_clear()
+    source = open_data(shards({"train": {"files": "a.parquet", "id": "id"}}), tmp_path)
     for image_id in source.ids("train"):
         source.read("train", image_id)
-    assert _row_group.cache_info().currsize <= 4
+    assert row_groups._whole.cache_info().misses == 2  # of images, and of label maps
+
+
+def test_threads_that_lag_behind_get_their_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_groups, "_BATCH_BYTES", 1)
+    numbers = pa.table({"number": [row.to_bytes(2) for row in range(500)]})
+    pq.write_table(numbers, tmp_path / "a.parquet", row_group_size=180)
+    opened = TableFile(tmp_path / "a.parquet")
+    opened.in_order = True
+    order = [*range(0, 500, 2), *range(499, 0, -2)]
+    order += [row for start in range(0, 500, 64) for row in np.random.default_rng(start).permutation(64) + start]
+    assert [opened.cell(int(row), "number") for row in order if row < 500] == [
+        int(row).to_bytes(2) for row in order if row < 500
+    ]
 
 
 def test_members_may_lie_in_folders(tmp_path):

@@ -131,7 +131,7 @@ def test_a_finished_training_returns_its_result_at_once(make_config, machine, tm
     config = make_config("none", epochs=2)
     result = train(config, machine, workdir=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "result.json", "student"]
-    monkeypatch.setattr(setup, "open_role", None)
+    monkeypatch.setattr(setup, "open_roles", None)
     heard: list[EpochReport] = []
     again = train(config, machine, heard.append, tmp_path)
     assert again.to_dict() == result.to_dict()

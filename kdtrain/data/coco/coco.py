@@ -14,7 +14,6 @@ from kdtrain.data.files import IMAGE_SUFFIXES
 from kdtrain.data.labels import LabelMeaning, few
 from kdtrain.data.pairs import Pairs
 from kdtrain.data.source import IGNORE, RelativeFolder, Role, is_below
-from kdtrain.data.split import Split
 from kdtrain.data.stored import Stored
 from kdtrain.data.user_images import RolePlaces, UserImages
 from kdtrain.data.walk import normalized, walk
@@ -40,15 +39,8 @@ class AnnotatedFolder(Strict):
         return self
 
 
-class AnnotatedRoles(RolePlaces):
+class AnnotatedRoles(RolePlaces[AnnotatedFolder]):
     """Where each role's images lie; without its own file, `select` is carved out of `train`."""
-
-    train: AnnotatedFolder
-    """What students are trained on."""
-    select: AnnotatedFolder | Split = Split()
-    """What the search scores its trials on; by default a part of `train`."""
-    test: AnnotatedFolder | None = None
-    """What the chosen config is measured on once the selection is frozen."""
 
 
 class Coco(UserImages):

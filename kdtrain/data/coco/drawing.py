@@ -1,6 +1,7 @@
 """Label maps that are drawn from annotations: polygons and run lengths, or the segments of a panoptic PNG file."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -59,12 +60,12 @@ class Drawing(FilePart):
         Raises:
             InputError: If an annotation is not of the size of the image, or is damaged.
         """
-        masks = [(shape.label, self._mask(shape)) for shape in starmap(Shape, json.loads(self.shapes))]
+        covered = [(shape.label, _packed(self._mask(shape))) for shape in starmap(Shape, json.loads(self.shapes))]
         if larger_first:
-            masks.sort(key=lambda pair: -int(np.count_nonzero(pair[1])))  # stable: of equal ones, the later is above
+            covered.sort(key=lambda pair: -pair[1].pixels)  # stable: of equal ones, the later is above
         drawn = np.full((self.height, self.width), empty, dtype=np.uint8)
-        for label, mask in masks:
-            drawn[mask] = label
+        for label, packed in covered:
+            drawn[packed.rows, packed.columns][packed.mask()] = label
         return drawn
 
     def _mask(self, shape: Shape) -> Mask:
@@ -72,6 +73,34 @@ class Drawing(FilePart):
             return mask_of(shape.segmentation, self.height, self.width)
         except InputError as error:
             raise InputError(f"{self.file}: {shape.name} {error}") from None
+
+
+class _Packed(NamedTuple):
+    """A mask as the part of it that holds all covered pixels, one bit each: of many masks one is unpacked at a time."""
+
+    pixels: int
+    """That are covered."""
+    rows: slice
+    columns: slice
+    shape: tuple[int, int]
+    """Of the part."""
+    bits: npt.NDArray[np.uint8]
+
+    def mask(self) -> Mask:
+        """Which pixels of the part are covered."""
+        return np.unpackbits(self.bits, count=math.prod(self.shape)).view(np.bool_).reshape(self.shape)
+
+
+def _packed(mask: Mask) -> _Packed:
+    rows, columns = (_extent(np.any(mask, axis=axis)) for axis in (1, 0))
+    part = mask[rows, columns]
+    return _Packed(int(np.count_nonzero(part)), rows, columns, part.shape, np.packbits(part))
+
+
+def _extent(covered: npt.NDArray[np.bool_]) -> slice:
+    """From the first true value to the last."""
+    places = np.flatnonzero(covered)
+    return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 0)
 
 
 @dataclass(frozen=True)

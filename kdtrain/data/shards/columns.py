@@ -7,22 +7,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
+from kdtrain.data.shards.row_groups import value_of
 from kdtrain.data.stored import FilePart, state_of
 from kdtrain.errors import InputError, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BLOCKS = 4
-"""Row groups of one column that stay in memory: the two at a border between them, of images and of label maps."""
-_ONE_AT_A_TIME = Lock()
-"""Threads want the same row group at the same time, and the first of them reads it for all."""
 _STREAM = "ARROW1"
 """What a file of the random access format of Arrow begins with; others are streams, as `save_to_disk` writes them."""
 
@@ -52,6 +47,8 @@ class TableFile:
         """The columns whose cells may hold images."""
         self.of_texts = tuple(column.name for column in schema if _holds_texts(column.type))
         """The columns whose cells may name images: texts and whole numbers."""
+        self.in_order = False
+        """Whether cells are read from the first row to the last, so that not all of a row group must be in memory."""
         self._starts = [0, *accumulate(sizes)]
 
     @property
@@ -82,9 +79,8 @@ class TableFile:
         Raises:
             InputError: If there is none, or the file cannot be read.
         """
-        block = bisect_right(self._starts, row) - 1
         with _readable(self.file):
-            value = self._block(block, column)[row - self._starts[block]].as_py()
+            value = self._value(row, column).as_py()
         if isinstance(value, dict):
             if value.get("bytes") is None and value.get("path"):
                 raise InputError(
@@ -96,11 +92,11 @@ class TableFile:
             raise InputError(f"{self.file} (row {row}, column {column}) is empty; give every row an image and labels")
         return bytes(value)
 
-    def _block(self, block: int, column: str) -> pa.ChunkedArray:
+    def _value(self, row: int, column: str) -> pa.Scalar:
         if self._table is not None:
-            return self._table.column(column)
-        with _ONE_AT_A_TIME:
-            return _row_group(self.file, self._state, block, column)
+            return self._table.column(column)[row]
+        group = bisect_right(self._starts, row) - 1
+        return value_of(self.file, self._state, group, column, row - self._starts[group], self.in_order)
 
 
 @dataclass(frozen=True)
@@ -144,15 +140,6 @@ def _of_parquet(file: Path) -> tuple[pa.Schema, list[int]]:
     with pq.ParquetFile(file) as opened:
         metadata = opened.metadata
         return opened.schema_arrow, [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-
-
-@lru_cache(_BLOCKS)
-def _row_group(file: Path, state: str, block: int, column: str) -> pa.ChunkedArray:
-    """A column of a row group; `state` differs once the file is changed."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(file) as opened:
-        return opened.read_row_group(block, columns=[column]).column(column)
 
 
 def _mapped(file: Path) -> pa.Table:

@@ -25,7 +25,6 @@ from kdtrain.data.shards.shard_files import (
     local_part,
 )
 from kdtrain.data.source import Role, is_below
-from kdtrain.data.split import Split
 from kdtrain.data.stored import Stored
 from kdtrain.data.user_images import LabelledByMaps, RolePlaces
 from kdtrain.data.walk import normalized
@@ -56,15 +55,8 @@ class ShardFiles(Strict):
     """A column of texts that names each image; by default an image is named by its file and the number of its row."""
 
 
-class ShardRoles(RolePlaces):
+class ShardRoles(RolePlaces[ShardFiles]):
     """Where each role's images lie; without its own files, `select` is carved out of `train`."""
-
-    train: ShardFiles
-    """What students are trained on."""
-    select: ShardFiles | Split = Split()
-    """What the search scores its trials on; by default a part of `train`."""
-    test: ShardFiles | None = None
-    """What the chosen config is measured on once the selection is frozen."""
 
 
 class Shards(LabelledByMaps):
@@ -130,7 +122,9 @@ def _in_tables(what: str, field: str, shards: ShardList, where: ShardFiles) -> P
             )
     files: dict[str, tuple[Stored, Stored]] = {}
     for name, table in tables.items():
-        for row, image_id in enumerate(_row_ids(field, name, table, where.id)):
+        ids = _row_ids(field, name, table, where.id)
+        table.in_order = ids == sorted(ids)
+        for row, image_id in enumerate(ids):
             if image_id in files:
                 raise InputError(f"{field}.id: two rows are called {image_id!r}; name a column without repetition")
             files[image_id] = (cell_of(table, row, image), cell_of(table, row, label))
