@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import fused
 import torch
 from gpu_rows import counts, maps, numerics, sharing, sweep, training
 from gpu_rows.bench import NETWORKS, ROWS, Bench, Row
@@ -37,6 +38,7 @@ SECTIONS: dict[str, tuple[Section, float]] = {
     "student": (training.student, 60),
     "methods": (training.methods, 130),
     "sharing": (sharing.sharing, 110),
+    "fused": (fused.section, 60),
     "record or ask": (maps.record_or_ask, 40),
     "equality with the CPU": (numerics.equality, 60),
     "precision": (numerics.precision, 50),

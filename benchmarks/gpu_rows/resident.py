@@ -6,7 +6,7 @@ from collections.abc import Callable
 from gpu_rows.bench import Bench
 
 from kdtrain import Machine, TrainConfig
-from kdtrain.loop.batches import moved
+from kdtrain.loop.batches import DistillBatch, moved
 from kdtrain.loop.schedules import Clock
 from kdtrain.loop.setup import build
 from kdtrain.loop.step import StepResult, TrainStep
@@ -18,24 +18,35 @@ CLOCK = Clock(0, 0)
 
 
 class ResidentSteps:
-    """The steps of a training, all on its first batch."""
+    """The steps of a training, all on its first batch.
 
-    def __init__(self, config: TrainConfig, machine: Machine) -> None:
-        self.run = run = build(config, machine, ProcessGroup())
-        run.trained.train()
-        request = self.prepare()
-        batches = moved(run.source.epoch(0), run.device)
+    Args:
+        config: The training.
+        machine: Where it runs.
+        batch: The batch of another training that sees the same, so that no teacher is asked again.
+    """
+
+    def __init__(self, config: TrainConfig, machine: Machine, batch: DistillBatch | None = None) -> None:
+        self.run = build(config, machine, ProcessGroup())
+        self.run.trained.train()
+        self.batch = batch or self._first_batch()
+        self._step = TrainStep(self.run)
+
+    def _first_batch(self) -> DistillBatch:
+        """The first batch, with what the losses need of the teacher."""
+        run, request = self.run, self.prepare()
+        batches = moved(run.source.epoch(CLOCK.epoch), run.device)
         batch = next(batches)
         batches.close()
         layers = request.maps_without(batch.kernels) - batch.maps.keys()
-        if run.teacher is not None and layers:
-            maps = {**batch.maps, **run.teacher.ask(batch.images, layers)}
-            missing = request.kernels.keys() - batch.kernels.keys()
-            kernels = {term: request.rows(term, maps, batch.view, batch.number) for term in missing}
-            batch = batch._replace(
-                maps={layer: maps[layer] for layer in request.layers}, kernels={**batch.kernels, **kernels}
-            )
-        self.batch, self._step = batch, TrainStep(run)
+        if run.teacher is None or not layers:
+            return batch
+        maps = {**batch.maps, **run.teacher.ask(batch.images, layers)}
+        missing = request.kernels.keys() - batch.kernels.keys()
+        kernels = {term: request.rows(term, maps, batch.view, batch.number) for term in missing}
+        return batch._replace(
+            maps={layer: maps[layer] for layer in request.layers}, kernels={**batch.kernels, **kernels}
+        )
 
     def prepare(self) -> TeacherRequest:
         """Make the first epoch ready to be read; returns what the losses need of the teacher."""

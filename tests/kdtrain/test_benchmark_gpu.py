@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import fused
 import gpu
 import pyarrow.parquet as pq
 import pytest
@@ -81,6 +83,29 @@ def test_a_section_that_takes_too_long_or_fails_loses_nothing_of_the_others(tmp_
     assert {row["section"] for row in rows if row["case"] != "the section"} == {"student", "machine"}
     assert [bool(row["note"]) for row in rows if row["case"] == "the section"] == [True, False]
     assert "KeyError" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("method", "count"), [("none", 4), ("kd", 4), ("cskd", 4), ("cwd_feature", 1)])
+def test_fused_students_have_the_losses_weights_and_statistics_of_students_apart(method, count, bench):
+    """Up to the rounding of other kernels, over steps with momentum; CWD's large gradients let that grow quickly."""
+    apart, together = fused.students(bench, 3, method), fused.students(bench, 3, method)
+    steps = fused.FusedSteps(together)
+    first = together[0].run.student.state_dict()
+    first = {name: values.clone() for name, values in first.items()}
+    for _ in range(count):
+        for one, other in zip([each() for each in apart], steps(), strict=True):
+            torch.testing.assert_close(other.raw, one.raw, rtol=1e-5, atol=1e-6)
+    for one, other in zip(apart, together, strict=True):
+        state = other.run.student.state_dict()
+        torch.testing.assert_close(state, one.run.student.state_dict(), rtol=1e-5, atol=1e-6)
+        assert int(state["net.decoder.2.num_batches_tracked"]) == count
+    assert not torch.equal(first["net.decoder.2.running_mean"], together[0].run.student.net.decoder[2].running_mean)
+    assert len({float(each.run.student.net.classifier.weight.sum().detach()) for each in together}) == 3
+
+
+def test_fused_students_are_counted_together(bench):
+    fused.section(replace(bench, students=(2,)))
+    assert figures(bench)["2 fused", "images/s"] > 0
 
 
 @pytest.mark.slow
