@@ -17,6 +17,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "cmaes": {"cmaes": "cmaes"},
         "coco": {"pycocotools": "pycocotools"},
         "export": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+        "executorch": {"executorch": "executorch"},
         "hf": {"transformers": "transformers"},
         "mlflow": {"mlflow-skinny": "mlflow"},
         "tensorboard": {"tensorboard": "tensorboard", "tensorboardX": "tensorboardX"},

@@ -1,9 +1,5 @@
 """A network as an ONNX file."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +7,7 @@ import torch
 
 from kdtrain.deploy.agreement import Run
 from kdtrain.deploy.deployed import IMAGES, Deployed, Inside, exporting, ready, shapes
+from kdtrain.deploy.quiet import quiet
 from kdtrain.models import TappedNetwork
 
 
@@ -30,7 +27,7 @@ def export_onnx(network: TappedNetwork, inside: Inside, file: Path, digest: str)
         InputError: If the graph cannot be exported, or images of this size do not fit the network.
     """
     module, example = ready(network, inside)
-    with exporting("ONNX", inside), _quiet():
+    with exporting("ONNX", inside), quiet("torch.onnx", "onnxscript", "onnx_ir"):
         program = torch.onnx.export(
             module,
             (example,),
@@ -58,19 +55,3 @@ def session_of(file: Path) -> Any:
     import onnxruntime
 
     return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on its own steps."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

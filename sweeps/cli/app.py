@@ -23,6 +23,7 @@ from sweeps.cli.collection import seldom_collecting
 from sweeps.cli.data import check, get
 from sweeps.cli.demo import demo
 from sweeps.cli.export import export_to_optuna
+from sweeps.cli.export_executorch import export_to_executorch
 from sweeps.cli.export_onnx import export_to_onnx
 from sweeps.cli.export_torch import export_to_torch
 from sweeps.cli.init import init
@@ -69,6 +70,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "export optuna": export_to_optuna,
     "export onnx": export_to_onnx,
     "export torch": export_to_torch,
+    "export executorch": export_to_executorch,
 }
 """By the words that call it; the first of two words is a group."""
 READING = frozenset({"status", "tables", "report", "serve", "query", "best", "export optuna"})

@@ -72,6 +72,7 @@ def write_exported(
     export: "Callable[[TappedNetwork, Inside, Path, str], Deployed]",
     runner: "Callable[[Path], Run]",
     finish: Callable[[Path], Mapping[str, object]] = lambda file: {},
+    batch: int | None = None,
 ) -> None:
     """Write a student as a file, compare the file with torch, and write a card beside it.
 
@@ -83,6 +84,7 @@ def write_exported(
         export: Writes the file and returns the module that it was made from.
         runner: Opens the file.
         finish: Changes the compared file, or measures it; what it returns goes into the card.
+        batch: Images that the file takes in a call; None for any number.
 
     Raises:
         InputError: If the graph cannot be exported, or the file differs from torch.
@@ -109,7 +111,7 @@ def write_exported(
     facts = {
         "input": {
             "name": IMAGES,
-            "shape": ["batch", 3, *(("height", "width") if inside.dynamic else inside.size)],
+            "shape": [batch or "batch", 3, *(("height", "width") if inside.dynamic else inside.size)],
             "values": "RGB in [0, 1], float32" if inside.normalize else "normalized RGB, float32",
             **({"multiple_of": multiple_of(network)} if inside.dynamic else {}),
             **({} if inside.normalize else {"mean": card.network.mean, "std": card.network.std}),

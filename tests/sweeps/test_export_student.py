@@ -1,6 +1,7 @@
-"""The commands `kdsweep export onnx` and `export torch`: the file computes what the network does, or is not written."""
+"""The commands `kdsweep export onnx`, `torch` and `executorch`: a file computes what torch does, or is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,36 @@ def test_a_file_of_any_size_resizes_images_by_the_scale_of_the_student(world, ki
     run = {"torch": run_torch, "onnx": run_onnx}[kind](Path(file))
     with torch.inference_mode():
         assert (run(images) == predict(net.logits, images, 1.0)).float().mean() > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["classes", "logits"])
+def test_a_program_of_executorch_gives_what_the_student_does_image_by_image(world, output):
+    pytest.importorskip("executorch", reason="the runtime of the exported file is executorch")
+    words = ("--size", 60, 90, "--images", "photos", "--output", output, "--out", "s.pte")
+    code, said, errors = world(*words, kind="executorch")
+    assert code == 0, errors
+    assert "100.000 % of the pixels of 2 given images have torch's class" in said
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program("s.pte")
+    image = resized(Path("photos/0.png"), (60, 90))
+    (found,) = program.load_method("forward").execute([image])
+    with torch.inference_mode():
+        wanted = predict(network().logits, image, 1.0)
+    assert (found if output == "classes" else found.argmax(1)).equal(wanted)
+    card = json.loads(Path("s.pte.json").read_text())
+    assert (card["input"]["shape"], card["classes"]) == ([1, 3, 60, 90], list(CLASSES))
+    assert card["backend"] in ("xnnpack", "portable")
+    assert program.load_method("student").execute([]) == [card["student"]]
+
+
+def test_the_package_that_export_executorch_needs_is_named(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "executorch", None)
+    code, _, errors = world("--size", 60, 90, kind="executorch")
+    assert code == 2
+    assert "export executorch needs the package executorch" in errors
+    assert "pip install 'kdsweep[executorch]'" in errors
 
 
 @pytest.mark.slow
