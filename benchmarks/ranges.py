@@ -5,8 +5,9 @@
 For each method 40 configs are trained from ranges that are ten times wider at both ends than the default ones (choices
 stay as they are; the published config is the first). The two best of all and the two best within the default ranges
 then train on fresh seeds, the same for all, and their means are compared: the fresh seeds have not chosen anything, so
-a config is not preferred for its luck in the search. Maps have a quarter of the height and width of the images. Both
-steps are sweeps of this project, which go on where they were interrupted. Prints a table in Markdown.
+a config is not preferred for its luck in the search. Of a method with three weights hardly any of the 40 lies within
+the default ranges, so `--inside 40` trains as many from those ranges, too. Maps have a quarter of the height and width
+of the images. All steps are sweeps of this project, which go on where they were interrupted. Prints a Markdown table.
 """
 
 import argparse
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64, help="in the training set, and in the set that scores")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--configs", type=int, default=40)
+    parser.add_argument("--inside", type=int, default=0, help="configs from the default ranges alone, besides")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--inline", action="store_true", help="train in this process, without Ray")
     options = parser.parse_args()
@@ -81,6 +83,10 @@ def main() -> None:
     wide = [{"method": method, "space": {path: wider(d) for path, d in s.items()}} for method, s in ranges.items()]
     search = spec(options, "search", wide, {"trials": options.configs}, {"top": 0})
     rows = trained(search, options)
+    if options.inside:
+        default = [{"method": method} for method in ranges]
+        inside = trained(spec(options, "inside", default, {"trials": options.inside}, {"top": 0}), options)
+        rows = pd.concat([rows, inside.assign(trial_id="inside-" + inside["trial_id"])])
     chosen = pd.concat([choose(rows[rows["study"] == method], ranges[method]) for method in ranges])
 
     fixed = [
