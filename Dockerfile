@@ -20,6 +20,7 @@ COPY --chown=ray analysis /home/ray/kdsweep/analysis
 COPY --chown=ray kdtrain /home/ray/kdsweep/kdtrain
 COPY --chown=ray sweeps /home/ray/kdsweep/sweeps
 RUN pip install --no-cache-dir "/home/ray/kdsweep[${EXTRAS}]" "ray[default]==${RAY}" "torch${TORCH:+==${TORCH}}" \
-    && kdsweep --version
+    && kdsweep --version \
+    && python -c "import timm"  # fails where torchvision does not fit torch
 
 CMD ["kdsweep", "--help"]

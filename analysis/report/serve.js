@@ -22,6 +22,7 @@ async function refresh() {
       article.querySelector("summary h2").textContent = state.names[place];
       if (!article.querySelector("details").open || article.dataset.version === String(version)) continue;
       const answer = await ask(`sweep/${place}`);
+      if (article.dataset.version === String(answer.version)) continue;  // a long sweep is drawn anew more seldom
       replace(article, answer.body);
       article.dataset.version = answer.version;
     }

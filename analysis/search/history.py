@@ -1,5 +1,7 @@
 """How the search went: best so far against budget, learning curves, spending, response to each parameter."""
 
+from typing import Any, TypeVar
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,7 @@ from analysis.tables.json_columns import read_spaces
 from analysis.tables.scores import METRIC
 from analysis.tables.states import BROKEN, ENDED, Phase, State
 
+Rows = TypeVar("Rows", pd.DataFrame, list[Any])
 MOST_POINTS = 40
 """Points with which a learning curve is drawn."""
 
@@ -117,8 +120,9 @@ def responses(tables: Tables) -> pd.DataFrame:
     return rows[(rows["state"] == State.COMPLETE) & rows["score"].notna()].reset_index(drop=True)
 
 
-def thinned(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most so many rows, evenly over their order, the first and the last among them."""
+def thinned(rows: Rows, most: int) -> Rows:
+    """At most so many rows of a frame or a list, evenly over their order, the first and the last among them."""
     if len(rows) <= most:
         return rows
-    return rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+    places = np.linspace(0, len(rows) - 1, most).round().astype(int)
+    return rows.iloc[places] if isinstance(rows, pd.DataFrame) else [rows[place] for place in places]

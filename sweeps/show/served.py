@@ -29,6 +29,8 @@ from sweeps.spec.spec import SweepSpec
 from sweeps.store.store import Store
 
 MOST_RUNS = 2000
+_SLOW_S, _PAUSE = 2.0, 4.0
+"""A body whose drawing took longer is shown for so many times as long, before it is drawn anew."""
 _TABLES = ("sweeps", "studies", "trials", "params")
 
 
@@ -69,6 +71,7 @@ class ServedSweep:
         self._spec: SweepSpec | None = None
         self._version, self._error = 0, ""
         self._body: tuple[int, str] = (-1, "")
+        self._draw_from = float("-inf")
 
     def glance(self) -> Glance:
         """Its line now."""
@@ -86,10 +89,13 @@ class ServedSweep:
         return Glance(self._version, summary.name, redacted(self.address), cells)
 
     def body(self) -> tuple[int, str]:
-        """Its version, and its progress and its runs as HTML."""
+        """Its progress and its runs as HTML, with their version, which may be an earlier one for some seconds."""
         self._look()
-        if self._body[0] != self._version:
+        begin = self._clock()
+        if self._body[0] != self._version and begin >= self._draw_from:
             self._body = (self._version, self._drawn())
+            end = self._clock()
+            self._draw_from = end + (_PAUSE * (end - begin) if end - begin > _SLOW_S else 0)
         return self._body
 
     def _look(self) -> None:

@@ -14,6 +14,7 @@ from sweeps.ledger import follow, ledger
 from sweeps.ledger.follow import Follower
 from sweeps.ledger.read_state import read_state
 from sweeps.outcome.best_file import trial_config
+from sweeps.show import served
 from sweeps.show.served import ServedSweep
 from sweeps.show.server import HOST, Server
 from sweeps.store.store import Store
@@ -119,6 +120,28 @@ def test_a_sweep_is_shown_again_when_it_has_grown_and_a_damaged_one_says_so(fake
     assert "does not read" in state["overview"] or "was not written behind" in state["overview"]
     assert "searching" in state["overview"]
     assert 'class="stale"' in json.loads(ask(server, f"/{server.token}/sweep/1")[1])["body"]
+
+
+@pytest.mark.parametrize(("took", "pause"), [(1.0, 0.0), (3.0, 12.0)])
+def test_a_body_that_takes_long_is_drawn_more_seldom(fake, tmp_path, monkeypatch, took, pause):
+    now = [100.0]
+
+    def drawn(spec, state, store):
+        now[0] += took
+        return f"{len(state.trials)} trials"
+
+    monkeypatch.setattr(served, "_body", drawn)
+    with fake.open_driver(fake.make_spec(), tmp_path) as driver:
+        report(driver, 0.3)
+        sweep = ServedSweep(str(tmp_path), every=0, clock=lambda: now[0])
+        first, body = sweep.body()
+        assert body == "1 trials"
+        report(driver, 0.4)
+        now[0] += max(pause - 0.1, 0.1)
+        assert sweep.body() == ((first, "1 trials") if pause else (first + 1, "2 trials"))
+        assert sweep.glance().version == first + 1
+        now[0] += 0.2
+        assert sweep.body() == (first + 1, "2 trials")
 
 
 def test_what_is_followed_is_what_is_read_at_once(fake, tmp_path, monkeypatch):
