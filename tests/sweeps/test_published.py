@@ -52,16 +52,19 @@ def beit(folder):
     return saved(transformers.BeitForSemanticSegmentation(config), folder)
 
 
-def maskformer(folder):
-    backbone = transformers.SwinConfig(
+def swin():
+    return transformers.SwinConfig(
         embed_dim=8,
         depths=[1, 1, 1, 1],
         num_heads=[1, 1, 2, 2],
         window_size=2,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )
+
+
+def maskformer(folder):
     config = transformers.Mask2FormerConfig(
-        backbone_config=backbone,
+        backbone_config=swin(),
         feature_size=32,
         mask_feature_size=32,
         hidden_dim=32,
@@ -77,15 +80,8 @@ def maskformer(folder):
 
 
 def oneformer(folder):
-    backbone = transformers.SwinConfig(
-        embed_dim=8,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 1, 2, 2],
-        window_size=2,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
     config = transformers.OneFormerConfig(
-        backbone_config=backbone,
+        backbone_config=swin(),
         conv_dim=32,
         mask_dim=32,
         hidden_dim=32,
