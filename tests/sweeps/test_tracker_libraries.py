@@ -158,7 +158,7 @@ def test_wandb_offline(fake, tmp_path, monkeypatch):
     for file in sorted((tmp_path / "d/trackers/wandb").rglob("run-*.wandb")):
         if file.parent.is_symlink():
             continue
-        for record in wandb_records(file):
+        for record in written_records(file):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 name = record.run.display_name
@@ -196,6 +196,15 @@ def wandb_records(file):
         if kind in (1, 4):
             yield Record.FromString(parts)
             parts = b""
+
+
+def written_records(file):
+    """The records of a run that has ended, once the process of W&B has written them all."""
+    until = time.monotonic() + 30
+    while not (records := list(wandb_records(file))) or records[-1].WhichOneof("record_type") != "exit":
+        assert time.monotonic() < until, f"{file} has no end"
+        time.sleep(0.05)
+    return records
 
 
 @pytest.fixture
