@@ -15,13 +15,12 @@ import argparse
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from gpu_rows.bench import Bench
-from gpu_rows.resident import CLOCK, ResidentSteps, images_per_second
+from gpu_rows.resident import CLOCK, ResidentSteps, images_per_second, processor_ms
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -148,18 +147,12 @@ def main() -> None:
         bench = Bench(Path(scratch), "cpu", options.networks, size, options.batch, steps=1, threads=1)
         for count in options.students:
             fused, apart = FusedSteps(students(bench, count)), students(bench, count)
-            ratios = [_ms(fused) / sum(map(_ms, apart)) for _ in range(options.rounds + 1)][1:]
+            ratios = [processor_ms(fused) / sum(map(processor_ms, apart)) for _ in range(options.rounds + 1)][1:]
             print(
                 f"{count} students: fused takes {statistics.median(ratios):.2f} of what they take in turns "
                 f"({min(ratios):.2f} to {max(ratios):.2f}); load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
-
-
-def _ms(work: Callable[[], object]) -> float:
-    begin = time.process_time()
-    work()
-    return 1e3 * (time.process_time() - begin)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import os
 import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,20 +21,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from gpu_rows.bench import Bench
-from gpu_rows.resident import ResidentSteps
+from gpu_rows.resident import ResidentSteps, processor_ms
 
 from kdtrain import Machine
 from kdtrain.errors import InputError
 from kdtrain.loop.batches import moved
 from kdtrain.loop.device import keep_freed_memory
 from kdtrain.methods import METHODS
-
-
-def processor_ms(work: Callable[[], object]) -> float:
-    """Milliseconds of the processor that all threads of this process take for some work."""
-    begin = time.process_time()
-    work()
-    return 1e3 * (time.process_time() - begin)
 
 
 def in_turns(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

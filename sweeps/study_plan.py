@@ -90,24 +90,27 @@ class StudyPlan:
 
 def study_lines(studies: Sequence[StudyPlan]) -> list[str]:
     """What every study is and does; what is the same for all of several stands once, at the end."""
-    shared = [line for line in (*studies[0].settings, *studies[0].phases) if _is_shared(line, studies)]
+    settings = _shared([study.settings for study in studies])
+    phases = _shared([study.phases for study in studies])
     lines = []
     for study in studies:
         baseline = " (baseline)" if study.is_baseline else ""
         lines.append(f"{study.name}{baseline}: {study.title}: {', '.join(study.terms)}")
-        differing = [line for line in study.settings if line not in shared]
-        lines += [f"  {'; '.join(differing)}"] if differing else []
-        lines += [f"  {line}" for line in study.phases if line not in shared]
-    if shared:
-        settings = [line for line in studies[0].settings if line in shared]
-        phases = [line for line in studies[0].phases if line in shared]
-        first, *rest = [*(["; ".join(settings)] if settings else []), *phases]
-        lines += [f"every study: {first}", *(f"  {line}" for line in rest)]
+        lines += [f"  {line}" for line in _in_lines(study.settings, study.phases, but=(*settings, *phases))]
+    if common := _in_lines(settings, phases):
+        lines += [f"every study: {common[0]}", *(f"  {line}" for line in common[1:])]
     return lines
 
 
-def _is_shared(line: str, studies: Sequence[StudyPlan]) -> bool:
-    return len(studies) > 1 and all(line in (*study.settings, *study.phases) for study in studies)
+def _shared(parts: Sequence[Sequence[str]]) -> list[str]:
+    """What all of several studies have; nothing of a single one."""
+    return [text for text in parts[0] if len(parts) > 1 and all(text in part for part in parts)]
+
+
+def _in_lines(settings: Sequence[str], phases: Sequence[str], but: Sequence[str] = ()) -> list[str]:
+    """The settings in one line, then a line for each phase, without what stands elsewhere."""
+    kept = "; ".join(text for text in settings if text not in but)
+    return [*([kept] if kept else []), *(text for text in phases if text not in but)]
 
 
 def searched_in_words(spec: SweepSpec, study: Study) -> dict[str, str]:

@@ -71,3 +71,10 @@ def images_per_second(bench: Bench, steps: Callable[[], object], warm_up: int = 
         count += 8
         bench.synchronize()
     return bench.batch * count / (time.perf_counter() - begin)
+
+
+def processor_ms(work: Callable[[], object]) -> float:
+    """Milliseconds of the processor that all threads of this process take for some work."""
+    begin = time.process_time()
+    work()
+    return 1e3 * (time.process_time() - begin)
