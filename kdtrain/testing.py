@@ -26,7 +26,7 @@ from kdtrain.data import ROLES, DataSet, DataSource, open_data, open_role, parse
 from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line
 from kdtrain.methods import Method, Term, TermInput, TermModule, find_term, get_method, parse_term
-from kdtrain.methods.base import CLASS_MAPS, LARGEST_PULL, LEAST_PULL, Units
+from kdtrain.methods.base import CLASS_MAPS, LARGEST_SEARCHED_PULL, LEAST_PULL, Units
 from kdtrain.space import Choice, Domain
 
 CLASSES = 5
@@ -273,9 +273,9 @@ def check_method(method: Method | str) -> None:
                 _check_domain(f"method {method.name}: the search of {path}", by_name[name], option, domain)
     for name, pull in method.pulls.items():
         _require(
-            pull.low >= LEAST_PULL and pull.high <= LARGEST_PULL,
-            f"method {method.name}: the pulls of {name} must lie within {LEAST_PULL:g} and {LARGEST_PULL:g}, got "
-            f"{pull}",
+            pull.low >= LEAST_PULL and pull.high <= LARGEST_SEARCHED_PULL,
+            f"method {method.name}: the pulls of {name} must lie within {LEAST_PULL:g} and "
+            f"{LARGEST_SEARCHED_PULL:g}, got {pull}",
         )
 
 

@@ -31,8 +31,13 @@ Shapes = Mapping[str, Shape]
 Units = Literal["pull", "weight"]
 """How a method's defaults are meant: `pull`: reductions that depend on neither map nor batch size, and ranges of pulls;
 `weight`: the published reductions with their weights, and ranges of weights."""
+Ranges = Literal["wide", "narrow"]
+"""Which ranges of pulls are a method's defaults: `narrow`, the former ones; they differ for terms that compare outputs
+and for `pearson`, whose best pulls were found above the former ends."""
 LEAST_PULL, LARGEST_PULL = 0.001, 19.0
 """Below and above, a term has less than 0.1 % and more than 95 % of the gradient of it and the task."""
+LARGEST_SEARCHED_PULL = 50.0
+"""The largest end of a default range of pulls, 98 % of the gradient."""
 
 
 class Term(Strict):
@@ -203,6 +208,8 @@ class Method:
     """The terms as published, by the same names in the same order, where they differ from `terms`; else empty."""
     pulls: Mapping[str, Range] = field(default_factory=dict)
     """Term name -> range of its pull: the length of its gradient beside that of cross-entropy."""
+    narrow_pulls: Mapping[str, Range] = field(default_factory=dict)
+    """Those of `pulls` that are wider than in former versions, as they were then."""
 
     def __post_init__(self) -> None:
         try:
@@ -223,7 +230,9 @@ class Method:
             name, _, option = key.partition(".")
             if name not in terms or option not in type(terms[name]).model_fields:
                 raise InputError(f"method {self.name!r} searches {key!r}, which none of its terms has")
-        for name, pull in self.pulls.items():
+        if other := self.narrow_pulls.keys() - self.pulls.keys():
+            raise InputError(f"method {self.name!r}: narrow_pulls has {min(other)!r}, which pulls has not")
+        for name, pull in (*self.pulls.items(), *self.narrow_pulls.items()):
             if name not in terms:
                 raise InputError(f"method {self.name!r} has a range of pulls of {name!r}, which is none of its terms")
             if not (isinstance(pull, Range) and pull.log and not pull.integer):
@@ -236,17 +245,19 @@ class Method:
         """Whether any term that counts needs a teacher."""
         return any(term.needs_teacher and term.weight > 0 for term in self.terms)
 
-    def defaults(self, units: Units) -> tuple[tuple[Term, ...], dict[str, Domain]]:
+    def defaults(self, units: Units, ranges: Ranges = "wide") -> tuple[tuple[Term, ...], dict[str, Domain]]:
         """The terms, and the domains by `<term name>.<field>`, that a study of this method starts from.
 
         Args:
             units: `weight`: the published terms and `search`. `pull`: `terms`, and `search` with the ranges of `pulls`
                 at `<term name>.pull` in place of those at `<term name>.weight`; a term without one keeps its weights.
+            ranges: `narrow`: with the ranges of `narrow_pulls` in place of those of `pulls`.
         """
         if units == "weight":
             return self.published or self.terms, dict(self.search)
         searched = {self._by_pull(key): domain for key, domain in self.search.items()}
-        return self.terms, searched | {f"{name}.pull": pull for name, pull in self.pulls.items()}
+        pulls = self.pulls if ranges == "wide" else {**self.pulls, **self.narrow_pulls}
+        return self.terms, searched | {f"{name}.pull": pull for name, pull in pulls.items()}
 
     def _by_pull(self, key: str) -> str:
         name, _, option = key.partition(".")

@@ -83,7 +83,8 @@ SEARCH: dict[str, Domain] = {
     "dist.intra": Choice(choices=(0.5, 1.0, 2.0)),
     "dist.temperature": Choice(choices=(1.0, 2.0, 4.0)),
 }
-PULLS = {"dist": Range(low=0.1, high=10, log=True)}
+PULLS = {"dist": Range(low=0.1, high=50, log=True)}
+NARROW_PULLS = {"dist": Range(low=0.1, high=10, log=True)}
 NOTES = {
     "weight, inter, intra, temperature": "stated: all 1 in the authors' code for segmentation",
     "layer": "stated: the logits, unresized",
@@ -96,6 +97,7 @@ DIST = Method(
     terms=(CrossEntropy(), Dist()),
     search=SEARCH,
     pulls=PULLS,
+    narrow_pulls=NARROW_PULLS,
     notes=NOTES | {"auxiliary logits": "stated: left out for students without an auxiliary head; see dist_aux"},
 )
 
@@ -106,5 +108,6 @@ DIST_AUX = Method(
     terms=(CrossEntropy(), Dist(), Dist(name="dist_aux", weight=0.4, student_layer="aux", teacher_layer="aux")),
     search=SEARCH | {"dist_aux.weight": Range(low=0.04, high=4, log=True)},
     pulls=PULLS | {"dist_aux": Range(low=0.05, high=5, log=True)},
+    narrow_pulls=NARROW_PULLS,
     notes=NOTES | {"auxiliary logits": "stated: 0.4, for ResNet students, between both auxiliary heads"},
 )

@@ -60,6 +60,9 @@ class PixelKd(Term):
         )
 
 
+KD_PULLS = {"pixel_kd": Range(low=0.1, high=50, log=True)}
+NARROW_KD_PULLS = {"pixel_kd": Range(low=0.1, high=10, log=True)}
+
 KD = Method(
     name="kd",
     title="Pixel-wise KD",
@@ -69,7 +72,8 @@ KD = Method(
         "pixel_kd.weight": Range(low=0.1, high=30, log=True),
         "pixel_kd.temperature": Choice(choices=(1.0, 2.0, 4.0, 8.0)),
     },
-    pulls={"pixel_kd": Range(low=0.1, high=10, log=True)},
+    pulls=KD_PULLS,
+    narrow_pulls=NARROW_KD_PULLS,
     notes={
         "weight, temperature": "stated: 1 and 1 in CIRKD; 10 in SKD, IFVD and CWD, which reduce otherwise",
     },

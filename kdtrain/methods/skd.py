@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kdtrain.loss_forms import Nodes, PoolKind
 from kdtrain.methods.base import Layers, Method, Term
-from kdtrain.methods.pixel import PixelKd
+from kdtrain.methods.pixel import KD_PULLS, NARROW_KD_PULLS, PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
@@ -77,7 +77,8 @@ SKD_PA = Method(
         "pairwise.weight": Range(low=0.05, high=100, log=True),
         "pairwise.nodes": Choice(choices=("official", "pool")),
     },
-    pulls={"pixel_kd": Range(low=0.1, high=10, log=True), "pairwise": Range(low=0.01, high=1, log=True)},
+    pulls={**KD_PULLS, "pairwise": Range(low=0.01, high=1, log=True)},
+    narrow_pulls=NARROW_KD_PULLS,
     notes={
         "weights": "stated: 10 and 0.5 in the authors' script",
         "pixel_kd.reduction": "stated: a cross-entropy, summed over the images of a batch, in the authors' code; "

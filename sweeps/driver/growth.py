@@ -34,7 +34,7 @@ CONTROL = "control"
 SPACE = "space"
 """May differ until then, too, for all studies or for one: the search then proposes what lies in the new space."""
 
-FORMER_DEFAULTS = ("units", "sampler.name", "sampler.startup")
+FORMER_DEFAULTS = ("units", "ranges", "sampler.name", "sampler.startup")
 """Their defaults have changed since the first version; a begun sweep keeps those that it began with."""
 FORMER_DEFAULTS_OF_FROZEN = ("confirm.final_seeds",)
 """Such settings that may grow until a selection is frozen, and are kept from then on."""

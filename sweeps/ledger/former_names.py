@@ -10,8 +10,8 @@ CONFIRM_KEYS = {"report_seeds": "final_seeds"}
 
 
 def renamed_spec(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A spec with today's names, and with the units of former versions, which knew weights alone."""
-    spec = {"units": "weight", **spec}
+    """A spec with today's names, and with the units and ranges that former versions had where it states none."""
+    spec = {"units": "weight", "ranges": "narrow", **spec}
     confirm = spec.get("confirm")
     if not isinstance(confirm, Mapping) or not CONFIRM_KEYS.keys() & confirm.keys():
         return spec

@@ -18,7 +18,7 @@ from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line, sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.methods import Term
-from kdtrain.methods.base import Units
+from kdtrain.methods.base import Ranges, Units
 from kdtrain.models import Network, without_inherited_normalization
 from kdtrain.space import Domain, Scalar, contains
 from sweeps.spec import consistency
@@ -73,6 +73,9 @@ class SweepSpec(Strict):
     units: Units = "pull"
     """What the defaults of methods are: `pull`, losses that depend on neither map nor batch size and ranges of pulls;
     `weight`, the published losses and ranges of weights. A begun sweep keeps its units."""
+    ranges: Ranges = "wide"
+    """Which ranges of pulls are the defaults of methods: `narrow`, those of former versions, which end at 5 or 10 where
+    `wide` ends at 50. A begun sweep keeps its ranges."""
     budget: Budget
     """What every study may spend."""
     repeats: Count = Field(default=1, ge=1)
@@ -236,7 +239,7 @@ class SweepSpec(Strict):
 
     def space_as_written(self, study: Study) -> Space:
         """The whole space of a study before its ranges are fitted to their fields."""
-        return {**self.space, **study.study_space(self.units, self.space)}
+        return {**self.space, **study.study_space(self.units, self.space, self.ranges)}
 
     def base_terms(self, study: Study) -> tuple[Term, ...]:
         """The terms of a study before anything is set or searched."""
@@ -295,7 +298,7 @@ class SweepSpec(Strict):
         at = f"studies.{study.name}"
         if path in study.set:
             return f"{at}.set"
-        of_study = study.study_space(self.units, self.space)
+        of_study = study.study_space(self.units, self.space, self.ranges)
         return "space" if path in self.space and path not in of_study else f"{at}.space"
 
     def _blamed(self, study: Study, base: TrainConfig, changes: Mapping[str, Any]) -> str | None:

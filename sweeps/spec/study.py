@@ -16,7 +16,7 @@ from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.foreign import is_reference
 from kdtrain.methods import Term, get_method, parse_term
-from kdtrain.methods.base import Units
+from kdtrain.methods.base import Ranges, Units
 from kdtrain.space import Choice, Domain, Range, parse_domain
 from sweeps.spec.paths import Space
 from sweeps.spec.pulls import WEIGHT, counterpart
@@ -109,7 +109,7 @@ class Study(Strict):
         terms = method.defaults(self.units or units)[0]
         return tuple(published[term.name] if f"terms.{term.name}.{WEIGHT}" in given else term for term in terms)
 
-    def study_space(self, units: Units, shared: Space) -> Space:
+    def study_space(self, units: Units, shared: Space, ranges: Ranges = "wide") -> Space:
         """What this study searches besides the sweep's space.
 
         What it sets is not searched by default, nor is a pull where the weight is set or searched, or a weight where
@@ -118,12 +118,13 @@ class Study(Strict):
         Args:
             units: The sweep's.
             shared: What every study searches.
+            ranges: The sweep's.
         """
         if self.space != "default":
             return self.space
         if self.method is None:
             return {}
-        search = get_method(self.method).defaults(self.units or units)[1]
+        search = get_method(self.method).defaults(self.units or units, ranges)[1]
         paths = {f"terms.{key}": domain for key, domain in search.items()}
         given = {*self.set, *(counterpart(path) for path in (*self.set, *shared))}
         return {path: domain for path, domain in paths.items() if path not in given}

@@ -139,7 +139,24 @@ class TestDefaults:
     def test_a_term_can_have_pulls_without_weights(self):
         assert list(self.method(search={}).defaults("pull")[1]) == ["pixel_kd.pull"]
 
+    def test_narrow_ranges_stand_in_the_places_of_the_wide_ones(self):
+        narrow = Range(low=0.1, high=5, log=True)
+        method = self.method(narrow_pulls={"pixel_kd": narrow})
+        assert method.defaults("pull", "narrow")[1]["pixel_kd.pull"] == narrow
+        assert method.defaults("pull", "wide") == method.defaults("pull") == self.method().defaults("pull")
+        assert method.defaults("weight", "narrow") == method.defaults("weight", "wide")
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_narrow_ranges_are_part_of_the_wide_ones(self, name):
+        method = METHODS[name]
+        for term, narrow in method.narrow_pulls.items():
+            wide = method.pulls[term]
+            assert wide.low <= narrow.low
+            assert narrow.high < wide.high
+
     def test_what_does_not_fit_is_refused(self):
+        with pytest.raises(InputError, match=r"narrow_pulls has 'pixel_kd', which pulls has not"):
+            self.method(pulls={}, narrow_pulls=self.PULLS)
         with pytest.raises(InputError, match=r"has a range of pulls of 'kd', which is none of its terms"):
             self.method(pulls={"kd": self.PULLS["pixel_kd"]})
         with pytest.raises(InputError, match=r"pulls of 'pixel_kd' must be a log range of numbers, got {'low': 0.1"):
@@ -148,8 +165,8 @@ class TestDefaults:
             InputError, match=r"published must name the same losses as terms, .*, got \['cross_entropy'\]"
         ):
             self.method(published=(CrossEntropy(),))
-        with pytest.raises(AssertionError, match=r"the pulls of pixel_kd must lie within 0.001 and 19"):
-            check_method(self.method(published=self.PUBLISHED, pulls={"pixel_kd": Range(low=0.1, high=20, log=True)}))
+        with pytest.raises(AssertionError, match=r"the pulls of pixel_kd must lie within 0.001 and 50"):
+            check_method(self.method(published=self.PUBLISHED, pulls={"pixel_kd": Range(low=0.1, high=60, log=True)}))
         with pytest.raises(AssertionError, match=r"the search of pixel_kd.weight must hold the default 1000"):
             check_method(self.method(published=(CrossEntropy(), PixelKd(weight=1000))))
 

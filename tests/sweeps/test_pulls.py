@@ -440,6 +440,27 @@ def test_a_ledger_without_units_is_read_in_weights():
     assert renamed_spec({"name": "a", "units": "pull"})["units"] == "pull"
 
 
+def test_a_sweep_of_a_former_version_keeps_its_narrow_ranges(fake, tmp_path):
+    old = with_pulls(fake, studies=["none", "kd"], ranges="narrow", budget={"trials": 2})
+    run(fake, old, tmp_path / "a")
+    content = fake.content(units="pull", studies=["none", "kd", "dist"], budget={"trials": 5})
+    state = load_state(tmp_path / "a")[1]
+    continued = as_begun(parse_spec(content), state)
+    assert continued.space_of(continued.study("kd"))[KD] == Range(low=0.1, high=10, log=True)
+    assert continued.space_of(continued.study("dist"))["terms.dist.pull"].high == 10
+    new = as_begun(parse_spec(content), SweepState())
+    assert new.space_of(new.study("kd"))[KD].high == 50
+    after = run(fake, parse_spec(content), tmp_path / "a")
+    assert max(trial.params[KD] for trial in after.by_study["kd"]) <= 10
+    with pytest.raises(InputError, match="ranges is 'narrow' and not 'wide'"):
+        run(fake, parse_spec({**content, "ranges": "wide"}), tmp_path / "a")
+
+
+def test_a_ledger_without_ranges_has_narrow_ones():
+    assert renamed_spec({"name": "a", "units": "pull"})["ranges"] == "narrow"
+    assert renamed_spec({"name": "a", "ranges": "wide"})["ranges"] == "wide"
+
+
 def test_a_state_is_rebuilt_from_its_records(fake, tmp_path):
     state = run(fake, with_pulls(fake), tmp_path / "a")
     again = SweepState.of(read(Store(str(tmp_path / "a"))))
