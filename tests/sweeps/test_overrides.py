@@ -6,7 +6,8 @@ import yaml
 from kdtrain.errors import InputError
 from kdtrain.space import Choice, Range
 from sweeps.cli.options import changes_of
-from sweeps.spec.spec import load_spec
+from sweeps.spec.overrides import parse_changed
+from sweeps.spec.spec import load_spec, parse_spec
 
 STUDIES = [
     "none",
@@ -120,3 +121,11 @@ def test_a_mistake_of_the_file_is_not_blamed_on_a_change(fake, tmp_path):
     path.write_text(yaml.safe_dump(fake.content(seedd=3)))
     with pytest.raises(InputError, match=r"spec\.yaml: seedd: unknown key; did you mean seed\?"):
         load_spec(path, {"budget.trials": 2})
+
+
+def test_a_recommended_range_is_that_of_the_sweeps_ranges(fake):
+    path = "terms.pixel_kd.pull"
+    for ranges, high in (("wide", 50), ("narrow", 10)):
+        content = fake.content(studies=["none", "kd"], units="pull", ranges=ranges)
+        spec = parse_changed(parse_spec, content, {f"studies.kd.space.{path}.low": 0.2}, "spec.yaml")
+        assert spec.study("kd").space[path] == Range(low=0.2, high=high, log=True)
