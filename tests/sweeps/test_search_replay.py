@@ -30,7 +30,7 @@ SPEC = {
 }
 DOMAINS = {
     "optimizer.lr": {"low": 0.001, "high": 0.1, "log": True},
-    "terms.pixel_kd.pull": {"low": 0.1, "high": 10.0, "log": True},
+    "terms.pixel_kd.pull": {"low": 0.1, "high": 50.0, "log": True},
     "terms.pixel_kd.temperature": {"choices": [1.0, 2.0, 4.0, 8.0]},
 }
 
