@@ -30,7 +30,8 @@ from kdtrain import Machine, TrainConfig, train
 from kdtrain.loop.evaluate import evaluate
 from kdtrain.loop.moving_average import MovingAverage
 from kdtrain.loop.reports import EpochReport
-from kdtrain.loop.run_folder import STUDENT, RunFolder
+from kdtrain.loop.run_files import STUDENT
+from kdtrain.loop.run_folder import RunFolder
 from kdtrain.loop.setup import Run, build
 from kdtrain.loop.trainer import Trainer
 from kdtrain.runtime.process_group import ProcessGroup

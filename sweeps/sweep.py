@@ -193,7 +193,7 @@ class Sweep:
         Raises:
             InputError: If the sweep was not begun.
         """
-        from sweeps.attempt.teachers import teacher_store
+        from sweeps.attempt.teacher_place import teacher_store
         from sweeps.outcome.results import write_again
 
         load_state(self.store)

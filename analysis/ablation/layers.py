@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.ablation.effects import Tables, cell_scores, designed, is_grid, why_unjudged_together
 from analysis.selection.finalists import finalists
@@ -123,7 +123,7 @@ def _kept(square: float, df: float, noise: float) -> float:
 def _chance(square: float, df: float, noise: float, noise_df: float) -> float:
     if df <= 0 or noise_df <= 0 or not noise > 0:
         return float("nan")
-    return float(stats.f.sf(square / df / noise, df, noise_df))
+    return float(special.fdtrc(df, noise_df, square / df / noise))
 
 
 def _note(pairs: pd.DataFrame, p: dict[str, float], sd: float, withheld: str) -> str:

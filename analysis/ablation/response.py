@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from analysis.ablation.effects import Tables, cell_scores, why_unjudged_together
 from analysis.selection.finalists import finalists
@@ -206,7 +206,7 @@ def _curve(
         rows = surface.rows(name, log)
         fitted, half = (
             rows @ surface.fit.params,
-            stats.t.ppf(0.975, df) * np.sqrt(np.einsum("ij,jk,ik->i", rows, covariance, rows)),
+            special.stdtrit(df, 0.975) * np.sqrt(np.einsum("ij,jk,ik->i", rows, covariance, rows)),
         )
         curve = pd.DataFrame({"x": center * np.exp(log), "fit": fitted, "low": fitted - half, "high": fitted + half})
         at = surface.place(name)
@@ -233,8 +233,8 @@ def _best(
 ) -> tuple[str, float, float, float]:
     """Word, best place and its interval, all as logarithms, from the slope ``b1 + 2 b2 log`` and its error."""
     steepness = slope[0] + 2 * slope[1] * log
-    p = 2 * stats.t.sf(np.abs(slope) / np.sqrt(np.diag(covariance)), df)
-    error = stats.t.ppf(0.975, df) * np.sqrt(
+    p = 2 * special.stdtr(df, -np.abs(slope) / np.sqrt(np.diag(covariance)))
+    error = special.stdtrit(df, 0.975) * np.sqrt(
         covariance[0, 0] + 4 * log * covariance[0, 1] + 4 * log**2 * covariance[1, 1]
     )
     rises, falls = np.flatnonzero(steepness > error), np.flatnonzero(steepness < -error)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.conditions.code_versions import Places, code_parts, mixed_parts
 from analysis.tables.files import Tables
+from analysis.tables.fixed import once
 from analysis.tables.json_columns import read_versions
 from analysis.tables.states import State
 
@@ -74,6 +75,7 @@ class Mix:
         return any(sum(bool(named & counts.keys()) for counts in places.values()) > 1 for places in partitions)
 
 
+@once
 def mixed(tables: Tables) -> list[Mix]:
     """What differs between the environments of the trials that say something; empty if all ran on the same.
 

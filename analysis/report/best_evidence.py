@@ -10,9 +10,9 @@ from analysis.report.front_lines import limit_name
 from analysis.report.verdict import DISAGREEMENT, Verdict, verdict
 from analysis.search.front import finalists_below, front
 from analysis.selection.compare import compare
-from analysis.selection.finalists import finalists
 from analysis.selection.select import best
 from analysis.tables.files import Tables
+from analysis.tables.fixed import FixedTables, fixed
 from analysis.tables.json_columns import read_limits
 
 _NOT_OF_LIMIT = "final seeds and role test are for the config of the largest limit, by `kdsweep best D --freeze`"
@@ -36,17 +36,17 @@ def best_evidence(tables: Tables, limit: float | None = None) -> dict[str, Any]:
     """
     limits = read_limits(tables)
     if limits is None or limit is None or limit >= limits.values[-1]:
-        return _evidence(tables, finalists(tables))
+        return _evidence(fixed(tables))
     not_frozen = {**tables, "sweeps": tables["sweeps"].assign(frozen_json=None)}
-    chosen = _evidence(not_frozen, finalists_below(tables, limit))
+    chosen = _evidence(fixed(not_frozen), finalists_below(tables, limit))
     evidence, verdict = chosen["evidence"], chosen["evidence"]["verdict"]
     headline = f"Below {limit_name(limits, limit)}: {verdict['headline']}"
     first = {"verdict": {**verdict, "headline": headline}, "limit": limit, "test": _NOT_OF_LIMIT}
     return {**chosen, "evidence": {**first, **{key: evidence[key] for key in evidence if key not in first}}}
 
 
-def _evidence(tables: Tables, ranked: pd.DataFrame) -> dict[str, Any]:
-    """The first of some finalists, as of ``best_evidence``."""
+def _evidence(tables: FixedTables, ranked: pd.DataFrame | None = None) -> dict[str, Any]:
+    """The first of some finalists, as of ``best_evidence``; without them, of all."""
     comparison = compare(tables, ranked)
     chosen = best(tables, comparison, ranked)
     evidence = dict(chosen["evidence"])

@@ -18,6 +18,7 @@ from analysis.selection.final_seeds import selection_ended
 from analysis.selection.finalists import finalists, trials_of
 from analysis.stats.image_bootstrap import ClassCounts, counts, evaluation_of
 from analysis.tables.files import Tables, read_tables
+from analysis.tables.fixed import FixedTables
 from analysis.tables.json_columns import score_in_words
 from analysis.tables.schemas import SCHEMAS
 from analysis.tables.scores import METRIC
@@ -29,7 +30,7 @@ ReadRows = Callable[[str, str, Collection[str]], pd.DataFrame]
 """The rows of a long table in which a column of text has one of some values: ``(table, column, values) -> rows``."""
 
 
-class ShortTables(Tables):
+class ShortTables(FixedTables):
     """Every table of a sweep except the long ones, each with all of its rows.
 
     Asking for a long table is an error, so that nothing is computed from a part of it by mistake.
@@ -211,7 +212,7 @@ def _computed(tables: Tables, rows: ReadRows, folder: Path) -> Findings:
         folder=folder,
         tables=short,
         rows=rows,
-        comparison=compare(short, ranked),
+        comparison=compare(short),
         ranked=ranked,
         ablation=ablate(short, ranked),
         palette=colors(short["studies"]),

@@ -22,8 +22,12 @@ def write_report(sweep: str | Path) -> Path:
     Raises:
         AnalysisError: There are no tables, or they do not read.
     """
-    findings = read_findings(sweep)
-    target = Path(sweep) / "report" / "index.html"
+    return write_findings(read_findings(sweep))
+
+
+def write_findings(findings: Findings) -> Path:
+    """Write the files of ``write_report`` from what was computed for them."""
+    target = findings.folder / "report" / "index.html"
     write_atomically(target, report_page(findings).encode())
     write_paper(target.parent / "paper", findings)
     return target

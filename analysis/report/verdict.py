@@ -31,6 +31,7 @@ from analysis.stats.seed_contrasts import smallest_effect
 from analysis.stats.spread import spread
 from analysis.stats.words import ENOUGH_SEEDS
 from analysis.tables.files import Tables
+from analysis.tables.fixed import fixed
 
 DISAGREEMENT = "Selection and final seeds disagree"
 
@@ -74,8 +75,8 @@ def paragraph(words: Verdict) -> str:
 
 def verdict_of(tables: Tables) -> Verdict:
     """The result of a sweep, from its tables alone."""
-    ranked = finalists(tables)
-    return verdict(tables, compare(tables, ranked), ablate(tables, ranked), ranked)
+    tables = fixed(tables)
+    return verdict(tables, compare(tables), ablate(tables))
 
 
 def verdict(

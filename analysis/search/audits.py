@@ -1,12 +1,10 @@
 """How often early stopping has lost the best config, from the stopped trials that were trained to their end later."""
 
 import pandas as pd
-from scipy import stats
 
+from analysis.stats.share_interval import share_interval
 from analysis.tables.files import Tables
 from analysis.tables.states import Phase, State
-
-_ERROR = 0.05
 
 
 def losses_by_stopping(tables: Tables) -> pd.DataFrame:
@@ -26,7 +24,5 @@ def losses_by_stopping(tables: Tables) -> pd.DataFrame:
     rows = []
     for study, group in ended.groupby("study", sort=False):
         n, lost = len(group), int(group["lost"].astype(bool).sum())
-        low = float(stats.beta.ppf(_ERROR / 2, lost, n - lost + 1)) if lost else 0.0
-        high = float(stats.beta.ppf(1 - _ERROR / 2, lost + 1, n - lost)) if lost < n else 1.0
-        rows.append([study, int(stopped.get(study, 0)), n, lost, low, high])
+        rows.append([study, int(stopped.get(study, 0)), n, lost, *share_interval(lost, n)])
     return pd.DataFrame(rows, columns=["study", "stopped", "audited", "lost", "low", "high"])

@@ -12,6 +12,7 @@ from analysis.selection.finalists import finalists
 from analysis.selection.one_standard_error import by_seed
 from analysis.selection.standings import redrawn_means
 from analysis.tables.files import Tables
+from analysis.tables.fixed import once
 from analysis.tables.json_columns import read_config, read_limits
 
 COLUMNS = (
@@ -20,6 +21,7 @@ COLUMNS = (
 )
 
 
+@once
 def front(tables: Tables) -> pd.DataFrame:
     """The best student below each limit of a sweep with several.
 
@@ -73,7 +75,7 @@ def finalists_below(tables: Tables, limit: float) -> pd.DataFrame:
     Those within the largest limit are all, and a frozen selection is theirs.
     """
     limits = read_limits(tables)
-    return finalists(tables, None if limits is None or limit >= limits.values[-1] else limit)
+    return finalists(tables) if limits is None or limit >= limits.values[-1] else finalists(tables, limit)
 
 
 def cost_of(tables: Tables, finalist: pd.Series) -> float:

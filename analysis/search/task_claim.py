@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.errors import AnalysisError
 from analysis.search.method_claim import search_scores
@@ -152,11 +151,17 @@ def _frame(scores: pd.DataFrame, studies: Sequence[str]) -> pd.DataFrame:
         difference = mine["difference"].to_numpy()
         p = np.nan
         if len(mine) >= ENOUGH_TASKS:
-            p = float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
+            p = _signed_rank_p(difference) if difference.any() else 1.0
         rows.append((study, len(mine), mine["share"].mean(), mine["rank"].mean(), int((difference > 0).sum()), p))
     frame = pd.DataFrame(rows, columns=["study", "tasks", "mean_share", "mean_rank", "better", "p"])
     adjusted, _ = holm(frame["p"].to_numpy(dtype=float), ALPHA)
     return frame.assign(p_holm=adjusted, separated=adjusted < ALPHA)
+
+
+def _signed_rank_p(differences: np.ndarray) -> float:
+    from scipy import stats  # takes a second to import, which most comparisons do not need
+
+    return float(stats.wilcoxon(differences).pvalue)
 
 
 def _critical(ranked: pd.DataFrame, tasks: int) -> CriticalDifference | None:
@@ -164,6 +169,8 @@ def _critical(ranked: pd.DataFrame, tasks: int) -> CriticalDifference | None:
     methods = table.shape[1]
     if tasks < ENOUGH_TASKS or methods < 3:
         return None
+    from scipy import stats
+
     quantile = float(stats.studentized_range.ppf(1 - ALPHA, methods, np.inf)) / np.sqrt(2)
     difference = quantile * np.sqrt(methods * (methods + 1) / (6 * tasks))
     means = table.mean().sort_values()

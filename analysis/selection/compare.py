@@ -22,6 +22,7 @@ from analysis.stats.looks import looks_of
 from analysis.stats.seed_contrasts import smallest_effect
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
+from analysis.tables.fixed import once
 from analysis.tables.ranges import edges
 from analysis.tables.states import Role
 
@@ -67,7 +68,15 @@ def compare(tables: Tables, ranked: pd.DataFrame | None = None) -> pd.DataFrame:
             "the tables hold no study: no study was planned, or the tables are old; run `kdsweep tables D`, D being "
             "the folder of the sweep"
         )
-    ranked = finalists(tables) if ranked is None else ranked
+    return _of_all(tables) if ranked is None else _comparison(tables, ranked)
+
+
+@once
+def _of_all(tables: Tables) -> pd.DataFrame:
+    return _comparison(tables, finalists(tables))
+
+
+def _comparison(tables: Tables, ranked: pd.DataFrame) -> pd.DataFrame:
     rows = study_rows(tables, ranked)
     baseline = next((row for row in rows if row.facts.is_baseline), None)
     teacher, refusals = teacher_miou(tables), refused(tables, rows)

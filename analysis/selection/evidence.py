@@ -13,6 +13,7 @@ from analysis.stats.seed_contrasts import Effects, effects
 from analysis.stats.seed_plan import DifferenceNoise, Situation
 from analysis.tables.controls import controls_of, subject_of_group
 from analysis.tables.files import Tables
+from analysis.tables.fixed import once
 from analysis.tables.states import Phase, State
 
 
@@ -76,6 +77,7 @@ class Races:
         return Cost(sum(extra.values()), seconds / self.at_once)
 
 
+@once
 def situation(tables: Tables) -> Situation | None:
     """Where the fresh seeds of a sweep stand; None where they do not tell the noise of a difference."""
     reference, family = _compared(tables)
@@ -90,6 +92,7 @@ def situation(tables: Tables) -> Situation | None:
     return Situation(noise, family, made.n, looks, looked)
 
 
+@once
 def races(tables: Tables) -> Races:
     """The fresh seeds of a sweep and their cost, from what its trainings took."""
     sweep, trials, studies = tables["sweeps"].iloc[0], tables["trials"], tables["studies"]

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.selection.collapse import collapsed_in_search
+from analysis.stats.share_interval import share_interval
 from analysis.tables.files import Tables
+from analysis.tables.fixed import once
 from analysis.tables.states import BY_METHOD, FailureScore, Phase, State
 
 PRIOR_TRAININGS = 10
@@ -31,6 +33,7 @@ def failed_by_method(trials: pd.DataFrame) -> pd.Series:
     return (trials["state"] == State.DIVERGED) | by_error | without_score
 
 
+@once
 def counted_scores(tables: Tables) -> pd.Series:
     """The score at which every trial counts (fraction), by the index of the table ``trials``.
 
@@ -79,11 +82,8 @@ class Share:
         """
         if not self.total:
             return (float("nan"),) * 3
-        from statsmodels.stats.proportion import proportion_confint
-
         good = self.total - self.failed
-        low, high = proportion_confint(good, self.total, 1 - confidence, method="beta")
-        return good / self.total, float(low), float(high)
+        return good / self.total, *share_interval(good, self.total, 1 - confidence)
 
 
 @dataclass(frozen=True)

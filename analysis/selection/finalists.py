@@ -17,6 +17,7 @@ from analysis.selection.halving import Round, all_seeds, entered, rounds_of
 from analysis.selection.one_standard_error import decide
 from analysis.tables.controls import controls_of
 from analysis.tables.files import Tables
+from analysis.tables.fixed import once
 from analysis.tables.json_columns import ConfigView, read_config, read_frozen_selection
 from analysis.tables.ranges import distance
 from analysis.tables.states import Phase, State
@@ -87,6 +88,7 @@ _FORWARD_AND_BACKWARD = 3
 """A step costs about three forward passes."""
 
 
+@once
 def finalists(tables: Tables, limit: float | None = None) -> pd.DataFrame:
     """Every config that stands for its study, over all its searches: the chosen one first, then best first.
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis.tables.json_columns import FrozenSelection
 
@@ -83,10 +82,14 @@ def _se_of_difference(best: Mapping[int, float], other: Mapping[int, float]) -> 
     """Paired where two seeds are shared, else from both spreads; 0 where it is unknown."""
     each = [score - other[seed] for seed, score in best.items() if seed in other]
     if len(each) > 1:
-        return float(stats.sem(each))
+        return _se_of_mean(each)
     if min(len(best), len(other)) < 2:
         return 0.0
-    return math.hypot(*(float(stats.sem(list(scores.values()))) for scores in (best, other)))
+    return math.hypot(*(_se_of_mean(list(scores.values())) for scores in (best, other)))
+
+
+def _se_of_mean(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 @dataclass(frozen=True)

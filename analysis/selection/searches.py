@@ -39,10 +39,11 @@ def searches(tables: Tables) -> pd.DataFrame:
         ``trial_id``.
     """
     trials = tables["trials"]
+    numbers = sorted(trials["search"].unique())
     best = {
         (str(row["study"]), int(number)): row
-        for number in sorted(trials["search"].unique())
-        for _, row in _ranked({**tables, "trials": trials[trials["search"] == number]}).iterrows()
+        for number in numbers
+        for _, row in _ranked(tables if len(numbers) == 1 else _of_search(tables, number)).iterrows()
     }
     if any(row["confirmed"] for row in best.values()):
         best = {key: row for key, row in best.items() if row["confirmed"]}
@@ -60,6 +61,11 @@ def searches(tables: Tables) -> pd.DataFrame:
                 row |= {"confirmed": False, "n": 0, "planned_seeds": 0, "rounds": 0, "seeds": [], "scores": []}
             rows.append({**row, **_spent(trials[(trials["study"] == name) & (trials["search"] == number)])})
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _of_search(tables: Tables, number: int) -> Tables:
+    trials = tables["trials"]
+    return {**tables, "trials": trials[trials["search"] == number]}
 
 
 def _ranked(tables: Tables) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 _RESAMPLES = 4000
 _JOINT = 3
@@ -32,7 +31,8 @@ def standings(scores: Sequence[Mapping[int, float]]) -> list[Standing] | None:
     """
     if min(map(len, scores), default=0) < 2:
         return None
-    ranks = stats.rankdata(-redrawn_means(scores, _RESAMPLES), axis=1, method="ordinal")
+    order = np.argsort(-redrawn_means(scores, _RESAMPLES), axis=1, kind="stable")
+    ranks = np.argsort(order, axis=1) + 1
     low, high = np.quantile(ranks, [0.025, 0.975], axis=0, method="inverted_cdf")
     best = (ranks == 1).mean(axis=0)
     return [Standing(int(a), int(b), float(p)) for a, b, p in zip(low, high, best, strict=True)]

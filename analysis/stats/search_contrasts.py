@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special
 
 from analysis.stats.judge import NO_NOISE
 from analysis.stats.spread import Spread, spread
@@ -372,7 +372,7 @@ def _luck_interval(methods: list[_Method], luck: float) -> Spread:
     df = (freedom @ expected) ** 2 / (freedom @ expected**2) if expected.any() else freedom.sum()
     measured = np.array([max(method.seeds_df, 1) for method in used], dtype=float)
     rest = of_seeds**2 / ((weights * seeds) ** 2 / measured).sum() if of_seeds > 0 else 1e9
-    low = between / stats.f.isf(0.025, df, rest) - of_seeds
-    high = between * df / stats.chi2.isf(0.975, df) - of_seeds
+    low = between / special.fdtri(df, rest, 0.975) - of_seeds
+    high = between * df / special.chdtri(df, 0.975) - of_seeds
     sd, low_sd, high_sd = (float(np.sqrt(max(value, 0.0))) for value in (luck, low, high))
     return Spread(sd, low_sd, high_sd, float(df))

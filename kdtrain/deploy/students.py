@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kdtrain.loop.run_folder import STUDENT
+from kdtrain.loop.run_files import STUDENT
 from kdtrain.models import TappedNetwork
 from kdtrain.teacher import CARD, ModelCard, load_model, require_classes
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdtrain.errors import InputError
-from kdtrain.loop.run_folder import STUDENT
+from kdtrain.loop.run_files import STUDENT
 from kdtrain.loop.setup import Run
 from kdtrain.loop.step import StepResult
 from kdtrain.loop.stop import what_diverged

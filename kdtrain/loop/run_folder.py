@@ -12,12 +12,12 @@ from kdtrain.config import TrainConfig
 from kdtrain.errors import DamagedError, StorageError, is_away, refused
 from kdtrain.explain import first_line
 from kdtrain.loop.reports import TrainResult
+from kdtrain.loop.run_files import CHECKPOINTS, CONFIG, RESULT, STUDENT
 from kdtrain.runtime import sealed_json
 from kdtrain.runtime.atomic_files import check_writable, write_atomically
 from kdtrain.runtime.checkpoints import StateDict, load_checkpoint, save_checkpoint
 from kdtrain.teacher import save_model
 
-CHECKPOINTS, CONFIG, RESULT, STUDENT = "checkpoints", "config.json", "result.json", "student"
 _REPORTS_SUM = "reports_sha256"
 """The key in a checkpoint of the checksum of the reports in it; weights have checksums of their own there."""
 

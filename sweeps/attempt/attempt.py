@@ -10,7 +10,7 @@ from typing import Protocol
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.loop.held_out import measure
 from kdtrain.loop.reports import EpochReport, OnEpoch, TrainResult
-from kdtrain.loop.run_folder import STUDENT
+from kdtrain.loop.run_files import STUDENT
 from kdtrain.runtime import file_locks
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.teacher import is_whole

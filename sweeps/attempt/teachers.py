@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kdtrain import EpochReport, InputError, Machine, TrainConfig, TrainResult, train
 from kdtrain.errors import MissingError, StorageError
-from kdtrain.loop.run_folder import STUDENT
+from kdtrain.loop.run_files import STUDENT
 from kdtrain.teacher import (
     CARD,
     WEIGHTS,
@@ -16,13 +16,12 @@ from kdtrain.teacher import (
 )
 from sweeps.attempt.attempt import train_in
 from sweeps.attempt.signals import Interrupted
+from sweeps.attempt.teacher_place import FITTED, teacher_store
 from sweeps.spec.spec import SweepSpec
 from sweeps.store.store import Store
 
 Fit = Callable[[TrainConfig, Machine, Store], TrainResult]
 """Trains a teacher in a folder of a store, here or on a cluster."""
-FITTED = "teacher"
-"""Where a sweep keeps the teacher that it fitted."""
 
 
 class Teacher(NamedTuple):
@@ -30,13 +29,6 @@ class Teacher(NamedTuple):
 
     store: Store
     card: ModelCard
-
-
-def teacher_store(spec: SweepSpec, sweep: Store) -> Store | None:
-    """Where the teacher of a sweep lies; none for a sweep without one."""
-    if spec.teacher is None:
-        return None
-    return Store(spec.teacher.path) if spec.teacher.path is not None else sweep.below(FITTED)
 
 
 def card_of(teacher: Store) -> ModelCard:

@@ -55,13 +55,14 @@ def best(
     Example: [bold]kdsweep best runs/camvid --limit 8 --out best-8ms.yaml --student out-8ms[/]
     """
     from analysis.report.best_evidence import best_evidence
-    from sweeps.attempt.teachers import teacher_store
+    from sweeps.attempt.teacher_place import teacher_store
     from sweeps.outcome.best_file import best_document
     from sweeps.outcome.int8_scores import in_words, read_scores, with_int8
     from sweeps.outcome.limit import require_limit
     from sweeps.outcome.loaded import load_state
-    from sweeps.outcome.results import tables_now, write_again
+    from sweeps.outcome.results import write_again
     from sweeps.outcome.student import chosen_students
+    from sweeps.outcome.tabulate import short_tables
     from sweeps.show.next_step import last_lines, next_step
     from sweeps.store.store import Store
 
@@ -75,7 +76,8 @@ def best(
     if freeze:
         _freeze(store)
         write_again(store, teacher)
-    tables = tables_now(store)
+        spec, state = load_state(store)
+    tables = short_tables(state, spec, store.place)
     if limit is not None:
         require_limit(limit, tables, store, "--limit")
     students = chosen_students(store, tables, limit)

@@ -50,11 +50,9 @@ def report(
             raise InputError("--text: is for one sweep, without --compare and --out; leave these out")
         _print_paragraph(sweeps[0])
         return
-    from analysis import read_tables
     from analysis.report.comparison_report import comparison
     from analysis.report.findings import read_findings
-    from analysis.report.sweep_report import report_page, write_report
-    from analysis.report.verdict import verdict_of
+    from analysis.report.sweep_report import report_page, write_findings
     from sweeps.outcome.results import local_folder, scratch_results
     from sweeps.outcome.tabulate import write_tables
     from sweeps.store.generations import LEDGER
@@ -77,17 +75,17 @@ def report(
             findings = read_findings(folder)
             write_output(out, report_page(findings), force)
         console.print(str(out))
-        console.print(_last_lines(store, verdict_of(findings.tables)))
+        console.print(_last_lines(store, findings.verdict))
         return
     require_writable(store, "report.html")
     with local_folder(store) as folder:
         has_ledger = bool(store.names(LEDGER))
         if has_ledger or not (folder / "tables" / "trials.parquet").is_file():
             write_tables(folder, store.place)
-        written = write_report(folder).relative_to(folder)
-        found = verdict_of(read_tables(folder))
+        findings = read_findings(folder)
+        written = write_findings(findings).relative_to(folder)
     console.print(f"{store}/{written}")
-    console.print(_last_lines(store, found))
+    console.print(_last_lines(store, findings.verdict))
 
 
 def _print_paragraph(sweep: str) -> None:

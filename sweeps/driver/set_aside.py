@@ -3,7 +3,7 @@
 import contextlib
 import json
 
-from kdtrain.loop.run_folder import CONFIG
+from kdtrain.loop.run_files import CONFIG
 from sweeps.ledger.trial_record import TrialRecord
 from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.store import Store

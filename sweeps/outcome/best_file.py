@@ -12,7 +12,7 @@ from analysis.selection.finalists import finalists
 from analysis.selection.select import select
 from kdtrain import InputError, TrainConfig
 from kdtrain.explain import did_you_mean
-from sweeps.attempt.teachers import teacher_store
+from sweeps.attempt.teacher_place import teacher_store
 from sweeps.outcome.limit import require_limit
 from sweeps.outcome.loaded import load_state
 from sweeps.outcome.tabulate import short_frames

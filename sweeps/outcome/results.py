@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,22 +12,22 @@ from analysis import read_tables
 from analysis.extras import MissingExtraError
 from analysis.report.best_evidence import best_evidence
 from analysis.tables.json_columns import read_limits
-from kdtrain import Machine
+from kdtrain.config import Machine
 from kdtrain.errors import refused, unreadable
 from kdtrain.runtime.atomic_files import write_atomically
 from kdtrain.runtime.scratch import scratch_folder
-from sweeps.attempt.attempt import staged
-from sweeps.attempt.teachers import Teacher
 from sweeps.ledger.ledger import copy_ledger
 from sweeps.outcome.best_file import best_document
 from sweeps.outcome.failures import Failed
 from sweeps.outcome.int8_scores import measure_scores, read_scores, with_int8
-from sweeps.outcome.predictions import draw_predictions
 from sweeps.outcome.student import chosen_students, local_copy, students_of
 from sweeps.outcome.tabulate import write_tables
 from sweeps.spec.spec import SweepSpec
 from sweeps.store.generations import LEDGER
 from sweeps.store.store import Store
+
+if TYPE_CHECKING:
+    from sweeps.attempt.teachers import Teacher
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,11 @@ def _refusals_named(folder: Path) -> Iterator[None]:
         raise (refused if folder in (file, *file.parents) else unreadable)(file, error) from error
 
 
-def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: Teacher | None) -> Results:
+def conclude(spec: SweepSpec, sweep: Store, machine: Machine, teacher: "Teacher | None") -> Results:
     """Write the results, from the ledger and the folders of the trials."""
+    from sweeps.attempt.attempt import staged
+    from sweeps.outcome.predictions import draw_predictions
+
     with local_folder(sweep) as folder:
         store = teacher.store if teacher else None
         tables, chosen = _write_tables_and_best(folder, sweep, store)

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.search.front import finalists_below
 from analysis.tables.files import Tables
 from analysis.tables.states import Phase, State
-from kdtrain.loop.run_folder import STUDENT
+from kdtrain.loop.run_files import STUDENT
 from sweeps.store.folder_kinds import TRIALS
 from sweeps.store.store import Store
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from analysis.selection.select import select
 from analysis.tables import metric_names, parquet, scores
 from analysis.tables.files import Rows, arrow_table
+from analysis.tables.fixed import FixedTables
 from analysis.tables.folder import FOLDER
 from analysis.tables.schemas import SCHEMAS
 from kdtrain.errors import InputError
@@ -73,9 +74,16 @@ def write_tables(sweep: Store | Path | str, place: str | None = None) -> dict[st
     return keys
 
 
-def short_frames(state: SweepState, spec: SweepSpec, place: str | None = None) -> dict[str, pd.DataFrame]:
+def short_frames(state: SweepState, spec: SweepSpec, place: str | None = None) -> FixedTables:
     """The tables that `select` reads, as frames; nothing is written."""
-    return _short_frames(_tables(state, spec, place))
+    return FixedTables(frames(state, spec, place, SCHEMAS.keys() - {*_LONG, "selections"}))
+
+
+def short_tables(state: SweepState, spec: SweepSpec, place: str | None = None) -> FixedTables:
+    """The tables with a few rows for each trial, `selections` among them, as frames; nothing is written."""
+    tables = short_frames(state, spec, place)
+    tables.add("selections", arrow_table("selections", select(tables)).to_pandas())
+    return tables
 
 
 def frames(state: SweepState, spec: SweepSpec, place: str | None, names: Collection[str]) -> dict[str, pd.DataFrame]:

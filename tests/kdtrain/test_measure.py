@@ -4,7 +4,7 @@ import pytest
 
 from kdtrain import InputError, TrainResult, train
 from kdtrain.loop.held_out import measure
-from kdtrain.loop.run_folder import STUDENT
+from kdtrain.loop.run_files import STUDENT
 
 
 def test_a_saved_student_is_measured_as_its_training_did(make_config, machine, tmp_path):

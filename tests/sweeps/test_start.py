@@ -67,6 +67,24 @@ def test_the_status_of_an_unfinished_sweep_loads_neither_torch_nor_pandas(tmp_pa
     assert ran.stderr.splitlines() == ["['numpy', 'pyarrow', 'PIL']"]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [["best"], ["report"], ["report", "--text"], ["tables"], ["query", "select count(*) from trials"]],
+    ids=" ".join,
+)
+def test_what_reads_a_finished_sweep_loads_neither_torch_nor_statistics_that_it_does_not_use(tmp_path, call):
+    shutil.copytree(OLD_SWEEPS / "finished", tmp_path / "finished")
+    large = ("torch", "scipy.stats", "statsmodels", "sklearn", "optuna", "ray")
+    command, *rest = call
+    ran = subprocess.run(
+        [sys.executable, "-c", CALL.format(calls=[[command, str(tmp_path / "finished"), *rest]], large=large)],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout
+    assert ran.stderr.splitlines() == ["[]"]
+
+
 def test_the_status_of_a_finished_sweep_reads_what_its_end_wrote(fake, tmp_path):
     spec = fake.make_spec(studies=["none", "kd"], budget={"trials": 1}, confirm={"top": 1, "seeds": 1})
     fake.run(spec, tmp_path)

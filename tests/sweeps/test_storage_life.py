@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from analysis import read_tables
 from kdtrain.errors import StorageError
-from kdtrain.loop.run_folder import STUDENT
+from kdtrain.loop.run_files import STUDENT
 from kdtrain.teacher import WEIGHTS
 from sweeps.cli import app
 from sweeps.launch.inline import run_inline

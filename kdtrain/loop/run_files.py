@@ -1,0 +1,3 @@
+"""The names of the files in the folder of one run."""
+
+CHECKPOINTS, CONFIG, RESULT, STUDENT = "checkpoints", "config.json", "result.json", "student"
