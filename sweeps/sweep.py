@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.errors import InputError
+from sweeps.driver.growth import load_continued
 from sweeps.outcome.loaded import load_state
 from sweeps.spec.spec import SweepSpec, load_spec
 from sweeps.store.generations import LEDGER
@@ -83,7 +84,10 @@ class Sweep:
         Raises:
             InputError: In one sentence, with file and field named.
         """
-        return cls(load_spec(path, changes), folder, machine)
+        given = changes or {}
+        if folder is None:
+            folder = f"runs/{load_spec(path, {field: given[field] for field in given if '.space.' not in field}).name}"
+        return cls(load_continued(path, given, open_store(folder)), folder, machine)
 
     @classmethod
     def open(cls, folder: Path | str, machine: Machine | None = None) -> "Sweep":

@@ -184,21 +184,29 @@ Trust = Annotated[
 ]
 
 
-def read_spec(spec_file: Path, changes: list[str] | None, first: str) -> "SweepSpec":
+def read_spec(spec_file: Path, changes: list[str] | None, first: str, sweep: str | None = None) -> "SweepSpec":
     """The spec of a command that takes long: says at once what it does, and loads torch only for a spec that is right.
 
     Args:
         spec_file: Its file.
         changes: The values given with `--set`.
         first: What the command does first once the spec is read, as in `checking what would run`.
+        sweep: The sweep that may have begun with this spec.
 
     Raises:
         InputError: As `sweeps.spec.spec.load_spec`.
     """
     console.print(f"reading {spec_file}")
-    from sweeps.spec.spec import load_spec
+    given = changes_of(changes)
+    if sweep is None or not given:
+        from sweeps.spec.spec import load_spec
 
-    spec = load_spec(spec_file, changes_of(changes))
+        spec = load_spec(spec_file, given)
+    else:
+        from sweeps.driver.growth import load_continued
+        from sweeps.store.store import open_store
+
+        spec = load_continued(spec_file, given, open_store(sweep))
     studies = "1 study" if len(spec.studies) == 1 else f"{len(spec.studies)} studies"
     console.print(f"{spec.name}: {studies} on {spec.data.name}; {first}")
     return spec

@@ -55,7 +55,7 @@ def plan(
 
     Example: [bold]kdsweep plan sweeps/specs/camvid.yaml --data data --like runs/camvid[/]
     """
-    spec = read_spec(spec_file, changes, "loading torch, to check its data and networks")
+    spec = read_spec(spec_file, changes, "loading torch, to check its data and networks", folder)
     from sweeps.attempt.teachers import present_teacher
     from sweeps.calibrate import lines_for_plan
     from sweeps.designs.detectable import lines_without_noise

@@ -52,7 +52,7 @@ def run(
 
     Example: [bold]kdsweep run sweeps/specs/camvid.yaml --dir runs/camvid --data data[/]
     """
-    spec = read_spec(spec_file, changes, "loading torch")
+    spec = read_spec(spec_file, changes, "loading torch", sweep)
     machine = machine_of(data, weights, device=device, threads=threads, workers=workers)
     run_and_print(spec, sweep, machine, address, inline, rehearsal)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from analysis.formats import plural
@@ -20,7 +21,7 @@ from sweeps.ledger.state import SweepState
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.paths import in_words
 from sweeps.spec.settings import WarmStart
-from sweeps.spec.spec import SweepSpec, parse_spec
+from sweeps.spec.spec import SweepSpec, load_spec, parse_spec
 from sweeps.store.store import Store
 
 PLACE = ("resources", "retries", "teacher.path", "watchers", "trackers", "notes", "data.absent")
@@ -38,6 +39,24 @@ FORMER_DEFAULTS = ("units", "ranges", "sampler.name", "sampler.startup")
 """Their defaults have changed since the first version; a begun sweep keeps those that it began with."""
 FORMER_DEFAULTS_OF_FROZEN = ("confirm.final_seeds",)
 """Such settings that may grow until a selection is frozen, and are kept from then on."""
+
+
+def load_continued(path: Path | str, changes: Mapping[str, Any], sweep: Store) -> SweepSpec:
+    """A spec from a file for a sweep, which may have begun: a changed range starts from the one that it searches.
+
+    Args:
+        path: The file.
+        changes: Values that replace those of the file, by dotted path.
+        sweep: The sweep.
+
+    Raises:
+        InputError: As `load_spec`, and if a range is changed and the sweep is damaged.
+    """
+    begun: Content = {}
+    if any(f".{SPACE}." in change for change in changes) and (state := read_state(sweep).state).begun is not None:
+        recorded = _plain(state.sweep.spec)
+        begun = {field: recorded[field] for field in ("units", "ranges")}
+    return load_spec(path, changes, begun)
 
 
 def as_begun(spec: SweepSpec, state: SweepState) -> SweepSpec:

@@ -7,6 +7,7 @@ path leads into them.
 
 import contextlib
 import copy
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -25,8 +26,16 @@ _NAMED = (("watchers",), ("trackers",))
 _DOMAIN_FIELDS = {*Range.model_fields, *Choice.model_fields}
 
 
-def overridden(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def overridden(
+    content: Mapping[str, Any], changes: Mapping[str, Any], begun: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """A copy of the content with the values at some dotted paths replaced, one after the other.
+
+    Args:
+        content: As the user wrote it.
+        changes: The values by path.
+        begun: The fields `units` and `ranges` of the sweep that the content continues: recommended ranges follow from
+            them where the content does not have these fields.
 
     Raises:
         InputError: If a path leads nowhere; the sentence begins with the path.
@@ -36,20 +45,26 @@ def overridden(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
         steps = path.split(".")
         if not all(steps):
             raise InputError(f"{path}: must be names with single points between them")
-        _replace(result, steps, copy.deepcopy(value), path, (), result)
+        _replace(result, steps, copy.deepcopy(value), path, (), ChainMap(result, dict(begun or {})))
     return result
 
 
 def parse_changed(
-    parse: Callable[[Mapping[str, Any]], _Parsed], content: Mapping[str, Any], changes: Mapping[str, Any], file: str
+    parse: Callable[[Mapping[str, Any]], _Parsed],
+    content: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    file: str,
+    begun: Mapping[str, Any] | None = None,
 ) -> _Parsed:
     """Read the content of a file after some changes; an error names the file, and the changes if they caused it.
+
+    `begun` is as for `overridden`.
 
     Raises:
         InputError: In one sentence.
     """
     try:
-        return parse(overridden(content, changes))
+        return parse(overridden(content, changes, begun))
     except InputError as error:
         blamed = file
         if changes:

@@ -398,19 +398,22 @@ def parse_spec(content: Mapping[str, Any]) -> SweepSpec:
         raise InputError(sentence(error, SweepSpec)) from None
 
 
-def load_spec(path: Path | str, overrides: Mapping[str, Any] | None = None) -> SweepSpec:
+def load_spec(
+    path: Path | str, overrides: Mapping[str, Any] | None = None, begun: Mapping[str, Any] | None = None
+) -> SweepSpec:
     """Read a spec from a YAML file.
 
     Args:
         path: The file.
         overrides: Values that replace those of the file, by dotted path, as in `budget.trials`; see
             `sweeps.spec.overrides`.
+        begun: Fields of the sweep that the spec continues, see `sweeps.spec.overrides.overridden`.
 
     Raises:
         InputError: In one sentence, with file and field named.
     """
     content = read_mapping(path, "spec", "a mapping with name, data, studies and budget")
-    return parse_changed(parse_spec, content, overrides or {}, str(path))
+    return parse_changed(parse_spec, content, overrides or {}, str(path), begun)
 
 
 def is_spec(content: Mapping[str, Any]) -> bool:

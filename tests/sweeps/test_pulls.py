@@ -15,7 +15,7 @@ from kdtrain.space import Choice, Range
 from sweeps.attempt.signals import Interrupted, StopRequest
 from sweeps.calibrate import calibrate, lines_for_plan, measure_here
 from sweeps.designs import DESIGNS, Options, ablation
-from sweeps.driver.growth import as_begun
+from sweeps.driver.growth import as_begun, growth, load_continued
 from sweeps.launch.calibrate import measure_on_ray
 from sweeps.launch.cluster import cluster
 from sweeps.launch.inline import run_inline
@@ -31,6 +31,7 @@ from sweeps.spec.pulls import Star, key_of, levels
 from sweeps.spec.spec import parse_spec
 from sweeps.spec.strict_yaml import dump_yaml
 from sweeps.store.store import Store
+from sweeps.sweep import Sweep
 
 STEPS = (6, 12, 24)
 KD, WEIGHT = "terms.pixel_kd.pull", "terms.pixel_kd.weight"
@@ -454,6 +455,25 @@ def test_a_sweep_of_a_former_version_keeps_its_narrow_ranges(fake, tmp_path):
     assert max(trial.params[KD] for trial in after.by_study["kd"]) <= 10
     with pytest.raises(InputError, match="ranges is 'narrow' and not 'wide'"):
         run(fake, parse_spec({**content, "ranges": "wide"}), tmp_path / "a")
+
+
+@pytest.mark.parametrize("former", [{"units": "pull", "ranges": "narrow"}, {"units": "weight"}])
+def test_a_changed_range_starts_from_the_one_that_the_begun_sweep_searches(fake, tmp_path, former):
+    path = WEIGHT if former["units"] == "weight" else KD
+    old = fake.make_spec(studies=["none", "kd"], budget={"trials": 2}, **former)
+    run(fake, old, tmp_path / "a")
+    content = fake.content(studies=["none", "kd"], budget={"trials": 2})
+    del content["units"]
+    file = tmp_path / "spec.yaml"
+    file.write_text(dump_yaml(content))
+    before = old.space_of(old.study("kd"))[path]
+    spec = load_continued(file, {f"studies.kd.space.{path}.low": 0.2}, Store(tmp_path / "a"))
+    assert spec.study("kd").space[path] == before.model_copy(update={"low": 0.2})
+    assert Sweep.from_yaml(file, tmp_path / "a", {f"studies.kd.space.{path}.low": 0.2}).spec == spec
+    assert growth(load_state(tmp_path / "a")[1].sweep.spec, as_begun(spec, load_state(tmp_path / "a")[1]), "a")
+    if "ranges" in former:
+        new = load_continued(file, {f"studies.kd.space.{path}.low": 0.2}, Store(tmp_path / "b"))
+        assert new.study("kd").space[path].high == 50
 
 
 def test_a_ledger_without_ranges_has_narrow_ones():
