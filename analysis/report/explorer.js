@@ -101,8 +101,11 @@ const dialog = document.body.appendChild(document.createElement("dialog"));
 dialog.className = "run";
 dialog.addEventListener("click", event => { if (event.target === dialog) dialog.close(); });
 
-function open(explorer, trial) {
-  const data = JSON.parse(explorer.querySelector("script.details").textContent), run = data.runs[trial];
+// The details of a run are on the page, unless another script fetches them.
+let detailsOf = async explorer => JSON.parse(explorer.querySelector("script.details").textContent);
+
+async function open(explorer, trial) {
+  const data = await detailsOf(explorer, trial), run = data.runs[trial];
   const row = [...explorer.querySelectorAll("table.runs tbody tr")].find(each => each.dataset.trial === trial);
   if (!run || !row) return;
   const heads = [...row.closest("table").tHead.rows[0].cells].map(head => head.textContent);

@@ -36,18 +36,16 @@ class ShownRuns:
     """The runs of a sweep that are shown.
 
     Attributes:
-        tables: The short tables of the sweep.
-        metrics: The rows of the table ``metrics`` of the shown runs, at least.
+        tables: The tables ``studies``, ``trials`` and ``params`` of the sweep, at least with the rows of these runs.
+        shown: From ``shown_runs``.
+        hidden: How many more trials the sweep has.
         palette: The color of every study.
-        place: Where the sweep is, for commands; empty where the page is in its folder.
-        pictured: The trials whose predictions are on the page.
     """
 
     tables: Tables
-    metrics: pd.DataFrame
+    shown: pd.DataFrame
+    hidden: int
     palette: Colors
-    place: str = ""
-    pictured: Collection[str] = ()
 
 
 def shown_runs(tables: Tables, most: int = MOST_RUNS) -> pd.DataFrame:
@@ -64,12 +62,16 @@ def shown_runs(tables: Tables, most: int = MOST_RUNS) -> pd.DataFrame:
     return ordered.reset_index(drop=True)
 
 
-def explorer(runs: ShownRuns, most: int = MOST_RUNS) -> str:
-    """The HTML: filters, the table, parameters side by side, and the details as data; empty without a run."""
-    shown = shown_runs(runs.tables, most)
+def explorer(runs: ShownRuns, data: Mapping[str, Any] | None = None) -> str:
+    """The HTML: filters, the table, and parameters side by side; empty without a run.
+
+    Args:
+        runs: The runs.
+        data: From ``details``, which the page then holds; none where a script fetches those of one run.
+    """
+    shown, hidden = runs.shown, runs.hidden
     if shown.empty:
         return ""
-    hidden = len(runs.tables["trials"]) - len(shown)
     partly = f" The {count(len(shown))} with the highest scores of their studies; " if hidden else " "
     partly += f"{count(hidden)} more are in the tables." if hidden else ""
     note = (
@@ -78,8 +80,8 @@ def explorer(runs: ShownRuns, most: int = MOST_RUNS) -> str:
     ).strip()
     about = f'<p class="aside scripted" hidden>{page.escape(note)}</p>'
     return (
-        f'<div class="explorer">{_filters(shown)}{_table(runs, shown)}{about}'
-        f"{_side_by_side(runs, shown)}{page.embedded(details(runs, shown), 'details')}</div>"
+        f'<div class="explorer">{_filters(shown)}{_table(runs)}{about}'
+        f"{_side_by_side(runs)}{'' if data is None else page.embedded(data, 'details')}</div>"
     )
 
 
@@ -94,8 +96,8 @@ def _filters(shown: pd.DataFrame) -> str:
     return f'<form class="filters scripted" hidden>{menus}{search}{rest}</form>'
 
 
-def _table(runs: ShownRuns, shown: pd.DataFrame) -> str:
-    params = runs.tables["params"]
+def _table(runs: ShownRuns) -> str:
+    params, shown = runs.tables["params"], runs.shown
     origins = shown["candidate_of"].fillna(shown["trial_id"])
     drawn = params[(params["role"] == "nuisance") & params["trial_id"].isin(origins)]
     values = dict(zip(zip(drawn["trial_id"], drawn["name"], strict=True), drawn["value_json"], strict=True))
@@ -138,10 +140,10 @@ def _value(value_json: str) -> TableCell:
     return TableCell(str(value))
 
 
-def _side_by_side(runs: ShownRuns, shown: pd.DataFrame) -> str:
+def _side_by_side(runs: ShownRuns) -> str:
     """The parameters of every study side by side, of studies that search two or more."""
     values, spaces = drawn_values(runs.tables), read_spaces(runs.tables)
-    values = values[values["trial_id"].isin(shown["trial_id"])]
+    values = values[values["trial_id"].isin(runs.shown["trial_id"])]
     drawn = []
     for study in runs.palette:
         mine = values[values["study"] == study]
@@ -170,8 +172,17 @@ def _side_by_side(runs: ShownRuns, shown: pd.DataFrame) -> str:
     return page.figure(f'<div class="grid wide-grid">{"".join(drawn)}</div>', "Searched parameters side by side.", rest)
 
 
-def details(runs: ShownRuns, shown: pd.DataFrame) -> dict[str, Any]:
+def details(
+    tables: Tables, shown: pd.DataFrame, metrics: pd.DataFrame, place: str = "", pictured: Collection[str] = ()
+) -> dict[str, Any]:
     """What the script shows of every run.
+
+    Args:
+        tables: The table ``sweeps``, at least.
+        shown: Rows of the table ``trials``.
+        metrics: The rows of the table ``metrics`` of these runs, at least.
+        place: Where the sweep is, for commands; empty where the page is in its folder.
+        pictured: The trials whose predictions are on the page.
 
     Returns:
         ``place``; ``before`` and ``options`` of commands, see `Shared`; ``base``, a config for every study, its values
@@ -182,7 +193,7 @@ def details(runs: ShownRuns, shown: pd.DataFrame) -> dict[str, Any]:
     base: dict[str, dict[str, object]] = {}
     of_runs: dict[str, dict[str, Any]] = {}
     studies = {str(run["trial_id"]): str(run["study"]) for run in shown.to_dict("records")}
-    curves, terms = _curves(runs.metrics, studies), _terms(runs.metrics, studies)
+    curves, terms = _curves(metrics, studies), _terms(metrics, studies)
     for run in shown.to_dict("records"):
         trial, study = run["trial_id"], run["study"]
         config = flat(read_config(run["config_json"]).content)
@@ -195,10 +206,10 @@ def details(runs: ShownRuns, shown: pd.DataFrame) -> dict[str, Any]:
             entry["terms"] = terms[trial]
         if reason := text(run["reason"]):
             entry["reason"] = reason
-        if trial in runs.pictured:
+        if trial in pictured:
             entry["pictured"] = True
         of_runs[trial] = entry
-    return {"place": runs.place, **shared_by_commands(runs.tables)._asdict(), "base": base, "runs": of_runs}
+    return {"place": place, **shared_by_commands(tables)._asdict(), "base": base, "runs": of_runs}
 
 
 def _curves(metrics: pd.DataFrame, trials: Collection[str]) -> dict[str, list[list[float]]]:

@@ -21,7 +21,7 @@ async function refresh() {
       const article = document.querySelector(`#sweep-${place}`);
       article.querySelector("summary h2").textContent = state.names[place];
       if (!article.querySelector("details").open || article.dataset.version === String(version)) continue;
-      const answer = await ask(`sweep/${place}`);
+      const answer = await ask(`sweep/${place}?runs=${article.dataset.runs ?? 0}`);
       if (article.dataset.version === String(answer.version)) continue;  // a long sweep is drawn anew more seldom
       replace(article, answer.body);
       article.dataset.version = answer.version;
@@ -46,6 +46,19 @@ function replace(article, body) {
   content.querySelectorAll(".explorer").forEach(begin);
   if (table) content.querySelector(".explorer > .scroll").scrollTop = top;
 }
+
+detailsOf = (explorer, trial) =>
+  ask(`sweep/${sweepOf(explorer).id.replace("sweep-", "")}/run/${encodeURIComponent(trial)}`);
+
+document.addEventListener("click", event => {
+  const more = event.target.closest("button[data-runs]");
+  if (!more) return;
+  const article = sweepOf(more);
+  article.dataset.runs = more.dataset.runs;
+  delete article.dataset.version;
+  more.textContent = "reading";
+  refresh();
+});
 
 document.querySelectorAll("details").forEach(each => each.addEventListener("toggle", refresh));
 document.addEventListener("visibilitychange", refresh);

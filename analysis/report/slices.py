@@ -1,5 +1,7 @@
 """Score against the value of every searched parameter."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from analysis.figures.canvas import Colors
@@ -14,13 +16,19 @@ _MOST_DOTS, _FEWEST_DOTS = 1000, 60
 """Trials that are drawn over all parameters together at most, and over one at least."""
 
 
-def slices(tables: Tables, frame: pd.DataFrame, palette: Colors) -> str:
+def most_dots(parameters: int) -> int:
+    """How many trials are drawn over each of so many parameters at most."""
+    return max(_FEWEST_DOTS, _MOST_DOTS // max(1, parameters))
+
+
+def slices(tables: Tables, frame: pd.DataFrame, palette: Colors, trials: Mapping[str, int] | None = None) -> str:
     """A figure for every searched parameter; empty without a trial that has ended.
 
     Args:
         tables: The tables of a sweep.
         frame: From ``history.drawn_values``.
         palette: The color of every study.
+        trials: By parameter, how many trials have drawn it, where ``frame`` holds a part of them.
     """
     spaces = read_spaces(tables)
     if frame.empty:
@@ -29,11 +37,11 @@ def slices(tables: Tables, frame: pd.DataFrame, palette: Colors) -> str:
     names = sorted(set(frame["name"]))
     for name in names:
         dots = frame[frame["name"] == name]
-        shown = thinned(dots, max(_FEWEST_DOTS, _MOST_DOTS // len(names)))
-        if len(shown) < len(dots):
+        shown, drawn_by = thinned(dots, most_dots(len(names))), len(dots) if trials is None else trials[name]
+        if len(shown) < drawn_by:
             partly = "Where not all trials are drawn, one in several is, evenly over their order. "
         domains = {study: space[name] for study, space in spaces.items() if name in space}
-        many = f"{f'{count(len(shown))} of ' if len(shown) < len(dots) else ''}{plural(len(dots), 'trial')}"
+        many = f"{f'{count(len(shown))} of ' if len(shown) < drawn_by else ''}{plural(drawn_by, 'trial')}"
         note = f'<span class="aside"> {many}</span>'
         drawing = slice_of(shown, domains, palette).draw()
         drawn.append(f"<div><h3><code>{page.escape(name)}</code>{note}</h3>{drawing}</div>")

@@ -68,6 +68,9 @@ class TrialRecord:
     _read: tuple[int, Mapping[int, float], float | None] = field(default=(0, {}, None), repr=False, compare=False)
     """How many reports were read, the curve that they make, and the score of a complete trial with this curve."""
 
+    _reached: tuple[tuple[int, int], float | None] = field(default=((0, 0), None), repr=False, compare=False)
+    """How many reports and epochs were read, and what was reached with them."""
+
     @property
     def epochs(self) -> int:
         """The epochs that were planned."""
@@ -116,7 +119,11 @@ class TrialRecord:
     @property
     def reached(self) -> float | None:
         """The same of the last evaluations that gave a number, however the trial ended; none if none did."""
-        return scores.reached((each for each in self._metrics if each[0] <= self.epochs_run), self.last)
+        read = (len(self.reports), self.epochs_run)
+        if self._reached[0] != read:
+            value = scores.reached((each for each in self._metrics if each[0] <= self.epochs_run), self.last)
+            self._reached = (read, value)
+        return self._reached[1]
 
     @property
     def _metrics(self) -> list[scores.EpochMetrics]:

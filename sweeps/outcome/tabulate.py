@@ -65,8 +65,7 @@ def write_tables(sweep: Store | Path | str, place: str | None = None) -> dict[st
     spec, state, extent = load_with_extent(store)
     tables = _tables(state, spec, place or store.place, SCHEMAS.keys() - {"selections", "confusion"})
     tables["selections"] = arrow_table("selections", select(_short_frames(tables)))
-    trials = [trial for trial in state.trials.values() if trial.phase is not Phase.AUDIT]
-    confusion = confusion_parts(state.sweep.sweep_id, trials)
+    confusion = confusion_parts(state.sweep.sweep_id, tabulated(state))
     keys = {name: f"{FOLDER}/{name}.parquet" for name in SCHEMAS}
     for name, key in keys.items():
         parts = confusion if name == "confusion" else [tables[name]]
@@ -86,9 +85,15 @@ def short_tables(state: SweepState, spec: SweepSpec, place: str | None = None) -
     return tables
 
 
-def frames(state: SweepState, spec: SweepSpec, place: str | None, names: Collection[str]) -> dict[str, pd.DataFrame]:
-    """Some tables as frames; nothing is written."""
-    return {name: table.to_pandas() for name, table in _tables(state, spec, place, names).items()}
+def frames(
+    state: SweepState,
+    spec: SweepSpec,
+    place: str | None,
+    names: Collection[str],
+    trials: Sequence[TrialRecord] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Some tables as frames, with the rows of some trials, or of all; nothing is written."""
+    return {name: table.to_pandas() for name, table in _tables(state, spec, place, names, trials).items()}
 
 
 def metrics_of(state: SweepState, trial_ids: Collection[str]) -> pd.DataFrame:
@@ -98,15 +103,32 @@ def metrics_of(state: SweepState, trial_ids: Collection[str]) -> pd.DataFrame:
     return frame
 
 
-def _tables(state: SweepState, spec: SweepSpec, place: str | None, names: Collection[str] = ()) -> dict[str, pa.Table]:
-    return {name: arrow_table(name, table_rows) for name, table_rows in rows(state, spec, place, names).items()}
+def _tables(
+    state: SweepState,
+    spec: SweepSpec,
+    place: str | None,
+    names: Collection[str] = (),
+    trials: Sequence[TrialRecord] | None = None,
+) -> dict[str, pa.Table]:
+    return {name: arrow_table(name, table_rows) for name, table_rows in rows(state, spec, place, names, trials).items()}
+
+
+def tabulated(state: SweepState) -> list[TrialRecord]:
+    """The trials that have rows in the tables: all but audits."""
+    return [trial for trial in state.trials.values() if trial.phase is not Phase.AUDIT]
 
 
 def _short_frames(tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
     return {name: table.to_pandas() for name, table in tables.items() if name not in _LONG}
 
 
-def rows(state: SweepState, spec: SweepSpec, place: str | None = None, names: Collection[str] = ()) -> dict[str, Rows]:
+def rows(
+    state: SweepState,
+    spec: SweepSpec,
+    place: str | None = None,
+    names: Collection[str] = (),
+    trials: Sequence[TrialRecord] | None = None,
+) -> dict[str, Rows]:
     """The tables except `selections`, which is computed from the others.
 
     Args:
@@ -114,9 +136,10 @@ def rows(state: SweepState, spec: SweepSpec, place: str | None = None, names: Co
         spec: Its spec.
         place: The `Store.place` of the sweep, for the command that goes on; none to take it for where it was begun.
         names: Of the tables; all without one.
+        trials: The trials of which there are rows, some of ``tabulated``; all of them without.
     """
     sweep_id = state.sweep.sweep_id
-    trials = [trial for trial in state.trials.values() if trial.phase is not Phase.AUDIT]
+    trials = tabulated(state) if trials is None else trials
     code = cache(lambda: code_columns(state))
 
     def of_sweep(items: Iterable[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from analysis.report import html as page
 from analysis.report.html import TableCell
@@ -80,11 +80,21 @@ class Server(ThreadingHTTPServer):
             "versions": [glance.version for glance in glances],
         }
 
-    def body(self, place: int) -> dict[str, object]:
-        """One sweep as HTML, with its version."""
+    def body(self, place: int, runs: int) -> dict[str, object]:
+        """One sweep as HTML, with its version.
+
+        Args:
+            place: Its number.
+            runs: How many of its runs are shown at most.
+        """
         with self._one_reader:
-            version, body = self.sweeps[place].body()
+            version, body = self.sweeps[place].body(runs)
         return {"version": version, "body": body}
+
+    def run(self, place: int, trial_id: str) -> dict[str, object] | None:
+        """The details of a run of one sweep; none where it has no such run."""
+        with self._one_reader:
+            return self.sweeps[place].run(trial_id)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A browser that went away is no error."""
@@ -96,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer, if the request comes from who has the token, and from no page of another site."""
-        _, token, page_name = [*urlsplit(self.path).path.split("/", 2), "", ""][:3]
+        address = urlsplit(self.path)
+        _, token, page_name = [*address.path.split("/", 2), "", ""][:3]
         port = self.server.server_port
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             self._refuse(HTTPStatus.FORBIDDEN, f"the address must be {HOST}:{port}")
@@ -106,10 +117,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, "text/html", self.server.document())
         elif page_name == "state":
             self._answer(HTTPStatus.OK, "application/json", json.dumps(self.server.state()))
-        elif (place := _place(page_name)) is not None and place < len(self.server.sweeps):
-            self._answer(HTTPStatus.OK, "application/json", json.dumps(self.server.body(place)))
+        elif (content := self._of_sweep(page_name, address.query)) is not None:
+            self._answer(HTTPStatus.OK, "application/json", json.dumps(content))
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+
+    def _of_sweep(self, page_name: str, query: str) -> dict[str, object] | None:
+        """What is asked of one sweep: its body at `sweep/0`, a run at `sweep/0/run/TRIAL`; else none."""
+        match page_name.split("/", 3):
+            case ["sweep", number] if (place := self._place(number)) is not None:
+                return self.server.body(place, _number(parse_qs(query).get("runs", [""])[0]) or 0)
+            case ["sweep", number, "run", trial_id] if (place := self._place(number)) is not None:
+                return self.server.run(place, unquote(trial_id))
+        return None
+
+    def _place(self, number: str) -> int | None:
+        place = _number(number)
+        return place if place is not None and place < len(self.server.sweeps) else None
 
     def _only_read(self) -> None:
         self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "this server is for reading alone")
@@ -134,10 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing is logged: a line would hold the token."""
 
 
-def _place(page_name: str) -> int | None:
-    """The number of the sweep that a page is of."""
-    name = page_name.removeprefix("sweep/")
-    return int(name) if name != page_name and name.isascii() and name.isdigit() and len(name) < 6 else None
+def _number(text: str) -> int | None:
+    """The number that a part of an address is."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
 
 
 def _policy() -> str:

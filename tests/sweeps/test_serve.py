@@ -8,11 +8,13 @@ from urllib.parse import quote
 import pytest
 from called_command import called
 
+from analysis.report import slices
 from kdtrain.errors import InputError
 from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import follow, ledger
 from sweeps.ledger.follow import Follower
 from sweeps.ledger.read_state import read_state
+from sweeps.outcome import tabulate
 from sweeps.outcome.best_file import trial_config
 from sweeps.show import served
 from sweeps.show.served import ServedSweep
@@ -126,7 +128,7 @@ def test_a_sweep_is_shown_again_when_it_has_grown_and_a_damaged_one_says_so(fake
 def test_a_body_that_takes_long_is_drawn_more_seldom(fake, tmp_path, monkeypatch, took, pause):
     now = [100.0]
 
-    def drawn(spec, state, store):
+    def drawn(spec, state, store, runs):
         now[0] += took
         return f"{len(state.trials)} trials"
 
@@ -142,6 +144,61 @@ def test_a_body_that_takes_long_is_drawn_more_seldom(fake, tmp_path, monkeypatch
         assert sweep.glance().version == first + 1
         now[0] += 0.2
         assert sweep.body() == (first + 1, "2 trials")
+
+
+def test_only_shown_and_drawn_runs_are_tabulated_and_more_are_shown_on_request(fake, serving, tmp_path, monkeypatch):
+    rows = []
+    monkeypatch.setattr(served, "MOST_RUNS", 4)
+    monkeypatch.setattr(slices, "_MOST_DOTS", 4)
+    monkeypatch.setattr(slices, "_FEWEST_DOTS", 1)
+    make_row = tabulate._trial
+    monkeypatch.setattr(tabulate, "_trial", lambda *given: rows.append(given[0].id) or make_row(*given))
+    state = fake.run(fake.make_spec(), tmp_path)
+    server = serving(tmp_path)
+
+    def body(query=""):
+        rows.clear()
+        return json.loads(ask(server, f"/{server.token}/sweep/0{query}")[1])["body"]
+
+    first = body()
+    assert first.count("<tr tabindex") == 4
+    assert len(rows) < len(state.trials) / 2
+    assert f"{len(state.trials) - 4} more are in the tables" in first
+    assert 'data-runs="8"' in first
+    assert body() == first
+    assert rows == [], "an unchanged sweep is not drawn again"
+    assert body("?runs=8").count("<tr tabindex") == 8
+    whole = body("?runs=9999")
+    assert whole.count("<tr tabindex") == len(state.trials)
+    assert "data-runs" not in whole
+
+
+def test_the_details_of_a_run_are_made_when_they_are_asked_for(fake, serving, tmp_path):
+    state = fake.run(fake.make_spec(), tmp_path)
+    server = serving(tmp_path)
+    trial = next(trial for trial in state.trials.values() if trial.study == "cwd" and trial.score)
+    assert "application/json" not in json.loads(ask(server, f"/{server.token}/sweep/0")[1])["body"]
+    answer, content = ask(server, f"/{server.token}/sweep/0/run/{quote(trial.id)}")
+    assert answer.status == 200
+    data = json.loads(content)
+    assert data["place"] == str(tmp_path)
+    assert data["base"]["cwd"]["epochs"] == trial.epochs
+    assert list(data["runs"]) == [trial.id]
+    assert data["runs"][trial.id]["curve"][1][-1] == pytest.approx(100 * trial.score, abs=0.01)
+    for wrong in ("sweep/0/run/cwd-99", "sweep/0/run/", "sweep/1/run/cwd-0", "sweep/0/run/cwd-0/x"):
+        assert ask(server, f"/{server.token}/{wrong}")[0].status == 404
+
+
+def test_the_spec_is_read_once_for_a_sweep_that_grows(fake, tmp_path, monkeypatch):
+    read = []
+    spec_of = served.spec_of
+    monkeypatch.setattr(served, "spec_of", lambda *given: read.append(1) or spec_of(*given))
+    with fake.open_driver(fake.make_spec(), tmp_path) as driver:
+        sweep = ServedSweep(str(tmp_path), every=0)
+        for score in (0.3, 0.4):
+            report(driver, score)
+            sweep.glance()
+    assert read == [1]
 
 
 def test_what_is_followed_is_what_is_read_at_once(fake, tmp_path, monkeypatch):
