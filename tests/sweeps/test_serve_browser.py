@@ -6,6 +6,7 @@ import pytest
 
 from kdtrain.loop.reports import EpochReport
 from sweeps.ledger import ledger
+from sweeps.show import served
 from sweeps.show.served import ServedSweep
 from sweeps.show.server import Server
 
@@ -123,6 +124,7 @@ def test_two_sweeps_on_one_page_have_filters_of_their_own(fake, serve, visit, tm
     kept, all_of_them = (page.locator(f"#sweep-{place} {ROWS}").count() for place in (0, 1))
     assert 0 < kept < all_of_them
     page.locator(f"#sweep-1 {ROWS}").first.click()
+    page.wait_for_selector("dialog.run[open]")
     assert f"kdsweep train {tmp_path / 'two'}" in page.locator("dialog.run").inner_text()
     assert seen.errors == []
 
@@ -133,6 +135,19 @@ def test_without_the_token_there_is_nothing_to_see(fake, serve, visit, tmp_path)
     for wrong in (url.rsplit("/", 2)[0] + "/", url[:-2] + "/"):
         text = visit(wrong).page.locator("body").inner_text()
         assert text.startswith("the token is wrong: open the address that kdsweep serve has printed")
+
+
+def test_more_runs_are_shown_on_a_click(fake, serve, visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(served, "MOST_RUNS", 4)
+    state = fake.run(fake.make_spec(), tmp_path)
+    seen = visit(serve(tmp_path), viewport=PHONE)
+    page = seen.page
+    page.wait_for_selector(ROWS)
+    assert page.locator(ROWS).count() == 4
+    page.locator("button[data-runs]").click()
+    page.locator("#runs output", has_text=f"8 of {min(8, len(state.trials))} runs").wait_for()
+    assert page.locator(ROWS).count() == 8
+    assert seen.errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -148,6 +163,7 @@ def test_the_page_is_small_quick_and_whole_on_every_screen(fake, serve, visit, t
     assert (sum(paper[:3]) > 600) == (scheme == "light")
     assert 0 < page.evaluate(TRANSFERRED) < 1_500_000
     page.locator(ROWS).first.click()
+    page.wait_for_selector("dialog.run[open]")
     box = page.locator("dialog.run").bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= viewport["width"]
