@@ -81,6 +81,13 @@ def duration(seconds: float | None) -> str:
     return MISSING
 
 
+def short_duration(seconds: float) -> str:
+    """As `duration`, with two digits below ten seconds: ``0.17 ms``, ``82 ms``, ``0.56 s``, ``3.5 min``."""
+    if seconds < 0.0995:
+        return f"{1e3 * seconds:.2g} ms"
+    return f"{seconds:.2g} s" if seconds < 9.95 else duration(seconds)
+
+
 def count(number: float | None) -> str:
     """A count with thousands separated: ``26,700,000`` parameters."""
     return MISSING if missing(number) else f"{number:,.0f}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from analysis.formats import short_duration
 from kdtrain.code_digest import code_key, digest_of, modules_of
 from kdtrain.config import Machine, TrainConfig
 from kdtrain.data import open_data, open_role
@@ -360,9 +361,9 @@ def _remember(cache: Path, key: str, rehearsal: Rehearsal) -> None:
 
 
 def _figures(rehearsal: Rehearsal) -> str:
-    figures = [f"step {rehearsal.step_s:.2g} s"]
+    figures = [f"step {short_duration(rehearsal.step_s)}"]
     if rehearsal.evaluation_s is not None:
-        figures.append(f"evaluation of a batch {rehearsal.evaluation_s:.2g} s")
+        figures.append(f"evaluation of a batch {short_duration(rehearsal.evaluation_s)}")
     if rehearsal.peak_memory_bytes is not None:
         figures.append(f"GPU memory {rehearsal.peak_memory_bytes / 1e9:.2g} GB")
     return ", ".join(figures)
@@ -385,14 +386,14 @@ def map_lines(measured: Mapping[str, Rehearsal]) -> list[str]:
 
 def _maps_in_words(read_s: Mapping[str, tuple[float, float]], ask_s: float) -> str:
     sides = [MapCosts({layer: both[side] for layer, both in read_s.items()}, ask_s) for side in range(2)]
-    memory, disk = (1e3 * sum(side.read_s.values()) for side in sides)
+    memory, disk = (short_duration(sum(side.read_s.values())) for side in sides)
     from_memory, from_disk = (side.is_worth_reading(read_s) for side in sides)
     choice = "read" if from_memory else "computed in every trial"
     if from_memory and not from_disk:
         choice = "read as long as the system's memory holds them"
     return (
-        f"{' and '.join(read_s)} of an image take {memory:.2g} ms to read ({disk:.2g} ms from the disk) and "
-        f"{1e3 * ask_s:.2g} ms to compute, so they are {choice}"
+        f"{' and '.join(read_s)} of an image take {memory} to read ({disk} from the disk) and "
+        f"{short_duration(ask_s)} to compute, so they are {choice}"
     )
 
 

@@ -1,10 +1,11 @@
 """What label maps hold, ids or colors and which, and what the field `data` of a spec says of them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,9 +16,12 @@ from kdtrain.data.source import IGNORE, Pixels
 from kdtrain.data.stored import Stored
 from kdtrain.errors import InputError
 
+Value = TypeVar("Value", int, str)
 Key = tuple[str, str]
 """Role and id of an image."""
 _MOST_CLASSES = 255
+NOT_SCORED = "-"
+"""In the place of the name of a class: its id or color is not scored."""
 _ALONE = "the label maps hold the {} alone, so there is nothing to tell apart; give at least two classes"
 _BORDER = "#e0e0c0"
 """What the color tools of Pascal VOC draw around objects, which is not scored."""
@@ -53,7 +57,8 @@ class LabelScan:
         """The fields of the data set `folder` that say what the label maps mean.
 
         Args:
-            names: Of the classes, in the order of their ids or colors; none for names made of these.
+            names: Of the classes, in the order of their ids or colors, `-` for those that are not scored; none for
+                names made of these.
             named_colors: Names of classes by their color, from a file beside the images.
 
         Raises:
@@ -81,17 +86,19 @@ class LabelScan:
             values = self.values
         if len(values) < 2:
             raise InputError(_ALONE.format(f"id {few(values)}"))
-        if not mask and names and values[-1] < len(names):  # the ids are places in the list of names
-            return {"classes": list(names)}
+        places = not mask and bool(names) and values[-1] < len(names)  # the ids are places in the list of names
+        if places:
+            values = list(range(len(names)))
         _check_names(names, len(values), "ids")
+        values, ignored, names = _divided(values, names, "id")
         content: dict[str, object] = {"classes": list(names or (f"class_{value}" for value in values))}
         if mask and not names:
             content["classes"] = ["background", "object"]
         if values != list(range(len(values))):
             content["ids"] = {value: index for index, value in enumerate(values)}
-        if mask:
-            content["ignore"] = []
-        if len(self.palette) and all(value in self.palette for value in values):
+        if mask or ignored:
+            content["ignore"] = ignored
+        if not places and len(self.palette) and all(value in self.palette for value in values):
             content["colors"] = [color_text(self.palette[value]) for value in values]
         return content
 
@@ -107,6 +114,8 @@ class LabelScan:
         if len(colors) < 2:
             raise InputError(_ALONE.format(f"color {few(colors)}"))
         _check_names(names, len(colors), "colors")
+        colors, left_out, names = _divided(colors, names, "color")
+        ignored += left_out
         usual = {"#000000": "background", **({"#ffffff": "object"} if len(colors) == 2 else {})}
         by_color = [named_colors.get(color) or usual.get(color) or f"color_{color[1:]}" for color in colors]
         content: dict[str, object] = {"classes": list(names or _distinct(by_color, colors))}
@@ -202,10 +211,26 @@ def _check_names(names: tuple[str, ...], count: int, kind: str) -> None:
     if names and len(names) != count:
         raise InputError(
             f"--classes: must name {count} classes, one for each of the {kind} in the label maps, got {len(names)}: "
-            f"{few(names)}"
+            f"{few(names)}; write {NOT_SCORED} in the place of what is not scored"
         )
-    if len(set(names)) < len(names):
+    scored = [name for name in names if name != NOT_SCORED]
+    if len(set(scored)) < len(scored):
         raise InputError(f"--classes: names must differ, got {few(names)}")
+
+
+def _divided(
+    values: Sequence[Value], names: tuple[str, ...], kind: str
+) -> tuple[list[Value], list[Value], tuple[str, ...]]:
+    """The ids or colors that are scored, those that are not, and the names of the classes.
+
+    Raises:
+        InputError: If fewer than two are scored.
+    """
+    left_out = [value for value, name in zip(values, names, strict=False) if name == NOT_SCORED]
+    scored = [value for value in values if value not in left_out]
+    if len(scored) < 2:
+        raise InputError(f"--classes: must name two classes or more, got {kind} {few(scored)} alone that is scored")
+    return scored, left_out, tuple(name for name in names if name != NOT_SCORED)
 
 
 def _distinct(names: list[str], colors: list[str]) -> list[str]:

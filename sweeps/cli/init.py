@@ -33,7 +33,10 @@ def init(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="Names of the classes with commas between them, in the order of their ids or colors."),
+        typer.Option(
+            help="Names of the classes with commas between them, in the order of their ids or colors; - for an id or a "
+            "color that is not scored."
+        ),
     ] = None,
     columns: Annotated[
         str | None,
@@ -76,6 +79,7 @@ def init(
         raise MissingError(f"{spec_file}: there is no folder {spec_file.absolute().parent}; make it first")
     folder = path(_answer("--data", data, "Folder of your images and label maps"))
 
+    from analysis.formats import short_duration
     from kdtrain.data.hub import fetch_from_hub
     from kdtrain.data.recognize import recognize
     from kdtrain.data.shards.shard_files import HUB
@@ -124,7 +128,7 @@ def init(
     spent = effort(answers)
     per_study = f"{spent.budget} epochs of search for each of {len(answers.studies)} studies"
     console.print(
-        f"assumed: an epoch of one training takes {spent.seconds:.2g} s; so {answers.hours:g} h hold "
+        f"assumed: an epoch of one training takes {short_duration(spent.seconds)}; so {answers.hours:g} h hold "
         f"{per_study}, in trainings of {spent.epochs} epochs"
     )
     console.print(f"wrote {spec_file}; next, check it and measure what it costs:")

@@ -1,13 +1,14 @@
 """The spec of a first sweep, as YAML with comments: from data, teacher, student and hours."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from analysis.formats import plural
+from analysis.formats import plural, short_duration
 from kdtrain.errors import InputError
 
 STUDIES = ("none", "kd", "cwd", "cskd")
@@ -115,7 +116,7 @@ def effort(answers: Answers) -> Effort:
     if per_study < least_epochs * (3 + top * seeds):
         hours = least_epochs * (3 + top * seeds) * len(answers.studies) * seconds / 3600 / answers.at_once
         raise InputError(
-            f"--hours: must be at least {hours:.2g} on this machine for {len(answers.studies)} studies on "
+            f"--hours: must be at least {_rounded_up(hours)} on this machine for {len(answers.studies)} studies on "
             f"{answers.images} images, got {answers.hours:g}; give more hours or fewer --studies"
         )
     epochs = max(least_epochs, min(100, round(per_study * _SEARCH / _TRAININGS)))
@@ -123,6 +124,12 @@ def effort(answers: Answers) -> Effort:
     fresh = int((per_study - budget) // epochs)
     top, seeds = next(((top, seeds) for top, seeds in ((3, 4), (2, 3), (1, 3)) if top * seeds <= fresh), (top, seeds))
     return Effort(seconds, epochs, budget, top, seeds)
+
+
+def _rounded_up(number: float) -> str:
+    """A number above 0 in two digits, and never less than it is."""
+    unit = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return f"{math.ceil(number / unit) * unit:.6g}"
 
 
 def spec_text(answers: Answers) -> str:
@@ -143,7 +150,7 @@ def spec_text(answers: Answers) -> str:
         weights=weights,
         teacher="\n".join(_teacher_lines(answers.teacher, weights, spent.epochs)),
         epochs=spent.epochs,
-        epoch_time=f"{spent.seconds:.2g} s" if spent.seconds < 120 else f"{spent.seconds / 60:.2g} minutes",
+        epoch_time=short_duration(spent.seconds),
         batch=max(3, min(16 if gpus else 8, answers.images // 2)),
         crop=_flow(answers.crop),
         evaluate_every=max(1, spent.epochs // 6),  # a rung is an epoch with a score

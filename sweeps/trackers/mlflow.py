@@ -13,6 +13,8 @@ from sweeps.trackers.tracker import TrackedSweep
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", PAUSED: "KILLED", INTERRUPTED: "KILLED", INFEASIBLE: "FAILED"}
 """MLflow's word for a state; other states are failures. The tag `state` has our word."""
 _SWEEP, _RUN, _HELD = "kdsweep.sweep", "kdsweep.run", "kdsweep.held"
+_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""The tag by which MLflow's page shows runs with their curves, and not its part for language models."""
 _MOST_METRICS = 1000
 """Values that a server takes at once."""
 _ENVIRONMENT = {
@@ -136,7 +138,9 @@ class MLflow:
 
     def _make_experiment(self, name: str) -> str:
         there = self._client.get_experiment_by_name(name)
-        return str(there.experiment_id if there else self._client.create_experiment(name, self._artifacts))
+        if there:
+            return str(there.experiment_id)
+        return str(self._client.create_experiment(name, self._artifacts, tags=_TRAINING))
 
     def _runs(self) -> Iterator[Any]:
         """All runs of the sweep."""

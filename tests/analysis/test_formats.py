@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.formats import big, duration, plural, points, share, signed
+from analysis.formats import big, duration, plural, points, share, short_duration, signed
 
 
 def test_points_and_signs():
@@ -13,6 +13,14 @@ def test_points_and_signs():
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.000042, "0.042 ms"), (0.0994, "99 ms"), (0.0996, "0.1 s"), (1.94, "1.9 s"), (9.96, "10 s"), (120, "2.0 min")],
+)
+def test_short_durations_have_no_exponents(seconds, text):
+    assert short_duration(seconds) == text
 
 
 def test_counts():

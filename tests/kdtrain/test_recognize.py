@@ -127,8 +127,33 @@ def test_names_of_classes_come_from_files_beside_the_images_or_from_the_user(tmp
     (tmp_path / "class_dict.csv").write_text("name,r,g,b\nvoid,0,0,0\nroad,128,64,128\n")
     assert recognize(tmp_path).content["classes"] == ["void", "road"]
     assert recognize(tmp_path, ("a", "b")).content["classes"] == ["a", "b"]
-    with pytest.raises(InputError, match="--classes: must name 2 classes"):
+    with pytest.raises(InputError, match=r"--classes: must name 2 classes.*write - in the place of what is not scored"):
         recognize(tmp_path, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "wanted"),
+    [
+        ((0, 1, 2), "a b -", {"classes": ["a", "b"], "ignore": [2]}),
+        ((0, 1, 2), "- a b", {"classes": ["a", "b"], "ids": {1: 0, 2: 1}, "ignore": [0]}),
+        ((0, 1, 2), "a b c - -", {"classes": ["a", "b", "c"], "ignore": [3, 4]}),
+        ((7, 8, 11), "a - b", {"classes": ["a", "b"], "ids": {7: 0, 11: 1}, "ignore": [8]}),
+    ],
+)
+def test_an_id_without_a_name_is_not_scored(tmp_path, values, names, wanted):
+    fill(tmp_path, "images", "labels", lambda number: ids(number, values))
+    found = recognize(tmp_path, tuple(names.split()))
+    assert {key: found.content[key] for key in ("classes", "ids", "ignore") if key in found.content} == wanted
+    opened(found)
+
+
+def test_a_color_without_a_name_is_not_scored(tmp_path):
+    fill(tmp_path, "images", "labels", lambda number: palette(number).convert("RGB"))
+    found = recognize(tmp_path, ("-", "a", "b"))
+    assert found.content["label_colors"] == {"#008000": 0, "#800000": 1}
+    assert (found.content["classes"], found.content["ignore_colors"]) == (["a", "b"], ["#000000"])
+    with pytest.raises(InputError, match="--classes: must name two classes or more"):
+        recognize(tmp_path, ("-", "a", "-"))
 
 
 def test_a_class_that_train_lacks_may_be_absent(tmp_path):

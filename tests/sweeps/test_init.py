@@ -1,6 +1,7 @@
 """`kdsweep init`: from a folder of images to a spec that `kdsweep plan` takes."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from called_command import called
 from data_kinds import as_coco, as_parquet, as_tar
 from test_recognize import colors, fill, palette
 
+from kdtrain.errors import InputError
 from sweeps.designs.first_sweep import Answers, effort, spec_text
 from sweeps.spec.spec import load_spec, parse_spec
 from sweeps.spec.strict_yaml import parse_yaml
@@ -125,6 +127,15 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path, monkeypatch, caps
     assert err.count("\n") == 1
     assert not (tmp_path / "new.yaml").exists()
     assert (tmp_path / "old.yaml").read_text() == "mine"
+
+
+def test_the_hours_that_an_error_asks_for_are_enough():
+    for images in range(100, 5000, 331):
+        answers = Answers(**{**vars(ANSWERS), "images": images, "hours": 1e-3})
+        with pytest.raises(InputError) as caught:
+            effort(answers)
+        hours = float(re.search(r"at least (\S+) on", str(caught.value))[1])
+        assert effort(Answers(**{**vars(answers), "hours": hours})).epochs >= 3
 
 
 def test_more_hours_give_more_epochs_and_the_search_two_thirds_of_them():

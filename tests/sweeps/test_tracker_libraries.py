@@ -123,6 +123,7 @@ def test_tensorboard_has_every_noted_epoch_and_hides_what_a_killed_driver_did_no
 
 def assert_mlflow(client, state):
     (experiment,) = client.search_experiments(filter_string="name = 'five'")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == set(state.trials) | {"none", "kd"}
     shown = {
