@@ -343,7 +343,7 @@ class Machine(Strict):
     """Mixed precision: `auto` is bfloat16 or float16 on a GPU, and off on a CPU."""
     compile_losses: bool = False
     """Whether losses go through `torch.compile`, except those that draw random numbers; values change by rounding.
-    Needs triton on a GPU, a C++ compiler on a CPU."""
+    Needs torch 2.6, triton on a GPU, and a C++ compiler on a CPU."""
     cuda_graphs: bool = False
     """Whether whole steps are captured as CUDA graphs: for one process on a GPU, without float16 and losses that draw
     random numbers."""

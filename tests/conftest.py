@@ -31,6 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: -slow[item.path])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what needs a newer torch, before its fixtures are made: `@pytest.mark.newer_torch(2, 6)`."""
+    for marker in item.iter_markers("newer_torch"):
+        from torch_releases import needs_torch  # only here: most tests of analysis load no torch
+
+        needs_torch(*marker.args)
+
+
 @pytest.fixture(autouse=True)
 def modules_of_the_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forgets the modules that a test wrote and imported: another test may write a module of the same name."""

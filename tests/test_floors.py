@@ -49,7 +49,7 @@ LAYERS = {  # from top to bottom: a part imports only parts of lower lines
         "config published teacher",
         "data methods models replay",
         "losses runtime space",
-        "foreign local_path",
+        "foreign local_path torch_version",
         "config_base errors explain field_docs lazy_names loss_forms names printable redact version",
     ),
 }

@@ -9,6 +9,7 @@ from kdtrain.deploy.agreement import Run
 from kdtrain.deploy.deployed import IMAGES, Deployed, Inside, exporting, ready, shapes
 from kdtrain.deploy.quiet import quiet
 from kdtrain.models import TappedNetwork
+from kdtrain.torch_version import require_torch
 
 
 def export_onnx(network: TappedNetwork, inside: Inside, file: Path, digest: str) -> Deployed:
@@ -24,9 +25,10 @@ def export_onnx(network: TappedNetwork, inside: Inside, file: Path, digest: str)
         The module that was exported, to compare the file with.
 
     Raises:
-        InputError: If the graph cannot be exported, or images of this size do not fit the network.
+        InputError: If the graph cannot be exported, images of this size do not fit the network, or torch is too old.
     """
     module, example = ready(network, inside)
+    require_torch((2, 6), "an export to ONNX")  # 2.4 has no dynamic_shapes; 2.5 was not tried
     with exporting("ONNX", inside), quiet("torch.onnx", "onnxscript", "onnx_ir"):
         program = torch.onnx.export(
             module,

@@ -7,6 +7,7 @@ import torch
 from kdtrain.deploy.agreement import Run
 from kdtrain.deploy.deployed import Deployed, Inside, exporting, ready, shapes
 from kdtrain.models import TappedNetwork
+from kdtrain.torch_version import require_torch
 
 
 def export_torch(network: TappedNetwork, inside: Inside, file: Path, digest: str) -> Deployed:
@@ -22,9 +23,11 @@ def export_torch(network: TappedNetwork, inside: Inside, file: Path, digest: str
         The module that was exported, to compare the file with.
 
     Raises:
-        InputError: If the graph cannot be exported, or images of this size do not fit the network.
+        InputError: If the graph cannot be exported, images of this size do not fit the network, or torch is too old.
     """
     module, example = ready(network, inside)
+    if inside.dynamic:
+        require_torch((2, 6), "--dynamic")  # 2.4 cannot read the file; 2.5 was not tried
     with exporting("torch", inside):
         program = torch.export.export(module, (example,), dynamic_shapes=shapes(network, inside), strict=False)
         torch.export.save(program, str(file), extra_files={"student": digest})

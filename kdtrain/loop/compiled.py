@@ -16,6 +16,7 @@ from torch import nn
 from kdtrain.errors import InputError
 from kdtrain.explain import first_line
 from kdtrain.methods.modules.base import TermModule
+from kdtrain.torch_version import require_torch
 
 BACKEND = "inductor"
 """Torch's compiler."""
@@ -27,8 +28,9 @@ def compile_losses(modules: nn.ModuleList, device: torch.device) -> None:
     """Compile the modules of terms, in place; the compilation itself follows at the first call.
 
     Raises:
-        InputError: If this machine has no compiler for the device.
+        InputError: If this machine has no compiler for the device, or torch is too old.
     """
+    require_torch((2, 6), "compile_losses: true")  # 2.4 cannot compile a check of autocast; 2.5 was not tried
     _check_compiler(device)
     import torch._functorch.config as settings
 

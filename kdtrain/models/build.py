@@ -27,6 +27,7 @@ from kdtrain.models.probed import Probed, ProbedNetwork
 from kdtrain.models.tapped import TappedNetwork
 from kdtrain.models.weights import load_into, read_safetensors
 from kdtrain.runtime.random_streams import derive
+from kdtrain.torch_version import require_torch
 
 _LAZY_SIZE = _PROBED_SIZE = (64, 64)
 Options = TypeVar("Options", bound=Strict)
@@ -228,13 +229,14 @@ _OTHERS: Mapping[str, Callable[[Network, int, str], TappedNetwork]] = {
 
 
 def require_transformers() -> None:
-    """Check that transformers is installed.
+    """Check that transformers is installed, and torch new enough for it.
 
     Raises:
-        InputError: If it is not.
+        InputError: If not.
     """
     if find_spec("transformers") is None:
         raise InputError("networks of transformers need the package transformers: pip install 'kdsweep[hf]'")
+    require_torch((2, 6), "transformers")
 
 
 def _with_weights(built: TappedNetwork, network: Network, weights: str) -> TappedNetwork:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch_releases import needs_torch
 
 SHAPES = [(2, 5, 4, 6), (3, 2, 1, 7), (1, 11, 5, 5)]
 
@@ -36,6 +37,7 @@ def check(loss, definition, student, teacher, rtol=2e-5, atol=1e-6):
 
 def compiles(loss, student, *args, **kwargs):
     """`loss` is one graph without breaks, and that graph gives the same value and gradient."""
+    needs_torch(2, 6)
     torch._dynamo.reset()
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     leaf = student.detach().requires_grad_()
@@ -47,6 +49,7 @@ def compiles(loss, student, *args, **kwargs):
 
 def serves_all(loss, student, teacher, temperatures=(1.0, 2.0, 4.0), **kwargs):
     """One compiled graph serves every temperature that comes as a tensor: `loss(student, teacher, temperature)`."""
+    needs_torch(2, 6)
     torch._dynamo.reset()
     counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(loss, fullgraph=True, backend=counter)

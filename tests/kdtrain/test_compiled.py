@@ -13,6 +13,8 @@ from kdtrain.methods import METHODS
 from kdtrain.methods.pixel import PixelKd
 from kdtrain.runtime.process_group import ALONE
 
+pytestmark = pytest.mark.newer_torch(2, 6)
+
 
 @pytest.fixture(autouse=True)
 def _no_graphs_of_others():

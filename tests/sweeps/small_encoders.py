@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from torch_releases import needs_torch
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
 """Of the images, as the folders say."""
@@ -18,6 +19,7 @@ def dinov2():
 
 def saved(make, folder="encoder"):
     """Save a model of transformers, with random weights and a normalization of its own."""
+    needs_torch(2, 6)
     torch.manual_seed(0)
     model = make()
     for parameter in model.parameters():  # some positions start at 0

@@ -161,7 +161,7 @@ def test_a_device_that_is_not_there_is_one_sentence(tmp_path, device):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("runtime", ["torch", pytest.param("onnxruntime", marks=pytest.mark.newer_torch(2, 6))])
 def test_a_student_is_measured_in_a_process_of_its_own(tmp_path, runtime):
     facts = {"network": NETWORK, "classes": ("a", "b", "c"), "trained_on": "streets", "miou": 0.5, "role": "select"}
     card = save_model(tmp_path / "s", build_network(NETWORK, 3, seed=1).net, facts)

@@ -53,6 +53,7 @@ def world(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.newer_torch(2, 6)
 def test_the_file_gives_the_classes_of_evaluation_for_any_batch_and_its_card_says_what_it_takes(world):
     code, said, errors = world("--size", 60, 90, "--images", "photos", "--out", "s.onnx")
     assert (code, errors) == (0, "")
@@ -74,6 +75,7 @@ def test_the_file_gives_the_classes_of_evaluation_for_any_batch_and_its_card_say
 
 
 @pytest.mark.slow
+@pytest.mark.newer_torch(2, 6)
 def test_int8_is_calibrated_on_images_and_measured_beside_floats(world):
     data = {"name": "streets", "size": [32, 64], "counts": {"train": 1, "select": 3, "test": 1}}
     network_of_ten = build_network(NETWORK, 10, seed=3).eval()
@@ -146,6 +148,7 @@ def test_a_program_of_torch_gives_the_classes_of_evaluation_for_any_batch(world)
 
 
 @pytest.mark.slow
+@pytest.mark.newer_torch(2, 6)
 @pytest.mark.parametrize(("kind", "file"), [("torch", "s.pt2"), ("onnx", "s.onnx")])
 def test_a_file_of_any_size_resizes_images_by_the_scale_of_the_student(world, kind, file):
     scaled = NETWORK.model_copy(update={"scale": 0.75})
@@ -182,6 +185,14 @@ def test_a_program_of_executorch_gives_what_the_student_does_image_by_image(worl
     assert program.load_method("student").execute([]) == [card["student"]]
 
 
+def test_an_older_torch_than_an_export_needs_is_named(world, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.4.1+cu121")
+    for kind, use, words in (("onnx", "an export to ONNX", ()), ("torch", "--dynamic", ("--dynamic",))):
+        code, _, errors = world("--size", 32, 32, *words, kind=kind)
+        assert code == 2
+        assert f"{use} needs torch 2.6 or newer, this is 2.4.1+cu121: pip install 'torch>=2.6'" in errors
+
+
 def test_the_package_that_export_executorch_needs_is_named(world, monkeypatch):
     monkeypatch.setitem(sys.modules, "executorch", None)
     code, _, errors = world("--size", 60, 90, kind="executorch")
@@ -191,6 +202,7 @@ def test_the_package_that_export_executorch_needs_is_named(world, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.newer_torch(2, 6)
 def test_a_dynamic_program_of_torch_takes_other_sizes(world):
     words = ("--size", 64, 96, "--dynamic", "--output", "raw", "--no-normalize", "--out", "d.pt2")
     assert world(*words, kind="torch")[0] == 0
@@ -202,6 +214,7 @@ def test_a_dynamic_program_of_torch_takes_other_sizes(world):
 
 
 @pytest.mark.slow
+@pytest.mark.newer_torch(2, 6)
 def test_a_dynamic_file_takes_other_sizes(world):
     assert world("--size", 64, 96, "--dynamic", "--output", "logits", "--out", "d.onnx")[0] == 0
     session = onnxruntime.InferenceSession("d.onnx", providers=["CPUExecutionProvider"])
@@ -273,7 +286,10 @@ def test_wrong_input_is_one_sentence(world, words, part):
     assert not list(Path().glob("*.onnx"))
 
 
-@pytest.mark.parametrize(("kind", "exporter"), [("onnx", torch.onnx), ("torch", torch.export)])
+@pytest.mark.parametrize(
+    ("kind", "exporter"),
+    [pytest.param("onnx", torch.onnx, marks=pytest.mark.newer_torch(2, 6)), ("torch", torch.export)],
+)
 def test_a_graph_that_cannot_be_exported_is_one_sentence(world, monkeypatch, kind, exporter):
     def fails(*_, **__):
         raise RuntimeError("data-dependent expression\nwith a long trace")

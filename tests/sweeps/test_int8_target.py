@@ -51,6 +51,7 @@ def test_int8_needs_what_measures_it():
     assert Target(latency_ms=5, int8=True).setting((8, 9)).int8
 
 
+@pytest.mark.newer_torch(2, 6)
 def test_the_latency_is_that_of_the_quantized_graph(sweep, monkeypatch):
     spec, _, machine = sweep
     quantized, real = [], int8.quantize
@@ -66,6 +67,7 @@ def test_the_latency_is_that_of_the_quantized_graph(sweep, monkeypatch):
     assert "ms in onnxruntime, int8, on " in cost.in_words
 
 
+@pytest.mark.newer_torch(2, 6)
 def test_the_chosen_student_is_measured_once_and_its_score_stands_in_the_evidence(sweep, monkeypatch, capsys, tmp_path):
     spec, store, machine = sweep
     students = chosen_students(store, tables_now(store))[:1]
@@ -94,6 +96,7 @@ def test_damaged_scores_are_one_sentence(tmp_path, content):
         read_scores(Store(tmp_path))
 
 
+@pytest.mark.newer_torch(2, 6)
 def test_an_outage_is_not_kept_as_what_a_student_scores(sweep, monkeypatch, tmp_path):
     spec, store, machine = sweep
 
@@ -107,6 +110,7 @@ def test_an_outage_is_not_kept_as_what_a_student_scores(sweep, monkeypatch, tmp_
     assert read_scores(store) == {}
 
 
+@pytest.mark.newer_torch(2, 6)
 def test_a_student_that_cannot_be_quantized_says_why(sweep, monkeypatch, tmp_path):
     spec, store, machine = sweep
 
@@ -123,6 +127,7 @@ def test_a_student_that_cannot_be_quantized_says_why(sweep, monkeypatch, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.newer_torch(2, 6)
 def test_a_whole_sweep_ends_with_the_best_below_each_limit_in_int8(fake, tmp_path):
     widths = {width: {"decoder_pyramid_channels": width} for width in (16, 48)}
     params = [params_of(NETWORK.model_copy(update={"options": options})) for options in widths.values()]
