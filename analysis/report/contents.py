@@ -39,28 +39,30 @@ class Section:
         body: Writes its HTML; a section without any (an empty text) is left out.
         in_ablation: Whether the report of an ablation has it. There every cell is compared with the reference and no
             config is chosen.
+        folded: Whether a narrow screen shows its heading alone until a reader opens it: all but what the verdict says.
     """
 
     anchor: str
     title: str
     body: Callable[[Findings], str]
     in_ablation: bool = True
+    folded: bool = True
 
 
 SECTIONS = (
-    Section("final", "Held out", held_out.section, in_ablation=False),
-    Section("front", "Students", front.section, in_ablation=False),
-    Section("comparison", "Comparison", comparison.section, in_ablation=False),
-    Section("methods", "Methods", methods.section, in_ablation=False),
-    Section("ablation", "Ablation", ablation.section),
-    Section("seeds", "Every finalist, every seed", finalists.section),
+    Section("final", "Held out", held_out.section, in_ablation=False, folded=False),
+    Section("front", "Students", front.section, in_ablation=False, folded=False),
+    Section("comparison", "Comparison", comparison.section, in_ablation=False, folded=False),
+    Section("methods", "Methods", methods.section, in_ablation=False, folded=False),
+    Section("ablation", "Ablation", ablation.section, folded=False),
+    Section("seeds", "Every finalist, every seed", finalists.section, folded=False),
     Section("expected", "Expected best score", expected_best.section, in_ablation=False),
     Section("budget", "Budget", budget.section),
     Section("time", "Where the time went", time_spent.section),
     Section("costs", "Quality and cost", costs.section, in_ablation=False),
     Section("selection", "Selection", selection.section, in_ablation=False),
     Section("runs", "Every run", runs.section),
-    Section("classes", "Classes", classes.section),
+    Section("classes", "Classes", classes.section, folded=False),
     Section("pictures", "Predictions", predictions.section),
     Section("parameters", "Searched parameters", parameters.section),
     Section("curves", "Learning curves", learning_curves.section),

@@ -127,9 +127,18 @@ def embedded(content: object, name: str) -> str:
     return f'<script type="application/json" class="{name}">{data.replace("<", chr(92) + "u003c")}</script>'
 
 
-def section(anchor: str, title: str, *parts: str) -> str:
-    """A section of the page."""
-    return f'<section id="{anchor}"><h2>{escape(title)}</h2>{"".join(parts)}</section>'
+def section(anchor: str, title: str, *parts: str, folded: bool = False) -> str:
+    """A section of the page.
+
+    Args:
+        anchor: Its id.
+        title: Its heading.
+        parts: The HTML below the heading.
+        folded: Whether a narrow screen shows the heading alone until a reader opens it; a wide one shows all of it.
+    """
+    head, body = f"<h2>{escape(title)}</h2>", "".join(parts)
+    inside = f'<details class="fold"><summary>{head}</summary>{body}</details>' if folded else f"{head}{body}"
+    return f'<section id="{anchor}">{inside}</section>'
 
 
 def verdict(lines: Iterable[tuple[str, str, str]], color: str = "") -> str:

@@ -6,6 +6,17 @@ document.addEventListener("keydown", event => {
   if (event.key === "Enter") sortBy(event.target.closest("th"));
 });
 
+// A wide screen shows all sections; on a narrow one a link opens the section that it leads to.
+const folds = document.querySelectorAll("details.fold");
+if (matchMedia("(min-width: 641px)").matches) folds.forEach(fold => { fold.open = true; });
+const openLinked = () => {
+  const fold = document.getElementById(location.hash.slice(1))?.querySelector("details.fold");
+  if (fold) fold.open = true;
+};
+addEventListener("hashchange", openLinked);
+document.addEventListener("click", event => { if (event.target.closest("nav a")) setTimeout(openLinked); });
+openLinked();
+
 function sortBy(head) {
   if (!head) return;
   const up = head.getAttribute("aria-sort") === "descending";

@@ -40,7 +40,7 @@ def report_page(findings: Findings) -> str:
     bodies = [(section, section.body(findings)) for section in sections]
     shown = [(section, body) for section, body in bodies if body]
     links = "".join(f'<a href="#{section.anchor}">{section.title}</a>' for section, _ in shown)
-    body = "".join(html.section(section.anchor, section.title, body) for section, body in shown)
+    body = "".join(html.section(section.anchor, section.title, body, folded=section.folded) for section, body in shown)
     foot = f"Written by kdsweep {html.escape(sweep['kdsweep_version'])}."
     return html.document(f"{sweep['name']}: report", f"{_top(findings)}<nav>{links}</nav>{body}<footer>{foot}</footer>")
 

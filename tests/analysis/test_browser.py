@@ -97,6 +97,8 @@ def test_a_reader_looks_around_in_the_runs(realistic, visit):
 
 def test_a_phone_shows_verdict_and_tables_whole(realistic, visit):
     seen = visit(write_report(realistic), viewport=PHONE)
+    seen.page.evaluate("document.querySelectorAll('details.fold').forEach(each => { each.open = true; })")
+    assert seen.page.evaluate(OVERFLOW) <= 0
     for part in ("dl.verdict", "#comparison table", "#costs table", "#selection table", "#runs .filters"):
         box = seen.page.locator(part).first.bounding_box()
         assert box["x"] >= 0, part
@@ -107,3 +109,26 @@ def test_a_phone_shows_verdict_and_tables_whole(realistic, visit):
     assert seen.page.evaluate("cell => getComputedStyle(cell, '::before').content", cell.element_handle()) == '"mIoU: "'
     sizes = "[...document.querySelectorAll('.plot text')].map(text => parseFloat(getComputedStyle(text).fontSize))"
     assert min(seen.page.evaluate(sizes)) >= 12
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_phone_folds_what_the_verdict_does_not_say(realistic, visit, scripts):
+    seen = visit(write_report(realistic), viewport=PHONE, java_script_enabled=scripts)
+    page = seen.page
+    assert page.locator("#comparison table").is_visible()
+    assert not page.locator("#costs table").first.is_visible()
+    assert page.locator("main").bounding_box()["height"] < 12 * PHONE["height"]
+    page.locator("#costs summary").first.click()
+    assert page.locator("#costs table").first.is_visible()
+    if scripts:
+        page.locator("nav a[href='#selection']").click()
+        page.locator("#selection details.fold[open]").wait_for()
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_wide_screen_folds_no_section(realistic, visit, scripts):
+    seen = visit(write_report(realistic), viewport=DESK, java_script_enabled=scripts)
+    assert all(
+        seen.page.locator(f"#{name} {part}").first.is_visible()
+        for name, part in (("costs", "table"), ("selection", "table"))
+    )
