@@ -46,29 +46,29 @@ class Section:
     title: str
     body: Callable[[Findings], str]
     in_ablation: bool = True
-    folded: bool = True
+    folded: bool = False
 
 
 SECTIONS = (
-    Section("final", "Held out", held_out.section, in_ablation=False, folded=False),
-    Section("front", "Students", front.section, in_ablation=False, folded=False),
-    Section("comparison", "Comparison", comparison.section, in_ablation=False, folded=False),
-    Section("methods", "Methods", methods.section, in_ablation=False, folded=False),
-    Section("ablation", "Ablation", ablation.section, folded=False),
-    Section("seeds", "Every finalist, every seed", finalists.section, folded=False),
-    Section("expected", "Expected best score", expected_best.section, in_ablation=False),
-    Section("budget", "Budget", budget.section),
-    Section("time", "Where the time went", time_spent.section),
-    Section("costs", "Quality and cost", costs.section, in_ablation=False),
-    Section("selection", "Selection", selection.section, in_ablation=False),
-    Section("runs", "Every run", runs.section),
-    Section("classes", "Classes", classes.section, folded=False),
-    Section("pictures", "Predictions", predictions.section),
-    Section("parameters", "Searched parameters", parameters.section),
-    Section("curves", "Learning curves", learning_curves.section),
-    Section("terms", "Loss terms", loss_terms.section),
-    Section("noise", "Noise", noise.section),
-    Section("more-seeds", "More seeds", more_seeds.section),
-    Section("fairness", "Fairness and data", fairness.section),
-    Section("rebuild", "How to rebuild", rebuild.section),
+    Section("final", "Held out", held_out.section, in_ablation=False),
+    Section("front", "Students", front.section, in_ablation=False),
+    Section("comparison", "Comparison", comparison.section, in_ablation=False),
+    Section("methods", "Methods", methods.section, in_ablation=False),
+    Section("ablation", "Ablation", ablation.section),
+    Section("seeds", "Every finalist, every seed", finalists.section),
+    Section("expected", "Expected best score", expected_best.section, in_ablation=False, folded=True),
+    Section("budget", "Budget", budget.section, folded=True),
+    Section("time", "Where the time went", time_spent.section, folded=True),
+    Section("costs", "Quality and cost", costs.section, in_ablation=False, folded=True),
+    Section("selection", "Selection", selection.section, in_ablation=False, folded=True),
+    Section("runs", "Every run", runs.section, folded=True),
+    Section("classes", "Classes", classes.section),
+    Section("pictures", "Predictions", predictions.section, folded=True),
+    Section("parameters", "Searched parameters", parameters.section, folded=True),
+    Section("curves", "Learning curves", learning_curves.section, folded=True),
+    Section("terms", "Loss terms", loss_terms.section, folded=True),
+    Section("noise", "Noise", noise.section, folded=True),
+    Section("more-seeds", "More seeds", more_seeds.section, folded=True),
+    Section("fairness", "Fairness and data", fairness.section, folded=True),
+    Section("rebuild", "How to rebuild", rebuild.section, folded=True),
 )
