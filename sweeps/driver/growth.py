@@ -18,6 +18,7 @@ from sweeps.ledger.grow_command import kept_spec_command
 from sweeps.ledger.read_state import read_state
 from sweeps.ledger.search_name import search_name
 from sweeps.ledger.state import SweepState
+from sweeps.ledger.sweep_events import Command
 from sweeps.ledger.trial_state import Phase, TrialState
 from sweeps.spec.paths import in_words
 from sweeps.spec.settings import WarmStart
@@ -141,7 +142,7 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     Raises:
         InputError: As `growth`, and if anything grows that could lead to another selection than the frozen one.
     """
-    changes = growth(state.sweep.spec, spec, str(sweep))
+    changes = growth(state.sweep.spec, spec, str(sweep), state.command)
     _check_shares(state, spec, sweep)
     more = [change for change in changes if not change.startswith(PLACE)]
     if state.frozen_by is not None and more:
@@ -153,13 +154,14 @@ def grown(state: SweepState, spec: SweepSpec, sweep: Store) -> list[str]:
     return changes
 
 
-def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
+def growth(begun_with: Content, new: SweepSpec, sweep: str, command: Command | None = None) -> list[str]:
     """What has grown, in words; nothing if nothing has changed.
 
     Args:
         begun_with: The spec as the ledger has it, in plain values.
         new: The spec of now.
         sweep: Where the sweep lies, for messages.
+        command: The command that began its last session, for the command of messages.
 
     Raises:
         InputError: If a field has changed on which trials that ran depend.
@@ -170,7 +172,7 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     if lost := [name for name in studies_before if name not in studies_after]:
         raise InputError(
             f"{sweep} already holds the sweep {before['name']} with the study {lost[0]}, which is missing now; "
-            f"{_way_out(sweep)}"
+            f"{_way_out(sweep, command)}"
         )
     cells = after["cells"][: len(before["cells"])]
     comparable = {**after, "studies": [studies_after[name] for name in studies_before], "cells": cells}
@@ -184,13 +186,13 @@ def growth(begun_with: Content, new: SweepSpec, sweep: str) -> list[str]:
     changed = differences(before, comparable, skip=(*FREE, SPACE, *of_studies))
     if words := [f"{path} is {was} and not {now}" for path, was, now in changed]:
         raise InputError(
-            f"{sweep} already holds the sweep {before['name']}, in which {listed(words)}; {_way_out(sweep)}"
+            f"{sweep} already holds the sweep {before['name']}, in which {listed(words)}; {_way_out(sweep, command)}"
         )
     if after[REPEATS] < before[REPEATS]:
         raise InputError(
             f"repeats: can only grow in a sweep that was begun, and {sweep} has {before[REPEATS]} searches of each "
             f"study, got {after[REPEATS]}; start a new sweep in another --dir, or continue "
-            f"this sweep with `{kept_spec_command(None, sweep)}`"
+            f"this sweep with `{kept_spec_command(command, sweep)}`"
         )
     changes = [f"study {name} is new" for name in studies_after if name not in studies_before]
     for field in FREE:
@@ -292,9 +294,9 @@ def _at(content: object, path: str) -> object:
     return content
 
 
-def _way_out(sweep: str) -> str:
+def _way_out(sweep: str, command: Command | None) -> str:
     return (
         "what may change in a sweep that was begun: budget, confirm, scheduler.audit, space, resources, retries, "
         "watchers, trackers and notes, repeats may grow, and studies may be added; choose another --dir, or "
-        f"continue the sweep with `{kept_spec_command(None, sweep)}`"
+        f"continue the sweep with `{kept_spec_command(command, sweep)}`"
     )

@@ -370,3 +370,11 @@ def test_every_field_that_would_make_trials_incomparable_is_named(fake, small):
         growth(begun, other, "D")
     for named in ("seed is 7 and not 8", "train.epochs is 6 and not 9", "train.batch_size is 4 and not 2"):
         assert named in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"studies": ["kd"]}, {"studies": ["none", "cwd"]}, {"repeats": 1}])
+def test_a_refused_change_is_answered_with_a_command_that_has_the_data_of_the_sweep(fake, small, change):
+    begun = fake.make_spec(**{**small, "repeats": 2}).model_dump(mode="json")
+    command = {"line": "kdsweep run s.yaml --dir a --data 'my data'", "folder": "/work", "sweep": "/work/a"}
+    with pytest.raises(InputError, match=r"`kdsweep run /work/a/spec\.yaml --dir /work/a --data '/work/my data'`"):
+        growth(begun, fake.make_spec(**{**small, "repeats": 2, **change}), "/work/a", command)
