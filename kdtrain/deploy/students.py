@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from kdtrain.errors import MissingError
 from kdtrain.loop.run_files import STUDENT
 from kdtrain.models import TappedNetwork
-from kdtrain.teacher import CARD, ModelCard, load_model, require_classes
+from kdtrain.teacher import CARD, WEIGHTS, ModelCard, load_model, require_classes
 
 
 def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
@@ -20,6 +21,11 @@ def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
         InputError: If there is none, it is damaged, or it knows no classes.
     """
     folder = student_folder(place)
+    if not ((folder / CARD).is_file() and (folder / WEIGHTS).is_file()):
+        raise MissingError(
+            f"{place} holds no network: name a folder with {CARD} and {WEIGHTS}, as `kdsweep best D --student FOLDER` "
+            "writes it, or the folder of a training"
+        )
     card, network = load_model(folder)
     require_classes(card, folder)
     return folder, card, network

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated
@@ -129,11 +130,19 @@ def print_error(text: str) -> None:
         Printer(stderr=True).print(Text.assemble(("error:", "bold red"), f" {printable(redacted(text))}"))
 
 
+_NO_NUMBER = re.compile(r"Input should be a valid (integer|number), unable to parse string as an? \1")
+"""How the library of the command line says it."""
+
+
 def _usage(error: Exception) -> str:
     """What is wrong with a command line, and which command says more."""
     context = getattr(error, "ctx", None)
     text = error.format_message().rstrip(".")  # type: ignore[attr-defined]
     text = f"{text[:1].lower()}{text[1:]}"
+    text = _NO_NUMBER.sub(lambda kind: "must be a whole number" if kind[1] == "integer" else "must be a number", text)
+    values = getattr(getattr(error, "param", None), "nargs", 1)
+    if values > 1:
+        text = f"{text} (the option takes {values} values)"
     return text if context is None else f"{text}; `{context.command_path} --help` lists what is allowed"
 
 

@@ -119,7 +119,7 @@ def test_a_folder_without_a_network_is_refused(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.png").touch()
     code, _, errors = called(monkeypatch, capsys, "predict", "nothing", "a.png", "--out", "out")
     assert code == 2
-    assert "nothing is not a teacher folder" in errors
+    assert "nothing holds no network: name a folder with model.json" in errors
 
 
 @pytest.mark.parametrize(

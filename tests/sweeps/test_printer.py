@@ -205,6 +205,15 @@ def test_a_command_without_standard_output_or_error_ends_in_order(monkeypatch):
             "error: spec: a\\x1b[31m\\xff.yaml cannot be read: No such file or directory\n",
         ),
         (["plan"], "error: missing argument 'SPEC'; `kdsweep plan --help` lists what is allowed\n"),
+        (
+            ["predict", "d", "x.png", "--out", "o", "--window", "a", "b"],
+            "error: invalid value for '--window': must be a whole number (the option takes 2 values); "
+            "`kdsweep predict --help` lists what is allowed\n",
+        ),
+        (
+            ["init", "--hours", "some"],
+            "error: invalid value for '--hours': must be a number; `kdsweep init --help` lists what is allowed\n",
+        ),
         (["plan", "--x[/]\x1b"], "error: no such option: --x[/]\\x1b; `kdsweep plan --help` lists what is allowed\n"),
     ],
 )
