@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def _only_going_on() -> Iterator[None]:
         patch.setattr("sweeps.run.check", lambda *_, **__: without_store)
         patch.setattr("sweeps.run.rehearse_sweep", lambda *_: Rehearsed((), {}))
         patch.setattr("analysis.report.sweep_report.write_report", lambda folder: folder / "report" / "index.html")
-        patch.setattr("sweeps.outcome.results.draw_predictions", lambda *_: None)
+        patch.setattr("sweeps.outcome.predictions.draw_predictions", lambda *_: None)
         yield
 
 
@@ -350,7 +351,7 @@ def test_a_changed_spec_is_refused_with_the_field_and_a_way_out(
     sweep.spec.write_text(yaml.safe_dump({**SPEC, **changes}))
     message = sweep.refused()
     assert said in message
-    assert "choose another --dir, or continue the sweep with `kdsweep run" in message
+    assert re.search(r"choose another --dir, or continue the sweep with `KDSWEEP_CACHE=\S+ kdsweep run ", message)
 
 
 def test_the_ledger_of_another_sweep_is_refused(sweep: Sweep) -> None:

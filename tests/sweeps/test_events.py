@@ -23,11 +23,15 @@ OUTCOME = trial_events.TrialOutcome(2, 2.0, 0.5, {"params": 1}, {"role": "select
 FOREIGN = {"losses": {"my_loss:Cosine": {"needs_teacher": True}}}
 EXAMPLES = [
     sweep_events.SweepBegun(
-        "s-1", "0.1.0", {"units": "pull"}, {"name": "d", "classes": ["a"], "palette": ["#000000"]}, FOREIGN
+        "s-1",
+        "0.1.0",
+        {"units": "pull", "ranges": "wide"},
+        {"name": "d", "classes": ["a"], "palette": ["#000000"]},
+        FOREIGN,
     ),
     sweep_events.SessionBegun({"environment_id": "e"}, {"line": "kdsweep run s.yaml", "folder": "/", "sweep": "/D"}),
     sweep_events.CodeKnown("c0de", {"training": {"kdtrain.loop.trainer": "1"}}),
-    sweep_events.Grown({"units": "pull"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
+    sweep_events.Grown({"units": "pull", "ranges": "wide"}, ["budget.trials: 2 -> 5"], foreign=FOREIGN),
     sweep_events.TeacherKnown("f", "big", "FPN", None, 1, 2, "d", 0.5, "select", 3.0, "given", [0.5, None], None),
     sweep_events.PullsMeasured({"epochs": 2}, "abc", [1], [2.0], [{"options": {"loss": "csc"}, "lengths": [4.0]}]),
     sweep_events.StudentMeasured({"arch": "FPN"}, "FPN", {"params": 5}),
@@ -126,7 +130,7 @@ def test_a_spec_of_an_old_version_has_the_names_of_today(kind):
     example = next(event for event in EXAMPLES if event.kind == kind)
     spec = {"name": "old", "confirm": {"top": 1, "report_seeds": 5}}
     event = parse_event(1, kind, {**example.to_json(), "spec": spec})
-    assert event.spec == {"name": "old", "confirm": {"top": 1, "final_seeds": 5}, "units": "weight"}
+    assert event.spec == {"name": "old", "confirm": {"top": 1, "final_seeds": 5}, "units": "weight", "ranges": "narrow"}
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
