@@ -96,6 +96,11 @@ def card_bytes(card: ModelCard) -> bytes:
     return sealed_json.to_bytes(card.model_dump(mode="json"), indent=2)
 
 
+def holds_network(folder: Path) -> bool:
+    """Whether a folder has the files of a network: a teacher, or a student."""
+    return (folder / CARD).is_file() and (folder / WEIGHTS).is_file()
+
+
 def read_card(folder: Path, digest: str | None = None) -> ModelCard:
     """The card of a teacher folder.
 
@@ -107,7 +112,7 @@ def read_card(folder: Path, digest: str | None = None) -> ModelCard:
         InputError: If the folder is not a teacher folder, its card is damaged, or it holds another teacher.
     """
     path = folder / CARD
-    if not path.is_file() or not (folder / WEIGHTS).is_file():
+    if not holds_network(folder):
         raise MissingError(
             f"teacher: {folder} is not a teacher folder, it must hold {CARD} and {WEIGHTS}; make one with "
             "`kdsweep teacher fit` or `kdsweep teacher import`"

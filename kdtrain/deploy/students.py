@@ -5,7 +5,7 @@ from pathlib import Path
 from kdtrain.errors import MissingError
 from kdtrain.loop.run_files import STUDENT
 from kdtrain.models import TappedNetwork
-from kdtrain.teacher import CARD, WEIGHTS, ModelCard, load_model, require_classes
+from kdtrain.teacher import CARD, WEIGHTS, ModelCard, holds_network, load_model, require_classes
 
 
 def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
@@ -21,7 +21,7 @@ def load_student(place: Path) -> tuple[Path, ModelCard, TappedNetwork]:
         InputError: If there is none, it is damaged, or it knows no classes.
     """
     folder = student_folder(place)
-    if not ((folder / CARD).is_file() and (folder / WEIGHTS).is_file()):
+    if not holds_network(folder):
         raise MissingError(
             f"{place} holds no network: name a folder with {CARD} and {WEIGHTS}, as `kdsweep best D --student FOLDER` "
             "writes it, or the folder of a training"

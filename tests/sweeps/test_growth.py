@@ -375,6 +375,6 @@ def test_every_field_that_would_make_trials_incomparable_is_named(fake, small):
 @pytest.mark.parametrize("change", [{"seed": 5}, {"studies": ["kd"]}, {"studies": ["none", "cwd"]}, {"repeats": 1}])
 def test_a_refused_change_is_answered_with_a_command_that_has_the_data_of_the_sweep(fake, small, change):
     begun = fake.make_spec(**{**small, "repeats": 2}).model_dump(mode="json")
-    command = {"line": "kdsweep run s.yaml --dir a --data 'my data'", "folder": "/work", "sweep": "/work/a"}
-    with pytest.raises(InputError, match=r"`kdsweep run /work/a/spec\.yaml --dir /work/a --data '/work/my data'`"):
-        growth(begun, fake.make_spec(**{**small, "repeats": 2, **change}), "/work/a", command)
+    command = {"line": "kdsweep run s.yaml --dir a --data 'my data'", "folder": "/runs", "sweep": "/runs/a"}
+    with pytest.raises(InputError, match=r"`kdsweep run /runs/a/spec\.yaml --dir /runs/a --data '/runs/my data'`"):
+        growth(begun, fake.make_spec(**{**small, "repeats": 2, **change}), "/runs/a", command)
