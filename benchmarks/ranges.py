@@ -7,7 +7,8 @@ stay as they are; the published config is the first). The two best of all and th
 then train on fresh seeds, the same for all, and their means are compared: the fresh seeds have not chosen anything, so
 a config is not preferred for its luck in the search. Of a method with three weights hardly any of the 40 lies within
 the default ranges, so `--inside 40` trains as many from those ranges, too. Maps have a quarter of the height and width
-of the images. All steps are sweeps of this project, which go on where they were interrupted. Prints a Markdown table.
+of the images. All steps are sweeps of this project, which go on where they were interrupted; the first one fits the
+teacher of all, if none is given. Prints a Markdown table.
 """
 
 import argparse
@@ -28,7 +29,6 @@ from sweeps.spec.spec import SweepSpec
 
 WIDER = 10.0
 CHOSEN = 2
-SEEDS = 3
 
 RECIPE: dict[str, Any] = {
     "student": {
@@ -49,7 +49,6 @@ RECIPE: dict[str, Any] = {
         }
     },
     "train": {
-        "batch_size": 8,
         "clip_norm": 5.0,
         "optimizer": {"name": "adamw", "lr": 0.02, "weight_decay": 0.01},
         "schedule": {"name": "poly", "warmup_epochs": 1},
@@ -66,6 +65,9 @@ def main() -> None:
     parser.add_argument("--size", default="48x64", help="of the images, height x width")
     parser.add_argument("--images", type=int, default=64, help="in the training set, and in the set that scores")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3, help="fresh seeds of a config that is chosen")
+    parser.add_argument("--teacher", help="a teacher folder, in place of fitting one")
     parser.add_argument("--configs", type=int, default=40)
     parser.add_argument("--inside", type=int, default=0, help="configs from the default ranges alone, besides")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -83,6 +85,7 @@ def main() -> None:
     wide = [{"method": method, "space": {path: wider(d) for path, d in s.items()}} for method, s in ranges.items()]
     search = spec(options, "search", wide, {"trials": options.configs}, {"top": 0})
     rows = trained(search, options)
+    options.teacher = options.teacher or str(options.dir / search.name / "teacher")
     if options.inside:
         default = [{"method": method} for method in ranges]
         inside = trained(spec(options, "inside", default, {"trials": options.inside}, {"top": 0}), options)
@@ -93,7 +96,7 @@ def main() -> None:
         {"name": trial, "method": method, "set": values, "space": {}}
         for trial, method, values in zip(chosen["trial_id"], chosen["study"], chosen["searched"], strict=True)
     ]
-    scores = trained(spec(options, "fresh", fixed, {"trials": 1}, {"top": 1, "seeds": SEEDS}), options)
+    scores = trained(spec(options, "fresh", fixed, {"trials": 1}, {"top": 1, "seeds": options.seeds}), options)
     fresh = scores[scores["phase"] == "confirm"].pivot(index="study", columns="seed", values="score")
     print(markdown(chosen, fresh * 100))
 
@@ -119,13 +122,15 @@ def spec(options: argparse.Namespace, name: str, studies: list[Any], budget: Any
     """A sweep of the given studies at one size of images."""
     counts = {"train": options.images, "select": options.images, "test": 1}
     size = [int(side) for side in options.size.split("x")]
-    train = {**RECIPE["train"], "epochs": options.epochs, "evaluate_every": options.epochs}
+    train = {"batch_size": options.batch, "epochs": options.epochs, "evaluate_every": options.epochs}
+    teacher = {"path": options.teacher} if options.teacher else RECIPE["teacher"]
     return SweepSpec.model_validate(
         {
             **RECIPE,
             "name": f"ranges-{options.size}-{name}",
             "data": {"name": "streets", "size": size, "counts": counts},
-            "train": train,
+            "teacher": teacher,
+            "train": {**RECIPE["train"], **train},
             "studies": studies,
             "budget": budget,
             "confirm": confirm,

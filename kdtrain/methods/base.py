@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -31,9 +31,13 @@ Shapes = Mapping[str, Shape]
 Units = Literal["pull", "weight"]
 """How a method's defaults are meant: `pull`: reductions that depend on neither map nor batch size, and ranges of pulls;
 `weight`: the published reductions with their weights, and ranges of weights."""
-Ranges = Literal["wide", "narrow"]
-"""Which ranges of pulls are a method's defaults: `narrow`, the former ones; they differ for terms that compare outputs
-and for `pearson`, whose best pulls were found above the former ends."""
+Ranges = Literal["narrow", "wide", "wider"]
+"""Which ranges of pulls are a method's defaults: the first ones, those after, and today's. The best pulls of some terms
+lie above their former ends, so some ranges became wider."""
+RANGES: tuple[Ranges, ...] = get_args(Ranges)
+LATEST_RANGES: Ranges = RANGES[-1]
+FormerPulls = Mapping[Ranges, Mapping[str, Range]]
+"""See `Method.former_pulls`."""
 LEAST_PULL, LARGEST_PULL = 0.001, 19.0
 """Below and above, a term has less than 0.1 % and more than 95 % of the gradient of it and the task."""
 LARGEST_SEARCHED_PULL = 50.0
@@ -208,8 +212,8 @@ class Method:
     """The terms as published, by the same names in the same order, where they differ from `terms`; else empty."""
     pulls: Mapping[str, Range] = field(default_factory=dict)
     """Term name -> range of its pull: the length of its gradient beside that of cross-entropy."""
-    narrow_pulls: Mapping[str, Range] = field(default_factory=dict)
-    """Those of `pulls` that are wider than in former versions, as they were then."""
+    former_pulls: FormerPulls = field(default_factory=dict)
+    """The ranges of pulls that became wider after `narrow`, and after `wide`, as they were until then."""
 
     def __post_init__(self) -> None:
         try:
@@ -230,9 +234,10 @@ class Method:
             name, _, option = key.partition(".")
             if name not in terms or option not in type(terms[name]).model_fields:
                 raise InputError(f"method {self.name!r} searches {key!r}, which none of its terms has")
-        if other := self.narrow_pulls.keys() - self.pulls.keys():
-            raise InputError(f"method {self.name!r}: narrow_pulls has {min(other)!r}, which pulls has not")
-        for name, pull in (*self.pulls.items(), *self.narrow_pulls.items()):
+        former = [item for pulls in self.former_pulls.values() for item in pulls.items()]
+        if other := dict(former).keys() - self.pulls.keys():
+            raise InputError(f"method {self.name!r}: former_pulls has {min(other)!r}, which pulls has not")
+        for name, pull in (*self.pulls.items(), *former):
             if name not in terms:
                 raise InputError(f"method {self.name!r} has a range of pulls of {name!r}, which is none of its terms")
             if not (isinstance(pull, Range) and pull.log and not pull.integer):
@@ -245,18 +250,20 @@ class Method:
         """Whether any term that counts needs a teacher."""
         return any(term.needs_teacher and term.weight > 0 for term in self.terms)
 
-    def defaults(self, units: Units, ranges: Ranges = "wide") -> tuple[tuple[Term, ...], dict[str, Domain]]:
+    def defaults(self, units: Units, ranges: Ranges = LATEST_RANGES) -> tuple[tuple[Term, ...], dict[str, Domain]]:
         """The terms, and the domains by `<term name>.<field>`, that a study of this method starts from.
 
         Args:
             units: `weight`: the published terms and `search`. `pull`: `terms`, and `search` with the ranges of `pulls`
                 at `<term name>.pull` in place of those at `<term name>.weight`; a term without one keeps its weights.
-            ranges: `narrow`: with the ranges of `narrow_pulls` in place of those of `pulls`.
+            ranges: Those of `pulls`, with what they were until these ranges in place of what became wider after.
         """
         if units == "weight":
             return self.published or self.terms, dict(self.search)
         searched = {self._by_pull(key): domain for key, domain in self.search.items()}
-        pulls = self.pulls if ranges == "wide" else {**self.pulls, **self.narrow_pulls}
+        pulls = dict(self.pulls)
+        for former in reversed(RANGES[RANGES.index(ranges) :]):
+            pulls |= self.former_pulls.get(former, {})
         return self.terms, searched | {f"{name}.pull": pull for name, pull in pulls.items()}
 
     def _by_pull(self, key: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kdtrain.loss_forms import RelationScope
 from kdtrain.methods.base import Layers, Method, Shape, Temperature, Term
-from kdtrain.methods.pixel import KD_PULLS, NARROW_KD_PULLS, PixelKd
+from kdtrain.methods.pixel import FORMER_KD_PULLS, KD_PULLS, PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
@@ -131,7 +131,7 @@ CIRKD = Method(
         **CIRKD_PULLS,
         "memory_relation": Range(low=0.02, high=2, log=True),
     },
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "weights, temperatures": "stated: 1 and 1 for KD, 1 for the batch, 0.1 for the memory (0.01 for Pascal VOC)",
         "layer": "stated: what feeds the classifier",
@@ -150,7 +150,7 @@ CIRKD_BATCH = Method(
         "cross_image_relation.temperature": Choice(choices=(0.05, 0.1, 0.5)),
     },
     pulls=CIRKD_PULLS,
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "weights, temperatures": "stated: those of the whole method",
         "layer": "stated: what feeds the classifier",

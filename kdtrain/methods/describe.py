@@ -94,6 +94,9 @@ def describe_method(method: Method) -> str:
         lines += ["As published:", "", *map(_recipe, method.published), ""]
     if method.search:
         lines += [f"Worth searching: {_ranges(method.defaults('pull')[1])}.", ""]
+    for ranges, pulls in method.former_pulls.items():
+        former = {f"{name}.pull": pull for name, pull in pulls.items()}
+        lines += [f"With `ranges: {ranges}`: {_ranges(former)}.", ""]
     if method.pulls:
         lines += [f"With `units: weight`: {_ranges(method.search)}.", ""]
     return "\n".join([*lines, *_facts(method.notes), *_blank_after(method.notes)])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from kdtrain.loss_forms import IntraAxis
-from kdtrain.methods.base import Method, Temperature, Term
+from kdtrain.methods.base import FormerPulls, Method, Temperature, Term
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Domain, Range
 
@@ -84,7 +84,7 @@ SEARCH: dict[str, Domain] = {
     "dist.temperature": Choice(choices=(1.0, 2.0, 4.0)),
 }
 PULLS = {"dist": Range(low=0.1, high=50, log=True)}
-NARROW_PULLS = {"dist": Range(low=0.1, high=10, log=True)}
+FORMER_PULLS: FormerPulls = {"narrow": {"dist": Range(low=0.1, high=10, log=True)}}
 NOTES = {
     "weight, inter, intra, temperature": "stated: all 1 in the authors' code for segmentation",
     "layer": "stated: the logits, unresized",
@@ -97,7 +97,7 @@ DIST = Method(
     terms=(CrossEntropy(), Dist()),
     search=SEARCH,
     pulls=PULLS,
-    narrow_pulls=NARROW_PULLS,
+    former_pulls=FORMER_PULLS,
     notes=NOTES | {"auxiliary logits": "stated: left out for students without an auxiliary head; see dist_aux"},
 )
 
@@ -108,6 +108,6 @@ DIST_AUX = Method(
     terms=(CrossEntropy(), Dist(), Dist(name="dist_aux", weight=0.4, student_layer="aux", teacher_layer="aux")),
     search=SEARCH | {"dist_aux.weight": Range(low=0.04, high=4, log=True)},
     pulls=PULLS | {"dist_aux": Range(low=0.05, high=5, log=True)},
-    narrow_pulls=NARROW_PULLS,
+    former_pulls=FORMER_PULLS,
     notes=NOTES | {"auxiliary logits": "stated: 0.4, for ResNet students, between both auxiliary heads"},
 )

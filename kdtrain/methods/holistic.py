@@ -100,7 +100,7 @@ SKD = Method(
     published=(*SKD_PA.published, Holistic(weight=0.1, optimizer="sgd")),
     search={**SKD_PA.search, **HOLISTIC_SEARCH},
     pulls={**SKD_PA.pulls, **HOLISTIC_PULLS},
-    narrow_pulls=SKD_PA.narrow_pulls,
+    former_pulls=SKD_PA.former_pulls,
     notes={
         **SKD_PA.notes,
         "weights": "stated: 10, 0.5 and 0.1 in the authors' script",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kdtrain.loss_forms import AffinityContrast, Neighbours
 from kdtrain.methods.base import Method, Term
-from kdtrain.methods.pixel import KD_PULLS, NARROW_KD_PULLS, PixelKd
+from kdtrain.methods.pixel import FORMER_KD_PULLS, KD_PULLS, PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
@@ -58,7 +58,7 @@ LOCAL = Method(
         "local_affinity.neighbours": Choice(choices=(8, 24)),
     },
     pulls={**KD_PULLS, "local_affinity": Range(low=0.1, high=10, log=True)},
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "local_affinity": "secondary: first-order consistency of neighbouring pixels",
         "pixel_kd": "inferred: stands for the paper's zero-order term on probabilities",

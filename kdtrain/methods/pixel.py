@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from kdtrain.loss_forms import PixelReduction
-from kdtrain.methods.base import Method, Temperature, Term
+from kdtrain.methods.base import FormerPulls, Method, Temperature, Term
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
@@ -61,7 +61,7 @@ class PixelKd(Term):
 
 
 KD_PULLS = {"pixel_kd": Range(low=0.1, high=50, log=True)}
-NARROW_KD_PULLS = {"pixel_kd": Range(low=0.1, high=10, log=True)}
+FORMER_KD_PULLS: FormerPulls = {"narrow": {"pixel_kd": Range(low=0.1, high=10, log=True)}}
 
 KD = Method(
     name="kd",
@@ -73,7 +73,7 @@ KD = Method(
         "pixel_kd.temperature": Choice(choices=(1.0, 2.0, 4.0, 8.0)),
     },
     pulls=KD_PULLS,
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "weight, temperature": "stated: 1 and 1 in CIRKD; 10 in SKD, IFVD and CWD, which reduce otherwise",
     },

@@ -47,7 +47,7 @@ PKD = Method(
     terms=(CrossEntropy(), Pearson(weight=6.0)),
     search={"pearson.weight": Range(low=0.1, high=100, log=True)},
     pulls={"pearson": Range(low=0.1, high=50, log=True)},
-    narrow_pulls={"pearson": Range(low=0.1, high=10, log=True)},
+    former_pulls={"narrow": {"pearson": Range(low=0.1, high=10, log=True)}},
     notes={
         "weight": "stated: 6 for each level of a detector's pyramid, in mmrazor; inferred: for segmentation",
         "layer": "inferred: what feeds the classifier",

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from kdtrain.loss_forms import Nodes, PoolKind
 from kdtrain.methods.base import Layers, Method, Term
-from kdtrain.methods.pixel import KD_PULLS, NARROW_KD_PULLS, PixelKd
+from kdtrain.methods.pixel import FORMER_KD_PULLS, KD_PULLS, PixelKd
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Choice, Range
 
@@ -78,7 +78,7 @@ SKD_PA = Method(
         "pairwise.nodes": Choice(choices=("official", "pool")),
     },
     pulls={**KD_PULLS, "pairwise": Range(low=0.01, high=1, log=True)},
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "weights": "stated: 10 and 0.5 in the authors' script",
         "pixel_kd.reduction": "stated: a cross-entropy, summed over the images of a batch, in the authors' code; "

@@ -112,7 +112,8 @@ DICE_CE = Method(
     citation="Yang et al., DenseUNet (abstract); Cui et al., DsUnet, 2020 (abstract).",
     terms=(CrossEntropy(), Dice()),
     search={"dice.weight": Range(low=0.1, high=3, log=True)},
-    pulls={"dice": Range(low=0.02, high=2, log=True)},
+    pulls={"dice": Range(low=0.02, high=20, log=True)},
+    former_pulls={"wide": {"dice": Range(low=0.02, high=2, log=True)}},
     notes={"weight": "inferred: 1, of 0.5, 1 and 2"},
 )
 

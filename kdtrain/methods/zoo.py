@@ -10,7 +10,7 @@ from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.fitnet import FitNet
 from kdtrain.methods.holistic import HOLISTIC_PULLS, HOLISTIC_SEARCH, VIEW, Holistic
 from kdtrain.methods.ifvd import IntraClassVariation
-from kdtrain.methods.pixel import KD_PULLS, NARROW_KD_PULLS, PixelKd
+from kdtrain.methods.pixel import FORMER_KD_PULLS, KD_PULLS, PixelKd
 from kdtrain.methods.skd import Pairwise
 from kdtrain.methods.task import CrossEntropy
 from kdtrain.space import Domain, Range
@@ -64,7 +64,7 @@ ZOO_CWD = Method(
         **KD_PULLS,
         **HOLISTIC_PULLS,
     },
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "channel_wise": "stated: weight 3 on logits and 50 on features, both at T = 4; 0.3 and 5 for SegFormer",
         "channel_wise_feature.adapter": "stated: a 1x1 convolution without bias where the channels differ",
@@ -82,7 +82,7 @@ ZOO_SKD = Method(
     published=(CrossEntropy(), Pairwise(weight=10.0), PixelKd(), _adversary(view=None)),
     search={"pairwise.weight": Range(low=0.05, high=100, log=True), **KD_SEARCH, **HOLISTIC_SEARCH},
     pulls={"pairwise": Range(low=0.1, high=10, log=True), **KD_PULLS, **HOLISTIC_PULLS},
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "pairwise": "stated: weight 10 on a quarter of the pixels, with a gradient through the lengths; the paper's "
         "own code has 4 to 9 nodes, weight 0.5 and constant lengths (skd)",
@@ -99,7 +99,7 @@ ZOO_IFVD = Method(
     published=(CrossEntropy(), IntraClassVariation(weight=20.0), PixelKd(), _adversary(view=None)),
     search={"intra_class_variation.weight": Range(low=2, high=2000, log=True), **KD_SEARCH, **HOLISTIC_SEARCH},
     pulls={"intra_class_variation": Range(low=0.1, high=10, log=True), **KD_PULLS, **HOLISTIC_PULLS},
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "intra_class_variation": "stated: weight 20; 200 in the paper's own code (ifvd)",
         **KD_NOTES,
@@ -115,7 +115,7 @@ ZOO_AT = Method(
     published=(CrossEntropy(), AttentionTransfer(weight=1e4), PixelKd()),
     search={"attention_transfer.weight": Range(low=1e2, high=1e6, log=True), **KD_SEARCH},
     pulls={"attention_transfer": Range(low=0.1, high=10, log=True), **KD_PULLS},
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "attention_transfer": "stated: weight 10000 at 64 x 128 pixels, on what feeds the classifier; inferred: 1.2 "
         "for form squared, which is 10000 divided by these pixels",
@@ -130,7 +130,7 @@ ZOO_FITNET = Method(
     terms=(CrossEntropy(), FitNet(weight=10.0, adapter="conv"), PixelKd()),
     search={"fitnet.weight": Range(low=0.1, high=100, log=True), **KD_SEARCH},
     pulls={"fitnet": Range(low=0.1, high=10, log=True), **KD_PULLS},
-    narrow_pulls=NARROW_KD_PULLS,
+    former_pulls=FORMER_KD_PULLS,
     notes={
         "fitnet": "stated: weight 10, on what feeds the classifier",
         "fitnet.adapter": "stated: a 1x1 convolution without bias, even where the channels agree",

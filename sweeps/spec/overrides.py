@@ -15,7 +15,7 @@ from kdtrain.errors import InputError
 from kdtrain.explain import did_you_mean
 from kdtrain.foreign import is_reference
 from kdtrain.methods import get_method
-from kdtrain.methods.base import Ranges, Units, default_name
+from kdtrain.methods.base import LATEST_RANGES, RANGES, Ranges, Units, default_name
 from kdtrain.space import Choice, Range
 from sweeps.spec.pulls import counterpart
 from sweeps.spec.settings import written_out
@@ -196,7 +196,7 @@ def _recommended(study: Mapping[str, Any], whole: Mapping[str, Any]) -> Iterator
     """The ranges that a study of a spec searches where it gives none: see `Study.study_space`."""
     method, given = study.get("method"), study.get("set") or {}
     units: Units = "weight" if "weight" in (study.get("units") or whole.get("units"),) else "pull"
-    ranges: Ranges = "narrow" if whole.get("ranges") == "narrow" else "wide"
+    ranges: Ranges = next((name for name in RANGES if name == whole.get("ranges")), LATEST_RANGES)
     search = get_method(method).defaults(units, ranges)[1] if isinstance(method, str) else {}
     decided = {*given, *(counterpart(path) for path in (*given, *(whole.get("space") or {})))}
     for path, domain in ((f"terms.{key}", domain) for key, domain in search.items()):

@@ -18,7 +18,7 @@ from kdtrain.errors import InputError
 from kdtrain.explain import kind_and_line, sentence
 from kdtrain.foreign import references, require_trust
 from kdtrain.methods import Term
-from kdtrain.methods.base import Ranges, Units
+from kdtrain.methods.base import LATEST_RANGES, Ranges, Units
 from kdtrain.models import Network, without_inherited_normalization
 from kdtrain.space import Domain, Scalar, contains
 from sweeps.spec import consistency
@@ -73,9 +73,9 @@ class SweepSpec(Strict):
     units: Units = "pull"
     """What the defaults of methods are: `pull`, losses that depend on neither map nor batch size and ranges of pulls;
     `weight`, the published losses and ranges of weights. A begun sweep keeps its units."""
-    ranges: Ranges = "wide"
-    """Which ranges of pulls are the defaults of methods: `narrow`, those of former versions, which end at 5 or 10 where
-    `wide` ends at 50. A begun sweep keeps its ranges."""
+    ranges: Ranges = LATEST_RANGES
+    """Which ranges of pulls are the defaults of methods: those of former versions (`narrow`, then `wide`) end
+    lower, see `kdsweep methods dist`. A begun sweep keeps its ranges."""
     budget: Budget
     """What every study may spend."""
     repeats: Count = Field(default=1, ge=1)

@@ -16,7 +16,7 @@ from kdtrain.config_base import Strict
 from kdtrain.errors import InputError
 from kdtrain.foreign import is_reference
 from kdtrain.methods import Term, get_method, parse_term
-from kdtrain.methods.base import Ranges, Units
+from kdtrain.methods.base import LATEST_RANGES, Ranges, Units
 from kdtrain.space import Choice, Domain, Range, parse_domain
 from sweeps.spec.paths import Space
 from sweeps.spec.pulls import WEIGHT, counterpart
@@ -109,7 +109,7 @@ class Study(Strict):
         terms = method.defaults(self.units or units)[0]
         return tuple(published[term.name] if f"terms.{term.name}.{WEIGHT}" in given else term for term in terms)
 
-    def study_space(self, units: Units, shared: Space, ranges: Ranges = "wide") -> Space:
+    def study_space(self, units: Units, shared: Space, ranges: Ranges = LATEST_RANGES) -> Space:
         """What this study searches besides the sweep's space.
 
         What it sets is not searched by default, nor is a pull where the weight is set or searched, or a weight where

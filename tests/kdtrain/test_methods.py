@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from kdtrain.errors import InputError
 from kdtrain.losses import adaptive_cross_entropy, channel_wise, resize_map
 from kdtrain.methods import METHODS, TERMS, AnyTerm, Term, TermInput, get_method, parse_term
-from kdtrain.methods.base import Method
+from kdtrain.methods.base import RANGES, Method
 from kdtrain.methods.channel_wise import ChannelWise
 from kdtrain.methods.csc_ace import AdaptiveCrossEntropy, Csc
 from kdtrain.methods.cskd import CamCka, GridPamCka
@@ -139,24 +139,32 @@ class TestDefaults:
     def test_a_term_can_have_pulls_without_weights(self):
         assert list(self.method(search={}).defaults("pull")[1]) == ["pixel_kd.pull"]
 
-    def test_narrow_ranges_stand_in_the_places_of_the_wide_ones(self):
-        narrow = Range(low=0.1, high=5, log=True)
-        method = self.method(narrow_pulls={"pixel_kd": narrow})
-        assert method.defaults("pull", "narrow")[1]["pixel_kd.pull"] == narrow
-        assert method.defaults("pull", "wide") == method.defaults("pull") == self.method().defaults("pull")
-        assert method.defaults("weight", "narrow") == method.defaults("weight", "wide")
+    def test_a_former_range_counts_up_to_the_ranges_after_which_it_changed(self):
+        narrow, wide = (Range(low=0.1, high=high, log=True) for high in (5, 8))
+
+        def ranges(former):
+            method = self.method(former_pulls=former)
+            assert method.defaults("pull") == self.method().defaults("pull")
+            assert method.defaults("weight", "narrow") == method.defaults("weight")
+            return [method.defaults("pull", ranges)[1]["pixel_kd.pull"] for ranges in RANGES]
+
+        latest = self.PULLS["pixel_kd"]
+        assert ranges({"narrow": {"pixel_kd": narrow}}) == [narrow, latest, latest]
+        assert ranges({"wide": {"pixel_kd": wide}}) == [wide, wide, latest]
+        assert ranges({"narrow": {"pixel_kd": narrow}, "wide": {"pixel_kd": wide}}) == [narrow, wide, latest]
 
     @pytest.mark.parametrize("name", METHODS)
-    def test_narrow_ranges_are_part_of_the_wide_ones(self, name):
+    def test_former_ranges_are_part_of_the_ones_after(self, name):
         method = METHODS[name]
-        for term, narrow in method.narrow_pulls.items():
-            wide = method.pulls[term]
-            assert wide.low <= narrow.low
-            assert narrow.high < wide.high
+        for term in {term for pulls in method.former_pulls.values() for term in pulls}:
+            editions = [method.defaults("pull", ranges)[1][f"{term}.pull"] for ranges in RANGES]
+            assert editions == sorted(editions, key=lambda pull: pull.high)
+            assert editions[0] != editions[-1]
+            assert len({pull.low for pull in editions}) == 1
 
     def test_what_does_not_fit_is_refused(self):
-        with pytest.raises(InputError, match=r"narrow_pulls has 'pixel_kd', which pulls has not"):
-            self.method(pulls={}, narrow_pulls=self.PULLS)
+        with pytest.raises(InputError, match=r"former_pulls has 'pixel_kd', which pulls has not"):
+            self.method(pulls={}, former_pulls={"narrow": self.PULLS})
         with pytest.raises(InputError, match=r"has a range of pulls of 'kd', which is none of its terms"):
             self.method(pulls={"kd": self.PULLS["pixel_kd"]})
         with pytest.raises(InputError, match=r"pulls of 'pixel_kd' must be a log range of numbers, got {'low': 0.1"):

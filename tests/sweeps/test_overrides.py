@@ -124,8 +124,9 @@ def test_a_mistake_of_the_file_is_not_blamed_on_a_change(fake, tmp_path):
 
 
 def test_a_recommended_range_is_that_of_the_sweeps_ranges(fake):
-    path = "terms.pixel_kd.pull"
-    for ranges, high in (("wide", 50), ("narrow", 10)):
-        content = fake.content(studies=["none", "kd"], units="pull", ranges=ranges)
-        spec = parse_changed(parse_spec, content, {f"studies.kd.space.{path}.low": 0.2}, "spec.yaml")
-        assert spec.study("kd").space[path] == Range(low=0.2, high=high, log=True)
+    ends = {"narrow": (10, 2), "wide": (50, 2), "wider": (50, 20)}
+    for ranges, (kd, dice) in ends.items():
+        content = fake.content(studies=["none", "kd", "dice_ce"], units="pull", ranges=ranges)
+        for study, path, high in (("kd", "terms.pixel_kd.pull", kd), ("dice_ce", "terms.dice.pull", dice)):
+            spec = parse_changed(parse_spec, content, {f"studies.{study}.space.{path}.low": 0.2}, "spec.yaml")
+            assert spec.study(study).space[path] == Range(low=0.2, high=high, log=True)

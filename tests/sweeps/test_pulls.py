@@ -441,20 +441,22 @@ def test_a_ledger_without_units_is_read_in_weights():
     assert renamed_spec({"name": "a", "units": "pull"})["units"] == "pull"
 
 
-def test_a_sweep_of_a_former_version_keeps_its_narrow_ranges(fake, tmp_path):
-    old = with_pulls(fake, studies=["none", "kd"], ranges="narrow", budget={"trials": 2})
+@pytest.mark.parametrize(("ranges", "ends"), [("narrow", (10, 10, 2)), ("wide", (50, 50, 2))])
+def test_a_sweep_of_a_former_version_keeps_its_ranges(fake, tmp_path, ranges, ends):
+    def highs(spec):
+        paths = {"kd": KD, "dist": "terms.dist.pull", "dice_ce": "terms.dice.pull"}
+        return tuple(spec.space_of(spec.study(study))[path].high for study, path in paths.items())
+
+    old = with_pulls(fake, studies=["none", "kd"], ranges=ranges, budget={"trials": 2})
     run(fake, old, tmp_path / "a")
-    content = fake.content(units="pull", studies=["none", "kd", "dist"], budget={"trials": 5})
-    state = load_state(tmp_path / "a")[1]
-    continued = as_begun(parse_spec(content), state)
-    assert continued.space_of(continued.study("kd"))[KD] == Range(low=0.1, high=10, log=True)
-    assert continued.space_of(continued.study("dist"))["terms.dist.pull"].high == 10
-    new = as_begun(parse_spec(content), SweepState())
-    assert new.space_of(new.study("kd"))[KD].high == 50
+    content = fake.content(units="pull", studies=["none", "kd", "dist", "dice_ce"], budget={"trials": 5})
+    assert highs(as_begun(parse_spec(content), load_state(tmp_path / "a")[1])) == ends
+    assert highs(as_begun(parse_spec(content), SweepState())) == (50, 50, 20)
     after = run(fake, parse_spec(content), tmp_path / "a")
-    assert max(trial.params[KD] for trial in after.by_study["kd"]) <= 10
-    with pytest.raises(InputError, match="ranges is 'narrow' and not 'wide'"):
-        run(fake, parse_spec({**content, "ranges": "wide"}), tmp_path / "a")
+    for study, path, high in (("kd", KD, ends[0]), ("dice_ce", "terms.dice.pull", ends[2])):
+        assert max(trial.params[path] for trial in after.by_study[study]) <= high
+    with pytest.raises(InputError, match=f"ranges is '{ranges}' and not 'wider'"):
+        run(fake, parse_spec({**content, "ranges": "wider"}), tmp_path / "a")
 
 
 @pytest.mark.parametrize("former", [{"units": "pull", "ranges": "narrow"}, {"units": "weight"}])
