@@ -108,7 +108,7 @@ def big(number: float | None) -> str:
     if missing(number):
         return MISSING
     assert number is not None
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:.3g} {unit}"
     return f"{number:.0f}"

@@ -31,7 +31,7 @@ def machine_lines(spec: SweepSpec, made: Plan, machine: Machine, folder: Path | 
     for encoder in dict.fromkeys(network.encoder for network in of_library):
         yield f"weights of {encoder}: {_where(encoder, machine)}"
     cpus, gpus = plural(os.cpu_count() or 1, "CPU"), plural(torch.cuda.device_count(), "GPU")
-    yield f"{_disk_text(made, machine, folder)}; cluster: none was asked; this machine has {cpus} and {gpus}"
+    yield f"{_disk_text(spec, made, machine, folder)}; cluster: none was asked; this machine has {cpus} and {gpus}"
 
 
 def _where(encoder: str, machine: Machine) -> str:
@@ -54,10 +54,11 @@ def _where(encoder: str, machine: Machine) -> str:
     return f"to be downloaded from the hub, {repository}"
 
 
-def _disk_text(made: Plan, machine: Machine, folder: Path | None) -> str:
+def _disk_text(spec: SweepSpec, made: Plan, machine: Machine, folder: Path | None) -> str:
     """Free space beside what the sweep writes."""
-    replay = made.checked.replay
-    cache = f"up to {_gigabytes(replay.max_bytes)} GB of recorded views in the cache {machine.cache}, "
+    seeds = spec.repeats + len(spec.confirm_seeds) + spec.confirm.final_seeds
+    recorded = made.checked.replay.bytes_of_seeds(seeds)
+    cache = f"up to {_gigabytes(recorded)} GB of recorded views in the cache {machine.cache}, "
     line = f"free disk: {cache}where {_gigabytes(_free(machine.cache))} GB are free"
     if folder is None:
         return line

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from analysis.formats import big
 from kdtrain.config import Machine
 from kdtrain.data.census import Seen
 from kdtrain.models import Network, normalization_remarks
@@ -112,7 +113,7 @@ class Plan:
                 f"of the epochs of the studies that search, {self.search_share:.0%} are for the search and "
                 f"{1 - self.search_share:.0%} for fresh seeds ({GOOD_SPLIT})"
             )
-        compute = "" if self.macs is None else f"; about {self.macs:.2g} multiply-accumulates in all trials"
+        compute = "" if self.macs is None else f"; about {big(self.macs)} multiply-accumulates in all trials"
         lines.append(f"disk: about {self._gigabytes()} GB{compute}")
         lines += [*self.normalizations, *self.checked.replay.lines()]
         if notice := foreign_notice():

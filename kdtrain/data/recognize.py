@@ -47,9 +47,7 @@ def recognize(
     Raises:
         InputError: In one sentence, if the folder holds no data that can be read, or files that are wrong.
     """
-    folder = folder.absolute()
-    if not folder.is_dir():
-        raise MissingError(f"--data: there is no folder {folder}; give the folder of your images and label maps")
+    folder = data_folder(folder)
     public = [(name, root) for root in (folder, folder.parent, folder.parent.parent) for name in _public_at(root)]
     inside = [(name, root) for name, root in public if _lies_in(folder, name, root)]
     if len({name for name, _ in inside}) > 1:
@@ -67,6 +65,18 @@ def recognize(
     if shards := shard_files(folder):
         return recognize_shards(folder, shards, classes, columns, seen)
     return recognize_folders(folder, classes, seen)
+
+
+def data_folder(folder: Path) -> Path:
+    """The folder, absolute.
+
+    Raises:
+        MissingError: If it is not there.
+    """
+    folder = folder.absolute()
+    if not folder.is_dir():
+        raise MissingError(f"--data: there is no folder {folder}; give the folder of your images and label maps")
+    return folder
 
 
 def _public_at(root: Path) -> list[str]:

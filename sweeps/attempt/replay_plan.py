@@ -40,6 +40,10 @@ class ReplayPlan:
         """One view of samples, maps and kernels."""
         return self.sample_bytes + sum(self.layer_bytes.values()) + sum(self.kernel_bytes.values())
 
+    def bytes_of_seeds(self, seeds: int) -> int:
+        """What the streams of some seeds take at most."""
+        return min(self.max_bytes, seeds * self.stored * self.view_bytes)
+
     def on(self, machine: Machine) -> Machine:
         """The machine with this store."""
         if not self.stored:

@@ -81,13 +81,21 @@ def init(
 
     from analysis.formats import short_duration
     from kdtrain.data.hub import fetch_from_hub
-    from kdtrain.data.recognize import recognize
+    from kdtrain.data.recognize import data_folder, recognize
     from kdtrain.data.shards.shard_files import HUB
     from sweeps.designs.first_sweep import STUDIES, Answers, effort, spec_text
     from sweeps.show.counter import counter
     from sweeps.spec.spec import parse_spec
     from sweeps.spec.strict_yaml import parse_yaml
 
+    if not str(folder).startswith(HUB):
+        data_folder(folder)
+    network = _answer("--student", student, "Student, as ARCH/ENCODER", _STUDENT)
+    arch, encoder = _student(network)
+    teacher_folder = _teacher(_answer("--teacher", teacher, "Teacher: a teacher folder, or fit", "fit"))
+    named = STUDIES if studies is None else _studies(studies)
+    hours = float(_answer("--hours", hours, "Hours that the sweep may take", 8.0))
+    check_number("--hours", hours, *_HOURS)  # also where it was typed
     if str(folder).startswith(HUB):
         folder = fetch_from_hub(str(folder), machine_of(None, None).data_root, console.print)
     names = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
@@ -95,25 +103,17 @@ def init(
         found = recognize(folder, names, seen, _columns(columns))
     for line in found.lines:
         console.print(line)
-    network = _answer("--student", student, "Student, as ARCH/ENCODER", _STUDENT)
-    arch, _, encoder = network.partition("/")
-    if not arch or not encoder:
-        raise InputError(f"--student: must be ARCH/ENCODER, such as {_STUDENT}, got {network}")
-    _check_student(arch, encoder)
-    teacher = _answer("--teacher", teacher, "Teacher: a teacher folder, or fit", "fit")
-    hours = float(_answer("--hours", hours, "Hours that the sweep may take", 8.0))
-    check_number("--hours", hours, *_HOURS)  # also where it was typed
     answers = Answers(
         name=_sweep_name(spec_file),
         data=found.content,
         images=found.images,
         smallest=found.smallest,
         one_size=found.one_size,
-        teacher=_teacher(teacher),
+        teacher=teacher_folder,
         arch=arch,
         encoder=encoder,
         pretrained=_weights_are_there() if pretrained is None else pretrained,
-        studies=STUDIES if studies is None else tuple(name.strip() for name in studies.split(",")),
+        studies=named,
         hours=hours,
         gpus=_gpus() if gpus is None else gpus,
         cores=os.cpu_count() or 1,
@@ -145,8 +145,11 @@ def _columns(given: str | None) -> tuple[str, str] | None:
     return image, label
 
 
-def _check_student(arch: str, encoder: str) -> None:
-    """Raise InputError if the library has no such architecture or encoder."""
+def _student(given: str) -> tuple[str, str]:
+    """Architecture and encoder of the library."""
+    arch, _, encoder = given.partition("/")
+    if not arch or not encoder:
+        raise InputError(f"--student: must be ARCH/ENCODER, such as {_STUDENT}, got {given}")
     console.print(f"looking for {arch} and {encoder} in segmentation-models-pytorch and timm")
     from kdtrain.models.library import find_architecture  # takes seconds to import
 
@@ -154,6 +157,20 @@ def _check_student(arch: str, encoder: str) -> None:
         find_architecture(arch, encoder)
     except InputError as error:
         raise InputError(f"--student: {error}") from None
+    return arch, encoder
+
+
+def _studies(given: str) -> tuple[str, ...]:
+    """Names of methods."""
+    from kdtrain.methods import get_method
+
+    names = tuple(name.strip() for name in given.split(","))
+    for name in names:
+        try:
+            get_method(name)
+        except InputError as error:
+            raise InputError(f"--studies: {error}") from None
+    return names
 
 
 def _answer(option: str, given: Any, question: str, default: Any = None) -> Any:

@@ -24,7 +24,7 @@ def test_short_durations_have_no_exponents(seconds, text):
 
 
 def test_counts():
-    assert (big(26_700_000), big(1234), big(12)) == ("26.7 M", "1.23 k", "12")
+    assert (big(2.6e14), big(26_700_000), big(1234), big(12)) == ("260 T", "26.7 M", "1.23 k", "12")
     assert (plural(1, "parameter"), plural(2, "parameter")) == ("1 parameter", "2 parameters")
 
 

@@ -101,7 +101,7 @@ def test_a_wrong_typed_student_is_named(tmp_path, monkeypatch, capsys):
         (["new.yaml", "--data", ".", "--hours", "0.001", "--no-pretrained"], "--hours: must be at least"),
         (["new.yaml", "--data", ".", "--hours", "nan", "--no-pretrained"], "--hours: must be a number from"),
         (["new.yaml", "--data", ".", "--hours", "-1", "--no-pretrained"], "--hours: must be a number from"),
-        (["new.yaml", "--data", ".", "--studies", "none,cwdd", *INIT], "--studies.1: unknown method 'cwdd'"),
+        (["new.yaml", "--data", ".", "--studies", "none,cwdd", *INIT], "--studies: unknown method 'cwdd'"),
         (["new.yaml", "--data", ".", "--studies", "", *INIT], "--studies"),
         (["new.yaml", "--data", ".", "--student", "Unet/resnet1", *INIT], "got 'resnet1'; did you mean resnet18?"),
         (["new.yaml", "--data", ".", "--student", "Unett/resnet18", *INIT], "got 'Unett'; did you mean Unet?"),

@@ -13,6 +13,7 @@ from tiny_spec import TINY
 
 from kdtrain.config import Machine
 from kdtrain.teacher import read_card
+from sweeps.attempt.replay_plan import ReplayPlan
 from sweeps.machine_facts import machine_lines
 from sweeps.spec.spec import SweepSpec, parse_spec
 
@@ -61,7 +62,8 @@ def test_any_trial_of_a_sweep_is_trained_again(command: Command, fake: Any) -> N
 
 
 def lines(spec: SweepSpec, machine: Machine, folder: Path | None) -> list[str]:
-    made: Any = SimpleNamespace(disk_bytes=2 * 10**9, checked=SimpleNamespace(replay=SimpleNamespace(max_bytes=10**9)))
+    replay = ReplayPlan(10, 6, 10**6, {"logits": 9 * 10**6}, {}, (), 10**9)
+    made: Any = SimpleNamespace(disk_bytes=2 * 10**9, checked=SimpleNamespace(replay=replay))
     return list(machine_lines(spec, made, machine, folder))
 
 
@@ -84,12 +86,15 @@ def test_weights_are_looked_for_where_they_may_be(tmp_path: Path, monkeypatch: p
 def test_space_is_looked_for_on_the_disks_that_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5 * 10**9))
     machine = Machine(cache=tmp_path / "not" / "there", weights=None)
-    (line,) = lines(parse_spec(SPEC), machine, tmp_path)
+    spec = parse_spec({**SPEC, "confirm": {"top": 1, "seeds": 2, "final_seeds": 4}})
+    (line,) = lines(spec, machine, tmp_path)
     assert line.startswith(
-        f"free disk: up to 1 GB of recorded views in the cache {tmp_path}/not/there, where 5 GB are free; "
+        f"free disk: up to 0.42 GB of recorded views in the cache {tmp_path}/not/there, where 5 GB are free; "
         f"up to 2 GB of trials in {tmp_path}, where 5 GB are free; cluster: none was asked; this machine has "
     )
-    assert "trials in" not in lines(parse_spec(SPEC), machine, None)[0]
+    assert "trials in" not in lines(spec, machine, None)[0]
+    many = parse_spec({**SPEC, "confirm": {"top": 1, "seeds": 2, "final_seeds": 40}})
+    assert "up to 1 GB of recorded views" in lines(many, machine, None)[0]
 
 
 def test_a_run_says_what_the_cluster_answers(monkeypatch: pytest.MonkeyPatch) -> None:
