@@ -26,12 +26,12 @@ class TensorBoard(MarkedTracker):
         self._writers: dict[str, Any] = {}
 
     def start(self, run: TrackedRun) -> None:
-        """The params make the run a session of the plugin HParams."""
+        """Study, phase and params make the run a session of the plugin HParams, which can be filtered by them."""
         from tensorboardX.summary import hparams, text
 
         params = {name: _plain(value) for name, value in run.params.items()}
-        experiment, begin, _ = hparams(params, {MIOU: 0.0})
-        texts = [text(f"trial/{name}", content) for name, content in {"phase": run.phase, **run.tags}.items()]
+        experiment, begin, _ = hparams({"study": run.study, "phase": str(run.phase), **params}, {MIOU: 0.0})
+        texts = [text(f"trial/{name}", content) for name, content in run.tags.items()]
         self._write(run, (experiment, begin, *texts), run.began.timestamp())
         self._note(run, state=RUNNING)
 

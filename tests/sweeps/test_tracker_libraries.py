@@ -62,6 +62,14 @@ def curves(state):
     }
 
 
+def hyperparameters(content):
+    """Of the session that TensorBoard's plugin HParams reads."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    values = HParamsPluginData.FromString(content).session_start_info.hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
+
+
 def test_tensorboard(fake, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -71,6 +79,9 @@ def test_tensorboard(fake, tmp_path):
     for folder in sorted((tmp_path / "d/trackers/tensorboard").glob("*/*")):
         read = EventAccumulator(str(folder)).Reload()
         name = folder.name.rpartition("-")[0]
+        begin = read.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        trial = state.trials[name]
+        assert hyperparameters(begin) == {"study": trial.study, "phase": trial.phase, **trial.params}
         events = read.Scalars("miou")
         shown[name] = {event.step: pytest.approx(event.value, abs=1e-6) for event in events}
         assert len(events) == len(shown[name]), "each epoch once"
