@@ -37,7 +37,12 @@ def plan(
     ] = None,
     folder: Annotated[
         str | None,
-        typer.Option("--dir", metavar="D", help="The sweep, where it is begun: its pulls.", parser=folder_or_uri),
+        typer.Option(
+            "--dir",
+            metavar="D",
+            help="The sweep, where it is begun: its pulls, and what would change.",
+            parser=folder_or_uri,
+        ),
     ] = None,
     price: Annotated[
         float | None,
@@ -59,7 +64,7 @@ def plan(
     from sweeps.attempt.teachers import present_teacher
     from sweeps.calibrate import lines_for_plan
     from sweeps.designs.detectable import lines_without_noise
-    from sweeps.driver.growth import as_begun, check_begun
+    from sweeps.driver.growth import as_begun, check_begun, growth
     from sweeps.hours import hour_lines, price_of, study_hours, trials_at_a_time
     from sweeps.ledger.state import SweepState
     from sweeps.machine_facts import machine_lines
@@ -80,6 +85,9 @@ def plan(
     def say(line: str) -> None:
         console.print(line, markup=False)
 
+    if begun is not None and begun.begun is not None:
+        changes_of_sweep = growth(begun.sweep.spec, spec, str(folder))
+        say(f"{folder} has begun; what a run would change: {'; '.join(changes_of_sweep) or 'nothing'}")
     place = Path.cwd() if folder is None else Store(folder).local
     for line in (*machine_lines(spec, made, machine, place), *seeds):
         say(line)

@@ -129,6 +129,24 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path, monkeypatch, caps
     assert (tmp_path / "old.yaml").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--student", "FPN"], "--student: must be ARCH/ENCODER"),
+        (["--teacher", "nowhere"], "--teacher: nowhere is not a teacher folder"),
+        (["--studies", "none,cwdd"], "--studies: unknown method 'cwdd'"),
+        (["--hours", "nan"], "--hours: must be a number from"),
+        (["--data", "nothing", "--student", "FPN"], "there is no folder"),
+    ],
+)
+def test_a_mistake_is_found_before_label_maps_are_read(tmp_path, monkeypatch, capsys, words, part):
+    monkeypatch.setattr("kdtrain.data.recognize.recognize", lambda *_: pytest.fail("label maps are read"))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = called(monkeypatch, capsys, "init", "new.yaml", "--data", ".", *INIT, *words)
+    assert code == 2
+    assert part in err
+
+
 def test_the_hours_that_an_error_asks_for_are_enough():
     for images in range(100, 5000, 331):
         answers = Answers(**{**vars(ANSWERS), "images": images, "hours": 1e-3})

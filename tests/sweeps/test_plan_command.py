@@ -105,6 +105,20 @@ def test_a_run_says_what_the_cluster_answers(monkeypatch: pytest.MonkeyPatch) ->
     assert cluster_line() == "Ray answers: 2 nodes with 8 CPUs and 1 GPU"
 
 
+def test_a_plan_says_what_a_run_would_change_in_a_begun_sweep(command: Command, fake: Any) -> None:
+    fake.run(parse_spec(SPEC), Path("D"))
+
+    def changes(*words: str) -> list[str]:
+        code, out, err = command("plan", "spec.yaml", "--no-rehearsal", *words)
+        assert (code, err) == (0, "")
+        return re.findall(r"^(.*) has begun; what a run would change: (.*)$", out, re.MULTILINE)
+
+    assert changes("--dir", "D") == [("D", "nothing")]
+    (line,) = changes("--dir", "D", "--set", "budget.trials=3", "--set", "confirm.final_seeds=9")
+    assert line == ("D", "budget.trials: 1 -> 3; confirm.final_seeds: 8 -> 9")
+    assert changes("--dir", "E") == changes() == []
+
+
 @pytest.mark.parametrize("rehearsal", [True, False])
 def test_a_plan_ends_with_the_command_that_runs_it(command: Command, rehearsal: bool) -> None:
     words = ["--data", "a folder", "--set", "budget.trials=2", "--set", "notes=two words"]
