@@ -71,11 +71,15 @@ def main() -> None:
     parser.add_argument("--configs", type=int, default=40)
     parser.add_argument("--inside", type=int, default=0, help="configs from the default ranges alone, besides")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--aux", action="store_true", help="networks with auxiliary heads, which dist_aux needs")
     parser.add_argument("--inline", action="store_true", help="train in this process, without Ray")
     options = parser.parse_args()
     ranges = {method: searched(method) for method in options.methods}
     ranges = {method: space for method, space in ranges.items() if space}
 
+    if options.aux:
+        RECIPE["student"] = with_aux(RECIPE["student"])
+        RECIPE["teacher"]["fit"]["network"] = with_aux(RECIPE["teacher"]["fit"]["network"])
     for method in list(ranges):
         try:
             check(spec(options, method, [{"method": method}], {"trials": 1}, {"top": 0}), Machine())
@@ -99,6 +103,12 @@ def main() -> None:
     scores = trained(spec(options, "fresh", fixed, {"trials": 1}, {"top": 1, "seeds": options.seeds}), options)
     fresh = scores[scores["phase"] == "confirm"].pivot(index="study", columns="seed", values="score")
     print(markdown(chosen, fresh * 100))
+
+
+def with_aux(network: Mapping[str, Any]) -> dict[str, Any]:
+    """The network with an auxiliary head."""
+    options = {"architecture": network["arch"], "encoder": network["encoder"], **network["options"]}
+    return {"arch": "aux_network:WithAux", "options": options}
 
 
 def searched(method: str) -> dict[str, Domain]:
