@@ -111,10 +111,8 @@ CITATION = (
     "2022, arXiv:2204.06986."
 )
 
-CIRKD_PULLS = {
-    **KD_PULLS,
-    "cross_image_relation": Range(low=0.1, high=10, log=True),
-}
+CIRKD_PULLS = {**KD_PULLS, "cross_image_relation": Range(low=0.1, high=50, log=True)}
+WIDE_CIRKD_PULLS = {"cross_image_relation": Range(low=0.1, high=10, log=True)}
 
 CIRKD = Method(
     name="cirkd",
@@ -127,11 +125,11 @@ CIRKD = Method(
         "cross_image_relation.temperature": Choice(choices=(0.05, 0.1, 0.5)),
         "memory_relation.weight": Range(low=0.01, high=1, log=True),
     },
-    pulls={
-        **CIRKD_PULLS,
-        "memory_relation": Range(low=0.02, high=2, log=True),
+    pulls=CIRKD_PULLS | {"memory_relation": Range(low=0.02, high=20, log=True)},
+    former_pulls={
+        **FORMER_KD_PULLS,
+        "wide": WIDE_CIRKD_PULLS | {"memory_relation": Range(low=0.02, high=2, log=True)},
     },
-    former_pulls=FORMER_KD_PULLS,
     notes={
         "weights, temperatures": "stated: 1 and 1 for KD, 1 for the batch, 0.1 for the memory (0.01 for Pascal VOC)",
         "layer": "stated: what feeds the classifier",
@@ -150,7 +148,7 @@ CIRKD_BATCH = Method(
         "cross_image_relation.temperature": Choice(choices=(0.05, 0.1, 0.5)),
     },
     pulls=CIRKD_PULLS,
-    former_pulls=FORMER_KD_PULLS,
+    former_pulls={**FORMER_KD_PULLS, "wide": WIDE_CIRKD_PULLS},
     notes={
         "weights, temperatures": "stated: those of the whole method",
         "layer": "stated: what feeds the classifier",
