@@ -166,8 +166,8 @@ CSC_ACE_ADD = Method(
     citation=CITATION,
     terms=(CrossEntropy(), AdaptiveCrossEntropy(), Csc(weight=CSC_WEIGHT)),
     search=CSC_SEARCH | ACE_SEARCH | {"adaptive_cross_entropy.weight": Range(low=0.1, high=3, log=True)},
-    pulls=CSC_PULLS | {"adaptive_cross_entropy": Range(low=0.1, high=50, log=True)},
-    former_pulls={"wide": {"adaptive_cross_entropy": Range(low=0.1, high=10, log=True)}},
+    pulls={term: Range(low=0.1, high=50, log=True) for term in ("csc", "adaptive_cross_entropy")},
+    former_pulls={"wide": {term: Range(low=0.1, high=10, log=True) for term in ("csc", "adaptive_cross_entropy")}},
     notes=CSC_NOTES | {"role": "inferred: ACE is added to the cross-entropy"},
 )
 
