@@ -33,7 +33,7 @@ Units = Literal["pull", "weight"]
 `weight`: the published reductions with their weights, and ranges of weights."""
 Ranges = Literal["narrow", "wide", "wider"]
 """Which ranges of pulls are a method's defaults: the first ones, those after, and today's. The best pulls of some terms
-lie above their former ends, so some ranges became wider."""
+lie outside of their former ranges, which became wider."""
 RANGES: tuple[Ranges, ...] = get_args(Ranges)
 LATEST_RANGES: Ranges = RANGES[-1]
 FormerPulls = Mapping[Ranges, Mapping[str, Range]]

@@ -73,10 +73,13 @@ IFVD = Method(
     },
     pulls={
         "pixel_kd": Range(low=0.05, high=50, log=True),
-        "intra_class_variation": Range(low=0.2, high=19, log=True),
+        "intra_class_variation": Range(low=0.02, high=19, log=True),
         **HOLISTIC_PULLS,
     },
-    former_pulls={"narrow": {"pixel_kd": Range(low=0.05, high=5, log=True)}},
+    former_pulls={
+        "narrow": {"pixel_kd": Range(low=0.05, high=5, log=True)},
+        "wide": {"intra_class_variation": Range(low=0.2, high=19, log=True)},
+    },
     notes={
         "weights": "stated: 200, 10 and 0.001 in the authors' scripts",
         "pixel_kd.reduction": "stated: the authors' mean over all numbers, so that 10 is 10 / classes per pixel; "

@@ -74,8 +74,8 @@ class SweepSpec(Strict):
     """What the defaults of methods are: `pull`, losses that depend on neither map nor batch size and ranges of pulls;
     `weight`, the published losses and ranges of weights. A begun sweep keeps its units."""
     ranges: Ranges = LATEST_RANGES
-    """Which ranges of pulls are the defaults of methods: those of former versions (`narrow`, then `wide`) end
-    lower, see `kdsweep methods dist`. A begun sweep keeps its ranges."""
+    """Which ranges of pulls are the defaults of methods: those of former versions (`narrow`, then `wide`) are
+    narrower, see `kdsweep methods dist`. A begun sweep keeps its ranges."""
     budget: Budget
     """What every study may spend."""
     repeats: Count = Field(default=1, ge=1)
