@@ -157,7 +157,7 @@ def show(options: argparse.Namespace) -> int:
     results.to_parquet(options.dir / f"{name}.parquet")
     text = markdown(results)
     (options.dir / f"{name}.md").write_text(text)
-    draw(results, options.dir / f"{name}.png")
+    draw(results, options.dir / f"{name}.png", options.policies)
     print(text)
     return 0
 
@@ -171,7 +171,7 @@ def main() -> int:
     parser.add_argument("--tables", type=Path, default=TABLES)
     parser.add_argument("--specs", type=Path, default=SPECS, help="the specs that the tables were made with")
     parser.add_argument("--others", action="store_true", help="policies of other packages")
-    parser.add_argument("--policies", nargs="*", default=[], help="only these")
+    parser.add_argument("--policies", nargs="*", default=[], help="only these; show: only these in the figure")
     parser.add_argument("--spec", action="append", default=[], help="a policy of ours: 'name: {sampler: ..., ...}'")
     parser.add_argument("--trainings", choices=["surrogate", "rows"], default="surrogate")
     parser.add_argument(

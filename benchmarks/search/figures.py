@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from search.policies import TODAY
+from search.policies import OTHERS, TODAY
 
 _REDRAWN = 500
 """Resamples of the repetitions for an interval."""
@@ -120,7 +120,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def draw(results: pd.DataFrame, path: Path, policies: Sequence[str] = (), workers: int = 1) -> None:
-    """Draw regret against the epochs that were spent, with bands of 95 %.
+    """Draw regret against the epochs that were spent, with bands of 95 %; dashed lines are policies of other packages.
 
     Args:
         results: From `replay.read_results`.
@@ -136,17 +136,19 @@ def draw(results: pd.DataFrame, path: Path, policies: Sequence[str] = (), worker
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    lines = ["-", "--", ":", "-."]
-    shown = [policy for policy in frame["policy"].unique() if not policies or policy in policies]
-    for number, policy in enumerate(shown):
-        rows = frame[frame["policy"] == policy].sort_values("budget")
-        style = {"color": f"C{number % 10}", "linestyle": lines[number // 10 % len(lines)]}
-        axes.plot(rows["spent"], rows["regret"], marker="o", markersize=3, label=policy, **style)
-        axes.fill_between(rows["spent"], rows["low"], rows["high"], color=style["color"], alpha=0.08)
+    last = frame.sort_values(["budget", "regret"]).groupby("policy")["regret"].last().sort_values()
+    shown = [policy for policy in last.index if not policies or policy in policies]
+    for others, line, width in ((False, "-", 2.0), (True, "--", 1.0)):
+        for number, policy in enumerate(policy for policy in shown if (policy in OTHERS) == others):
+            rows, color = frame[frame["policy"] == policy].sort_values("budget"), f"C{number % 10}"
+            style = {"color": color, "linewidth": width, "marker": "o", "markersize": 3}
+            axes.plot(rows["spent"], rows["regret"], line, label=policy, **style)
+            axes.fill_between(rows["spent"], rows["low"], rows["high"], color=color, alpha=0.08)
     axes.set(xscale="log", yscale="log", xlabel="full trainings spent per study", ylabel="regret (points of mIoU)")
     ticks = sorted(frame["budget"].unique())
     axes.set_xticks(ticks, [str(each) for each in ticks])
-    axes.set_yticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    marks = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 3, 5, 10)
+    axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
     axes.set_ylim(0.8 * frame["regret"].min(), 1.2 * frame["regret"].max())
     axes.minorticks_off()
     axes.grid(alpha=0.3)
