@@ -132,14 +132,13 @@ def draw(results: pd.DataFrame, path: Path, policies: Sequence[str] = (), worker
     from matplotlib.figure import Figure
 
     frame = regrets(results)
-    frame = frame[frame["workers"] == workers]
+    frame = frame[(frame["workers"] == workers) & frame["policy"].isin(policies or frame["policy"])]
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     last = frame.sort_values(["budget", "regret"]).groupby("policy")["regret"].last().sort_values()
-    shown = [policy for policy in last.index if not policies or policy in policies]
     for others, line, width in ((False, "-", 2.0), (True, "--", 1.0)):
-        for number, policy in enumerate(policy for policy in shown if (policy in OTHERS) == others):
+        for number, policy in enumerate(policy for policy in last.index if (policy in OTHERS) == others):
             rows, color = frame[frame["policy"] == policy].sort_values("budget"), f"C{number % 10}"
             style = {"color": color, "linewidth": width, "marker": "o", "markersize": 3}
             axes.plot(rows["spent"], rows["regret"], line, label=policy, **style)
