@@ -98,6 +98,12 @@ def size(bytes_: float | None) -> str:
     return MISSING if missing(bytes_) else f"{bytes_ / 2**30:.3g} GiB"  # type: ignore[operator]
 
 
+def gigabytes(bytes_: float, digits: int = 3) -> str:
+    """Space on a disk in GB, without a unit: ``0.201``, ``20.9``, ``1,240``; never with a power of ten."""
+    count = bytes_ / 1e9
+    return f"{count:.{digits}g}" if count < 10**digits - 0.5 else f"{count:,.0f}"
+
+
 def plural(number: int, noun: str) -> str:
     """A count with its noun: ``1 parameter``, ``2 parameters``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from analysis.formats import plural
+from analysis.formats import gigabytes, plural
 from kdtrain.config import Machine
 from kdtrain.models.network import LIBRARY
 from kdtrain.models.weights import published_file
@@ -58,13 +58,13 @@ def _disk_text(spec: SweepSpec, made: Plan, machine: Machine, folder: Path | Non
     """Free space beside what the sweep writes."""
     seeds = spec.repeats + len(spec.confirm_seeds) + spec.confirm.final_seeds
     recorded = made.checked.replay.bytes_of_seeds(seeds)
-    cache = f"up to {_gigabytes(recorded)} GB of recorded views in the cache {machine.cache}, "
-    line = f"free disk: {cache}where {_gigabytes(_free(machine.cache))} GB are free"
+    cache = f"up to {gigabytes(recorded)} GB of recorded views in the cache {machine.cache}, "
+    line = f"free disk: {cache}where {gigabytes(_free(machine.cache))} GB are free"
     if folder is None:
         return line
     return (
-        f"{line}; up to {_gigabytes(made.disk_bytes)} GB of trials in {folder.absolute()}, where "
-        f"{_gigabytes(_free(folder))} GB are free"
+        f"{line}; up to {gigabytes(made.disk_bytes)} GB of trials in {folder.absolute()}, where "
+        f"{gigabytes(_free(folder))} GB are free"
     )
 
 
@@ -72,7 +72,3 @@ def _free(folder: Path) -> int:
     """Free bytes on the disk of a folder, which may not be there yet."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(there).free
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.3g}"

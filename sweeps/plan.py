@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.formats import big
+from analysis.formats import big, gigabytes
 from kdtrain.config import Machine
 from kdtrain.data.census import Seen
 from kdtrain.models import Network, normalization_remarks
@@ -90,8 +90,8 @@ class Plan:
         return self.render()
 
     def _gigabytes(self) -> str:
-        most = f"{self.disk_bytes / 1e9:.2g}"
-        least = f"{self.least_trials * self.bytes_of_trial / 1e9:.2g}"
+        most = gigabytes(self.disk_bytes, 2)
+        least = gigabytes(self.least_trials * self.bytes_of_trial, 2)
         return most if least == most else f"{least} to {most}"
 
     def render(self) -> str:

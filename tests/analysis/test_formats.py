@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.formats import big, duration, plural, points, share, short_duration, signed
+from analysis.formats import big, duration, gigabytes, plural, points, share, short_duration, signed
 
 
 def test_points_and_signs():
@@ -24,6 +24,8 @@ def test_short_durations_have_no_exponents(seconds, text):
 
 
 def test_counts():
+    assert (gigabytes(2.01e8), gigabytes(2.09e10), gigabytes(1.24e12)) == ("0.201", "20.9", "1,240")
+    assert (gigabytes(9.94e10, 2), gigabytes(9.96e10, 2), gigabytes(1.2e11, 2)) == ("99", "100", "120")
     assert (big(2.6e14), big(26_700_000), big(1234), big(12)) == ("260 T", "26.7 M", "1.23 k", "12")
     assert (plural(1, "parameter"), plural(2, "parameter")) == ("1 parameter", "2 parameters")
 
