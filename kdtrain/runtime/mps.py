@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 _DRIVER_FOLDERS = ("/usr/bin", "/usr/local/nvidia/bin")
 _DEFAULT_PIPES = Path("/tmp/nvidia-mps")
 _PREFIX = "kdsweep-mps-"
-_WAIT_S = 15.0
+_WAIT_S, _LOADING_S = 15.0, 1.0
 
 
 @contextmanager
@@ -120,8 +121,17 @@ def _stop(folder: Path) -> None:
     for file in (folder / "pipe").glob("*.pid"):
         with suppress(OSError, ValueError):
             process = int(file.read_text())
-            if str(folder).encode() in Path(f"/proc/{process}/environ").read_bytes():  # else the number is another's
+            if str(folder).encode() in _environment(process):  # else the number is another's
                 os.kill(process, signal.SIGTERM)
+
+
+def _environment(process: int) -> bytes:
+    """The environment of a process; it reads as empty while the process loads its program, so this waits a little."""
+    file = Path(f"/proc/{process}/environ")
+    deadline = time.monotonic() + _LOADING_S
+    while not (environment := file.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return environment
 
 
 def _run(arguments: list[str], text: str, variables: Mapping[str, str]) -> tuple[int, str]:

@@ -16,7 +16,7 @@ PROGRAM = """#!/bin/sh
 echo "$CUDA_MPS_PIPE_DIRECTORY $*" >> {log}
 {refusal}
 if [ "$1" = -d ]; then
-    sleep 300 &
+    {daemon} &
     echo $! > "$CUDA_MPS_PIPE_DIRECTORY/nvidia-cuda-mps-control.pid"
     exit 0
 fi
@@ -27,6 +27,8 @@ case "$command" in
 esac
 exit 0
 """
+LOADS_SLOWLY = "env -i sh -c 'sleep 0.3; exec env PIPES=$0 sleep 300' \"$CUDA_MPS_PIPE_DIRECTORY\""
+"""A daemon whose environment reads as empty for a while, as that of a process does that loads its program."""
 QUIT = 'kill $(cat "$CUDA_MPS_PIPE_DIRECTORY/nvidia-cuda-mps-control.pid")'
 
 
@@ -40,10 +42,10 @@ def program(tmp_path, monkeypatch):
     monkeypatch.setattr(mps, "_DEFAULT_PIPES", tmp_path / "none")
     monkeypatch.delenv(mps.PIPES, raising=False)
 
-    def write(refusal="", quit=QUIT):
+    def write(refusal="", quit=QUIT, daemon="sleep 300"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         file = tmp_path / "bin" / mps.PROGRAM
-        file.write_text(PROGRAM.format(log=log, refusal=refusal, quit=quit))
+        file.write_text(PROGRAM.format(log=log, refusal=refusal, quit=quit, daemon=daemon))
         file.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
         return lambda: log.read_text().splitlines() if log.exists() else []
@@ -79,8 +81,9 @@ def test_a_daemon_has_a_folder_of_its_own_and_ends_with_the_block(program, tmp_p
     assert said == ["students share a GPU by an MPS daemon, which is stopped at the end"]
 
 
-def test_a_daemon_that_does_not_answer_is_ended(program):
-    program(quit="exit 1")
+@pytest.mark.parametrize("daemon", ["sleep 300", LOADS_SLOWLY])
+def test_a_daemon_that_does_not_answer_is_ended(program, daemon):
+    program(quit="exit 1", daemon=daemon)
     with mps.mps_daemon(lambda text: None) as variables:
         process = daemon_of(variables[mps.PIPES])
     deadline = time.monotonic() + 5
