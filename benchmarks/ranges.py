@@ -77,9 +77,6 @@ def main() -> None:
     ranges = {method: searched(method) for method in options.methods}
     ranges = {method: space for method, space in ranges.items() if space}
 
-    if options.aux:
-        RECIPE["student"] = with_aux(RECIPE["student"])
-        RECIPE["teacher"]["fit"]["network"] = with_aux(RECIPE["teacher"]["fit"]["network"])
     for method in list(ranges):
         try:
             check(spec(options, method, [{"method": method}], {"trials": 1}, {"top": 0}), Machine())
@@ -103,6 +100,15 @@ def main() -> None:
     scores = trained(spec(options, "fresh", fixed, {"trials": 1}, {"top": 1, "seeds": options.seeds}), options)
     fresh = scores[scores["phase"] == "confirm"].pivot(index="study", columns="seed", values="score")
     print(markdown(chosen, fresh * 100))
+
+
+def recipe(aux: bool) -> dict[str, Any]:
+    """What all sweeps have in common, with auxiliary heads on both networks or without."""
+    if not aux:
+        return RECIPE
+    fit = RECIPE["teacher"]["fit"]
+    teacher = {"fit": {**fit, "network": with_aux(fit["network"])}}
+    return {**RECIPE, "student": with_aux(RECIPE["student"]), "teacher": teacher}
 
 
 def with_aux(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,14 +139,15 @@ def spec(options: argparse.Namespace, name: str, studies: list[Any], budget: Any
     counts = {"train": options.images, "select": options.images, "test": 1}
     size = [int(side) for side in options.size.split("x")]
     train = {"batch_size": options.batch, "epochs": options.epochs, "evaluate_every": options.epochs}
-    teacher = {"path": options.teacher} if options.teacher else RECIPE["teacher"]
+    common = recipe(options.aux)
+    teacher = {"path": options.teacher} if options.teacher else common["teacher"]
     return SweepSpec.model_validate(
         {
-            **RECIPE,
+            **common,
             "name": f"ranges-{options.size}-{name}",
             "data": {"name": "streets", "size": size, "counts": counts},
             "teacher": teacher,
-            "train": {**RECIPE["train"], **train},
+            "train": {**common["train"], **train},
             "studies": studies,
             "budget": budget,
             "confirm": confirm,
