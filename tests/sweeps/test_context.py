@@ -1,7 +1,7 @@
 import json
 import shutil
 import socket
-import time
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -82,11 +82,12 @@ def test_a_gpu_is_described_by_what_it_says_of_itself(monkeypatch):
     assert (found["amp"], found["tf32"], found["cudnn_benchmark"]) == ("float16", "convolution", False)
 
 
-def test_it_is_quick_enough_for_every_worker():
-    describe_environment(CPU)
-    start = time.perf_counter()
-    describe_environment(CPU)
-    assert time.perf_counter() - start < 0.05
+def test_what_takes_long_is_found_once_in_a_process(monkeypatch):
+    before = describe_environment(CPU)
+    for slow in ("_code_digest", "_git", "_gpu_driver", "_cudnn", "package_version"):
+        monkeypatch.setattr(context, slow, None)
+    monkeypatch.setattr(subprocess, "run", None)
+    assert describe_environment(CPU) == before
 
 
 def test_the_code_has_a_digest_without_git_and_every_source_counts(tmp_path):

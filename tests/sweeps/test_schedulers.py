@@ -159,12 +159,13 @@ def test_a_decision_costs_no_more_in_a_long_search(settings):
     standing = Standing(rule)
     for number in range(10_000):
         standing.update(Seen({epoch: number % 97 + epoch / 100 for epoch in range(1, 9)}, number))
-    trial = Seen({1: 0.2}, 10_000)
-    began = time.perf_counter()
-    for _ in range(20):
+    seconds = []
+    for number in range(20):
+        trial, began = Seen({1: number / 20}, 10_000), time.thread_time()
         standing.update(trial)
         rule.judge(trial, 1, standing.lists)
-    assert (time.perf_counter() - began) / 20 < 0.002
+        seconds.append(time.thread_time() - began)
+    assert min(seconds) < 0.0003  # of this thread on a CPU: what else runs does not count
 
 
 @pytest.mark.parametrize(
