@@ -66,7 +66,7 @@ def record_with_others(root: Path, log: Path, name: str, others: int) -> None:
     """Go on after the first chunk when so many others are at it, too."""
 
     def make(chunk: int) -> Mapping[str, Tensor]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len({line.split()[1] for line in log.read_text().splitlines()}) <= others:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -81,7 +81,7 @@ def killed_in_make(root: Path, log: Path, chunk: int) -> None:
 
     def make(chunk: int) -> Mapping[str, Tensor]:
         log.write_text(f"{chunk} -\n")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(log.read_text().splitlines()) < CHUNKS:
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -205,7 +205,7 @@ def test_the_others_end_with_the_first_process_of_a_plain_script(make_config, ma
     first.kill()
     first.wait()
     first.stdout.close()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while any(command(pid) for pid in below) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(command(pid) for pid in below)

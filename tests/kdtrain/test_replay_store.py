@@ -56,7 +56,7 @@ def start(target, *args):
 
 def finish(*processes):
     for process in processes:
-        process.join(30)
+        process.join(60)
         assert process.exitcode == 0
 
 
@@ -233,7 +233,7 @@ def test_a_kill_while_making_costs_that_chunk_alone(root, log, at):
     while not log.exists():
         time.sleep(0.01)
     finish(start(record, root, log))
-    killed.join(30)
+    killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
     counts = made(log)
     assert counts.pop(at) == 2
@@ -244,7 +244,7 @@ def test_a_kill_while_making_costs_that_chunk_alone(root, log, at):
 def test_a_kill_while_writing_costs_that_chunk_alone(root, log, at):
     # Writes 1 and 2 are the headers, then data and entry of images and logits in turn.
     killed = start(killed_in_write, root, log, at)
-    killed.join(30)
+    killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
     record(root, log)
     counts = made(log)
@@ -258,7 +258,7 @@ def test_kills_at_random_moments_never_leave_a_wrong_sample(root, log):
         time.sleep(0.1 + 0.3 * random.random())
         for writer in writers:
             os.kill(writer.pid, signal.SIGKILL)
-            writer.join(30)
+            writer.join(60)
             assert writer.exitcode == -signal.SIGKILL
         for path in random.sample(sorted(root.glob("*/view-*/*.*")), 2):
             if path.stat().st_size:

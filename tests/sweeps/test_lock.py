@@ -235,7 +235,7 @@ def test_a_stopped_holder_is_taken_over_and_finds_out(s3_folder):
     time.sleep(QUICK.stale + 1)
     lock = take_lock(store, times=QUICK)
     process.send_signal(signal.SIGCONT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert "another driver has taken over" in errors
     lock.check()
     lock.close()

@@ -69,7 +69,7 @@ def test_a_page_follows_a_sweep_that_grows_and_keeps_what_the_reader_chose(fake,
         page.select_option("select[name=state]", "running")
         second = start_trial(driver, 0.2, 0.5)
         third = start_trial(driver, 0.4)
-        page.wait_for_selector(f'tr[data-trial="{third.id}"]', timeout=20_000)  # without a touch
+        page.wait_for_selector(f'tr[data-trial="{third.id}"]', timeout=60_000)  # without a touch
         assert seen.column("table.runs", 3) == ["30.00", "40.00", "50.00"]
         assert page.locator("table.runs th[aria-sort=ascending]").inner_text().startswith("mIoU")
         assert page.input_value("select[name=state]") == "running"

@@ -212,7 +212,7 @@ def wandb_records(file):
 
 def written_records(file):
     """The records of a run that has ended, once the process of W&B has written them all."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not (records := list(wandb_records(file))) or records[-1].WhichOneof("record_type") != "exit":
         assert time.monotonic() < until, f"{file} has no end"
         time.sleep(0.05)
@@ -332,7 +332,7 @@ def test_a_server_of_trackio(fake, tmp_path, trackio_folder, free_port, monkeypa
         assert_trackio(trackio_folder / "five.db", state)
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 @pytest.mark.slow

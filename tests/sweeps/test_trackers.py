@@ -217,7 +217,7 @@ def test_a_tracker_that_is_away_stops_nothing_and_gets_all_when_it_is_back(fake,
         assert driver.state.finished
     time.sleep(0.1)
     memory.away = False
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not memory.runs and time.monotonic() < deadline:
         time.sleep(0.01)
     feed.close()
