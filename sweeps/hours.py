@@ -1,5 +1,6 @@
 """How many hours a sweep takes on this machine, and what it costs: from a few timed steps of each study."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -66,9 +67,10 @@ def study_hours(spec: SweepSpec, made: Plan, rehearsed: Mapping[str, Rehearsal])
 
 def trials_at_a_time(spec: SweepSpec, machine: Machine) -> int:
     """How many trials run side by side on this machine."""
+    most = spec.resources.concurrent or math.inf
     if spec.resources.gpus_alone > 0 and find_device(machine).type == "cuda":
-        return max(1, int(torch.cuda.device_count() / spec.resources.gpus_alone))
-    return max(1, int((os.cpu_count() or 1) / max(1.0, float(spec.resources.cpu))))
+        return max(1, int(min(most, torch.cuda.device_count() / spec.resources.gpus_alone)))
+    return max(1, int(min(most, (os.cpu_count() or 1) / max(1.0, float(spec.resources.cpu)))))
 
 
 def price_of(given: float | None) -> float | None:

@@ -64,6 +64,7 @@ def plan(
     from sweeps.attempt.teachers import present_teacher
     from sweeps.calibrate import lines_for_plan
     from sweeps.designs.detectable import lines_without_noise
+    from sweeps.driver.crowding import crowding
     from sweeps.driver.growth import as_begun, check_begun, growth
     from sweeps.hours import hour_lines, price_of, study_hours, trials_at_a_time
     from sweeps.ledger.state import SweepState
@@ -88,6 +89,9 @@ def plan(
     if begun is not None and begun.begun is not None:
         changes_of_sweep = growth(begun.sweep.spec, spec, str(folder))
         say(f"{folder} has begun; what a run would change: {'; '.join(changes_of_sweep) or 'nothing'}")
+    side_by_side = trials_at_a_time(spec, machine)
+    if crowded := crowding(spec, spec.resources.concurrent or side_by_side):
+        say(crowded)
     place = Path.cwd() if folder is None else Store(folder).local
     for line in (*machine_lines(spec, made, machine, place), *seeds):
         say(line)
@@ -99,7 +103,7 @@ def plan(
         return
     rehearsed = rehearse_plan(spec, machine, say, made.checked.config)
     lacking = "this machine has no GPU, which resources.gpu asks for"
-    timed, side_by_side = study_hours(spec, made, rehearsed.by_study), trials_at_a_time(spec, machine)
+    timed = study_hours(spec, made, rehearsed.by_study)
     for line in (*rehearsed.lines, *hour_lines(timed, side_by_side, cost, lacking)):
         say(line)
     teacher = present_teacher(spec, None if folder is None else Store(folder))

@@ -27,6 +27,7 @@ from kdtrain.runtime.scratch import scratch_folder
 from sweeps.attempt.attempt import Train, train_in
 from sweeps.attempt.signals import StopRequest
 from sweeps.attempt.teachers import Fit, Teacher
+from sweeps.driver.crowding import crowding
 from sweeps.driver.driver import DONE, WAIT, Driver, Idle
 from sweeps.driver.running_code import code_here
 from sweeps.launch.driver_setting import DriverSetting
@@ -67,6 +68,8 @@ def run_on_ray(
     slots = _slots({"CPU": resources.cpu, "GPU": resources.gpus_alone / most_students}, resources.concurrent)
     there = ray.cluster_resources().get("GPU", 0.0) or resources.concurrent or 0.0
     gpus = there if resources.is_measured else math.inf
+    if not driver.state.trials and not resources.is_measured and (crowded := crowding(driver.spec, slots)):
+        driver.notice(crowded)
     bridge = TuneBridge(driver, machine, on_step, stop_request, teacher, gpus)
 
     def job(tune_config: Mapping[str, Any]) -> None:

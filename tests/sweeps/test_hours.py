@@ -74,3 +74,5 @@ def test_trials_side_by_side(fake, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert trials_at_a_time(fake.make_spec(resources={"cpu": 3}), Machine(device="cpu")) == 2
     assert trials_at_a_time(fake.make_spec(resources={"cpu": 16}), Machine(device="cpu")) == 1
+    for most, found in ((3, 3), (100, 8)):
+        assert trials_at_a_time(fake.make_spec(resources={"concurrent": most}), Machine(device="cpu")) == found
