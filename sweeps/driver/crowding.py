@@ -29,5 +29,5 @@ def crowding(spec: SweepSpec, at_once: int) -> str | None:
     return (
         f"{at_once} trials at once, {of_a_search} of a search that has {fewest} full trainings: many begin before the "
         f"first score, so the sampler learns from few; resources.concurrent: {int(searches * fewest * _CROWDED)} "
-        "takes longer and finds a better config with the same epochs"
+        "takes longer and, in replays of real trainings, finds a better config with the same epochs"
     )

@@ -30,7 +30,8 @@ def test_up_to_half_of_the_trainings_of_a_search_may_run_at_once(fake):
     assert crowding(spec, 4) is None
     assert crowding(spec, 16) == (
         "16 trials at once, 16 of a search that has 8 full trainings: many begin before the first score, so the "
-        "sampler learns from few; resources.concurrent: 4 takes longer and finds a better config with the same epochs"
+        "sampler learns from few; resources.concurrent: 4 takes longer and, in replays of real trainings, finds a "
+        "better config with the same epochs"
     )
 
 
