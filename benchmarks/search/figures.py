@@ -140,9 +140,11 @@ def draw(results: pd.DataFrame, path: Path, policies: Sequence[str] = (), worker
     for others, line, width in ((False, "-", 2.0), (True, "--", 1.0)):
         for number, policy in enumerate(policy for policy in last.index if (policy in OTHERS) == others):
             rows, color = frame[frame["policy"] == policy].sort_values("budget"), f"C{number % 10}"
-            style = {"color": color, "linewidth": width, "marker": "o", "markersize": 3}
+            style = {"color": color, "linewidth": width, "marker": "os^"[number // 10 % 3], "markersize": 3}
             axes.plot(rows["spent"], rows["regret"], line, label=policy, **style)
             axes.fill_between(rows["spent"], rows["low"], rows["high"], color=color, alpha=0.08)
+            if len(rows) == 1:  # a single budget has no band
+                axes.vlines(rows["spent"], rows["low"], rows["high"], color=color, linewidth=width)
     axes.set(xscale="log", yscale="log", xlabel="full trainings spent per study", ylabel="regret (points of mIoU)")
     ticks = sorted(frame["budget"].unique())
     axes.set_xticks(ticks, [str(each) for each in ticks])
