@@ -1,6 +1,6 @@
 """Whether so many trials of a search run at once that most of them begin before any score is known."""
 
-from sweeps.driver.allocation import most_trials
+from sweeps.driver.allocation import all_searches, most_trials
 from sweeps.driver.sampler import has_startup
 from sweeps.spec.spec import SweepSpec
 
@@ -19,10 +19,10 @@ def crowding(spec: SweepSpec, at_once: int) -> str | None:
     Returns:
         None where a search has enough trainings for its sampler to learn, or where the sampler learns nothing.
     """
-    fewest = min((most_trials(spec, study) for study in spec.studies if spec.space_of(study)), default=0)
+    trials = [most_trials(spec, study) for study, _ in all_searches(spec) if spec.space_of(study)]
+    searches, fewest = len(trials), min(trials, default=0)
     if not has_startup(spec.sampler.name) or fewest <= spec.sampler.startup:
         return None
-    searches = spec.repeats * sum(bool(spec.space_of(study)) for study in spec.studies)
     if at_once <= searches * fewest * _CROWDED:
         return None
     of_a_search = -(-at_once // searches)

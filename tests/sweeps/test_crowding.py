@@ -44,6 +44,13 @@ def test_searches_share_what_runs_at_once(fake):
     assert "37 trials at once, 7 of a search that has 12 full trainings" in crowding(repeated, 37)
 
 
+def test_a_study_that_searches_nothing_counts_for_nothing(fake):
+    kd = {"method": "kd", "space": {"optimizer.lr": {"low": 1e-3, "high": 1e-1, "log": True}}}
+    mixed = spec_of(fake, space={}, studies=[{"method": "cwd", "space": {}}, kd])
+    assert not mixed.space_of(mixed.study("cwd"))
+    assert crowding(mixed, 16) == crowding(spec_of(fake), 16) is not None
+
+
 def test_what_is_proposed_stays_below_the_bound(fake):
     for studies, trials in ((["kd"], 5), (["none", "kd"], 7), (["none", "kd", "cwd"], 21)):
         spec = spec_of(fake, studies=studies, budget={"trials": trials})
@@ -56,7 +63,7 @@ def test_what_is_proposed_stays_below_the_bound(fake):
     "changes",
     [
         {"sampler": {"name": "random"}},
-        {"sampler": {"name": "grid"}, "budget": {"trials": 8}},
+        {"sampler": {"name": "grid"}},
         {"sampler": {"name": "gp", "startup": 8}},
         {"space": {}, "studies": [{"method": "kd", "space": {}}]},
     ],
